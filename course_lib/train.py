@@ -1,0 +1,379 @@
+"""The one training loop. A `Method` says what its paper's Algorithm box says; `fit` does everything else."""
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from course_lib import distributed
+from course_lib.checks import positive
+from course_lib.data import Dataset
+
+Optimizers = Callable[[list[Tensor]], torch.optim.Optimizer]
+
+
+class Method(nn.Module):
+    """A learning method: its networks and the two halves of its paper's Algorithm box.
+
+    `progress` in [0, 1) is set by `fit` before each update, for temperature warm-up, momentum schedules, fade-in.
+    `seen` is a list: `loss` appends what `after_step` needs (keys for a queue, outputs for a centre), one entry a
+    micro-batch, and `after_step` consumes it. State that must survive a resume lives in parameters and buffers.
+    """
+
+    progress = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def loss(self, x: Tensor, y=None) -> Tensor:
+        """Every line up to `loss.backward()`, augmentation included: images (N, C, H, W) in [0, 1] -> 0-d loss.
+
+        y is whatever the data pairs with x: labels, row indices, tokens.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define loss(x, y)")
+
+    def after_step(self):
+        """Every line after the optimiser's update: moving averages, queue, centre. Called without gradient."""
+
+    def before_epoch(self, data):
+        """Looks at the whole data set before each pass over it (DeepCluster, SeLa). Called without gradient."""
+
+    def turns(self) -> list[tuple[Callable, Iterable[Tensor]]]:
+        """Who moves in one update, in order: (loss, parameters it updates). A GAN returns k discriminator turns, then
+        the generator's; each turn gets its own batch."""
+        return [(self.loss, self.parameters())]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The representation (N, D) of images (N, C, H, W) in [0, 1]: all that the evaluation knows of a method."""
+        raise NotImplementedError(f"{type(self).__name__} must define encode(x)")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update, as `fit` reports it."""
+
+    k: int  # updates done, 1..steps
+    steps: int
+    losses: tuple[Tensor, ...]  # one 0-d tensor a turn, still on the device
+    images: int  # consumed so far by all turns and processes
+    seconds: float  # spent training so far; what the caller does between steps is not counted
+
+    @property
+    def loss(self) -> float:
+        """The last turn's loss (waits for the device)."""
+        return self.losses[-1].item()
+
+
+def adamw(lr: float, weight_decay: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999)) -> Optimizers:
+    """AdamW (arXiv 1711.05101) without weight decay on biases, norms and other vectors."""
+    return lambda params: torch.optim.AdamW(_decay_groups(params, weight_decay), lr=positive("lr", lr), betas=betas)
+
+
+def sgd(lr: float, weight_decay: float = 1e-4, momentum: float = 0.9) -> Optimizers:
+    """SGD with momentum, without weight decay on biases, norms and other vectors."""
+    return lambda params: torch.optim.SGD(_decay_groups(params, weight_decay), lr=positive("lr", lr), momentum=momentum)
+
+
+def _decay_groups(params, weight_decay):
+    params = list(params)
+    groups = [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def cosine(warmup: float = 0.05) -> Callable[[float], float]:
+    """Learning-rate factor at progress p in [0, 1]: linear up to 1 at `warmup`, then half a cosine down to 0."""
+
+    def factor(p: float) -> float:
+        return p / warmup if p < warmup else 0.5 * (1 + math.cos(math.pi * (p - warmup) / (1 - warmup)))
+
+    return factor
+
+
+class Frozen(nn.Module):
+    """A network without gradient whose train/eval mode stays put when the method around it changes its own."""
+
+    def __init__(self, net: nn.Module, training: bool):
+        super().__init__()
+        self.net = deepcopy(net).requires_grad_(False)
+        self.training = training
+        self.net.train(training)
+
+    def train(self, mode: bool = True):
+        return self
+
+    @torch.no_grad()
+    def forward(self, *args):
+        return self.net(*args)
+
+
+def frozen_copy(net: nn.Module, *, training: bool) -> Frozen:
+    """A teacher, target or key network: a copy without gradient.
+
+    `training` fixes its mode for good: False for a trained teacher (knowledge distillation), True for a moving average
+    that must normalise with its own batch's statistics, as its online twin does (MoCo, BYOL, DINO).
+    """
+    return Frozen(net, training)
+
+
+@torch.no_grad()
+def ema(target: nn.Module, online: nn.Module, momentum: float):
+    """target <- momentum target + (1 - momentum) online, for every parameter.
+
+    BatchNorm's running statistics: a target in train mode gathers its own from the batches it sees, they are left
+    alone; a target in eval mode never sees a training batch, so it takes over the online network's buffers as they are.
+    """
+    target, online = (net.net if isinstance(net, Frozen) else net for net in (target, online))
+    for t, o in zip(target.parameters(), online.parameters(), strict=True):
+        t.lerp_(o, 1 - momentum)
+    if not target.training:
+        for t, o in zip(target.buffers(), online.buffers(), strict=True):
+            t.copy_(o)
+
+
+def fit(
+    method: Method,
+    data: Dataset | torch.utils.data.Dataset,
+    steps: int,
+    *,
+    batch_size: int = 256,
+    optimizers: Optimizers | list[Optimizers] = adamw(1e-3),
+    schedule: Callable[[float], float] = cosine(),
+    seed: int = 0,
+    accumulate: int = 1,
+    clip: float | None = None,
+    device: torch.device | str | None = None,
+    bf16: bool | None = None,
+    compile: bool = False,
+    checkpoint: str | Path | None = None,
+    save_every: int = 200,
+    check_every: int | None = None,
+    workers: int = 4,
+) -> Iterator[Step]:
+    """Trains `method` for `steps` updates and yields a `Step` after each: the caller owns the loop, may plot or stop.
+
+    data: a `course_lib.data.Dataset`, which moves to the device whole and stays uint8 there, or any map-style dataset of
+        (x, y) pairs with uint8 or float x, which is streamed by a DataLoader with `workers` processes.
+    batch_size: images per batch over all processes together; each pass over the data is a new permutation, its
+        incomplete last batch dropped.
+    optimizers: a function parameters -> Optimizer, or a list with one for each player in order of its first turn.
+    schedule: factor on the learning rates at progress in (0, 1).
+    seed: fixes all that follows. Update k draws from (seed, rank, k), pass e over the data is ordered by (seed, e), and
+        the caller's random state is put back before each yield, so nothing that happens between steps matters.
+    accumulate: batches whose gradients are averaged in one update. It saves memory only: it enlarges neither the
+        negatives nor the batch that BatchNorm sees.
+    clip: largest norm of one player's gradient.
+    bf16: autocast to bfloat16; by default where the GPU computes in it. Losses stay in float32 (`full_precision`).
+    compile: torch.compile the loss; pays off on long runs only.
+    checkpoint: file to resume from when it exists, written every `save_every` updates and at the end, whole or not at
+        all. On the CPU a killed and resumed run ends with the same weights, bit for bit. (Several processes without
+        SyncBatchNorm: rank 0's BatchNorm statistics are kept.)
+    check_every: updates between looks for a loss that is not finite; by default 1 on the CPU, 20 on a GPU, which need
+        not wait for the answer in between.
+
+    Raises ValueError for arguments that do not fit together, before anything is trained, and FloatingPointError when a
+    loss is not finite.
+    """
+    for name, value in dict(steps=steps, batch_size=batch_size, accumulate=accumulate, save_every=save_every).items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"argument `{name}`: expected a whole number above 0, got {value!r}")
+    if not isinstance(method, Method):
+        raise ValueError(f"argument `method`: expected a course_lib.train.Method, got {type(method).__name__}")
+    if len(data) < batch_size:
+        raise ValueError(f"argument `batch_size`: expected at most the data's {len(data)} rows, got {batch_size}")
+    if batch_size % distributed.world_size():
+        raise ValueError(f"argument `batch_size`: {batch_size} does not divide among {distributed.world_size()} processes")
+    if device is None:
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    device = torch.empty(0, device=device).device  # "cuda" gets its number
+    if bf16 is None:
+        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+    method.to(device, memory_format=torch.channels_last)
+    if distributed.world_size() > 1 and device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    turns, by_player = _players(method, optimizers)
+    run = {"seed": seed, "steps": steps, "batch_size": batch_size, "accumulate": accumulate}
+    run |= {"players": len(by_player), "rows": len(data), "processes": distributed.world_size()}
+    done, images, seconds = 0, 0, 0.0
+    if checkpoint is not None and Path(checkpoint).exists():
+        done, images, seconds = _resume(Path(checkpoint), run, method, by_player.values(), device)
+
+    def train() -> Iterator[Step]:
+        nonlocal images, seconds
+        door = _Door(method, turns)
+        if compile:
+            door.compile()
+        if distributed.world_size() > 1:
+            door = DistributedDataParallel(door, broadcast_buffers=False, find_unused_parameters=len(by_player) > 1)
+        stored = data.to(device) if isinstance(data, Dataset) else data
+        batches = _batches(stored, batch_size, seed, start=done * len(turns) * accumulate, device=device, workers=workers)
+        every = check_every or (1 if device.type == "cpu" else 20)
+        broken = torch.zeros((), dtype=torch.bool, device=device)
+        for k in range(done + 1, steps + 1):
+            began = time.perf_counter()
+            method.train()
+            method.progress = (k - 1) / steps
+            losses = []
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                _seed(device, _mix(seed, distributed.rank(), k))
+                for turn, (_, params) in enumerate(turns):
+                    optimizer = by_player[frozenset(map(id, params))]
+                    for group in optimizer.param_groups:
+                        group["lr"] = group["base_lr"] * schedule((k - 0.5) / steps)
+                    with _only(params, turns):
+                        total = torch.zeros((), device=device)
+                        for micro in range(accumulate):
+                            x, y, new_epoch = next(batches)
+                            if new_epoch:
+                                with torch.no_grad():
+                                    method.before_epoch(stored)
+                            last = micro == accumulate - 1
+                            waits = nullcontext() if last or distributed.world_size() == 1 else door.no_sync()
+                            with waits:
+                                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                                    loss = door(turn, x, y) / accumulate
+                                loss.backward()
+                            total += loss.detach()
+                            images += batch_size
+                    if clip is not None:
+                        nn.utils.clip_grad_norm_(params, clip)
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+                    losses.append(total)
+                    broken |= ~total.isfinite()
+                with torch.no_grad():
+                    method.after_step()
+                method.seen.clear()
+            seconds += time.perf_counter() - began
+            save = checkpoint is not None and (k % save_every == 0 or k == steps)
+            if (save or k % every == 0 or k == steps) and distributed.any_process(broken):
+                raise FloatingPointError(
+                    f"the loss stopped being finite at update {max(1, k - every + 1)} to {k} of {steps} (now "
+                    f"{[round(loss.item(), 4) for loss in losses]}): try a lower learning rate, a longer warm-up or "
+                    f"clip=1.0, and look for a logarithm or square root of zero in the loss"
+                )
+            if save and distributed.rank() == 0:
+                _save(Path(checkpoint), run, method, by_player.values(), (k, images, seconds))
+            yield Step(k, steps, tuple(losses), images, seconds)
+
+    return train()
+
+
+def _players(method, optimizers):
+    """The method's turns as (loss, list of parameters), and the optimiser of each different set of parameters."""
+    turns, lists = method.turns(), {}
+    for _, params in turns:  # the same iterator may stand in several turns, but can be read once only
+        lists.setdefault(id(params), [p for p in params if p.requires_grad])
+    turns = [(loss, lists[id(params)]) for loss, params in turns]
+    players = {frozenset(map(id, params)): params for _, params in turns}
+    if frozenset() in players:
+        raise ValueError(f"argument `method`: a turn of {type(method).__name__} has no parameters to train")
+    makers = optimizers if isinstance(optimizers, list) else [optimizers] * len(players)
+    if len(makers) != len(players):
+        raise ValueError(f"argument `optimizers`: expected one for each of {len(players)} players, got {len(makers)}")
+    by_player = {key: make(params) for make, (key, params) in zip(makers, players.items())}
+    for optimizer in by_player.values():
+        for group in optimizer.param_groups:
+            group["base_lr"] = float(group["lr"])
+    return turns, by_player
+
+
+class _Door(nn.Module):
+    """The front door: DistributedDataParallel synchronises only what is entered by `forward`."""
+
+    def __init__(self, method, turns):
+        super().__init__()
+        self.method = method
+        self.losses = [loss for loss, _ in turns]
+
+    def forward(self, turn, x, y):
+        return self.losses[turn](x, y)
+
+
+class _only:
+    """Within it only this turn's player learns; the other players' weights get no gradient, computed or stored."""
+
+    def __init__(self, params, turns):
+        mine = set(map(id, params))
+        self.others = [p for _, group in turns for p in group if id(p) not in mine]
+
+    def __enter__(self):
+        for p in self.others:
+            p.requires_grad_(False)
+
+    def __exit__(self, *error):
+        for p in self.others:
+            p.requires_grad_(True)
+
+
+def _mix(*numbers: int) -> int:
+    """One well-mixed seed out of several numbers (Python hashes the text with SHA-512, the same everywhere)."""
+    return random.Random(repr(numbers)).getrandbits(63)
+
+
+def _seed(device: torch.device, number: int):
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":  # this device's generator only: torch.manual_seed would touch the others', unforked
+        torch.cuda.default_generators[device.index].manual_seed(number)
+
+
+def _order(rows: int, batch_size: int, seed: int, start: int) -> Iterator[tuple[Tensor, bool]]:
+    """This process's rows of batch number start, start + 1, ...; and whether the batch begins a pass over the data."""
+    per_epoch, share = rows // batch_size, batch_size // distributed.world_size()
+    for batch in range(start, 2**62):
+        epoch, slot = divmod(batch, per_epoch)
+        if batch == start or slot == 0:
+            order = torch.randperm(rows, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
+        first = slot * batch_size + distributed.rank() * share
+        yield order[first : first + share], slot == 0
+
+
+def _batches(data, batch_size, seed, start, device, workers):
+    """Yields (x, y, whether a pass begins) for ever, x as float on the device, uint8 scaled to [0, 1]."""
+    if isinstance(data, Dataset):
+        pairs = ((data.x[rows], data.y[rows], new) for rows, new in
+                 ((rows.to(device), new) for rows, new in _order(len(data), batch_size, seed, start)))
+    else:
+        rows = (rows.tolist() for rows, _ in _order(len(data), batch_size, seed, start))
+        loader = DataLoader(data, batch_sampler=rows, num_workers=workers, pin_memory=device.type == "cuda",
+                            generator=torch.Generator().manual_seed(_mix(seed, start)))
+        pairs = ((x, y, new) for (x, y), (_, new) in zip(loader, _order(len(data), batch_size, seed, start)))
+    for x, y, new in pairs:
+        x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        yield x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x, y, new
+
+
+def _save(path, run, method, optimizers, done):
+    state = {"run": run, "method": method.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "done": done}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)  # a kill leaves the old checkpoint or the new one, never half of one
+
+
+def _resume(path, run, method, optimizers, device):
+    state = torch.load(path, map_location=device, weights_only=True)
+    if state["run"] != run:
+        differs = ", ".join(f"{name} {state['run'][name]} -> {run[name]}" for name in run if state["run"][name] != run[name])
+        raise ValueError(f"argument `checkpoint`: {path} belongs to another run ({differs}): name another file or move it")
+    method.load_state_dict(state["method"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["done"]

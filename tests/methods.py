@@ -1,0 +1,90 @@
+"""Toy methods that use every part of the `Method` contract, shared by the tests of `fit` and of several processes."""
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib.contrastive.simclr import SimCLR
+from course_lib.data import Dataset
+from course_lib.distributed import gather
+from course_lib.nets.mlp import mlp
+from course_lib.nets.resnet import ResNet, group_norm
+from course_lib.train import Method, ema, frozen_copy
+
+
+def points(n=64, dim=4, seed=0):
+    """Gaussian points with an unrelated pair of numbers each as y, as fixed noise."""
+    generator = torch.Generator().manual_seed(seed)
+    return Dataset(torch.randn(n, dim, generator=generator), torch.randn(n, 2, generator=generator), ())
+
+
+class Regression(Method):
+    """Least squares; its loss is a plain mean over the batch, so accumulation must change nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(4, 2)
+
+    def loss(self, x, y=None):
+        return F.mse_loss(self.net(x), y)
+
+
+class Queue(Method):
+    """A momentum encoder and a first-in-first-out queue of its keys, filled in `after_step`."""
+
+    def __init__(self, size=24):
+        super().__init__()
+        self.query = mlp(4, 8, 3, norm=None)
+        self.key = frozen_copy(self.query, training=True)
+        self.register_buffer("queue", F.normalize(torch.arange(3.0 * size).reshape(size, 3).cos(), dim=1))
+
+    def loss(self, x, y=None):
+        query, key = F.normalize(self.query(x), dim=1), F.normalize(self.key(x + 0.1), dim=1)
+        self.seen.append(key)
+        scores = torch.cat([(query * key).sum(1, keepdim=True), query @ self.queue.T], 1) / 0.2
+        return F.cross_entropy(scores, torch.zeros(len(x), dtype=torch.long))
+
+    def after_step(self):
+        keys = torch.cat([gather(key) for key in self.seen])
+        self.queue.copy_(torch.cat([self.queue, keys])[-len(self.queue):])
+        ema(self.key, self.query, 0.9)
+
+
+class ToyGAN(Method):
+    """Two players, the discriminator twice per update; y is the generator's noise, so that nothing is drawn."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator, self.discriminator = mlp(2, 8, 4, norm=None), mlp(4, 8, 1, norm=None)
+
+    def d_loss(self, x, y):
+        real, fake = self.discriminator(x), self.discriminator(self.generator(y).detach())
+        return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+    def g_loss(self, x, y):
+        return F.softplus(-self.discriminator(self.generator(y))).mean()
+
+    def turns(self):
+        discriminator = (self.d_loss, self.discriminator.parameters())
+        return [discriminator, discriminator, (self.g_loss, self.generator.parameters())]
+
+
+class TwoViews:
+    """Stands in for an augmentation: the two views of an image are its two halves along the channels."""
+
+    def __init__(self):
+        self.second = True
+
+    def __call__(self, x):
+        self.second = not self.second
+        return x[:, 3:] if self.second else x[:, :3]
+
+
+def fixed_view_simclr(seed=0):
+    torch.manual_seed(seed)
+    encoder = ResNet((8, 16), norm=group_norm)
+    return SimCLR(encoder, mlp(16, 16, 8, norm=None), TwoViews(), temperature=0.3)
+
+
+def view_pairs(n=32, seed=0):
+    x = torch.randint(0, 256, (n, 6, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return Dataset(x, torch.arange(n), ())

@@ -1,0 +1,113 @@
+"""Two gloo processes must give the loss, the gradients and the state of one process on the joint batch."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from methods import Queue, ToyGAN, fixed_view_simclr, points, view_pairs
+
+from course_lib.distributed import gather, rank, world_size
+from course_lib.train import fit, sgd
+
+WORKER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+import test_distributed
+test_distributed.work(int(sys.argv[2]), sys.argv[3])
+"""
+
+
+def made(name):
+    torch.manual_seed(0)
+    return {"Queue": Queue, "ToyGAN": ToyGAN, "SimCLR": fixed_view_simclr}[name]()
+
+
+def train(name, **options):
+    """Plain SGD, so that weights after one step show the gradients."""
+    method, data = made(name), view_pairs() if name == "SimCLR" else points(32)
+    steps = fit(method, data, 4, batch_size=16, optimizers=sgd(0.1), schedule=lambda p: 1.0, **options)
+    after_one = [p.detach().clone() for _ in [next(steps)] for p in method.parameters()]
+    losses = [[loss.item() for loss in step.losses] for step in steps]
+    return losses, after_one, [v.clone() for v in method.state_dict().values()]
+
+
+def gathered_gradient():
+    """A loss of all rows that every process computes in full: the gradient of this process's own rows."""
+    x = torch.arange(8.0).reshape(4, 2)
+    own = (x.chunk(world_size())[rank()]).clone().requires_grad_()
+    loss = torch.cdist(gather(own), gather(own).flip(0) ** 2).sum()
+    (gradient,) = torch.autograd.grad(loss, own)
+    return gradient / world_size(), gather(own.detach())
+
+
+def work(number, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
+    results = {name: train(name) for name in ("Queue", "ToyGAN", "SimCLR")}
+    results["accumulated"] = train("ToyGAN", accumulate=2)
+    results["gathered"] = gathered_gradient()
+    try:
+        fit(made("Queue"), points(33), 1, batch_size=15)
+    except ValueError as error:
+        results["error"] = str(error)
+    torch.save(results, f"{folder}/{number}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [subprocess.Popen([*command, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
+                 for number in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
+
+
+def close(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Queue", "ToyGAN", "SimCLR"])
+def test_two_processes_equal_one_on_the_joint_batch(two, name):
+    losses, after_one, state = train(name)
+    for per_process in two:
+        close(per_process[name][1], after_one)
+        close(per_process[name][2], state)
+    if name == "SimCLR":  # every process computes the joint loss, negatives from both included
+        for per_process in two:
+            assert torch.tensor(per_process[name][0]).sub(torch.tensor(losses)).abs().max() < 1e-5
+    else:  # a plain mean: each process reports its own half
+        halves = torch.tensor([per_process[name][0] for per_process in two]).mean(0)
+        assert halves.sub(torch.tensor(losses)).abs().max() < 1e-5
+    assert all(torch.equal(a, b) for a, b in zip(two[0][name][2], two[1][name][2])), "the processes drifted apart"
+
+
+def test_accumulation_in_two_processes_equals_one(two):
+    _, after_one, state = train("ToyGAN", accumulate=2)
+    for per_process in two:
+        close(per_process["accumulated"][1], after_one)
+        close(per_process["accumulated"][2], state)
+
+
+def test_gather_sends_every_process_share_of_the_gradient_back(two):
+    gradient, rows = gathered_gradient()
+    close([torch.cat([per_process["gathered"][0] for per_process in two])], [gradient])
+    assert all(torch.equal(per_process["gathered"][1], rows) for per_process in two)
+
+
+def test_alone_gather_is_the_identity():
+    x = torch.randn(3, 2)
+    assert gather(x) is x and (rank(), world_size()) == (0, 1)
+
+
+def test_a_batch_that_does_not_divide_is_refused(two):
+    assert two[0]["error"] == two[1]["error"] == "argument `batch_size`: 15 does not divide among 2 processes"

@@ -1,0 +1,354 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from methods import Queue, Regression, ToyGAN, fixed_view_simclr, points, view_pairs
+from torch import nn
+
+from course_lib.data import Dataset
+from course_lib.nets.mlp import mlp
+from course_lib.train import Method, adamw, cosine, ema, fit, frozen_copy, sgd
+
+
+def made(kind, seed=0):
+    torch.manual_seed(seed)
+    return kind()
+
+
+def run(method, data, steps, **options):
+    losses = [step.loss for step in fit(method, data, steps, **{"batch_size": 16, **options})]
+    return losses, {name: value.clone() for name, value in method.state_dict().items()}
+
+
+def assert_same(a, b, **tolerance):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], **(tolerance or dict(rtol=0, atol=0)), msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("kind", [Regression, Queue, ToyGAN])
+def test_same_seed_same_weights_and_another_seed_others(kind):
+    first, again, other = (run(made(kind), points(), 12, seed=seed)[1] for seed in (3, 3, 4))
+    assert_same(first, again)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_sgd_without_momentum_is_the_textbook_update():
+    """One full-batch step of plain SGD against the gradient written out by hand."""
+    method, data = made(Regression), points(16)
+    weight, bias = method.net.weight.detach().clone(), method.net.bias.detach().clone()
+    residual = 2 / (16 * 2) * (data.x @ weight.T + bias - data.y)
+    run(method, data, 1, optimizers=sgd(0.1, weight_decay=0, momentum=0), schedule=lambda p: 1.0)
+    torch.testing.assert_close(method.net.weight.detach(), weight - 0.1 * residual.T @ data.x)
+    torch.testing.assert_close(method.net.bias.detach(), bias - 0.1 * residual.sum(0))
+
+
+def test_accumulation_equals_the_larger_batch_for_a_mean():
+    whole = run(made(Regression), points(), 8, batch_size=32, optimizers=sgd(0.1))
+    parts = run(made(Regression), points(), 8, batch_size=16, accumulate=2, optimizers=sgd(0.1))
+    assert whole[0] == pytest.approx(parts[0], rel=1e-4)
+    assert_same(whole[1], parts[1], rtol=1e-4, atol=1e-6)
+
+
+def test_queue_takes_the_keys_of_all_accumulated_batches_oldest_out():
+    method, data = made(Queue), points()
+    list(fit(method, data, 1, batch_size=8, accumulate=2))
+    pushed = method.queue[-16:]
+    assert torch.equal(method.queue[:8], made(Queue).queue[16:])
+    assert pushed.norm(dim=1) == pytest.approx(torch.ones(16)) and not torch.equal(pushed[:8], pushed[8:])
+    assert method.seen == []
+
+
+def test_each_player_moves_only_in_its_turn():
+    """The discriminator's turn must leave the generator as it is and the other way round, gradients included."""
+    method, calls = made(ToyGAN), []
+
+    def spy(name, loss, mine, other):
+        def watched(x, y):
+            calls.append((name, [p.detach().clone() for p in method.parameters()]))
+            assert all(p.requires_grad for p in mine.parameters())
+            assert not any(p.requires_grad for p in other.parameters())
+            return loss(x, y)
+
+        return watched
+
+    method.d_loss = spy("D", method.d_loss, method.discriminator, method.generator)
+    method.g_loss = spy("G", method.g_loss, method.generator, method.discriminator)
+    list(fit(method, points(), 2, batch_size=16))
+    assert [name for name, _ in calls] == ["D", "D", "G"] * 2
+    of_generator = len(list(method.generator.parameters()))
+    for (name, before), (_, after) in zip(calls, calls[1:]):
+        moved = [not torch.equal(a, b) for a, b in zip(before, after)]
+        assert not any(moved[:of_generator] if name == "D" else moved[of_generator:])
+        assert any(moved[of_generator:] if name == "D" else moved[:of_generator])
+    assert all(p.grad is None and p.requires_grad for p in method.parameters())
+
+
+def test_one_optimizer_for_each_player():
+    still = run(made(ToyGAN), points(), 3, optimizers=[adamw(1e-2), sgd(1e-12)])[1]
+    start = made(ToyGAN).state_dict()
+    assert torch.allclose(still["generator.0.weight"], start["generator.0.weight"], atol=1e-9)
+    assert not torch.allclose(still["discriminator.0.weight"], start["discriminator.0.weight"], atol=1e-4)
+    with pytest.raises(ValueError, match="`optimizers`.*2 players, got 1"):
+        fit(made(ToyGAN), points(), 3, batch_size=16, optimizers=[adamw(1e-2)])
+
+
+def test_what_the_caller_does_between_steps_changes_nothing():
+    def disturbed(method):
+        for _ in fit(method, points(), 10, batch_size=16):
+            torch.manual_seed(0), torch.randn(7), method.eval()
+
+    calm, busy = made(Noisy), made(Noisy)
+    list(fit(calm, points(), 10, batch_size=16))
+    disturbed(busy)
+    assert_same(calm.state_dict(), busy.state_dict())
+
+
+class Noisy(Regression):
+    """Draws random numbers in its loss and has a layer with a train and an eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def loss(self, x, y=None):
+        return super().loss(self.norm(x + torch.randn_like(x)), y)
+
+
+def test_the_callers_random_state_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.randn(3)
+    method = made(Noisy)
+    torch.manual_seed(5)
+    for step in fit(method, points(), 3, batch_size=16):
+        if step.k == 2:
+            assert torch.equal(torch.randn(3), expected)
+
+
+def test_every_pass_sees_every_row_once_in_a_new_order():
+    """itertools.cycle(loader) would replay the first pass's order for ever."""
+    seen = []
+
+    class Spy(Regression):
+        def loss(self, x, y=None):
+            seen.append(x[:, 0].long())
+            return super().loss(x, y)
+
+    data = Dataset(torch.arange(64.0)[:, None].repeat(1, 4), torch.zeros(64, 2), ())
+    list(fit(made(Spy), data, 8, batch_size=16))
+    passes = torch.stack(seen).reshape(2, 64)
+    assert torch.equal(passes.sort(1).values, torch.arange(64).repeat(2, 1))
+    assert not torch.equal(passes[0], passes[1])
+
+
+def test_progress_before_epoch_and_learning_rate_follow_the_schedule():
+    rates, progress, epochs = [], [], []
+
+    class Spy(Regression):
+        def before_epoch(self, data):
+            assert not torch.is_grad_enabled()
+            epochs.append((self.progress, len(data)))
+
+        def after_step(self):
+            rates.append(optimizer[0].param_groups[0]["lr"])
+            progress.append(self.progress)
+
+    optimizer = []
+
+    def remembered(params):
+        optimizer.append(sgd(0.5)(params))
+        return optimizer[0]
+
+    list(fit(made(Spy), points(32), 6, batch_size=16, optimizers=remembered, schedule=lambda p: p))
+    assert rates == pytest.approx([0.5 * (k - 0.5) / 6 for k in range(1, 7)])
+    assert progress == pytest.approx([k / 6 for k in range(6)])
+    assert epochs == [(0.0, 32), (pytest.approx(2 / 6), 32), (pytest.approx(4 / 6), 32)]
+
+
+def test_cosine_schedule_by_its_closed_form():
+    factor = cosine(warmup=0.2)
+    assert [factor(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert cosine(warmup=0)(0.0) == 1
+
+
+def test_no_weight_decay_on_biases_and_norms():
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    groups = adamw(1e-3, weight_decay=0.1)(net.parameters()).param_groups
+    assert [(g["weight_decay"], [p.ndim for p in g["params"]]) for g in groups] == [(0.1, [2]), (0.0, [1, 1, 1])]
+
+
+def test_clip_bounds_the_update():
+    method, data = made(Regression), points(16)
+    start = method.net.weight.detach().clone(), method.net.bias.detach().clone()
+    run(method, data, 1, optimizers=sgd(1.0, weight_decay=0, momentum=0), schedule=lambda p: 1.0, clip=0.01)
+    moved = torch.cat([(method.net.weight - start[0]).flatten(), method.net.bias - start[1]])
+    assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+KILLED = """
+import os, signal, sys
+import torch
+sys.path.insert(0, sys.argv[1])
+import test_train
+torch.set_num_threads(1)
+folder, die = sys.argv[2], int(sys.argv[3])
+methods, runs = test_train.resumable(folder)
+for steps in zip(*runs):
+    if steps[0].k == die:
+        os.kill(os.getpid(), signal.SIGKILL)
+torch.save([method.state_dict() for method in methods], folder + "/end")
+"""
+
+
+def resumable(folder):
+    """A queue, a GAN, BatchNorm with noise, and SimCLR, trained side by side; without folder: without checkpoint."""
+    methods = [made(Queue), made(ToyGAN), made(Noisy), fixed_view_simclr()]
+    data = [points(), points(), points(), view_pairs()]
+    return methods, [
+        fit(method, d, 20, batch_size=16, checkpoint=folder and f"{folder}/{k}.pt", save_every=5)
+        for k, (method, d) in enumerate(zip(methods, data))
+    ]
+
+
+def test_killed_and_resumed_runs_end_with_the_same_weights_bit_for_bit(tmp_path):
+    def start(die):
+        script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path), str(die)]
+        return subprocess.run(script, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+
+    assert start(13).returncode == -signal.SIGKILL
+    assert torch.load(tmp_path / "0.pt", weights_only=True)["done"][0] == 10
+    (tmp_path / "0.pt.part").write_bytes(b"half a checkpoint, as a kill while saving leaves it")
+    assert (done := start(-1)).returncode == 0, done.stderr
+    methods, runs = resumable(None)
+    for _ in zip(*runs):
+        pass
+    for method, end in zip(methods, torch.load(tmp_path / "end", weights_only=True), strict=True):
+        assert_same(method.state_dict(), end)
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path):
+    path = tmp_path / "run.pt"
+    run(made(Regression), points(), 4, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"`checkpoint`.*another run \(seed 0 -> 1\)"):
+        fit(made(Regression), points(), 4, batch_size=16, seed=1, checkpoint=path)
+    assert path.read_bytes() == before
+    assert list(fit(made(Regression), points(), 4, batch_size=16, checkpoint=path)) == []
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_path):
+    class Exploding(Regression):
+        def loss(self, x, y=None):
+            return super().loss(x, y) * (float("nan") if self.progress >= 0.5 else 1)
+
+    path, steps = tmp_path / "run.pt", 0
+    with pytest.raises(FloatingPointError, match="update 6 to 6 of 10 .*learning rate.*clip"):
+        for step in fit(made(Exploding), points(), 10, batch_size=16, checkpoint=path, save_every=1):
+            steps = step.k
+    state = torch.load(path, weights_only=True)
+    assert steps == state["done"][0] == 5
+    assert all(value.isfinite().all() for value in state["method"].values())
+    with pytest.raises(FloatingPointError, match="update 5 to 8"):
+        list(fit(made(Exploding), points(), 10, batch_size=16, check_every=4))
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (dict(steps=0), "`steps`: expected a whole number above 0, got 0"),
+    (dict(batch_size=2.5), "`batch_size`.*2.5"),
+    (dict(batch_size=65), "`batch_size`: expected at most the data's 64 rows, got 65"),
+    (dict(accumulate=-1), "`accumulate`"),
+    (dict(method=nn.Linear(4, 2)), "`method`: expected a course_lib.train.Method, got Linear"),
+    (dict(optimizers=adamw(0)), "`lr`: expected a positive number, got 0"),
+])
+def test_bad_arguments_are_named_before_anything_runs(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**{"method": made(Regression), "data": points(), "steps": 3, "batch_size": 16, **arguments})
+
+
+def test_streams_a_map_style_dataset_with_the_same_numbers(tmp_path):
+    data = view_pairs()
+
+    class Streamed(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, row):
+            return data.x[row], data.y[row]
+
+    options = dict(batch_size=16, workers=0)
+    whole, streamed = fixed_view_simclr(), fixed_view_simclr()
+    list(fit(whole, data, 6, **options))
+    for step in fit(streamed, Streamed(), 6, **options, checkpoint=tmp_path / "s.pt", save_every=3):
+        if step.k == 4:
+            break
+    streamed = fixed_view_simclr(seed=1)  # everything must come from the checkpoint
+    assert [step.k for step in fit(streamed, Streamed(), 6, **options, checkpoint=tmp_path / "s.pt")] == [4, 5, 6]
+    assert_same(whole.state_dict(), streamed.state_dict())
+
+
+def test_step_counts_images_of_all_turns():
+    last = list(fit(made(ToyGAN), points(), 4, batch_size=16, accumulate=2))[-1]
+    assert (last.k, last.steps, last.images, len(last.losses)) == (4, 4, 4 * 3 * 2 * 16, 3)
+    assert last.seconds > 0 and isinstance(last.loss, float)
+
+
+def test_frozen_copy_keeps_its_mode_and_has_no_gradient():
+    net = mlp(4, 8, 2)
+    for training in (True, False):
+        holder = nn.ModuleList([net, copy := frozen_copy(net, training=training)])
+        for mode in (True, False):
+            holder.train(mode)
+            assert net.training is mode and copy.training is training
+            assert all(m.training is training for m in copy.net.modules())
+    assert not any(p.requires_grad for p in copy.parameters()) and not copy(torch.randn(3, 4)).requires_grad
+    net[0].weight.data.zero_()
+    assert copy.net[0].weight.abs().sum() > 0
+
+
+def test_ema_by_its_closed_form_and_what_it_does_with_running_statistics():
+    online = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    seeing, unseeing = frozen_copy(online, training=True), frozen_copy(online, training=False)
+    start = online[0].weight.detach().clone()
+    with torch.no_grad():
+        online[0].weight += 1
+    online(torch.randn(8, 2) + 5)
+    for _ in range(3):
+        ema(seeing, online, 0.9), ema(unseeing, online, 0.9)
+    for target in (seeing, unseeing):
+        torch.testing.assert_close(target.net[0].weight, start + 1 - 0.9**3)
+    assert torch.equal(unseeing.net[1].running_mean, online[1].running_mean)
+    assert torch.equal(seeing.net[1].running_mean, torch.zeros(2))
+
+
+def test_gradient_reaches_every_trainable_weight_and_no_frozen_one():
+    method = made(Queue)
+    x = points(16).x
+    method.loss(x).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.query.parameters())
+    assert all(p.grad is None for p in method.key.parameters())
+
+
+def test_a_method_without_loss_or_encode_says_so():
+    for call in (Method().loss, Method().encode):
+        with pytest.raises(NotImplementedError, match="Method must define"):
+            call(torch.zeros(1))
+
+
+@pytest.mark.parametrize("kind", [Regression, Queue, ToyGAN])
+def test_toys_learn(kind):
+    losses, _ = run(made(kind), points(), 60, optimizers=adamw(1e-2))
+    assert all(torch.tensor(losses).isfinite())
+    if kind is not ToyGAN:  # the value of a game need not fall
+        assert sum(losses[-8:]) < 0.97 * sum(losses[:8])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA")
+def test_trains_on_cuda_in_bfloat16():
+    data = view_pairs()
+    method = fixed_view_simclr()
+    losses, _ = run(method, data, 20, device="cuda")
+    assert losses[-1] < losses[0]
