@@ -1,0 +1,45 @@
+"""Data: `load(name, split)` is the one door; what ships with the package needs no network."""
+from functools import partial
+from pathlib import Path
+
+from course_lib.data.dataset import Dataset, labelled_subset
+from course_lib.data.digits import load_digits
+from course_lib.data.emoji import SPLITS, emoji_names, emoji_subcategories, load_emoji, on_background
+from course_lib.data.scenes import load_scenes, render_scenes
+from course_lib.data.torchvision_sets import TORCHVISION, load_torchvision
+from course_lib.data.toys import TOYS, load_toy, load_toys
+
+__all__ = [
+    "Dataset", "emoji_names", "emoji_subcategories", "labelled_subset", "load", "names", "on_background",
+    "render_scenes",
+]
+
+SHIPPED = {  # name: (splits, loader)
+    "emoji": (SPLITS, load_emoji), "scenes": (SPLITS, load_scenes), "digits": (("train", "test"), load_digits),
+    "toys": (SPLITS, load_toys), **{toy: (SPLITS, partial(load_toy, toy)) for toy in TOYS},
+}
+
+
+def load(name: str, split: str = "train", *, root: str | Path | None = None) -> Dataset:
+    """A data set by name, as a Dataset of tensors in memory.
+
+    emoji, scenes   32x32 drawings (RGBA) and scenes (RGB), y = category; train, val, test disjoint in emoji
+    digits          28x28 digits of MNIST, 12,000 train and 2,000 test
+    moons, gaussians, rings, spirals, checkerboard   points of the plane, y = component; toys is all five, y = which one
+    cifar10, stl10, mnist, fashion_mnist, svhn   whole, through torchvision, downloaded at the first call into `root`
+                    (default: the environment's COURSE_LIB_DATA, else ~/.cache/course_lib) and verified
+
+    Raises ValueError for an unknown name or split (the message lists the known ones), OSError that names the file when
+    one is missing, truncated or altered, OSError that says what to do when a download fails.
+    """
+    if name not in names():
+        raise ValueError(f"argument `name`: expected one of {', '.join(names())}, got {name!r}")
+    splits = SHIPPED[name][0] if name in SHIPPED else TORCHVISION[name][1]
+    if split not in splits:
+        raise ValueError(f"argument `split`: {name} has {', '.join(splits)}, got {split!r}")
+    return SHIPPED[name][1](split) if name in SHIPPED else load_torchvision(name, split, root)
+
+
+def names() -> tuple[str, ...]:
+    """What `load` knows."""
+    return (*SHIPPED, *TORCHVISION)

@@ -1,0 +1,68 @@
+"""The field's standard sets through torchvision: downloaded only when named, verified by md5 at every load."""
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from course_lib.data.dataset import Dataset
+
+TORCHVISION = {  # name: (torchvision's class, splits)
+    "cifar10": ("CIFAR10", ("train", "test")),
+    "stl10": ("STL10", ("train", "unlabeled", "train+unlabeled", "test")),
+    "mnist": ("MNIST", ("train", "test")),
+    "fashion_mnist": ("FashionMNIST", ("train", "test")),
+    "svhn": ("SVHN", ("train", "extra", "test")),
+}
+MNISTS = ("mnist", "fashion_mnist")
+
+
+def load_torchvision(name: str, split: str, root: str | Path | None = None) -> Dataset:
+    """x: uint8 (N, C, H, W); y: class, -1 where a split has no labels."""
+    from torchvision import datasets
+    from torchvision.datasets.utils import check_integrity
+
+    kind = getattr(datasets, TORCHVISION[name][0])
+    root = Path(root or os.environ.get("COURSE_LIB_DATA", "~/.cache/course_lib")).expanduser()
+    files = {root / path: md5 for path, md5 in _files(kind, split)}
+    for path, md5 in files.items():
+        if path.exists() and not check_integrity(path, md5):
+            raise OSError(f"{path} is truncated or altered (md5 is not {md5}): delete it and load {name} again")
+    part = {"split": split} if name in ("stl10", "svhn") else {"train": split == "train"}
+    missing = [path.name for path in files if not path.exists()]
+    try:
+        if missing:
+            kind(root, download=True, **part)
+        x, y, classes = _read_archives(kind, list(files), split) if name in MNISTS else _read(kind(root, **part))
+    except (OSError, RuntimeError) as error:
+        why, folder = " ".join(str(error).split()), next(iter(files)).parent
+        raise OSError(
+            f"could not download {name} ({why}): connect to the internet and load it again, or copy "
+            f"{', '.join(missing)} to {folder}; emoji, scenes, digits and toys ship with course_lib"
+        ) from error
+    return Dataset(torch.tensor(np.ascontiguousarray(x)), torch.tensor(np.asarray(y, np.int64)), tuple(classes))
+
+
+def _read(data) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    if hasattr(data, "targets"):  # CIFAR10 keeps (N, H, W, C)
+        return data.data.transpose(0, 3, 1, 2), data.targets, data.classes
+    return data.data, data.labels, getattr(data, "classes", "0123456789")  # STL10, SVHN
+
+
+def _read_archives(kind: type, archives: list[Path], split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """MNIST and FashionMNIST from the verified archives: torchvision never verifies what it has unpacked."""
+    archives = archives[:2] if split == "train" else archives[2:]
+    images, labels = (gzip.decompress(path.read_bytes()) for path in archives)
+    x = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28)  # after the IDX format's headers
+    return x, np.frombuffer(labels, np.uint8, offset=8), [name.split(" - ")[0] for name in kind.classes]
+
+
+def _files(kind: type, split: str) -> list[tuple[str, str]]:
+    """(path below the root, md5) of each file that torchvision's class reads."""
+    if hasattr(kind, "resources"):  # MNIST, FashionMNIST: train images, train labels, test images, test labels
+        return [(f"{kind.__name__}/raw/{name}", md5) for name, md5 in kind.resources]
+    if hasattr(kind, "split_list"):  # SVHN
+        return [tuple(kind.split_list[split][1:])]
+    meta = [(kind.meta["filename"], kind.meta["md5"])] if hasattr(kind, "meta") else []  # CIFAR10's class names
+    return [(f"{kind.base_folder}/{name}", md5) for name, md5 in kind.train_list + kind.test_list + meta]

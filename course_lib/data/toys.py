@@ -1,0 +1,80 @@
+"""Toys: distributions of the plane, for models one can see whole. Centred, about one unit from the centre to the mass.
+
+Each function draws (n, 2) float32 points and their int64 components from a generator.
+"""
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from course_lib.data.dataset import Dataset
+from course_lib.data.emoji import SPLITS
+
+COUNTS = (10_000, 2_000, 2_000)  # points in SPLITS
+NOISE = 0.1  # standard deviation around the curve or centre, along each axis
+
+
+def _polar(radius: Tensor | float, angle: Tensor) -> Tensor:
+    return torch.stack([torch.cos(angle), torch.sin(angle)], 1) * torch.as_tensor(radius).reshape(-1, 1)
+
+
+def _blurred(points: Tensor, generator: Generator) -> Tensor:
+    return points + NOISE * torch.randn(points.shape, generator=generator)
+
+
+def moons(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Two half circles of radius 1, each reaching into the other's opening."""
+    y = torch.randint(2, (n,), generator=generator)
+    arc = _polar(1.0, math.pi * torch.rand(n, generator=generator))
+    upper = arc - torch.tensor([0.5, 0.25])
+    return _blurred(torch.where(y[:, None] == 0, upper, -upper), generator), y
+
+
+def gaussians(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Eight equal Gaussians on a circle of radius sqrt(2): the variance along each axis is 1 + NOISE^2."""
+    y = torch.randint(8, (n,), generator=generator)
+    return _blurred(_polar(math.sqrt(2), y * math.pi / 4), generator), y
+
+
+def rings(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Circles of radius 0.5, 1.25 and 2, equally likely."""
+    y = torch.randint(3, (n,), generator=generator)
+    angle = 2 * math.pi * torch.rand(n, generator=generator)
+    return _blurred(_polar(0.5 + 0.75 * y, angle), generator), y
+
+
+def spirals(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Two arms of one and a half turns, radius 2 sqrt(u) at angle 3 pi sqrt(u) with u uniform: even along the arm."""
+    y = torch.randint(2, (n,), generator=generator)
+    along = torch.rand(n, generator=generator).sqrt()
+    return _blurred(_polar(2 * along, math.pi * (3 * along + y)), generator), y
+
+
+def checkerboard(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Uniform on the eight black squares of a 4 x 4 board over [-2, 2]^2; no noise, sharp edges."""
+    y = torch.randint(8, (n,), generator=generator)
+    row, column = y // 2, 2 * (y % 2) + (y // 2) % 2
+    return torch.stack([column, row], 1) - 2 + torch.rand(n, 2, generator=generator), y
+
+
+TOYS: dict[str, tuple[Callable, int]] = {
+    "moons": (moons, 2), "gaussians": (gaussians, 8), "rings": (rings, 3), "spirals": (spirals, 2),
+    "checkerboard": (checkerboard, 8),
+}
+
+
+def load_toy(name: str, split: str) -> Dataset:
+    """x: float32 (N, 2); y: the component a point was drawn from."""
+    draw, components = TOYS[name]
+    k = SPLITS.index(split)
+    x, y = draw(COUNTS[k], torch.Generator().manual_seed(k))
+    return Dataset(x, y, tuple(map(str, range(components))))
+
+
+def load_toys(split: str) -> Dataset:
+    """All of them: y says which toy, info["component"] which part of it."""
+    parts = [load_toy(name, split) for name in TOYS]
+    y = torch.arange(len(TOYS)).repeat_interleave(len(parts[0]))
+    component = torch.cat([part.y for part in parts])
+    return Dataset(torch.cat([part.x for part in parts]), y, tuple(TOYS), {"component": component})

