@@ -3,12 +3,13 @@
     @expects(view1="float N D", view2="float N D", labels="int N")
     def loss(view1, view2, labels=None): ...
 
-A specification is a kind (`float`, `int`, `uint8`, `bool` or `any`) followed by one word per dimension: a number is that
-very size, a letter must mean the same size wherever it occurs in the call, `...` stands for any leading dimensions.
+A specification is a kind (`float`, `int`, `uint8`, `bool` or `any`) followed by one word per dimension: a number is
+that very size, a letter the same size wherever it occurs in the call, `...` stands for any leading dimensions.
 Sizes only: looking at the values of a CUDA tensor would make the CPU wait for the GPU.
 """
 import functools
 import inspect
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ def expects(**specifications):
                 if value is None and signature.parameters[name].default is None:
                     continue
                 where = f"{function.__name__}: argument `{name}`"
-                expected = f"expected a {kind} tensor of shape ({', '.join(dims)})"
+                expected = f"expected a tensor ({kind}) of shape ({', '.join(dims)})"
                 if not isinstance(value, Tensor):
                     raise ValueError(f"{where}: {expected}, got {type(value).__name__}")
                 came = f"got {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
@@ -70,13 +71,13 @@ def expects(**specifications):
 
 def number(name: str, value, low: float, high: float = float("inf")):
     """Checks that a scalar argument lies in [low, high] and returns it; raises ValueError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise ValueError(f"argument `{name}`: expected a number in [{low}, {high}], got {value!r}")
     return value
 
 
 def positive(name: str, value):
     """Checks that a scalar argument (a temperature, a learning rate, a count) is above zero and returns it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
         raise ValueError(f"argument `{name}`: expected a positive number, got {value!r}")
     return value

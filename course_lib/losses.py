@@ -1,4 +1,5 @@
-"""Losses that two or more methods share. Pure functions of tensors; what is random or gathered comes in as an argument."""
+"""Losses that two or more methods share: pure functions; what is random or gathered comes in as an argument."""
+
 import functools
 
 import torch
@@ -39,5 +40,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
     scores = z @ z.T / temperature  # (2N, 2N)
     scores.fill_diagonal_(float("-inf"))  # k != i
-    partner = torch.arange(2 * n, device=z.device).roll(n)  # i's partner: i + N for the first view, i - N for the second
+    partner = torch.arange(2 * n, device=z.device).roll(
+        n
+    )  # i's partner: i + N for the first view, i - N for the second
     return F.cross_entropy(scores, partner)

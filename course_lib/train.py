@@ -1,10 +1,11 @@
 """The one training loop. A `Method` says what its paper's Algorithm box says; `fit` does everything else."""
+
 import math
 import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +165,8 @@ def fit(
 ) -> Iterator[Step]:
     """Trains `method` for `steps` updates and yields a `Step` after each: the caller owns the loop, may plot or stop.
 
-    data: a `course_lib.data.Dataset`, which moves to the device whole and stays uint8 there, or any map-style dataset of
-        (x, y) pairs with uint8 or float x, which is streamed by a DataLoader with `workers` processes.
+    data: a `course_lib.data.Dataset`, which moves to the device whole and stays uint8 there, or any map-style dataset
+        of (x, y) pairs with uint8 or float x, which is streamed by a DataLoader with `workers` processes.
     batch_size: images per batch over all processes together; each pass over the data is a new permutation, its
         incomplete last batch dropped.
     optimizers: a function parameters -> Optimizer, or a list with one for each player in order of its first turn.
@@ -177,9 +178,9 @@ def fit(
     clip: largest norm of one player's gradient.
     bf16: autocast to bfloat16; by default where the GPU computes in it. Losses stay in float32 (`full_precision`).
     compile: torch.compile the loss; pays off on long runs only.
-    checkpoint: file to resume from when it exists, written every `save_every` updates and at the end, whole or not at
-        all. On the CPU a killed and resumed run ends with the same weights, bit for bit. (Several processes without
-        SyncBatchNorm: rank 0's BatchNorm statistics are kept.)
+    checkpoint: file to resume from when it exists, written every `save_every` updates, at the end and when the caller
+        leaves the loop, whole or not at all. On the CPU a killed and resumed run ends with the same weights, bit for
+        bit. (Several processes without SyncBatchNorm: rank 0's BatchNorm statistics are kept.)
     check_every: updates between looks for a loss that is not finite; by default 1 on the CPU, 20 on a GPU, which need
         not wait for the answer in between.
 
@@ -194,7 +195,9 @@ def fit(
     if len(data) < batch_size:
         raise ValueError(f"argument `batch_size`: expected at most the data's {len(data)} rows, got {batch_size}")
     if batch_size % distributed.world_size():
-        raise ValueError(f"argument `batch_size`: {batch_size} does not divide among {distributed.world_size()} processes")
+        raise ValueError(
+            f"argument `batch_size`: {batch_size} does not divide among {distributed.world_size()} processes"
+        )
     if device is None:
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     device = torch.empty(0, device=device).device  # "cuda" gets its number
@@ -206,7 +209,10 @@ def fit(
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     turns, by_player = _players(method, optimizers)
     run = {"seed": seed, "steps": steps, "batch_size": batch_size, "accumulate": accumulate}
-    run |= {"players": len(by_player), "rows": len(data), "processes": distributed.world_size()}
+    run |= {"rows": len(data), "processes": distributed.world_size()}
+    run |= {
+        "learning rates": [group["base_lr"] for optimizer in by_player.values() for group in optimizer.param_groups]
+    }
     done, images, seconds = 0, 0, 0.0
     if checkpoint is not None and Path(checkpoint).exists():
         done, images, seconds = _resume(Path(checkpoint), run, method, by_player.values(), device)
@@ -219,45 +225,50 @@ def fit(
         if distributed.world_size() > 1:
             door = DistributedDataParallel(door, broadcast_buffers=False, find_unused_parameters=len(by_player) > 1)
         stored = data.to(device) if isinstance(data, Dataset) else data
-        batches = _batches(stored, batch_size, seed, start=done * len(turns) * accumulate, device=device, workers=workers)
+        batches = _batches(
+            stored, batch_size, seed, start=done * len(turns) * accumulate, device=device, workers=workers
+        )
         every = check_every or (1 if device.type == "cpu" else 20)
         broken = torch.zeros((), dtype=torch.bool, device=device)
+        method.zero_grad(set_to_none=True)  # what an interrupted run may have left
+        method.seen.clear()
+
+        def update(turn: int, factor: float) -> Tensor:
+            """One player's step along the mean gradient of `accumulate` batches; returns their mean loss."""
+            params = turns[turn][1]
+            optimizer, total = by_player[frozenset(map(id, params))], torch.zeros((), device=device)
+            with _only(params, turns):
+                for micro in range(accumulate):
+                    x, y, new_epoch = next(batches)
+                    if new_epoch:
+                        with torch.no_grad():
+                            method.before_epoch(stored)
+                    more = micro < accumulate - 1 and distributed.world_size() > 1
+                    with door.no_sync() if more else nullcontext():
+                        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                            loss = door(turn, x, y) / accumulate
+                        loss.backward()
+                    total += loss.detach()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(params, clip)
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            return total
+
         for k in range(done + 1, steps + 1):
             began = time.perf_counter()
             method.train()
             method.progress = (k - 1) / steps
-            losses = []
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                _seed(device, _mix(seed, distributed.rank(), k))
-                for turn, (_, params) in enumerate(turns):
-                    optimizer = by_player[frozenset(map(id, params))]
-                    for group in optimizer.param_groups:
-                        group["lr"] = group["base_lr"] * schedule((k - 0.5) / steps)
-                    with _only(params, turns):
-                        total = torch.zeros((), device=device)
-                        for micro in range(accumulate):
-                            x, y, new_epoch = next(batches)
-                            if new_epoch:
-                                with torch.no_grad():
-                                    method.before_epoch(stored)
-                            last = micro == accumulate - 1
-                            waits = nullcontext() if last or distributed.world_size() == 1 else door.no_sync()
-                            with waits:
-                                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                                    loss = door(turn, x, y) / accumulate
-                                loss.backward()
-                            total += loss.detach()
-                            images += batch_size
-                    if clip is not None:
-                        nn.utils.clip_grad_norm_(params, clip)
-                    optimizer.step()
-                    optimizer.zero_grad(set_to_none=True)
-                    losses.append(total)
-                    broken |= ~total.isfinite()
+            with _seeded(device, _mix(seed, distributed.rank(), k)):
+                losses = tuple(update(turn, schedule((k - 0.5) / steps)) for turn in range(len(turns)))
                 with torch.no_grad():
                     method.after_step()
-                method.seen.clear()
+            method.seen.clear()
+            images += batch_size * len(turns) * accumulate
             seconds += time.perf_counter() - began
+            broken |= ~torch.stack(losses).isfinite().all()
             save = checkpoint is not None and (k % save_every == 0 or k == steps)
             if (save or k % every == 0 or k == steps) and distributed.any_process(broken):
                 raise FloatingPointError(
@@ -265,9 +276,14 @@ def fit(
                     f"{[round(loss.item(), 4) for loss in losses]}): try a lower learning rate, a longer warm-up or "
                     f"clip=1.0, and look for a logarithm or square root of zero in the loss"
                 )
-            if save and distributed.rank() == 0:
-                _save(Path(checkpoint), run, method, by_player.values(), (k, images, seconds))
-            yield Step(k, steps, tuple(losses), images, seconds)
+            try:
+                if save:
+                    _save(Path(checkpoint), run, method, by_player.values(), (k, images, seconds))
+                yield Step(k, steps, losses, images, seconds)
+            except GeneratorExit:  # the caller stops here: keep what was learnt since the last save
+                if checkpoint is not None and not save and not broken:
+                    _save(Path(checkpoint), run, method, by_player.values(), (k, images, seconds))
+                raise
 
     return train()
 
@@ -324,10 +340,14 @@ def _mix(*numbers: int) -> int:
     return random.Random(repr(numbers)).getrandbits(63)
 
 
-def _seed(device: torch.device, number: int):
-    torch.default_generator.manual_seed(number)
-    if device.type == "cuda":  # this device's generator only: torch.manual_seed would touch the others', unforked
-        torch.cuda.default_generators[device.index].manual_seed(number)
+@contextmanager
+def _seeded(device: torch.device, number: int):
+    """Within it the CPU's and this device's generators start from `number`; afterwards they are where they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(number)
+        if device.type == "cuda":  # torch.manual_seed would touch the other GPUs' generators too, unforked
+            torch.cuda.default_generators[device.index].manual_seed(number)
+        yield
 
 
 def _order(rows: int, batch_size: int, seed: int, start: int) -> Iterator[tuple[Tensor, bool]]:
@@ -344,12 +364,19 @@ def _order(rows: int, batch_size: int, seed: int, start: int) -> Iterator[tuple[
 def _batches(data, batch_size, seed, start, device, workers):
     """Yields (x, y, whether a pass begins) for ever, x as float on the device, uint8 scaled to [0, 1]."""
     if isinstance(data, Dataset):
-        pairs = ((data.x[rows], data.y[rows], new) for rows, new in
-                 ((rows.to(device), new) for rows, new in _order(len(data), batch_size, seed, start)))
+        pairs = (
+            (data.x[rows], data.y[rows], new)
+            for rows, new in ((rows.to(device), new) for rows, new in _order(len(data), batch_size, seed, start))
+        )
     else:
         rows = (rows.tolist() for rows, _ in _order(len(data), batch_size, seed, start))
-        loader = DataLoader(data, batch_sampler=rows, num_workers=workers, pin_memory=device.type == "cuda",
-                            generator=torch.Generator().manual_seed(_mix(seed, start)))
+        loader = DataLoader(
+            data,
+            batch_sampler=rows,
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator().manual_seed(_mix(seed, start)),
+        )
         pairs = ((x, y, new) for (x, y), (_, new) in zip(loader, _order(len(data), batch_size, seed, start)))
     for x, y, new in pairs:
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
@@ -358,7 +385,14 @@ def _batches(data, batch_size, seed, start, device, workers):
 
 
 def _save(path, run, method, optimizers, done):
-    state = {"run": run, "method": method.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "done": done}
+    if distributed.rank() > 0:
+        return
+    state = {
+        "run": run,
+        "method": method.state_dict(),
+        "optimizers": [o.state_dict() for o in optimizers],
+        "done": done,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as file:
@@ -371,8 +405,12 @@ def _save(path, run, method, optimizers, done):
 def _resume(path, run, method, optimizers, device):
     state = torch.load(path, map_location=device, weights_only=True)
     if state["run"] != run:
-        differs = ", ".join(f"{name} {state['run'][name]} -> {run[name]}" for name in run if state["run"][name] != run[name])
-        raise ValueError(f"argument `checkpoint`: {path} belongs to another run ({differs}): name another file or move it")
+        differs = ", ".join(
+            f"{name} {state['run'][name]} -> {run[name]}" for name in run if state["run"][name] != run[name]
+        )
+        raise ValueError(
+            f"argument `checkpoint`: {path} belongs to another run ({differs}): name another file or move it"
+        )
     method.load_state_dict(state["method"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)

@@ -1,4 +1,5 @@
 """Toy methods that use every part of the `Method` contract, shared by the tests of `fit` and of several processes."""
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -45,7 +46,7 @@ class Queue(Method):
 
     def after_step(self):
         keys = torch.cat([gather(key) for key in self.seen])
-        self.queue.copy_(torch.cat([self.queue, keys])[-len(self.queue):])
+        self.queue.copy_(torch.cat([self.queue, keys])[-len(self.queue) :])
         ema(self.key, self.query, 0.9)
 
 

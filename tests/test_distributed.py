@@ -1,4 +1,5 @@
 """Two gloo processes must give the loss, the gradients and the state of one process on the joint batch."""
+
 import os
 import subprocess
 import sys
@@ -63,8 +64,10 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-c", WORKER, str(Path(__file__).parent)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [subprocess.Popen([*command, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
-                 for number in range(2)]
+    processes = [
+        subprocess.Popen([*command, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
+        for number in range(2)
+    ]
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors

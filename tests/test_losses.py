@@ -48,7 +48,9 @@ def test_nt_xent_ignores_the_length_of_rows_their_order_and_which_view_is_first(
 
 def test_nt_xent_gradient_by_finite_differences():
     z1, z2 = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.3), (z1.detach().requires_grad_(), z2.detach().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        lambda a, b: nt_xent(a, b, 0.3), (z1.detach().requires_grad_(), z2.detach().requires_grad_())
+    )
 
 
 def test_nt_xent_survives_extreme_temperatures_and_low_precision():
@@ -65,15 +67,21 @@ def test_full_precision_leaves_float64_alone():
     assert full_precision(lambda x: x)(torch.zeros(2, dtype=torch.float64)).dtype == torch.float64
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ((torch.zeros(3, 2), torch.zeros(4, 2)), "`z2`.*N = 3 in `z1`"),
-    ((torch.zeros(3), torch.zeros(3)), "`z1`: expected a float tensor of shape \\(N, D\\), got float32 of shape \\(3,\\)"),
-    ((torch.zeros(3, 2).long(), torch.zeros(3, 2)), "`z1`.*got int64"),
-    ((torch.zeros(3, 2), torch.zeros(3, 2, device="meta")), "`z2`: expected on cpu like `z1`, got meta"),
-    ((torch.zeros(3, 2), None), "`z2`.*got NoneType"),
-    ((torch.zeros(3, 2), torch.zeros(3, 2), 0.0), "`temperature`: expected a positive number, got 0.0"),
-    ((torch.zeros(3, 2), torch.zeros(3, 2), float("nan")), "`temperature`"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.zeros(3, 2), torch.zeros(4, 2)), "`z2`.*N = 3 in `z1`"),
+        (
+            (torch.zeros(3), torch.zeros(3)),
+            "`z1`: expected a tensor \\(float\\) of shape \\(N, D\\), got float32 of shape \\(3,\\)",
+        ),
+        ((torch.zeros(3, 2).long(), torch.zeros(3, 2)), "`z1`.*got int64"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2, device="meta")), "`z2`: expected on cpu like `z1`, got meta"),
+        ((torch.zeros(3, 2), None), "`z2`.*got NoneType"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2), 0.0), "`temperature`: expected a positive number, got 0.0"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2), float("nan")), "`temperature`"),
+    ],
+)
 def test_nt_xent_names_the_bad_argument(arguments, message):
     with pytest.raises(ValueError, match=message):
         nt_xent(*arguments)

@@ -27,7 +27,9 @@ def run(method, data, steps, **options):
 def assert_same(a, b, **tolerance):
     assert a.keys() == b.keys()
     for name in a:
-        torch.testing.assert_close(a[name], b[name], **(tolerance or dict(rtol=0, atol=0)), msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            a[name], b[name], **(tolerance or dict(rtol=0, atol=0)), msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 @pytest.mark.parametrize("kind", [Regression, Queue, ToyGAN])
@@ -240,6 +242,21 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path):
     assert list(fit(made(Regression), points(), 4, batch_size=16, checkpoint=path)) == []
 
 
+def test_leaving_the_loop_keeps_what_was_learnt_and_an_interrupt_leaves_nothing_behind(tmp_path):
+    path, method = tmp_path / "run.pt", made(Queue)
+    for step in fit(method, points(), 10, batch_size=16, checkpoint=path, save_every=100):
+        if step.k == 4:
+            break
+    other = made(Queue, seed=9)
+    assert [step.k for step in fit(other, points(), 10, batch_size=16, checkpoint=path)] == [5, 6, 7, 8, 9, 10]
+    assert_same(other.state_dict(), run(made(Queue), points(), 10)[1])
+    interrupted = made(Queue)
+    for p in interrupted.query.parameters():
+        p.grad = torch.ones_like(p)  # as an interrupt in the middle of backward() leaves it
+    interrupted.seen.append(torch.ones(16, 3))
+    assert_same(run(interrupted, points(), 10)[1], other.state_dict())
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_path):
     class Exploding(Regression):
         def loss(self, x, y=None):
@@ -256,14 +273,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_p
         list(fit(made(Exploding), points(), 10, batch_size=16, check_every=4))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (dict(steps=0), "`steps`: expected a whole number above 0, got 0"),
-    (dict(batch_size=2.5), "`batch_size`.*2.5"),
-    (dict(batch_size=65), "`batch_size`: expected at most the data's 64 rows, got 65"),
-    (dict(accumulate=-1), "`accumulate`"),
-    (dict(method=nn.Linear(4, 2)), "`method`: expected a course_lib.train.Method, got Linear"),
-    (dict(optimizers=adamw(0)), "`lr`: expected a positive number, got 0"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(steps=0), "`steps`: expected a whole number above 0, got 0"),
+        (dict(batch_size=2.5), "`batch_size`.*2.5"),
+        (dict(batch_size=65), "`batch_size`: expected at most the data's 64 rows, got 65"),
+        (dict(accumulate=-1), "`accumulate`"),
+        (dict(method=nn.Linear(4, 2)), "`method`: expected a course_lib.train.Method, got Linear"),
+        (dict(optimizers=adamw(0)), "`lr`: expected a positive number, got 0"),
+    ],
+)
 def test_bad_arguments_are_named_before_anything_runs(arguments, message):
     with pytest.raises(ValueError, match=message):
         fit(**{"method": made(Regression), "data": points(), "steps": 3, "batch_size": 16, **arguments})
@@ -286,7 +306,7 @@ def test_streams_a_map_style_dataset_with_the_same_numbers(tmp_path):
         if step.k == 4:
             break
     streamed = fixed_view_simclr(seed=1)  # everything must come from the checkpoint
-    assert [step.k for step in fit(streamed, Streamed(), 6, **options, checkpoint=tmp_path / "s.pt")] == [4, 5, 6]
+    assert [step.k for step in fit(streamed, Streamed(), 6, **options, checkpoint=tmp_path / "s.pt")] == [5, 6]
     assert_same(whole.state_dict(), streamed.state_dict())
 
 

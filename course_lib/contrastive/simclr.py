@@ -3,6 +3,7 @@
 Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
 arXiv 2002.05709, Algorithm 1.
 """
+
 from collections.abc import Callable
 
 import torch
@@ -20,8 +21,9 @@ class SimCLR(Method):
     z is what the loss sees; h is the representation, g is thrown away after training.
     """
 
-    def __init__(self, encoder: nn.Module, projector: nn.Module, augment: Callable[[Tensor], Tensor],
-                 temperature: float = 0.5):
+    def __init__(
+        self, encoder: nn.Module, projector: nn.Module, augment: Callable[[Tensor], Tensor], temperature: float = 0.5
+    ):
         super().__init__()
         self.encoder, self.projector, self.augment = encoder, projector, augment
         self.temperature = positive("temperature", temperature)

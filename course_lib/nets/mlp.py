@@ -1,4 +1,5 @@
 """Multi-layer perceptron: projection heads, predictors, small classifiers."""
+
 from torch import nn
 
 

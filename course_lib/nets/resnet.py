@@ -1,4 +1,5 @@
-"""Residual networks (He et al. 2015, arXiv 1512.03385): a small one for 32 x 32 pictures on a CPU, and torchvision's."""
+"""Residual networks (He et al. 2015, arXiv 1512.03385): a small one for 32 x 32 pictures, and torchvision's."""
+
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -19,12 +20,15 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm):
         super().__init__()
         self.residual = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), norm(outputs), nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), norm(outputs),
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            norm(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            norm(outputs),
         )
         same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Identity() if same else nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs)
+        self.shortcut = (
+            nn.Identity() if same else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
         )
         self.relu = nn.ReLU()
 
@@ -38,16 +42,20 @@ class ResNet(nn.Module):
     The stem has stride 2, every stage after the first one too: 32 x 32 pictures are looked at on grids of 16, 8 and 4.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (24, 48, 96), blocks: int = 1, channels: int = 3,
-                 norm: Norm = nn.BatchNorm2d):
+    def __init__(
+        self, widths: tuple[int, ...] = (24, 48, 96), blocks: int = 1, channels: int = 3, norm: Norm = nn.BatchNorm2d
+    ):
         super().__init__()
         self.dim = widths[-1]
         self.stem = nn.Sequential(nn.Conv2d(channels, widths[0], 3, 2, 1, bias=False), norm(widths[0]), nn.ReLU())
         inputs = (widths[0], *widths)
-        self.stages = nn.Sequential(*(
-            BasicBlock(inputs[i] if j == 0 else width, width, 2 if i > 0 and j == 0 else 1, norm)
-            for i, width in enumerate(widths) for j in range(blocks)
-        ))
+        self.stages = nn.Sequential(
+            *(
+                BasicBlock(inputs[i] if j == 0 else width, width, 2 if i > 0 and j == 0 else 1, norm)
+                for i, width in enumerate(widths)
+                for j in range(blocks)
+            )
+        )
 
     @expects(x="float N C H W")
     def feature_map(self, x: Tensor) -> Tensor:

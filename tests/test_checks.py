@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from course_lib.checks import expects, number, positive
+
+
+@expects(x="float N C H W", boxes="int N 4", weight="any ... D", flag="bool N")
+def function(x, boxes, weight=None, flag=None):
+    return "called"
+
+
+IMAGES, BOXES = torch.zeros(2, 3, 4, 5), torch.zeros(2, 4, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (IMAGES, BOXES),
+        (IMAGES.double(), BOXES.int()),
+        (IMAGES, BOXES, torch.zeros(7, 2, 3)),
+        (IMAGES, BOXES, torch.zeros(3)),
+        (IMAGES, BOXES, None, torch.zeros(2, dtype=torch.bool)),
+    ],
+)
+def test_what_fits_passes(arguments):
+    assert function(*arguments) == "called"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], BOXES), "function: argument `x`: expected a tensor \\(float\\) of shape \\(N, C, H, W\\), got list"),
+        ((IMAGES.byte(), BOXES), "`x`: .* got uint8 of shape \\(2, 3, 4, 5\\)"),
+        ((IMAGES[0], BOXES), "`x`: .* got float32 of shape \\(3, 4, 5\\)"),
+        ((IMAGES, BOXES.float()), "`boxes`: expected a tensor \\(int\\) of shape \\(N, 4\\), got float32"),
+        ((IMAGES, BOXES[:1]), "`boxes`: .*where N = 2 in `x`, got int64 of shape \\(1, 4\\)"),
+        ((IMAGES, BOXES[:, :3]), "`boxes`: .*got int64 of shape \\(2, 3\\)"),
+        ((IMAGES, None), "`boxes`: .*got NoneType"),
+        ((IMAGES, BOXES, torch.tensor(1.0)), "`weight`: .*got float32 of shape \\(\\)"),
+        ((IMAGES, BOXES, None, torch.zeros(2)), "`flag`: expected a tensor \\(bool\\)"),
+        ((IMAGES, BOXES.to("meta")), "`boxes`: expected on cpu like `x`, got meta"),
+    ],
+)
+def test_what_does_not_fit_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        function(*arguments)
+
+
+def test_a_missing_argument_stays_pythons_own_error():
+    with pytest.raises(TypeError, match="boxes"):
+        function(IMAGES)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), "1", None, True])
+def test_positive_refuses(value):
+    with pytest.raises(ValueError, match="argument `tau`: expected a positive number, got"):
+        positive("tau", value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "x", None, False])
+def test_number_refuses_what_lies_outside(value):
+    with pytest.raises(ValueError, match=r"argument `p`: expected a number in \[0, 1\], got"):
+        number("p", value, 0, 1)
+
+
+def test_scalars_that_fit_are_returned():
+    assert (positive("tau", 0.5), number("p", 0, 0, 1), number("p", 1, 0, 1)) == (0.5, 0, 1)
