@@ -332,14 +332,16 @@ class GaussianBlur:
         return gaussian_blur(x, torch.empty(len(x), device=x.device).uniform_(*self.sigma), self.kernel_size)
 
 
-def simclr_augment(size: int, strength: float = 0.5, blur: float = 0.0) -> Compose:
+def simclr_augment(size: int, strength: float = 0.5, blur: float = 0.0,
+                   scale: tuple[float, float] = (0.08, 1.0)) -> Compose:
     """SimCLR's composition (appendix A): crop, resize, flip, colour jitter and drop; blur with probability `blur`.
 
-    The defaults are those of CIFAR-10 (appendix B.9): strength 0.5, no blur. On ImageNet: 1 and 0.5.
+    The defaults are those of CIFAR-10 (appendix B.9): strength 0.5, no blur. On ImageNet: 1 and 0.5. scale: the crop's
+    share of the picture's area.
     """
     number("strength", strength, 0)
     s = 0.8 * strength
-    views = [RandomResizedCrop(size), RandomHorizontalFlip(),
+    views = [RandomResizedCrop(size, scale), RandomHorizontalFlip(),
              RandomApply(ColorJitter(s, s, s, 0.2 * strength), 0.8), RandomGrayscale(0.2)]
     if blur:
         views.append(RandomApply(GaussianBlur(2 * (size // 20) + 1), blur))           # a tenth of the side

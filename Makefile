@@ -1,0 +1,51 @@
+# `make lab` opens the course, `make test` checks all of it. Every target sets up .venv by itself.
+#   make lab PYTHON=/path/to/python3.12      another Python than the first on PATH that will do
+#   make lab LAB_ARGS="--no-browser"         more arguments for JupyterLab
+#   make notebooks NAMES="03_contrastive"    only these
+PY := .venv/bin/python
+WORKERS := 2
+# One thread for each of the workers: twice as fast as the threads of one fighting with those of the other.
+CHECK = COURSE_BUDGET=smoke OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest tests notebooks \
+	-n $(WORKERS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --durations=10
+
+.PHONY: lab test test-all notebooks results zoo bench readme clean
+
+lab: .venv/lab.ready
+	@echo "JupyterLab opens in the browser; if it does not, open the address that it prints below. Ctrl-C twice ends it."
+	@$(PY) -m jupyterlab notebooks $(LAB_ARGS)
+
+test: .venv/test.ready
+	$(PY) -m ruff check .
+	$(CHECK) -m "not slow"
+
+test-all: .venv/test.ready
+	$(PY) -m ruff check .
+	$(CHECK)
+
+notebooks: .venv/test.ready
+	$(PY) tools/build_notebooks.py $(NAMES)
+
+results: .venv/test.ready
+	$(PY) tools/run_results.py $(ARGS)
+
+zoo: .venv/test.ready
+	$(PY) tools/train_zoo.py $(ARGS)
+
+bench: .venv/test.ready
+	$(PY) benchmarks/ssl_step.py $(ARGS)
+
+readme: .venv/test.ready
+	$(PY) tools/build_readme.py
+
+# Keeps runs/ (unfinished training), which cost hours.
+clean:
+	rm -rf .venv build dist *.egg-info .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp is written last and holds this folder's path: a set-up that was interrupted, or whose folder has been moved
+# since (an editable install points at the old place), is done again.
+ifneq ($(shell cat .venv/*.ready 2>/dev/null | grep -vxF '$(CURDIR)'),)
+.PHONY: .venv/lab.ready .venv/test.ready
+endif
+.venv/lab.ready .venv/test.ready: .venv/%.ready: pyproject.toml constraints.txt tools/setup_env.sh
+	@PYTHON='$(PYTHON)' sh tools/setup_env.sh $*

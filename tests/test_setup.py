@@ -1,0 +1,283 @@
+"""`make lab` and `make test` on machines that lack something (shell scripts play Python); tests have no network."""
+import importlib.metadata
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+from build_notebooks import ROOT, tomllib
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# An interpreter as far as the set-up looks at one. The files beside it say what it lacks; it writes down its calls.
+STUB = """\
+#!/bin/sh
+here=@HERE@
+case "$*" in
+    *sys.version_info*) echo @VERSION@ ;;
+    *ensurepip*) [ ! -e "$here/no-venv" ] ;;
+    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pip --version") ;;
+    "-m pip "*)
+        echo "$*" >> "$here/calls"
+        if [ -e "$here/no-network" ]; then
+            echo "WARNING: Retrying (Retry(total=4)) after connection broken by NewConnectionError" >&2
+            echo "ERROR: No matching distribution found for setuptools" >&2
+            exit 1
+        fi
+        case "$*" in *--no-build-isolation*)
+            [ ! -e "$here/conflict" ] || { echo "ERROR: Cannot install these packages" >&2; exit 1; }
+            [ ! -e "$here/killed" ] || kill -9 $PPID ;;
+        esac ;;
+    *) echo "$*" >> "$here/calls" ;;
+esac
+"""
+TOOLS = ("make", "sh", "cat", "chmod", "cp", "grep", "mkdir", "mv", "rm", "tail")
+
+
+class Machine:
+    """A fresh clone, as far as the set-up needs one, on a machine whose PATH has these tools and what a test adds."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.bin, self.clone = folder / "bin", folder / "a clone"
+        self.bin.mkdir()
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool))
+        for name in ("Makefile", "pyproject.toml", "constraints.txt", "tools/setup_env.sh"):
+            (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, self.clone / name)
+
+    def add(self, name: str, script: str) -> None:
+        (self.bin / name).write_text(script.replace("@HERE@", str(self.bin)))
+        (self.bin / name).chmod(0o755)
+
+    def python(self, name: str, version: str) -> None:
+        self.add(name, STUB.replace("@VERSION@", version))
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess:
+        environment = {"PATH": str(self.bin)}
+        return subprocess.run(["make", *arguments], cwd=self.clone, env=environment, capture_output=True, text=True)
+
+    def calls(self) -> list[str]:
+        """What interpreters were asked for since the last look."""
+        path = self.bin / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+    def sentence(self, *arguments: str) -> str:
+        """The one sentence that a failing make prints; what make itself adds comes after it."""
+        result = self.make(*arguments)
+        assert result.returncode != 0
+        said, *rest = result.stderr.splitlines()
+        assert all(line.startswith("make: ***") for line in rest), result.stderr
+        assert not any(path.exists() for path in (self.clone / ".venv").glob("*.ready"))
+        return said
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+@pytest.mark.parametrize("found, named", [
+    ({}, "found none"),
+    ({"python3": "3.9"}, "found 3.9 (python3)"),
+    ({"python3": "3.14"}, "found 3.14 (python3)"),
+    ({"python3": "3.14", "python3.13": "3.8"}, "found 3.14 (python3), 3.8 (python3.13)"),
+])
+def test_no_python_of_the_right_age_is_one_sentence(machine, found, named):
+    for name, version in found.items():
+        machine.python(name, version)
+    for target in ("lab", "test"):
+        said = machine.sentence(target)
+        assert "needs Python 3.10, 3.11, 3.12 or 3.13" in said and named in said
+        assert f"make {target} PYTHON=" in said
+
+
+def test_a_missing_venv_module_is_one_sentence(machine):
+    machine.python("python3", "3.11")
+    (machine.bin / "no-venv").touch()
+    assert "Python 3.11 has no venv module: install it (Debian, Ubuntu: python3.11-venv)" in machine.sentence("lab")
+
+
+def test_a_venv_that_cannot_be_made_is_one_sentence(machine):
+    script = STUB.replace("@VERSION@", "3.12").replace("mkdir -p .venv/bin &&", "echo no space; false &&")
+    machine.add("python3", script)
+    assert machine.sentence("lab") == "python3 could not make .venv: no space"
+
+
+def test_no_network_is_one_sentence_and_the_next_run_recovers(machine):
+    machine.python("python3", "3.13")
+    (machine.bin / "no-network").touch()
+    said = machine.sentence("lab")
+    assert said.startswith("The packages cannot be downloaded: look at the network") and ".venv/setup.log" in said
+    assert "NewConnectionError" in (machine.clone / ".venv" / "setup.log").read_text()
+    (machine.bin / "no-network").unlink()
+    assert machine.make("lab").returncode == 0
+
+
+def test_another_failure_of_pip_is_one_sentence_with_its_reason(machine):
+    machine.python("python3", "3.13")
+    (machine.bin / "conflict").touch()
+    assert "pip could not install the packages: ERROR: Cannot install these packages (" in machine.sentence("test")
+
+
+def test_a_shim_that_fails_is_passed_over_silently(machine):
+    machine.add("python3", "#!/bin/sh\necho 'pyenv: python3: command not found' >&2\nexit 127\n")
+    machine.python("python3.12", "3.12")
+    result = machine.make("lab")
+    assert result.returncode == 0 and result.stderr == "" and "with Python 3.12 (python3.12)" in result.stdout
+
+
+def test_a_named_python_is_the_only_one_tried(machine):
+    machine.python("python3", "3.12")
+    machine.python("mine", "3.10")
+    machine.python("old", "3.7")
+    assert "found 3.7 (old)" in machine.sentence("lab", "PYTHON=old")
+    assert "with Python 3.10 (mine)" in machine.make("lab", "PYTHON=mine").stdout
+
+
+def test_lab_installs_by_the_constraints_without_the_test_extra_and_once(machine):
+    machine.python("python3", "3.11")
+    assert machine.make("lab", "LAB_ARGS=--no-browser").returncode == 0
+    tools, course, lab = machine.calls()
+    assert all(" install -c constraints.txt " in call for call in (tools, course))
+    assert tools.endswith("pip setuptools>=77") and course.endswith("--no-build-isolation -e .[lab]")
+    assert lab == "-m jupyterlab notebooks --no-browser"
+    assert machine.make("lab").returncode == 0
+    assert machine.calls() == ["-m jupyterlab notebooks"]
+
+
+def test_test_adds_its_extra_runs_everything_and_lab_then_needs_nothing(machine):
+    machine.python("python3", "3.11")
+    assert machine.make("test").returncode == 0
+    _, course, ruff, pytest_call = machine.calls()
+    assert course.endswith("-e .[lab,test]") and ruff == "-m ruff check ."
+    assert pytest_call.startswith("-m pytest tests notebooks ") and pytest_call.endswith(" -m not slow")
+    assert {"--nbval-lax", "--nbval-current-env"} <= set(pytest_call.split())
+    assert machine.make("test-all").returncode == 0 and " -m " not in machine.calls()[1].removeprefix("-m ")
+    assert machine.make("lab").returncode == 0 and len(machine.calls()) == 1
+
+
+def test_a_set_up_that_was_killed_is_not_taken_for_finished(machine):
+    machine.python("python3", "3.11")
+    (machine.bin / "killed").touch()
+    assert machine.make("lab").returncode != 0
+    assert (machine.clone / ".venv" / "bin" / "python").exists() and len(machine.calls()) == 2
+    (machine.bin / "killed").unlink()
+    assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
+
+
+def test_a_broken_venv_is_made_anew(machine):
+    machine.python("python3", "3.11")
+    assert machine.make("lab").returncode == 0
+    (machine.clone / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    (machine.clone / ".venv" / "lab.ready").unlink()
+    result = machine.make("lab")
+    assert result.returncode == 0 and "Setting up .venv" in result.stdout
+
+
+def test_changed_requirements_and_a_moved_folder_are_installed_again(machine):
+    machine.python("python3", "3.11")
+    assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
+    stamp = machine.clone / ".venv" / "lab.ready"
+    os.utime(machine.clone / "constraints.txt", (stamp.stat().st_mtime + 1,) * 2)
+    assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
+    os.utime(machine.clone / "constraints.txt", (stamp.stat().st_mtime - 1,) * 2)
+    machine.clone = machine.clone.rename(machine.clone.parent / "moved")
+    assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
+    assert machine.make("lab").returncode == 0 and len(machine.calls()) == 1
+
+
+def pins() -> dict[str, list[Requirement]]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found = {}
+    for pin in (Requirement(line) for line in lines if not line.startswith("#")):
+        found.setdefault(canonicalize_name(pin.name), []).append(pin)
+    return found
+
+
+def test_every_constraint_is_one_exact_version_on_every_python():
+    for name, constraints in pins().items():
+        assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in constraints), name
+        for version in ("3.10", "3.11", "3.12", "3.13"):
+            fits = [pin for pin in constraints if not pin.marker or pin.marker.evaluate({"python_version": version})]
+            assert len(fits) == 1, (name, version)
+
+
+def test_the_constraints_are_within_the_ranges_and_cover_all_that_gets_installed():
+    pinned, seen = pins(), set()
+    extras = PROJECT["optional-dependencies"]
+    queue = [Requirement(text) for text in [*PROJECT["dependencies"], *extras["lab"], *extras["test"]]]
+    while queue:
+        wanted = queue.pop()
+        name = canonicalize_name(wanted.name)
+        for pin in pinned.get(name, []):
+            if not pin.marker or pin.marker.evaluate():
+                assert wanted.specifier.contains(str(pin.specifier)[2:]), f"{wanted} against {pin}"
+        if (name, str(wanted.extras)) in seen:
+            continue
+        seen.add((name, str(wanted.extras)))
+        assert name in pinned, f"{name} is not in constraints.txt"
+        for text in importlib.metadata.requires(name) or ():
+            deeper = Requirement(text)
+            if not deeper.marker or any(deeper.marker.evaluate({"extra": extra}) for extra in {"", *wanted.extras}):
+                queue.append(deeper)
+    assert len(seen) > 100
+
+
+REACH = """\
+import socket
+for reach in (lambda: socket.create_connection(("example.com", 80)), lambda: socket.socket().connect(("192.0.2.1", 80)),
+              lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"", ("192.0.2.1", 80)),
+              lambda: socket.gethostbyname("example.com")):
+    try:
+        reach()
+    except ConnectionRefusedError as error:
+        assert "tests run without a network" in str(error), error
+    else:
+        raise SystemExit("reached the network")
+"""
+
+
+def test_the_network_is_out_of_reach_here_and_in_subprocesses():
+    exec(REACH, {})
+    subprocess.run([sys.executable, "-c", REACH], check=True)
+
+
+def test_this_machine_is_within_reach():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for host in ("127.0.0.1", "localhost"):
+            socket.create_connection((host, server.getsockname()[1])).close()
+
+
+SKIPS = """\
+import pytest
+def test_passes(): pass
+@pytest.mark.skipif(True, reason="needs CUDA")
+def test_cuda(): pass
+"""
+
+
+@pytest.mark.parametrize("more, ci, code", [
+    ("", "true", 0),
+    ("def test_skipped(): pytest.skip('some reason')\n", "", 0),
+    ("def test_skipped(): pytest.skip('some reason')\n", "true", 1),
+    ("pytest.importorskip('no_such_module')\n", "true", 1),
+])
+def test_in_ci_nothing_is_skipped_but_for_want_of_cuda(tmp_path, more, ci, code):
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    shutil.copytree(ROOT / "tests" / "offline", tmp_path / "offline", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "test_skips.py").write_text(SKIPS)
+    (tmp_path / "test_more.py").write_text("import pytest\n" + more)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == code, result.stdout
+    assert ("this fails the run" in result.stdout) == bool(code)

@@ -1,0 +1,57 @@
+"""Writes README.md's tables, what is between `<!-- begin NAME -->` and `<!-- end NAME -->`, from syllabus.toml."""
+import re
+
+from build_notebooks import NOTEBOOKS, ROOT, colab, tomllib
+
+README = ROOT / "README.md"
+SYLLABUS = tomllib.loads((ROOT / "syllabus.toml").read_text(encoding="utf-8"))
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def link(name: str, text: str) -> str:
+    return f"[{text}](notebooks/{name}.ipynb)" if (NOTEBOOKS / f"{name}.ipynb").exists() else text
+
+
+def notebooks() -> str:
+    """One row for each of the course's notebooks, a link where it exists."""
+    lines = [row("no.", "notebook", "what it teaches", "lectures", "today"), row(*5 * ["---"])]
+    for name, notebook in SYLLABUS["notebooks"].items():
+        there = (NOTEBOOKS / f"{name}.ipynb").exists()
+        title, decks = link(name, notebook["title"]), ", ".join(notebook["decks"])
+        lines.append(row(name[:2], title, notebook["topics"], decks, f"[Colab]({colab(name)})" if there else "planned"))
+    return "\n".join(lines)
+
+
+def systems() -> str:
+    """One row for each system that works today: where its code, its notebook, its slide and its paper are."""
+    lines = [row("concept", "code", "notebook", "lecture: slide", "paper"), row(*5 * ["---"])]
+    for name, system in SYLLABUS["systems"].items():
+        module, symbol = system["symbol"].split(":")
+        code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({module.replace('.', '/')}.py)"
+        notebook = link(system["notebook"], system["notebook"][:2]) if "notebook" in system else ""
+        number = system.get("paper", "").removeprefix("arXiv:")
+        paper = f"[arXiv {number}](https://arxiv.org/abs/{number})" if number else ""
+        lines.append(row(name, code, notebook, system.get("lecture", ""), paper))
+    return "\n".join(lines)
+
+
+def decks() -> str:
+    return "\n".join(f"- **{tag}**: {title}" for tag, title in SYLLABUS["decks"].items())
+
+
+def filled(text: str) -> str:
+    """README's text with every table made anew."""
+    for table in (notebooks, systems, decks):
+        begin, end = (f"<!-- {word} {table.__name__} -->" for word in ("begin", "end"))
+        block = f"{begin}\n{table()}\n{end}"
+        text, count = re.subn(f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"README.md: expected the lines `{begin}` and `{end}` once, found them {count} times")
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
