@@ -1,0 +1,461 @@
+"""Oracles: scikit-learn for k-NN and logistic regression, plain loops and closed forms for the rest."""
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+from course_lib import evaluate
+from course_lib.data import Dataset, labelled_subset
+from course_lib.evaluate import (
+    accuracy,
+    alignment,
+    effective_rank,
+    feature_std,
+    features,
+    few_labels,
+    knn,
+    linear_probe,
+    logistic_regression,
+    retrieval,
+    uniformity,
+)
+from course_lib.train import Method, frozen_copy
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def blobs(n, dim=12, classes=5, noise=2.0, seed=0):
+    """Overlapping classes with correlated columns of very different scale and offset."""
+    g = rng(seed)
+    y = torch.randint(classes, (n,), generator=g)
+    x = torch.randn(classes, dim, generator=rng(99))[y] + noise * torch.randn(n, dim, generator=g)
+    mix = torch.randn(dim, dim, generator=rng(98)) / dim**0.5 + torch.eye(dim)
+    return (x @ mix) * torch.logspace(-1, 1, dim) + torch.linspace(-3, 3, dim), y
+
+
+# features
+
+
+class Tiny(Method):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten())
+        self.teacher = frozen_copy(nn.BatchNorm1d(2), training=True)
+
+    def encode(self, x):
+        return self.encoder(x)
+
+
+def test_features_are_the_eval_mode_encoder_of_pixels_in_0_1():
+    method, x = Tiny(), torch.randint(256, (10, 3, 5, 5), generator=rng(), dtype=torch.uint8)
+    method.encoder[1].running_mean.normal_()
+    h = features(method, x, batch_size=4)
+    with torch.no_grad():
+        expected = method.eval().encode(x.float() / 255)
+    assert (h.dtype, h.device.type, h.requires_grad) == (torch.float32, "cpu", False)
+    torch.testing.assert_close(h, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(features(method.train(), x.double() / 255), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(features(method.encoder, x), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(features(method.encode, x), expected, rtol=1e-5, atol=1e-6)  # a bound method
+    assert torch.equal(features(lambda x: x.flatten(1), x, batch_size=3), x.flatten(1) / 255)
+
+
+def test_features_leave_modes_statistics_gradients_and_random_state_alone():
+    method, x = Tiny(), torch.rand(6, 3, 5, 5)
+    method.train()
+    method.encoder[1].eval()  # one part fixed by the user
+    modes = [m.training for m in method.modules()]
+    assert len(set(modes)) == 2
+    before, random = {k: v.clone() for k, v in method.state_dict().items()}, torch.get_rng_state()
+    seen = []
+    handle = method.encoder.register_forward_hook(lambda *_: seen.append((method.encoder[2].training,
+                                                                         method.teacher.net.training)))
+    features(method, x)
+    assert seen == [(False, True)]  # dropout off; a frozen teacher keeps the mode it was made with
+    assert [m.training for m in method.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random) and all(p.grad is None for p in method.parameters())
+    handle.remove()
+    with pytest.raises(RuntimeError):
+        features(method, torch.rand(6, 1, 5, 5))  # a failing encoder gets its modes back, too
+    assert [m.training for m in method.modules()] == modes
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_features_are_computed_where_the_module_is(device):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).to(device)
+    x = torch.rand(5, 3, 2, 2)
+    h = features(net, x)
+    assert h.device.type == "cpu"
+    torch.testing.assert_close(h, net.cpu()(x).detach(), rtol=1e-3, atol=1e-3)
+
+
+# k-NN
+
+
+@pytest.mark.parametrize("k, temperature", [(1, 0.07), (20, 0.07), (35, 0.5), (300, 1.0)])
+def test_knn_is_scikit_learns_with_wus_weights(k, temperature):
+    train, y = blobs(300)
+    test, _ = blobs(80, seed=1)
+    scores = knn(train, y, test, k=k, temperature=temperature)
+    oracle = KNeighborsClassifier(k, metric="cosine", algorithm="brute",
+                                  weights=lambda distance: np.exp((1 - distance) / temperature))
+    expected = oracle.fit(train.double().numpy(), y.numpy()).predict_proba(test.double().numpy())
+    np.testing.assert_allclose(scores.numpy(), expected, atol=2e-5)
+    assert accuracy(scores, y[:80]) == (oracle.predict(test.double().numpy()) == y[:80].numpy()).mean()
+
+
+def test_knn_looks_at_directions_only_and_survives_cold_temperatures():
+    train, y = blobs(100)
+    test, _ = blobs(30, seed=1)
+    scores = knn(train, y, test, k=10)
+    lengths = 10 ** torch.empty(100, 1).uniform_(-3, 3, generator=rng())
+    torch.testing.assert_close(knn(train * lengths, y, test, k=10), scores, rtol=1e-4, atol=1e-4)
+    cold = knn(train, y, test, k=10, temperature=1e-3)  # exp(1 / 0.001) is infinite in float32
+    assert cold.isfinite().all() and torch.equal(cold.argmax(1), knn(train, y, test, k=1).argmax(1))
+
+
+def test_knn_in_chunks_is_knn_row_by_row():
+    train = torch.randn(200_000, 2, generator=rng())  # 32 test rows a chunk
+    y, test = torch.arange(200_000) % 7, torch.randn(70, 2, generator=rng(1))
+    assert len(list(evaluate._chunks(70, 200_000))) == 3
+    single = torch.cat([knn(train, y, test[i:i + 1]) for i in range(0, 70, 10)])
+    torch.testing.assert_close(knn(train, y, test)[::10], single, rtol=1e-4, atol=1e-5)
+
+
+def test_knn_ties_and_classes_without_training_rows():
+    train = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    scores = knn(train, torch.tensor([4, 2, 2, 4], dtype=torch.int32), torch.tensor([[2.0, 1.0]]), k=4)
+    torch.testing.assert_close(scores, torch.tensor([[0, 0, 0.5, 0, 0.5]]))
+    assert accuracy(scores, torch.tensor([2])) == 1  # on equal votes the lowest class
+    assert accuracy(scores, torch.tensor([7])) == 0  # a class that was never seen is a miss
+    assert knn(train, torch.tensor([0, 1, 1, 1]), torch.zeros(1, 2), k=4).tolist() == [[0.25, 0.75]]  # no direction
+
+
+# logistic regression and linear probe
+
+
+def standardised(x):
+    x = x.double().numpy()
+    return (x - x.mean(0)) / x.std(0)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("n, dim", [(400, 12), (40, 60)])  # the second has more columns than rows
+def test_logistic_regression_has_scikit_learns_coefficients(n, dim, strength):
+    x, y = blobs(n, dim)
+    ours = logistic_regression(x, y, [strength])[0]
+    oracle = LogisticRegression(C=strength, solver="newton-cg", tol=1e-12, max_iter=1000)
+    oracle.fit(standardised(x), y.numpy())
+    x = x.double()
+    np.testing.assert_allclose(ours.weight * x.std(0, correction=0)[:, None], oracle.coef_.T, rtol=1e-4, atol=5e-5)
+    bias = ours.bias + x.mean(0) @ ours.weight
+    np.testing.assert_allclose(bias - bias.mean(), oracle.intercept_ - oracle.intercept_.mean(), atol=3e-4)
+    np.testing.assert_allclose(ours(x).softmax(1), oracle.predict_proba(standardised(x)), atol=5e-5)
+
+
+def test_logistic_regression_of_two_classes_is_scikit_learns_at_twice_the_strength():
+    x, y = blobs(200, classes=2, noise=4.0)
+    oracle = LogisticRegression(C=0.2, tol=1e-10, max_iter=100_000).fit(standardised(x), y.numpy())
+    weight = logistic_regression(x, y, [0.1])[0].weight * x.double().std(0, correction=0)[:, None]
+    np.testing.assert_allclose(weight[:, 1] - weight[:, 0], oracle.coef_[0], rtol=1e-4, atol=1e-6)
+
+
+def test_every_classifier_of_a_path_is_the_minimum_wherever_the_search_began():
+    x, y = blobs(300)
+    strengths = [1e-4, 1e-2, 1.0]
+    path = logistic_regression(x, y, strengths)
+    assert [c.strength for c in path] == strengths
+    z, onehot = torch.from_numpy(standardised(x)), F.one_hot(y, 5).double()
+    for classifier, backwards in zip(path, logistic_regression(x, y, strengths[::-1])[::-1], strict=True):
+        torch.testing.assert_close(classifier.weight, backwards.weight, rtol=1e-3, atol=1e-5)
+        weight = classifier.weight * x.double().std(0, correction=0)[:, None]
+        residual = classifier(x).softmax(1) - onehot  # the gradient by hand: C X'(p - y) + W, and sum(p - y) for b
+        assert (z.T @ residual + weight / classifier.strength).abs().max() / len(x) < 1e-5
+        assert residual.mean(0).abs().max() < 1e-5
+
+
+def test_standardisation_makes_the_probe_blind_to_scale_and_offset_and_constant_columns():
+    x, y = blobs(200)
+    expected = logistic_regression(x, y, [0.1])[0](x)
+    moved = x.double() * torch.logspace(-3, 3, 12) + torch.linspace(-50, 50, 12)
+    torch.testing.assert_close(logistic_regression(moved, y, [0.1])[0](moved), expected, rtol=1e-3, atol=1e-4)
+    rounding = torch.where(torch.rand(200, 1, generator=rng()) < 0.5, 5.0, 5.0000005)  # neighbours in float32
+    dull = torch.cat([x, torch.zeros(200, 1), rounding], 1)
+    classifier = logistic_regression(dull, y, [0.1])[0]
+    assert torch.equal(classifier.weight[12:], torch.zeros(2, 5, dtype=torch.float64))
+    torch.testing.assert_close(classifier(dull), expected, rtol=1e-3, atol=1e-4)
+    collapsed = logistic_regression(torch.ones(200, 3), y, [1.0])[0](torch.ones(1, 3)).softmax(1)[0]
+    torch.testing.assert_close(collapsed, y.bincount().double() / 200, rtol=1e-4, atol=1e-5)  # what remains: the shares
+
+
+def test_a_class_without_rows_is_never_predicted():
+    x, y = blobs(200)
+    rows = y != 3
+    classifier = logistic_regression(x[rows], y[rows], [0.1])[0]
+    scores = classifier(x)
+    assert scores.shape == (200, 5) and not scores.isnan().any() and (scores[:, 3] == -math.inf).all()
+    relabelled = torch.where(y > 3, y - 1, y)[rows]
+    torch.testing.assert_close(scores[:, [0, 1, 2, 4]], logistic_regression(x[rows], relabelled, [0.1])[0](x))
+    assert (logistic_regression(x, torch.full((200,), 2), [1.0])[0](x).argmax(1) == 2).all()
+
+
+def spied(monkeypatch):
+    """Column 0 of the features of every fit, in order."""
+    fits, real = [], evaluate.logistic_regression
+
+    def spy(features, labels, strengths):
+        fits.append(features[:, 0].long().tolist())
+        return real(features, labels, strengths)
+
+    monkeypatch.setattr(evaluate, "logistic_regression", spy)
+    return fits
+
+
+def test_no_group_is_on_both_sides_of_the_validation_split(monkeypatch):
+    x, y = blobs(200)
+    groups = torch.arange(200) % 20 * 37  # 20 groups of 10 rows, any ids
+    x[:, 0] = torch.arange(200)
+    fits = spied(monkeypatch)
+    for seed in (0, 0, 1):
+        linear_probe(x, y, groups=groups, strengths=[0.1, 1.0], seed=seed)
+    (first, whole), (again, _), (other, _) = fits[0:2], fits[2:4], fits[4:6]
+    assert whole == list(range(200)) and first == again and first != other
+    for rows in (first, other):
+        fitted, held = set(groups[rows].tolist()), set(groups[sorted(set(whole) - set(rows))].tolist())
+        assert len(fitted) == 16 and len(held) == 4 and not fitted & held  # a fifth of the groups, each one whole
+    linear_probe(x, y, strengths=[0.1])
+    assert len(fits[6]) == 160  # without groups, a fifth of the rows
+
+
+def test_choosing_the_strength_across_groups_is_what_prevents_memorising_them():
+    """The rows of a group are nearly one point, as the scenes of one emoji are: a leaky split rewards knowing it."""
+    groups = torch.arange(2000) // 5
+
+    def scenes(seed):
+        y = torch.randint(3, (400,), generator=rng(seed))
+        emoji = torch.randn(400, 100, generator=rng(seed + 1)) + F.one_hot(y, 100)
+        return emoji[groups] + 0.1 * torch.randn(2000, 100, generator=rng(seed + 2)), y[groups]
+
+    (x, y), (test, test_y) = scenes(400), scenes(410)
+    honest, leaky = linear_probe(x, y, groups=groups), linear_probe(x, y)
+    assert honest.strength <= 0.1 * leaky.strength
+    assert accuracy(honest(test), test_y) > accuracy(leaky(test), test_y) + 0.02
+
+
+def test_linear_probe_is_its_strength_fitted_on_all_rows_the_same_every_time():
+    x, y = blobs(500)
+    test, test_y = blobs(400, seed=1)
+    probe = linear_probe(x, y)
+    assert torch.equal(probe.weight, linear_probe(x, y).weight)
+    assert torch.equal(probe.weight, logistic_regression(x, y, [probe.strength])[0].weight)
+    scale = np.concatenate([x, test]).astype(np.float64)
+    scale = (scale - scale[:500].mean(0)) / scale[:500].std(0)
+    oracle = LogisticRegression(C=probe.strength, tol=1e-10, max_iter=100_000).fit(scale[:500], y.numpy())
+    assert accuracy(probe(test), test_y) == pytest.approx(oracle.score(scale[500:], test_y.numpy()), abs=1 / 400)
+    easy = torch.eye(3).repeat(20, 1)  # any strength is perfect: the smallest wins
+    assert linear_probe(easy, torch.arange(60) % 3, strengths=[1.0, 0.01]).strength == 0.01
+
+
+def test_few_labels_fits_on_each_draw_alone():
+    x, y = blobs(400, noise=1.0)
+    emoji = torch.arange(400) // 4 * 5 + y  # one class each
+    data = Dataset(torch.zeros(400, 1), y, tuple("abcde"), {"emoji": emoji})
+    test, test_y = blobs(300, noise=1.0, seed=1)
+    draws = [labelled_subset(data, per_class=3, seed=seed) for seed in range(4)]
+    found = few_labels(x, y, draws, test, test_y, strength=0.1)
+    expected = []
+    for rows in draws:
+        mean, std = x[rows].double().mean(0), x[rows].double().std(0, correction=0)
+        oracle = LogisticRegression(C=0.1, tol=1e-10, max_iter=100_000)
+        oracle.fit(((x[rows] - mean) / std).numpy(), y[rows].numpy())
+        expected.append(oracle.score(((test - mean) / std).numpy(), test_y.numpy()))
+    assert found.shape == (4,) and found.std() > 0
+    np.testing.assert_allclose(found, expected, atol=1.01 / 300)
+    more = few_labels(x, y, [labelled_subset(data, per_class=30, seed=s) for s in range(4)], test, test_y, strength=0.1)
+    assert more.mean() > found.mean()
+
+
+# retrieval
+
+
+def naive_retrieval(x, items, styles, ks):
+    x = F.normalize(x.double(), dim=1)
+    hits, precisions = {k: [] for k in ks}, []
+    for i in range(len(x)):
+        candidates = [(float(x[i] @ x[j]), int(items[j] == items[i])) for j in range(len(x)) if styles[j] != styles[i]]
+        if not any(right for _, right in candidates):
+            continue
+        ranked = [right for _, right in sorted(candidates, key=lambda c: (-c[0], c[1]))]  # on ties wrong ones first
+        for k in ks:
+            hits[k].append(any(ranked[:k]))
+        precisions.append(np.mean([sum(ranked[:r + 1]) / (r + 1) for r in range(len(ranked)) if ranked[r]]))
+    return {f"recall@{k}": np.mean(hits[k]) for k in ks} | {"mAP": np.mean(precisions)}
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_retrieval_is_the_naive_loop(ties):
+    items = torch.randint(12, (90,), generator=rng())  # items have several rows in a style, or none in another
+    styles = torch.randint(3, (90,), generator=rng(1))
+    items[:2] = torch.tensor([50, 60])  # alone: nothing to find
+    x = torch.randn(12, 6, generator=rng(2))[items.clamp(max=11)] + torch.randn(90, 6, generator=rng(3))
+    if ties:
+        x = torch.eye(4)[x[:, :4].argmax(1)]  # four directions, cosines of exactly 0 and 1
+    found = retrieval(x, items, styles, ks=(1, 3, 10))
+    assert found == pytest.approx(naive_retrieval(x, items, styles, (1, 3, 10)), abs=1e-6)
+    assert 0 < found["mAP"] < 1
+
+
+def test_retrieval_by_hand_and_at_its_extremes():
+    items, styles = torch.arange(6).repeat(3), torch.arange(3).repeat_interleave(6)
+    perfect = torch.eye(6).repeat(3, 1)
+    assert retrieval(perfect, items, styles) == {"recall@1": 1.0, "recall@5": 1.0, "mAP": 1.0}
+    # 12 candidates, 2 of them right, 10 wrong ones in front: (1/11 + 2/12) / 2
+    assert retrieval(torch.ones(18, 4), items, styles)["mAP"] == pytest.approx((1 / 11 + 2 / 12) / 2)
+    assert retrieval(torch.ones(18, 4), items, styles)["recall@5"] == 0
+    own_style = torch.cat([perfect, 10 * F.one_hot(styles, 3)], 1)  # style shouts, but the own style is no candidate
+    assert retrieval(own_style, items, styles)["recall@1"] == 1
+
+
+def test_retrieval_in_chunks_is_retrieval_at_once(monkeypatch):
+    x, items, styles = torch.randn(60, 5, generator=rng()), torch.arange(60) % 20, torch.arange(60) // 20
+    whole = retrieval(x, items, styles)
+    monkeypatch.setattr(evaluate, "_chunks", lambda rows, columns: (slice(i, i + 7) for i in range(0, rows, 7)))
+    assert retrieval(x, items, styles) == pytest.approx(whole)
+
+
+# collapse
+
+
+def test_effective_rank_is_its_definition_and_its_closed_forms():
+    x = torch.randn(50, 8, generator=rng()) * torch.logspace(0, -2, 8)
+    p = np.linalg.svd(x.double().numpy(), compute_uv=False)
+    p = p / p.sum()
+    assert effective_rank(x) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-4)
+    assert effective_rank(3 * x.T) == pytest.approx(effective_rank(x), rel=1e-4)
+    assert effective_rank(torch.eye(7).repeat(3, 1)) == pytest.approx(7, rel=1e-5)
+    assert effective_rank(torch.diag(torch.tensor([1.0, 1, 1, 0, 0]))) == pytest.approx(3, rel=1e-5)
+    assert effective_rank(torch.randn(20_000, 16, generator=rng())) == pytest.approx(16, rel=1e-3)
+    rank1 = torch.randn(100, 1, generator=rng()) @ torch.randn(1, 16, generator=rng(1))
+    assert effective_rank(rank1) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(torch.full((30, 4), 2.0)) == pytest.approx(1, abs=1e-3)  # collapsed; not centred
+    assert effective_rank(torch.zeros(30, 4)) == 1
+
+
+def test_feature_std_is_its_definition_and_its_closed_forms():
+    x = torch.randn(50, 8, generator=rng()) + 1
+    unit = x.double().numpy() / np.linalg.norm(x.double().numpy(), axis=1, keepdims=True)
+    assert feature_std(x) == pytest.approx(unit.std(0).mean(), rel=1e-5)
+    assert feature_std(x) < 1 / 8**0.5  # the largest there is
+    assert feature_std(torch.cat([torch.eye(9), -torch.eye(9)]) * 5) == pytest.approx(1 / 3, rel=1e-5)
+    assert feature_std(torch.randn(20_000, 16, generator=rng())) == pytest.approx(0.25, rel=1e-2)
+    assert feature_std(torch.tensor([3.0, 4.0]) * torch.rand(20, 1, generator=rng())) == pytest.approx(0, abs=1e-6)
+
+
+def test_alignment_is_the_naive_loop_and_its_closed_forms():
+    u, v = torch.randn(20, 5, generator=rng()), torch.randn(20, 5, generator=rng(1))
+    for alpha in (1, 2, 3.5):
+        expected = np.mean([float((a / a.norm() - b / b.norm()).norm()) ** alpha for a, b in zip(u, v, strict=True)])
+        assert alignment(u, v, alpha=alpha) == pytest.approx(expected, rel=1e-4)
+    assert alignment(u, 3 * u) == pytest.approx(0, abs=1e-6)
+    assert alignment(u, -u) == pytest.approx(4, rel=1e-5)
+
+
+def test_uniformity_is_the_naive_loop_and_its_closed_forms():
+    x = torch.randn(20, 5, generator=rng())
+    unit = F.normalize(x.double(), dim=1)
+    for t in (0.5, 2, 200):
+        pairs = [math.exp(-t * float((unit[i] - unit[j]).square().sum())) for i in range(20) for j in range(i)]
+        assert uniformity(x, t=t) == pytest.approx(math.log(np.mean(pairs)), rel=1e-4)
+    assert uniformity(torch.ones(10, 3)) == pytest.approx(0, abs=1e-5)
+    assert uniformity(torch.tensor([[1.0, 0], [-2.0, 0]])) == pytest.approx(-8, rel=1e-5)
+    sphere = torch.randn(3000, 3, generator=rng())  # more rows than one chunk has
+    assert len(list(evaluate._chunks(3000, 3000))) > 1
+    # evenly on the sphere in 3 dimensions, cos is uniform on [-1, 1]: log E exp(-2t (1 - cos)) = log (1 - e^-4t) / 4t
+    assert uniformity(sphere) == pytest.approx(math.log((1 - math.exp(-8)) / 8), abs=0.01)
+    pairs = torch.pdist(F.normalize(sphere, dim=1)).square().mul(-2).exp().double().mean().log().item()
+    assert uniformity(sphere) == pytest.approx(pairs, rel=1e-4)
+
+
+# any device; what is refused
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_measure_runs_on_the_device_and_does_not_keep_a_graph(device):
+    x, y = blobs(120)
+    reference = knn(x, y, x, k=5), linear_probe(x, y, groups=y + 5 * (torch.arange(120) % 4)).weight
+    found = retrieval(x, y, torch.arange(120) % 3)
+    scalars = [f(x) for f in (effective_rank, feature_std, uniformity)] + [alignment(x, x + 1)]
+    x, y = x.to(device).requires_grad_(), y.to(device)
+    groups = y + 5 * (torch.arange(120, device=device) % 4)
+    scores, probe = knn(x, y, x, k=5), linear_probe(x, y, groups=groups)
+    assert not scores.requires_grad and not probe.weight.requires_grad and scores.device == x.device
+    torch.testing.assert_close(scores.cpu(), reference[0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(probe.weight.cpu(), reference[1], rtol=1e-3, atol=1e-4)
+    assert retrieval(x, y, torch.arange(120, device=device) % 3) == pytest.approx(found, abs=2e-2)
+    again = [f(x) for f in (effective_rank, feature_std, uniformity)] + [alignment(x, x + 1)]
+    assert all(isinstance(value, float) for value in again) and again == pytest.approx(scalars, rel=1e-3)
+    assert few_labels(x, y, [torch.arange(50, device=device)], x, y).shape == (1,)
+
+
+X, Y = torch.randn(10, 4, generator=rng()), torch.arange(10) % 2
+NAN = X.clone().index_fill_(0, torch.tensor([3]), math.nan)
+
+
+@pytest.mark.parametrize("call, name", [
+    (lambda: features(nn.Flatten(), Y), "x"),
+    (lambda: features(nn.Flatten(), torch.tensor(1.0)), "x"),
+    (lambda: features(nn.Flatten(), X.tolist()), "x"),
+    (lambda: features(nn.Identity(), torch.rand(4, 3, 2, 2)), "encoder"),
+    (lambda: features(lambda x: x[:1], X), "encoder"),
+    (lambda: features(nn.Flatten(), X, batch_size=0), "batch_size"),
+    (lambda: accuracy(X[0], Y), "scores"),
+    (lambda: accuracy(X, Y[:9]), "labels"),
+    (lambda: knn(X, Y, X, k=11), "k"),
+    (lambda: knn(X, Y, X, k=0), "k"),
+    (lambda: knn(X, Y, X, k=2.5), "k"),
+    (lambda: knn(X, Y, X, k=5, temperature=0), "temperature"),
+    (lambda: knn(X.long(), Y, X), "train_features"),
+    (lambda: knn(X, Y.float(), X), "train_labels"),
+    (lambda: knn(X, Y - 1, X, k=2), "train_labels"),
+    (lambda: knn(X, Y, X[:, :3]), "test_features"),
+    (lambda: knn(NAN, Y, X, k=2), "train_features"),
+    (lambda: knn(X, Y, NAN, k=2), "test_features"),
+    (lambda: logistic_regression(X, Y[:9], [1.0]), "labels"),
+    (lambda: logistic_regression(X, Y - 1, [1.0]), "labels"),
+    (lambda: logistic_regression(X[:0], Y[:0], [1.0]), "labels"),
+    (lambda: logistic_regression(NAN, Y, [1.0]), "features"),
+    (lambda: logistic_regression(X, Y, []), "strengths"),
+    (lambda: logistic_regression(X, Y, [1.0, 0.0]), "strengths"),
+    (lambda: logistic_regression(X, Y, [1.0])[0](X[:, :1]), "features"),
+    (lambda: linear_probe(X, Y, groups=Y[:5]), "groups"),
+    (lambda: linear_probe(X, Y, groups=torch.zeros(10).long()), "validation"),
+    (lambda: linear_probe(X, Y, validation=1.0), "validation"),
+    (lambda: linear_probe(X, Y, validation=-0.1), "validation"),
+    (lambda: few_labels(X, Y, [], X, Y), "draws"),
+    (lambda: few_labels(X, Y, [Y], X[:, :2], Y), "test_features"),
+    (lambda: retrieval(X, Y, Y[:3]), "styles"),
+    (lambda: retrieval(X, Y, Y), "styles"),  # each item has one style only
+    (lambda: retrieval(X, Y, torch.arange(10), ks=(0,)), "ks"),
+    (lambda: retrieval(NAN, Y, torch.arange(10)), "features"),
+    (lambda: effective_rank(X[0]), "features"),
+    (lambda: effective_rank(NAN), "features"),
+    (lambda: feature_std(Y), "features"),
+    (lambda: alignment(X, X[:5]), "view2"),
+    (lambda: alignment(X, X, alpha=0), "alpha"),
+    (lambda: uniformity(X[:1]), "features"),
+    (lambda: uniformity(X, t=-1), "t"),
+])
+def test_what_cannot_be_evaluated_is_refused_by_name(call, name):
+    with pytest.raises(ValueError, match=f"argument `{name}`"):
+        call()
