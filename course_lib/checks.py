@@ -9,7 +9,7 @@ Sizes only: looking at the values of a CUDA tensor would make the CPU wait for t
 """
 import functools
 import inspect
-from numbers import Real
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -73,6 +73,13 @@ def number(name: str, value, low: float, high: float = float("inf")):
     """Checks that a scalar argument lies in [low, high] and returns it; raises ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise ValueError(f"argument `{name}`: expected a number in [{low}, {high}], got {value!r}")
+    return value
+
+
+def count(name: str, value, high: float = float("inf")) -> int:
+    """Checks that a scalar argument is a whole number in [1, high] and returns it; raises ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= high:
+        raise ValueError(f"argument `{name}`: expected a whole number in [1, {high}], got {value!r}")
     return value
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks import expects, number, positive
+from course_lib.checks import count, expects, number, positive
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -33,7 +33,7 @@ def features(encoder: nn.Module | Callable[[Tensor], Tensor], x: Tensor, batch_s
     x: (N, ...), uint8 (becomes float32 in [0, 1]) or floating point (taken as it is). Raises ValueError for another
     dtype, a batch_size below 1, or an encoder that does not give (N, D).
     """
-    _count("batch_size", batch_size)
+    count("batch_size", batch_size)
     if x.ndim == 0 or not (x.dtype == torch.uint8 or x.is_floating_point()):
         raise ValueError(f"argument `x`: expected uint8 or float of shape (N, ...), got {x.dtype} of {tuple(x.shape)}")
     encode, module = getattr(encoder, "encode", encoder), getattr(encoder, "__self__", encoder)
@@ -72,7 +72,7 @@ def knn(train_features: Tensor, train_labels: Tensor, test_features: Tensor, k: 
     Returns the votes' shares, (M, C) with rows that sum to 1, C = largest training label + 1. Which of several equally
     similar rows are the k is left open. Raises ValueError for k > N, labels below 0 or features that are not finite.
     """
-    _count("k", k, len(train_features))
+    count("k", k, len(train_features))
     positive("temperature", temperature)
     classes, labels = _classes("train_labels", train_labels), train_labels.long()
     train, test = _unit("train_features", train_features), _unit("test_features", test_features)
@@ -208,7 +208,7 @@ def retrieval(features: Tensor, items: Tensor, styles: Tensor, ks: Sequence[int]
     candidate ask nothing. Raises ValueError where no row has one, for k < 1 or features that are not finite.
     """
     for k in ks:
-        _count("ks", k)
+        count("ks", k)
     unit, most = _unit("features", features), int(items.unique(return_counts=True)[1].max())
     first, precision = [], []
     for rows in _chunks(len(unit), len(unit)):
@@ -284,11 +284,6 @@ def _chunks(rows: int, columns: int) -> Iterator[slice]:
     """Slices of so many rows (32 at least) that a (rows, columns) matrix of each holds about 4 million numbers."""
     size = max(32, 2**22 // columns)
     return (slice(i, i + size) for i in range(0, rows, size))
-
-
-def _count(name: str, value, high: float = float("inf")):
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
-        raise ValueError(f"argument `{name}`: expected a whole number in [1, {high}], got {value!r}")
 
 
 def _classes(name: str, labels: Tensor) -> int:

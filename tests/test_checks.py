@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from course_lib.checks import expects, number, positive
+from course_lib.checks import count, expects, number, positive
 
 
 @expects(x="float N C H W", boxes="int N 4", weight="any ... D", flag="bool N")
@@ -63,5 +63,12 @@ def test_number_refuses_what_lies_outside(value):
         number("p", value, 0, 1)
 
 
+@pytest.mark.parametrize("value", [0, 11, 2.0, "3", None, True])
+def test_count_refuses_what_is_no_whole_number_in_range(value):
+    with pytest.raises(ValueError, match=r"argument `k`: expected a whole number in \[1, 10\], got"):
+        count("k", value, 10)
+
+
 def test_scalars_that_fit_are_returned():
+    assert count("k", 3) == 3
     assert (positive("tau", 0.5), number("p", 0, 0, 1), number("p", 1, 0, 1)) == (0.5, 0, 1)

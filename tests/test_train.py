@@ -276,7 +276,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(steps=0), "`steps`: expected a whole number above 0, got 0"),
+        (dict(steps=0), r"`steps`: expected a whole number in \[1, inf\], got 0"),
         (dict(batch_size=2.5), "`batch_size`.*2.5"),
         (dict(batch_size=65), "`batch_size`: expected at most the data's 64 rows, got 65"),
         (dict(accumulate=-1), "`accumulate`"),

@@ -1,0 +1,164 @@
+"""Measured results: every (setting, seed) of an experiment is a resumable job, and each row says how it came about.
+
+`results/NAME.json` holds {"recipe": hash, "short": ..., "rows": [...]}. A row is {setting, seed, steps, batch_size,
+device, seconds, measures...}. Rows that are there are not run again; a recipe that changed starts its file afresh.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+
+from course_lib import evaluate
+from course_lib.data import load
+from course_lib.recipes import build, lookup, train
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, RUNS = ROOT / "results", ROOT / "runs"
+
+
+def measures(encoder: Callable, data: str = "scenes", split: str = "test") -> dict[str, float]:
+    """What a frozen representation is worth on unseen rows, by the course's protocol; the training rows are the bank.
+
+    knn, probe: accuracy of weighted k-NN (k = 20) and of a linear probe for the data's classes; effective_rank and
+    feature_std of the unseen rows' features. encoder: as for `evaluate.features`.
+    """
+    bank, unseen = load(data, "train"), load(data, split)
+    h_bank, h = evaluate.features(encoder, bank.x), evaluate.features(encoder, unseen.x)
+    probe = evaluate.linear_probe(h_bank, bank.y, groups=bank.info.get("emoji"))
+    return {
+        "knn": evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y),
+        "probe": evaluate.accuracy(probe(h), unseen.y),
+        "effective_rank": evaluate.effective_rank(h),
+        "feature_std": evaluate.feature_std(h),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU's name, or the CPU's architecture with the number of threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
+
+
+# Settings: functions (recipe name, seed) -> a row.
+
+
+def raw_pixels(name: str, seed: int) -> dict:
+    """No network at all, so one seed is enough."""
+    return {"steps": 0, **measures(lambda x: x.flatten(1), lookup(name).data)}
+
+
+def random_encoder(name: str, seed: int) -> dict:
+    """The recipe's network as the seed makes it, untrained."""
+    return {"steps": 0, **measures(build(lookup(name), seed), lookup(name).data)}
+
+
+def trained(name: str, seed: int) -> dict:
+    """The recipe, trained; continues from its checkpoint in runs/ when it was interrupted."""
+    recipe = lookup(name)
+    method, checkpoint = build(recipe, seed), RUNS / f"{name}-{recipe.hash()}-{seed}.pt"
+    losses, last = [], None
+    for last in train(recipe, method, load(recipe.data, "train"), seed=seed, checkpoint=checkpoint):
+        losses.append(last.loss)
+        if last.k % 100 == 0:
+            print(f"{name}, seed {seed}: step {last.k} of {last.steps}, loss {last.loss:.3f}", flush=True)
+    if last is None:  # the run had ended, its measures had not been written yet: the checkpoint holds the totals
+        done, images, seconds = torch.load(checkpoint, weights_only=True)["done"]
+    else:
+        done, images, seconds = last.k, last.images, last.seconds
+    row = {"steps": done, "batch_size": images // done, "seconds": round(seconds, 1), **measures(method, recipe.data)}
+    return row | ({"loss": mean(losses[-20:])} if losses else {})
+
+
+SETTINGS = {"raw pixels": raw_pixels, "random encoder": random_encoder, "trained": trained}
+
+
+def short(name: str) -> list[float]:
+    """Losses of eight small updates with seed 0: repeated in seconds, they notice changed methods, data or loop."""
+    recipe = lookup(name)
+    method = build(recipe, seed=0)
+    return [
+        step.loss for step in train(recipe, method, load(recipe.data, "train"), steps=8, batch_size=64, device="cpu")
+    ]
+
+
+def _job(name: str, setting: str, seed: int, threads: int) -> dict:
+    torch.set_num_threads(threads)
+    row = SETTINGS[setting](name, seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return {"setting": setting, "seed": seed, "device": device_name(device), **row}
+
+
+def read(name: str) -> dict:
+    """The file results/NAME.json; FileNotFoundError says how to make it."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: run `make results` in a clone of the course")
+    return json.loads(path.read_text())
+
+
+def run(name: str, seeds: tuple[int, ...] = (0, 1, 2), workers: int | None = None):
+    """Runs what results/NAME.json does not hold yet, one process a core with one thread each, one process on a GPU."""
+    path, tag = RESULTS / f"{name}.json", lookup(name).hash()
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if found.get("recipe") != tag:
+        found = {"recipe": tag, "short": short(name), "rows": []}
+        _write(path, found)
+    have = {(row["setting"], row["seed"]) for row in found["rows"]}
+    jobs = [(setting, seed) for setting in SETTINGS for seed in (seeds[:1] if setting == "raw pixels" else seeds)]
+    workers = workers or (1 if torch.cuda.is_available() else os.cpu_count())
+    threads = max(1, os.cpu_count() // workers)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(_job, name, *job, threads) for job in jobs if job not in have]
+        for done in as_completed(running):
+            found["rows"].append(done.result())
+            found["rows"].sort(key=lambda row: (list(SETTINGS).index(row["setting"]), row["seed"]))
+            _write(path, found)
+
+
+def _write(path: Path, found: dict):
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(found, indent=1) + "\n")
+    os.replace(part, path)
+
+
+def table(name: str) -> str:
+    """results/NAME.json as text: each setting's mean and standard deviation over its seeds, the gain over random."""
+    found = read(name)
+    if found["recipe"] != lookup(name).hash():
+        raise ValueError(f"results/{name}.json was made by another recipe than today's: run `make results`")
+    lines = [f"{'':16}{'k-NN':>14}{'linear probe':>16}{'eff. rank':>11}{'std':>7}  seeds    steps    seconds"]
+    by_setting = {s: [row for row in found["rows"] if row["setting"] == s] for s in SETTINGS}
+    for setting, rows in by_setting.items():
+        if rows:
+            lines.append(
+                f"{setting:16}{spread(rows, 'knn'):>14}{spread(rows, 'probe'):>16}"
+                f"{mean(r['effective_rank'] for r in rows):11.1f}{mean(r['feature_std'] for r in rows):7.3f}"
+                f"  {','.join(str(r['seed']) for r in rows):8}{rows[0]['steps']:>6}"
+                f"{mean(r.get('seconds', 0.0) for r in rows):>11.0f}"
+            )
+    random = {row["seed"]: row for row in by_setting["random encoder"]}
+    for measure, title in (("knn", "k-NN"), ("probe", "linear probe")):
+        gains = [row[measure] - random[row["seed"]][measure] for row in by_setting["trained"] if row["seed"] in random]
+        if gains:
+            lines.append(
+                f"{title}: trained - random of the same seed = {mean(gains):+.3f} on average, "
+                f"{', '.join(f'{gain:+.3f}' for gain in gains)} by seed"
+            )
+    devices = sorted({row["device"] for row in found["rows"]})
+    return "\n".join(
+        [*lines, f"held-out {lookup(name).data}; mean ± standard deviation over seeds; {'; '.join(devices)}"]
+    )
+
+
+def spread(rows: list[dict], measure: str) -> str:
+    values = [row[measure] for row in rows]
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
