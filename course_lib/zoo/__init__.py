@@ -1,0 +1,47 @@
+"""Trained weights that ship with the course: moving averages in half precision, described by manifest.json."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save_file
+
+from course_lib.recipes import build, lookup
+from course_lib.train import Method
+
+FOLDER = Path(__file__).parent
+
+
+def manifest() -> dict[str, dict]:
+    """name -> recipe hash, sha256, seed, steps, seconds, device and measures of each set of weights."""
+    return json.loads((FOLDER / "manifest.json").read_text())
+
+
+def load(name: str) -> Method:
+    """The trained method of that recipe, in eval mode on the CPU.
+
+    Raises ValueError for a name without weights and for weights of another recipe, OSError for an altered file.
+    """
+    known = manifest()
+    if name not in known:
+        raise ValueError(f"argument `name`: the zoo holds {', '.join(known)}; got {name!r}")
+    if known[name]["recipe"] != lookup(name).hash():
+        raise ValueError(f"the zoo's {name!r} was trained by another recipe than today's: run `make zoo`")
+    path = FOLDER / f"{name}.safetensors"
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != known[name]["sha256"]:
+        raise OSError(f"{path.name}: the file is altered or incomplete; restore it, for example by a fresh clone")
+    method = build(lookup(name), seed=0)
+    method.load_state_dict(from_bytes(content))  # copied into float32
+    return method.eval()
+
+
+def save(name: str, method: Method, about: dict):
+    """Writes the method's weights in half precision and its row of the manifest."""
+    state = {key: value.half() if value.is_floating_point() else value for key, value in method.state_dict().items()}
+    path = FOLDER / f"{name}.safetensors"
+    save_file({key: value.contiguous().cpu() for key, value in state.items()}, path)
+    row = {"recipe": lookup(name).hash(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **about}
+    known = manifest() if (FOLDER / "manifest.json").exists() else {}
+    (FOLDER / "manifest.json").write_text(json.dumps(known | {name: row}, indent=1) + "\n")

@@ -1,0 +1,69 @@
+"""make zoo: trains the weights that ship with the course further, from where they are, and measures them.
+
+    python tools/train_zoo.py [simclr] [--steps N]
+
+N more updates of the recipe on this machine, resumable; what ships is the moving average of the weights over the run.
+"""
+
+import argparse
+
+from course_lib import experiments, zoo
+from course_lib.data import load
+from course_lib.recipes import build, lookup, train
+from course_lib.train import Method, ema, frozen_copy
+
+MOMENTUM = 0.998  # averages about the last 500 updates
+
+
+class Averaged(Method):
+    """A method with the moving average of its weights, which so becomes part of the checkpoint."""
+
+    def __init__(self, method: Method):
+        super().__init__()
+        self.method, self.average = method, frozen_copy(method, training=False)
+
+    def turns(self):
+        return self.method.turns()
+
+    def before_epoch(self, data):
+        self.method.before_epoch(data)
+
+    def after_step(self):
+        self.method.after_step()
+        self.method.seen.clear()
+        self.method.progress = self.progress
+        ema(self.average, self.method, MOMENTUM)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=["simclr"])
+    parser.add_argument("--steps", type=int, default=3000)
+    args = parser.parse_args()
+    for name in args.names:
+        recipe, before = lookup(name), zoo.manifest().get(name, {})
+        if before.get("recipe") != recipe.hash():
+            before = {}  # weights of another recipe: start afresh
+        method = Averaged(zoo.load(name) if before else build(recipe, seed=0))
+        seed = before.get("steps", 0)  # another order and other views than in the runs before
+        checkpoint = experiments.RUNS / f"zoo-{name}-{recipe.hash()}-{seed}.pt"
+        for last in train(
+            recipe, method, load(recipe.data, "train"), seed=seed, steps=args.steps, checkpoint=checkpoint
+        ):
+            if last.k % 100 == 0:
+                print(f"{name}: step {last.k} of {last.steps}, loss {last.loss:.3f}, {last.seconds:.0f} s", flush=True)
+        device = next(method.parameters()).device
+        about = {
+            "seed": seed,
+            "steps": before.get("steps", 0) + args.steps,
+            "seconds": round(before.get("seconds", 0) + last.seconds),
+            "device": experiments.device_name(device),
+        }
+        zoo.save(name, method.average.net, about)
+        measured = {k: round(v, 4) for k, v in experiments.measures(zoo.load(name), recipe.data).items()}
+        zoo.save(name, method.average.net, about | measured)
+        print(name, about | measured)
+
+
+if __name__ == "__main__":
+    main()
