@@ -1,0 +1,147 @@
+"""make bench: what a SimCLR step costs beyond its network, and what lightly's costs, in one run on this machine.
+
+    python benchmarks/ssl_step.py [--rounds 30] [--seconds 120]
+
+Table 1: medians over interleaved steps of (a) the bare network: encoder and head, forward and backward, on 2 x batch
+ready images; (b) `fit`'s step: data, two views, loss, backward, update; (c) lightly's transform in a DataLoader, its
+NT-Xent and the same network. Interleaved, because a machine's speed drifts: read the ratios, not the seconds. lightly
+with worker processes comes last, its steps in a row: its workers would go on in the background of the others' turns.
+Table 2: k-NN on held-out scenes after both have trained for the same number of seconds.
+Writes benchmarks/ssl_step.json.
+"""
+
+import argparse
+import json
+import statistics
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from lightly.loss import NTXentLoss
+from lightly.transforms import SimCLRTransform
+from torch.utils.data import DataLoader
+from torchvision.transforms.functional import to_pil_image
+
+from course_lib import evaluate
+from course_lib.data import load
+from course_lib.experiments import device_name
+from course_lib.recipes import build, lookup
+from course_lib.train import fit
+
+BATCH = 256
+
+
+class Pictures(torch.utils.data.Dataset):
+    """The scenes as lightly takes pictures: PIL in, a list of two augmented tensors out."""
+
+    def __init__(self, x):
+        self.x, self.transform = x, SimCLRTransform(32, cj_strength=0.5, gaussian_blur=0.0, normalize=None)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, row):
+        return self.transform(to_pil_image(self.x[row]))
+
+
+def bare_steps(method, device):
+    views = torch.rand(2 * BATCH, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    while True:
+        method.projector(method.encoder(views)).square().mean().backward()
+        method.zero_grad(set_to_none=True)
+        yield
+
+
+def lightly_steps(method, x, optimizer, device, workers):
+    loader = DataLoader(
+        Pictures(x), BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+    )
+    loss, optimizer = NTXentLoss(method.temperature), optimizer(method.parameters())
+    while True:
+        for views in loader:
+            views = torch.cat(views).to(device).contiguous(memory_format=torch.channels_last)
+            z1, z2 = method.projector(method.encoder(views)).chunk(2)
+            loss(z1, z2).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            yield
+
+
+def seconds_of(step, device):
+    began = time.perf_counter()
+    next(step)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def knn(method, data, test):
+    bank, unseen = evaluate.features(method, data.x), evaluate.features(method, test.x)
+    return evaluate.accuracy(evaluate.knn(bank, data.y, unseen), test.y)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--workers", type=int, default=2, help="of lightly's DataLoader")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", category=UserWarning)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recipe, data, test = lookup("simclr"), load("scenes", "train"), load("scenes", "test")
+    optimizer = recipe.optimizer(recipe.cpu.lr, recipe.weight_decay)
+
+    def fresh():
+        return build(recipe, 0).to(device, memory_format=torch.channels_last)
+
+    def ours(method):
+        return fit(method, data, 10**6, batch_size=BATCH, optimizers=optimizer, schedule=lambda p: 1.0, device=device)
+
+    steps = {
+        "bare network": bare_steps(fresh(), device),
+        "course_lib": ours(fresh()),
+        "lightly, no workers": lightly_steps(fresh(), data.x, optimizer, device, 0),
+    }
+    times = {name: [] for name in steps}
+    for turn in range(args.rounds + 3):
+        for name, step in steps.items():
+            spent = seconds_of(step, device)
+            if turn >= 3:  # warm
+                times[name].append(spent)
+    with_workers = lightly_steps(fresh(), data.x, optimizer, device, args.workers)
+    times[f"lightly, {args.workers} workers"] = [seconds_of(with_workers, device) for _ in range(args.rounds + 3)][3:]
+    with_workers.close()  # and its workers
+    median = {name: statistics.median(values) for name, values in times.items()}
+    result = {"device": device_name(device), "batch": BATCH, "rounds": args.rounds, "steps": {}}
+    print(
+        f"{result['device']}, batch {BATCH}: medians of {args.rounds} interleaved steps\n"
+        f"{'':22}{'ms':>8}{'min':>8}{'max':>8}{'/ bare':>9}{'images/s':>10}"
+    )
+    for name, values in times.items():
+        ratio = statistics.median(a / b for a, b in zip(values, times["bare network"]))
+        result["steps"][name] = {"ms": 1e3 * median[name], "ratio": ratio}
+        print(
+            f"{name:22}{1e3 * median[name]:8.0f}{1e3 * min(values):8.0f}{1e3 * max(values):8.0f}{ratio:9.2f}"
+            f"{BATCH / median[name]:10.0f}"
+        )
+    print(f"\nheld-out scenes, category k-NN after {args.seconds:.0f} seconds of training, seed 0")
+    result["seconds"], result["knn"] = args.seconds, {"random encoder": {"knn": knn(fresh(), data, test)}}
+    for name, start in (
+        ("course_lib", ours),
+        ("lightly", lambda method: lightly_steps(method, data.x, optimizer, device, args.workers)),
+    ):
+        method, count = fresh(), 0
+        began, step = time.perf_counter(), start(method)
+        while time.perf_counter() - began < args.seconds:
+            next(step)
+            count += 1
+        step.close()
+        result["knn"][name] = {"steps": count, "knn": knn(method.eval(), data, test)}
+    for name, row in result["knn"].items():
+        print(f"{name:22}{row['knn']:.3f}" + (f"  after {row['steps']} steps" if "steps" in row else ""))
+    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
