@@ -1,0 +1,72 @@
+"""What a notebook asks of its surroundings: the source of a library symbol, how much it may compute."""
+import ast
+import inspect
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import torch
+from IPython.display import display
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from course_lib.notebook.style import INK, PAPER
+
+BUDGETS = ("smoke", "laptop", "gpu")
+
+
+class Source(str):
+    """Python code: in colours where the front end shows HTML, the plain text elsewhere."""
+
+    def __repr__(self):
+        return str(self)
+
+    def _repr_html_(self):
+        box = f"background: {PAPER}; color: {INK}; padding: 0.6em; overflow-x: auto; white-space: pre"
+        style = HtmlFormatter(noclasses=True, style="xcode", nobackground=True, prestyles=box)
+        return highlight(self, PythonLexer(), style)
+
+
+def show(symbol, *, doc: bool = True):
+    """Displays the source of a function, class or method, with its file and line; doc=False leaves the docstrings out.
+
+    Raises ValueError for something whose source Python does not have (a value, a builtin).
+    """
+    symbol = inspect.unwrap(symbol)  # what stands below the decorators
+    try:
+        lines, start = inspect.getsourcelines(symbol)
+    except (TypeError, OSError):
+        raise ValueError("argument `symbol`: expected a function, class or method written in Python, "
+                         f"got {symbol!r}") from None
+    source = textwrap.dedent("".join(lines))
+    package = symbol.__module__.partition(".")[0]
+    if package == "__main__":
+        where = "defined in this notebook"
+    else:
+        file = Path(inspect.getsourcefile(symbol))
+        where = f"{file.relative_to(Path(sys.modules[package].__file__).parents[1]).as_posix()}, line {start}"
+    display(Source(f"# {where}\n{source if doc else _without_docstrings(source)}"))
+
+
+def _without_docstrings(source: str) -> str:
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) and len(node.body) > 1:
+            first, end = node.body[0].lineno - 1, node.body[0].end_lineno
+            end += not (lines[end] or "").strip()  # and the blank line after it
+            lines[first:end] = [None] * (end - first)
+    return "\n".join(line for line in lines if line is not None)
+
+
+def budget() -> str:
+    """How much a notebook may compute: "smoke" (half a minute in all), "laptop" (minutes a run on two cores) or "gpu".
+
+    The environment variable COURSE_BUDGET decides; without it "gpu" where there is one, else "laptop".
+    Raises ValueError for another word in COURSE_BUDGET.
+    """
+    chosen = os.environ.get("COURSE_BUDGET") or ("gpu" if torch.cuda.is_available() else "laptop")
+    if chosen not in BUDGETS:
+        raise ValueError(f"environment variable COURSE_BUDGET: expected one of {', '.join(BUDGETS)}, got {chosen!r}")
+    return chosen
