@@ -177,20 +177,24 @@ def _clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.0f} s"
 
 
+UNSEEN = "position: absolute; width: 1px; height: 1px; overflow: hidden"  # but read by screen readers
+
+
 class explore(widgets.VBox):
     """A figure that answers to sliders: `explore(draw, tau=FloatLogSlider(...), k=IntSlider(...))`.
 
     draw is called with the controls' values by name and returns a `Picture` (of `plots`, or of `subplots`), which is
-    replaced in place. The first call is made at once: what fails, fails in the cell. Later an error stands in place of
-    the picture, traceback and all, and is raised for whoever set the value: tests move controls with `move(tau=0.1)`.
+    replaced in place, alternative text included. The first call is made at once: what fails, fails in the cell. Later
+    an error stands in place of the picture, traceback and all, and is raised for whoever set the value: tests move
+    controls with `move(tau=0.1)`.
 
     draw may run while another cell does, in another thread: it must not change what it shows.
     """
 
     def __init__(self, draw: Callable[..., Picture], **controls: widgets.Widget):
         self._draw, self.controls = draw, controls
-        self._image, self._error = widgets.Image(format="png", layout={"align_self": "flex-start"}), widgets.HTML()
-        super().__init__([*controls.values(), self._image, self._error])
+        self._image, self._words = widgets.Image(format="png", layout={"align_self": "flex-start"}), widgets.HTML()
+        super().__init__([*controls.values(), self._image, self._words])
         for name, control in controls.items():
             if not control.description:
                 control.description = name
@@ -202,12 +206,12 @@ class explore(widgets.VBox):
             picture = self._draw(**{name: control.value for name, control in self.controls.items()})
             if not isinstance(picture, Picture):
                 raise ValueError(f"argument `draw`: expected it to return a Picture, got {type(picture).__name__}")
-            self._image.value, self._image.tooltip = picture.png(), picture.alt  # ipywidgets 7 ignores the second
+            self._image.value, self._image.layout.display = picture.png(), None
+            self._words.value = f"<div role='status' style='{UNSEEN}'>{html.escape(picture.alt)}</div>"
         except Exception:
             self._image.layout.display = "none"
-            self._error.value = f"<pre role='alert'>{html.escape(traceback.format_exc())}</pre>"
+            self._words.value = f"<pre role='alert'>{html.escape(traceback.format_exc())}</pre>"
             raise
-        self._image.layout.display, self._error.value = None, ""
 
     def move(self, **values) -> bytes:
         """Sets controls, as a hand would; returns the picture (PNG) that came of it, raises what `draw` raised."""
