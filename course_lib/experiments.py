@@ -61,6 +61,15 @@ def random_encoder(name: str, seed: int) -> dict:
     return {"steps": 0, **measures(build(lookup(name), seed), lookup(name).data)}
 
 
+def random_calibrated(name: str, seed: int) -> dict:
+    """The untrained network with BatchNorm statistics of 10,000 training rows: the strictest baseline."""
+    method = build(lookup(name), seed).train()
+    with torch.no_grad():
+        for x in load(lookup(name).data, "train").x[:10_000].split(256):
+            method.encode(x.float() / 255)
+    return {"steps": 0, **measures(method, lookup(name).data)}
+
+
 def trained(name: str, seed: int) -> dict:
     """The recipe, trained; continues from its checkpoint in runs/ when it was interrupted."""
     recipe = lookup(name)
@@ -78,7 +87,12 @@ def trained(name: str, seed: int) -> dict:
     return row | ({"loss": mean(losses[-20:])} if losses else {})
 
 
-SETTINGS = {"raw pixels": raw_pixels, "random encoder": random_encoder, "trained": trained}
+SETTINGS = {
+    "raw pixels": raw_pixels,
+    "random encoder": random_encoder,
+    "random, calibrated": random_calibrated,
+    "trained": trained,
+}
 
 
 def short(name: str) -> list[float]:
@@ -137,24 +151,23 @@ def table(name: str) -> str:
     found = read(name)
     if found["recipe"] != lookup(name).hash():
         raise ValueError(f"results/{name}.json was made by another recipe than today's: run `make results`")
-    lines = [f"{'':16}{'k-NN':>14}{'linear probe':>16}{'eff. rank':>11}{'std':>7}  seeds    steps    seconds"]
+    lines = [f"{'':19}{'k-NN':>14}{'linear probe':>16}{'eff. rank':>11}{'std':>7}  seeds    steps    seconds"]
     by_setting = {s: [row for row in found["rows"] if row["setting"] == s] for s in SETTINGS}
     for setting, rows in by_setting.items():
         if rows:
             lines.append(
-                f"{setting:16}{spread(rows, 'knn'):>14}{spread(rows, 'probe'):>16}"
+                f"{setting:19}{spread(rows, 'knn'):>14}{spread(rows, 'probe'):>16}"
                 f"{mean(r['effective_rank'] for r in rows):11.1f}{mean(r['feature_std'] for r in rows):7.3f}"
                 f"  {','.join(str(r['seed']) for r in rows):8}{rows[0]['steps']:>6}"
                 f"{mean(r.get('seconds', 0.0) for r in rows):>11.0f}"
             )
-    random = {row["seed"]: row for row in by_setting["random encoder"]}
     for measure, title in (("knn", "k-NN"), ("probe", "linear probe")):
-        gains = [row[measure] - random[row["seed"]][measure] for row in by_setting["trained"] if row["seed"] in random]
-        if gains:
-            lines.append(
-                f"{title}: trained - random of the same seed = {mean(gains):+.3f} on average, "
-                f"{', '.join(f'{gain:+.3f}' for gain in gains)} by seed"
-            )
+        for baseline in ("random encoder", "random, calibrated"):
+            random = {row["seed"]: row[measure] for row in by_setting[baseline]}
+            gains = [row[measure] - random[row["seed"]] for row in by_setting["trained"] if row["seed"] in random]
+            if gains:
+                by_seed = ", ".join(f"{gain:+.3f}" for gain in gains)
+                lines.append(f"{title}: trained - {baseline} of the same seed = {mean(gains):+.3f} ({by_seed})")
     devices = sorted({row["device"] for row in found["rows"]})
     return "\n".join(
         [*lines, f"held-out {lookup(name).data}; mean ± standard deviation over seeds; {'; '.join(devices)}"]

@@ -88,9 +88,10 @@ def test_results_belong_to_todays_recipe_and_a_short_row_comes_out_again(name):
 def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
     rows = {(row["setting"], row["seed"]): row for row in experiments.read(name)["rows"]}
     for seed in (0, 1, 2):
-        trained, random = rows["trained", seed], rows["random encoder", seed]
-        assert trained["steps"] == lookup(name).cpu.steps and random["steps"] == 0
-        assert trained["knn"] > random["knn"] and trained["probe"] > random["probe"]
+        trained = rows["trained", seed]
+        assert trained["steps"] == lookup(name).cpu.steps
+        for random in (rows["random encoder", seed], rows["random, calibrated", seed]):
+            assert random["steps"] == 0 and trained["knn"] > random["knn"] and trained["probe"] > random["probe"]
 
 
 def test_simclr_is_worth_fifteen_points_of_knn_after_500_steps():
@@ -188,7 +189,7 @@ def test_evaluate_prints_the_measured_table(capsys):
     for part in (
         r"random encoder +0\.\d{3} ± 0\.\d{3}",
         r"trained +0\.\d{3} ± ",
-        r"k-NN: trained - random of the same seed = \+0\.",
+        r"k-NN: trained - random encoder of the same seed = \+0\.",
         "0,1,2 +500 +[1-9]",
         "CPU, . thread",
     ):
