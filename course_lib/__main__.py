@@ -1,6 +1,7 @@
 """The library from the command line; `torchrun -m course_lib train ...` trains on several GPUs."""
 
 import argparse
+import pickle
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from course_lib import distributed, experiments, zoo
 from course_lib.data import load, names
 from course_lib.recipes import RECIPES, Size, build, lookup, train
+from course_lib.train import Method
 
 
 def show_list(_):
@@ -28,11 +30,12 @@ def show_list(_):
 
 
 def run_training(args):
-    device = distributed.start() if args.device is None else torch.device(args.device)
+    device = distributed.start()  # joins the other processes, if any
+    device = torch.device(args.device) if args.device else device
     recipe = lookup(args.name)
     method = build(recipe, args.seed)
     if args.weights:
-        method.load_state_dict(torch.load(args.weights, weights_only=True))
+        load_weights(method, args.weights)
     steps = train(
         recipe,
         method,
@@ -56,11 +59,20 @@ def run_training(args):
         print(f"weights in {args.out}: python -m course_lib evaluate {args.name} --weights {args.out}")
 
 
+def load_weights(method: Method, path: Path):
+    try:
+        method.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"--weights {path}: expected weights of this recipe, from train --out ({first})") from None
+
+
 def run_evaluation(args):
     if args.zoo and args.weights:
         raise ValueError("--zoo and --weights: give one of them")
     if not (args.zoo or args.weights):
-        for name in [args.name] if args.name else sorted(path.stem for path in experiments.RESULTS.glob("*.json")):
+        measured = sorted(path.stem for path in experiments.RESULTS.glob("*.json"))
+        for name in [args.name] if args.name else measured or list(RECIPES)[:1]:  # none: read says what to do
             print(f"{name}\n{experiments.table(name)}\n")
         return
     if args.name is None:
@@ -68,7 +80,7 @@ def run_evaluation(args):
     recipe = lookup(args.name)
     method = zoo.load(args.name) if args.zoo else build(recipe, args.seed)
     if args.weights:
-        method.load_state_dict(torch.load(args.weights, map_location="cpu", weights_only=True))
+        load_weights(method, args.weights)
     device = distributed.start()
     for title, net in (("random encoder", build(recipe, args.seed)), ("trained", method)):
         measured = experiments.measures(net.to(device), recipe.data)

@@ -5,6 +5,7 @@ device, seconds, measures...}. Rows that are there are not run again; a recipe t
 """
 
 import json
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -18,7 +19,9 @@ import torch
 
 from course_lib import evaluate
 from course_lib.data import load
+from course_lib.files import write_whole
 from course_lib.recipes import build, lookup, train
+from course_lib.train import Method
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, RUNS = ROOT / "results", ROOT / "runs"
@@ -72,19 +75,24 @@ def random_calibrated(name: str, seed: int) -> dict:
 
 def trained(name: str, seed: int) -> dict:
     """The recipe, trained; continues from its checkpoint in runs/ when it was interrupted."""
-    recipe = lookup(name)
-    method, checkpoint = build(recipe, seed), RUNS / f"{name}-{recipe.hash()}-{seed}.pt"
-    losses, last = [], None
-    for last in train(recipe, method, load(recipe.data, "train"), seed=seed, checkpoint=checkpoint):
-        losses.append(last.loss)
-        if last.k % 100 == 0:
-            print(f"{name}, seed {seed}: step {last.k} of {last.steps}, loss {last.loss:.3f}", flush=True)
-    if last is None:  # the run had ended, its measures had not been written yet: the checkpoint holds the totals
-        done, images, seconds = torch.load(checkpoint, weights_only=True)["done"]
-    else:
-        done, images, seconds = last.k, last.images, last.seconds
-    row = {"steps": done, "batch_size": images // done, "seconds": round(seconds, 1), **measures(method, recipe.data)}
-    return row | ({"loss": mean(losses[-20:])} if losses else {})
+    recipe, method = lookup(name), build(lookup(name), seed)
+    done, images, seconds = train_to_the_end(name, method, seed, checkpoint_of(name, seed))
+    measured = measures(method, recipe.data)
+    return {"steps": done, "batch_size": images // done, "seconds": round(seconds, 1), **measured}
+
+
+def checkpoint_of(name: str, seed: int) -> Path:
+    return RUNS / f"{name}-{lookup(name).hash()}-{seed}.pt"
+
+
+def train_to_the_end(name: str, method: Method, seed: int, checkpoint: Path, **size) -> tuple[int, int, float]:
+    """Trains on the CPU, where results are comparable, with a line of progress now and then; a run that had already
+    ended is taken from its checkpoint. Returns updates, images and seconds. size: steps or batch_size."""
+    data = load(lookup(name).data, "train")
+    for step in train(lookup(name), method, data, seed=seed, device="cpu", checkpoint=checkpoint, **size):
+        if step.k % 100 == 0:
+            print(f"{name}, seed {seed}: step {step.k} of {step.steps}, loss {step.loss:.3f}", flush=True)
+    return torch.load(checkpoint, weights_only=True)["done"]
 
 
 SETTINGS = {
@@ -107,9 +115,8 @@ def short(name: str) -> list[float]:
 
 def _job(name: str, setting: str, seed: int, threads: int) -> dict:
     torch.set_num_threads(threads)
-    row = SETTINGS[setting](name, seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return {"setting": setting, "seed": seed, "device": device_name(device), **row}
+    row = {"setting": setting, "seed": seed, "device": device_name(torch.device("cpu"))}
+    return row | SETTINGS[setting](name, seed)
 
 
 def read(name: str) -> dict:
@@ -120,30 +127,40 @@ def read(name: str) -> dict:
     return json.loads(path.read_text())
 
 
-def run(name: str, seeds: tuple[int, ...] = (0, 1, 2), workers: int | None = None):
-    """Runs what results/NAME.json does not hold yet, one process a core with one thread each, one process on a GPU."""
-    path, tag = RESULTS / f"{name}.json", lookup(name).hash()
+def run(name: str, seeds: tuple[int, ...] = (0, 1, 2)):
+    """Runs what results/NAME.json does not hold yet, one process a core with one thread each.
+
+    Everything is run again when the recipe has changed, or when the short row shows that the code has.
+    """
+    path, tag, now = RESULTS / f"{name}.json", lookup(name).hash(), short(name)
     found = json.loads(path.read_text()) if path.exists() else {}
-    if found.get("recipe") != tag:
-        found = {"recipe": tag, "short": short(name), "rows": []}
-        _write(path, found)
+    if found.get("recipe") != tag or not same(found["short"], now):
+        found = {"recipe": tag, "short": now, "rows": []}
+        write_whole(path, as_json(found))
+        for seed in seeds:
+            checkpoint_of(name, seed).unlink(missing_ok=True)
     have = {(row["setting"], row["seed"]) for row in found["rows"]}
     jobs = [(setting, seed) for setting in SETTINGS for seed in (seeds[:1] if setting == "raw pixels" else seeds)]
-    workers = workers or (1 if torch.cuda.is_available() else os.cpu_count())
-    threads = max(1, os.cpu_count() // workers)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(_job, name, *job, threads) for job in jobs if job not in have]
+    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+    try:
+        running = [pool.submit(_job, name, *job, threads=1) for job in jobs if job not in have]
         for done in as_completed(running):
             found["rows"].append(done.result())
             found["rows"].sort(key=lambda row: (list(SETTINGS).index(row["setting"]), row["seed"]))
-            _write(path, found)
+            write_whole(path, as_json(found))
+    finally:  # where a job failed, the others' checkpoints stay in runs/ and the next call continues them
+        pool.shutdown(cancel_futures=True)
+    for seed in seeds:
+        checkpoint_of(name, seed).unlink(missing_ok=True)
 
 
-def _write(path: Path, found: dict):
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(part, path)
+def same(losses: list[float], others: list[float]) -> bool:
+    """Whether two short rows differ by no more than rounding on different machines explains."""
+    return len(losses) == len(others) and all(math.isclose(a, b, rel_tol=2e-3) for a, b in zip(losses, others))
+
+
+def as_json(value: dict) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def table(name: str) -> str:

@@ -18,7 +18,7 @@ def full_precision(function):
             low = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
             return value.float() if low else value
 
-        tensors = [value for value in args if isinstance(value, Tensor)]
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         with torch.autocast(tensors[0].device.type if tensors else "cpu", enabled=False):
             return function(*map(up, args), **{name: up(value) for name, value in kwargs.items()})
 
@@ -40,7 +40,5 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
     scores = z @ z.T / temperature  # (2N, 2N)
     scores.fill_diagonal_(float("-inf"))  # k != i
-    partner = torch.arange(2 * n, device=z.device).roll(
-        n
-    )  # i's partner: i + N for the first view, i - N for the second
+    partner = torch.arange(2 * n, device=z.device).roll(n)  # of i: i + N for the first views, i - N for the second
     return F.cross_entropy(scores, partner)

@@ -38,7 +38,7 @@ class Recipe:
     published: str = ""  # reference figure of the paper, for recipes that repeat one
 
     def hash(self) -> str:
-        """Changes when anything in this row or in its builder does: tells results and weights that are out of date."""
+        """Changes when the builder or what this row says of the training does: tells what is out of date."""
         row = [inspect.getsource(self.build), self.data, self.cpu, self.gpu, self.optimizer.__name__, self.weight_decay]
         return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
 
@@ -55,7 +55,8 @@ def simclr() -> SimCLR:
 
 
 def simclr_cifar10() -> SimCLR:
-    """The paper's CIFAR-10 set-up (appendix B.9): ResNet-50 with a 3 x 3 stem, colour strength 0.5, no blur."""
+    """The paper's network and views for CIFAR-10 (appendix B.9): ResNet-50 with a 3 x 3 stem, colour strength 0.5, no
+    blur. The optimiser is SGD with momentum where the paper has LARS."""
     from torchvision.models import resnet50
 
     encoder = torchvision_resnet(resnet50)
@@ -103,8 +104,8 @@ def train(
 
     Raises ValueError where the recipe has no size for the CPU and none is given.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    size = recipe.gpu if device.type == "cuda" else recipe.cpu
+    on_gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
+    size = recipe.gpu if on_gpu else recipe.cpu
     if size is None:
         if steps is None or batch_size is None:
             raise ValueError("argument `device`: this recipe is made for a GPU; on the CPU give steps and batch_size")

@@ -1,7 +1,9 @@
 """The one training loop. A `Method` says what its paper's Algorithm box says; `fit` does everything else."""
 
+import io
 import math
 import os
+import pickle
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,8 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from course_lib import distributed
-from course_lib.checks import count, positive
+from course_lib.checks import count, number, positive
 from course_lib.data import Dataset
+from course_lib.files import write_whole
 
 Optimizers = Callable[[list[Tensor]], torch.optim.Optimizer]
 
@@ -96,6 +99,7 @@ def _decay_groups(params, weight_decay):
 
 def cosine(warmup: float = 0.05) -> Callable[[float], float]:
     """Learning-rate factor at progress p in [0, 1]: linear up to 1 at `warmup`, then half a cosine down to 0."""
+    number("warmup", warmup, 0, 1)
 
     def factor(p: float) -> float:
         return p / warmup if p < warmup else 0.5 * (1 + math.cos(math.pi * (p - warmup) / (1 - warmup)))
@@ -136,6 +140,7 @@ def ema(target: nn.Module, online: nn.Module, momentum: float):
     BatchNorm's running statistics: a target in train mode gathers its own from the batches it sees, they are left
     alone; a target in eval mode never sees a training batch, so it takes over the online network's buffers as they are.
     """
+    number("momentum", momentum, 0, 1)
     target, online = (net.net if isinstance(net, Frozen) else net for net in (target, online))
     for t, o in zip(target.parameters(), online.parameters(), strict=True):
         t.lerp_(o, 1 - momentum)
@@ -179,16 +184,22 @@ def fit(
     bf16: autocast to bfloat16; by default where the GPU computes in it. Losses stay in float32 (`full_precision`).
     compile: torch.compile the loss; pays off on long runs only.
     checkpoint: file to resume from when it exists, written every `save_every` updates, at the end and when the caller
-        leaves the loop, whole or not at all. On the CPU a killed and resumed run ends with the same weights, bit for
+        leaves the loop, whole or not at all (an interrupt in the middle of an update loses what came since the last
+        save). On the CPU a killed and resumed run ends with the same weights, bit for
         bit. (Several processes without SyncBatchNorm: rank 0's BatchNorm statistics are kept.)
     check_every: updates between looks for a loss that is not finite; by default 1 on the CPU, 20 on a GPU, which need
         not wait for the answer in between.
+
+    Random numbers that a map-style dataset draws itself come from its workers: they are not repeated by a resumed run.
 
     Raises ValueError for arguments that do not fit together, before anything is trained, and FloatingPointError when a
     loss is not finite.
     """
     for name, value in dict(steps=steps, batch_size=batch_size, accumulate=accumulate, save_every=save_every).items():
         count(name, value)
+    for name, value in dict(clip=clip, check_every=check_every).items():
+        if value is not None:
+            positive(name, value)
     if not isinstance(method, Method):
         raise ValueError(f"argument `method`: expected a course_lib.train.Method, got {type(method).__name__}")
     if len(data) < batch_size:
@@ -210,14 +221,17 @@ def fit(
     if distributed.world_size() > 1 and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     turns, by_player = _players(method, optimizers)
-    run = {"seed": seed, "steps": steps, "batch_size": batch_size, "accumulate": accumulate}
-    run |= {"rows": len(data), "processes": distributed.world_size()}
-    run |= {
-        "learning rates": [group["base_lr"] for optimizer in by_player.values() for group in optimizer.param_groups]
+    run = {
+        **{"seed": seed, "steps": steps, "batch_size": batch_size, "accumulate": accumulate, "clip": clip},
+        **{"rows": len(data), "processes": distributed.world_size()},
+        "optimizers": [
+            [type(optimizer).__name__, *({**group, "params": len(group["params"])} for group in optimizer.param_groups)]
+            for optimizer in by_player.values()
+        ],
     }
     done, images, seconds = 0, 0, 0.0
     if checkpoint is not None and Path(checkpoint).exists():
-        done, images, seconds = _resume(Path(checkpoint), run, method, by_player.values(), device)
+        done, images, seconds = _resume(Path(checkpoint), run, method, by_player.values())
 
     def train() -> Iterator[Step]:
         nonlocal images, seconds
@@ -225,11 +239,12 @@ def fit(
         if compile:
             door.compile()
         if distributed.world_size() > 1:
-            door = DistributedDataParallel(door, broadcast_buffers=False, find_unused_parameters=len(by_player) > 1)
+            trained = {id(p) for _, params in turns for p in params}
+            partly = len(by_player) > 1 or any(id(p) not in trained for p in method.parameters() if p.requires_grad)
+            door = DistributedDataParallel(door, broadcast_buffers=False, find_unused_parameters=partly)
         stored = data.to(device) if isinstance(data, Dataset) else data
-        batches = _batches(
-            stored, batch_size, seed, start=done * len(turns) * accumulate, device=device, workers=workers
-        )
+        per_update, per_epoch = len(turns) * accumulate, len(data) // batch_size
+        batches = _batches(stored, batch_size, seed, start=done * per_update, device=device, workers=workers)
         every = check_every or (1 if device.type == "cpu" else 20)
         broken = torch.zeros((), dtype=torch.bool, device=device)
         method.zero_grad(set_to_none=True)  # what an interrupted run may have left
@@ -239,12 +254,9 @@ def fit(
             """One player's step along the mean gradient of `accumulate` batches; returns their mean loss."""
             params = turns[turn][1]
             optimizer, total = by_player[frozenset(map(id, params))], torch.zeros((), device=device)
-            with _only(params, turns):
+            with _only(params, method):
                 for micro in range(accumulate):
-                    x, y, new_epoch = next(batches)
-                    if new_epoch:
-                        with torch.no_grad():
-                            method.before_epoch(stored)
+                    x, y = next(batches)
                     more = micro < accumulate - 1 and distributed.world_size() > 1
                     with door.no_sync() if more else nullcontext():
                         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -261,23 +273,26 @@ def fit(
 
         for k in range(done + 1, steps + 1):
             began = time.perf_counter()
-            method.train()
             method.progress = (k - 1) / steps
+            if any(batch % per_epoch == 0 for batch in range((k - 1) * per_update, k * per_update)):
+                with torch.no_grad(), _seeded(device, _mix(seed, -1, k)):  # no rank: the same on all
+                    method.before_epoch(stored)
+            method.train()
             with _seeded(device, _mix(seed, distributed.rank(), k)):
                 losses = tuple(update(turn, schedule((k - 0.5) / steps)) for turn in range(len(turns)))
-                with torch.no_grad():
-                    method.after_step()
+            with torch.no_grad(), _seeded(device, _mix(seed, -2, k)):
+                method.after_step()
             method.seen.clear()
-            images += batch_size * len(turns) * accumulate
-            seconds += time.perf_counter() - began
+            images += batch_size * per_update
             broken |= ~torch.stack(losses).isfinite().all()
             save = checkpoint is not None and (k % save_every == 0 or k == steps)
             if (save or k % every == 0 or k == steps) and distributed.any_process(broken):
                 raise FloatingPointError(
-                    f"the loss stopped being finite at update {max(1, k - every + 1)} to {k} of {steps} (now "
+                    f"the loss stopped being finite at update {max(done + 1, k - every + 1)} to {k} of {steps} (now "
                     f"{[round(loss.item(), 4) for loss in losses]}): try a lower learning rate, a longer warm-up or "
                     f"clip=1.0, and look for a logarithm or square root of zero in the loss"
                 )
+            seconds += time.perf_counter() - began  # on a GPU right as of each look at the loss, which waits for it
             try:
                 if save:
                     _save(Path(checkpoint), run, method, by_player.values(), (k, images, seconds))
@@ -321,19 +336,17 @@ class _Door(nn.Module):
         return self.losses[turn](x, y)
 
 
-class _only:
-    """Within it only this turn's player learns; the other players' weights get no gradient, computed or stored."""
-
-    def __init__(self, params, turns):
-        mine = set(map(id, params))
-        self.others = [p for _, group in turns for p in group if id(p) not in mine]
-
-    def __enter__(self):
-        for p in self.others:
-            p.requires_grad_(False)
-
-    def __exit__(self, *error):
-        for p in self.others:
+@contextmanager
+def _only(params, method):
+    """Within it only these parameters learn; all others of the method get no gradient, computed or stored."""
+    mine = set(map(id, params))
+    others = [p for p in method.parameters() if p.requires_grad and id(p) not in mine]
+    for p in others:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in others:
             p.requires_grad_(True)
 
 
@@ -352,60 +365,48 @@ def _seeded(device: torch.device, number: int):
         yield
 
 
-def _order(rows: int, batch_size: int, seed: int, start: int) -> Iterator[tuple[Tensor, bool]]:
-    """This process's rows of batch number start, start + 1, ...; and whether the batch begins a pass over the data."""
+def _order(rows: int, batch_size: int, seed: int, start: int, device: torch.device) -> Iterator[Tensor]:
+    """This process's rows of batch number start, start + 1, ..."""
     per_epoch, share = rows // batch_size, batch_size // distributed.world_size()
     for batch in range(start, 2**62):
         epoch, slot = divmod(batch, per_epoch)
-        if batch == start or slot == 0:
-            order = torch.randperm(rows, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
+        if batch == start or slot == 0:  # one copy to the device a pass: a copy a batch would wait for it each time
+            order = torch.randperm(rows, generator=torch.Generator().manual_seed(_mix(seed, epoch))).to(device)
         first = slot * batch_size + distributed.rank() * share
-        yield order[first : first + share], slot == 0
+        yield order[first : first + share]
 
 
 def _batches(data, batch_size, seed, start, device, workers):
-    """Yields (x, y, whether a pass begins) for ever, x as float on the device, uint8 scaled to [0, 1]."""
+    """Yields (x, y) for ever, x as float on the device, uint8 scaled to [0, 1]."""
     if isinstance(data, Dataset):
-        pairs = (
-            (data.x[rows], data.y[rows], new)
-            for rows, new in ((rows.to(device), new) for rows, new in _order(len(data), batch_size, seed, start))
-        )
+        pairs = ((data.x[rows], data.y[rows]) for rows in _order(len(data), batch_size, seed, start, device))
     else:
-        rows = (rows.tolist() for rows, _ in _order(len(data), batch_size, seed, start))
-        loader = DataLoader(
+        pairs = DataLoader(
             data,
-            batch_sampler=rows,
+            batch_sampler=(rows.tolist() for rows in _order(len(data), batch_size, seed, start, torch.device("cpu"))),
             num_workers=workers,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator().manual_seed(_mix(seed, start)),
+            generator=torch.Generator().manual_seed(_mix(seed, distributed.rank(), start)),
         )
-        pairs = ((x, y, new) for (x, y), (_, new) in zip(loader, _order(len(data), batch_size, seed, start)))
-    for x, y, new in pairs:
+    for x, y in pairs:
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
         x = x.float() / 255 if x.dtype == torch.uint8 else x
-        yield x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x, y, new
+        yield x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x, y
 
 
 def _save(path, run, method, optimizers, done):
     if distributed.rank() > 0:
         return
-    state = {
-        "run": run,
-        "method": method.state_dict(),
-        "optimizers": [o.state_dict() for o in optimizers],
-        "done": done,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)  # a kill leaves the old checkpoint or the new one, never half of one
+    state = {"run": run, "done": done, "method": method.state_dict()}
+    torch.save(state | {"optimizers": [optimizer.state_dict() for optimizer in optimizers]}, content := io.BytesIO())
+    write_whole(path, content.getvalue())
 
 
-def _resume(path, run, method, optimizers, device):
-    state = torch.load(path, map_location=device, weights_only=True)
+def _resume(path, run, method, optimizers):
+    try:  # onto the CPU: load_state_dict copies what belongs on the device, and AdamW wants its counters here
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"argument `checkpoint`: {path} cannot be read: move it away ({error})") from None
     if state["run"] != run:
         differs = ", ".join(
             f"{name} {state['run'][name]} -> {run[name]}" for name in run if state["run"][name] != run[name]

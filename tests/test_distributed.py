@@ -29,10 +29,20 @@ def made(name):
 
 
 def train(name, **options):
-    """Plain SGD, so that weights after one step show the gradients."""
+    """Losses, first gradient (from one step of plain SGD), final state."""
     method, data = made(name), view_pairs() if name == "SimCLR" else points(32)
-    steps = fit(method, data, 4, batch_size=16, optimizers=sgd(0.1), schedule=lambda p: 1.0, **options)
-    after_one = [p.detach().clone() for _ in [next(steps)] for p in method.parameters()]
+    steps = fit(
+        method,
+        data,
+        4,
+        batch_size=16,
+        optimizers=sgd(0.1, weight_decay=0, momentum=0),
+        schedule=lambda p: 1.0,
+        **options,
+    )
+    before = [p.detach().clone() for p in method.parameters()]
+    next(steps)
+    after_one = [(b - p.detach()) / 0.1 for b, p in zip(before, method.parameters())]  # the first gradient
     losses = [[loss.item() for loss in step.losses] for step in steps]
     return losses, after_one, [v.clone() for v in method.state_dict().values()]
 

@@ -279,7 +279,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_p
         (dict(steps=0), r"`steps`: expected a whole number in \[1, inf\], got 0"),
         (dict(batch_size=2.5), "`batch_size`.*2.5"),
         (dict(batch_size=65), "`batch_size`: expected at most the data's 64 rows, got 65"),
-        (dict(accumulate=-1), "`accumulate`"),
+            (dict(accumulate=-1), "`accumulate`"),
+        (dict(clip=0.0), "`clip`"),
+        (dict(check_every=-3), "`check_every`"),
         (dict(method=nn.Linear(4, 2)), "`method`: expected a course_lib.train.Method, got Linear"),
         (dict(optimizers=adamw(0)), "`lr`: expected a positive number, got 0"),
     ],
@@ -364,6 +366,46 @@ def test_toys_learn(kind):
     assert all(torch.tensor(losses).isfinite())
     if kind is not ToyGAN:  # the value of a game need not fall
         assert sum(losses[-8:]) < 0.97 * sum(losses[:8])
+
+
+def test_weights_outside_all_turns_get_no_gradient():
+    class Partly(Regression):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(4, 4)
+
+        def loss(self, x, y=None):
+            return super().loss(self.body(x), y)
+
+        def turns(self):
+            return [(self.loss, self.net.parameters())]
+
+    method = made(Partly)
+    before = method.body.weight.detach().clone()
+    for _ in fit(method, points(), 3, batch_size=16):
+        assert method.body.weight.grad is None and method.body.weight.requires_grad
+    assert torch.equal(method.body.weight, before)
+
+
+def test_bf16_reaches_the_layers_and_the_loss_stays_in_float32():
+    seen = []
+    method = fixed_view_simclr()
+    method.projector.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    losses, _ = run(method, view_pairs(), 3, bf16=True)
+    assert set(seen) == {torch.bfloat16} and torch.tensor(losses).isfinite().all()
+    assert all(p.dtype == torch.float32 for p in method.parameters())
+
+
+@pytest.mark.slow
+def test_compiled_training_gives_the_same_losses():
+    eager, compiled = run(made(Regression), points(), 3)[0], run(made(Regression), points(), 3, compile=True)[0]
+    assert compiled == pytest.approx(eager, rel=1e-4)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "run.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"`checkpoint`: .*run\.pt cannot be read: move it away"):
+        fit(made(Regression), points(), 3, batch_size=16, checkpoint=tmp_path / "run.pt")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA")

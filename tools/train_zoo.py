@@ -7,9 +7,10 @@ N more updates of the recipe on this machine, resumable; what ships is the movin
 
 import argparse
 
+import torch
+
 from course_lib import experiments, zoo
-from course_lib.data import load
-from course_lib.recipes import build, lookup, train
+from course_lib.recipes import build, lookup
 from course_lib.train import Method, ema, frozen_copy
 
 MOMENTUM = 0.998  # averages about the last 500 updates
@@ -21,6 +22,7 @@ class Averaged(Method):
     def __init__(self, method: Method):
         super().__init__()
         self.method, self.average = method, frozen_copy(method, training=False)
+        self.seen = method.seen  # one list: what the method's loss leaves there is cleared by fit
 
     def turns(self):
         return self.method.turns()
@@ -30,9 +32,15 @@ class Averaged(Method):
 
     def after_step(self):
         self.method.after_step()
-        self.method.seen.clear()
-        self.method.progress = self.progress
         ema(self.average, self.method, MOMENTUM)
+
+    @property
+    def progress(self):
+        return self.method.progress
+
+    @progress.setter
+    def progress(self, value):
+        self.method.progress = value
 
 
 def main():
@@ -47,17 +55,12 @@ def main():
         method = Averaged(zoo.load(name) if before else build(recipe, seed=0))
         seed = before.get("steps", 0)  # another order and other views than in the runs before
         checkpoint = experiments.RUNS / f"zoo-{name}-{recipe.hash()}-{seed}.pt"
-        for last in train(
-            recipe, method, load(recipe.data, "train"), seed=seed, steps=args.steps, checkpoint=checkpoint
-        ):
-            if last.k % 100 == 0:
-                print(f"{name}: step {last.k} of {last.steps}, loss {last.loss:.3f}, {last.seconds:.0f} s", flush=True)
-        device = next(method.parameters()).device
+        *_, seconds = experiments.train_to_the_end(name, method, seed, checkpoint, steps=args.steps)
         about = {
             "seed": seed,
             "steps": before.get("steps", 0) + args.steps,
-            "seconds": round(before.get("seconds", 0) + last.seconds),
-            "device": experiments.device_name(device),
+            "seconds": round(before.get("seconds", 0) + seconds),
+            "device": experiments.device_name(torch.device("cpu")),
         }
         zoo.save(name, method.average.net, about)
         measured = {k: round(v, 4) for k, v in experiments.measures(zoo.load(name), recipe.data).items()}

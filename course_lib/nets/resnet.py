@@ -10,7 +10,7 @@ Norm = Callable[[int], nn.Module]  # channels -> layer
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm (arXiv 1803.08494) with 8 channels a group: no image sees another one of its batch."""
+    """GroupNorm (arXiv 1803.08494), 8 channels a group (a multiple of 8): no image sees another one of its batch."""
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 

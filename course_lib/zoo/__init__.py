@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from safetensors.torch import load as from_bytes
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
+from course_lib.files import write_whole
 from course_lib.recipes import build, lookup
 from course_lib.train import Method
 
@@ -41,7 +42,8 @@ def save(name: str, method: Method, about: dict):
     """Writes the method's weights in half precision and its row of the manifest."""
     state = {key: value.half() if value.is_floating_point() else value for key, value in method.state_dict().items()}
     path = FOLDER / f"{name}.safetensors"
-    save_file({key: value.contiguous().cpu() for key, value in state.items()}, path)
-    row = {"recipe": lookup(name).hash(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **about}
+    content = to_bytes({key: value.contiguous().cpu() for key, value in state.items()})
+    write_whole(path, content)
+    row = {"recipe": lookup(name).hash(), "sha256": hashlib.sha256(content).hexdigest(), **about}
     known = manifest() if (FOLDER / "manifest.json").exists() else {}
-    (FOLDER / "manifest.json").write_text(json.dumps(known | {name: row}, indent=1) + "\n")
+    write_whole(FOLDER / "manifest.json", (json.dumps(known | {name: row}, indent=1) + "\n").encode())

@@ -1,0 +1,14 @@
+"""Files that a kill leaves whole: the old content or the new one, never half of it."""
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes):
+    """Writes the file beside its place, waits until it is on the disk, then moves it there; makes missing folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
