@@ -16,12 +16,14 @@ def link(name: str, text: str) -> str:
 
 
 def notebooks() -> str:
-    """One row for each of the course's notebooks, a link where it exists."""
-    lines = [row("no.", "notebook", "what it teaches", "lectures", "today"), row(*5 * ["---"])]
+    """One row for each of the course's notebooks, a link where it exists and the systems that are in it today."""
+    lines = [row("no.", "notebook", "what it is to teach", "lectures", "in it today"), row(*5 * ["---"])]
     for name, notebook in SYLLABUS["notebooks"].items():
+        systems = [system for system, about in SYLLABUS["systems"].items() if about.get("notebook") == name]
         there = (NOTEBOOKS / f"{name}.ipynb").exists()
+        today = f"{', '.join(systems)} ([Colab]({colab(name)}))" if there else "planned"
         title, decks = link(name, notebook["title"]), ", ".join(notebook["decks"])
-        lines.append(row(name[:2], title, notebook["topics"], decks, f"[Colab]({colab(name)})" if there else "planned"))
+        lines.append(row(name[:2], title, notebook["topics"], decks, today))
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 #
 # **Can a network learn what is in a picture when nobody tells it?** Here one does. It sees thousands of unlabelled
 # scenes and solves a puzzle: *which of these views comes from the same picture as this one?* Afterwards pictures of the
-# same kind lie near each other, although no label was ever shown.
+# same kind lie near each other more often than before, although the network was never shown a label.
 #
 # **You will be able to** say what a positive and a negative are; write SimCLR's loss, NT-Xent, in ten lines and check it;
 # train SimCLR and see whether it learns; measure what a representation is worth, against the baseline that counts.
@@ -11,7 +11,9 @@
 # **You need** supervised training with PyTorch: a network, a loss, an optimiser.
 #
 # **Lectures** GT19: *A formulation of contrastive learning*, *SimCLR: A Simple Framework for Contrastive Learning*,
-# *SimCLR: generating positive samples from data augmentation*. REP and ENS: *SimCLR*.
+# *SimCLR: generating positive samples from data augmentation*. REP and ENS: *SimCLR*. MLMI17: *SimCLR - Architecture*.
+#
+# **Time** about four minutes on two cores, most of it one training run.
 
 # %%
 import torch
@@ -42,10 +44,10 @@ image_grid(on_background(emoji.x[rows]), [names[e] for e in emoji.info["emoji"][
            title="Four emoji of the training split, each by three hands")
 
 # %% [markdown]
-# On plain white one could tell them apart by their colours alone. So we paste them, at a random size, place and turn,
+# On plain white, a few pixels at a fixed place would give much away. So we paste them, at a random size, place and turn,
 # onto smooth random textures: in these *scenes* the background says nothing about what stands on it. 20,000 of them,
-# always the same ones, are the training set. The emoji of the test set never occur in it: a network that knows an emoji
-# by heart gains nothing there. Each emoji belongs to one of nine categories; we keep these labels for the evaluation.
+# always the same ones, are the training set. The emoji of the test set never occur in it, nor do their look-alikes
+# (man, woman and person doing the same): a network that knows an emoji by heart gains nothing there. Each emoji belongs to one of nine categories; we keep these labels for the evaluation.
 
 # %%
 train, test = load("scenes", "train"), load("scenes", "test")
@@ -57,12 +59,14 @@ image_grid(train.x[:16], [train.classes[c] for c in train.y[:16]],
 # ## The idea
 #
 # Take a picture and make two *views* of it: cut out a random part, mirror it, shift its colours. Both show the same
-# thing, so they should get nearly the same representation: they are a **positive pair**. Views of other pictures most
-# likely show something else: they are **negatives**. In GT19's words, for a reference x, a positive x⁺ and negatives x⁻
+# thing, so they should get nearly the same representation: they are a **positive pair**. Views of other pictures are
+# **negatives**. Most show another emoji, some even one of the same category: such *false negatives* are pushed away all
+# the same, for nobody tells the loss. In GT19's words, for a reference x, a positive x⁺ and negatives x⁻
 # we want $\operatorname{score}(f(x), f(x^+)) \gg \operatorname{score}(f(x), f(x^-))$.
 #
-# Note what the views decide. Colours are shifted, and now and then dropped: to match two views by their colours does not
-# pay. Whatever the augmentation destroys the representation need not keep; whatever survives it, the network may use.
+# Note what the views decide. Here colours are shifted mildly, and dropped in a fifth of the views: colour still helps to
+# match two views, but it is not enough. Stronger shifts would make it worthless, and the representation would lose it.
+# Whatever the augmentation destroys the representation need not keep; whatever survives it, the network may use.
 
 # %%
 recipe = recipes.lookup("simclr")        # the course's way to build and train it: networks, augmentation, learning rate
@@ -93,7 +97,7 @@ views
 # ## From the wish to a loss
 #
 # SimCLR's encoder $f$ (a residual network) gives the representation $h = f(x)$, a small projection head $g$ gives
-# $z = g(h)$, and the score of two views is their cosine similarity $s_{ij} = z_i^\top z_j / (\lVert z_i\rVert \lVert z_j\rVert)$.
+# $z = g(h)$. (Two linear layers with a ReLU between; it may forget what the views change, so that h need not.) The score of two views is their cosine similarity $s_{ij} = z_i^\top z_j / (\lVert z_i\rVert \lVert z_j\rVert)$.
 #
 # A batch of N pictures gives 2N views. Ask view $i$ to name its partner $j$ among the 2N - 1 others. That is a
 # classification with 2N - 1 classes, whose logits are the similarities divided by a **temperature** $\tau$. Its
@@ -103,10 +107,11 @@ views
 # = -\frac{s_{ij}}{\tau} + \log \sum_{k \ne i} \exp \frac{s_{ik}}{\tau},$$
 #
 # and NT-Xent (*normalised temperature-scaled cross-entropy*) is its mean over all 2N ordered pairs. The first term pulls
-# partners together, the second pushes everything apart. If all z are equal, every partner is a guess among 2N - 1, and
-# the loss is $\log(2N - 1)$: a network that has **collapsed** to a constant stays at that value.
+# partners together. The second pushes views apart, the most similar ones hardest. If all z are equal, every partner is a
+# guess among 2N - 1 and the loss is $\log(2N - 1)$: that is what a network that has **collapsed** to a constant pays. It is
+# far from the minimum: the negatives are what makes collapse a bad answer.
 #
-# *Margin note.* GT19's slide *SimCLR* calls the head $h(\cdot)$; its own Algorithm 1 and the paper call it $g$, and $h$
+# *Margin note.* GT19's slide *SimCLR: A Simple Framework for Contrastive Learning* calls the head $h(\cdot)$; its own Algorithm 1 and the paper call it $g$, and $h$
 # is what we keep. $g$ is thrown away after training.
 
 # %%
@@ -127,7 +132,8 @@ torch.testing.assert_close(nt_xent_in_ten_lines(z1, z2, 0.5), nt_xent(z1, z2, 0.
 torch.testing.assert_close(nt_xent(torch.ones(6, 8), torch.ones(6, 8)), torch.tensor(11.0).log())
 
 # %% [markdown]
-# The library's version does all rows at once. The rest of SimCLR is not longer: here is the class, as it is.
+# The library's version does all rows at once. The rest of SimCLR is not longer: here is the class, as it is. (`gather`
+# collects the views of several GPUs; on one device it returns its argument.)
 
 # %%
 show(nt_xent)
@@ -137,11 +143,11 @@ show(SimCLR)
 # ## How good is it before it has learnt anything?
 #
 # The baseline of every experiment in this course is the **random encoder**: the same network with the same seed,
-# untrained. It is better than chance, since nearby pictures have nearby features under any smooth function. A method
-# has learnt something only if it beats *this*.
+# untrained. It is better than chance without any training: similar pixels go with similar categories a little, and random
+# convolutions keep that. A method has learnt something only if it beats *this*.
 #
-# The measure is **k-NN**: give a test scene the category that prevails among its 20 most similar training scenes. No
-# classifier is trained, so it asks one thing only: do neighbours mean the same?
+# The measure is **k-NN**: the 20 most similar training scenes (by cosine) vote for their category, the more similar the
+# more strongly, with weight $\exp(\cos / 0.07)$. No classifier is trained; the training labels serve the vote only.
 
 # %%
 bank = train if BUDGET != "smoke" else train[:2000]
@@ -161,8 +167,11 @@ print(f"k-NN accuracy on {len(unseen)} unseen scenes: always the commonest categ
 # %% [markdown]
 # ## Train it
 #
-# The loss falls from about $\log(2N - 1)$. Watch the second curve too: the standard deviation of the normalised features
-# of 500 fixed scenes, scaled so that 1 means spread evenly over all directions and 0 means collapsed to a point.
+# A collapsed network would pay $\log(2N - 1) = 6.24$ at N = 256; the loss starts a little below, since even an untrained
+# network finds two views of a picture somewhat alike. Watch the second curve too: the standard deviation of the normalised
+# features of 500 fixed scenes, times $\sqrt D$. 0 means collapsed to one point, 1 is the most there is. (Our h comes out of
+# a ReLU and is never negative, so 1 is not to be expected.) It does not notice features that fill a few directions only:
+# for that the table below has the effective rank.
 
 # %%
 STEPS = {"smoke": 12, "laptop": 400, "gpu": 2000}[BUDGET]
@@ -186,8 +195,9 @@ print(f"k-NN accuracy: random encoder {random_knn:.3f}, after {steps_done} steps
 # %% [markdown]
 # ## Neighbours, before and after
 #
-# The course ships the same network, trained for longer. Same test scenes, their nearest training scenes under both. Move
-# the slider through the test set.
+# The course ships the same network, trained for longer. Four test scenes and their nearest training scenes, under the
+# random encoder and under the shipped one. The menu below has the network you trained as well; the slider moves through
+# the test set.
 
 # %%
 shipped = zoo.load("simclr")
@@ -205,19 +215,23 @@ def draw_neighbours(encoder, first):
                       title=f"Nearest training scenes of four unseen ones: {encoder}")
 
 
-display(draw_neighbours("random encoder", 40))
-explore(draw_neighbours, encoder=Dropdown(options=list(encoders), value="shipped, trained longer"),
+display(draw_neighbours("random encoder", 40), draw_neighbours("shipped, trained longer", 40))
+explore(draw_neighbours, encoder=Dropdown(options=list(encoders), value="trained above"),
         first=IntSlider(40, 0, len(unseen) - 4, description="first query"))
 
 # %% [markdown]
-# The random encoder goes by brightness and colour over the whole picture. SimCLR's neighbours share shapes and ways of
-# drawing: people stand beside people. Look closely at the backgrounds too: often they are alike. To recognise the texture
-# also solves the puzzle, a *shortcut* that these views do not close. What a method learns is what its task asks for.
+# Count the ticks. The random encoder seems to go by brightness and overall colour. SimCLR does well where a category has a
+# typical look (people beside people) and fails where only colours or outlines agree. Compare the backgrounds too: both
+# views come from one scene, so its texture would also solve the puzzle, a possible *shortcut* that these views do not
+# rule out.
 #
 # ## Measured, not promised
 #
-# One run proves little. This is what `make results` measured: every seed is compared with the random encoder of the same
-# seed. Each dot is a seed.
+# One run proves little. This is what `make results` measured, with three seeds; each dot is one. *Calibrated* is the random
+# encoder with the BatchNorm statistics of the training scenes, a slightly stricter baseline. In the table, *linear probe*
+# is the accuracy of a linear classifier on frozen h; *eff. rank* says roughly how many of its directions h uses; *std* is
+# the curve's measure before the factor $\sqrt D$. A footnote that belongs here: the strength of the views was chosen by k-NN
+# on separate validation emoji, so labels did play a part in the recipe, though none in the training.
 
 # %%
 rows = experiments.read("simclr")["rows"]
@@ -234,17 +248,21 @@ print(f"\nshipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, line
 # %% [markdown]
 # ## Pitfalls
 #
-# - **A low loss is not a good representation.** It says that views can be matched, and a shortcut may do that. Without
-#   the colour shift, matching colours would be enough. Always look at neighbours or a probe on unseen data.
-# - **The diagonal.** A view is most similar to itself: it must be left out of the denominator, or the loss is about nothing.
-# - **Normalise.** Without unit length the network lowers the loss by growing z instead of turning it.
-# - **The temperature is no detail.** It sets how much the hardest negatives count. The library's default 0.5 is the
-#   paper's best for CIFAR-10; this notebook's recipe has its own.
+# - **A low loss is not a good representation.** It says that views can be matched, and a shortcut may do that: without any
+#   colour shift, the colours of two crops of one picture are much the same (section 3.1 of the paper). Always look at
+#   neighbours or a probe on unseen data.
+# - **The diagonal.** A view is most similar to itself. Kept in the denominator, that term is the largest possible: it
+#   weakens every gradient and keeps the loss from falling.
+# - **Normalise.** Without unit length the network can lower the loss by growing z instead of turning it.
+# - **The temperature is no detail.** It sets how much the hardest negatives count. `nt_xent`'s default is 0.5, this
+#   notebook's recipe has 0.2.
 # - **Baselines.** Compare with the random encoder of the same seed, not with chance.
 #
 # ## What to try next
 #
-# Train with `simclr_augment(32, strength=0.1)`: what do neighbours share then? Measure z instead of h. Halve the batch.
+# Before training, set `method.augment = simclr_augment(32, strength=1.0, scale=(0.2, 1.0))`: what do neighbours share then?
+# Measure z instead of h: `evaluate.features(torch.nn.Sequential(method.encoder, method.projector), bank.x)`. Halve the
+# batch; at equal steps it also sees half the pictures, and its loss has another $\log(2N - 1)$.
 #
 # ## What to read
 #
