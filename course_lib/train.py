@@ -390,8 +390,7 @@ def _batches(data, batch_size, seed, start, device, workers):
         )
     for x, y in pairs:
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
-        yield x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x, y
+        yield x.float() / 255 if x.dtype == torch.uint8 else x, y
 
 
 def _save(path, run, method, optimizers, done):
