@@ -627,3 +627,10 @@ def test_svhn_calls_zero_zero(monkeypatch, tmp_path):
     spoil(tmp_path / "train_32x32.mat")
     with pytest.raises(OSError, match=r"train_32x32\.mat is truncated or altered"):
         load("svhn", root=tmp_path)
+
+
+def test_svhn_without_scipy_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="svhn.*pip install scipy"):
+        load("svhn", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []  # before anything is downloaded

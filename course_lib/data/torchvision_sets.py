@@ -1,5 +1,6 @@
 """The field's standard sets through torchvision: downloaded only when named, verified by md5 at every load."""
 import gzip
+import importlib.util
 import os
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def load_torchvision(name: str, split: str, root: str | Path | None = None) -> D
     from torchvision import datasets
     from torchvision.datasets.utils import check_integrity
 
+    if name == "svhn" and importlib.util.find_spec("scipy") is None:
+        raise ImportError("svhn comes as MATLAB files, which scipy reads: pip install scipy, then load it again")
     kind = getattr(datasets, TORCHVISION[name][0])
     root = Path(root or os.environ.get("COURSE_LIB_DATA", "~/.cache/course_lib")).expanduser()
     files = {root / path: md5 for path, md5 in _files(kind, split)}
