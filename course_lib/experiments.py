@@ -1,7 +1,8 @@
 """Measured results: every (setting, seed) of an experiment is a resumable job, and each row says how it came about.
 
 `results/NAME.json` holds {"recipe": hash, "short": ..., "rows": [...]}. A row is {setting, seed, steps, batch_size,
-device, seconds, measures...}. Rows that are there are not run again; a recipe that changed starts its file afresh.
+device, seconds, measures...}. Rows that are there are not run again; a changed recipe, or code whose
+short row comes out differently, starts the file afresh.
 """
 
 import json
@@ -19,7 +20,7 @@ import torch
 
 from course_lib import evaluate
 from course_lib.data import load
-from course_lib.files import write_whole
+from course_lib.files import write_json
 from course_lib.recipes import build, lookup, train
 from course_lib.train import Method
 
@@ -136,7 +137,7 @@ def run(name: str, seeds: tuple[int, ...] = (0, 1, 2)):
     found = json.loads(path.read_text()) if path.exists() else {}
     if found.get("recipe") != tag or not same(found["short"], now):
         found = {"recipe": tag, "short": now, "rows": []}
-        write_whole(path, as_json(found))
+        write_json(path, found)
         for seed in seeds:
             checkpoint_of(name, seed).unlink(missing_ok=True)
     have = {(row["setting"], row["seed"]) for row in found["rows"]}
@@ -147,7 +148,7 @@ def run(name: str, seeds: tuple[int, ...] = (0, 1, 2)):
         for done in as_completed(running):
             found["rows"].append(done.result())
             found["rows"].sort(key=lambda row: (list(SETTINGS).index(row["setting"]), row["seed"]))
-            write_whole(path, as_json(found))
+            write_json(path, found)
     finally:  # where a job failed, the others' checkpoints stay in runs/ and the next call continues them
         pool.shutdown(cancel_futures=True)
     for seed in seeds:
@@ -157,10 +158,6 @@ def run(name: str, seeds: tuple[int, ...] = (0, 1, 2)):
 def same(losses: list[float], others: list[float]) -> bool:
     """Whether two short rows differ by no more than rounding on different machines explains."""
     return len(losses) == len(others) and all(math.isclose(a, b, rel_tol=2e-3) for a, b in zip(losses, others))
-
-
-def as_json(value: dict) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def table(name: str) -> str:

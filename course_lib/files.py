@@ -1,4 +1,5 @@
 """Files that a kill leaves whole: the old content or the new one, never half of it."""
+import json
 import os
 from pathlib import Path
 
@@ -12,3 +13,8 @@ def write_whole(path: Path, content: bytes):
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
+
+
+def write_json(path: Path, value: dict):
+    """The same for a value as JSON, a line an entry."""
+    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -222,8 +222,13 @@ def fit(
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     turns, by_player = _players(method, optimizers)
     run = {
-        **{"seed": seed, "steps": steps, "batch_size": batch_size, "accumulate": accumulate, "clip": clip},
-        **{"rows": len(data), "processes": distributed.world_size()},
+        "seed": seed,
+        "steps": steps,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "clip": clip,
+        "rows": len(data),
+        "processes": distributed.world_size(),
         "optimizers": [
             [type(optimizer).__name__, *({**group, "params": len(group["params"])} for group in optimizer.param_groups)]
             for optimizer in by_player.values()

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
-from course_lib.files import write_whole
+from course_lib.files import write_json, write_whole
 from course_lib.recipes import build, lookup
 from course_lib.train import Method
 
@@ -46,4 +46,4 @@ def save(name: str, method: Method, about: dict):
     write_whole(path, content)
     row = {"recipe": lookup(name).hash(), "sha256": hashlib.sha256(content).hexdigest(), **about}
     known = manifest() if (FOLDER / "manifest.json").exists() else {}
-    write_whole(FOLDER / "manifest.json", (json.dumps(known | {name: row}, indent=1) + "\n").encode())
+    write_json(FOLDER / "manifest.json", known | {name: row})
