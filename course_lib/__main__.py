@@ -17,15 +17,15 @@ def show_list(_):
     def size(row: Size | None) -> str:
         return f"{row.steps:>6} x {row.batch_size}" if row else "-"
 
-    print(f"{'recipe':18}{'data':10}{'cpu: steps x batch':>20}{'gpu: steps x batch':>20}  zoo  measured")
+    print(f"{'recipe':25}{'data':10}{'cpu: steps x batch':>20}{'gpu: steps x batch':>20}  zoo  measured")
     for name, recipe in RECIPES.items():
         measured = (experiments.RESULTS / f"{name}.json").exists()
         print(
-            f"{name:18}{recipe.data:10}{size(recipe.cpu):>20}{size(recipe.gpu):>20}"
+            f"{name:25}{recipe.data:10}{size(recipe.cpu):>20}{size(recipe.gpu):>20}"
             f"  {'yes' if name in zoo.manifest() else 'no':3}  {'yes' if measured else 'not measured'}"
         )
         if recipe.published:
-            print(f"{'':18}published: {recipe.published}")
+            print(f"{'':25}published: {recipe.published}")
     print(f"data sets: {', '.join(names())}")
 
 

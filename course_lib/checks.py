@@ -76,10 +76,10 @@ def number(name: str, value, low: float, high: float = float("inf")):
     return value
 
 
-def count(name: str, value, high: float = float("inf")) -> int:
-    """Checks that a scalar argument is a whole number in [1, high] and returns it; raises ValueError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= high:
-        raise ValueError(f"argument `{name}`: expected a whole number in [1, {high}], got {value!r}")
+def count(name: str, value, high: float = float("inf"), low: int = 1) -> int:
+    """Checks that a scalar argument is a whole number in [low, high] and returns it; raises ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+        raise ValueError(f"argument `{name}`: expected a whole number in [{low}, {high}], got {value!r}")
     return value
 
 

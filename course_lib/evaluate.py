@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.checks import count, expects, number, positive
+from course_lib.data import as_float
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -46,7 +47,7 @@ def features(encoder: nn.Module | Callable[[Tensor], Tensor], x: Tensor, batch_s
         batches = []
         for batch in x.split(batch_size):
             batch = batch.to(device)
-            out = encode(batch.float() / 255 if x.dtype == torch.uint8 else batch.float())
+            out = encode(as_float(batch))
             if out.ndim != 2 or len(out) != len(batch):
                 raise ValueError(f"argument `encoder`: expected ({len(batch)}, D) features, got {tuple(out.shape)}")
             batches.append(out.float().cpu())

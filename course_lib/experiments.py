@@ -1,8 +1,8 @@
 """Measured results: every (setting, seed) of an experiment is a resumable job, and each row says how it came about.
 
-`results/NAME.json` holds {"recipe": hash, "short": ..., "rows": [...]}. A row is {setting, seed, steps, batch_size,
-device, seconds, measures...}. Rows that are there are not run again; a changed recipe, or code whose
-short row comes out differently, starts the file afresh.
+An experiment is a dictionary name -> `Setting`. `results/NAME.json` holds {"short": ..., "rows": [...]}; a row is
+{setting, seed, recipe (a hash), device, steps, batch_size, seconds, measures...}. Rows that are there are not run
+again; a row of a changed recipe is, and all of them where one of the code's short rows comes out differently.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,12 +20,13 @@ from statistics import mean, stdev
 import torch
 
 from course_lib import evaluate
-from course_lib.data import load
+from course_lib.data import Dataset, as_float, load
 from course_lib.files import write_json
-from course_lib.recipes import build, lookup, train
+from course_lib.recipes import RECIPES, Recipe, build, train
 from course_lib.train import Method
 
 ROOT = Path(__file__).resolve().parents[1]
+TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "effective rank", "feature_std": "std"}
 RESULTS, RUNS = ROOT / "results", ROOT / "runs"
 
 
@@ -52,72 +54,124 @@ def device_name(device: torch.device) -> str:
     return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 
-# Settings: functions (recipe name, seed) -> a row.
+# Jobs: functions (recipe, seed) -> what a row holds.
 
 
-def raw_pixels(name: str, seed: int) -> dict:
+def raw_pixels(recipe: Recipe, seed: int) -> dict:
     """No network at all, so one seed is enough."""
-    return {"steps": 0, **measures(lambda x: x.flatten(1), lookup(name).data)}
+    return {"steps": 0, **measures(lambda x: x.flatten(1), recipe.data)}
 
 
-def random_encoder(name: str, seed: int) -> dict:
+def random_encoder(recipe: Recipe, seed: int) -> dict:
     """The recipe's network as the seed makes it, untrained."""
-    return {"steps": 0, **measures(build(lookup(name), seed), lookup(name).data)}
+    return {"steps": 0, **measures(build(recipe, seed), recipe.data)}
 
 
-def random_calibrated(name: str, seed: int) -> dict:
+def random_calibrated(recipe: Recipe, seed: int) -> dict:
     """The untrained network with BatchNorm statistics of 10,000 training rows: the strictest baseline."""
-    method = build(lookup(name), seed).train()
+    method = build(recipe, seed).train()
     with torch.no_grad():
-        for x in load(lookup(name).data, "train").x[:10_000].split(256):
-            method.encode(x.float() / 255)
-    return {"steps": 0, **measures(method, lookup(name).data)}
+        for x in load(recipe.data, "train").x[:10_000].split(256):
+            method.encode(as_float(x))
+    return {"steps": 0, **measures(method, recipe.data)}
 
 
-def trained(name: str, seed: int) -> dict:
+def trained(recipe: Recipe, seed: int) -> dict:
     """The recipe, trained; continues from its checkpoint in runs/ when it was interrupted."""
-    recipe, method = lookup(name), build(lookup(name), seed)
-    done, images, seconds = train_to_the_end(name, method, seed, checkpoint_of(name, seed))
-    measured = measures(method, recipe.data)
-    return {"steps": done, "batch_size": images // done, "seconds": round(seconds, 1), **measured}
+    method, about = train_to_the_end(recipe, seed)
+    return about | measures(method, recipe.data)
 
 
-def checkpoint_of(name: str, seed: int) -> Path:
-    return RUNS / f"{name}-{lookup(name).hash()}-{seed}.pt"
-
-
-def train_to_the_end(name: str, method: Method, seed: int, checkpoint: Path, **size) -> tuple[int, int, float]:
+def train_to_the_end(
+    recipe: Recipe,
+    seed: int,
+    *,
+    method: Method | None = None,
+    data: Dataset | None = None,
+    checkpoint: Path | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+) -> tuple[Method, dict]:
     """Trains on the CPU, where results are comparable, with a line of progress now and then; a run that had already
-    ended is taken from its checkpoint. Returns updates, images and seconds. size: steps or batch_size."""
-    data = load(lookup(name).data, "train")
-    for step in train(lookup(name), method, data, seed=seed, device="cpu", checkpoint=checkpoint, **size):
-        if step.k % 100 == 0:
-            print(f"{name}, seed {seed}: step {step.k} of {step.steps}, loss {step.loss:.3f}", flush=True)
-    return torch.load(checkpoint, weights_only=True)["done"]
+    ended is taken from its checkpoint. Returns the method and {steps, batch_size, seconds}.
 
-
-SETTINGS = {
-    "raw pixels": raw_pixels,
-    "random encoder": random_encoder,
-    "random, calibrated": random_calibrated,
-    "trained": trained,
-}
-
-
-def short(name: str) -> list[float]:
-    """Losses of three small updates with seed 0: repeated in seconds, they notice changed methods, data or loop.
-
-    No more than three: rounding differs between machines, and early steps of Adam multiply it tenfold each.
+    method, data, steps, batch_size: where not the recipe's own; they want another checkpoint, too.
     """
-    recipe = lookup(name)
-    steps = train(recipe, build(recipe, seed=0), load(recipe.data, "train"), steps=8, batch_size=64, device="cpu")
-    return [step.loss for step in islice(steps, 3)]
+    checkpoint = checkpoint_of(recipe, seed) if checkpoint is None else checkpoint
+    method = build(recipe, seed) if method is None else method
+    data = load(recipe.data, "train") if data is None else data
+    run = train(
+        recipe, method, data, seed=seed, device="cpu", checkpoint=checkpoint, steps=steps, batch_size=batch_size
+    )
+    for step in run:
+        if step.k % 100 == 0:
+            print(f"{checkpoint.stem}: step {step.k} of {step.steps}, loss {step.loss:.3f}", flush=True)
+    steps, images, seconds = torch.load(checkpoint, weights_only=True)["done"]
+    return method, {"steps": steps, "batch_size": images // steps, "seconds": round(seconds, 1)}
 
 
-def _job(name: str, setting: str, seed: int, threads: int) -> dict:
-    torch.set_num_threads(threads)
-    row = {"setting": setting, "seed": seed, "device": device_name(torch.device("cpu"))}
-    return row | SETTINGS[setting](name, seed)
+def checkpoint_of(recipe: Recipe, seed: int, part: str = "") -> Path:
+    """Where a run's state lies until its experiment is complete."""
+    return RUNS / f"{recipe.hash()}-{seed}{part}.pt"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of an experiment: the recipe it is about, what is done with it, and for which seeds."""
+
+    recipe: Recipe
+    job: Callable[[Recipe, int], dict] = trained
+    seeds: tuple[int, ...] = (0, 1, 2)
+    after: Recipe | None = None  # whose trained weights the job begins with
+
+    def hash(self) -> str:
+        """Of all that is trained for it."""
+        return self.recipe.hash() + (f"-{self.after.hash()}" if self.after else "")
+
+
+Experiment = dict[str, Setting]
+
+
+def standard(recipe: Recipe) -> Experiment:
+    """What every method is measured by: trained against untrained."""
+    return {
+        "random encoder": Setting(recipe, random_encoder),
+        "random, calibrated": Setting(recipe, random_calibrated),
+        "trained": Setting(recipe),
+    }
+
+
+def catalogue() -> dict[str, Experiment]:
+    """Every experiment of the course by name; those of the recipes have the recipe's name."""
+    from course_lib.contrastive.ablations import ABLATIONS  # they are made of this module's parts
+
+    methods = {name: standard(recipe) for name, recipe in RECIPES.items() if recipe.cpu}
+    pixels = {"raw pixels": Setting(RECIPES["simclr"], raw_pixels, seeds=(0,))}
+    return {**methods, "simclr": pixels | methods["simclr"], **ABLATIONS}
+
+
+def short(experiment: Experiment) -> dict[str, list[float]]:
+    """builder -> losses of three small updates: repeated in seconds, they notice changed methods, data or loop.
+
+    One for each function that builds an experiment's methods. Rounding differs between machines, and at full rate the
+    first steps of Adam multiply it tenfold each: so these are the first three of a long run, still warming up. Only 128
+    rows, so that the third sees rows again.
+    """
+    found = {}
+    for recipe in [what.recipe for what in experiment.values()]:
+        builder = getattr(recipe.build, "func", recipe.build).__name__
+        if builder not in found:
+            data = load(recipe.data, "train")[:128]
+            steps = train(recipe, build(recipe, seed=0), data, steps=1000, batch_size=64, device="cpu")
+            found[builder] = [step.loss for step in islice(steps, 3)]
+    return found
+
+
+def same(losses: dict[str, list[float]], others: dict[str, list[float]]) -> bool:
+    """Whether two experiments' short rows differ by no more than rounding on different machines explains."""
+    return losses.keys() == others.keys() and all(
+        math.isclose(a, b, rel_tol=2e-3) for key in losses for a, b in zip(losses[key], others[key], strict=True)
+    )
 
 
 def read(name: str) -> dict:
@@ -128,66 +182,121 @@ def read(name: str) -> dict:
     return json.loads(path.read_text())
 
 
-def run(name: str, seeds: tuple[int, ...] = (0, 1, 2)):
-    """Runs what results/NAME.json does not hold yet, one process a core with one thread each.
+def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
+    """setting -> the measure's values, one a seed, of what results/NAME.json holds."""
+    found = {}
+    for row in read(name)["rows"]:
+        found.setdefault(row["setting"], []).append(row[measure])
+    return found
 
-    Everything is run again when the recipe has changed, or when the short row shows that the code has.
-    """
-    path, tag, now = RESULTS / f"{name}.json", lookup(name).hash(), short(name)
-    found = json.loads(path.read_text()) if path.exists() else {}
-    if found.get("recipe") != tag or not same(found["short"], now):
-        found = {"recipe": tag, "short": now, "rows": []}
+
+def _begin():
+    torch.set_num_threads(1)
+    catalogue()  # imports now what a later job would else import as it stands by then
+
+
+def _job(tag: str, setting: str, what: Setting, seed: int) -> dict:
+    row = {"setting": setting, "seed": seed, "recipe": tag, "device": device_name(torch.device("cpu"))}
+    return row | what.job(what.recipe, seed)
+
+
+def _wanted(experiment: Experiment) -> dict[tuple[str, int], str]:
+    """(setting, seed) -> today's hash, in the order of the table."""
+    return {(setting, seed): what.hash() for setting, what in experiment.items() for seed in what.seeds}
+
+
+def run(experiments: dict[str, Experiment]):
+    """Runs what results/*.json does not hold yet, in the order given, one process a core with one thread each."""
+    jobs, files = [], {}
+    for name, experiment in experiments.items():
+        path, now = RESULTS / f"{name}.json", short(experiment)
+        found = json.loads(path.read_text()) if path.exists() else {"short": now, "rows": []}
+        if not same(found["short"], now):
+            found = {"short": now, "rows": []}
+            _forget(_recipes(experiment))
+        wanted = _wanted(experiment)
+        found["rows"] = [row for row in found["rows"] if wanted.get((row["setting"], row["seed"])) == row["recipe"]]
+        have = {(row["setting"], row["seed"]) for row in found["rows"]}
+        missing = [key for key in wanted if key not in have]
+        jobs += [(name, wanted[setting, seed], setting, experiment[setting], seed) for setting, seed in missing]
+        files[name] = path, list(wanted), found
         write_json(path, found)
-        for seed in seeds:
-            checkpoint_of(name, seed).unlink(missing_ok=True)
-    have = {(row["setting"], row["seed"]) for row in found["rows"]}
-    jobs = [(setting, seed) for setting in SETTINGS for seed in (seeds[:1] if setting == "raw pixels" else seeds)]
-    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_begin)
+    failed = {}
     try:
-        running = [pool.submit(_job, name, *job, threads=1) for job in jobs if job not in have]
+        running = {pool.submit(_job, *job): name for name, *job in jobs}
         for done in as_completed(running):
+            path, order, found = files[running[done]]
+            if done.exception():  # the other jobs go on; its checkpoint stays in runs/
+                failed[running[done]] = done.exception()
+                continue
             found["rows"].append(done.result())
-            found["rows"].sort(key=lambda row: (list(SETTINGS).index(row["setting"]), row["seed"]))
+            found["rows"].sort(key=lambda row: order.index((row["setting"], row["seed"])))
             write_json(path, found)
-    finally:  # where a job failed, the others' checkpoints stay in runs/ and the next call continues them
+    finally:  # after an interrupt the next call continues from the checkpoints
         pool.shutdown(cancel_futures=True)
-    for seed in seeds:
-        checkpoint_of(name, seed).unlink(missing_ok=True)
+    if failed:
+        raise RuntimeError(f"jobs of {', '.join(failed)} failed; the rest is done") from next(iter(failed.values()))
+    needed = {recipe for name, other in catalogue().items() if stale(name, other) for recipe in _recipes(other)}
+    for experiment in experiments.values():
+        _forget(_recipes(experiment) - needed)
 
 
-def same(losses: list[float], others: list[float]) -> bool:
-    """Whether two short rows differ by no more than rounding on different machines explains."""
-    return len(losses) == len(others) and all(math.isclose(a, b, rel_tol=2e-3) for a, b in zip(losses, others))
+def _recipes(experiment: Experiment) -> set[str]:
+    """The hashes that begin the names of an experiment's checkpoints."""
+    return {recipe.hash() for what in experiment.values() for recipe in (what.recipe, what.after) if recipe}
+
+
+def _forget(recipes: set[str]):
+    for recipe in recipes:
+        for checkpoint in RUNS.glob(f"{recipe}-*.pt"):
+            checkpoint.unlink(missing_ok=True)
+
+
+def stale(name: str, experiment: Experiment) -> list[str]:
+    """Rows of results/NAME.json that are missing, of another recipe than today's, or too many: "setting, seed k"."""
+    rows = read(name)["rows"] if (RESULTS / f"{name}.json").exists() else []
+    found, wanted = {(row["setting"], row["seed"]): row["recipe"] for row in rows}, _wanted(experiment)
+    return [f"{key[0]}, seed {key[1]}" for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
 
 
 def table(name: str) -> str:
-    """results/NAME.json as text: each setting's mean and standard deviation over its seeds, the gain over random."""
-    found = read(name)
-    if found["recipe"] != lookup(name).hash():
-        raise ValueError(f"results/{name}.json was made by another recipe than today's: run `make results`")
-    lines = [f"{'':19}{'k-NN':>14}{'linear probe':>16}{'eff. rank':>11}{'std':>7}  seeds    steps    seconds"]
-    by_setting = {s: [row for row in found["rows"] if row["setting"] == s] for s in SETTINGS}
-    for setting, rows in by_setting.items():
-        if rows:
-            lines.append(
-                f"{setting:19}{spread(rows, 'knn'):>14}{spread(rows, 'probe'):>16}"
-                f"{mean(r['effective_rank'] for r in rows):11.1f}{mean(r['feature_std'] for r in rows):7.3f}"
-                f"  {','.join(str(r['seed']) for r in rows):8}{rows[0]['steps']:>6}"
-                f"{mean(r.get('seconds', 0.0) for r in rows):>11.0f}"
-            )
-    for measure, title in (("knn", "k-NN"), ("probe", "linear probe")):
+    """results/NAME.json as text: each setting's mean and standard deviation over its seeds, the gain over random.
+
+    Raises ValueError for another name and where the recipes have changed since.
+    """
+    if name not in (known := catalogue()):
+        raise ValueError(f"argument `name`: expected one of {', '.join(known)}, got {name!r}")
+    rows = read(name)["rows"]
+    if old := stale(name, known[name]):
+        raise ValueError(f"results/{name}.json differs from today's {'; '.join(old[:3])}: run `make results`")
+    by_setting = {}
+    for row in rows:
+        by_setting.setdefault(row["setting"], []).append(row)
+    known = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
+    columns = list(dict.fromkeys(key for row in rows for key in row if key not in known))
+    first, wide = max(map(len, by_setting)) + 2, max(16, *(len(c) + 2 for c in columns))
+    lines = [f"{'':{first}}" + "".join(f"{TITLES.get(c, c):>{wide}}" for c in columns) + "  seeds    steps    seconds"]
+    for setting, of_it in by_setting.items():
+        lines.append(
+            f"{setting:{first}}"
+            + "".join(f"{spread(of_it, c) if c in of_it[0] else '':>{wide}}" for c in columns)
+            + f"  {','.join(str(r['seed']) for r in of_it):8}{of_it[0]['steps']:>6}"
+            + f"{mean(r.get('seconds', 0.0) for r in of_it):>11.0f}"
+        )
+    for measure in ("knn", "probe"):
         for baseline in ("random encoder", "random, calibrated"):
-            random = {row["seed"]: row[measure] for row in by_setting[baseline]}
-            gains = [row[measure] - random[row["seed"]] for row in by_setting["trained"] if row["seed"] in random]
-            if gains:
+            if "trained" in by_setting and baseline in by_setting:
+                random = {row["seed"]: row[measure] for row in by_setting[baseline]}
+                gains = [row[measure] - random[row["seed"]] for row in by_setting["trained"]]
                 by_seed = ", ".join(f"{gain:+.3f}" for gain in gains)
-                lines.append(f"{title}: trained - {baseline} of the same seed = {mean(gains):+.3f} ({by_seed})")
-    devices = sorted({row["device"] for row in found["rows"]})
-    return "\n".join(
-        [*lines, f"held-out {lookup(name).data}; mean ± standard deviation over seeds; {'; '.join(devices)}"]
-    )
+                gain = f"trained - {baseline} of the same seed = {mean(gains):+.3f} ({by_seed})"
+                lines.append(f"{TITLES[measure]}: {gain}")
+    devices = sorted({row["device"] for row in rows})
+    return "\n".join([*lines, f"unseen rows; mean ± standard deviation over seeds; {'; '.join(devices)}"])
 
 
 def spread(rows: list[dict], measure: str) -> str:
-    values = [row[measure] for row in rows]
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+    found = [row[measure] for row in rows]
+    digits = 1 if measure.startswith("effective_rank") else 3
+    return f"{mean(found):.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")

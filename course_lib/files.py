@@ -7,7 +7,7 @@ from pathlib import Path
 def write_whole(path: Path, content: bytes):
     """Writes the file beside its place, waits until it is on the disk, then moves it there; makes missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes that write the same file spoil neither
     with open(part, "wb") as file:
         file.write(content)
         file.flush()

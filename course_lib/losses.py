@@ -1,12 +1,13 @@
 """Losses that two or more methods share: pure functions; what is random or gathered comes in as an argument."""
 
 import functools
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.checks import expects, positive
+from course_lib.checks import count, expects, positive
 
 
 def full_precision(function):
@@ -25,6 +26,33 @@ def full_precision(function):
     return wrapper
 
 
+@expects(scores="float N K", positive="int N")
+@full_precision
+def info_nce(scores: Tensor, positive: Tensor | None = None) -> Tensor:
+    """InfoNCE: which of the K candidates is the positive? (van den Oord et al. 2018, arXiv 1807.03748, equation 4.)
+
+    scores (N, K): score of row i's reference with its k-th candidate, temperature included. positive (N,): the column
+    of each row's positive; by default i, where reference i and candidate i come from one pair and the batch's other
+    candidates are its negatives. Returns the mean of -log softmax(scores)_positive, a 0-d loss in nats; log K when all
+    scores are equal. Raises ValueError without `positive` where there are fewer candidates than rows.
+    """
+    if positive is None:
+        if scores.shape[1] < len(scores):
+            raise ValueError(f"argument `scores`: expected a candidate for each row, got {tuple(scores.shape)}")
+        positive = torch.arange(len(scores), device=scores.device)
+    return F.cross_entropy(scores, positive.long())
+
+
+def mutual_information_bound(loss: float | Tensor, candidates: int) -> float | Tensor:
+    """log K - L: what an InfoNCE loss among K candidates says, in nats, of the pair's mutual information.
+
+    A lower bound in expectation, for whatever scores, never above log K (van den Oord et al. 2018, arXiv 1807.03748,
+    appendix A.1; Poole et al. 2019, arXiv 1905.06922, equation 12, proves it for finite K). The K candidates, positive
+    included, must be independent draws. Raises ValueError for fewer than 2 candidates.
+    """
+    return math.log(count("candidates", candidates, low=2)) - loss
+
+
 @expects(z1="float N D", z2="float N D")
 @full_precision
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
@@ -33,7 +61,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
     z1, z2 (N, D): projections of two views, row i of both from image i. Each of the 2N rows is asked to find its
     partner among the 2N - 1 others by cosine similarity over temperature:
     l(i, j) = -log( exp(s_ij / tau) / sum_{k != i} exp(s_ik / tau) ), averaged over the 2N ordered positive pairs.
-    Returns a 0-d loss in nats; log(2N - 1) when all rows are equal. Raises ValueError for a temperature <= 0.
+    InfoNCE with 2N - 1 candidates. Returns a 0-d loss in nats; log(2N - 1) when all rows are equal. Raises ValueError
+    for a temperature <= 0.
     """
     positive("temperature", temperature)
     n = len(z1)
@@ -41,4 +70,4 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
     scores = z @ z.T / temperature  # (2N, 2N)
     scores.fill_diagonal_(float("-inf"))  # k != i
     partner = torch.arange(2 * n, device=z.device).roll(n)  # of i: i + N for the first views, i - N for the second
-    return F.cross_entropy(scores, partner)
+    return info_nce(scores, partner)

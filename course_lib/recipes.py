@@ -4,15 +4,21 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from course_lib.augment import simclr_augment
+from course_lib.contrastive.instance_discrimination import InstanceDiscrimination
+from course_lib.contrastive.siamese import Siamese
 from course_lib.contrastive.simclr import SimCLR
-from course_lib.data import Dataset
+from course_lib.contrastive.supcon import SupCon
+from course_lib.data import Dataset, by_row
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, torchvision_resnet
+from course_lib.supervised import Supervised
 from course_lib.train import Method, Optimizers, Step, adamw, fit, sgd
 
 
@@ -36,11 +42,33 @@ class Recipe:
     optimizer: Callable[..., Optimizers] = adamw
     weight_decay: float = 1e-4
     published: str = ""  # reference figure of the paper, for recipes that repeat one
+    pairs: Callable[[Dataset], Dataset] | None = None  # replaces y where a method wants something else than the label
 
     def hash(self) -> str:
         """Changes when the builder or what this row says of the training does: tells what is out of date."""
-        row = [inspect.getsource(self.build), self.data, self.cpu, self.gpu, self.optimizer.__name__, self.weight_decay]
+        row = [fingerprint(self.build), self.data, self.cpu, self.gpu, self.optimizer.__name__, self.weight_decay]
+        row += [fingerprint(self.pairs)] if self.pairs else []
         return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
+
+
+def fingerprint(value) -> str:
+    """What a builder or an argument of one stands for, the same in every process and on every machine.
+
+    Of a function its source and that of the builders here that it calls; of a `functools.partial` the function's and
+    its arguments'; of torch's own things their names; of everything else what it prints. Raises ValueError for
+    something that prints its place in memory.
+    """
+    if isinstance(value, partial):
+        return " ".join(map(fingerprint, (value.func, *value.args, *value.keywords, *value.keywords.values())))
+    if inspect.isfunction(value) or inspect.isclass(value):
+        if value.__module__.partition(".")[0] in ("torch", "torchvision"):
+            return f"{value.__module__}.{value.__qualname__}"
+        used = inspect.getclosurevars(value).globals.values() if inspect.isfunction(value) else ()
+        builders = [f for f in used if inspect.isfunction(f) and f.__module__ == __name__]
+        return "\n".join([inspect.getsource(value), *map(fingerprint, builders)])
+    if " at 0x" in repr(value):
+        raise ValueError(f"argument `value`: expected something that prints what it is, got {value!r}")
+    return repr(value)
 
 
 def simclr() -> SimCLR:
@@ -63,8 +91,42 @@ def simclr_cifar10() -> SimCLR:
     return SimCLR(encoder, mlp(encoder.dim, encoder.dim, 128), simclr_augment(32, strength=0.5), temperature=0.5)
 
 
+def siamese() -> Siamese:
+    """SimCLR's networks and views, with one negative for each picture."""
+    encoder = ResNet(widths=(24, 48, 96))
+    augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
+    return Siamese(encoder, mlp(encoder.dim, encoder.dim, 64), augment, margin=0.5)
+
+
+def instance_discrimination() -> InstanceDiscrimination:
+    """SimCLR's networks and views, one view a picture; the bank has a row for each of the 20,000 training scenes."""
+    encoder = ResNet(widths=(24, 48, 96))
+    augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
+    projector = mlp(encoder.dim, encoder.dim, 64)
+    return InstanceDiscrimination(encoder, projector, augment, images=20_000, dim=64, temperature=0.2, momentum=0.5)
+
+
+def supcon() -> SupCon:
+    """SimCLR's networks and views, and the labels."""
+    encoder = ResNet(widths=(24, 48, 96))
+    augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
+    return SupCon(encoder, mlp(encoder.dim, encoder.dim, 64), augment, temperature=0.2)
+
+
+def supervised() -> Supervised:
+    """The same encoder with a linear classifier of the nine categories, on the same views: what labels are worth."""
+    encoder = ResNet(widths=(24, 48, 96))
+    return Supervised(encoder, nn.Linear(encoder.dim, 9), simclr_augment(32, strength=0.2, scale=(0.2, 1.0)))
+
+
 RECIPES = {
     "simclr": Recipe(simclr, "scenes", cpu=Size(500, 256, 5e-3), gpu=Size(5000, 512, 5e-3)),
+    "siamese": Recipe(siamese, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "instance-discrimination": Recipe(
+        instance_discrimination, "scenes", cpu=Size(600, 256, 5e-3), gpu=Size(6000, 512, 5e-3), pairs=by_row
+    ),
+    "supcon": Recipe(supcon, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "supervised": Recipe(supervised, "scenes", cpu=Size(600, 256, 2e-3), gpu=Size(6000, 512, 2e-3)),
     "simclr-cifar10": Recipe(
         simclr_cifar10,
         "cifar10",
@@ -105,6 +167,7 @@ def train(
     Raises ValueError where the recipe has no size for the CPU and none is given.
     """
     on_gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
+    data = recipe.pairs(data) if recipe.pairs else data
     size = recipe.gpu if on_gpu else recipe.cpu
     if size is None:
         if steps is None or batch_size is None:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from course_lib import distributed
 from course_lib.checks import count, number, positive
-from course_lib.data import Dataset
+from course_lib.data import Dataset, as_float
 from course_lib.files import write_whole
 
 Optimizers = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -279,10 +279,10 @@ def fit(
         for k in range(done + 1, steps + 1):
             began = time.perf_counter()
             method.progress = (k - 1) / steps
+            method.train()
             if any(batch % per_epoch == 0 for batch in range((k - 1) * per_update, k * per_update)):
                 with torch.no_grad(), _seeded(device, _mix(seed, -1, k)):  # no rank: the same on all
                     method.before_epoch(stored)
-            method.train()
             with _seeded(device, _mix(seed, distributed.rank(), k)):
                 losses = tuple(update(turn, schedule((k - 0.5) / steps)) for turn in range(len(turns)))
             with torch.no_grad(), _seeded(device, _mix(seed, -2, k)):
@@ -395,7 +395,7 @@ def _batches(data, batch_size, seed, start, device, workers):
         )
     for x, y in pairs:
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-        yield x.float() / 255 if x.dtype == torch.uint8 else x, y
+        yield as_float(x) if x.dtype == torch.uint8 else x, y
 
 
 def _save(path, run, method, optimizers, done):
@@ -412,9 +412,8 @@ def _resume(path, run, method, optimizers):
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"argument `checkpoint`: {path} cannot be read: move it away ({error})") from None
     if state["run"] != run:
-        differs = ", ".join(
-            f"{name} {state['run'][name]} -> {run[name]}" for name in run if state["run"][name] != run[name]
-        )
+        old, names = state["run"], {**state["run"], **run}
+        differs = ", ".join(f"{n} {old.get(n)} -> {run.get(n)}" for n in names if old.get(n) != run.get(n))
         raise ValueError(
             f"argument `checkpoint`: {path} belongs to another run ({differs}): name another file or move it"
         )

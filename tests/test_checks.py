@@ -69,6 +69,13 @@ def test_count_refuses_what_is_no_whole_number_in_range(value):
         count("k", value, 10)
 
 
+@pytest.mark.parametrize("value", [1, 0, 6, 3.0, True])
+def test_count_may_begin_elsewhere(value):
+    with pytest.raises(ValueError, match=r"argument `k`: expected a whole number in \[2, 5\], got"):
+        count("k", value, 5, low=2)
+
+
 def test_scalars_that_fit_are_returned():
     assert count("k", 3) == 3
+    assert (count("k", 2, 5, low=2), count("k", 5, 5, low=2), count("k", 0, low=0)) == (2, 5, 0)
     assert (positive("tau", 0.5), number("p", 0, 0, 1), number("p", 1, 0, 1)) == (0.5, 0, 1)

@@ -21,6 +21,7 @@ from torchvision import datasets
 
 from course_lib.data import (
     Dataset,
+    by_row,
     emoji_names,
     emoji_subcategories,
     labelled_subset,
@@ -29,6 +30,7 @@ from course_lib.data import (
     on_background,
     render_scenes,
     scenes,
+    shortcut_triplets,
     toys,
 )
 from course_lib.data.emoji import SPLITS, STYLES, premultiplied
@@ -474,6 +476,78 @@ def test_toys_splits_differ_and_repeat():
     assert torch.equal(one.x, load("rings", "val").x) and torch.equal(one.info["component"], load("rings", "val").y)
 
 
+# --- correlated Gaussians ---
+
+def joint(gaussians) -> torch.distributions.MultivariateNormal:
+    """Of (x_1, ..., x_dim, y_1, ..., y_dim)."""
+    eye, rho = torch.eye(gaussians.dim, dtype=torch.float64), gaussians.correlation
+    covariance = torch.cat([torch.cat([eye, rho * eye], 1), torch.cat([rho * eye, eye], 1)])
+    return torch.distributions.MultivariateNormal(torch.zeros(2 * gaussians.dim, dtype=torch.float64), covariance)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, -0.9])
+def test_mutual_information_by_numerical_quadrature(correlation):
+    gaussians, step = toys.CorrelatedGaussians(correlation), 0.02
+    axis = torch.arange(-8, 8, step, dtype=torch.float64)
+    log_p = joint(gaussians).log_prob(torch.cartesian_prod(axis, axis)).reshape(len(axis), len(axis))
+    p = log_p.exp() * step**2
+    log_product = (p.sum(1)[:, None] * p.sum(0)).log() - 2 * math.log(step)  # of the marginals, summed as well
+    assert gaussians.mutual_information == pytest.approx((p * (log_p - log_product)).sum().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("correlation, dim", [(0.3, 1), (0.99, 3), (-0.7, 8)])
+def test_mutual_information_is_the_divergence_from_independence(correlation, dim):
+    gaussians, independent = toys.CorrelatedGaussians(correlation, dim), joint(toys.CorrelatedGaussians(0.0, dim))
+    expected = torch.distributions.kl_divergence(joint(gaussians), independent).item()
+    assert gaussians.mutual_information == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("correlation, dim", [(0.8, 1), (-0.6, 3), (0.0, 3)])
+def test_log_ratio_is_a_difference_of_log_densities(correlation, dim):
+    x, y = (2 * torch.randn(n, dim, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in (4, 7))
+    found = toys.CorrelatedGaussians(correlation, dim).log_ratio(x, y)
+    assert found.shape == (4, 7)
+    marginal = torch.distributions.Normal(0.0, 1.0)
+    for i in range(4):
+        conditional = torch.distributions.Normal(correlation * x[i], math.sqrt(1 - correlation**2))
+        for j in range(7):
+            expected = (conditional.log_prob(y[j]) - marginal.log_prob(y[j])).sum()
+            assert found[i, j].item() == pytest.approx(expected.item(), abs=1e-9)
+
+
+@pytest.mark.parametrize("correlation, dim", [(0.9, 1), (-0.6, 3)])
+def test_correlated_gaussians_have_the_moments_they_promise(correlation, dim):
+    gaussians, n = toys.CorrelatedGaussians(correlation, dim), 200_000
+    x, y = gaussians.sample(n, torch.Generator().manual_seed(3))
+    assert x.shape == y.shape == (n, dim) and x.dtype == y.dtype == torch.float32
+    z = torch.cat([x, y], 1).double()
+    assert (z.mean(0).abs() < 5 / math.sqrt(n)).all()
+    assert (z.T @ z / n - joint(gaussians).covariance_matrix).abs().max() < 5 * math.sqrt(2 / n)
+    ratios = torch.stack([gaussians.log_ratio(a[None], b[None])[0, 0] for a, b in zip(x[:2000], y[:2000])])
+    assert ratios.mean().item() == pytest.approx(gaussians.mutual_information, abs=5 * ratios.std().item() / 2000**0.5)
+
+
+def test_correlated_gaussians_come_from_the_generator_alone():
+    gaussians = toys.CorrelatedGaussians(0.5, 2)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, again, other = (gaussians.sample(10, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) and not torch.equal(a, c) for a, b, c in zip(first, again, other))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("correlation", [1, -1.0, 1.5, -2, float("nan"), "0.5", None])
+def test_correlated_gaussians_must_not_determine_each_other(correlation):
+    with pytest.raises(ValueError, match="argument `correlation`: expected a number"):
+        toys.CorrelatedGaussians(correlation)
+
+
+@pytest.mark.parametrize("dim", [0, -1, 2.0, True])
+def test_correlated_gaussians_want_a_dimension(dim):
+    with pytest.raises(ValueError, match="argument `dim`: expected a whole number"):
+        toys.CorrelatedGaussians(0.5, dim)
+
+
 # --- Dataset, labels ---
 
 def test_rows_device_and_pickle_keep_everything_aligned(rendered):
@@ -494,6 +568,16 @@ def test_dataset_rejects_misaligned_rows_and_single_indices():
     for rows in (3, "train", torch.tensor(3)):
         with pytest.raises(ValueError, match="rows"):
             Dataset(x, torch.zeros(4), ())[rows]
+
+
+def test_by_row_makes_every_row_a_class_and_changes_nothing_else(rendered):
+    rows, y = by_row(rendered), rendered.y.clone()
+    assert rows.y.tolist() == list(range(600)) and rows.y.dtype == torch.int64 and rows.classes == ()
+    assert rows.x is rendered.x and rows.info.keys() == rendered.info.keys() and len(rows.info) > 0
+    assert all(rows.info[name] is rendered.info[name] for name in rows.info)
+    assert torch.equal(rendered.y, y) and len(rendered.classes) == 9
+    assert by_row(rendered[torch.tensor([7, 7, 3])]).y.tolist() == [0, 1, 2]
+    assert by_row(rendered.to("meta")).y.device.type == "meta"
 
 
 def test_labelled_subset_takes_whole_emoji_of_every_class():
@@ -634,3 +718,17 @@ def test_svhn_without_scipy_says_what_to_install(monkeypatch, tmp_path):
     with pytest.raises(ImportError, match="svhn.*pip install scipy"):
         load("svhn", root=tmp_path)
     assert list(tmp_path.iterdir()) == []  # before anything is downloaded
+
+
+def test_shortcut_triplets_share_the_drawing_or_all_else():
+    drawings = load("emoji", "test")
+    anchor, same_drawing, same_background = shortcut_triplets(drawings, 300, seed=7)
+    assert 280 < len(anchor) == len(same_drawing) == len(same_background)
+    for name in ("emoji", "style"):
+        assert torch.equal(anchor.info[name], same_drawing.info[name])
+    assert (anchor.info["emoji"] != same_background.info["emoji"]).all()
+    bare = ~(anchor.info["mask"] | same_background.info["mask"])  # no drawing in either: the same texture
+    difference = (anchor.x.float() - same_background.x.float()).abs()
+    assert difference[bare.expand_as(difference)].median() == 0
+    assert (anchor.x.float() - same_drawing.x.float()).abs().median() > 20
+    assert not torch.equal(anchor.info["box"], same_drawing.info["box"])

@@ -10,6 +10,9 @@ import torch
 import torch.distributed as dist
 from methods import Queue, ToyGAN, fixed_view_simclr, points, view_pairs
 
+from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
+from course_lib.contrastive.supcon import SupCon
+from course_lib.data import Dataset
 from course_lib.distributed import gather, rank, world_size
 from course_lib.train import fit, sgd
 
@@ -23,14 +26,50 @@ test_distributed.work(int(sys.argv[2]), sys.argv[3])
 """
 
 
+def first_view(x):
+    return x[:, :3]
+
+
+def fixed_view_supcon():
+    method = fixed_view_simclr()
+    return SupCon(method.encoder, method.projector, method.augment, temperature=0.3)
+
+
+def fixed_view_bank(kind=InstanceDiscrimination, **options):
+    method = fixed_view_simclr()
+    return kind(method.encoder, method.projector, first_view, 32, 8, temperature=0.3, **options)
+
+
+def fixed_view_nce():
+    return fixed_view_bank(NCEInstanceDiscrimination, noise=16)
+
+
+def few_classes():
+    data = view_pairs()
+    return Dataset(data.x, data.y % 5, ())
+
+
+def toy_points():
+    return points(32)
+
+
+METHODS = {
+    "Queue": (Queue, toy_points),
+    "ToyGAN": (ToyGAN, toy_points),
+    "SimCLR": (fixed_view_simclr, view_pairs),
+    "SupCon": (fixed_view_supcon, few_classes),
+    "InstanceDiscrimination": (fixed_view_bank, view_pairs),
+}
+
+
 def made(name):
     torch.manual_seed(0)
-    return {"Queue": Queue, "ToyGAN": ToyGAN, "SimCLR": fixed_view_simclr}[name]()
+    return METHODS[name][0]()
 
 
 def train(name, **options):
     """Losses, first gradient (from one step of plain SGD), final state."""
-    method, data = made(name), view_pairs() if name == "SimCLR" else points(32)
+    method, data = made(name), METHODS[name][1]()
     steps = fit(
         method,
         data,
@@ -47,6 +86,13 @@ def train(name, **options):
     return losses, after_one, [v.clone() for v in method.state_dict().values()]
 
 
+def nce_memory():
+    """The bank and log Z after each update: the noise is drawn by every process for itself."""
+    method = fixed_view_nce()
+    steps = fit(method, view_pairs(), 4, batch_size=16, optimizers=sgd(0.1))
+    return [(method.bank.clone(), method.log_z.clone()) for _ in steps]
+
+
 def gathered_gradient():
     """A loss of all rows that every process computes in full: the gradient of this process's own rows."""
     x = torch.arange(8.0).reshape(4, 2)
@@ -58,7 +104,8 @@ def gathered_gradient():
 
 def work(number, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
-    results = {name: train(name) for name in ("Queue", "ToyGAN", "SimCLR")}
+    results = {name: train(name) for name in METHODS}
+    results["NCE"] = nce_memory()
     results["accumulated"] = train("ToyGAN", accumulate=2)
     results["gathered"] = gathered_gradient()
     try:
@@ -89,19 +136,28 @@ def close(ours, theirs):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["Queue", "ToyGAN", "SimCLR"])
+@pytest.mark.parametrize("name", list(METHODS))
 def test_two_processes_equal_one_on_the_joint_batch(two, name):
     losses, after_one, state = train(name)
     for per_process in two:
         close(per_process[name][1], after_one)
         close(per_process[name][2], state)
-    if name == "SimCLR":  # every process computes the joint loss, negatives from both included
+    if name in ("SimCLR", "SupCon"):  # every process computes the joint loss, negatives from both included
         for per_process in two:
             assert torch.tensor(per_process[name][0]).sub(torch.tensor(losses)).abs().max() < 1e-5
     else:  # a plain mean: each process reports its own half
         halves = torch.tensor([per_process[name][0] for per_process in two]).mean(0)
         assert halves.sub(torch.tensor(losses)).abs().max() < 1e-5
     assert all(torch.equal(a, b) for a, b in zip(two[0][name][2], two[1][name][2])), "the processes drifted apart"
+
+
+def test_noise_contrastive_memory_is_the_same_in_all_processes(two):
+    for ours, theirs in zip(two[0]["NCE"], two[1]["NCE"], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs)), "the processes drifted apart"
+    alone = nce_memory()
+    close(two[0]["NCE"][0], alone[0])  # until the first update has been made, the noise says nothing
+    assert all(torch.equal(log_z, two[0]["NCE"][0][1]) for _, log_z in two[0]["NCE"])
+    assert not torch.equal(two[0]["NCE"][-1][0], two[0]["NCE"][0][0])
 
 
 def test_accumulation_in_two_processes_equals_one(two):

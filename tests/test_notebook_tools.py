@@ -28,6 +28,7 @@ from course_lib.notebook import (
     explore,
     image_grid,
     live,
+    matrices,
     neighbours,
     scatter_map,
     show,
@@ -42,6 +43,7 @@ PLOTS = {
     "image_grid": lambda: image_grid(torch.rand(5, 3, 8, 8), CLASSES + ["a much longer title", "e"], title="Five"),
     "neighbours": lambda: neighbours(torch.rand(2, 3, 8, 8), torch.rand(2, 4, 3, 8, 8), torch.eye(2, 4) > 0,
                                      title="Near", criterion="same class"),
+    "matrices": lambda: matrices({"one": torch.eye(4), "two": -torch.eye(4)}, title="Pairs", xlabel="x", ylabel="y"),
     "similarity_matrix": lambda: similarity_matrix(torch.eye(4), title="Pairs", xlabel="view 2", ylabel="view 1"),
     "scatter_map": lambda: scatter_map(torch.randn(30, 2), torch.arange(30) % 3, CLASSES, title="Map", xlabel="PC 1",
                                        ylabel="PC 2"),
@@ -172,6 +174,13 @@ def test_similarity_matrix_shows_numbers_limits_and_positives():
     assert [t.get_text() for t in ax.texts] == ["1.00", "-0.25", "0.50", "0.00", "0.75", "-1.00"]
     assert [p.get_xy() for p in ax.patches] == [(1.5, -0.5)] and bar.get_ylabel() == "cosine"
     assert not similarity_matrix(torch.eye(20), title="T", xlabel="x", ylabel="y").axes[0].texts
+
+
+def test_matrices_have_a_colour_bar_each_and_signs_their_own_colours():
+    figure = matrices({"p": torch.eye(3), "d": -2 * torch.eye(3)}, title="T", xlabel="x", ylabel="y", signed=("d",))
+    (p,), (d,) = (ax.images for ax in figure.axes[:2])
+    assert (p.norm.vmin, p.norm.vmax, d.norm.vmin, d.norm.vmax) == (0, 1, -2, 2) and p.get_cmap() != d.get_cmap()
+    assert len(figure.axes) == 4 and "d from -2 to" in figure.alt
 
 
 def test_scatter_map_gives_each_class_its_points_colour_and_shape():

@@ -55,11 +55,11 @@ def main():
         method = Averaged(zoo.load(name) if before else build(recipe, seed=0))
         seed = before.get("steps", 0)  # another order and other views than in the runs before
         checkpoint = experiments.RUNS / f"zoo-{name}-{recipe.hash()}-{seed}.pt"
-        *_, seconds = experiments.train_to_the_end(name, method, seed, checkpoint, steps=args.steps)
+        _, run = experiments.train_to_the_end(recipe, seed, method=method, checkpoint=checkpoint, steps=args.steps)
         about = {
             "seed": seed,
             "steps": before.get("steps", 0) + args.steps,
-            "seconds": round(before.get("seconds", 0) + seconds),
+            "seconds": round(before.get("seconds", 0) + run["seconds"]),
             "device": experiments.device_name(torch.device("cpu")),
         }
         shipped = method.average.net.half().float()  # what half precision leaves of the weights is what is measured

@@ -28,10 +28,14 @@ class SimCLR(Method):
         self.encoder, self.projector, self.augment = encoder, projector, augment
         self.temperature = positive("temperature", temperature)
 
+    def project(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor]:
+        """z1, z2 (N, d) of all processes' pictures; one call of the encoder, so that BatchNorm sees both views."""
+        z1, z2 = self.projector(self.encoder(torch.cat([view1, view2]))).chunk(2)  # of (2N, d)
+        return gather(z1), gather(z2)
+
     def loss(self, x: Tensor, y=None) -> Tensor:
-        views = torch.cat([self.augment(x), self.augment(x)])  # (2N, C, H, W): BatchNorm sees both views together
-        z1, z2 = self.projector(self.encoder(views)).chunk(2)
-        return nt_xent(gather(z1), gather(z2), self.temperature)
+        z1, z2 = self.project(self.augment(x), self.augment(x))
+        return nt_xent(z1, z2, self.temperature)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

@@ -2,16 +2,16 @@
 from functools import partial
 from pathlib import Path
 
-from course_lib.data.dataset import Dataset, labelled_subset
+from course_lib.data.dataset import Dataset, as_float, by_row, labelled_subset
 from course_lib.data.digits import load_digits
 from course_lib.data.emoji import SPLITS, emoji_names, emoji_subcategories, load_emoji, on_background
-from course_lib.data.scenes import load_scenes, render_scenes
+from course_lib.data.scenes import load_scenes, render_scenes, shortcut_triplets
 from course_lib.data.torchvision_sets import TORCHVISION, load_torchvision
 from course_lib.data.toys import TOYS, load_toy, load_toys
 
 __all__ = [
-    "Dataset", "emoji_names", "emoji_subcategories", "labelled_subset", "load", "names", "on_background",
-    "render_scenes",
+    "Dataset", "as_float", "by_row", "emoji_names", "emoji_subcategories", "labelled_subset", "load", "names",
+    "on_background", "render_scenes", "shortcut_triplets",
 ]
 
 SHIPPED = {  # name: (splits, loader)

@@ -42,6 +42,16 @@ class Dataset:
         return replace(self, x=f(self.x), y=f(self.y), info={k: f(v) for k, v in self.info.items()})
 
 
+def as_float(x: Tensor) -> Tensor:
+    """uint8 pictures as float32 in [0, 1]; floating point as float32, as it is."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+
+
+def by_row(dataset: Dataset) -> Dataset:
+    """The same rows, each a class of its own: y is the row's index, what instance discrimination asks for."""
+    return replace(dataset, y=torch.arange(len(dataset), device=dataset.y.device), classes=())
+
+
 def labelled_subset(
     dataset: Dataset, *, fraction: float | None = None, per_class: int | None = None, seed: int = 0
 ) -> Tensor:

@@ -61,6 +61,22 @@ def _render(drawing: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return scene.mul_(255).round_().byte(), alpha >= MASKED
 
 
+def shortcut_triplets(drawings: Dataset, n: int, seed: int) -> tuple[Dataset, Dataset, Dataset]:
+    """Scenes that ask what a representation looks at: anchors, and two rivals for each, row by row.
+
+    The first rival has the anchor's drawing, on another texture, at another size, place and turn; the second one has
+    all of these from the anchor, and another drawing. A few of n are left out, where no first rival came up.
+    """
+    anchor = render_scenes(drawings, n, seed)
+    same_background = render_scenes(drawings[torch.arange(len(drawings)).roll(len(drawings) // 2)], n, seed)
+    pool = render_scenes(drawings, 6 * len(drawings), seed + 1)
+    wanted, there = (scenes.info["emoji"] * 3 + scenes.info["style"] for scenes in (anchor, pool))
+    ordered, place = there.sort()
+    at = torch.searchsorted(ordered, wanted).clamp(max=len(pool) - 1)
+    found = ordered[at] == wanted
+    return anchor[found], pool[place[at[found]]], same_background[found]
+
+
 @expects(mask="bool N 1 H W")
 def boxes(mask: Tensor) -> Tensor:
     """bool (N, 1, H, W) -> int64 (N, 4): left, top, right, bottom of what is set, the last two excluded; 0 if none."""

@@ -4,10 +4,12 @@ Each function draws (n, 2) float32 points and their int64 components from a gene
 """
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
+from course_lib.checks import count, number
 from course_lib.data.dataset import Dataset
 from course_lib.data.emoji import SPLITS
 
@@ -56,6 +58,38 @@ def checkerboard(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     y = torch.randint(8, (n,), generator=generator)
     row, column = y // 2, 2 * (y % 2) + (y // 2) % 2
     return torch.stack([column, row], 1) - 2 + torch.rand(n, 2, generator=generator), y
+
+
+@dataclass(frozen=True)
+class CorrelatedGaussians:
+    """Pairs x, y of `dim` coordinates, standard normal each, with corr(x_d, y_d) = `correlation` in (-1, 1).
+
+    A toy whose mutual information and whose best score for InfoNCE are known in closed form.
+    """
+
+    correlation: float
+    dim: int = 1
+
+    def __post_init__(self):
+        count("dim", self.dim)
+        if not abs(number("correlation", self.correlation, -1, 1)) < 1:
+            raise ValueError(f"argument `correlation`: expected a number inside (-1, 1), got {self.correlation!r}")
+
+    @property
+    def mutual_information(self) -> float:
+        """-dim / 2 log(1 - correlation^2), in nats."""
+        return -self.dim / 2 * math.log1p(-self.correlation**2)
+
+    def sample(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """n independent pairs: x and y, float32 (n, dim) each."""
+        x, noise = torch.randn(2, n, self.dim, generator=generator)
+        return x, self.correlation * x + math.sqrt(1 - self.correlation**2) * noise
+
+    def log_ratio(self, x: Tensor, y: Tensor) -> Tensor:
+        """log p(y_j | x_i) / p(y_j) of x (N, dim) and y (K, dim): (N, K), the best scores there are."""
+        rho, rest = self.correlation, 1 - self.correlation**2
+        squares = x.square().sum(1)[:, None] + y.square().sum(1)  # (N, K)
+        return self.mutual_information + (rho * (x @ y.T) - rho**2 * squares / 2) / rest
 
 
 TOYS: dict[str, tuple[Callable, int]] = {

@@ -145,6 +145,26 @@ def similarity_matrix(matrix, *, title: str, xlabel: str, ylabel: str, label: st
                             f"from {matrix.min():.2f} to {matrix.max():.2f}")
 
 
+def matrices(panels: dict, *, title: str, xlabel: str, ylabel: str, signed=()) -> Picture:
+    """Two or three matrices side by side, each with its own colour bar, which starts at 0, or has 0 in its middle.
+
+    panels: name -> (N, M). signed: the names of those that may be negative: they get the colours that tell signs apart.
+    """
+    panels = {name: _array(f"panels[{name!r}]", matrix, "N", "M") for name, matrix in _named("panels", panels).items()}
+    figure, axes = subplots(1, len(panels), height=1.3 + 0.75 * WIDTH / len(panels))
+    for ax, (name, matrix) in zip(np.atleast_1d(axes), panels.items()):
+        end = max(abs(matrix.min()), abs(matrix.max()), 1e-12)
+        look = dict(cmap="PuOr_r", vmin=-end) if name in signed else dict(cmap="cividis", vmin=0)
+        image = ax.imshow(matrix, vmax=end, **look)
+        figure.colorbar(image, ax=ax, orientation="horizontal")
+        ax.grid(False)
+        ax.set_title(textwrap.fill(name, 30), size=11)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+    figure.suptitle(title, x=0.01, ha="left")
+    said = (f"{name} from {matrix.min():.3g} to {matrix.max():.3g}" for name, matrix in panels.items())
+    return describe(figure, f"{title}. {ylabel} against {xlabel}: {'; '.join(said)}")
+
+
 def scatter_map(points, labels, classes, *, title: str, xlabel: str, ylabel: str) -> Picture:
     """Points of a two-dimensional map (PCA, t-SNE), a colour and a shape for each class.
 

@@ -1,0 +1,538 @@
+"""Siamese, supervised-contrastive and memory-bank methods, their losses, and the supervised baseline.
+
+The oracles are plain Python sums over the papers' formulas, closed forms and torch's own losses.
+"""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from methods import TwoViews
+from torch import nn
+
+from course_lib.contrastive.instance_discrimination import (
+    InstanceDiscrimination,
+    NCEInstanceDiscrimination,
+    noise_contrastive,
+    non_parametric_softmax,
+)
+from course_lib.contrastive.siamese import Siamese, triplet
+from course_lib.contrastive.supcon import SupCon, supervised_contrastive
+from course_lib.data import Dataset, by_row
+from course_lib.losses import info_nce, nt_xent
+from course_lib.nets.mlp import mlp
+from course_lib.nets.resnet import ResNet, group_norm
+from course_lib.supervised import Supervised, cross_entropy
+from course_lib.train import adamw, fit
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def dot(u, v):
+    return sum(a * b for a, b in zip(u, v, strict=True))
+
+
+def unit(u):
+    return [a / math.sqrt(dot(u, u)) for a in u]
+
+
+def unit_rows(*shape, seed=0, dtype=torch.float32):
+    rows = torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+    return (rows / rows.square().sum(-1, keepdim=True).sqrt()).to(dtype)
+
+
+# --- triplet ---
+
+
+def naive_triplet(anchor, same, other, margin, negative=lambda i: i):
+    total = 0.0
+    for i in range(len(anchor)):
+        a, p, n = (unit(z.double().tolist()[j]) for z, j in ((anchor, i), (same, i), (other, negative(i))))
+        energy_same, energy_other = (sum((s - t) ** 2 for s, t in zip(a, b)) for b in (p, n))
+        total += max(0.0, energy_same - energy_other + margin)
+    return total / len(anchor)
+
+
+@pytest.mark.parametrize("margin", [0.2, 1.0, 3.0])
+def test_triplet_equals_a_loop_and_torchs_own(margin):
+    anchor, same, other = torch.randn(3, 12, 4, generator=seeded())
+    lengths = [z / z.square().sum(1, keepdim=True).sqrt() for z in (anchor, same, other)]
+    theirs = F.triplet_margin_with_distance_loss(
+        *lengths, distance_function=lambda a, b: (a - b).square().sum(1), margin=margin
+    )
+    ours = triplet(anchor, same, other, margin).item()
+    assert ours == pytest.approx(naive_triplet(anchor, same, other, margin), rel=1e-5)
+    assert ours == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_triplet_in_closed_form():
+    z = torch.eye(4)
+    assert triplet(z, 2 * z, 5 * z, 0.7).item() == pytest.approx(0.7)  # all equal: the margin
+    assert triplet(z, z, z.roll(1, 0), 3.0).item() == pytest.approx(1.0)  # a negative at right angles has energy 2
+    assert triplet(z, -z, z, 0.5).item() == pytest.approx(4.5)  # an opposite positive, 4
+
+
+def test_triplet_leaves_satisfied_triplets_alone():
+    anchor, same = torch.tensor([[1.0, 0.1], [0.2, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    leaves = [z.clone().requires_grad_() for z in (anchor, same, -anchor)]
+    loss = triplet(*leaves, 0.5)
+    loss.backward()
+    assert loss.item() == 0 and all((z.grad == 0).all() for z in leaves)
+    triplet(leaves[0], leaves[1], leaves[2], 4.5).backward()
+    assert all((z.grad != 0).any(1).all() for z in leaves[:2])
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), None])
+def test_triplet_wants_a_positive_margin(margin):
+    with pytest.raises(ValueError, match="`margin`: expected a positive number"):
+        triplet(*torch.randn(3, 2, 4), margin)
+    with pytest.raises(ValueError, match="`margin`"):
+        Siamese(nn.Identity(), nn.Identity(), nn.Identity(), margin)
+
+
+def test_triplet_names_the_bad_argument():
+    with pytest.raises(ValueError, match="`other`.*N = 3 in `anchor`"):
+        triplet(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="`same`.*got int64"):
+        triplet(torch.zeros(3, 2), torch.zeros(3, 2).long(), torch.zeros(3, 2))
+
+
+# --- supervised contrastive ---
+
+
+def naive_supervised_contrastive(z1, z2, labels, tau):
+    """Equation 2 of Khosla et al., averaged over the 2N anchors i in I; A(i) = I \\ {i}."""
+    z, label = [unit(row) for row in [*z1.double().tolist(), *z2.double().tolist()]], labels.tolist() * 2
+    total, everyone = 0.0, range(len(z))
+    for i in everyone:
+        others = [a for a in everyone if a != i]
+        positives = [p for p in others if label[p] == label[i]]
+        denominator = sum(math.exp(dot(z[i], z[a]) / tau) for a in others)
+        total -= sum(math.log(math.exp(dot(z[i], z[p]) / tau) / denominator) for p in positives) / len(positives)
+    return total / len(z)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 0, 2, 2, 0, 3], [0, 1, 2, 3, 4, 5, 6], [5] * 7])
+@pytest.mark.parametrize("tau", [0.1, 0.7])
+def test_supervised_contrastive_equals_the_papers_double_loop(labels, tau):
+    z1, z2 = torch.randn(2, 7, 5, generator=seeded())
+    labels = torch.tensor(labels)
+    expected = naive_supervised_contrastive(z1, z2, labels, tau)
+    assert supervised_contrastive(z1, z2, labels, tau).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_supervised_contrastive_is_nt_xent_where_all_labels_differ():
+    z1, z2 = torch.randn(2, 16, 8, generator=seeded(1), dtype=torch.float64)
+    labels = torch.randperm(16, generator=seeded(2))
+    assert supervised_contrastive(z1, z2, labels, 0.3).item() == pytest.approx(nt_xent(z1, z2, 0.3).item(), abs=1e-6)
+    labels[0] = labels[1]
+    assert abs(supervised_contrastive(z1, z2, labels, 0.3) - nt_xent(z1, z2, 0.3)) > 1e-3
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, 2], [0] * 6])
+def test_supervised_contrastive_costs_log_of_2n_minus_1_when_collapsed(labels):
+    same = torch.ones(6, 4)
+    assert supervised_contrastive(same, 3 * same, torch.tensor(labels)).item() == pytest.approx(math.log(11), rel=1e-6)
+
+
+def test_supervised_contrastive_ignores_order_names_of_labels_and_lengths():
+    z1, z2 = torch.randn(2, 9, 6, generator=seeded(), dtype=torch.float64)
+    labels, order = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 3]), torch.randperm(9, generator=seeded(1))
+    loss, renamed = supervised_contrastive(z1, z2, labels), torch.tensor([7, -1, 0, 40])[labels]
+    torch.testing.assert_close(supervised_contrastive(z1[order], z2[order], labels[order]), loss)
+    torch.testing.assert_close(supervised_contrastive(z1, z2, renamed), loss)
+    torch.testing.assert_close(supervised_contrastive(z2, 3 * z1, labels.int()), loss)
+    assert not torch.isclose(supervised_contrastive(z1, z2, labels.roll(1)), loss)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 0, 2], [0, 1, 2, 3], [0, 0, 0, 0]])
+def test_supervised_contrastive_gradient_by_finite_differences(labels):
+    z1, z2 = (z.requires_grad_() for z in torch.randn(2, 4, 3, generator=seeded(), dtype=torch.float64))
+    labels = torch.tensor(labels)
+    assert torch.autograd.gradcheck(lambda a, b: supervised_contrastive(a, b, labels, 0.3), (z1, z2))
+
+
+@pytest.mark.parametrize("labels", [torch.arange(8), torch.arange(8) % 3, torch.zeros(8, dtype=torch.long)])
+def test_supervised_contrastive_stays_finite_at_extremes(labels):
+    """The -inf that keeps a view from itself must not turn into NaN on the way back."""
+    views = torch.randn(2, 8, 4, generator=seeded())
+    for both, tau in ((views, 1e-3), (views, 1e3), (torch.ones(2, 8, 4), 0.1), (1e20 * views, 0.1)):
+        leaves = [z.clone().requires_grad_() for z in both]
+        loss = supervised_contrastive(*leaves, labels, tau)
+        loss.backward()
+        assert loss.isfinite() and all(z.grad.isfinite().all() for z in leaves)
+    assert supervised_contrastive(*views.bfloat16(), labels).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.zeros(3, 2), torch.zeros(4, 2), torch.zeros(3).long()), "`z2`.*N = 3 in `z1`"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(6).long()), "`labels`.*N = 3 in `z1`"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(3)), "`labels`: expected a tensor \\(int\\).*got float32"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2), None), "`labels`.*got NoneType"),
+        ((torch.zeros(3), torch.zeros(3), torch.zeros(3).long()), "`z1`.*\\(N, D\\)"),
+        ((torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(3).long(), 0.0), "`temperature`: expected a positive"),
+    ],
+)
+def test_supervised_contrastive_names_the_bad_argument(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        supervised_contrastive(*arguments)
+
+
+# --- the bank's losses ---
+
+
+@pytest.mark.parametrize("tau", [0.07, 0.5])
+def test_non_parametric_softmax_is_a_classifier_whose_weights_are_the_bank(tau):
+    v, bank, rows = unit_rows(6, 4), unit_rows(11, 4, seed=1), torch.tensor([3, 0, 10, 3, 7, 1])
+    scores = torch.tensor([[dot(u, b) / tau for b in bank.double().tolist()] for u in v.double().tolist()])
+    expected = F.cross_entropy(scores, rows).item()
+    assert non_parametric_softmax(v, bank, rows, tau).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_non_parametric_softmax_of_equal_rows_is_log_of_their_number():
+    v, bank = unit_rows(5, 3), unit_rows(1, 3, seed=1).expand(40, 3)
+    assert non_parametric_softmax(v, bank, torch.arange(5)).item() == pytest.approx(math.log(40), rel=1e-6)
+
+
+def naive_noise_contrastive(v, bank, rows, noise, log_z, tau):
+    """Wu et al., equations 4 to 7: P(i | v) = exp(v . f_i / tau) / Z, h(i, v) = P(i | v) / (P(i | v) + m / n)."""
+    v, bank = v.double().tolist(), bank.double().tolist()
+    images, drawn = len(bank), noise.shape[1]
+
+    def p(i, u):
+        return math.exp(dot(u, bank[i]) / tau) / math.exp(log_z)
+
+    def h(i, u):
+        return p(i, u) / (p(i, u) + drawn * (1 / images))
+
+    total = 0.0
+    for u, row, others in zip(v, rows.tolist(), noise.tolist()):
+        total += -math.log(h(row, u)) - sum(math.log(1 - h(other, u)) for other in others)
+    return total / len(v)
+
+
+@pytest.mark.parametrize(("tau", "log_z"), [(0.07, 12.0), (0.5, 3.0), (1.0, torch.tensor(-1.5))])
+def test_noise_contrastive_equals_the_papers_definitions(tau, log_z):
+    v, bank, rows = unit_rows(5, 4), unit_rows(13, 4, seed=1), torch.tensor([12, 0, 4, 4, 9])
+    noise = torch.randint(13, (5, 7), generator=seeded(2))
+    expected = naive_noise_contrastive(v, bank, rows, noise, float(log_z), tau)
+    assert noise_contrastive(v, bank, rows, noise, log_z, tau).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_noise_contrastive_gradient_approaches_the_full_softmaxs():
+    """Gutmann and Hyvarinen: with many noise samples NCE's gradient becomes that of maximum likelihood."""
+    vectors, bank = unit_rows(4, 8, dtype=torch.float64), unit_rows(50, 8, seed=1, dtype=torch.float64)
+    cosines = {20: [], 20_000: []}
+    for i, v in enumerate(vectors):
+        v = v[None].requires_grad_()
+        log_z = math.log(sum(math.exp(dot(v[0].tolist(), b) / 0.3) for b in bank.tolist()))  # exact, for this v
+        (full,) = torch.autograd.grad(F.cross_entropy(v @ bank.T / 0.3, torch.tensor([i])), v)
+        for k, found in cosines.items():
+            noise = torch.randint(50, (1, k), generator=seeded(i))
+            (sampled,) = torch.autograd.grad(noise_contrastive(v, bank, torch.tensor([i]), noise, log_z, 0.3), v)
+            found.append(F.cosine_similarity(sampled, full).item())
+        assert (sampled.norm() / full.norm()).item() == pytest.approx(1, abs=0.05)
+    assert min(cosines[20_000]) > 0.99 > min(cosines[20])
+
+
+def test_the_banks_losses_survive_extremes_and_low_precision():
+    v, bank, rows = unit_rows(6, 4), unit_rows(9, 4, seed=1), torch.arange(6)
+    noise = torch.randint(9, (6, 5), generator=seeded())
+    for tau, log_z in ((1e-4, 0.0), (1e4, 0.0), (0.1, 1e5), (0.1, -1e5)):
+        leaf = v.clone().requires_grad_()
+        loss = noise_contrastive(leaf, bank, rows, noise, log_z, tau) + non_parametric_softmax(leaf, bank, rows, tau)
+        loss.backward()
+        assert loss.isfinite() and leaf.grad.isfinite().all()
+    low = v.bfloat16(), bank.bfloat16(), rows
+    exact = noise_contrastive(low[0].float(), low[1].float(), rows, noise, 2.0)
+    assert torch.equal(noise_contrastive(*low, noise, 2.0), exact) and exact.dtype == torch.float32
+    assert torch.equal(non_parametric_softmax(*low), non_parametric_softmax(low[0].float(), low[1].float(), rows))
+
+
+@pytest.mark.parametrize("tau", [0.0, -0.1, float("nan")])
+def test_the_banks_losses_name_the_bad_argument(tau):
+    v, bank, rows, noise = unit_rows(3, 4), unit_rows(5, 4), torch.arange(3), torch.zeros(3, 2).long()
+    with pytest.raises(ValueError, match="`temperature`"):
+        non_parametric_softmax(v, bank, rows, tau)
+    with pytest.raises(ValueError, match="`temperature`"):
+        noise_contrastive(v, bank, rows, noise, 0.0, tau)
+    with pytest.raises(ValueError, match="`bank`.*D = 4 in `v`"):
+        non_parametric_softmax(v, bank[:, :3], rows)
+    with pytest.raises(ValueError, match="`noise`.*N = 3 in `v`"):
+        noise_contrastive(v, bank, rows, noise[:2], 0.0)
+
+
+# --- the methods ---
+
+
+def pictures(n=16, size=16, seed=0):
+    x = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=seeded(seed))
+    return by_row(Dataset(x, torch.zeros(n, dtype=torch.long), ()))
+
+
+def networks(seed=0):
+    torch.manual_seed(seed)
+    return ResNet((8, 16), norm=group_norm), mlp(16, 16, 8, norm=None)
+
+
+def noisy(x):
+    return x + 0.1 * torch.randn_like(x)
+
+
+def unchanged(x):
+    return x
+
+
+METHODS = {
+    "Siamese": lambda seed=0: Siamese(*networks(seed), noisy),
+    "SupCon": lambda seed=0: SupCon(*networks(seed), noisy),
+    "InstanceDiscrimination": lambda seed=0: InstanceDiscrimination(*networks(seed), noisy, 20, 8),
+    "NCEInstanceDiscrimination": lambda seed=0: NCEInstanceDiscrimination(*networks(seed), noisy, 20, 8, noise=32),
+    "Supervised": lambda seed=0: Supervised(networks(seed)[0], nn.Linear(16, 20), noisy),
+}
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_gradients_reach_every_parameter_and_the_loss_is_in_full_precision(name):
+    method, data = METHODS[name](), pictures(8)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = method.loss(data.x / 255, data.y)
+    assert loss.shape == () and loss.dtype == torch.float32
+    loss.backward()
+    silent = [where for where, p in method.named_parameters() if p.grad is None or not (p.grad != 0).any()]
+    assert not silent and all(p.grad.isfinite().all() for p in method.parameters())
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_encode_is_the_encoder_without_augmentation_or_head(name):
+    method, x = METHODS[name](), pictures(5).x / 255
+    h = method.encode(x)
+    assert h.shape == (5, 16) and torch.equal(h, method.encoder(x)) and torch.equal(h, method.encode(x))
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_state_dict_holds_all_that_was_learnt(name):
+    method, other, data = METHODS[name](), METHODS[name](seed=1), pictures()
+    for _ in fit(method, data, 2, batch_size=8):
+        pass
+    other.load_state_dict(method.state_dict())
+    for buffer, value in method.named_buffers():
+        assert torch.equal(other.get_buffer(buffer), value)
+    values = []
+    for each in (method, other):
+        each.progress = 0.5
+        torch.manual_seed(3)
+        values.append(each.loss(data.x[:8] / 255, data.y[:8]).item())
+    assert values[0] == pytest.approx(values[1], rel=1e-6)  # fit laid the first one's convolutions out otherwise
+    expected = {"InstanceDiscrimination": {"bank"}, "NCEInstanceDiscrimination": {"bank", "log_z"}}
+    assert {buffer for buffer, _ in method.named_buffers()} == expected.get(name, set())
+
+
+def outputs(method, x):
+    """Both fixed views (N, 3, H, W) of x (N, 6, H, W) through encoder and projector."""
+    return [method.projector(method.encoder(view)).detach() for view in (x[:, :3], x[:, 3:])]
+
+
+def test_siamese_takes_another_pictures_second_view_as_the_negative():
+    x = torch.rand(5, 6, 16, 16, generator=seeded())
+    method = Siamese(*networks(), TwoViews(), margin=0.05)
+    z1, z2 = outputs(method, x[:2])
+    expected = naive_triplet(z1, z2, z2, 0.05, negative=lambda i: 1 - i)
+    assert method.loss(x[:2]).item() == pytest.approx(expected, rel=1e-4)
+    z1, z2 = outputs(method, x)
+    neighbours = [naive_triplet(z1, z2, z2, 0.05, negative=lambda i, s=shift: (i + s) % 5) for shift in (1, -1)]
+    assert method.loss(x).item() in [pytest.approx(value, rel=1e-4) for value in neighbours]
+
+
+def test_supcon_compares_two_views_of_each_picture_under_its_labels():
+    x, y = torch.rand(6, 6, 16, 16, generator=seeded()), torch.tensor([0, 1, 0, 2, 1, 0])
+    method = SupCon(*networks(), TwoViews(), temperature=0.3)
+    expected = naive_supervised_contrastive(*outputs(method, x), y, 0.3)
+    assert method.loss(x, y).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_supervised_is_the_negative_log_probability_of_the_label():
+    data, labels = pictures(5), [0, 2, 1, 2, 0]
+    method = Supervised(networks()[0], nn.Linear(16, 3), unchanged)
+    expected = 0.0
+    for h, label in zip(method.encode(data.x / 255), labels):
+        odds = [math.exp(logit) for logit in method.classifier(h).tolist()]
+        expected -= math.log(odds[label] / sum(odds)) / 5
+    assert method.loss(data.x / 255, torch.tensor(labels)).item() == pytest.approx(expected, rel=1e-5)
+    assert cross_entropy(torch.zeros(2, 3).bfloat16(), torch.tensor([0, 2])).dtype == torch.float32
+
+
+class Watched:
+    """Writes down what the bank was, which rows the batch had, and the batch's unit vectors before the update."""
+
+    def loss(self, x, y):
+        with torch.no_grad():
+            z = self.projector(self.encoder(x))
+        self.was, self.rows, self.views = self.bank.clone(), y, z / z.square().sum(1, keepdim=True).sqrt()
+        return super().loss(x, y)
+
+
+class WatchedBank(Watched, InstanceDiscrimination):
+    pass
+
+
+class WatchedNCE(Watched, NCEInstanceDiscrimination):
+    pass
+
+
+@pytest.mark.parametrize("kind", [WatchedBank, WatchedNCE])
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_an_update_moves_the_rows_of_its_batch_along_the_sphere_and_no_other(kind, momentum):
+    method, data = kind(*networks(), unchanged, 20, 8, momentum=momentum), pictures(16)  # four rows are nobody's
+    for _ in fit(method, data, 2, batch_size=8, optimizers=adamw(1e-2)):  # the first finds the bank as it was filled
+        pass
+    moved = (method.bank != method.was).any(1).nonzero().flatten()
+    assert torch.equal(moved, method.rows.sort().values)
+    for row, view in zip(method.rows.tolist(), method.views.tolist()):
+        mix = [momentum * old + (1 - momentum) * new for old, new in zip(method.was[row].tolist(), view)]
+        assert method.bank[row].tolist() == pytest.approx(unit(mix), abs=1e-6)
+        if momentum == 0:
+            assert method.bank[row].tolist() == pytest.approx(view, abs=1e-6)
+    torch.testing.assert_close(method.bank.square().sum(1), torch.ones(20))
+
+
+def test_a_memory_of_momentum_one_never_changes():
+    method = WatchedBank(*networks(), unchanged, 16, 8, momentum=1.0)
+    for _ in fit(method, pictures(16), 3, batch_size=8, optimizers=adamw(1e-2)):
+        torch.testing.assert_close(method.bank, method.was)
+
+
+@pytest.mark.parametrize("name", ["InstanceDiscrimination", "NCEInstanceDiscrimination"])
+def test_the_bank_is_remembered_not_learnt(name):
+    method, data = METHODS[name](), pictures(8)
+    bank = method.bank.clone()
+    method.loss(data.x / 255, data.y).backward()
+    assert torch.equal(method.bank, bank), "the loss left the bank to after_step"
+    method.after_step()  # with gradients enabled: what is written must have been detached before
+    assert not torch.equal(method.bank, bank) and not method.bank.requires_grad and method.bank.grad is None
+    assert all(p.shape != bank.shape for p in method.parameters())
+
+
+def test_the_first_epoch_fills_the_bank_in_the_datas_order_and_no_later_one_does():
+    method, data = InstanceDiscrimination(*networks(), unchanged, 610, 8), pictures(600, size=8)
+    random = method.bank.clone()
+    torch.testing.assert_close(random.square().sum(1), torch.ones(610))
+    with torch.no_grad():
+        method.before_epoch(data)
+        z = torch.cat([method.projector(method.encoder(x[None] / 255)) for x in data.x])
+    torch.testing.assert_close(method.bank[:600], z / z.square().sum(1, keepdim=True).sqrt())
+    assert torch.equal(method.bank[600:], random[600:])
+    filled = method.bank.clone()
+    method.progress = 0.01
+    nn.init.normal_(method.projector[0].weight)
+    method.before_epoch(data)
+    assert torch.equal(method.bank, filled)
+
+
+def test_streamed_data_begins_with_random_rows():
+    method, data = WatchedBank(*networks(), unchanged, 16, 8), pictures(16)
+    random = method.bank.clone()
+    next(fit(method, list(zip(data.x, data.y)), 1, batch_size=8, workers=0))
+    assert torch.equal(method.was, random) and not torch.equal(method.bank, random)
+
+
+def test_three_epochs_look_at_the_whole_data_once_more_than_they_train():
+    seen = []
+
+    def counted(x):
+        seen.append(len(x))
+        return x
+
+    method = InstanceDiscrimination(*networks(), counted, 16, 8)
+    assert len(list(fit(method, pictures(16), 6, batch_size=8))) == 6
+    assert seen == [16] + 6 * [8]
+
+
+@pytest.mark.parametrize("name", ["InstanceDiscrimination", "NCEInstanceDiscrimination", "SupCon"])
+def test_methods_that_want_rows_or_labels_say_so(name):
+    method, data = METHODS[name](), pictures(4)
+    for bad in (None, data.y.float(), data.y[:3]):
+        with pytest.raises(ValueError, match="`rows`|`labels`"):
+            method.loss(data.x / 255, bad)
+    with pytest.raises(TypeError, match="'y'"):
+        method.loss(data.x / 255)
+
+
+def test_instance_discrimination_asks_for_the_pictures_own_row():
+    method, data = InstanceDiscrimination(*networks(), unchanged, 12, 8, temperature=0.2), pictures(6)
+    z = method.projector(method.encoder(data.x / 255)).tolist()
+    rows = torch.tensor([11, 0, 3, 7, 2, 5])
+    expected = 0.0
+    for u, row in zip(z, rows.tolist()):
+        odds = [math.exp(dot(unit(u), b) / 0.2) for b in method.bank.tolist()]
+        expected -= math.log(odds[row] / sum(odds)) / 6
+    assert method.loss(data.x / 255, rows).item() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(IndexError):
+        method.loss(data.x / 255, rows + 1)
+
+
+@pytest.mark.parametrize(("images", "rows"), [(16, 16), (40, 16)])
+def test_the_normaliser_is_estimated_at_the_first_update_and_then_kept(images, rows):
+    method = WatchedNCE(*networks(), unchanged, images, 8, temperature=0.2, noise=16)
+    assert method.log_z == 0
+    steps = fit(method, pictures(rows), 5, batch_size=8, optimizers=adamw(1e-2))
+    next(steps)
+    z = [sum(math.exp(dot(u, b) / 0.2) for b in method.was.tolist()) for u in method.views.tolist()]
+    first = method.log_z.clone()
+    assert first.item() == pytest.approx(math.log(sum(z) / len(z)), abs=1e-5)
+    assert [torch.equal(method.log_z, first) for _ in steps] == 4 * [True]
+
+
+def test_nce_draws_fresh_noise_from_the_whole_bank(monkeypatch):
+    drawn, randint = [], torch.randint
+
+    def watched(*args, **kwargs):
+        drawn.append(randint(*args, **kwargs))
+        return drawn[-1]
+
+    method, data = NCEInstanceDiscrimination(*networks(), unchanged, 20, 8, noise=500), pictures(4)
+    monkeypatch.setattr(torch, "randint", watched)
+    values = [method.loss(data.x / 255, data.y).item() for _ in range(2)]
+    assert [noise.shape for noise in drawn] == 2 * [(4, 500)] and not torch.equal(*drawn) and values[0] != values[1]
+    assert all((noise.flatten().bincount(minlength=20) > 50).all() for noise in drawn)  # 100 each, were they even
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(images=0, dim=8), "`images`: expected a whole number"),
+        (dict(images=4, dim=8.0), "`dim`: expected a whole number"),
+        (dict(images=4, dim=8, temperature=0.0), "`temperature`"),
+        (dict(images=4, dim=8, momentum=1.1), "`momentum`: expected a number in \\[0, 1\\]"),
+        (dict(images=4, dim=8, noise=0), "`noise`: expected a whole number"),
+    ],
+)
+def test_instance_discrimination_names_the_bad_argument(options, message):
+    with pytest.raises(ValueError, match=message):
+        NCEInstanceDiscrimination(nn.Identity(), nn.Identity(), unchanged, **options)
+
+
+def test_whole_numbers_of_either_size_name_the_positives():
+    scores, positive = torch.randn(4, 6), torch.tensor([5, 0, 2, 2])
+    assert torch.equal(info_nce(scores, positive.int()), info_nce(scores, positive))
+
+
+def test_z_is_estimated_in_full_precision_under_autocast():
+    method = NCEInstanceDiscrimination(*networks(), unchanged, 32, 8, noise=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        method.loss(torch.rand(8, 3, 16, 16), torch.arange(8))
+    assert method.log_z.dtype == torch.float32
+
+
+def test_data_with_more_rows_than_the_bank_are_refused_and_a_lone_last_row_is_not_left_alone():
+    method = InstanceDiscrimination(ResNet((8, 16)), mlp(16, 16, 8), unchanged, 513, 8)  # BatchNorm wants two rows
+    data = Dataset(torch.randint(0, 256, (513, 3, 16, 16), dtype=torch.uint8), torch.arange(513), ())
+    with torch.no_grad():
+        method.before_epoch(data)
+    with pytest.raises(ValueError, match="`images`: expected the data's 513 or more, got 20"):
+        InstanceDiscrimination(*networks(), unchanged, 20, 8).before_epoch(data)
