@@ -161,6 +161,7 @@ def matrices(panels: dict, *, title: str, xlabel: str, ylabel: str, signed=()) -
         ax.set_title(textwrap.fill(name, 30), size=11)
         ax.set(xlabel=xlabel, ylabel=ylabel)
     figure.suptitle(title, x=0.01, ha="left")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.95))  # else the panels' titles touch it
     said = (f"{name} from {matrix.min():.3g} to {matrix.max():.3g}" for name, matrix in panels.items())
     return describe(figure, f"{title}. {ylabel} against {xlabel}: {'; '.join(said)}")
 

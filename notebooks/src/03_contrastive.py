@@ -365,7 +365,7 @@ untrained = recipes.build(recipe, seed=0).train()
 torch.manual_seed(1)
 two_views = torch.cat([augment(pictures[:6]), augment(pictures[:6])])
 with torch.no_grad():
-    for batch in train.x[:2560].split(256):
+    for batch in train.x[:2560].split(64):
         untrained.projector(untrained.encode(augment(as_float(batch))))
 networks = {"trained": shipped, "untrained": untrained}
 similarities = {}
