@@ -26,7 +26,7 @@ from course_lib.recipes import RECIPES, Recipe, build, train
 from course_lib.train import Method
 
 ROOT = Path(__file__).resolve().parents[1]
-TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "effective rank", "feature_std": "std"}
+TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "eff. rank", "feature_std": "std"}
 RESULTS, RUNS = ROOT / "results", ROOT / "runs"
 
 
@@ -275,15 +275,14 @@ def table(name: str) -> str:
         by_setting.setdefault(row["setting"], []).append(row)
     known = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
     columns = list(dict.fromkeys(key for row in rows for key in row if key not in known))
-    first, wide = max(map(len, by_setting)) + 2, max(16, *(len(c) + 2 for c in columns))
-    lines = [f"{'':{first}}" + "".join(f"{TITLES.get(c, c):>{wide}}" for c in columns) + "  seeds    steps    seconds"]
+    first = max(map(len, by_setting)) + 2
+    wide = {c: max(len(TITLES.get(c, c)), *(len(spread(each, c)) for each in by_setting.values())) + 2 for c in columns}
+    head = "".join(f"{TITLES.get(c, c):>{wide[c]}}" for c in columns)
+    lines = [f"{'':{first}}{head}  seeds   steps  seconds"]
     for setting, of_it in by_setting.items():
-        lines.append(
-            f"{setting:{first}}"
-            + "".join(f"{spread(of_it, c) if c in of_it[0] else '':>{wide}}" for c in columns)
-            + f"  {','.join(str(r['seed']) for r in of_it):8}{of_it[0]['steps']:>6}"
-            + f"{mean(r.get('seconds', 0.0) for r in of_it):>11.0f}"
-        )
+        found = "".join(f"{spread(of_it, c):>{wide[c]}}" for c in columns)
+        seeds, seconds = ",".join(str(row["seed"]) for row in of_it), mean(row.get("seconds", 0) for row in of_it)
+        lines.append(f"{setting:{first}}{found}  {seeds:7}{of_it[0]['steps']:>6}{seconds:>9.0f}")
     for measure in ("knn", "probe"):
         for baseline in ("random encoder", "random, calibrated"):
             if "trained" in by_setting and baseline in by_setting:
@@ -297,6 +296,10 @@ def table(name: str) -> str:
 
 
 def spread(rows: list[dict], measure: str) -> str:
+    """Mean ± standard deviation over the rows; of what only describes features the mean; nothing where they lack it."""
+    if measure not in rows[0]:
+        return ""
     found = [row[measure] for row in rows]
-    digits = 1 if measure.startswith("effective_rank") else 3
-    return f"{mean(found):.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")
+    if measure.startswith(("effective_rank", "feature_std")):
+        return f"{mean(found):.3g}"
+    return f"{mean(found):.3f}" + (f" ± {stdev(found):.3f}" if len(found) > 1 else "")
