@@ -68,7 +68,7 @@ def random_encoder(recipe: Recipe, seed: int) -> dict:
 
 
 def random_calibrated(recipe: Recipe, seed: int) -> dict:
-    """The untrained network with BatchNorm statistics of 10,000 training rows: the strictest baseline."""
+    """The untrained network with BatchNorm statistics of 10,000 training rows: stricter by k-NN."""
     method = build(recipe, seed).train()
     with torch.no_grad():
         for x in load(recipe.data, "train").x[:10_000].split(256):
@@ -184,9 +184,14 @@ def read(name: str) -> dict:
 
 def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
     """setting -> the measure's values, one a seed, of what results/NAME.json holds."""
+    return {setting: [row[measure] for row in rows] for setting, rows in _by_setting(name).items()}
+
+
+def _by_setting(name: str) -> dict[str, list[dict]]:
+    """setting -> its rows in results/NAME.json."""
     found = {}
     for row in read(name)["rows"]:
-        found.setdefault(row["setting"], []).append(row[measure])
+        found.setdefault(row["setting"], []).append(row)
     return found
 
 
@@ -267,14 +272,12 @@ def table(name: str) -> str:
     """
     if name not in (known := catalogue()):
         raise ValueError(f"argument `name`: expected one of {', '.join(known)}, got {name!r}")
-    rows = read(name)["rows"]
+    by_setting = _by_setting(name)
     if old := stale(name, known[name]):
         raise ValueError(f"results/{name}.json differs from today's {'; '.join(old[:3])}: run `make results`")
-    by_setting = {}
-    for row in rows:
-        by_setting.setdefault(row["setting"], []).append(row)
-    known = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in known))
+    rows = [row for of_it in by_setting.values() for row in of_it]
+    about = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
+    columns = list(dict.fromkeys(key for row in rows for key in row if key not in about))
     first = max(map(len, by_setting)) + 2
     wide = {c: max(len(TITLES.get(c, c)), *(len(spread(each, c)) for each in by_setting.values())) + 2 for c in columns}
     head = "".join(f"{TITLES.get(c, c):>{wide[c]}}" for c in columns)

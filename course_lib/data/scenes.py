@@ -13,7 +13,7 @@ from torch import Tensor
 
 from course_lib.checks import expects, positive
 from course_lib.data.dataset import Dataset
-from course_lib.data.emoji import SPLITS, load_emoji, premultiplied
+from course_lib.data.emoji import SPLITS, STYLES, load_emoji, premultiplied
 
 SIDE = 32
 SIZES = (0.55, 1.0)  # of the picture's side: below a half, drawings of 32 pixels lose what tells them apart
@@ -70,7 +70,7 @@ def shortcut_triplets(drawings: Dataset, n: int, seed: int) -> tuple[Dataset, Da
     anchor = render_scenes(drawings, n, seed)
     same_background = render_scenes(drawings[torch.arange(len(drawings)).roll(len(drawings) // 2)], n, seed)
     pool = render_scenes(drawings, 6 * len(drawings), seed + 1)
-    wanted, there = (scenes.info["emoji"] * 3 + scenes.info["style"] for scenes in (anchor, pool))
+    wanted, there = (scenes.info["emoji"] * len(STYLES) + scenes.info["style"] for scenes in (anchor, pool))
     ordered, place = there.sort()
     at = torch.searchsorted(ordered, wanted).clamp(max=len(pool) - 1)
     found = ordered[at] == wanted
