@@ -2,17 +2,18 @@
 #   make lab PYTHON=/path/to/python3.12      another Python than the first on PATH that will do
 #   make lab LAB_ARGS="--no-browser"         more arguments for JupyterLab
 #   make notebooks NAMES="03_contrastive"    only these
+#   make grade ARGS="SUBMISSIONS --exercise 03 --seed 7 --out RESULTS"    a class; without ARGS the samples
 PY := .venv/bin/python
 WORKERS := 2
 # One thread for each of the workers: twice as fast as the threads of one fighting with those of the other.
-CHECK = COURSE_BUDGET=smoke OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest tests notebooks \
+CHECK = COURSE_BUDGET=smoke OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest tests notebooks exercises \
 	-n $(WORKERS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --durations=10
 
-.PHONY: lab test test-all notebooks results zoo bench readme clean
+.PHONY: lab test test-all notebooks exercises release grade results zoo bench readme clean
 
 lab: .venv/lab.ready
 	@echo "JupyterLab opens in the browser; if it does not, open the address that it prints below. Ctrl-C twice ends it."
-	@$(PY) -m jupyterlab notebooks $(LAB_ARGS)
+	@$(PY) -m jupyterlab --ServerApp.root_dir=. --ServerApp.preferred_dir=notebooks $(LAB_ARGS)
 
 test: .venv/test.ready
 	$(PY) -m ruff check .
@@ -25,6 +26,15 @@ test-all: .venv/test.ready
 notebooks: .venv/test.ready
 	$(PY) tools/build_notebooks.py $(NAMES)
 
+exercises: .venv/test.ready
+	$(PY) tools/build_exercises.py $(ARGS)
+
+release: .venv/test.ready
+	$(PY) tools/build_release.py $(ARGS)
+
+grade: .venv/lab.ready
+	$(PY) -m course_lib grade $(or $(ARGS),solutions/samples/03_contrastive --exercise 03 --seed 1 --out runs/marks)
+
 results: .venv/test.ready
 	$(PY) tools/run_results.py $(ARGS)
 
@@ -33,6 +43,7 @@ zoo: .venv/test.ready
 
 bench: .venv/test.ready
 	$(PY) benchmarks/ssl_step.py $(ARGS)
+	$(PY) benchmarks/grading.py
 
 readme: .venv/test.ready
 	$(PY) tools/build_readme.py

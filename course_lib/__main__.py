@@ -1,6 +1,7 @@
 """The library from the command line; `torchrun -m course_lib train ...` trains on several GPUs."""
 
 import argparse
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import torch
 
 from course_lib import distributed, experiments, zoo
+from course_lib.checks import count, positive
 from course_lib.data import load, names
 from course_lib.recipes import RECIPES, Size, build, lookup, train
 from course_lib.train import Method
@@ -88,6 +90,48 @@ def run_evaluation(args):
     print(f"held-out {recipe.data}, seed {args.seed}, {experiments.device_name(device)}")
 
 
+def run_checks(args):
+    from course_lib.grading.answers import code_cells, execute
+    from course_lib.notebook import checks
+
+    check = checks(args.exercise or args.notebook.name[:2])
+    answers, failed = execute(code_cells(args.notebook.read_bytes()))
+    solved = 0
+    for name in check.exercises:
+        panel = check(answers[name]) if name in answers else f"{name}: {failed.get(name, 'not in the notebook')}"
+        solved += name in answers and panel.solved
+        print(f"{panel}\n")
+    print(f"{solved} of {len(check.exercises)} solved")
+
+
+def run_grading(args):
+    if sys.platform != "linux":
+        raise ValueError("grade needs Linux (a virtual machine will do): its sandbox is made of Linux namespaces")
+    from course_lib.grading import batch, doctor, sandbox, sheet
+
+    if args.doctor:
+        text, holds = doctor.table()
+        print(text)
+        return 0 if holds else 1
+    if None in (args.submissions, args.exercise, args.seed, args.out):
+        raise ValueError("grade needs SUBMISSIONS/, --exercise, --seed and --out (or --doctor alone)")
+    if args.no_sandbox:
+        print(NO_SANDBOX, file=sys.stderr)
+    memory = int(positive("gigabytes", args.gigabytes) * 2**30)
+    limits = sandbox.Limits(seconds=positive("seconds", args.seconds), memory=memory)
+    found = sheet.read(args.exercise, args.solutions or sheet.ROOT / "solutions")
+    workers = count("workers", args.workers, 64)
+    marks = batch.grade(args.submissions, found, args.seed, args.out, workers, limits, not args.no_sandbox)
+    print(f"{len(marks['students'])} submissions: {args.out}/marks.csv, marks.json, class.html, students/")
+
+
+NO_SANDBOX = """\
+##########################################################################################
+#  NO SANDBOX: submitted code runs as you, with your files, your network, your machine.  #
+#  It can read the solutions, change marks and delete files. The reports say so, too.    #
+##########################################################################################"""
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -114,16 +158,33 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--seed", type=int, default=0, help="of the random encoder to compare with")
     command.set_defaults(run=run_evaluation)
 
+    command = commands.add_parser("check", help="check the answers of an exercise notebook on the public cases")
+    command.add_argument("notebook", type=Path)
+    command.add_argument("--exercise", help="the sheet, as 03; by default the first two characters of the file's name")
+    command.set_defaults(run=run_checks)
+
+    command = commands.add_parser("grade", help="grade the submissions of a class (docs/instructors.md)")
+    command.add_argument("submissions", nargs="?", type=Path, help="folder with a folder or zip for each student")
+    command.add_argument("--exercise", help="the sheet, as 03 or 03_contrastive")
+    command.add_argument("--seed", type=int, help="of the hidden cases; keep it to yourself")
+    command.add_argument("--out", type=Path, help="folder for marks and reports; a run goes on there")
+    command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="submissions at a time")
+    command.add_argument("--seconds", type=float, default=20, help="for each exercise of a student")
+    command.add_argument("--gigabytes", type=float, default=2, help="of memory for each exercise, beside torch's own")
+    command.add_argument("--solutions", type=Path, help="folder of the sheets; by default the course's")
+    command.add_argument("--doctor", action="store_true", help="only try whether the sandbox holds on this machine")
+    command.add_argument("--no-sandbox", action="store_true", help="run submitted code as yourself: see the docs first")
+    command.set_defaults(run=run_grading)
+
     args = parser.parse_args(arguments)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -46,16 +46,18 @@ if importlib.util.find_spec("course_lib") is None:
 """.strip().replace("REPOSITORY", REPOSITORY)
 
 
-def colab(name: str) -> str:
+def colab(name: str, folder: str = "notebooks") -> str:
     """Where Colab opens a notebook."""
-    return f"https://colab.research.google.com/github/{REPOSITORY.split('/', 3)[3]}/blob/main/notebooks/{name}.ipynb"
+    repository = REPOSITORY.split("/", 3)[3]
+    return f"https://colab.research.google.com/github/{repository}/blob/main/{folder}/{name}.ipynb"
 
 
-def read(source: pathlib.Path) -> NotebookNode:
+def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
     """The notebook that a source stands for, not executed: badge under its title, set-up cell after its first cell.
 
-    A cell's id is a hash of its type and source, so an unedited cell keeps its id. Raises ValueError for a first cell
-    that is no markdown with a title, and for a version pinned by pip in a cell.
+    folder: where the notebook will be, for its badge. Of a cell's metadata tags and nbgrader's are kept. Its id is a
+    hash of its type and source, so an unedited cell keeps its id. Raises ValueError for a first cell that is no
+    markdown with a title, and for a version pinned by pip in a cell.
     """
     notebook = jupytext.read(source, fmt="py:percent")
     first = notebook.cells[0] if notebook.cells else None
@@ -64,7 +66,8 @@ def read(source: pathlib.Path) -> NotebookNode:
     if any(re.search(r"pip3? install.*==", cell.source) for cell in notebook.cells):
         raise ValueError(f"{source.name}: pins a version with pip; ranges stand in pyproject.toml, and only there")
     title, _, rest = first.source.partition("\n")
-    badge = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab(source.stem)})"
+    badge = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    badge += f"({colab(source.stem, folder)})"
     first.source = f"{title}\n\n{badge}\n\n{rest.strip()}".strip()
     notebook.cells.insert(1, nbformat.v4.new_code_cell(SETUP))
     seen = Counter()
@@ -72,7 +75,8 @@ def read(source: pathlib.Path) -> NotebookNode:
         key = cell.cell_type, cell.source
         seen[key] += 1
         cell.id = hashlib.sha256(repr((*key, seen[key])).encode()).hexdigest()[:12]
-        cell.metadata = NotebookNode(tags=cell.metadata["tags"]) if cell.metadata.get("tags") else NotebookNode()
+        kept = [key for key in ("tags", "nbgrader") if cell.metadata.get(key)]
+        cell.metadata = NotebookNode({key: cell.metadata[key] for key in kept})
     notebook.metadata = NotebookNode(
         kernelspec={"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         language_info={"name": "python"},

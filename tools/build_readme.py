@@ -23,20 +23,23 @@ def notebooks() -> str:
         there = (NOTEBOOKS / f"{name}.ipynb").exists()
         today = f"{', '.join(systems)} ([Colab]({colab(name)}))" if there else "planned"
         title, decks = link(name, notebook["title"]), ", ".join(notebook["decks"])
+        if (ROOT / "exercises" / f"{name}.ipynb").exists():
+            title += f", [exercises](exercises/{name}.ipynb)"
         lines.append(row(name[:2], title, notebook["topics"], decks, today))
     return "\n".join(lines)
 
 
 def systems() -> str:
-    """One row for each system that works today: where its code, its notebook, its slide and its paper are."""
-    lines = [row("concept", "code", "notebook", "lecture: slide", "paper"), row(*5 * ["---"])]
+    """One row for each system that works today: where its code, notebook, exercise, slide and paper are."""
+    lines = [row("concept", "code", "notebook", "exercise", "lecture: slide", "paper"), row(*6 * ["---"])]
     for name, system in SYLLABUS["systems"].items():
         module, symbol = system["symbol"].split(":")
         code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({module.replace('.', '/')}.py)"
         notebook = link(system["notebook"], system["notebook"][:2]) if "notebook" in system else ""
+        practised = f"[{system['exercise'][:2]}](exercises/{system['exercise']}.ipynb)" if "exercise" in system else ""
         number = system.get("paper", "").removeprefix("arXiv:")
         paper = f"[arXiv {number}](https://arxiv.org/abs/{number})" if number else ""
-        lines.append(row(name, code, notebook, system.get("lecture", ""), paper))
+        lines.append(row(name, code, notebook, practised, system.get("lecture", ""), paper))
     return "\n".join(lines)
 
 

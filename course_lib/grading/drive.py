@@ -1,0 +1,118 @@
+"""What drivers share: they call an answer on given arrays and return what came of it, as plain arrays.
+
+A driver is `drive(answer, arrays) -> arrays`; it is public, and the student's check and the grader use the same one.
+Nothing here knows what is right.
+"""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STEP = 0.05  # of the finite difference; large enough for an answer that computes in float32
+LARGEST = 1_000_000  # elements of one output
+FOREIGN = (str(Path(torch.__file__).parents[1]), str(Path(traceback.__file__).parent), str(Path(__file__).parents[1]))
+
+
+class NotATensor(TypeError):
+    """The answer returned something else than a tensor or a number."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An answer that raised: the exception's type, the line of the answer that did it, the message."""
+
+    type: str
+    line: str = ""
+    message: str = ""
+
+
+def run(drive: Callable, answer, arrays: dict[str, Tensor]) -> dict[str, np.ndarray] | Failure:
+    """One case: the driver's outputs as float, integer or bool arrays, or how the answer failed. Raises nothing."""
+    try:
+        outputs = drive(answer, {name: array.clone() for name, array in arrays.items()})
+        return {name: plain(value) for name, value in outputs.items()}
+    except BaseException as error:  # SystemExit and KeyboardInterrupt included: an answer may raise them
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not _foreign(f.filename)]
+        try:
+            message = str(error)
+        except BaseException:
+            message = ""
+        return Failure(type(error).__name__, (frames[-1].line or "").strip() if frames else "", message)
+
+
+def _foreign(filename: str) -> bool:
+    return filename.startswith(FOREIGN) or filename.endswith("_drivers.py") or filename.startswith("<frozen")
+
+
+def plain(value) -> np.ndarray:
+    """A tensor or number as a NumPy array on the CPU. Raises NotATensor for anything that is not dense and real."""
+    if isinstance(value, (bool, int, float, np.number, np.ndarray)):
+        value = torch.as_tensor(value)
+    if not isinstance(value, Tensor):
+        raise NotATensor(f"expected a tensor, got {type(value).__name__}")
+    if value.layout != torch.strided or value.is_complex() or value.is_meta or value.is_quantized:
+        raise NotATensor(f"expected a dense tensor of real numbers, got {value.dtype} of layout {value.layout}")
+    value = value.as_subclass(Tensor).detach()
+    if value.numel() > LARGEST:
+        raise NotATensor(f"expected at most {LARGEST:,} elements, got {value.numel():,}")
+    if value.dtype in (torch.float16, torch.bfloat16):
+        value = value.float()
+    return value.cpu().contiguous().numpy().copy()
+
+
+def function(
+    answer: Callable, tensors: dict[str, Tensor], *parameters, differentiate: tuple[str, ...] = (), cotangent=None
+) -> dict[str, Tensor]:
+    """Calls answer(*tensors, *parameters). Outputs:
+
+    `value`; `unchanged`, whether the tensors are as they were; and where `differentiate` names some of the tensors:
+    `gradient NAME`, the vector-Jacobian product for the cotangent (of the value's shape; 1 for a 0-d value), absent
+    where no gradient flows; for float64 tensors `slope`, the central difference of <cotangent, value> along a fixed
+    direction: it shows a gradient that is not that of the value.
+    """
+    given = {name: tensor.clone() for name, tensor in tensors.items()}
+    value = answer(*given.values(), *parameters)
+    unchanged = all(same_bits(given[name], tensors[name]) for name in tensors)
+    outputs = {"value": value, "unchanged": torch.tensor(unchanged)}
+    if not differentiate:
+        return outputs
+    shape = plain(value).shape  # what is no tensor ends here, in words of its own
+    if cotangent is None or cotangent.shape != shape:
+        cotangent = torch.ones(shape)
+    leaves = {name: tensors[name].clone().requires_grad_() for name in differentiate}
+    copies = [tensor.clone() for tensor in (tensors | leaves).values()]  # of leaves too: they may be modified in place
+    outputs |= gradients(answer(*copies, *parameters), leaves, cotangent)
+    if all(tensors[name].dtype == torch.float64 for name in differentiate):
+        ends = []
+        for sign in (1, -1):
+            moved = {name: tensors[name] + sign * STEP * direction(tensors[name]) for name in differentiate}
+            copies = [tensor.clone() for tensor in (tensors | moved).values()]
+            ends.append((torch.from_numpy(plain(answer(*copies, *parameters))).double() * cotangent).sum())
+        outputs["slope"] = (ends[0] - ends[1]) / (2 * STEP)
+    return outputs
+
+
+def gradients(value, leaves: dict[str, Tensor], cotangent=None) -> dict[str, Tensor]:
+    """`gradient NAME` of <cotangent, value> for each leaf that `value` depends on."""
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        return {}
+    # Given to autograd.grad itself, a cotangent would cost the import of sympy, a third of a second a process.
+    total = value.sum() if cotangent is None else (value * cotangent).sum()
+    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    return {f"gradient {name}": gradient for name, gradient in zip(leaves, found) if gradient is not None}
+
+
+def direction(tensor: Tensor) -> Tensor:
+    """A fixed direction in the tensor's space, with no symmetry that an answer could share."""
+    return torch.arange(1, tensor.numel() + 1, dtype=tensor.dtype).cos().view_as(tensor)
+
+
+def same_bits(first: Tensor, second: Tensor) -> bool:
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    return bool(((first == second) | (first != first) & (second != second)).all())  # NaN is NaN

@@ -1,0 +1,65 @@
+"""The library as the sandbox has it: without the graded symbols, without the grader, without the notebooks' plots."""
+
+import ast
+import compileall
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import course_lib
+
+PACKAGE = Path(course_lib.__file__).parent
+NEEDED = ("__init__.py", "answers.py", "drive.py", "exercise.py", "inside.py", "syscalls.py")  # of grading/
+# Whatever a submission imports from course_lib.notebook does nothing, and so does what it returns.
+NO_NOTEBOOK = """\
+class Nothing:
+    def __call__(self, *args, **kwargs):
+        return self
+
+    def __getattr__(self, name):
+        return self
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return Nothing()
+"""
+STUB = """\
+{kind} {name}{arguments}:
+{indent}raise ImportError("{name} is what is graded here: the library has none while grading")
+"""
+
+
+def without(source: str, symbol: str) -> str:
+    """A module's source with one function or class replaced by a stub. Raises ValueError where there is none."""
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == symbol:
+            lines = source.splitlines(keepends=True)
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
+            if isinstance(node, ast.FunctionDef):
+                stub = STUB.format(kind="def", name=symbol, arguments="(*args, **kwargs)", indent="    ")
+            else:
+                head = f"class {symbol}:\n    def __init__(self, *args, **kwargs):\n"
+                stub = head + STUB.format(kind="", name=symbol, arguments="", indent=8 * " ").split("\n", 1)[1]
+            lines[first : node.end_lineno] = [stub]
+            return "".join(lines)
+    raise ValueError(f"argument `symbol`: expected a function or class of the module, got {symbol!r}")
+
+
+def copy(to: Path, hides: Iterable[str]):
+    """Writes the library into the folder `to`, compiled; hides: symbols as `module:name`."""
+    package = to / PACKAGE.name
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "notebook", "zoo"))
+    for path in (package / "grading").iterdir():
+        if path.name not in NEEDED:
+            path.unlink()
+    (package / "notebook").mkdir()
+    (package / "notebook" / "__init__.py").write_text(NO_NOTEBOOK)
+    for symbol in sorted(set(hides)):
+        module, name = symbol.split(":")
+        path = to / f"{module.replace('.', '/')}.py"
+        path.write_text(without(path.read_text(encoding="utf-8"), name), encoding="utf-8")
+    compileall.compile_dir(package, quiet=2)
+    for path in [to, *to.rglob("*")]:  # the sandbox's user is another one
+        path.chmod(0o755 if path.is_dir() else 0o644)

@@ -1,0 +1,91 @@
+"""An exercise sheet as its author keeps it: solutions/NN_topic.py (the notebook) and solutions/NN_topic_grading.py."""
+
+import ast
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+import course_lib
+from course_lib.grading.answers import execute
+from course_lib.grading.exercise import Exercise, Master, load_module
+
+ROOT = Path(course_lib.__file__).parents[1]
+PRIVATE = "# --- private"  # the line of a grading file below which nothing is given to students
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """solutions: functions and classes of the solved notebook, sources: their code, both by name; hash: of the sheet,
+    the grader's code and torch's version, all that a mark depends on beside the submission and the seed."""
+
+    name: str
+    folder: Path
+    masters: list[Master]
+    solutions: dict
+    sources: dict[str, str]
+    drivers: dict
+    public_drivers: str  # source
+    hash: str
+
+    def public(self, reveal: bool = False) -> list[Exercise]:
+        """What `check` uses; reveal puts the worked solutions in."""
+        found = [m.exercise(self.drivers[f"drive_{m.name}"], self.solutions[m.name]) for m in self.masters]
+        return [replace(e, solution=self.sources[e.name]) for e in found] if reveal else found
+
+    def graded(self, seed: int) -> list[Exercise]:
+        """Hidden cases from the seed and the public ones, shuffled together."""
+        exercises = []
+        for master, public in zip(self.masters, self.public()):
+            hidden = master.exercise(public.drive, self.solutions[master.name], seed, hidden=True)
+            order = torch.randperm(
+                len(public.cases) + len(hidden.cases), generator=torch.Generator().manual_seed(seed)
+            ).tolist()
+            mistakes = [
+                replace(a, outputs=_shuffled(a.outputs + b.outputs, order))
+                for a, b in zip(public.mistakes, hidden.mistakes)
+            ]
+            cases = _shuffled(public.cases + hidden.cases, order)
+            expected = _shuffled(public.expected + hidden.expected, order)
+            exercises.append(replace(hidden, cases=cases, expected=expected, mistakes=mistakes))
+        return exercises
+
+
+def _shuffled(items: list, order: list[int]) -> list:
+    return [items[i] for i in order]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.stem.removesuffix("_grading") for path in folder.glob("*_grading.py"))
+
+
+def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
+    """The sheet of that name, or whose name begins so ("03"). Raises ValueError for none or several, or where a
+    solution or driver is missing."""
+    found = [sheet for sheet in names(folder) if sheet.startswith(name)]
+    if len(found) != 1 or not name:
+        there = ", ".join(names(folder)) or "none yet"
+        raise ValueError(f"argument `exercise`: expected one of {there} (or its number) in {folder}, got {name!r}")
+    (name,) = found
+    notebook, grading = folder / f"{name}.py", folder / f"{name}_grading.py"
+    if not notebook.exists():
+        raise ValueError(f"{notebook}: expected the solved notebook beside {grading.name}, found none")
+    source, text = notebook.read_text(encoding="utf-8"), grading.read_text(encoding="utf-8")
+    module = load_module(grading)
+    solutions, failed = execute([source])
+    drivers = vars(module)
+    for master in module.SHEET:
+        if master.name not in solutions:
+            raise ValueError(
+                f"{notebook.name}: expected a solution `{master.name}`, found {failed.get(master.name, 'none')}"
+            )
+        if f"drive_{master.name}" not in drivers:
+            raise ValueError(f"{grading.name}: expected a driver `drive_{master.name}`, found none")
+    public, line, _ = text.partition(f"\n{PRIVATE}")
+    if not line:
+        raise ValueError(f"{grading.name}: expected a line that begins with `{PRIVATE}`, found none")
+    sources = {n.name: ast.get_source_segment(source, n) for n in ast.parse(source).body if hasattr(n, "name")}
+    code = "".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py")))
+    digest = hashlib.sha256((source + text + code + torch.__version__).encode()).hexdigest()[:16]
+    return Sheet(name, folder, module.SHEET, solutions, sources, drivers, public.rstrip() + "\n", digest)

@@ -1,0 +1,247 @@
+"""The check of an exercise notebook: runs an answer on the public cases; a panel says what is right and what is not.
+
+    check = checks("03_contrastive")
+    check(nt_xent)
+
+The answer runs in a thread of its own, for a few seconds at most. What holds the interpreter's lock all the time (one
+giant integer power) is out of any thread's reach; everything else ends, or is left behind and named.
+"""
+import contextlib
+import ctypes
+import html
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import course_lib
+from course_lib.checks import positive
+from course_lib.grading.drive import Failure, run
+from course_lib.grading.exercise import WAITS, Exercise, Verdict, judge, read_public
+from course_lib.notebook.show import Source
+from course_lib.notebook.style import INK, PAPER, RIGHT, WRONG
+
+LIMIT = 5.0  # seconds for all cases of an exercise
+LONGEST = 200  # characters of anything that comes from an answer
+FINAL = "These are the public cases. The final mark comes from other cases, with other shapes and values."
+HINTS = {  # by how an answer failed; true whatever it does
+    "TimeLimit": "Does a loop never end?",
+    "RecursionError": "Does it call itself without end?",
+    "SystemExit": "An answer returns its result; it does not exit.",
+    "expected a tensor, got NoneType": "It returned None. Is a `return` missing?",
+}
+MONO = "margin-left: 5.5em; font-family: monospace"
+BOX = f"margin: 0.4em 0; padding: 0.3em 0.7em; border: 1px solid {WRONG}; background: #fdf1e3"
+LOOKS = {  # of a line: symbol, its colour, word, indent of the plain text, style
+    "title": ("", "", "", "", "font-weight: bold"),
+    "right": ("✓", RIGHT, "right", "", ""),
+    "wrong": ("✗", WRONG, "wrong", "", ""),
+    "to do": ("–", INK, "to do", "", ""),
+    "why": ("", "", "", " " * 9, MONO),
+    "box": ("", "", "", "", BOX),
+    "worked": ("", "", "", "", "margin-top: 0.4em; cursor: pointer"),
+    "note": ("", "", "", "", "margin-top: 0.4em; font-size: 0.9em"),
+}
+
+
+class TimeLimit(BaseException):
+    """Raised inside an answer that takes too long."""
+
+
+@dataclass(frozen=True, repr=False)
+class Panel:
+    """What `check` found, shown as HTML or as plain text, both from the same lines: (a key of LOOKS, the text)."""
+
+    lines: list[tuple[str, str]]
+    verdict: Verdict | None = None  # None where there was no such exercise
+    worked: str = ""  # a solution that may be seen now
+
+    @property
+    def solved(self) -> bool:
+        return self.verdict is not None and self.verdict.solved
+
+    @property
+    def points(self) -> int:
+        return self.verdict.points if self.verdict else 0
+
+    def __repr__(self) -> str:
+        rows = []
+        for look, text in self._all():
+            symbol, _, word, indent, _ = LOOKS[look]
+            rows.append(f"{indent}{f'{symbol} {word}  ' if symbol else ''}{text}")
+        return "\n".join(rows)
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for look, text in self._all():
+            symbol, colour, word, _, style = LOOKS[look]
+            mark = (f'<span style="display: inline-block; width: 5.5em"><b style="color: {colour}">{symbol}</b> {word}'
+                    '</span>') if symbol else ""
+            tag, more = ("summary", Source(self.worked)._repr_html_()) if look == "worked" else ("div", "")
+            row = f'<{tag} style="{style}">{mark}{html.escape(text)}</{tag}>{more}'
+            rows.append(f"<details>{row}</details>" if more else row)
+        looks = [look for look, _ in self.lines]
+        edge = RIGHT if self.solved else WRONG if "wrong" in looks or "box" in looks else "#666666"
+        return (f'<div role="status" style="background: {PAPER}; color: {INK}; border-left: 5px solid {edge}; '
+                'padding: 0.6em 1em; max-width: 60em; line-height: 1.5; overflow-wrap: anywhere">'
+                f'{"".join(rows)}</div>')
+
+    def _all(self) -> list[tuple[str, str]]:
+        if not self.worked:
+            return [*self.lines, ("note", FINAL)]
+        how = f'Worked solution: print(check.solution("{self.verdict.exercise}"))'
+        return [*self.lines, ("worked", how), ("note", FINAL)]
+
+
+class checks:
+    """The check of one sheet of exercises: `check = checks("03")`, then `check(answer)`, which returns a `Panel`.
+
+    sheet: "03_contrastive" or its number, "03". limit: seconds that all cases of an exercise may take together.
+    folder: where the public cases are; exercises/checks beside the package if not given.
+
+    Raises ValueError for a sheet that is not there. A check itself raises nothing, whatever the answer does, but
+    KeyboardInterrupt when it is the user who interrupts.
+    """
+
+    def __init__(self, sheet: str, *, limit: float = LIMIT, folder: Path | None = None):
+        folder = Path(folder or Path(course_lib.__file__).parents[1] / "exercises" / "checks")
+        names = sorted(path.stem for path in folder.glob("*.json"))
+        found = [name for name in names if sheet in (name, name.partition("_")[0])]
+        if len(found) != 1:
+            raise ValueError(f"argument `sheet`: expected one of {', '.join(names) or f'those in {folder} (none)'}, "
+                             f"got {sheet!r}")
+        self.exercises, self.limit = read_public(folder / found[0]), positive("limit", limit)
+        self._attempted: set[str] = set()
+
+    def __call__(self, answer) -> Panel:
+        attempt = _Attempt(answer, self.exercises)
+        with _torch_restored():
+            attempt.run_for(self.limit)
+        exercise, notes = attempt.exercise, []
+        if attempt.late.is_set():
+            stuck = " It did not stop; restart the kernel to get its core back." if not attempt.ended.is_set() else ""
+            notes = [f"No result after {self.limit:g} s. {HINTS['TimeLimit']}{stuck}"]
+        if exercise is None:
+            expected = " or ".join(self.exercises)
+            return Panel([("title", "Nothing to check"), ("box", f"Expected {expected}, got {attempt.came}. Pass the "
+                          f"function or class itself: check({next(iter(self.exercises), 'answer')})"),
+                          *(("box", note) for note in notes)])
+        missing = Failure("TimeLimit") if attempt.late.is_set() else Failure("an exception that cannot be read")
+        outcomes = (attempt.outcomes + [missing] * len(exercise.cases))[:len(exercise.cases)]
+        verdict = judge(exercise, outcomes)
+        if not verdict.todo:
+            self._attempted.add(exercise.name)
+        faults = {fault for o in outcomes if isinstance(o, Failure) for fault in (o.type, o.message)} - {"TimeLimit"}
+        notes += [hint for fault, hint in HINTS.items() if fault in faults]
+        worked = exercise.solution if exercise.name in self._attempted else ""
+        return Panel(_lines(verdict, exercise.points, notes, self.limit), verdict, worked)
+
+    def solution(self, name: str) -> Source:
+        """The worked solution, to print. Raises ValueError for an unknown exercise, where the release holds no
+        solution, and before an answer was checked (a stub is none)."""
+        if name not in self.exercises:
+            raise ValueError(f"argument `name`: expected one of {', '.join(self.exercises)}, got {name!r}")
+        if not self.exercises[name].solution:
+            raise ValueError(f"argument `name`: this release does not include the solution of {name}")
+        if name not in self._attempted:
+            raise ValueError(f"argument `name`: the solution of {name} is shown after an attempt: check({name}) first")
+        return Source(self.exercises[name].solution)
+
+
+class _Attempt(threading.Thread):
+    """An answer at work on the public cases. Afterwards: `exercise` (None for an unknown name), `came` (what was given,
+    in words), `outcomes` (as far as it got), `late` (set once its time was up), `ended` (not set: it runs on)."""
+
+    def __init__(self, answer, exercises: dict[str, Exercise]):
+        super().__init__(daemon=True)
+        self._answer, self._exercises = answer, exercises
+        self.exercise, self.came, self.outcomes = None, "a value", []
+        self.late, self.ended = threading.Event(), threading.Event()
+
+    def run(self):
+        try:
+            with contextlib.suppress(BaseException):
+                self._work()
+        finally:
+            self.ended.set()
+
+    def _work(self):
+        kind = _safe(type.__dict__["__name__"].__get__(type(self._answer)))  # whatever its metaclass says
+        self.came = "None" if self._answer is None else f"a value of type {kind}"
+        name = _safe(self._answer.__name__)  # this may be computed, too
+        self.came = "a lambda" if name == "<lambda>" else f"`{name}`"
+        self.exercise = self._exercises.get(name)
+        for case in self.exercise.cases if self.exercise else ():
+            self.outcomes.append(self._outcome(case.arrays))
+
+    def _outcome(self, arrays: dict) -> dict[str, np.ndarray] | Failure:
+        if self.late.is_set():
+            return Failure("TimeLimit")
+        outcome = run(self.exercise.drive, self._answer, arrays)
+        if isinstance(outcome, Failure):
+            return Failure(*(_safe(text) for text in (outcome.type, outcome.line, outcome.message)))
+        fine = all(type(array) is np.ndarray for array in outcome.values())
+        return outcome if fine else Failure("NotATensor", message="expected a tensor, got something in its disguise")
+
+    def run_for(self, limit: float):
+        """Starts, waits, and after `limit` seconds, or when the user interrupts, stops the thread if that can be."""
+        end = time.monotonic() + limit
+        try:  # with an event: an interrupted join() or is_alive() takes the thread for dead (Python 3.10 to 3.12)
+            self.start()
+            while not self.ended.wait(0.05) and time.monotonic() < end:
+                pass
+        finally:
+            for _ in range(5):
+                if self.ended.is_set():
+                    break
+                self.late.set()
+                thread = ctypes.c_ulong(self.ident or 0)  # None when interrupted while it starts
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeLimit))
+                self.ended.wait(0.2)
+
+
+@contextlib.contextmanager
+def _torch_restored():
+    """Torch as at its start; afterwards default dtype and random state as before. Grad mode is each thread's own."""
+    dtype = torch.get_default_dtype()
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+
+
+def _lines(verdict: Verdict, points: int, notes: list[str], limit: float) -> list[tuple[str, str]]:
+    """A title, one to three lines a property, then what to think about."""
+    total = f"{points} point{'s' * (points != 1)}"
+    if verdict.todo:
+        return [("to do", f"{verdict.exercise}, {total}")]
+    done = "solved, " * verdict.solved
+    lines = [("title", f"{verdict.exercise}: {done}{verdict.points} of {total} on the public cases")]
+    for result in verdict.results:
+        worth, waits = result.property.points, result.why == WAITS
+        text = f"{result.property.name} ({worth * result.passed} of {worth})"
+        if result.passed or waits:
+            lines.append(("right", text) if result.passed else ("to do", f"{text}: {result.why}"))
+            continue
+        lines.append(("wrong", text))
+        why = f"no result after {limit:g} s" if result.why == "raised TimeLimit" else result.why
+        why = why.replace("raised TimeLimit", f"stopped after {limit:g} s")
+        lines += [("why", _clip(text)) for text in (why, result.detail) if text]
+    if verdict.mistake:
+        lines.append(("box", f"This looks like a known mistake: {verdict.mistake.hint}"))
+    return lines + [("box", note) for note in notes]
+
+
+def _safe(text: str) -> str:
+    """A plain, short string on one line, whatever subclass of it came. Raises TypeError for anything else."""
+    return _clip(str.__str__(text))
+
+
+def _clip(text: str) -> str:
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[:4 * LONGEST]).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"

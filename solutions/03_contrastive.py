@@ -1,0 +1,467 @@
+# %% [markdown]
+# # Exercises 03. Contrastive learning
+#
+# **Seven short pieces, and at the end they train a network together.** You write the similarity that everything here is
+# made of, InfoNCE, SimCLR's loss, the memory bank, the k-NN vote that measures a representation, the bound on mutual
+# information, and SimCLR itself as a method that `fit` can train.
+#
+# **You need** notebook 03 up to section 10. Sections 3 to 5 are the heart of it.
+#
+# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
+# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
+# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
+# few cases pass.
+#
+# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
+# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
+# need (a helper, another import) may stand in any cell. No answer draws random numbers; what is random comes in as an
+# argument.
+#
+# | exercise | points | minutes | difficulty |
+# |---|---|---|---|
+# | 1. Cosine similarity matrix | 5 | 10 | ★ |
+# | 2. InfoNCE | 5 | 10 | ★ |
+# | 3. NT-Xent, SimCLR's loss | 8 | 25 | ★★★ |
+# | 4. The memory bank | 6 | 15 | ★★ |
+# | 5. The k-NN vote | 6 | 20 | ★★ |
+# | 6. The bound on mutual information | 4 | 5 | ★ |
+# | 7. SimCLR as a method | 6 | 20 | ★★ |
+# | **together** | **40** | **105** | |
+#
+# Of each exercise's points those for the right values come first; the others count only with them.
+
+# %%
+import math
+
+import torch
+import torch.nn.functional as F
+
+from course_lib.notebook import budget, checks
+from course_lib.train import Method
+
+check = checks("03_contrastive")
+
+# %% [markdown]
+# ## 1. Cosine similarity matrix
+#
+# All of contrastive learning asks *which of these is most like that one?* Like, here, is a matter of direction: two
+# vectors are similar when they point the same way, however long they are. One matrix product compares everything with
+# everything.
+#
+# $$\cos(a_i, b_j) = \frac{a_i^\top b_j}{\lVert a_i\rVert\, \lVert b_j\rVert},$$
+#
+# where $a_i$ is row i of `a`, $b_j$ row j of `b`, and $\lVert\cdot\rVert$ the Euclidean length. A row of zeros points nowhere: its
+# similarity with everything shall be 0, not NaN.
+#
+# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 rows of zeros, 1 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "cosine_similarity_matrix", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def cosine_similarity_matrix(a, b):
+    """The cosine of every row of a with every row of b.
+
+    a (N, D), b (M, D): floating point, of one dtype. Returns (N, M); entry (i, j) is
+    a_i . b_j / (||a_i|| ||b_j||), and 0 where one of the two rows is all zeros. N and M
+    may differ.
+    """
+    ### BEGIN SOLUTION
+    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_cosine_similarity_matrix", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(cosine_similarity_matrix)
+### BEGIN HIDDEN TESTS
+assert check(cosine_similarity_matrix).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Take every row to unit length first. What is left to do is a dot product of every row with every row: one matrix product.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `torch.nn.functional.normalize(x, dim=...)` divides by the length, and by a tiny number instead where the length is 0.
+# Which dimension holds the D coordinates of one vector?
+#
+# </details>
+
+# %% [markdown]
+# ## 2. InfoNCE
+#
+# Here are N candidates; which of them is the positive? InfoNCE is the cross-entropy of that question, and the loss of
+# notebooks 03 to 06. With `scores[i, j]` $= s_{ij}$, the score of reference i with candidate j, and the positives on the
+# diagonal,
+#
+# $$L = -\frac1N \sum_{i=1}^{N} \log \frac{\exp s_{ii}}{\sum_{j=1}^{N} \exp s_{ij}}.$$
+#
+# Scores are similarities divided by a temperature, and may be large: a loss that turns into NaN at a score of 100 is of no
+# use. Make it right for scores of $\pm 10^4$.
+#
+# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 large scores, 1 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "info_nce", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def info_nce(scores):
+    """InfoNCE of a batch: row i's positive is candidate i, the other candidates of the
+    row are its negatives.
+
+    scores (N, N): row = reference, column = candidate, temperature included. Returns
+    the mean over the rows of -log( exp(scores_ii) / sum_j exp(scores_ij) ), a 0-d
+    tensor, in nats. Equal scores give log N.
+    """
+    ### BEGIN SOLUTION
+    return (scores.logsumexp(1) - scores.diagonal()).mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_info_nce", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(info_nce)
+### BEGIN HIDDEN TESTS
+assert check(info_nce).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Write the logarithm of the fraction as a difference. One half needs no exponential at all.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The other half is the log of a sum of exponentials along each row; `torch.logsumexp` computes it without ever forming a
+# number that overflows. Or see the loss as a classifier's: N classes, and the right class of row i is ...?
+#
+# </details>
+
+# %% [markdown]
+# ## 3. NT-Xent, SimCLR's loss
+#
+# Ten lines that made a table of results. A batch of N pictures gives 2N views; each view is asked for its partner among
+# the 2N - 1 others. The details decide: who is a candidate, who is not, and who asks.
+#
+# Put the two halves one below the other, so that views i and i + N come from one picture. With $s_{ik}$ the cosine
+# similarity of views i and k, $\tau$ the temperature, and $j(i)$ the partner of i,
+#
+# $$L = \frac{1}{2N} \sum_{i=1}^{2N} -\log \frac{\exp(s_{i\,j(i)} / \tau)}{\sum_{k \ne i} \exp(s_{ik} / \tau)}.$$
+#
+# The sum in the denominator runs over all views but i itself, those of the same half included. It must be right at
+# $\tau = 0.005$ as well.
+#
+# *25 minutes, ★★★.* Points: 4 right values, 1 arguments left alone, 1 low temperature, 2 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "nt_xent", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def nt_xent(z1, z2, temperature):
+    """SimCLR's loss: normalised temperature-scaled cross-entropy over 2N views.
+
+    z1, z2 (N, D): projections of the first and second views, row i of both from picture
+    i, of any length. temperature: a number > 0. Returns the mean over all 2N views of
+    -log( exp(s_ij / temperature) / sum_{k != i} exp(s_ik / temperature) ), j the
+    partner of i: a 0-d tensor, in nats, log(2N - 1) for equal rows.
+    """
+    ### BEGIN SOLUTION
+    z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    scores = (z @ z.T / temperature).masked_fill(itself, -torch.inf)  # (2N, 2N)
+    partner = torch.arange(len(z), device=z.device).roll(len(z1))  # i + N for the first views, i - N for the second
+    return F.cross_entropy(scores, partner)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_nt_xent", "locked": true, "points": 8, "schema_version": 3, "solution": false, "task": false}
+check(nt_xent)
+### BEGIN HIDDEN TESTS
+assert check(nt_xent).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# It is InfoNCE again: 2N references, 2N - 1 candidates each. Build the (2N, 2N) matrix of scores first, then exclude what
+# is no candidate, then say in which column each row's positive stands.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A candidate whose score is minus infinity contributes exp(-inf) = 0 to the denominator: `masked_fill` with a boolean
+# diagonal. (Zero would not do: exp(0) is 1.)
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# After `torch.cat([z1, z2])` row 0's partner is row N, and row N's is row 0: the partners are 0 ... 2N - 1, rolled by N.
+# `F.cross_entropy(scores, partners)` takes the logarithm, the softmax and the mean in one stable step.
+#
+# </details>
+
+# %% [markdown]
+# ## 4. The memory bank
+#
+# Instance discrimination remembers what every picture looked like the last time. After each update the rows of this batch's
+# pictures move towards their new outputs; the rest of the bank sleeps. With $b_r$ row r of the bank, $v_i$ the new output
+# for the picture of row $r_i$ and $\mu$ the momentum of the memory,
+#
+# $$b_{r_i} \leftarrow \frac{\mu\, b_{r_i} + (1 - \mu)\, v_i}{\lVert \mu\, b_{r_i} + (1 - \mu)\, v_i \rVert}.$$
+#
+# A memory is no place for gradients: $v$ comes straight from the network and wants one, and a bank that kept it would hold
+# on to the graph of every batch since the beginning.
+#
+# *15 minutes, ★★.* Points: 3 right rows moved and no others, 1 given bank left alone, 2 no gradient in the memory.
+
+# %% nbgrader={"grade": false, "grade_id": "update_bank", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def update_bank(bank, rows, v, momentum):
+    """The memory after one batch, as a new tensor; the given bank stays as it is.
+
+    bank (n, D): unit rows. rows (B,): whole numbers, all different, in any order; v (B,
+    D): unit rows that may require grad, v_i belongs to bank[rows_i]. momentum: a number
+    in [0, 1). Returns (n, D): the rows named are momentum * old + (1 - momentum) * v,
+    taken to unit length again; the others are unchanged. It carries no gradient.
+    """
+    ### BEGIN SOLUTION
+    with torch.no_grad():
+        new = bank.clone()
+        new[rows] = F.normalize(momentum * bank[rows] + (1 - momentum) * v, dim=1)
+        return new
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_update_bank", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(update_bank)
+### BEGIN HIDDEN TESTS
+assert check(update_bank).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Three steps: a copy of the bank; the mixture of old rows and v, at unit length; the mixture into its places in the copy.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `bank[rows]` reads the named rows, in the order of `rows`; `new[rows] = ...` writes them in the same order. Nothing that
+# happens inside `with torch.no_grad():` is recorded for a gradient.
+#
+# </details>
+
+# %% [markdown]
+# ## 5. The k-NN vote
+#
+# How good is a representation? Ask the neighbours. The k training rows most similar to a test row vote for their class,
+# the closer the louder. No classifier is trained, so whatever is found was in the features already. With $w_j$ the vote of
+# neighbour j, $y_j$ its class, $c$ a class and $\tau$ a temperature,
+#
+# $$w_j = \exp\frac{\cos(\text{test row}, \text{train row } j)}{\tau}, \qquad
+# \text{share}(c) = \frac{\sum_{j:\, y_j = c} w_j}{\sum_j w_j},$$
+#
+# where j runs over the k most similar training rows only. At $\tau = 0.005$ the votes themselves are beyond what float32
+# can hold; the shares are not.
+#
+# *20 minutes, ★★.* Points: 3 right shares, 1 arguments left alone, 1 classes without rows, 1 low temperature.
+
+# %% nbgrader={"grade": false, "grade_id": "knn_vote", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def knn_vote(train, train_labels, test, k, classes, temperature):
+    """Weighted k-nearest neighbours by cosine similarity.
+
+    train (N, D), test (M, D): features of any length. train_labels (N,): whole numbers
+    from 0 to classes - 1; some class may have no row. k <= N, classes: whole numbers;
+    temperature: a number > 0. Returns (M, classes): each row holds the classes' shares
+    of the votes exp(cos / temperature) of the k most similar training rows, and sums to
+    one.
+    """
+    ### BEGIN SOLUTION
+    similarity, nearest = (F.normalize(test, dim=1) @ F.normalize(train, dim=1).T).topk(k)  # (M, k) out of (M, N)
+    shares = (similarity / temperature).softmax(1)  # exp over sum of exp
+    return shares.new_zeros(len(test), classes).scatter_add(1, train_labels[nearest], shares)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_knn_vote", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(knn_vote)
+### BEGIN HIDDEN TESTS
+assert check(knn_vote).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Four steps: cosines (M, N); the k largest of each row with their places; votes to shares; shares to classes.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `topk(k)` returns both the similarities and the indices of the neighbours, (M, k) each. Exponentials divided by the sum of
+# exponentials have a name, and the function of that name does not overflow.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Two neighbours of one class must add up. `votes[i, labels] += w` counts a repeated label once;
+# `zeros.scatter_add(1, labels, weights)` adds all of them. The labels it wants are those of the neighbours, (M, k).
+#
+# </details>
+
+# %% [markdown]
+# ## 6. The bound on mutual information
+#
+# InfoNCE measures, in nats, how much two views know of each other; at least, it never says too much: $I \ge \log N - L$. One
+# line, and a trap that a lecture slide falls into (GT19 calls N "the negative sample size"): N counts *candidates*, and the
+# positive is one of them.
+#
+# You are given the losses $L_b$ of several batches $b = 1, \dots, B$, and how many negatives each reference had in them. The
+# best estimate of $L$ is their mean. A network that does worse than guessing has a negative bound: true, if not useful.
+#
+# *5 minutes, ★.* Points: 2 right values, 1 negative bounds, 1 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "mi_bound", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def mi_bound(losses, negatives):
+    """What InfoNCE losses say of the mutual information: log N - L, N candidates in
+    all.
+
+    losses (B,): InfoNCE losses of B batches, in nats. negatives: a whole number, the
+    negatives of each reference. Returns a 0-d tensor, in nats; it is differentiable
+    with respect to the losses.
+    """
+    ### BEGIN SOLUTION
+    return math.log(negatives + 1) - losses.mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_mi_bound", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(mi_bound)
+### BEGIN HIDDEN TESTS
+assert check(mi_bound).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# With one negative there are two candidates, and who guesses pays log 2.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `math.log` of a whole number, minus the mean of a tensor: the result is a tensor, and the gradient finds its way.
+#
+# </details>
+
+# %% [markdown]
+# ## 7. SimCLR as a method
+#
+# A method of this course is its networks and the two halves of its paper's Algorithm box; `fit` does the rest. Yours is
+# SimCLR with the loss handed in: two random views of each picture, $h = f(\text{view})$, $z = g(h)$ with the encoder $f$ and
+# the projector $g$, and a function `contrast` that compares the two batches of z (SimCLR's is your `nt_xent` with a
+# temperature). After training $g$ is thrown away: the representation is h, of the picture as it is.
+#
+# A `Method` is a torch module. It gives the optimiser the parameters of all networks it knows of, and it knows of those that
+# are attributes of it. `fit` calls `loss(x, y)`; SimCLR has no use for y.
+#
+# *20 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient through
+# both views and both networks, 1 right representation.
+
+# %% nbgrader={"grade": false, "grade_id": "TwoViews", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class TwoViews(Method):
+    """Contrastive learning with two views and any loss.
+
+    encoder f: images (N, C, H, W) -> h (N, D). projector g: h -> z (N, d). augment:
+    images -> one random view of each, drawn anew at each call. contrast(z1, z2): the
+    projections of both views, (N, d) each, row i of both from image i -> 0-d loss; it
+    does all that is needed with z.
+    """
+
+    def __init__(self, encoder, projector, augment, contrast):
+        """Keeps the four."""
+        ### BEGIN SOLUTION
+        super().__init__()
+        self.encoder, self.projector = encoder, projector
+        self.augment, self.contrast = augment, contrast
+        ### END SOLUTION
+
+    def loss(self, x, y=None):
+        """x (N, C, H, W) -> contrast(z1, z2), 0-d, of two independent views of x: call
+        augment once for each view.
+
+        Gradient flows through both views, into encoder and projector. y is not used.
+        """
+        ### BEGIN SOLUTION
+        views = torch.cat([self.augment(x), self.augment(x)])  # (2N, C, H, W): BatchNorm sees both views together
+        z1, z2 = self.projector(self.encoder(views)).chunk(2)
+        return self.contrast(z1, z2)
+        ### END SOLUTION
+
+    def encode(self, x):
+        """x (N, C, H, W) -> h (N, D), the representation that is evaluated after
+        training; nothing random.
+        """
+        ### BEGIN SOLUTION
+        return self.encoder(x)
+        ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_TwoViews", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(TwoViews)
+### BEGIN HIDDEN TESTS
+assert check(TwoViews).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `super().__init__()` comes first in `__init__`: it makes the place where the module notes its networks. Then each of the
+# four becomes an attribute of its own.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# In `loss`: two views, both through encoder and projector, then `contrast`. You may call the networks twice, or once on
+# `torch.cat` of both views, so that BatchNorm sees them together, and cut the result in two with `.chunk(2)`.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `encode` is one line. What does the evaluation want: h or z? Of a view, or of the picture?
+#
+# </details>
+
+# %% [markdown]
+# ## All together
+#
+# Your `TwoViews` with your `nt_xent`, trained for a moment on the course's scenes, and measured with your `knn_vote` before
+# and after. (Not marked; some seconds. 100 small steps are few: notebook 03 has runs that are long enough to judge a method by.)
+
+# %%
+from course_lib import evaluate
+from course_lib.augment import simclr_augment
+from course_lib.data import load
+from course_lib.nets.mlp import mlp
+from course_lib.nets.resnet import ResNet
+from course_lib.train import adamw, fit
+
+
+def all_together(steps):
+    torch.manual_seed(0)
+    encoder = ResNet(widths=(24, 48, 96))
+    augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
+    mine = TwoViews(encoder, mlp(encoder.dim, encoder.dim, 64), augment, lambda z1, z2: nt_xent(z1, z2, 0.2))
+    train, test = load("scenes", "train"), load("scenes", "test")[:500]
+
+    def accuracy():
+        h, h_test = evaluate.features(mine, train.x[:2000]), evaluate.features(mine, test.x)
+        return evaluate.accuracy(knn_vote(h, train.y[:2000], h_test, k=20, classes=9, temperature=0.07), test.y)
+
+    before = accuracy()
+    losses = [step.loss for step in fit(mine, train, steps, batch_size=64, optimizers=adamw(5e-3), device="cpu")]
+    print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f} in {steps} steps, k-NN accuracy {before:.2f} -> {accuracy():.2f}")
+
+
+if all(check(answer).solved for answer in (nt_xent, knn_vote, TwoViews)):
+    all_together(steps=10 if budget() == "smoke" else 100)
+else:
+    print("To do: this trains as soon as nt_xent, knn_vote and TwoViews are right.")
+
+# %% [markdown]
+# ## What next
+#
+# Give `all_together` more steps, or another `contrast`: your `info_nce` on the cosines of z1 with z2 over a temperature has
+# N candidates instead of 2N - 1. Does the loss start where you expect it? What does your `mi_bound` say of it, before and
+# after? Exercises 04 replace the bank by a queue and the old rows by a momentum encoder.

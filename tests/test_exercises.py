@@ -1,0 +1,294 @@
+"""Exercises: what is generated is as its masters say; solutions, alternatives and mutants get the marks they should."""
+import ast
+import inspect
+import json
+import subprocess
+import sys
+import zipfile
+
+import build_exercises
+import build_release
+import nbformat
+import numpy as np
+import pytest
+import torch
+from build_exercises import SOLUTIONS, solved, unsolved
+from build_notebooks import ROOT, execute
+from build_readme import SYLLABUS
+from safetensors.numpy import load_file, save_file
+
+from course_lib.grading import drive, sheet
+from course_lib.grading.answers import defines
+from course_lib.grading.drive import run
+from course_lib.grading.exercise import judge, read_public
+
+NAMES = sheet.names(SOLUTIONS)
+SHEETS = {name: sheet.read(name) for name in NAMES}
+MASTERS = [(name, k) for name in NAMES for k in range(len(SHEETS[name].masters))]
+SEEDS = range(5)
+
+
+def verdict(exercise, answer):
+    return judge(exercise, [run(exercise.drive, answer, case.arrays) for case in exercise.cases])
+
+
+@pytest.fixture(scope="module")
+def public():
+    """The exercises as students have them, read from the files."""
+    return {name: read_public(ROOT / "exercises" / "checks" / name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def graded():
+    """The exercises as the grader has them, for several seeds."""
+    return {name: [SHEETS[name].graded(seed) for seed in SEEDS] for name in NAMES}
+
+
+def test_there_are_exercises():
+    assert NAMES and set(NAMES) <= {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_generated_is_as_the_masters_say(name):
+    assert build_exercises.stale(SHEETS[name]) == []
+
+
+def test_stale_files_are_noticed(tmp_path):
+    found = SHEETS[NAMES[0]]
+    build_exercises.build(found, tmp_path)
+    assert build_exercises.stale(found, tmp_path) == []
+    notebook, checks = tmp_path / "exercises" / f"{found.name}.ipynb", tmp_path / "exercises" / "checks"
+    notebook.write_text(notebook.read_text().replace("YOUR CODE", "MY CODE"))
+    texts = json.loads((checks / f"{found.name}.json").read_text())
+    next(iter(texts.values()))["mistakes"][0]["hint"] = "another"
+    (checks / f"{found.name}.json").write_text(json.dumps(texts))
+    (checks / f"{found.name}.safetensors").unlink()
+    (checks / f"{found.name}_more.py").write_text("")
+    bad = build_exercises.stale(found, tmp_path)
+    assert len(bad) == 4 and all("exercises/" in problem and "make exercises" in problem for problem in bad)
+
+
+def test_stale_numbers_are_noticed(tmp_path):
+    found = SHEETS[NAMES[0]]
+    build_exercises.build(found, tmp_path)
+    arrays = next((tmp_path / "exercises" / "checks").glob("*.safetensors"))
+    content = load_file(arrays)
+    key = next(key for key in content if key.endswith("out/value"))
+    content[key] = np.asarray(content[key] + 0.01)
+    save_file(content, arrays)
+    assert [problem for problem in build_exercises.stale(found, tmp_path) if "safetensors: stale" in problem]
+
+
+@pytest.mark.parametrize("name, k", MASTERS)
+def test_solution_and_alternatives_get_full_marks(name, k, public, graded):
+    master = SHEETS[name].masters[k]
+    assert len(master.alternatives) >= 1
+    for exercise in (public[name][master.name], *(exercises[k] for exercises in graded[name])):
+        for answer in (SHEETS[name].solutions[master.name], *master.alternatives):
+            found = verdict(exercise, answer)
+            assert found.solved and found.points == exercise.points and found.mistake is None, answer
+
+
+@pytest.mark.parametrize("name, k", MASTERS)
+def test_every_mutant_loses_points_and_is_named(name, k, public, graded):
+    master = SHEETS[name].masters[k]
+    assert len(master.mutants) >= 5
+    named = []
+    for mutant in master.mutants:
+        found = verdict(public[name][master.name], mutant)
+        assert not found.solved
+        named.append(found.mistake is not None and found.mistake.name == mutant.__name__)
+        assert all(not verdict(exercises[k], mutant).solved for exercises in graded[name]), mutant
+    assert sum(named) >= 0.8 * len(named)
+
+
+@pytest.mark.parametrize("name, k", MASTERS)
+def test_hidden_cases_are_made_from_the_seed_and_have_other_shapes(name, k, graded):
+    master, driver = SHEETS[name].masters[k], SHEETS[name].public()[k].drive
+    solution = SHEETS[name].solutions[master.name]
+    known = master.exercise(driver, solution)
+
+    def shapes_of(case):
+        return case.kind, *((key, value.shape) for key, value in sorted(case.arrays.items()))
+
+    def shapes(exercise):
+        return set(map(shapes_of, exercise.cases))
+
+    first, again, other = (master.exercise(driver, solution, seed, hidden=True) for seed in (0, 0, 1))
+    assert not shapes(first) & shapes(known)
+    for a, b in zip(first.cases, again.cases, strict=True):
+        assert a.arrays.keys() == b.arrays.keys() and all(torch.equal(a.arrays[key], b.arrays[key]) for key in a.arrays)
+    values = [torch.cat([v.flatten().double() for c in e.cases for v in c.arrays.values()]) for e in (first, other)]
+    assert values[0].shape != values[1].shape or not torch.equal(*values)
+    together = graded[name][0][k]
+    assert len(together.cases) == len(known.cases) + len(first.cases)
+    assert shapes(together) == shapes(known) | shapes(first)
+    orders = [exercises[k].cases for exercises in graded[name]]
+    places = [{i for i, case in enumerate(cases) if shapes_of(case) in shapes(known)} for cases in orders]
+    assert any(place != places[0] for place in places)  # nobody can tell a hidden case by its place
+
+
+@pytest.mark.parametrize("name, k", MASTERS)
+def test_expected_gradients_are_those_of_the_values(name, k, graded, monkeypatch):
+    """<gradient, direction> against a central difference of the values: autograd has no part in that."""
+    exercise, solution = graded[name][0][k], SHEETS[name].solutions[SHEETS[name].masters[k].name]
+    monkeypatch.setattr(drive, "STEP", 1e-5)
+    looked = 0
+    for case in exercise.cases:
+        outputs = run(exercise.drive, solution, case.arrays)
+        if "slope" in outputs:
+            gradients = [torch.from_numpy(value) for key, value in outputs.items() if key.startswith("gradient ")]
+            total = sum((g * torch.arange(1, g.numel() + 1).double().cos().view_as(g)).sum().item() for g in gradients)
+            assert outputs["slope"] == pytest.approx(total, rel=1e-6, abs=1e-8)
+            looked += 1
+    assert looked or not any("slope" in p.outputs for p in exercise.properties)
+
+
+def secrets(name: str) -> dict[str, str]:
+    """What no student may get of a sheet: solutions, mutants, alternatives, case makers, by the trees of their code."""
+    found = SHEETS[name]
+    text = (SOLUTIONS / f"{name}_grading.py").read_text(encoding="utf-8")
+    private = ast.parse(text[text.index(sheet.PRIVATE) :]).body
+    nodes = [node for node in private if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    nodes += [ast.parse(found.sources[master.name]).body[0] for master in found.masters]
+    known = {body(node): node.name for node in nodes if len(body(node)) > 150}
+    assert len(known) > 10 and {master.name for master in found.masters} <= set(known.values())
+    return known
+
+
+def leaks(files: dict[str, bytes]) -> list[str]:
+    """The secrets in files of these names, and markers of the masters."""
+    known = {tree: name for sheet_name in NAMES for tree, name in secrets(sheet_name).items()}
+    found = []
+    for name, content in files.items():
+        nodes = [node for tree in trees(name, content) for node in ast.walk(tree)]
+        bodies = {body(node) for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        found += [f"{name}: {known[secret]}" for secret in sorted(bodies & known.keys())]
+        found += [f"{name}: {word}" for word in ("BEGIN SOLUTION", "HIDDEN TESTS") if word.encode() in content]
+    return found
+
+
+def body(node) -> str:
+    """What a function does, without its name and docstring."""
+    statements = node.body[1:] if ast.get_docstring(node) else node.body
+    return " ".join(map(ast.dump, statements))
+
+
+def trees(name: str, content: bytes):
+    """The Python in a file: the file itself, or a notebook's cells."""
+    if name.endswith(".py"):
+        yield ast.parse(content)
+    elif name.endswith(".ipynb"):
+        for cell in json.loads(content)["cells"]:
+            try:
+                yield ast.parse("".join(cell["source"]))
+            except SyntaxError:  # markdown, and set-up cells with % lines
+                continue
+
+
+def test_the_release_holds_what_students_need_and_no_secret(tmp_path):
+    path = tmp_path / "course-1.zip"
+    build_release.release(path)
+    again = tmp_path / "again" / "course-1.zip"
+    build_release.release(again)
+    assert path.read_bytes() == again.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removeprefix("course-1/") for name in archive.namelist()]
+        contents = {name: archive.read(f"course-1/{name}") for name in names}
+    tracked = subprocess.run(["git", "-C", ROOT, "ls-files", "exercises"], capture_output=True, text=True).stdout
+    assert set(tracked.splitlines()) <= set(names) and "course_lib/losses.py" in names and "Makefile" in names
+    assert not [name for name in names if name.startswith(("solutions", "tests", "benchmarks", "tools/build", "docs"))]
+    assert leaks(contents) == []
+
+
+def test_a_secret_in_the_release_would_be_noticed():
+    found = SHEETS[NAMES[0]]
+    solution = found.sources["nt_xent"].replace("nt_xent", "other").replace('"""', '"""Other words. ', 1)
+    cell = nbformat.v4.new_code_cell(inspect.getsource(found.masters[0].alternatives[1]))
+    notebook = nbformat.writes(nbformat.v4.new_notebook(cells=[cell])).encode()
+    bad = leaks({"a.py": solution.encode(), "b.ipynb": notebook, "c.py": b"def cases_a(g, hidden):\n    return []\n"})
+    assert bad == ["a.py: nt_xent", "a.py: BEGIN SOLUTION", f"b.ipynb: {found.masters[0].alternatives[1].__name__}"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unsolved_notebooks_have_answers_cells_checks_and_hints(name):
+    notebook = unsolved(SHEETS[name])
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    words = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for master in SHEETS[name].masters:
+        assert f"\ncheck({master.name})" in code and "raise NotImplementedError()" in code
+        points = sum(p.points for p in master.properties)
+        about = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
+        assert [a.points for a in about if a.get("grade_id") == f"check_{master.name}"] == [points]
+    assert words.count("<details>") == words.count("</details>") >= 2 * len(SHEETS[name].masters)
+    total = sum(p.points for m in SHEETS[name].masters for p in m.properties)
+    assert f"**{total}**" in words
+    assert [cell.id for cell in notebook.cells] != [] and nbformat.validate(notebook) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("make, share", [(solved, 1), (unsolved, 0)])
+def test_notebooks_run_and_their_checks_say_solved_or_to_do(name, make, share, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_BUDGET", "smoke")
+    notebook = make(SHEETS[name])
+    execute(notebook, tmp_path, timeout=120)
+    shown = [
+        output.data["text/plain"] for cell in notebook.cells if cell.source.startswith("check(")
+        for output in cell.outputs if output.output_type == "execute_result"
+    ] if not share else []
+    if share:  # the hidden tests in the check cells assert that each is solved: none has raised
+        checks = [cell for cell in notebook.cells if "assert check(" in cell.source]
+        assert len(checks) == len(SHEETS[name].masters) and all(cell.execution_count for cell in checks)
+    else:
+        assert len(shown) == len(SHEETS[name].masters) and all("to do" in text for text in shown)
+
+
+def test_a_marker_without_its_partner_is_noticed(monkeypatch):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("def f():\n    ### BEGIN SOLUTION\n    pass")])
+    monkeypatch.setattr(build_exercises, "solved", lambda found: notebook)
+    with pytest.raises(ValueError, match="marker without its partner"):
+        unsolved(SHEETS[NAMES[0]])
+
+
+def test_reveal_puts_worked_solutions_into_the_public_files(tmp_path):
+    found = SHEETS[NAMES[0]]
+    build_exercises.build(found, tmp_path, reveal=True)
+    exercises = read_public(tmp_path / "exercises" / "checks" / found.name)
+    assert {name: exercise.solution for name, exercise in exercises.items()} == {
+        master.name: found.sources[master.name] for master in found.masters
+    }
+    assert build_exercises.stale(found, tmp_path) == []
+    assert all(e.solution == "" for e in read_public(ROOT / "exercises" / "checks" / found.name).values())
+
+
+def test_a_sheet_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="expected one of 03_contrastive.*got '77'"):
+        sheet.read("77")
+    with pytest.raises(ValueError, match="none yet"):
+        sheet.read("03", tmp_path)
+    (tmp_path / "98_a_grading.py").write_text("SHEET = []\n")
+    with pytest.raises(ValueError, match="expected the solved notebook beside 98_a_grading.py"):
+        sheet.read("98", tmp_path)
+    (tmp_path / "98_a.py").write_text("")
+    with pytest.raises(ValueError, match="expected a line that begins with `# --- private`"):
+        sheet.read("98", tmp_path)
+
+
+def test_the_syllabus_says_where_a_concept_is_practised():
+    rows = {row["exercise"] for row in SYLLABUS["systems"].values() if "exercise" in row}
+    assert rows == set(NAMES)
+    hidden = {symbol for found in SHEETS.values() for master in found.masters for symbol in master.hides}
+    assert {row["symbol"] for row in SYLLABUS["systems"].values() if "exercise" in row} <= hidden
+
+
+def test_building_says_what_is_stale_on_the_command_line():
+    command = [sys.executable, "tools/build_exercises.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_definitions_of_the_masters_are_all_that_grading_needs():
+    for name in NAMES:
+        for node in ast.parse((SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                assert defines(node)

@@ -1,0 +1,97 @@
+"""The sheet in docs/instructors.md is whole: it is read, built, handed out and graded as the page says."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import build_exercises
+import nbformat
+import pytest
+from build_notebooks import ROOT
+
+from course_lib.grading import sheet
+from course_lib.grading.drive import run
+from course_lib.grading.exercise import judge
+from course_lib.notebook import checks
+
+PAGE = (ROOT / "docs" / "instructors.md").read_text(encoding="utf-8")
+NAME, ANSWER = "98_example", "centre"
+
+
+@pytest.fixture(scope="module")
+def solutions(tmp_path_factory):
+    """The page's two files in a folder of their own."""
+    folder = tmp_path_factory.mktemp("solutions")
+    files = dict(re.findall(r"^`solutions/(\w+\.py)`\n\n```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+    assert files.keys() == {f"{NAME}.py", f"{NAME}_grading.py"}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(solutions):
+    return sheet.read("98", solutions)
+
+
+def test_its_answers_get_the_marks_they_should(found):
+    (master,) = found.masters
+    for exercise in (found.public()[0], found.graded(1)[0], found.graded(2)[0]):
+        def verdict(answer, exercise=exercise):
+            return judge(exercise, [run(exercise.drive, answer, case.arrays) for case in exercise.cases])
+
+        assert all(verdict(a).points == 4 for a in (found.solutions[ANSWER], *master.alternatives))
+        for mutant in master.mutants:
+            assert not verdict(mutant).solved and verdict(mutant).mistake.name == mutant.__name__
+
+
+def test_its_student_version_is_built_and_checks(solutions, found, tmp_path, monkeypatch):
+    command = ["build_exercises.py", "--solutions", str(solutions), "--to", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    assert build_exercises.main() == 0
+    assert len(list((tmp_path / "solutions" / "samples" / NAME).iterdir())) == 12
+    text = (tmp_path / "exercises" / f"{NAME}.ipynb").read_text(encoding="utf-8")
+    assert "raise NotImplementedError()" in text and "x.mean(0)" not in text and "HIDDEN" not in text
+    check = checks(NAME, folder=tmp_path / "exercises" / "checks")
+    assert check(found.solutions[ANSWER]).solved
+    wrong = check(type(found.solutions[ANSWER])(found.masters[0].mutants[2].__code__, {}, ANSWER))
+    assert "each row's mean" in repr(wrong)
+
+
+def test_it_is_graded_from_the_command_line(solutions, found, tmp_path):
+    rows_centred = next(mutant for mutant in found.masters[0].mutants if mutant.__name__ == "centre_rows")
+    handed_in = {
+        "right": build_exercises.solved(found), "none": build_exercises.unsolved(found),
+        "wrong": build_exercises.with_answers(found, {ANSWER: build_exercises.answer(found, rows_centred, ANSWER)}),
+    }  # fmt: skip
+    for student, notebook in handed_in.items():
+        (tmp_path / "in" / student).mkdir(parents=True)
+        nbformat.write(notebook, tmp_path / "in" / student / f"{NAME}.ipynb")
+    command = [sys.executable, "-m", "course_lib", "grade", tmp_path / "in", "--exercise", "98", "--seed", "5",
+               "--out", tmp_path / "out", "--solutions", solutions, "--workers", "1"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "out" / "marks.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["student", ANSWER, "total", "of", "problem"]
+    assert {row["student"]: (row["total"], row["of"], row["problem"]) for row in rows} == {
+        "right": ("4", "4", ""), "none": ("0", "4", ""), "wrong": ("0", "4", ""),
+    }  # fmt: skip
+    marks = json.loads((tmp_path / "out" / "marks.json").read_text(encoding="utf-8"))
+    exercises = {student["student"]: student["exercises"][0] for student in marks["students"]}
+    assert {name: e["mistake"] for name, e in exercises.items()} == {"right": "", "none": "", "wrong": "centre_rows"}
+    assert exercises["none"]["todo"] and "each row's mean" in exercises["wrong"]["hint"] and marks["isolated"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"class.html", "students", "state"}
+
+
+def test_what_the_page_names_is_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(f"\n{target}:" in makefile for target in re.findall(r"(?:`|^)make ([a-z]+)", PAGE, re.MULTILINE))
+    done = subprocess.run([sys.executable, "-m", "course_lib", "grade", "--help"], capture_output=True, text=True)
+    builder = "".join((ROOT / "tools" / f"build_{it}.py").read_text("utf-8") for it in ("exercises", "release"))
+    ours = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", PAGE)) - {"--cap-add", "--security-opt", "--privileged"}
+    assert ours and [option for option in ours if option not in done.stdout + builder] == []
+    named = [path for path in re.findall(r"`((?:benchmarks|solutions|tools|docs)/[\w/.]+)`", PAGE) if "98_" not in path]
+    assert named and all((ROOT / path).exists() for path in named)
