@@ -91,17 +91,14 @@ def run_evaluation(args):
 
 
 def run_checks(args):
-    from course_lib.grading.answers import code_cells, execute
     from course_lib.notebook import checks
 
-    check = checks(args.exercise or args.notebook.name[:2])
-    answers, failed = execute(code_cells(args.notebook.read_bytes()))
-    solved = 0
-    for name in check.exercises:
-        panel = check(answers[name]) if name in answers else f"{name}: {failed.get(name, 'not in the notebook')}"
-        solved += name in answers and panel.solved
-        print(f"{panel}\n")
-    print(f"{solved} of {len(check.exercises)} solved")
+    if not args.notebook.is_file():
+        raise ValueError(f"argument `notebook`: expected an exercise notebook, there is no file {args.notebook}")
+    if not args.exercise and not args.notebook.name[:2].isdecimal():
+        raise ValueError("--exercise: expected the sheet, as 03, since the file's name does not begin with its number")
+    panels = checks(args.exercise or args.notebook.name[:2]).file(args.notebook)
+    print(*panels, f"{sum(panel.solved for panel in panels)} of {len(panels)} solved", sep="\n\n")
 
 
 def run_grading(args):

@@ -5,30 +5,32 @@
 # made of, InfoNCE, SimCLR's loss, the memory bank, the k-NN vote that measures a representation, the bound on mutual
 # information, and SimCLR itself as a method that `fit` can train.
 #
-# **You need** notebook 03 up to section 10. Sections 3 to 5 are the heart of it.
+# **You need** notebook 03, the lecture, up to section 10. Each exercise names the section it belongs to.
 #
 # **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
 # few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
 # that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
-# few cases pass.
+# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
+# Earlier answers may be used in later ones; when one is wrong, so is what builds on it.
 #
 # *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
 # definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
 # need (a helper, another import) may stand in any cell. No answer draws random numbers; what is random comes in as an
-# argument.
+# argument. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file as the grader reads
+# it.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
 # | 1. Cosine similarity matrix | 5 | 10 | ★ |
 # | 2. InfoNCE | 5 | 10 | ★ |
-# | 3. NT-Xent, SimCLR's loss | 8 | 25 | ★★★ |
+# | 3. NT-Xent, SimCLR's loss | 8 | 15 | ★★ |
 # | 4. The memory bank | 6 | 15 | ★★ |
 # | 5. The k-NN vote | 6 | 20 | ★★ |
 # | 6. The bound on mutual information | 4 | 5 | ★ |
-# | 7. SimCLR as a method | 6 | 20 | ★★ |
-# | **together** | **40** | **105** | |
+# | 7. SimCLR as a method | 6 | 10 | ★★ |
+# | **together** | **40** | **85** | |
 #
-# Of each exercise's points those for the right values come first; the others count only with them.
+# The first line of each check must be right before the others count.
 
 # %%
 import math
@@ -36,13 +38,15 @@ import math
 import torch
 import torch.nn.functional as F
 
-from course_lib.notebook import budget, checks
+from course_lib.notebook import budget, checks, curve
 from course_lib.train import Method
 
 check = checks("03_contrastive")
 
 # %% [markdown]
 # ## 1. Cosine similarity matrix
+#
+# *Section 5 of the lecture.*
 #
 # All of contrastive learning asks *which of these is most like that one?* Like, here, is a matter of direction: two
 # vectors are similar when they point the same way, however long they are. One matrix product compares everything with
@@ -59,9 +63,9 @@ check = checks("03_contrastive")
 def cosine_similarity_matrix(a, b):
     """The cosine of every row of a with every row of b.
 
-    a (N, D), b (M, D): floating point, of one dtype. Returns (N, M); entry (i, j) is
-    a_i . b_j / (||a_i|| ||b_j||), and 0 where one of the two rows is all zeros. N and M
-    may differ.
+    a (N, D), b (M, D): float32 or float64, both of one dtype. Returns (N, M); entry (i,
+    j) is a_i . b_j / (||a_i|| ||b_j||), and 0 where one of the two rows is all zeros. N
+    and M may differ.
     """
     ### BEGIN SOLUTION
     return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
@@ -90,6 +94,8 @@ assert check(cosine_similarity_matrix).solved
 # %% [markdown]
 # ## 2. InfoNCE
 #
+# *Section 3 of the lecture.*
+#
 # Here are N candidates; which of them is the positive? InfoNCE is the cross-entropy of that question, and the loss of
 # notebooks 03 to 06. With `scores[i, j]` $= s_{ij}$, the score of reference i with candidate j, and the positives on the
 # diagonal,
@@ -106,9 +112,10 @@ def info_nce(scores):
     """InfoNCE of a batch: row i's positive is candidate i, the other candidates of the
     row are its negatives.
 
-    scores (N, N): row = reference, column = candidate, temperature included. Returns
-    the mean over the rows of -log( exp(scores_ii) / sum_j exp(scores_ij) ), a 0-d
-    tensor, in nats. Equal scores give log N.
+    scores (N, N), float32 or float64: row = reference, column = candidate, temperature
+    included. Returns the mean over the rows of
+    -log( exp(scores_ii) / sum_j exp(scores_ij) ), a 0-d tensor, in nats. Equal scores
+    give log N.
     """
     ### BEGIN SOLUTION
     return (scores.logsumexp(1) - scores.diagonal()).mean()
@@ -137,27 +144,30 @@ assert check(info_nce).solved
 # %% [markdown]
 # ## 3. NT-Xent, SimCLR's loss
 #
-# Ten lines that made a table of results. A batch of N pictures gives 2N views; each view is asked for its partner among
+# *Section 5 of the lecture.*
+#
+# Ten lines, and the whole of SimCLR's loss. A batch of N pictures gives 2N views; each view is asked for its partner among
 # the 2N - 1 others. The details decide: who is a candidate, who is not, and who asks.
 #
-# Put the two halves one below the other, so that views i and i + N come from one picture. With $s_{ik}$ the cosine
-# similarity of views i and k, $\tau$ the temperature, and $j(i)$ the partner of i,
+# Put the two halves one below the other, so that views i and i + N come from one picture. Here s is the
+# cosine, $s_{ik}$ that of views i and k; the score is $s / \tau$, with the temperature $\tau$. With $j(i)$ the partner of i,
 #
 # $$L = \frac{1}{2N} \sum_{i=1}^{2N} -\log \frac{\exp(s_{i\,j(i)} / \tau)}{\sum_{k \ne i} \exp(s_{ik} / \tau)}.$$
 #
 # The sum in the denominator runs over all views but i itself, those of the same half included. It must be right at
 # $\tau = 0.005$ as well.
 #
-# *25 minutes, ★★★.* Points: 4 right values, 1 arguments left alone, 1 low temperature, 2 right gradient.
+# *15 minutes, ★★.* Points: 4 right values, 1 arguments left alone, 1 low temperature, 2 right gradient.
 
 # %% nbgrader={"grade": false, "grade_id": "nt_xent", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def nt_xent(z1, z2, temperature):
     """SimCLR's loss: normalised temperature-scaled cross-entropy over 2N views.
 
-    z1, z2 (N, D): projections of the first and second views, row i of both from picture
-    i, of any length. temperature: a number > 0. Returns the mean over all 2N views of
-    -log( exp(s_ij / temperature) / sum_{k != i} exp(s_ik / temperature) ), j the
-    partner of i: a 0-d tensor, in nats, log(2N - 1) for equal rows.
+    z1, z2 (N, D), float32 or float64: projections of the first and second views, row i
+    of both from picture i, rows of any Euclidean norm. temperature: a number > 0.
+    Returns the mean over all 2N views of -log( exp(s_ij / temperature) / sum_{k != i}
+    exp(s_ik / temperature) ), j the partner of i: a 0-d tensor, in nats, log(2N - 1)
+    for equal rows.
     """
     ### BEGIN SOLUTION
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
@@ -184,7 +194,7 @@ assert check(nt_xent).solved
 # <details><summary>Hint 2</summary>
 #
 # A candidate whose score is minus infinity contributes exp(-inf) = 0 to the denominator: `masked_fill` with a boolean
-# diagonal. (Zero would not do: exp(0) is 1.)
+# diagonal. (Zero would not do: exp(0) is 1. Nor would -100: at low temperatures scores fall below it.)
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -196,6 +206,8 @@ assert check(nt_xent).solved
 
 # %% [markdown]
 # ## 4. The memory bank
+#
+# *Section 10 of the lecture.*
 #
 # Instance discrimination remembers what every picture looked like the last time. After each update the rows of this batch's
 # pictures move towards their new outputs; the rest of the bank sleeps. With $b_r$ row r of the bank, $v_i$ the new output
@@ -212,10 +224,11 @@ assert check(nt_xent).solved
 def update_bank(bank, rows, v, momentum):
     """The memory after one batch, as a new tensor; the given bank stays as it is.
 
-    bank (n, D): unit rows. rows (B,): whole numbers, all different, in any order; v (B,
-    D): unit rows that may require grad, v_i belongs to bank[rows_i]. momentum: a number
-    in [0, 1). Returns (n, D): the rows named are momentum * old + (1 - momentum) * v,
-    taken to unit length again; the others are unchanged. It carries no gradient.
+    bank (n, D), float32 or float64: unit rows. rows (B,): whole numbers, all different,
+    in any order; v (B, D), of the bank's dtype: unit rows that may require grad, v_i
+    belongs to bank[rows_i]. momentum: a number in [0, 1). Returns (n, D): the rows
+    named are momentum * old + (1 - momentum) * v, taken to unit length again; the
+    others are unchanged. It carries no gradient.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -247,6 +260,8 @@ assert check(update_bank).solved
 # %% [markdown]
 # ## 5. The k-NN vote
 #
+# *Section 8 of the lecture.*
+#
 # How good is a representation? Ask the neighbours. The k training rows most similar to a test row vote for their class,
 # the closer the louder. No classifier is trained, so whatever is found was in the features already. With $w_j$ the vote of
 # neighbour j, $y_j$ its class, $c$ a class and $\tau$ a temperature,
@@ -263,11 +278,11 @@ assert check(update_bank).solved
 def knn_vote(train, train_labels, test, k, classes, temperature):
     """Weighted k-nearest neighbours by cosine similarity.
 
-    train (N, D), test (M, D): features of any length. train_labels (N,): whole numbers
-    from 0 to classes - 1; some class may have no row. k <= N, classes: whole numbers;
-    temperature: a number > 0. Returns (M, classes): each row holds the classes' shares
-    of the votes exp(cos / temperature) of the k most similar training rows, and sums to
-    one.
+    train (N, D), test (M, D): features, float32 or float64, both of one dtype, rows of
+    any Euclidean norm. train_labels (N,): whole numbers from 0 to classes - 1; some
+    class may have no row. k <= N, classes: whole numbers; temperature: a number > 0.
+    Returns (M, classes): each row holds the classes' shares of the votes exp(cos /
+    temperature) of the k most similar training rows, and sums to one.
     """
     ### BEGIN SOLUTION
     similarity, nearest = (F.normalize(test, dim=1) @ F.normalize(train, dim=1).T).topk(k)  # (M, k) out of (M, N)
@@ -297,16 +312,19 @@ assert check(knn_vote).solved
 # <details><summary>Hint 3</summary>
 #
 # Two neighbours of one class must add up. `votes[i, labels] += w` counts a repeated label once;
-# `zeros.scatter_add(1, labels, weights)` adds all of them. The labels it wants are those of the neighbours, (M, k).
+# `w.new_zeros(M, classes).scatter_add(1, labels, w)` adds all of them; `new_zeros` has the dtype of w. The labels it wants
+# are those of the neighbours, (M, k), and so are the weights w.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. The bound on mutual information
 #
-# InfoNCE measures, in nats, how much two views know of each other; at least, it never says too much: $I \ge \log N - L$. One
-# line, and a trap that a lecture slide falls into (GT19 calls N "the negative sample size"): N counts *candidates*, and the
-# positive is one of them.
+# *Section 4 of the lecture.*
+#
+# InfoNCE bounds, from below, how much two views know of each other: $I \ge \log N - L$, with the mutual information of the
+# two views $I = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$, in nats. One line, and a trap that a lecture slide
+# falls into (GT19 calls N "the negative sample size"): N counts *candidates*, and the positive is one of them.
 #
 # You are given the losses $L_b$ of several batches $b = 1, \dots, B$, and how many negatives each reference had in them. The
 # best estimate of $L$ is their mean. A network that does worse than guessing has a negative bound: true, if not useful.
@@ -318,9 +336,9 @@ def mi_bound(losses, negatives):
     """What InfoNCE losses say of the mutual information: log N - L, N candidates in
     all.
 
-    losses (B,): InfoNCE losses of B batches, in nats. negatives: a whole number, the
-    negatives of each reference. Returns a 0-d tensor, in nats; it is differentiable
-    with respect to the losses.
+    losses (B,), float32 or float64: InfoNCE losses of B batches, in nats. negatives: a
+    whole number, the negatives of each reference. Returns a 0-d tensor, in nats; it is
+    differentiable with respect to the losses.
     """
     ### BEGIN SOLUTION
     return math.log(negatives + 1) - losses.mean()
@@ -348,6 +366,8 @@ assert check(mi_bound).solved
 # %% [markdown]
 # ## 7. SimCLR as a method
 #
+# *Section 5 of the lecture.*
+#
 # A method of this course is its networks and the two halves of its paper's Algorithm box; `fit` does the rest. Yours is
 # SimCLR with the loss handed in: two random views of each picture, $h = f(\text{view})$, $z = g(h)$ with the encoder $f$ and
 # the projector $g$, and a function `contrast` that compares the two batches of z (SimCLR's is your `nt_xent` with a
@@ -356,17 +376,17 @@ assert check(mi_bound).solved
 # A `Method` is a torch module. It gives the optimiser the parameters of all networks it knows of, and it knows of those that
 # are attributes of it. `fit` calls `loss(x, y)`; SimCLR has no use for y.
 #
-# *20 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient through
+# *10 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient through
 # both views and both networks, 1 right representation.
 
 # %% nbgrader={"grade": false, "grade_id": "TwoViews", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class TwoViews(Method):
     """Contrastive learning with two views and any loss.
 
-    encoder f: images (N, C, H, W) -> h (N, D). projector g: h -> z (N, d). augment:
-    images -> one random view of each, drawn anew at each call. contrast(z1, z2): the
-    projections of both views, (N, d) each, row i of both from image i -> 0-d loss; it
-    does all that is needed with z.
+    encoder f: images (N, C, H, W), float32 or float64, -> h (N, D). projector g: h -> z
+    (N, d). augment: images -> one random view of each, drawn anew at each call.
+    contrast(z1, z2): the projections of both views, (N, d) each, row i of both from
+    image i -> 0-d loss; it does all that is needed with z.
     """
 
     def __init__(self, encoder, projector, augment, contrast):
@@ -452,16 +472,26 @@ def all_together(steps):
     before = accuracy()
     losses = [step.loss for step in fit(mine, train, steps, batch_size=64, optimizers=adamw(5e-3), device="cpu")]
     print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f} in {steps} steps, k-NN accuracy {before:.2f} -> {accuracy():.2f}")
+    print("Accuracy on 500 scenes is good to about +- 0.02; equal rows would give the loss log(2N - 1) = 4.84.")
+    return losses
 
 
-if all(check(answer).solved for answer in (nt_xent, knn_vote, TwoViews)):
-    all_together(steps=10 if budget() == "smoke" else 100)
-else:
-    print("To do: this trains as soon as nt_xent, knn_vote and TwoViews are right.")
+def trained(steps):
+    """The loss as a curve, as soon as the three answers are right."""
+    if not all(check(answer).solved for answer in (nt_xent, knn_vote, TwoViews)):
+        print("To do: this trains as soon as nt_xent, knn_vote and TwoViews are right.")
+        return None
+    losses = all_together(steps)
+    return curve(range(1, steps + 1), {"NT-Xent": losses}, title="Your SimCLR learns", xlabel="step", ylabel="loss, nats")
+
+
+trained(steps=10 if budget() == "smoke" else 100)
 
 # %% [markdown]
 # ## What next
 #
-# Give `all_together` more steps, or another `contrast`: your `info_nce` on the cosines of z1 with z2 over a temperature has
-# N candidates instead of 2N - 1. Does the loss start where you expect it? What does your `mi_bound` say of it, before and
-# after? Exercises 04 replace the bank by a queue and the old rows by a momentum encoder.
+# Give `all_together` more steps (section 9 of the lecture trains for longer, and says where the loss of a collapsed network
+# stays), or another `contrast`: your `info_nce` on the cosines of z1 with z2 over a temperature has N candidates instead of
+# 2N - 1. Does the loss start where you expect it? Your `mi_bound` is meant for such an InfoNCE run: what does it say with
+# `negatives=63`, before and after, and how far below its ceiling log 64 is that? Exercises 04 replace the bank by a queue and
+# the old rows by a momentum encoder.

@@ -26,10 +26,21 @@ def drive_nt_xent(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def drive_update_bank(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """bank, rows, v (which wants a gradient), momentum. `detached`: whether the result is without gradient."""
+    """bank, rows, v (which wants a gradient), momentum. `unchanged v`: whether v still wants one after the call;
+    `detached`: whether the result is without."""
+    wants = []
+
+    def watched(bank, rows, v, momentum):
+        value = answer(bank, rows, v, momentum)
+        wants.append(v.requires_grad)
+        return value
+
     tensors = {"bank": a["bank"], "rows": a["rows"], "v": a["v"].requires_grad_()}
-    outputs = function(answer, tensors, a["momentum"].item())
-    return outputs | {"detached": not getattr(outputs["value"], "requires_grad", False)}
+    outputs = function(watched, tensors, a["momentum"].item())
+    return outputs | {
+        "unchanged v": all(wants),
+        "detached": not getattr(outputs["value"], "requires_grad", False),
+    }
 
 
 def drive_knn_vote(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -47,7 +58,7 @@ def drive_TwoViews(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """Builds the method around two tiny networks. A case with `x` asks for a loss, one with `unseen` for `encode`.
 
     `value`: the loss; `gradient ...`: of each of the networks' four parameters; `parameters`: how many numbers the
-    method would give the optimiser; `represent`: what encode returns.
+    method would give the optimiser, -1 where it is no torch module; `represent`: what encode returns.
     """
     encoder = nn.Sequential(nn.Flatten(), _linear(a["encoder weight"], a["encoder bias"]), nn.Tanh())
     projector = nn.Sequential(_linear(a["projector weight"], a["projector bias"]), nn.Tanh())
@@ -58,7 +69,7 @@ def drive_TwoViews(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     value = method.loss(x, torch.arange(len(x)))
     leaves = {f"encoder {name}": parameter for name, parameter in encoder[1].named_parameters()}
     leaves |= {f"projector {name}": parameter for name, parameter in projector[0].named_parameters()}
-    parameters = sum(parameter.numel() for parameter in method.parameters())
+    parameters = sum(p.numel() for p in method.parameters()) if isinstance(method, nn.Module) else -1
     return {"value": value, "parameters": parameters} | gradients(value, leaves)
 
 
@@ -145,6 +156,7 @@ def cases_cosine_similarity_matrix(g: torch.Generator, hidden: bool) -> list[Cas
             case("zero rows", 3, 2, 4, zeros=([1], [])),
             case("zero rows", 2, 3, 3, zeros=([0], [2])),
             case("gradient", 2, 3, 4, DOUBLE),
+            case("ordinary", 3, 3, 2),
         ]
     n = whole(g, 5, 9)
     return [
@@ -162,49 +174,69 @@ def cases_cosine_similarity_matrix(g: torch.Generator, hidden: bool) -> list[Cas
 
 
 def cosine_dot_product(a, b):
-    """This is what you get without normalisation: the dot product grows with the rows' lengths, the cosine does not."""
+    """Normalisation is missing: the dot product grows with the rows' lengths, the cosine does not."""
     return a @ b.T
 
 
 def cosine_only_a_normalised(a, b):
-    """This is what you get when only the rows of a are divided by their lengths: b's count as well."""
+    """Only the rows of a are divided by their lengths: b's count as well."""
     return F.normalize(a, dim=1) @ b.T
 
 
 def cosine_only_b_normalised(a, b):
-    """This is what you get when only the rows of b are divided by their lengths: a's count as well."""
+    """Only the rows of b are divided by their lengths: a's count as well."""
     return a @ F.normalize(b, dim=1).T
 
 
 def cosine_columns_normalised(a, b):
-    """This is what you get when columns are normalised: one vector is one row, so its length is a sum along dim=1."""
+    """Columns are normalised: one vector is one row, so its length is a sum along dim=1."""
     return F.normalize(a, dim=0) @ F.normalize(b, dim=0).T
 
 
 def cosine_one_norm_for_all(a, b):
-    """This is what you get when the whole matrix is divided by one norm: x.norm() without dim= is over all entries."""
+    """The whole matrix is divided by one norm: x.norm() without dim= is over all entries."""
     return (a / a.norm()) @ (b / b.norm()).T
 
 
 def cosine_squared_norm(a, b):
-    """This is what you get when rows are divided by their squared lengths: the square root is missing."""
+    """Rows are divided by their squared lengths: the square root is missing."""
     return (a / a.square().sum(1, keepdim=True)) @ (b / b.square().sum(1, keepdim=True)).T
 
 
 def cosine_absolute_norm(a, b):
-    """This is what you get with the sum of absolute values as length; it is the root of the sum of squares."""
+    """The length is taken as the sum of absolute values; it is the root of the sum of squares."""
     return F.normalize(a, p=1, dim=1) @ F.normalize(b, p=1, dim=1).T
 
 
 def cosine_centred(a, b):
-    """This is what you get when each row's mean is subtracted first: that is a correlation, not a cosine."""
+    """Each row's mean is subtracted first: that is a correlation, not a cosine."""
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
 
 
 def cosine_distance(a, b):
-    """This is what you get for the cosine distance, 1 - cos; asked for is the similarity."""
+    """This is the cosine distance, 1 - cos; asked for is the similarity."""
     return 1 - F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+
+
+def cosine_absolute(a, b):
+    """The absolute value is taken: opposite rows have the cosine -1, not 1."""
+    return (F.normalize(a, dim=1) @ F.normalize(b, dim=1).T).abs()
+
+
+def cosine_without_keepdim(a, b):
+    """a.norm(dim=1) is (N,) and would divide the columns of a: keepdim=True makes it (N, 1), one length a row."""
+    return (a / a.norm(dim=1)) @ (b / b.norm(dim=1)).T
+
+
+def cosine_lengths_side_by_side(a, b):
+    """The lengths of a go down the rows of the result, those of b along its columns: a's as (N, 1), b's as (1, M)."""
+    return a @ b.T / (a.norm(dim=1) * b.norm(dim=1))
+
+
+def cosine_not_transposed(a, b):
+    """(N, D) @ (M, D) does not fit: each row of a meets each row of b in a @ b.T."""
+    return F.normalize(a, dim=1) @ F.normalize(b, dim=1)
 
 
 def cosine_transposed(a, b):
@@ -270,9 +302,9 @@ def cosine_by_loops(a, b):
 
 
 def cases_info_nce(g: torch.Generator, hidden: bool) -> list[Case]:
-    def case(kind, n, dtype=SINGLE, scale=2.0):
-        scores = scale * normal(g, n, n, dtype=dtype)
-        if kind == "extreme":  # overflow and underflow in the first row, whatever the rest is
+    def case(kind, n, dtype=SINGLE, scale=2.0, level=0.0):
+        scores = scale * normal(g, n, n, dtype=dtype) + level
+        if kind == "extreme" and not level:  # overflow and underflow in the first row, whatever the rest is
             scores = scores.clamp(-1e4, 1e4)
             scores[0, 0], scores[0, 1] = -1e4, 1e4
         return Case(kind, {"scores": scores} | ({"cotangent": scalar(1.5)} if kind == "gradient" else {}))
@@ -284,6 +316,7 @@ def cases_info_nce(g: torch.Generator, hidden: bool) -> list[Case]:
             case("ordinary", 5, scale=0.0),
             case("extreme", 3, scale=5e3),
             case("gradient", 4, DOUBLE),
+            case("extreme", 4, level=120.0),  # here one maximum for all rows will do
         ]
     n = whole(g, 3, 6)
     return [
@@ -297,11 +330,12 @@ def cases_info_nce(g: torch.Generator, hidden: bool) -> list[Case]:
         case("extreme", 2 * n + 1, DOUBLE, scale=5e3),
         case("gradient", 2 * n + 1, DOUBLE),
         case("gradient", 2 * n),
+        case("extreme", 2 * n + 2, level=-120.0),
     ]
 
 
 def infonce_columns(scores):
-    """This is what you get when the softmax runs down the columns: a reference is a row, candidates are along dim=1."""
+    """The softmax runs down the columns: a reference is a row, candidates are along dim=1."""
     return F.cross_entropy(scores.T, torch.arange(len(scores)))
 
 
@@ -346,7 +380,7 @@ def infonce_log2(scores):
 
 
 def infonce_softmax_twice(scores):
-    """This is what you get when probabilities go where scores belong: cross_entropy applies the softmax itself."""
+    """Probabilities go where scores belong: cross_entropy applies the softmax itself."""
     return F.cross_entropy(scores.softmax(1), torch.arange(len(scores)))
 
 
@@ -372,13 +406,30 @@ def infonce_all_entries(scores):
 
 
 def infonce_first_column(scores):
-    """This is what you get with the positives in column 0; here row i's positive is in column i."""
+    """The positives are looked for in column 0; here row i's positive is in column i."""
     return F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long))
 
 
 def infonce_overflow(scores):
     """Right for small scores, but exp(100) is beyond float32, and inf / inf is NaN: use log_softmax or logsumexp."""
     return -(scores.diagonal().exp() / scores.exp().sum(1)).log().mean()
+
+
+def infonce_global_maximum(scores):
+    """Subtract each row's own maximum: below the largest of the whole matrix a row may underflow to 0 / 0, NaN."""
+    scores = scores - scores.max()
+    return -(scores.diagonal().exp() / scores.exp().sum(1)).log().mean()
+
+
+def infonce_global_maximum_in_log(scores):
+    """Subtract each row's own maximum: below the largest of the whole matrix a row may underflow, and log 0 is -inf."""
+    scores = scores - scores.max()
+    return (scores.exp().sum(1).log() - scores.diagonal()).mean()
+
+
+def infonce_overflow_in_log(scores):
+    """Right for small scores, but exp(100) is beyond float32, and its log is inf: use log_softmax or logsumexp."""
+    return (scores.exp().sum(1).log() - scores.diagonal()).mean()
 
 
 def infonce_log_of_softmax(scores):
@@ -434,9 +485,16 @@ def infonce_as_trace(scores):
 
 
 def cases_nt_xent(g: torch.Generator, hidden: bool) -> list[Case]:
-    def case(kind, n, d, temperature, dtype=SINGLE):
+    def case(kind, n, d, temperature, dtype=SINGLE, layout="opposite and equal"):
         z1, z2 = rows_of_all_lengths(g, n, d, dtype), rows_of_all_lengths(g, n, d, dtype)
-        if kind == "extreme":  # one pair exactly opposite, one all but equal: underflow and overflow
+        if layout == "opposite":  # what a view's score with itself is masked with counts, unless it is -inf
+            z2 = 0.02 * z2 - 1.3 * z1
+        elif layout == "alike":  # here one maximum for all rows will do
+            z1, z2 = z1[:1] + 0.02 * z1, z1[:1] + 0.02 * z2
+        elif kind == "extreme":  # one pair exactly opposite, far from the rest; one all but equal
+            u = z1[0] / z1[0].norm()
+            z1[1:] -= 0.9 * (z1[1:] @ u)[:, None] * u
+            z2 -= 0.9 * (z2 @ u)[:, None] * u
             z2[0], z2[1] = -2 * z1[0], 1.01 * z1[1]
         arrays = {"z1": z1, "z2": z2, "temperature": scalar(temperature)}
         return Case(kind, arrays | ({"cotangent": scalar(1.5)} if kind == "gradient" else {}))
@@ -447,6 +505,9 @@ def cases_nt_xent(g: torch.Generator, hidden: bool) -> list[Case]:
             case("ordinary", 4, 3, 0.2, DOUBLE),
             case("extreme", 4, 4, 0.005),
             case("gradient", 3, 4, 0.5, DOUBLE),
+            case("ordinary", 1, 3, 1.0, layout="opposite"),
+            case("extreme", 1, 3, 0.005, layout="opposite"),
+            case("extreme", 3, 3, 0.005, layout="alike"),
         ]
     n = whole(g, 3, 6)
     return [
@@ -459,6 +520,9 @@ def cases_nt_xent(g: torch.Generator, hidden: bool) -> list[Case]:
         case("extreme", 2 * n + 1, 9, 0.006),
         case("gradient", 2 * n, 7, between(g, 0.25, 0.45), DOUBLE),
         case("gradient", 2 * n + 1, 5, between(g, 0.55, 0.8)),
+        case("ordinary", 1, 4, between(g, 0.3, 0.5), layout="opposite"),
+        case("extreme", 1, whole(g, 5, 7), 0.004, layout="opposite"),
+        case("extreme", n + 1, whole(g, 5, 7), 0.006, layout="alike"),
     ]
 
 
@@ -478,29 +542,29 @@ def _nt_xent(z1, z2, temperature, **how):
 
 
 def ntxent_no_temperature(z1, z2, temperature):
-    """This is what you get when the temperature is left out."""
+    """The temperature is left out: divide the cosines by it."""
     return _nt_xent(z1, z2, 1.0)
 
 
 def ntxent_times_temperature(z1, z2, temperature):
-    """This is what you get when similarities are multiplied by the temperature: divide by it."""
+    """Similarities are multiplied by the temperature: divide by it."""
     return _nt_xent(z1, z2, 1 / temperature)
 
 
 def ntxent_not_normalised(z1, z2, temperature):
-    """This is what you get with dot products: rows must be taken to unit length before they are compared."""
+    """Dot products stand where cosines should: rows must be taken to unit length before they are compared."""
     z = torch.cat([z1, z2])
     return F.cross_entropy(_without_itself(z @ z.T / temperature), torch.arange(len(z)).roll(len(z1)))
 
 
 def ntxent_columns_normalised(z1, z2, temperature):
-    """This is what you get when columns are normalised instead of rows: one view is one row, dim=1."""
+    """Columns are normalised instead of rows: one view is one row, dim=1."""
     z = F.normalize(torch.cat([z1, z2]), dim=0)
     return F.cross_entropy(_without_itself(z @ z.T / temperature), torch.arange(len(z)).roll(len(z1)))
 
 
 def ntxent_one_view_normalised(z1, z2, temperature):
-    """This is what you get when only the first views are normalised; the second ones need it too."""
+    """Only the first views are normalised; the second ones need it too."""
     z = torch.cat([F.normalize(z1, dim=1), z2])
     return F.cross_entropy(_without_itself(z @ z.T / temperature), torch.arange(len(z)).roll(len(z1)))
 
@@ -514,6 +578,51 @@ def ntxent_itself_zero(z1, z2, temperature):
     """The diagonal is masked with 0, and exp(0) is 1, a candidate like any other: mask with minus infinity."""
     scores, partner = _scores(z1, z2, temperature)
     return F.cross_entropy(scores.masked_fill(torch.eye(len(scores), dtype=torch.bool), 0), partner)
+
+
+def ntxent_itself_minus_ten(z1, z2, temperature):
+    """Mask with minus infinity, not with a large negative number: where all scores are low, it still counts."""
+    scores, partner = _scores(z1, z2, temperature)
+    return F.cross_entropy(scores.masked_fill(torch.eye(len(scores), dtype=torch.bool), -10), partner)
+
+
+def ntxent_itself_minus_hundred(z1, z2, temperature):
+    """Mask with minus infinity, not with a large negative number: at low temperatures scores fall below it."""
+    scores, partner = _scores(z1, z2, temperature)
+    return F.cross_entropy(scores.masked_fill(torch.eye(len(scores), dtype=torch.bool), -100), partner)
+
+
+def ntxent_itself_least_cosine(z1, z2, temperature):
+    """The diagonal is masked with the cosine -1, the least there is, and still counts: mask with minus infinity."""
+    scores, partner = _scores(z1, z2, temperature)
+    return F.cross_entropy(scores.masked_fill(torch.eye(len(scores), dtype=torch.bool), -1 / temperature), partner)
+
+
+def ntxent_infinity_times_zero(z1, z2, temperature):
+    """-inf * torch.eye(2N) is NaN off the diagonal, for inf * 0 is NaN: use masked_fill with a boolean diagonal."""
+    scores, partner = _scores(z1, z2, temperature)
+    return F.cross_entropy(scores - torch.inf * torch.eye(len(scores)), partner)
+
+
+def ntxent_temperature_squared(z1, z2, temperature):
+    """The temperature comes in twice: divide the product of the views by it, not both factors."""
+    return _nt_xent(z1, z2, temperature**2)
+
+
+def ntxent_rolled_by_one(z1, z2, temperature):
+    """The partners are rolled by 1: after cat([z1, z2]) the partner of i stands N places away."""
+    scores, partner = _scores(z1, z2, temperature)
+    return F.cross_entropy(_without_itself(scores), torch.arange(len(partner)).roll(1))
+
+
+def ntxent_mean_over_n_again(z1, z2, temperature):
+    """The mean is divided by N once more: cross_entropy takes the mean itself."""
+    return _nt_xent(z1, z2, temperature) / len(z1)
+
+
+def ntxent_mean_twice(z1, z2, temperature):
+    """The mean is divided by 2N once more: cross_entropy takes the mean itself."""
+    return _nt_xent(z1, z2, temperature) / (2 * len(z1))
 
 
 def ntxent_one_direction(z1, z2, temperature):
@@ -563,7 +672,7 @@ def ntxent_numerator_only(z1, z2, temperature):
 
 
 def ntxent_softmax_twice(z1, z2, temperature):
-    """This is what you get when probabilities go where scores belong: cross_entropy applies the softmax itself."""
+    """Probabilities go where scores belong: cross_entropy applies the softmax itself."""
     scores, partner = _scores(z1, z2, temperature)
     return F.cross_entropy(_without_itself(scores).softmax(1), partner)
 
@@ -589,6 +698,42 @@ def ntxent_overflow(z1, z2, temperature):
     scores, partner = _scores(z1, z2, temperature)
     p = scores.exp() * ~torch.eye(len(scores), dtype=torch.bool)
     return -(p.gather(1, partner[:, None])[:, 0] / p.sum(1)).log().mean()
+
+
+def ntxent_overflow_in_log(z1, z2, temperature):
+    """Right at mild temperatures, but exp(s / 0.005) is beyond float32, and its log inf: use logsumexp."""
+    scores, partner = _scores(z1, z2, temperature)
+    return (_without_itself(scores).exp().sum(1).log() - scores.gather(1, partner[:, None])[:, 0]).mean()
+
+
+def ntxent_global_maximum(z1, z2, temperature):
+    """Subtract each row's own maximum: below the largest of the whole matrix a row may underflow to 0 / 0, NaN."""
+    scores, partner = _scores(z1, z2, temperature)
+    p = (scores - scores.max()).exp() * ~torch.eye(len(scores), dtype=torch.bool)
+    return -(p.gather(1, partner[:, None])[:, 0] / p.sum(1)).log().mean()
+
+
+def ntxent_global_maximum_of_others(z1, z2, temperature):
+    """Subtract each row's own maximum: below the largest of the whole matrix other rows may underflow to 0 / 0."""
+    scores, partner = _scores(z1, z2, temperature)
+    scores = _without_itself(scores)
+    p = (scores - scores.max()).exp()
+    return -(p.gather(1, partner[:, None])[:, 0] / p.sum(1)).log().mean()
+
+
+def ntxent_global_maximum_in_log(z1, z2, temperature):
+    """Subtract each row's own maximum: below the largest of the whole matrix a row may underflow, and log 0 is -inf."""
+    scores, partner = _scores(z1, z2, temperature)
+    scores = scores - scores.max()
+    return (_without_itself(scores).exp().sum(1).log() - scores.gather(1, partner[:, None])[:, 0]).mean()
+
+
+def ntxent_global_maximum_of_others_in_log(z1, z2, temperature):
+    """Subtract each row's own maximum: below the largest of the whole matrix others underflow, and log 0 is -inf."""
+    scores, partner = _scores(z1, z2, temperature)
+    scores = _without_itself(scores)
+    scores = scores - scores.max()
+    return (scores.exp().sum(1).log() - scores.gather(1, partner[:, None])[:, 0]).mean()
 
 
 def ntxent_log_of_softmax(z1, z2, temperature):
@@ -671,7 +816,7 @@ def cases_update_bank(g: torch.Generator, hidden: bool) -> list[Case]:
         return Case("ordinary", {"bank": bank, "rows": rows, "v": v, "momentum": scalar(momentum)})
 
     if not hidden:
-        return [case(5, 3, 2, 0.7), case(6, 4, 3, 0.2)]
+        return [case(5, 3, 2, 0.7), case(6, 4, 3, 0.2), case(5, 4, 3, 0.0)]
     n = whole(g, 8, 14)
     return [
         case(n, 2, 4, between(g, 0.6, 0.95)),
@@ -693,7 +838,7 @@ def _bank_with(bank, rows, new):
 
 
 def bank_momentum_on_the_wrong_side(bank, rows, v, momentum):
-    """This is what you get with the momentum on v: it belongs to what is kept, momentum * old + (1 - momentum) * v."""
+    """The momentum is on v: it belongs to what is kept, momentum * old + (1 - momentum) * v."""
     return _bank_with(bank, rows, F.normalize(_mixed(bank, rows, v, 1 - momentum), dim=1))
 
 
@@ -703,7 +848,7 @@ def bank_not_normalised(bank, rows, v, momentum):
 
 
 def bank_columns_normalised(bank, rows, v, momentum):
-    """This is what you get when columns are normalised: one memory is one row, dim=1."""
+    """Columns are normalised: one memory is one row, dim=1."""
     return _bank_with(bank, rows, F.normalize(_mixed(bank, rows, v, momentum), dim=0))
 
 
@@ -737,6 +882,18 @@ def bank_others_shrink(bank, rows, v, momentum):
     return _bank_with(momentum * bank, rows, F.normalize(_mixed(bank, rows, v, momentum), dim=1))
 
 
+def bank_all_renormalised(bank, rows, v, momentum):
+    """All rows are multiplied by the momentum and normalised again: with momentum 0 those not named are lost."""
+    mixed = momentum * bank
+    mixed[rows] += (1 - momentum) * v.detach()
+    return F.normalize(mixed, dim=1)
+
+
+def bank_v_by_rows(bank, rows, v, momentum):
+    """v[rows] is one look-up too many: v holds the batch only, v[i] belongs to bank[rows[i]]."""
+    return _bank_with(bank, rows, F.normalize(_mixed(bank, rows, v[rows], momentum), dim=1))
+
+
 def bank_others_zero(bank, rows, v, momentum):
     """The rows that `rows` does not name are gone: start from a copy of the bank, not from zeros."""
     return _bank_with(torch.zeros_like(bank), rows, F.normalize(_mixed(bank, rows, v, momentum), dim=1))
@@ -767,6 +924,11 @@ def bank_in_place(bank, rows, v, momentum):
     return bank
 
 
+def bank_v_detached_in_place(bank, rows, v, momentum):
+    """v.detach_() cuts the caller's own v off its graph, so the network learns no more: v.detach() does not."""
+    return bank_right(bank, rows, v.detach_(), momentum)
+
+
 @torch.no_grad()
 def bank_right(bank, rows, v, momentum):
     mixed = torch.lerp(v, bank[rows], momentum)
@@ -791,10 +953,13 @@ def bank_by_one_hot(bank, rows, v, momentum):
 
 
 def cases_knn_vote(g: torch.Generator, hidden: bool) -> list[Case]:
-    def case(kind, n, m, d, k, classes, temperature, dtype=SINGLE):
+    def case(kind, n, m, d, k, classes, temperature, dtype=SINGLE, far=False):
         while True:
             train, test = rows_of_all_lengths(g, n, d, dtype), rows_of_all_lengths(g, m, d, dtype)
-            if kind == "extreme":  # the first test row has its k nearest all around it
+            if far:  # all training rows lie around one direction, the last test row opposite
+                u = test[0] / test[0].norm()
+                train, test[-1] = 2 * u + 0.3 * train, 0.2 * test[-1] - u
+            elif kind == "extreme":  # the first test row has its k nearest all around it
                 near = train[0] / train[0].norm() + 0.1 * normal(g, k, d, dtype=dtype)
                 train[:k], test[0] = near, near.mean(0)
             order = F.normalize(test.double(), dim=1) @ F.normalize(train.double(), dim=1).T
@@ -813,6 +978,7 @@ def cases_knn_vote(g: torch.Generator, hidden: bool) -> list[Case]:
             case("ordinary", 8, 4, 3, 4, 3, 0.5, DOUBLE),
             case("absent class", 6, 2, 4, 3, 3, 0.2),
             case("extreme", 6, 3, 4, 3, 2, 0.005),
+            case("extreme", 7, 2, 4, 3, 2, 0.005, far=True),
         ]
     n = whole(g, 12, 24)
     return [
@@ -825,6 +991,7 @@ def cases_knn_vote(g: torch.Generator, hidden: bool) -> list[Case]:
         case("absent class", n, 6, 2, 6, 4, between(g, 0.1, 0.4), DOUBLE),
         case("extreme", n, 6, 8, whole(g, 5, 8), 4, 0.004),
         case("extreme", n, 2, 5, 6, 5, 0.006),
+        case("extreme", n, 3, 6, 4, 3, 0.005, far=True),
     ]
 
 
@@ -847,7 +1014,7 @@ def knn_unweighted(train, train_labels, test, k, classes, temperature):
 
 
 def knn_dot_product(train, train_labels, test, k, classes, temperature):
-    """This is what you get with dot products: long rows win. Take train and test to unit length first."""
+    """Dot products stand where cosines should, so long rows win. Take train and test to unit length first."""
     return _knn(test @ train.T, train_labels, k, classes, temperature)
 
 
@@ -857,12 +1024,12 @@ def knn_train_not_normalised(train, train_labels, test, k, classes, temperature)
 
 
 def knn_columns_normalised(train, train_labels, test, k, classes, temperature):
-    """This is what you get when columns are normalised: one feature vector is one row, dim=1."""
+    """Columns are normalised: one feature vector is one row, dim=1."""
     return _knn(F.normalize(test, dim=0) @ F.normalize(train, dim=0).T, train_labels, k, classes, temperature)
 
 
 def knn_euclidean(train, train_labels, test, k, classes, temperature):
-    """This is what you get with Euclidean distances of the rows as they are; asked for are cosines."""
+    """These are Euclidean distances of the rows as they are; asked for are cosines."""
     return _knn(-torch.cdist(test, train), train_labels, k, classes, temperature)
 
 
@@ -928,12 +1095,12 @@ def knn_softmax_of_votes(train, train_labels, test, k, classes, temperature):
 
 
 def knn_no_temperature(train, train_labels, test, k, classes, temperature):
-    """This is what you get when the temperature is left out."""
+    """The temperature is left out: divide the cosines by it."""
     return _knn(_similarity(train, test), train_labels, k, classes, 1.0)
 
 
 def knn_times_temperature(train, train_labels, test, k, classes, temperature):
-    """This is what you get when similarities are multiplied by the temperature: divide by it."""
+    """Similarities are multiplied by the temperature: divide by it."""
     return _knn(_similarity(train, test), train_labels, k, classes, 1 / temperature)
 
 
@@ -973,6 +1140,45 @@ def knn_overflow(train, train_labels, test, k, classes, temperature):
 def knn_overflow_hidden(train, train_labels, test, k, classes, temperature):
     """Weights beyond float32 are replaced after the fact, which is wrong: subtract the largest exponent before exp."""
     return knn_overflow(train, train_labels, test, k, classes, temperature).nan_to_num()
+
+
+def knn_global_maximum(train, train_labels, test, k, classes, temperature):
+    """Subtract each row's own maximum: below the largest of all, or 1, the votes of a row may underflow to 0 / 0."""
+    similarity, nearest = _similarity(train, test).topk(k)
+    votes = _count_votes(((similarity - similarity.max()) / temperature).exp(), train_labels[nearest], classes)
+    return votes / votes.sum(1, keepdim=True)
+
+
+def knn_global_maximum_in_weights(train, train_labels, test, k, classes, temperature):
+    """Subtract each row's own maximum: below the largest of all, or 1, the weights of a row may underflow to 0 / 0."""
+    similarity, nearest = _similarity(train, test).topk(k)
+    weight = ((similarity - similarity.max()) / temperature).exp()
+    return _count_votes(weight / weight.sum(1, keepdim=True), train_labels[nearest], classes)
+
+
+def knn_overflow_in_weights(train, train_labels, test, k, classes, temperature):
+    """Right at mild temperatures, but exp(1 / 0.005) is beyond float32, and inf / inf is NaN: use softmax."""
+    similarity, nearest = _similarity(train, test).topk(k)
+    weight = (similarity / temperature).exp()
+    return _count_votes(weight / weight.sum(1, keepdim=True), train_labels[nearest], classes)
+
+
+def knn_float32_zeros(train, train_labels, test, k, classes, temperature):
+    """torch.zeros(...) is float32, the features may be float64: new_zeros of the weights has their dtype."""
+    similarity, nearest = _similarity(train, test).topk(k)
+    shares = (similarity / temperature).softmax(1)
+    return torch.zeros(len(test), classes).scatter_add(1, train_labels[nearest], shares)
+
+
+def knn_softmax_over_tests(train, train_labels, test, k, classes, temperature):
+    """The softmax runs over the test rows, dim=0: each test row's own k neighbours share its votes, dim=1."""
+    similarity, nearest = _similarity(train, test).topk(k)
+    return _count_votes((similarity / temperature).softmax(0), train_labels[nearest], classes)
+
+
+def knn_transposed(train, train_labels, test, k, classes, temperature):
+    """This is the transpose of what is asked for: test rows go down, classes across."""
+    return _knn(_similarity(train, test), train_labels, k, classes, temperature).T
 
 
 def knn_in_place(train, train_labels, test, k, classes, temperature):
@@ -1036,8 +1242,13 @@ def cases_mi_bound(g: torch.Generator, hidden: bool) -> list[Case]:
 
 
 def bound_positive_not_counted(losses, negatives):
-    """This is what you get with log(negatives): the candidates are the negatives and the positive, one more."""
+    """This is log(negatives) - L: the candidates are the negatives and the positive, one more."""
     return math.log(negatives) - losses.mean()
+
+
+def bound_one_outside(losses, negatives):
+    """This is log(negatives) + 1: the 1 is a candidate, so it belongs inside the logarithm."""
+    return math.log(negatives) + 1 - losses.mean()
 
 
 def bound_one_too_few(losses, negatives):
@@ -1106,7 +1317,7 @@ def bound_batches_as_candidates(losses, negatives):
 
 
 def bound_clamped(losses, negatives):
-    """The bound is cut off at 0. A negative bound is true as well, and says that worse than nothing was learnt."""
+    """The bound is cut off at 0. A negative bound is true as well, and says that the scores are worse than guessing."""
     return (math.log(negatives + 1) - losses.mean()).clamp(min=0)
 
 
@@ -1239,6 +1450,35 @@ class ViewsBothOrders(_Right):
         return self.contrast(z1, z2) + self.contrast(z2, z1)
 
 
+class ViewsOneViewCut(_Right):
+    """One view of the batch is cut in two halves, which show different pictures: chunk needs cat of both views."""
+
+    def loss(self, x, y=None):
+        return self.contrast(*self.project(self.augment(x)).chunk(2))
+
+
+class ViewsBackwardInside(_Right):
+    """loss must not call backward(): it returns the loss, fit does the rest."""
+
+    def loss(self, x, y=None):
+        value = super().loss(x)
+        value.backward()
+        return value
+
+
+class ViewsNoMethod:
+    """This is no Method, so nobody finds its parameters: class TwoViews(Method)."""
+
+    def __init__(self, encoder, projector, augment, contrast):
+        self.encoder, self.projector, self.augment, self.contrast = encoder, projector, augment, contrast
+
+    def loss(self, x, y=None):
+        return self.contrast(*(self.projector(self.encoder(self.augment(x))) for _ in range(2)))
+
+    def encode(self, x):
+        return self.encoder(x)
+
+
 class ViewsSecondStopped(_Right):
     """The value is right, but the second view is detached: SimCLR's gradient goes through both."""
 
@@ -1311,6 +1551,8 @@ class ViewsLossWithoutY(_Right):
 
     def loss(self, x):
         return super().loss(x)
+
+    loss.__qualname__ = "TwoViews.loss"  # the exception's message has it
 
 
 class ViewsEncodeZ(_Right):
@@ -1398,6 +1640,10 @@ SHEET: list[Master] = [
             cosine_absolute_norm,
             cosine_centred,
             cosine_distance,
+            cosine_absolute,
+            cosine_without_keepdim,
+            cosine_lengths_side_by_side,
+            cosine_not_transposed,
             cosine_transposed,
             cosine_row_with_row,
         ),
@@ -1414,6 +1660,9 @@ SHEET: list[Master] = [
         cases_info_nce,
         mutants=(
             infonce_overflow,
+            infonce_overflow_in_log,
+            infonce_global_maximum,
+            infonce_global_maximum_in_log,
             infonce_log_of_softmax,
             infonce_epsilon,
             infonce_denominator_without_gradient,
@@ -1452,7 +1701,13 @@ SHEET: list[Master] = [
         ),
         cases_nt_xent,
         mutants=(
+            ntxent_itself_minus_hundred,
             ntxent_overflow,
+            ntxent_overflow_in_log,
+            ntxent_global_maximum,
+            ntxent_global_maximum_of_others,
+            ntxent_global_maximum_in_log,
+            ntxent_global_maximum_of_others_in_log,
             ntxent_log_of_softmax,
             ntxent_epsilon,
             ntxent_stop_gradient,
@@ -1467,6 +1722,13 @@ SHEET: list[Master] = [
             ntxent_one_view_normalised,
             ntxent_itself_kept,
             ntxent_itself_zero,
+            ntxent_itself_minus_ten,
+            ntxent_itself_least_cosine,
+            ntxent_infinity_times_zero,
+            ntxent_temperature_squared,
+            ntxent_rolled_by_one,
+            ntxent_mean_over_n_again,
+            ntxent_mean_twice,
             ntxent_one_direction,
             ntxent_other_views_only,
             ntxent_one_direction_other_views_only,
@@ -1498,6 +1760,7 @@ SHEET: list[Master] = [
         mutants=(
             bank_gradient_kept,
             bank_in_place,
+            bank_v_detached_in_place,
             bank_momentum_on_the_wrong_side,
             bank_not_normalised,
             bank_columns_normalised,
@@ -1507,6 +1770,8 @@ SHEET: list[Master] = [
             bank_v_not_weighted,
             bank_old_not_weighted,
             bank_others_shrink,
+            bank_all_renormalised,
+            bank_v_by_rows,
             bank_others_zero,
             bank_moved_rows_only,
             bank_nothing_moved,
@@ -1527,8 +1792,14 @@ SHEET: list[Master] = [
         mutants=(
             knn_classes_from_labels,
             knn_overflow,
+            knn_overflow_in_weights,
             knn_overflow_hidden,
+            knn_global_maximum,
+            knn_global_maximum_in_weights,
             knn_in_place,
+            knn_float32_zeros,
+            knn_softmax_over_tests,
+            knn_transposed,
             knn_unweighted,
             knn_dot_product,
             knn_train_not_normalised,
@@ -1557,7 +1828,7 @@ SHEET: list[Master] = [
         "mi_bound",
         (
             Property("gives the right values", 2),
-            Property("may be negative where nothing was learnt", 1, "nothing learnt"),
+            Property("may be negative where the scores are worse than guessing", 1, "nothing learnt"),
             gradient(1),
         ),
         cases_mi_bound,
@@ -1567,6 +1838,7 @@ SHEET: list[Master] = [
             bound_without_gradient,
             bound_through_numpy,
             bound_positive_not_counted,
+            bound_one_outside,
             bound_one_too_few,
             bound_two_views,
             bound_sign,
@@ -1594,6 +1866,7 @@ SHEET: list[Master] = [
         ),
         cases_TwoViews,
         mutants=(
+            ViewsNoMethod,
             ViewsSecondStopped,
             ViewsFirstStopped,
             ViewsEncoderFrozen,
@@ -1611,6 +1884,8 @@ SHEET: list[Master] = [
             ViewsLossOnH,
             ViewsNormalised,
             ViewsBothOrders,
+            ViewsOneViewCut,
+            ViewsBackwardInside,
             ViewsSuperForgotten,
             ViewsLossWithoutY,
         ),

@@ -1,6 +1,7 @@
 """The check of an exercise notebook: what an answer does wrong is named, and nothing that it does gets out."""
 import dataclasses
 import html
+import json
 import os
 import re
 import signal
@@ -191,7 +192,7 @@ def partly(x):
     (lambda x: x**2, 0, "✗ wrong  doubles", ["value: wrong", "This is what you get", "x is <b>squared</b>."]),
     (lambda x: x[99], 0, "✗ wrong  doubles", ["IndexError", "when the last element is read"]),
     (lambda x: 3 * x, 0, "✗ wrong  doubles", [
-        "value: wrong\n", "– to do  leaves x alone (0 of 1): counts once the first line is right\n– to do  stays "]),
+        "value: wrong\n", "– waits  leaves x alone (0 of 1): counts once the first line is right\n– waits  stays "]),
     (partly, 7, "✓ right  lets", ["solved"]),  # only gradients are looked at in float64 here
     (lambda x: (2 * xi for xi in x), 0, "✗ wrong  doubles", ["expected a tensor, got generator"]),
     (lambda x: (2 * x).to_sparse(), 0, "✗ wrong  doubles", ["expected a dense tensor", "layout torch.sparse_coo"]),
@@ -554,3 +555,36 @@ def test_public_cases_survive_the_file(folder):
     assert "gradient x" not in exercise.mistakes[1].outputs[3]
     total = read_public(folder / "99_toy")["total"].expected[0]["value"]
     assert total.shape == () and total == pytest.approx(wanted[0].arrays["x"].numpy().sum())
+
+
+def test_the_librarys_own_is_no_answer(check):
+    def nt_xent(z1, z2):
+        return z1
+
+    nt_xent.__module__, nt_xent.__name__ = "course_lib.losses", "double"
+    panel = check(nt_xent)
+    assert not panel.solved and panel.verdict is None
+    assert "the library's own `double`, which is not there when you are marked" in repr(panel)
+
+
+def test_a_stub_line_left_over_is_named(check):
+    @named("double")
+    def almost(x):
+        y = 2 * x  # noqa: F841
+        raise NotImplementedError()
+
+    panel = check(almost)
+    assert not panel.verdict.todo and "still stands in it: delete that line" in repr(panel)
+
+
+def test_a_file_is_checked_as_the_grader_reads_it(check, tmp_path):
+    path = tmp_path / "mine.ipynb"
+    cells = ["import torch\n", "two = torch.tensor(2.0)", "def double(x):\n    return two * x",
+             "total = lambda x: x.sum("]
+    content = {"cells": [{"cell_type": "code", "source": cell} for cell in cells], "metadata": {}, "nbformat": 4}
+    path.write_text(json.dumps(content))
+    double, total = check.file(path)  # `two` is made by a call: what is above is executed, too
+    assert double.points > 0 and "the notebook has no function or class of this name" in repr(total)
+    path.write_text("no notebook")
+    with pytest.raises(ValueError, match="not a Jupyter notebook"):
+        check.file(path)

@@ -303,7 +303,9 @@ class Yes(torch.Tensor):
            re.escape("raised Exception at: raise type('<script>', (Exception,), {})  # <script>alert(2)</script>")),
     other("the library's own", nt_xent=("from course_lib.losses import nt_xent as theirs\n"
                                         "def nt_xent(*args):\n    return theirs(*args)",
-                                        0, "raised ImportError at: return")),
+                                        0, "calls the library's own solution")),
+    Row("import below", notebook([*solved(), "from course_lib.losses import info_nce, nt_xent"])),
+    attack("stub left", f"if len(scores) < 0:\n    return {RIGHT}\nraise NotImplementedError()", 0, "delete that line"),
     other("odd values", cosine_similarity_matrix=returns("cosine_similarity_matrix", "torch.full((5, 4), torch.nan)", 0,
                                                          "value: (wrong shape|not finite)"),
           info_nce=returns("info_nce", "torch.ones(10_000_000)"),
@@ -350,8 +352,8 @@ NOTEBOOKS = [
         {"cell_type": "heading", "source": "H"},
         *({"cell_type": "code", "language": "python", "input": c, "outputs": []} for c in solved())]}]}).encode()),
     other("renamed and deleted", info_nce=("def infonce(scores):\n    return " + RIGHT, 0,
-                                           "no function or class named info_nce in the notebook"),
-          mi_bound=("", 0, "no function or class named mi_bound")),
+                                           "no function or class of this name"),
+          mi_bound=("", 0, "no function or class of this name")),
     other("syntax error", info_nce=("def info_nce(scores)\n    return 1", 0, r"raised SyntaxError at: def info_nce")),
     other("other forms",
           info_nce=("import functools\nbase = lambda scores, sign: sign * " + RIGHT.replace("(1)", "(dim=1)")

@@ -114,7 +114,7 @@ def _record(submission: Submission, sheet: Sheet, seed, out, exercises, place, l
                 "name": e.name, "points": v.points, "of": e.points, "todo": v.todo,
                 "mistake": v.mistake.name if v.mistake else "", "hint": v.mistake.hint if v.mistake else "",
                 "properties": [
-                    {"name": r.property.name, "points": r.property.points, "passed": r.passed, "why": r.why}
+                    {"name": r.property.name, "points": r.property.points, "passed": r.passed, "why": why(r)}
                     for r in v.results
                 ],
             }
@@ -145,11 +145,12 @@ def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
         return _refused(
             exercise, said.format(seconds=limits.seconds, gigabytes=gigabytes, processes=limits.processes)
         )
-    if "NotFound" in kinds:
-        return _refused(exercise, f"no function or class named {exercise.name} in the notebook")
-    if "Unreadable" in kinds:
-        return _refused(exercise, "the file cannot be read as a Python notebook")
     return judge(exercise, outcomes)
+
+
+def why(result: Result) -> str:
+    """What a report says of a property: what is wrong, and the shapes of a case that shows it; no value."""
+    return f"{result.why} (first for {result.where})" if result.where and ": " in result.why else result.why
 
 
 def _refused(exercise: Exercise, why: str) -> Verdict:

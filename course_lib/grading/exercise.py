@@ -22,6 +22,13 @@ from course_lib.grading.drive import Failure, run
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # other orders of summation pass, other formulas do not
 WAITS = "counts once the first line is right"
+FAULTS = {  # by the type of a Failure
+    "NotATensor": "what it returns is not a tensor of real numbers",
+    "NotFound": "the notebook has no function or class of this name",
+    "Unreadable": "the file cannot be read as a Python notebook",
+    "Leftover": "`raise NotImplementedError()` still stands in it: delete that line",
+    "Withheld": "it calls the library's own solution, which is not there when you are marked",
+}
 Outputs = dict[str, np.ndarray]
 
 
@@ -99,12 +106,13 @@ class Master:
 @dataclass(frozen=True)
 class Result:
     """One property of one answer. why names what is wrong and gives no number away; detail may, and is for public
-    cases only."""
+    cases only; where: the shapes of the first case that shows it."""
 
     property: Property
     passed: bool
     why: str = ""
     detail: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,10 +154,11 @@ def _is_stub(failure: Failure) -> bool:
 
 
 def _first_fault(exercise: Exercise, outcomes: list[Outputs | Failure], p: Property) -> tuple[str, ...]:
-    """What is wrong with the outputs that the property looks at, as (why, detail) or (); of its first bad case."""
+    """What is wrong with what the property looks at, as (why, detail, where) or (); of the first bad case."""
     for case, came, right in zip(exercise.cases, outcomes, exercise.expected, strict=True):
         if case.kind == p.kind and (fault := _fault(came, right, p)):
-            return fault
+            shapes = [f"{name} {tuple(array.shape)}" for name, array in case.arrays.items() if array.ndim]
+            return *fault, ", ".join(shapes)
     return ()
 
 
@@ -160,8 +169,8 @@ def _outputs(all_of: Outputs, p: Property) -> Outputs:
 def _fault(came: Outputs | Failure, right: Outputs, p: Property) -> tuple[str, str] | None:
     """What is wrong with one case's outputs, as (why, detail); None where nothing is."""
     if isinstance(came, Failure):
-        if came.type == "NotATensor":
-            return "what it returns is not a tensor of real numbers", came.message
+        if came.type in FAULTS:
+            return FAULTS[came.type], came.message
         return f"raised {came.type}" + (f" at: {came.line}" if came.line else ""), came.message
     for key, value in _outputs(right, p).items():
         word, *about = key.split(" ", 1)
@@ -180,9 +189,8 @@ def _fault(came: Outputs | Failure, right: Outputs, p: Property) -> tuple[str, s
         if value.shape == () and value.dtype == bool and value != other:
             return f"it is {'not ' if value else ''}{key}", ""
         if not same(other, value):
-            if (np.isfinite(value) & ~np.isfinite(other)).any():
-                return f"{key}: not finite", f"expected {_short(value)}, got {_short(other)}"
-            return f"{key}: wrong", f"expected {_short(value)}, got {_short(other)}"
+            finite = not (np.isfinite(value) & ~np.isfinite(other)).any()
+            return f"{key}: {'wrong' if finite else 'not finite'}", _difference(value, other)
     for key, other in _outputs(came, p).items():
         if key.startswith("gradient ") and key not in right and other.any():
             return f"a gradient reaches {key.split(' ', 1)[1]}, where none should", ""
@@ -229,9 +237,14 @@ def _kind(value: np.ndarray) -> str:
     return {"f": "a floating point number", "b": "true or false"}.get(value.dtype.kind, "whole numbers")
 
 
-def _short(value: np.ndarray) -> str:
-    with np.printoptions(precision=4, threshold=6, edgeitems=2, suppress=True):
-        return " ".join(str(value).split())
+def _difference(value: np.ndarray, other: np.ndarray) -> str:
+    """Expected and got: all of a small array, else the first element that differs."""
+    if value.size > 6:
+        close = np.isclose(other.astype(float), value.astype(float), RELATIVE, ABSOLUTE, equal_nan=True)
+        where = tuple(map(int, np.argwhere(~close)[0])) if not close.all() else (0,) * value.ndim
+        return f"first difference at {list(where)}: expected {value[where]:.5g}, got {other[where]:.5g}"
+    with np.printoptions(precision=4, suppress=True):
+        return " ".join(f"expected {value}, got {other}".split())
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

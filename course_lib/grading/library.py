@@ -27,7 +27,7 @@ def __getattr__(name):
 """
 STUB = """\
 {kind} {name}{arguments}:
-{indent}raise ImportError("{name} is what is graded here: the library has none while grading")
+{indent}raise type("Withheld", (ImportError,), {{}})("{name} is what is graded: the library has none now")
 """
 
 

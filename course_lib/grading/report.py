@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from course_lib.files import write_json, write_whole
+from course_lib.grading.exercise import WAITS
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328;
@@ -42,7 +43,8 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 <h2>{{ e.name }}: {{ e.points }} of {{ e.of }}{{ ", not attempted" if e.todo }}</h2>
 {% if e.hint %}<p class="hint">A known mistake: {{ e.hint }}</p>{% endif %}
 <table class="properties">{% for p in e.properties %}
-<tr><td class="{{ 'right' if p.passed else 'wrong' }}">{{ "✓ right" if p.passed else "✗ wrong" }}</td>
+<tr><td class="{{ 'right' if p.passed else '' if e.todo or p.why == waits else 'wrong' }}">
+{{ "✓ right" if p.passed else "– to do" if e.todo else "– waits" if p.why == waits else "✗ wrong" }}</td>
 <td>{{ p.name }}</td><td class="number">{{ p.points if p.passed else 0 }} of {{ p.points }}</td>
 <td>{{ p.why }}</td></tr>
 {% endfor %}</table>
@@ -84,7 +86,7 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 def write(marks: dict, hints: dict[str, str], out: Path):
     """Writes all of them into the folder. marks: what `batch.grade` returns; hints: of the mistakes, by name."""
     total, students = sum(marks["exercises"].values()), marks["students"]
-    common = {"marks": marks, "total": total, "style": STYLE}
+    common = {"marks": marks, "total": total, "style": STYLE, "waits": WAITS}
     for student in students:
         page = PAGE.render(common, title=f"{student['student']}", student=student)
         write_whole(out / "students" / f"{student['slug']}.html", page.encode("utf-8", "replace"))

@@ -97,10 +97,12 @@ class Sandbox:
         """Ends the helper, the first process in the sandbox: everything inside goes with it."""
         if process := self.process:
             try:
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-                for pid in map(int, children.split()):  # of another uid: it does not end with bubblewrap
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                for pid in map(int, children):  # of another uid: it does not end with bubblewrap
                     os.kill(pid, signal.SIGKILL)
-            except OSError:
+                if children and self.isolated:
+                    process.wait(5)  # bubblewrap reaps it: what is left of it counts as a process of that uid
+            except (OSError, subprocess.TimeoutExpired):
                 pass
             process.kill()
 

@@ -22,10 +22,21 @@ def drive_nt_xent(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def drive_update_bank(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """bank, rows, v (which wants a gradient), momentum. `detached`: whether the result is without gradient."""
+    """bank, rows, v (which wants a gradient), momentum. `unchanged v`: whether v still wants one after the call;
+    `detached`: whether the result is without."""
+    wants = []
+
+    def watched(bank, rows, v, momentum):
+        value = answer(bank, rows, v, momentum)
+        wants.append(v.requires_grad)
+        return value
+
     tensors = {"bank": a["bank"], "rows": a["rows"], "v": a["v"].requires_grad_()}
-    outputs = function(answer, tensors, a["momentum"].item())
-    return outputs | {"detached": not getattr(outputs["value"], "requires_grad", False)}
+    outputs = function(watched, tensors, a["momentum"].item())
+    return outputs | {
+        "unchanged v": all(wants),
+        "detached": not getattr(outputs["value"], "requires_grad", False),
+    }
 
 
 def drive_knn_vote(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -43,7 +54,7 @@ def drive_TwoViews(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """Builds the method around two tiny networks. A case with `x` asks for a loss, one with `unseen` for `encode`.
 
     `value`: the loss; `gradient ...`: of each of the networks' four parameters; `parameters`: how many numbers the
-    method would give the optimiser; `represent`: what encode returns.
+    method would give the optimiser, -1 where it is no torch module; `represent`: what encode returns.
     """
     encoder = nn.Sequential(nn.Flatten(), _linear(a["encoder weight"], a["encoder bias"]), nn.Tanh())
     projector = nn.Sequential(_linear(a["projector weight"], a["projector bias"]), nn.Tanh())
@@ -54,7 +65,7 @@ def drive_TwoViews(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     value = method.loss(x, torch.arange(len(x)))
     leaves = {f"encoder {name}": parameter for name, parameter in encoder[1].named_parameters()}
     leaves |= {f"projector {name}": parameter for name, parameter in projector[0].named_parameters()}
-    parameters = sum(parameter.numel() for parameter in method.parameters())
+    parameters = sum(p.numel() for p in method.parameters()) if isinstance(method, nn.Module) else -1
     return {"value": value, "parameters": parameters} | gradients(value, leaves)
 
 
