@@ -558,3 +558,10 @@ def test_a_wrong_command_gets_one_line(toy, capsys, trusted, change, message):
     said = capsys.readouterr().err
     assert said.startswith("error: ") and message in said and "Traceback" not in said
     assert not (toy / "out").exists()
+
+
+def test_python_may_be_in_a_folder_that_the_sandbox_has_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/tmp/clone/.venv")
+    words = sandbox.Sandbox(tmp_path, tmp_path / "drivers.py", b"", sandbox.Limits())._bubblewrap()
+    place = words.index("/tmp/clone/.venv")
+    assert words[place - 1] == "--ro-bind" and words.index("/tmp") < place and words.index("/proc") < place

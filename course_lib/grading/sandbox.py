@@ -142,6 +142,10 @@ class Sandbox:
                 words += ["--symlink", os.readlink(folder), folder]
             else:
                 words += ["--ro-bind-try", folder, folder]
+        # Zeros can be mapped as memory that belongs to no process; a tmpfs of bubblewrap's own knows no limit.
+        words += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero", "--remount-ro", "/dev"]
+        for folder in ("/tmp", "/dev/shm"):  # first: Python may be in a folder of /tmp
+            words += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", folder]
         parents = {"/grading": None} | {str(p): None for f in _python() for p in [*Path(f).parents][-2::-1]}
         for folder in parents:  # made with a mode of their own, or only root could pass
             words += ["--perms", "0755", "--dir", folder]
@@ -150,18 +154,8 @@ class Sandbox:
         installed = {*Path(sys.prefix).glob("lib*/python*/*-packages/course_lib"), _packages() / "course_lib"}
         for folder in map(str, filter(Path.is_dir, installed)):  # has the graded symbols
             words += ["--tmpfs", folder, "--remount-ro", folder]
-        # Zeros can be mapped as memory that belongs to no process; a tmpfs of bubblewrap's own knows no limit.
-        words += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero", "--remount-ro", "/dev"]
-        for folder in ("/tmp", "/dev/shm"):
-            words += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", folder]
-        words += [
-            "--ro-bind",
-            str(self.library),
-            "/grading/library",
-            "--ro-bind",
-            str(self.drivers),
-            "/grading/drivers.py",
-        ]
+        words += ["--ro-bind", str(self.library), "/grading/library"]
+        words += ["--ro-bind", str(self.drivers), "/grading/drivers.py"]
         return [*words, "--remount-ro", "/", "--chdir", "/", "--"]
 
     def close(self):
