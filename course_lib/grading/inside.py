@@ -5,8 +5,12 @@ writes arrays back. The helper enforces the limits on it, and removes whatever i
 is right, and nothing that comes out is trusted.
 """
 
-import ctypes
 import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until all is imported: a tenth off the time that each student costs
+
+import ctypes
 import json
 import os
 import resource
@@ -197,6 +201,7 @@ def main(limits: dict, drivers: Path):
     drive = vars(load_module(drivers))
     notebook = receive(read, 1 << 30)
     gc.freeze()  # the forks then share more of this process's memory
+    gc.enable()
     send(write, b"ready")
     sys.stdout.buffer.flush()
     while True:
