@@ -142,9 +142,8 @@ def judge(exercise: Exercise, outcomes: list[Outputs | Failure]) -> Verdict:
         else:
             fault = _first_fault(exercise, outcomes, p)
             results.append(Result(p, not fault, *fault))
-    failed = [r.property for r in results if not r.passed]
-    about = failed[:1] if failed[:1] == [exercise.properties[0]] else failed
-    mistake = next((m for p in about for m in exercise.mistakes if _matches(exercise, outcomes, m, p)), None)
+    failed = [r.property for r in results if not r.passed and r.why != WAITS]
+    mistake = next((m for p in failed for m in exercise.mistakes if _matches(exercise, outcomes, m, p)), None)
     return Verdict(exercise.name, results, mistake)
 
 

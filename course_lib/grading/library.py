@@ -25,24 +25,20 @@ def __getattr__(name):
         raise AttributeError(name)
     return Nothing()
 """
-STUB = """\
-{kind} {name}{arguments}:
-{indent}raise type("Withheld", (ImportError,), {{}})("{name} is what is graded: the library has none now")
-"""
+REFUSE = 'raise type("Withheld", (ImportError,), {{}})("{name} is what is graded: the library has none now")\n'
+STUBS = {
+    ast.FunctionDef: "def {name}(*args, **kwargs):\n    " + REFUSE,
+    ast.ClassDef: "class {name}:\n    def __init__(self, *args, **kwargs):\n        " + REFUSE,
+}
 
 
 def without(source: str, symbol: str) -> str:
     """A module's source with one function or class replaced by a stub. Raises ValueError where there is none."""
     for node in ast.parse(source).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == symbol:
+        if type(node) in STUBS and node.name == symbol:
             lines = source.splitlines(keepends=True)
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
-            if isinstance(node, ast.FunctionDef):
-                stub = STUB.format(kind="def", name=symbol, arguments="(*args, **kwargs)", indent="    ")
-            else:
-                head = f"class {symbol}:\n    def __init__(self, *args, **kwargs):\n"
-                stub = head + STUB.format(kind="", name=symbol, arguments="", indent=8 * " ").split("\n", 1)[1]
-            lines[first : node.end_lineno] = [stub]
+            lines[first : node.end_lineno] = [STUBS[type(node)].format(name=symbol)]
             return "".join(lines)
     raise ValueError(f"argument `symbol`: expected a function or class of the module, got {symbol!r}")
 

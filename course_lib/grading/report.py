@@ -88,7 +88,7 @@ def write(marks: dict, hints: dict[str, str], out: Path):
     total, students = sum(marks["exercises"].values()), marks["students"]
     common = {"marks": marks, "total": total, "style": STYLE, "waits": WAITS}
     for student in students:
-        page = PAGE.render(common, title=f"{student['student']}", student=student)
+        page = PAGE.render(common, title=student["student"], student=student)
         write_whole(out / "students" / f"{student['slug']}.html", page.encode("utf-8", "replace"))
     distribution = {
         name: [(points, sum(s["exercises"][i]["points"] == points for s in students)) for points in range(of + 1)]
