@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from torch import Tensor
 
 from course_lib import evaluate
 from course_lib.data import Dataset, as_float, load
@@ -26,7 +27,7 @@ from course_lib.recipes import RECIPES, Recipe, build, train
 from course_lib.train import Method
 
 ROOT = Path(__file__).resolve().parents[1]
-TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "eff. rank", "feature_std": "std"}
+TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "feature_std": "std", "pretext": "own task"}
 RESULTS, RUNS = ROOT / "results", ROOT / "runs"
 
 
@@ -79,7 +80,28 @@ def random_calibrated(recipe: Recipe, seed: int) -> dict:
 def trained(recipe: Recipe, seed: int) -> dict:
     """The recipe, trained; continues from its checkpoint in runs/ when it was interrupted."""
     method, about = train_to_the_end(recipe, seed)
-    return about | measures(method, recipe.data)
+    return about | all_measures(method, recipe.data)
+
+
+def all_measures(method: Method, data: str) -> dict[str, float]:
+    """`measures`, and for a pretext task how well it is solved on unseen rows: `pretext`."""
+    own = {"pretext": pretext_score(method, load(data, "test").x)} if hasattr(method, "pretext_score") else {}
+    return own | measures(method, data)
+
+
+@torch.no_grad()
+def pretext_score(method: Method, x: Tensor) -> float:
+    """How well a method solves its own puzzle on pictures x (N, C, H, W): the mean over batches of 500, in eval mode.
+
+    The puzzles are drawn from one fixed seed; the caller's random state stays as it was.
+    """
+    training = method.training
+    method.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        found = mean(float(method.pretext_score(as_float(batch))) for batch in x.split(500))
+    method.train(training)
+    return found
 
 
 def train_to_the_end(
@@ -143,11 +165,14 @@ def standard(recipe: Recipe) -> Experiment:
 
 def catalogue() -> dict[str, Experiment]:
     """Every experiment of the course by name; those of the recipes have the recipe's name."""
-    from course_lib.contrastive.ablations import ABLATIONS  # they are made of this module's parts
+    from course_lib.contrastive import ablations as contrastive  # they are made of this module's parts
+    from course_lib.pretext import ablations as pretext
+    from course_lib.pretext import layers
 
     methods = {name: standard(recipe) for name, recipe in RECIPES.items() if recipe.cpu}
     pixels = {"raw pixels": Setting(RECIPES["simclr"], raw_pixels, seeds=(0,))}
-    return {**methods, "simclr": pixels | methods["simclr"], **ABLATIONS}
+    studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS
+    return {**methods, "simclr": pixels | methods["simclr"], **studies}
 
 
 def short(experiment: Experiment) -> dict[str, list[float]]:
@@ -183,8 +208,9 @@ def read(name: str) -> dict:
 
 
 def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
-    """setting -> the measure's values, one a seed, of what results/NAME.json holds."""
-    return {setting: [row[measure] for row in rows] for setting, rows in _by_setting(name).items()}
+    """setting -> the measure's values, one a seed, of those settings in results/NAME.json that have it."""
+    found = _by_setting(name)
+    return {setting: [row[measure] for row in rows] for setting, rows in found.items() if measure in rows[0]}
 
 
 def _by_setting(name: str) -> dict[str, list[dict]]:

@@ -48,7 +48,21 @@ def test_recipe_trains_on_cuda(name, scenes):
     assert torch.tensor(losses(name, scenes, "cuda")[1]).isfinite().all()
 
 
-FALL = {"simclr": 0.4, "siamese": 0.08, "instance-discrimination": 0.2, "supcon": 0.07, "supervised": 0.1}
+FALL = {
+    "autoencoder": 0.15,
+    "denoising-autoencoder": 0.15,
+    "context-encoder": 0.15,
+    "rotation": 0.02,
+    "patch-location": 0.05,
+    "jigsaw": 0.04,
+    "colourisation": 0.2,
+    "split-brain": 0.4,
+    "simclr": 0.4,
+    "siamese": 0.08,
+    "instance-discrimination": 0.2,
+    "supcon": 0.07,
+    "supervised": 0.1,
+}
 
 
 @pytest.mark.parametrize("name", ON_CPU)
@@ -83,7 +97,7 @@ def test_building_is_seeded_and_leaves_the_callers_random_state_alone():
 
 
 def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(ValueError, match="`name`: expected one of simclr, .*simclr-cifar10, got 'simclir'"):
+    with pytest.raises(ValueError, match="`name`: expected one of .*simclr, .*simclr-cifar10, got 'simclir'"):
         lookup("simclir")
 
 
@@ -100,6 +114,13 @@ def test_every_results_file_has_its_experiment():
     assert {path.stem for path in experiments.RESULTS.glob("*.json")} == set(EXPERIMENTS)
 
 
+ONE_MEASURE = {  # what they do not beat the untrained network by, notebook 01 says and explains
+    "autoencoder": ["knn"],
+    "denoising-autoencoder": ["knn"],
+    "jigsaw": ["probe"],
+}
+
+
 @pytest.mark.parametrize("name", ON_CPU)
 def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
     rows = {(row["setting"], row["seed"]): row for row in experiments.read(name)["rows"]}
@@ -107,7 +128,8 @@ def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
         trained = rows["trained", seed]
         assert trained["steps"] == lookup(name).cpu.steps
         for random in (rows["random encoder", seed], rows["random, calibrated", seed]):
-            assert random["steps"] == 0 and trained["knn"] > random["knn"] and trained["probe"] > random["probe"]
+            assert random["steps"] == 0
+            assert all(trained[measure] > random[measure] for measure in ONE_MEASURE.get(name, ["knn", "probe"]))
 
 
 def test_simclr_is_worth_fifteen_points_of_knn_after_500_steps():
@@ -273,11 +295,14 @@ def test_missing_results_say_what_to_do(tmp_path, monkeypatch):
 def test_each_zoo_checkpoints_metric_is_measured_again(name):
     row, method = zoo.manifest()[name], zoo.load(name)
     assert not any(module.training for module in method.modules())
-    again = experiments.measures(method, lookup(name).data)
-    assert again["knn"] == pytest.approx(row["knn"], abs=2e-3) and again["probe"] == pytest.approx(
-        row["probe"], abs=5e-3
-    )
-    assert row["knn"] > max(r["knn"] for r in experiments.read(name)["rows"])
+    bank, unseen = load("scenes", "train"), load("scenes", "test")
+    h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, unseen.x)
+    again = {"knn": evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y)}
+    if "pretext" in row:
+        again["pretext"] = experiments.pretext_score(method, unseen.x)
+    for measure, value in again.items():
+        assert value == pytest.approx(row[measure], abs=2e-3)
+        assert value > max(r[measure] for r in experiments.read(name)["rows"] if measure in r)
 
 
 def test_zoo_is_small_and_in_half_precision():

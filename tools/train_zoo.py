@@ -1,6 +1,6 @@
 """make zoo: trains the weights that ship with the course further, from where they are, and measures them.
 
-    python tools/train_zoo.py [simclr] [--steps N]
+    python tools/train_zoo.py [NAME ...] [--steps N]
 
 N more updates of the recipe on this machine, resumable; what ships is the moving average of the weights over the run.
 """
@@ -13,14 +13,15 @@ from course_lib import experiments, zoo
 from course_lib.recipes import build, lookup
 from course_lib.train import Method, ema, frozen_copy
 
-MOMENTUM = 0.998  # averages about the last 500 updates
+LATE = 6  # the average covers about the last sixth of the run: of the first weights e^-6 is left
 
 
 class Averaged(Method):
     """A method with the moving average of its weights, which so becomes part of the checkpoint."""
 
-    def __init__(self, method: Method):
+    def __init__(self, method: Method, momentum: float):
         super().__init__()
+        self.momentum = momentum
         self.method, self.average = method, frozen_copy(method, training=False)
         self.seen = method.seen  # one list: what the method's loss leaves there is cleared by fit
 
@@ -32,7 +33,7 @@ class Averaged(Method):
 
     def after_step(self):
         self.method.after_step()
-        ema(self.average, self.method, MOMENTUM)
+        ema(self.average, self.method, self.momentum)
 
     @property
     def progress(self):
@@ -52,7 +53,7 @@ def main():
         recipe, before = lookup(name), zoo.manifest().get(name, {})
         if before.get("recipe") != recipe.hash():
             before = {}  # weights of another recipe: start afresh
-        method = Averaged(zoo.load(name) if before else build(recipe, seed=0))
+        method = Averaged(zoo.load(name) if before else build(recipe, seed=0), momentum=1 - LATE / args.steps)
         seed = before.get("steps", 0)  # another order and other views than in the runs before
         checkpoint = experiments.RUNS / f"zoo-{name}-{recipe.hash()}-{seed}.pt"
         _, run = experiments.train_to_the_end(recipe, seed, method=method, checkpoint=checkpoint, steps=args.steps)
@@ -63,7 +64,7 @@ def main():
             "device": experiments.device_name(torch.device("cpu")),
         }
         shipped = method.average.net.half().float()  # what half precision leaves of the weights is what is measured
-        measured = {k: round(v, 4) for k, v in experiments.measures(shipped, recipe.data).items()}
+        measured = {k: round(v, 4) for k, v in experiments.all_measures(shipped, recipe.data).items()}
         zoo.save(name, shipped, about | measured)
         print(name, about | measured)
 

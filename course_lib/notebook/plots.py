@@ -34,10 +34,10 @@ def _pictures(name: str, images, *shape: str) -> np.ndarray:
     return images[..., 0] if images.shape[-1] == 1 else images
 
 
-def _named(name: str, values: dict) -> dict:
-    """Checks that there are between one series and as many as there are colours."""
-    if not isinstance(values, dict) or not 1 <= len(values) <= len(PALETTE):
-        raise ValueError(f"argument `{name}`: expected a dictionary of 1 to {len(PALETTE)} entries by name, "
+def _named(name: str, values: dict, most: int = len(PALETTE)) -> dict:
+    """Checks that there are between one series and as many as there are colours (or as a picture has room for)."""
+    if not isinstance(values, dict) or not 1 <= len(values) <= most:
+        raise ValueError(f"argument `{name}`: expected a dictionary of 1 to {most} entries by name, "
                          f"got {len(values) if isinstance(values, dict) else type(values).__name__}")
     return values
 
@@ -199,7 +199,8 @@ def bars_with_spread(values: dict, *, title: str, xlabel: str) -> Picture:
 
     values: name -> numbers. Raises ValueError for an entry without numbers or with one that is not finite.
     """
-    values = {name: _array(f"values[{name!r}]", numbers, "seeds") for name, numbers in _named("values", values).items()}
+    named = _named("values", values, 16)
+    values = {name: _array(f"values[{name!r}]", numbers, "seeds") for name, numbers in named.items()}
     for name, numbers in values.items():
         if numbers.size == 0 or not np.isfinite(numbers).all():
             raise ValueError(f"argument `values[{name!r}]`: expected one or more finite numbers, "
