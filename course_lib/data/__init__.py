@@ -8,10 +8,11 @@ from course_lib.data.emoji import SPLITS, emoji_names, emoji_subcategories, load
 from course_lib.data.scenes import load_scenes, render_scenes, shortcut_triplets
 from course_lib.data.torchvision_sets import TORCHVISION, load_torchvision
 from course_lib.data.toys import TOYS, load_toy, load_toys
+from course_lib.data.words import bags_of_words, skip_gram_pairs, vocabulary, word_lists
 
 __all__ = [
-    "Dataset", "as_float", "by_row", "emoji_names", "emoji_subcategories", "labelled_subset", "load", "names",
-    "on_background", "render_scenes", "shortcut_triplets",
+    "Dataset", "as_float", "bags_of_words", "by_row", "emoji_names", "emoji_subcategories", "labelled_subset", "load",
+    "names", "on_background", "render_scenes", "shortcut_triplets", "skip_gram_pairs", "vocabulary", "word_lists",
 ]
 
 SHIPPED = {  # name: (splits, loader)
