@@ -1,11 +1,12 @@
-"""Oracles: scikit-learn for k-NN and logistic regression, plain loops and closed forms for the rest."""
+"""Oracles: scikit-learn for k-NN, logistic and ridge regression and masks, loops and closed forms for the rest."""
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import jaccard_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
@@ -18,9 +19,12 @@ from course_lib.evaluate import (
     feature_std,
     features,
     few_labels,
+    intersection_over_union,
     knn,
     linear_probe,
     logistic_regression,
+    mask_probe,
+    relative_change,
     retrieval,
     uniformity,
 )
@@ -286,6 +290,138 @@ def test_few_labels_fits_on_each_draw_alone():
     assert more.mean() > found.mean()
 
 
+# masks
+
+
+def blots(n, height=12, width=8, seed=0):
+    """Masks (n, 1, height, width) of one disc each, in changing places."""
+    g = rng(seed)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    centre, radius = torch.rand(n, 2, generator=g) * torch.tensor([height, width]), 1.5 + 2 * torch.rand(n, generator=g)
+    distance = (y - centre[:, 0, None, None]) ** 2 + (x - centre[:, 1, None, None]) ** 2
+    return (distance < radius[:, None, None] ** 2)[:, None]
+
+
+def noisy_maps(masks, channels=5, noise=1.0, seed=1):
+    """(N, channels, h, w): mixtures of the mask's pixels, noise, a pattern that each place has of its own."""
+    inside = F.pixel_unshuffle(masks.float(), 2)
+    mix = torch.randn(channels, 4, generator=rng(97))
+    maps = torch.einsum("nrhw,cr->nchw", inside, mix)
+    place = torch.randn(1, channels, *maps.shape[2:], generator=rng(96))
+    return (maps + place + noise * torch.randn(maps.shape, generator=rng(seed))) * torch.logspace(-2, 2, channels)[
+        :, None, None] + 3
+
+
+def test_intersection_over_union_is_scikit_learns_mean_jaccard():
+    predicted, true = blots(30, seed=3), blots(30, seed=4)
+    predicted[0], true[1], predicted[2], true[2] = False, False, False, False
+    expected = [jaccard_score(t.flatten(), p.flatten(), zero_division=1) for p, t in zip(predicted, true)]
+    assert 0 < np.mean(expected) < 1 and expected[:3] == [0, 0, 1]
+    assert intersection_over_union(predicted, true) == pytest.approx(np.mean(expected))
+    assert intersection_over_union(true, true) == 1 and intersection_over_union(~true[3:], true[3:]) == 0
+    half = torch.tensor([[[[True, True, False, False]]]])
+    assert intersection_over_union(half, half.roll(1, 3)) == pytest.approx(1 / 3)
+
+
+def ridge_by_hand(maps, masks, penalty):
+    """scikit-learn's Ridge on rows of cells: scores in [-1, 1] for other maps, (N, 1, H, W)."""
+    def cells(t, centre):
+        return (t.double() - centre).permute(0, 2, 3, 1).reshape(-1, t.shape[1]).numpy()
+
+    targets = F.pixel_unshuffle(masks.float() * 2 - 1, 2)
+    centre, middle = maps.double().mean(0), targets.double().mean(0)
+    x = cells(maps, centre)
+    scale = x.std(0)
+    oracle = Ridge(alpha=penalty * len(x), fit_intercept=False).fit(x / scale, cells(targets, middle))
+
+    def scores(other):
+        found = oracle.predict(cells(other, centre) / scale).reshape(len(other), *maps.shape[2:], 4)
+        return F.pixel_shuffle(torch.from_numpy(found).permute(0, 3, 1, 2) + middle, 2)
+
+    return scores
+
+
+@pytest.mark.parametrize("penalties", [[0.5], [1e-3, 30.0], [1e-3, 0.1, 300.0]])
+def test_mask_probe_is_scikit_learns_ridge_with_threshold_and_penalty_by_validation(monkeypatch, penalties):
+    masks = blots(60)
+    maps, groups = noisy_maps(masks), torch.arange(60) % 20 * 7
+    fits, real = [], evaluate._ridge
+
+    def spy(maps, masks, rows, penalties):
+        fits.append(rows)
+        return real(maps, masks, rows, penalties)
+
+    monkeypatch.setattr(evaluate, "_ridge", spy)
+    probe = mask_probe(maps, masks, groups=groups, penalties=penalties)
+    held = sorted(set(range(60)) - set(fits[0].tolist()))
+    assert fits[1].tolist() == list(range(60)) and len(held) == 12
+    assert not set(groups[held].tolist()) & set(groups[fits[0]].tolist())
+    best = (-1, 0, 0)
+    for penalty in sorted(penalties, reverse=True):
+        scores = ridge_by_hand(maps[fits[0]], masks[fits[0]], penalty)(maps[held])
+        for tenth in range(-9, 4):
+            pairs = zip((scores > tenth / 10).flatten(1), masks[held].flatten(1), strict=True)
+            iou = np.mean([jaccard_score(t, p, zero_division=1) for p, t in pairs])
+            best = max(best, (iou, penalty, tenth / 10), key=lambda row: row[0])
+    assert probe.penalty == best[1] and probe.bias.shape == (1, 12, 8)
+    other = noisy_maps(blots(20, seed=5), seed=6)
+    expected = ridge_by_hand(maps, masks, best[1])(other) - best[2]
+    torch.testing.assert_close(probe(other), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_mask_probe_puts_every_pixel_where_it_belongs():
+    masks, other = blots(100), blots(30, seed=5)
+    maps = F.pixel_unshuffle(masks.float(), 2)
+    assert maps.shape == (100, 4, 6, 4)
+    probe = mask_probe(maps, masks)
+    assert intersection_over_union(probe(F.pixel_unshuffle(other.float(), 2)) > 0, other) == 1
+    coarse = mask_probe(F.avg_pool2d(masks.float(), 4), masks)  # 3 x 2 cells of 16 pixels
+    assert coarse.weight.shape == (1, 16) and coarse(F.avg_pool2d(other.float(), 4)).shape == other.shape
+
+
+def test_all_cells_share_one_matrix_and_each_pixel_has_its_bias():
+    """Fitted where the left half never has a mask, it finds masks there: what a cell means does not depend on where."""
+    masks = blots(200)
+    masks[..., :4] = False
+    probe = mask_probe(F.pixel_unshuffle(masks.float(), 2), masks, penalties=[1e-6])
+    mirrored = masks.flip(3)
+    scores = probe(F.pixel_unshuffle(mirrored.float(), 2))
+    assert intersection_over_union(scores > 0, mirrored) > 0.99
+    masks = blots(200)
+    constant = mask_probe(torch.ones(200, 3, 6, 4), masks)  # features that say nothing
+    assert not constant.weight.any() and constant.penalty == 1  # all are as good: the largest
+    shown = constant(torch.randn(2, 3, 6, 4, generator=rng())) > 0
+    assert torch.equal(shown[0], shown[1]) and 0 < shown[0].sum() < 96
+    share = masks.double().mean(0)  # as +-1 it is 2 share - 1
+    assert any(torch.equal(shown[0], 2 * share - 1 > tenth / 10) for tenth in range(-9, 4))
+
+
+def test_mask_probe_does_not_see_offset_scale_and_dull_channels(monkeypatch):
+    masks = blots(80)
+    maps = noisy_maps(masks)
+    expected = mask_probe(maps, masks)(maps)
+    moved = maps.double() * torch.logspace(3, -3, 5)[:, None, None] + torch.linspace(-50, 50, 5)[:, None, None]
+    torch.testing.assert_close(mask_probe(moved, masks)(moved), expected, rtol=1e-4, atol=1e-4)
+    place = torch.randn(1, 1, 6, 4, generator=rng()).expand(80, 1, 6, 4)  # the same in all pictures
+    dull = torch.cat([maps, torch.zeros(80, 1, 6, 4), place], 1)
+    probe = mask_probe(dull, masks)
+    assert not probe.weight[5:].any()
+    torch.testing.assert_close(probe(dull), expected)
+    monkeypatch.setattr(evaluate, "_chunks", lambda rows, columns: (slice(i, i + 7) for i in range(0, rows, 7)))
+    torch.testing.assert_close(mask_probe(maps, masks)(maps), expected)
+
+
+def test_better_maps_give_better_masks():
+    masks, other = blots(300), blots(100, seed=5)
+    found = []
+    for noise in (0.1, 1.0, 10.0):
+        probe = mask_probe(noisy_maps(masks, noise=noise), masks)
+        found.append(intersection_over_union(probe(noisy_maps(other, noise=noise, seed=6)) > 0, other))
+    constant = mask_probe(torch.zeros(300, 1, 6, 4), masks)(torch.zeros(100, 1, 6, 4))
+    assert found[0] > found[1] + 0.1 > found[2] + 0.2
+    assert found[2] > intersection_over_union(constant > 0, other) - 0.03
+
+
 # retrieval
 
 
@@ -387,6 +523,22 @@ def test_uniformity_is_the_naive_loop_and_its_closed_forms():
     assert uniformity(sphere) == pytest.approx(pairs, rel=1e-4)
 
 
+def test_relative_change_is_the_naive_loops_and_its_closed_forms():
+    h, changed = torch.randn(15, 4, generator=rng()), torch.randn(15, 4, generator=rng(1))
+    moved = sum(float((a - b).square().sum()) for a, b in zip(h, changed)) / 15
+    apart = sum(float((h[i] - h[j]).square().sum()) for i in range(15) for j in range(15) if i != j) / (15 * 14)
+    assert relative_change(h, changed) == pytest.approx(moved / apart, rel=1e-5)
+    assert relative_change(h, h) == 0
+    assert relative_change(h[:2], h[:2].flip(0)) == pytest.approx(1)  # as far as the other picture
+    rolled = [relative_change(h, h.roll(k, 0)) for k in range(1, 15)]  # every other picture once
+    assert np.mean(rolled) == pytest.approx(1, rel=1e-5)
+    assert relative_change(7 * h - 3, 7 * changed - 3) == pytest.approx(relative_change(h, changed), rel=1e-4)
+    far, near = (h * 64).round() / 64 + 8192, (changed * 64).round() / 64 + 8192  # exact in float32, squares are not
+    assert relative_change(far, near) == pytest.approx(relative_change(far - 8192, near - 8192), rel=1e-6)
+    many, noise = torch.randn(20_000, 16, generator=rng()), torch.randn(20_000, 16, generator=rng(1))
+    assert relative_change(many, many + 0.5 * noise) == pytest.approx(0.125, rel=0.02)  # 0.25 D / 2 D
+
+
 # any device; what is refused
 
 
@@ -403,6 +555,13 @@ def test_every_measure_runs_on_the_device_and_does_not_keep_a_graph(device):
     torch.testing.assert_close(scores.cpu(), reference[0], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(probe.weight.cpu(), reference[1], rtol=1e-3, atol=1e-4)
     assert retrieval(x, y, torch.arange(120, device=device) % 3) == pytest.approx(found, abs=2e-2)
+    masks = blots(30)
+    maps, expected = noisy_maps(masks), mask_probe(noisy_maps(masks), masks).weight
+    probe = mask_probe(maps.to(device).requires_grad_(), masks.to(device))
+    assert not probe.weight.requires_grad and probe(maps.to(device)).device == x.device
+    torch.testing.assert_close(probe.weight.cpu(), expected, rtol=1e-3, atol=1e-5)
+    assert intersection_over_union(masks.to(device), masks.to(device)) == 1
+    assert relative_change(x, x + 1) == pytest.approx(relative_change(x.detach().cpu(), x.detach().cpu() + 1))
     again = [f(x) for f in (effective_rank, feature_std, uniformity)] + [alignment(x, x + 1)]
     assert all(isinstance(value, float) for value in again) and again == pytest.approx(scalars, rel=1e-3)
     assert few_labels(x, y, [torch.arange(50, device=device)], x, y).shape == (1,)
@@ -410,6 +569,8 @@ def test_every_measure_runs_on_the_device_and_does_not_keep_a_graph(device):
 
 X, Y = torch.randn(10, 4, generator=rng()), torch.arange(10) % 2
 NAN = X.clone().index_fill_(0, torch.tensor([3]), math.nan)
+MASKS = blots(10)
+MAPS = noisy_maps(MASKS)
 
 
 @pytest.mark.parametrize("call, name", [
@@ -444,6 +605,24 @@ NAN = X.clone().index_fill_(0, torch.tensor([3]), math.nan)
     (lambda: linear_probe(X, Y, validation=-0.1), "validation"),
     (lambda: few_labels(X, Y, [], X, Y), "draws"),
     (lambda: few_labels(X, Y, [Y], X[:, :2], Y), "test_features"),
+    (lambda: intersection_over_union(MASKS, MASKS[:5]), "true"),
+    (lambda: intersection_over_union(MASKS.float(), MASKS), "predicted"),
+    (lambda: intersection_over_union(MASKS[:, 0], MASKS), "predicted"),
+    (lambda: mask_probe(MAPS, MASKS.float()), "masks"),
+    (lambda: mask_probe(MAPS, MASKS[:5]), "masks"),
+    (lambda: mask_probe(MAPS, MASKS[..., :10, :]), "masks"),
+    (lambda: mask_probe(MAPS, MASKS[..., :3]), "masks"),
+    (lambda: mask_probe(MAPS[:, :, :4, :3], MASKS[..., :6, :4]), "masks"),
+    (lambda: mask_probe(MAPS, blots(10, 9, 6)), "masks"),  # one and a half times
+    (lambda: mask_probe(MAPS[0], MASKS), "maps"),
+    (lambda: mask_probe(MAPS / 0, MASKS), "maps"),
+    (lambda: mask_probe(MAPS, MASKS, groups=Y[:5]), "groups"),
+    (lambda: mask_probe(MAPS, MASKS, groups=torch.zeros(10).long()), "validation"),
+    (lambda: mask_probe(MAPS, MASKS, validation=1.0), "validation"),
+    (lambda: mask_probe(MAPS, MASKS, penalties=[]), "penalties"),
+    (lambda: mask_probe(MAPS, MASKS, penalties=[1.0, 0]), "penalties"),
+    (lambda: mask_probe(MAPS, MASKS)(MAPS[:, :2]), "maps"),
+    (lambda: mask_probe(MAPS, MASKS)(MAPS[:, :, :2]), "maps"),
     (lambda: retrieval(X, Y, Y[:3]), "styles"),
     (lambda: retrieval(X, Y, Y), "styles"),  # each item has one style only
     (lambda: retrieval(X, Y, torch.arange(10), ks=(0,)), "ks"),
@@ -455,6 +634,11 @@ NAN = X.clone().index_fill_(0, torch.tensor([3]), math.nan)
     (lambda: alignment(X, X, alpha=0), "alpha"),
     (lambda: uniformity(X[:1]), "features"),
     (lambda: uniformity(X, t=-1), "t"),
+    (lambda: relative_change(X, X[:5]), "changed"),
+    (lambda: relative_change(X[:1], X[:1]), "h"),
+    (lambda: relative_change(X[:1].expand(9, 4), X[:9]), "h"),
+    (lambda: relative_change(NAN, X), "h"),
+    (lambda: relative_change(X, NAN), "changed"),
 ])
 def test_what_cannot_be_evaluated_is_refused_by_name(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
