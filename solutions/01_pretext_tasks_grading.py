@@ -2205,7 +2205,7 @@ SHEET: list[Master] = [
             permutations_in_a_list,
         ),
         alternatives=(permutations_by_matrix, permutations_by_loops),
-        hides=("course_lib.pretext.jigsaw:permutation_set",),
+        hides=("course_lib.pretext.jigsaw:permutation_set", "course_lib.pretext.jigsaw:_permutation_set"),
     ),
     Master(
         "shuffle_tiles",

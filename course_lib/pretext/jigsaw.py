@@ -4,6 +4,8 @@ Noroozi & Favaro 2016, "Unsupervised Learning of Visual Representations by Solvi
 sections 3.2 to 3.4 and Algorithm 1.
 """
 
+import functools
+import math
 from itertools import permutations
 
 import torch
@@ -22,8 +24,13 @@ def permutation_set(tiles: int, size: int, seed: int = 0) -> Tensor:
     Algorithm 1: begin with a random one, then add again and again the one whose Hamming distances to all chosen so far
     have the largest sum. Raises ValueError for more than 9 tiles (10! rows) or more permutations than there are.
     """
-    candidates = torch.tensor(list(permutations(range(count("tiles", tiles, 9, low=2)))), dtype=torch.uint8)
-    count("size", size, len(candidates))
+    count("size", size, math.factorial(count("tiles", tiles, 9, low=2)))
+    return _permutation_set(tiles, size, seed).clone()
+
+
+@functools.cache  # seconds for nine tiles
+def _permutation_set(tiles: int, size: int, seed: int) -> Tensor:
+    candidates = torch.tensor(list(permutations(range(tiles))), dtype=torch.uint8)
     chosen = [int(torch.randint(len(candidates), (), generator=torch.Generator().manual_seed(seed)))]
     total = torch.zeros(len(candidates), dtype=torch.int64)
     while len(chosen) < size:
