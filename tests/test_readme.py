@@ -32,7 +32,7 @@ def test_a_systems_symbol_notebook_and_slide_are_there(name):
     if "lecture" in system:
         assert system["lecture"].split(":")[0] in SYLLABUS["decks"]
     if "paper" in system:
-        assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}", system["paper"])
+        assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4}/\S+", system["paper"])
 
 
 def test_a_symbol_that_is_gone_is_noticed():

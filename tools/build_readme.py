@@ -37,8 +37,9 @@ def systems() -> str:
         code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({module.replace('.', '/')}.py)"
         notebook = link(system["notebook"], system["notebook"][:2]) if "notebook" in system else ""
         practised = f"[{system['exercise'][:2]}](exercises/{system['exercise']}.ipynb)" if "exercise" in system else ""
-        number = system.get("paper", "").removeprefix("arXiv:")
-        paper = f"[arXiv {number}](https://arxiv.org/abs/{number})" if number else ""
+        kind, _, number = system.get("paper", "").partition(":")
+        address = {"arXiv": "arxiv.org/abs", "doi": "doi.org", "": ""}[kind]
+        paper = f"[{kind} {number}](https://{address}/{number})" if number else ""
         lines.append(row(name, code, notebook, practised, system.get("lecture", ""), paper))
     return "\n".join(lines)
 
