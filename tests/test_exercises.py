@@ -54,7 +54,7 @@ def test_what_is_generated_is_as_the_masters_say(name):
 
 
 def test_stale_files_are_noticed(tmp_path):
-    found = SHEETS[NAMES[0]]
+    found = SHEETS["03_contrastive"]
     build_exercises.build(found, tmp_path)
     assert build_exercises.stale(found, tmp_path) == []
     notebook, checks = tmp_path / "exercises" / f"{found.name}.ipynb", tmp_path / "exercises" / "checks"
@@ -69,7 +69,7 @@ def test_stale_files_are_noticed(tmp_path):
 
 
 def test_stale_numbers_are_noticed(tmp_path):
-    found = SHEETS[NAMES[0]]
+    found = SHEETS["03_contrastive"]
     build_exercises.build(found, tmp_path)
     arrays = next((tmp_path / "exercises" / "checks").glob("*.safetensors"))
     content = load_file(arrays)
@@ -202,7 +202,7 @@ def test_the_release_holds_what_students_need_and_no_secret(tmp_path):
 
 
 def test_a_secret_in_the_release_would_be_noticed():
-    found = SHEETS[NAMES[0]]
+    found = SHEETS["03_contrastive"]
     solution = found.sources["nt_xent"].replace("nt_xent", "other").replace('"""', '"""Other words. ', 1)
     cell = nbformat.v4.new_code_cell(inspect.getsource(found.masters[0].alternatives[1]))
     notebook = nbformat.writes(nbformat.v4.new_notebook(cells=[cell])).encode()
@@ -247,11 +247,11 @@ def test_a_marker_without_its_partner_is_noticed(monkeypatch):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("def f():\n    ### BEGIN SOLUTION\n    pass")])
     monkeypatch.setattr(build_exercises, "solved", lambda found: notebook)
     with pytest.raises(ValueError, match="marker without its partner"):
-        unsolved(SHEETS[NAMES[0]])
+        unsolved(SHEETS["03_contrastive"])
 
 
 def test_reveal_puts_worked_solutions_into_the_public_files(tmp_path):
-    found = SHEETS[NAMES[0]]
+    found = SHEETS["03_contrastive"]
     build_exercises.build(found, tmp_path, reveal=True)
     exercises = read_public(tmp_path / "exercises" / "checks" / found.name)
     assert {name: exercise.solution for name, exercise in exercises.items()} == {
@@ -262,7 +262,7 @@ def test_reveal_puts_worked_solutions_into_the_public_files(tmp_path):
 
 
 def test_a_sheet_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match="expected one of 03_contrastive.*got '77'"):
+    with pytest.raises(ValueError, match="expected one of .*03_contrastive.*got '77'"):
         sheet.read("77")
     with pytest.raises(ValueError, match="none yet"):
         sheet.read("03", tmp_path)

@@ -234,7 +234,7 @@ FOUND = torch.rand(2, 4, 3, 8, 8)
     (lambda: scatter_map(torch.rand(4, 3), torch.arange(4), "abcd", **LABELS), "`points`: expected shape (4, 2)"),
     (lambda: scatter_map(torch.rand(4, 2), torch.arange(4), "abc", **LABELS), "integers from 0 to 2"),
     (lambda: scatter_map(torch.rand(4, 2), torch.rand(4), "abcd", **LABELS), "`labels`: expected integers"),
-    (lambda: bars_with_spread({}, title="T", xlabel="x"), "`values`: expected a dictionary of 1 to 9 entries"),
+    (lambda: bars_with_spread({}, title="T", xlabel="x"), "`values`: expected a dictionary of 1 to 16 entries"),
     (lambda: bars_with_spread({"a": [math.nan]}, title="T", xlabel="x"), "`values['a']`: expected one or more finite"),
     (lambda: bars_with_spread({"a": 0.5}, title="T", xlabel="x"), "`values['a']`: expected shape (seeds)"),
     (lambda: curve([1, 2], {"a": [1, 2, 3]}, **LABELS), "`values['a']`: expected 2 numbers"),
