@@ -377,10 +377,10 @@ def test_train_then_resume_then_evaluate_its_weights(tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "nothing"], "argument `name`: expected one of simclr"),
+        (["train", "nothing"], "argument `name`: expected one of autoencoder, "),
         (["train", "simclr", "--steps", "0"], "argument `steps`"),
         (["evaluate", "--zoo"], "need the recipe's name"),
-        (["evaluate", "simclr-cifar10"], "argument `name`: expected one of simclr"),
+        (["evaluate", "simclr-cifar10"], "argument `name`: expected one of autoencoder, "),
         (["evaluate", "simclr", "--weights", "missing.pt"], "missing.pt"),
     ],
 )
