@@ -317,7 +317,7 @@ show(SkipGram, doc=False)
 # %% [markdown]
 # We train it on all pairs of words that share an emoji. To watch: for each emoji, the mean of its words' vectors, and
 # its five nearest among the emoji with which it shares *no word*. How many of them are of its subcategory (there are
-# 99, such as "animal-marine")? One-hot vectors can only guess there.
+# 98, such as "animal-marine")? One-hot vectors can only guess there.
 
 # %%
 every = [load("emoji", split) for split in ("train", "val", "test")]
@@ -427,7 +427,7 @@ last = [encoders["supervised"].classifier(h).detach() for h in penultimate]
 fine = bank.info["subcategory"], unseen.info["subcategory"]
 for title, layer in (("last layer, 9 outputs", last), ("penultimate layer, 96 features", penultimate)):
     print(f"{title:32} k-NN for the 9 categories {knn_accuracy(layer):.3f}, "
-          f"for the 99 subcategories {knn_accuracy(layer, *fine):.3f}")
+          f"for the {len(kind.unique())} subcategories {knn_accuracy(layer, *fine):.3f}")
 
 # %% [markdown]
 # For the nine categories the nine scores are as good. For the finer question the layer before knows more: the last
