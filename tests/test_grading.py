@@ -160,7 +160,7 @@ os.wait()"""),
     attack("kills", "import os, signal\nos.kill(os.getppid(), 9)\nos.kill(1, signal.SIGSTOP)\n"
            "try: os.kill(-1, 9)\nexcept ProcessLookupError: pass"),
     attack("starves the helper", "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))\n"
-           "while True: pass", 0, "ended the grader's helper"),
+           "while True: pass", 0, f"ended the grader's helper|{SLOW}"),  # whichever the kernel counts first
     attack("leaves a cripple", "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))",
            0, "ended the grader's helper"),
     attack("closes everything", "import os\nos.closerange(0, 256)", 0, ENDED),
