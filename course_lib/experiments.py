@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from course_lib import evaluate
-from course_lib.data import Dataset, as_float, load
+from course_lib.data import Dataset, as_float, labelled_subset, load
 from course_lib.files import write_json
 from course_lib.recipes import RECIPES, Recipe, build, train
 from course_lib.train import Method
@@ -130,6 +130,29 @@ def train_to_the_end(
             print(f"{checkpoint.stem}: step {step.k} of {step.steps}, loss {step.loss:.3f}", flush=True)
     steps, images, seconds = torch.load(checkpoint, weights_only=True)["done"]
     return method, {"steps": steps, "batch_size": images // steps, "seconds": round(seconds, 1)}
+
+
+def from_scratch_on_few(recipe: Recipe, seed: int, amounts: dict[str, dict]) -> dict:
+    """The supervised recipe on the labelled scenes alone."""
+    return train_on_few(recipe, seed, amounts, "scratch", lambda: build(recipe, seed))
+
+
+def train_on_few(recipe: Recipe, seed: int, amounts: dict[str, dict], name: str, start: Callable[[], Method]) -> dict:
+    """Supervised training from start(), anew for each amount of labels: what a row holds, test accuracy by amount.
+
+    amounts: title -> what `labelled_subset` is asked for. name: of these runs, for their checkpoints.
+    """
+    data, test, row = load("scenes", "train"), load("scenes", "test"), {"seconds": 0.0}
+    for title, amount in amounts.items():
+        few = data[labelled_subset(data, **amount, seed=seed)]
+        checkpoint = checkpoint_of(recipe, seed, f"-{name}-{title}")
+        method, about = train_to_the_end(
+            recipe, seed, method=start(), data=few, checkpoint=checkpoint, batch_size=min(128, len(few))
+        )
+        logits = method.classifier(evaluate.features(method, test.x))
+        about["seconds"] += row["seconds"]
+        row |= about | {title: evaluate.accuracy(logits, test.y)}
+    return row
 
 
 def checkpoint_of(recipe: Recipe, seed: int, part: str = "") -> Path:

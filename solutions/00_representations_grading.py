@@ -69,32 +69,16 @@ import math  # noqa: E402
 
 import torch.nn.functional as F  # noqa: E402
 
+from course_lib.grading.draw import between, normal, scalar, whole  # noqa: E402
 from course_lib.grading.exercise import Case, Master, Property  # noqa: E402
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 APART = 0.02  # how much further the next one is at least, where order matters: no rounding changes it
 
 
-def whole(generator: torch.Generator, low: int, high: int) -> int:
-    """A whole number from low to high, both included."""
-    return int(torch.randint(low, high + 1, (), generator=generator))
-
-
-def between(generator: torch.Generator, low: float, high: float) -> float:
-    return low + (high - low) * torch.rand((), generator=generator, dtype=DOUBLE).item()
-
-
-def normal(generator: torch.Generator, *shape: int, dtype: torch.dtype = SINGLE) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=DOUBLE).to(dtype)
-
-
 def labels_of_all(generator: torch.Generator, n: int, classes: int) -> Tensor:
     """n labels in a random order, each class among them as often as the others or once more."""
     return (torch.arange(n) % classes)[torch.randperm(n, generator=generator)]
-
-
-def scalar(value: float | int) -> Tensor:
-    return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else DOUBLE)
 
 
 def gap(values: Tensor) -> float:

@@ -108,33 +108,17 @@ import math  # noqa: E402
 
 import torch.nn.functional as F  # noqa: E402
 
+from course_lib.grading.draw import between, normal, scalar, whole  # noqa: E402
 from course_lib.grading.exercise import Case, Master, Property  # noqa: E402
 from course_lib.train import Method  # noqa: E402
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 
 
-def whole(generator: torch.Generator, low: int, high: int) -> int:
-    """A whole number from low to high, both included."""
-    return int(torch.randint(low, high + 1, (), generator=generator))
-
-
-def between(generator: torch.Generator, low: float, high: float) -> float:
-    return low + (high - low) * torch.rand((), generator=generator, dtype=DOUBLE).item()
-
-
-def normal(generator: torch.Generator, *shape: int, dtype: torch.dtype = SINGLE) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=DOUBLE).to(dtype)
-
-
 def rows_of_all_lengths(generator: torch.Generator, n: int, d: int, dtype: torch.dtype = SINGLE) -> Tensor:
     """n rows whose lengths differ by up to a factor of four, none of them near zero."""
     lengths = torch.tensor([between(generator, 0.6, 2.4) for _ in range(n)], dtype=DOUBLE)
     return (F.normalize(normal(generator, n, d, dtype=DOUBLE), dim=1) * lengths[:, None]).to(dtype)
-
-
-def scalar(value: float | int) -> Tensor:
-    return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else DOUBLE)
 
 
 # --- 1. cosine similarity ---------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from course_lib.augment import (
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.data import labelled_subset, load
-from course_lib.experiments import Setting, checkpoint_of, measures, train_to_the_end
+from course_lib.experiments import Setting, from_scratch_on_few, measures, train_on_few, train_to_the_end
 from course_lib.losses import nt_xent
 from course_lib.nets.mlp import mlp
 from course_lib.recipes import RECIPES, Recipe, Size, build, instance_discrimination, simclr
@@ -101,15 +101,16 @@ def trained_h_and_z(recipe: Recipe, seed: int) -> dict:
 # Few labels: a share of the emoji, at least one of each category, with all their scenes.
 
 FRACTIONS = (0.01, 0.1, 1.0)
+SHARES = {f"{fraction:.0%}": {"fraction": fraction} for fraction in FRACTIONS}
 
 
 def few_labels(encoder: nn.Module, seed: int) -> dict[str, float]:
     """Test accuracy of a linear classifier on frozen features, by share of labelled emoji."""
     data, test = load("scenes", "train"), load("scenes", "test")
     h, h_test = evaluate.features(encoder, data.x), evaluate.features(encoder, test.x)
-    draws = [labelled_subset(data, fraction=fraction, seed=seed) for fraction in FRACTIONS]
+    draws = [labelled_subset(data, **amount, seed=seed) for amount in SHARES.values()]
     found = evaluate.few_labels(h, data.y, draws, h_test, test.y)
-    return {f"{fraction:.0%}": value for fraction, value in zip(FRACTIONS, found.tolist())}
+    return dict(zip(SHARES, found.tolist()))
 
 
 def random_frozen(recipe: Recipe, seed: int) -> dict:
@@ -123,7 +124,7 @@ def simclr_frozen(recipe: Recipe, seed: int) -> dict:
 
 def from_scratch(recipe: Recipe, seed: int) -> dict:
     """The supervised recipe on the labelled scenes alone."""
-    return supervised_on_few(recipe, seed, "scratch", lambda: build(recipe, seed))
+    return from_scratch_on_few(recipe, seed, SHARES)
 
 
 def fine_tuned(recipe: Recipe, seed: int) -> dict:
@@ -135,21 +136,7 @@ def fine_tuned(recipe: Recipe, seed: int) -> dict:
         method.encoder.load_state_dict(pretrained.encoder.state_dict())
         return method
 
-    return supervised_on_few(recipe, seed, "tuned", start)
-
-
-def supervised_on_few(recipe: Recipe, seed: int, name: str, start: Callable[[], Supervised]) -> dict:
-    data, test, row = load("scenes", "train"), load("scenes", "test"), {"seconds": 0.0}
-    for fraction in FRACTIONS:
-        few = data[labelled_subset(data, fraction=fraction, seed=seed)]
-        checkpoint = checkpoint_of(recipe, seed, f"-{name}-{fraction}")
-        method, about = train_to_the_end(
-            recipe, seed, method=start(), data=few, checkpoint=checkpoint, batch_size=min(128, len(few))
-        )
-        logits = method.classifier(evaluate.features(method, test.x))
-        about["seconds"] += row["seconds"]
-        row |= about | {f"{fraction:.0%}": evaluate.accuracy(logits, test.y)}
-    return row
+    return train_on_few(recipe, seed, SHARES, "tuned", start)
 
 
 # The bank's negatives: all rows (its own recipe) or K at random, estimated.

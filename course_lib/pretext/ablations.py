@@ -11,10 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import evaluate
 from course_lib.checks import expects, number
-from course_lib.data import Dataset, as_float, labelled_subset, load
-from course_lib.experiments import Setting, checkpoint_of, measures, pretext_score, train_to_the_end
+from course_lib.data import Dataset, as_float, load
+from course_lib.experiments import (
+    Setting,
+    from_scratch_on_few,
+    measures,
+    pretext_score,
+    train_on_few,
+    train_to_the_end,
+)
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext.patch_location import ColorDropping, PatchLocation
 from course_lib.recipes import RECIPES, Recipe, Size, build, patch_location
@@ -25,6 +31,7 @@ from course_lib.train import frozen_copy
 # same network trained from nothing (GT19: Evaluation on semi-supervised learning).
 
 PER_CLASS = (1, 3, 10, 30, 300)  # labelled emoji of each category; 300 is more than there are: all
+AMOUNTS = {str(per_class): {"per_class": per_class} for per_class in PER_CLASS}
 FEW = replace(RECIPES["supervised"], cpu=Size(200, 128, 2e-3))
 
 
@@ -43,7 +50,7 @@ class FrozenEarly(nn.Module):
 
 def from_scratch(recipe: Recipe, seed: int) -> dict:
     """The supervised recipe on the labelled scenes alone."""
-    return by_labels(recipe, seed, "scratch", lambda: build(recipe, seed))
+    return from_scratch_on_few(recipe, seed, AMOUNTS)
 
 
 def on_rotation(recipe: Recipe, seed: int) -> dict:
@@ -55,22 +62,7 @@ def on_rotation(recipe: Recipe, seed: int) -> dict:
         method.encoder = FrozenEarly(rotation.encoder, method.encoder)
         return method
 
-    return by_labels(recipe, seed, "rotation", start)
-
-
-def by_labels(recipe: Recipe, seed: int, name: str, start: Callable[[], Supervised]) -> dict:
-    """Accuracy on unseen emoji by labelled emoji of each category."""
-    data, test, row = load("scenes", "train"), load("scenes", "test"), {"seconds": 0.0}
-    for per_class in PER_CLASS:
-        few = data[labelled_subset(data, per_class=per_class, seed=seed)]
-        checkpoint = checkpoint_of(recipe, seed, f"-{name}-{per_class}")
-        method, about = train_to_the_end(
-            recipe, seed, method=start(), data=few, checkpoint=checkpoint, batch_size=min(128, len(few))
-        )
-        logits = method.classifier(evaluate.features(method, test.x))
-        about["seconds"] += row["seconds"]
-        row |= about | {str(per_class): evaluate.accuracy(logits, test.y)}
-    return row
+    return train_on_few(recipe, seed, AMOUNTS, "rotation", start)
 
 
 # Shortcuts of patch location.
