@@ -28,12 +28,12 @@ NAME, SEED = "03_contrastive", 5
 SHEET = sheet.read("03")
 POINTS = {master.name: sum(p.points for p in master.properties) for master in SHEET.masters}
 TOTAL = sum(POINTS.values())
-LIMITS = Limits(seconds=5, memory=1 << 30, processes=33)
+LIMITS = Limits(seconds=10, memory=1 << 30, processes=33)
 SOLVED = [c.source for c in jupytext.read(sheet.ROOT / f"solutions/{NAME}.py").cells if c.cell_type == "code"]
 MARK = f"grading-{uuid.uuid4().hex}"  # of files that should never appear, and of a socket that nobody should reach
 RIGHT = "(scores.logsumexp(1) - scores.diagonal()).mean()"
 ENDED, WRONG, NOT_A_TENSOR = "ended its process instead of returning", "value: wrong", "is not a tensor of real numbers"
-SLOW = "did not finish in 5 seconds"
+SLOW = f"did not finish in {LIMITS.seconds} seconds"
 
 
 def defining(name: str) -> int:
