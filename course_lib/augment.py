@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import expects, number, positive
+from .checks import count, expects, number, positive
 
 
 def _like(x: Tensor, values: Tensor) -> Tensor:
@@ -346,3 +346,20 @@ def simclr_augment(size: int, strength: float = 0.5, blur: float = 0.0,
     if blur:
         views.append(RandomApply(GaussianBlur(2 * (size // 20) + 1), blur))           # a tenth of the side
     return Compose(views)
+
+
+@dataclass(frozen=True)
+class MultiCrop:
+    """Views of several sizes: twice `large`, then `count` times `small`, each batch of views (N, C, h, w) on its own.
+
+    Caron et al. 2020 (SwAV, arXiv 2006.09882): small crops cost little and make the large ones answer for their parts.
+    """
+    large: Callable[[Tensor], Tensor]
+    small: Callable[[Tensor], Tensor]
+    count: int
+
+    def __post_init__(self):
+        count("count", self.count, low=0)
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        return [self.large(x), self.large(x), *(self.small(x) for _ in range(self.count))]

@@ -212,6 +212,21 @@ def intersection_over_union(predicted: Tensor, true: Tensor) -> float:
     return torch.where(either > 0, both.double() / either, 1).mean().item()
 
 
+@torch.no_grad()
+@expects(attention="float ... h w")
+def most_of_the_mass(attention: Tensor, share: float = 0.6) -> Tensor:
+    """Masks (..., h, w) of the fewest places that hold `share` of each map's sum, the strongest first.
+
+    How DINO makes masks of attention (Caron et al. 2021, arXiv 2104.14294, figure 4; there 60 %). Raises ValueError for
+    a share outside [0, 1].
+    """
+    flat = attention.flatten(-2)
+    strongest, places = flat.sort(-1, descending=True)
+    before = strongest.cumsum(-1) - strongest                                   # held by the stronger ones
+    kept = before < number("share", share, 0, 1) * flat.sum(-1, keepdim=True)
+    return torch.zeros_like(flat, dtype=torch.bool).scatter_(-1, places, kept).view(attention.shape)
+
+
 @dataclass(frozen=True, eq=False)
 class MaskProbe:
     """A mask from a feature map: each of its h x w cells predicts the pixels it covers, all with one matrix.

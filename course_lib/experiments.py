@@ -189,12 +189,13 @@ def standard(recipe: Recipe) -> Experiment:
 def catalogue() -> dict[str, Experiment]:
     """Every experiment of the course by name; those of the recipes have the recipe's name."""
     from course_lib.contrastive import ablations as contrastive  # they are made of this module's parts
+    from course_lib.distillation import ablations as distillation
     from course_lib.pretext import ablations as pretext
     from course_lib.pretext import layers
 
     methods = {name: standard(recipe) for name, recipe in RECIPES.items() if recipe.cpu}
     pixels = {"raw pixels": Setting(RECIPES["simclr"], raw_pixels, seeds=(0,))}
-    studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS
+    studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS | distillation.ABLATIONS
     return {**methods, "simclr": pixels | methods["simclr"], **studies}
 
 
@@ -326,7 +327,8 @@ def table(name: str) -> str:
         raise ValueError(f"results/{name}.json differs from today's {'; '.join(old[:3])}: run `make results`")
     rows = [row for of_it in by_setting.values() for row in of_it]
     about = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in about))
+    numbers = (key for row in rows for key in row if isinstance(row[key], (int, float)))  # and no curves
+    columns = [key for key in dict.fromkeys(numbers) if key not in about]
     first = max(map(len, by_setting)) + 2
     wide = {c: max(len(TITLES.get(c, c)), *(len(spread(each, c)) for each in by_setting.values())) + 2 for c in columns}
     head = "".join(f"{TITLES.get(c, c):>{wide[c]}}" for c in columns)

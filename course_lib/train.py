@@ -108,16 +108,16 @@ def cosine(warmup: float = 0.05) -> Callable[[float], float]:
 
 
 class Frozen(nn.Module):
-    """A network without gradient whose train/eval mode stays put when the method around it changes its own."""
+    """A network without gradient; `training` as for `frozen_copy`."""
 
     def __init__(self, net: nn.Module, training: bool):
         super().__init__()
         self.net = deepcopy(net).requires_grad_(False)
-        self.training = training
-        self.net.train(training)
+        self.follows = training
+        self.train(training)
 
     def train(self, mode: bool = True):
-        return self
+        return super().train(mode and self.follows)
 
     @torch.no_grad()
     def forward(self, *args):
@@ -127,10 +127,16 @@ class Frozen(nn.Module):
 def frozen_copy(net: nn.Module, *, training: bool) -> Frozen:
     """A teacher, target or key network: a copy without gradient.
 
-    `training` fixes its mode for good: False for a trained teacher (knowledge distillation), True for a moving average
-    that must normalise with its own batch's statistics, as its online twin does (MoCo, BYOL, DINO).
+    training=False: in eval mode for good, whatever the method around it is in: a trained teacher (knowledge
+    distillation). True: in train mode while the method is, as its online twin: a moving average that must normalise
+    with its own batch's statistics (MoCo, BYOL, DINO).
     """
     return Frozen(net, training)
+
+
+def cosine_momentum(momentum: float, progress: float) -> float:
+    """1 - (1 - momentum) (cos(pi progress) + 1) / 2: from `momentum` up to 1, as in BYOL (section 3.2) and DINO."""
+    return 1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2
 
 
 @torch.no_grad()

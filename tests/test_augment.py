@@ -318,3 +318,30 @@ def test_nothing_waits_for_the_gpu(device):
         transform(x)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+# Several crops.
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+@pytest.mark.parametrize("device", DEVICES)
+def test_multi_crop(count, device):
+    x = images(20, 20).to(device)
+    before = x.clone()
+    crops = A.MultiCrop(A.simclr_augment(16, blur=0.5), A.simclr_augment((8, 10), scale=(0.05, 0.3)), count)
+    torch.manual_seed(0)
+    views = crops(x)
+    assert [tuple(view.shape) for view in views] == 2 * [(N, 3, 16, 16)] + count * [(N, 3, 8, 10)]
+    assert all(view.device == x.device and view.dtype == x.dtype for view in views)
+    assert all(view.min() >= 0 and view.max() <= 1 + 1e-6 and view.isfinite().all() for view in views)
+    assert torch.equal(x, before)
+    for size in (views[:2], views[2:]):                                     # every view is a draw of its own
+        assert all(not torch.equal(a, b) for i, a in enumerate(size) for b in size[:i])
+    torch.manual_seed(0)
+    parts = [crops.large(x), crops.large(x)] + [crops.small(x) for _ in range(count)]
+    assert all(torch.equal(view, part) for view, part in zip(views, parts, strict=True))
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, True, None])
+def test_multi_crop_wants_a_whole_number_of_small_views(count):
+    with pytest.raises(ValueError, match="argument `count`: expected a whole number"):
+        A.MultiCrop(A.RandomResizedCrop(8), A.RandomResizedCrop(4), count)

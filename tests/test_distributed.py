@@ -13,7 +13,12 @@ from methods import Queue, ToyGAN, fixed_view_simclr, points, view_pairs
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
 from course_lib.contrastive.supcon import SupCon
 from course_lib.data import Dataset
+from course_lib.distillation.byol import BYOL
+from course_lib.distillation.dino import DINO, Prototypes
+from course_lib.distillation.simsiam import SimSiam
 from course_lib.distributed import gather, rank, world_size
+from course_lib.nets.mlp import mlp
+from course_lib.redundancy.barlow_twins import BarlowTwins
 from course_lib.train import fit, sgd
 
 WORKER = """
@@ -44,6 +49,44 @@ def fixed_view_nce():
     return fixed_view_bank(NCEInstanceDiscrimination, noise=16)
 
 
+def fixed_view_byol():
+    method = fixed_view_simclr()
+    return BYOL(method.encoder, method.projector, mlp(8, 16, 8, norm=None), method.augment, momentum=0.9)
+
+
+def fixed_view_simsiam():
+    method = fixed_view_simclr()
+    return SimSiam(method.encoder, method.projector, mlp(8, 4, 8, norm=None), method.augment)
+
+
+class InDoubles(BarlowTwins):
+    """Features that hardly differ between pictures yet: their correlations, and the long steps, amplify rounding."""
+
+    def loss(self, x, y=None):
+        return super().loss(x.double())
+
+
+def fixed_view_barlow_twins():
+    method = fixed_view_simclr()
+    return InDoubles(method.encoder, method.projector, method.augment, off_diagonal=0.1).double()
+
+
+def four_crops(x):
+    """Two views of 16 x 16, two of 8 x 8."""
+    return [x[:, :3], x[:, 3:], x[:, :3, 4:12, 4:12], x[:, 3:, :8, 2:10]]
+
+
+def fixed_view_dino(**options):
+    method = fixed_view_simclr()
+    heads = method.projector, Prototypes(8, 10)
+    return DINO(method.encoder, *heads, four_crops, momentum=0.9, centre_momentum=0.5, tau_s=0.2, tau_t=0.1, **options)
+
+
+def freezing_dino():
+    """Its prototypes stay for two of four updates: every process still sends a gradient for them, of zero."""
+    return fixed_view_dino(freeze=0.5, warmup=0.5, tau_t_start=0.05)
+
+
 def few_classes():
     data = view_pairs()
     return Dataset(data.x, data.y % 5, ())
@@ -59,6 +102,11 @@ METHODS = {
     "SimCLR": (fixed_view_simclr, view_pairs),
     "SupCon": (fixed_view_supcon, few_classes),
     "InstanceDiscrimination": (fixed_view_bank, view_pairs),
+    "BYOL": (fixed_view_byol, view_pairs),
+    "SimSiam": (fixed_view_simsiam, view_pairs),
+    "BarlowTwins": (fixed_view_barlow_twins, view_pairs),
+    "DINO": (fixed_view_dino, view_pairs),
+    "DINO that freezes": (freezing_dino, view_pairs),
 }
 
 
@@ -107,6 +155,7 @@ def work(number, folder):
     results = {name: train(name) for name in METHODS}
     results["NCE"] = nce_memory()
     results["accumulated"] = train("ToyGAN", accumulate=2)
+    results["accumulated DINO"] = train("DINO that freezes", accumulate=2)
     results["gathered"] = gathered_gradient()
     try:
         fit(made("Queue"), points(33), 1, batch_size=15)
@@ -142,7 +191,7 @@ def test_two_processes_equal_one_on_the_joint_batch(two, name):
     for per_process in two:
         close(per_process[name][1], after_one)
         close(per_process[name][2], state)
-    if name in ("SimCLR", "SupCon"):  # every process computes the joint loss, negatives from both included
+    if name in ("SimCLR", "SupCon", "BarlowTwins"):  # every process computes the joint loss, of the rows of both
         for per_process in two:
             assert torch.tensor(per_process[name][0]).sub(torch.tensor(losses)).abs().max() < 1e-5
     else:  # a plain mean: each process reports its own half
@@ -160,11 +209,22 @@ def test_noise_contrastive_memory_is_the_same_in_all_processes(two):
     assert not torch.equal(two[0]["NCE"][-1][0], two[0]["NCE"][0][0])
 
 
-def test_accumulation_in_two_processes_equals_one(two):
-    _, after_one, state = train("ToyGAN", accumulate=2)
+@pytest.mark.parametrize(("result", "name"), [("accumulated", "ToyGAN"), ("accumulated DINO", "DINO that freezes")])
+def test_accumulation_in_two_processes_equals_one(two, result, name):
+    _, after_one, state = train(name, accumulate=2)
     for per_process in two:
-        close(per_process["accumulated"][1], after_one)
-        close(per_process["accumulated"][2], state)
+        close(per_process[result][1], after_one)
+        close(per_process[result][2], state)
+
+
+def test_what_the_slow_copies_remember_is_among_the_compared():
+    """Names of the state that the comparison above must cover, and that it has moved."""
+    for name, kept in (("BYOL", "target."), ("DINO", "teacher."), ("DINO", "centre")):
+        method, start = made(name), made(name).state_dict()
+        list(fit(method, METHODS[name][1](), 4, batch_size=16, optimizers=sgd(0.1)))
+        state = method.state_dict()
+        names = [key for key in state if key.startswith(kept)]
+        assert names and all(not torch.equal(state[key], start[key]) for key in names)
 
 
 def test_gather_sends_every_process_share_of_the_gradient_back(two):

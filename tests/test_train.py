@@ -11,7 +11,7 @@ from torch import nn
 
 from course_lib.data import Dataset
 from course_lib.nets.mlp import mlp
-from course_lib.train import Method, adamw, cosine, ema, fit, frozen_copy, sgd
+from course_lib.train import Method, adamw, cosine, cosine_momentum, ema, fit, frozen_copy, sgd
 
 
 def made(kind, seed=0):
@@ -318,17 +318,42 @@ def test_step_counts_images_of_all_turns():
     assert last.seconds > 0 and isinstance(last.loss, float)
 
 
-def test_frozen_copy_keeps_its_mode_and_has_no_gradient():
+def test_frozen_copy_trains_with_its_holder_or_never_and_has_no_gradient():
     net = mlp(4, 8, 2)
     for training in (True, False):
-        holder = nn.ModuleList([net, copy := frozen_copy(net, training=training)])
-        for mode in (True, False):
+        for at_first in (True, False):  # the mode of the network it copies does not matter
+            copy = frozen_copy(net.train(at_first), training=training)
+            assert {m.training for m in copy.modules()} == {training}
+        holder = nn.ModuleList([net, copy])
+        for mode in (True, False, True):
             holder.train(mode)
-            assert net.training is mode and copy.training is training
-            assert all(m.training is training for m in copy.net.modules())
+            assert net.training is mode
+            assert {m.training for m in copy.modules()} == {mode and training}
+        assert copy.eval() is copy and not copy.net.training
     assert not any(p.requires_grad for p in copy.parameters()) and not copy(torch.randn(3, 4)).requires_grad
     net[0].weight.data.zero_()
     assert copy.net[0].weight.abs().sum() > 0
+
+
+def test_a_frozen_copy_in_eval_mode_sees_each_picture_alone():
+    net, x = nn.BatchNorm1d(4), torch.randn(8, 4) + 3
+    for training in (True, False):
+        holder = nn.ModuleList([copy := frozen_copy(net, training=training)]).train()
+        for _ in range(3):
+            copy(x)
+        assert (copy.net.running_mean.abs().max() > 0.5) == training  # it gathers its own statistics, or none
+        holder.eval()
+        torch.testing.assert_close(copy(x)[:1], copy(x[:1]))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 0.996, 1.0])
+def test_cosine_momentum_by_its_closed_form(momentum):
+    assert cosine_momentum(momentum, 0.0) == pytest.approx(momentum, abs=1e-12)
+    assert cosine_momentum(momentum, 1.0) == pytest.approx(1)
+    assert cosine_momentum(momentum, 1 / 3) == pytest.approx(1 - 0.75 * (1 - momentum))  # cos(pi / 3) = 1 / 2
+    assert cosine_momentum(momentum, 0.5) == pytest.approx((1 + momentum) / 2)
+    values = [cosine_momentum(momentum, k / 20) for k in range(21)]
+    assert momentum == 1 or all(earlier < later for earlier, later in zip(values, values[1:]))
 
 
 def test_ema_by_its_closed_form_and_what_it_does_with_running_statistics():

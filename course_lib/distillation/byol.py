@@ -1,0 +1,59 @@
+"""BYOL: predict what a slow copy of yourself says of another view. No negatives.
+
+Grill et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", arXiv 2006.07733,
+section 3.1.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.checks import expects, number
+from course_lib.losses import full_precision
+from course_lib.train import Method, cosine_momentum, ema, frozen_copy
+
+
+@expects(prediction="float N D", target="float N D")
+@full_precision
+def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """||p - z||^2 of the unit vectors, averaged over the batch: equation 2; 2 - 2 cos, in [0, 4]. A 0-d loss.
+
+    prediction, target (N, D): of one view and of the other. No gradient reaches the target.
+    """
+    p, z = F.normalize(prediction, dim=1), F.normalize(target.detach(), dim=1)
+    return (p - z).square().sum(1).mean()
+
+
+class BYOL(Method):
+    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor q: z -> a guess of the other z.
+
+    augment: images -> a random view of each. momentum: of the target network, at first; it rises to 1 on a cosine.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        predictor: nn.Module,
+        augment: Callable[[Tensor], Tensor],
+        momentum: float = 0.996,
+    ):
+        super().__init__()
+        self.encoder, self.projector, self.predictor, self.augment = encoder, projector, predictor, augment
+        self.target = frozen_copy(nn.Sequential(encoder, projector), training=True)
+        self.momentum = number("momentum", momentum, 0, 1)
+
+    def loss(self, x: Tensor, y=None) -> Tensor:
+        views = torch.cat([self.augment(x), self.augment(x)])  # (2N, C, H, W)
+        p1, p2 = self.predictor(self.projector(self.encoder(views))).chunk(2)
+        z1, z2 = self.target(views).chunk(2)
+        return byol_loss(p1, z2) + byol_loss(p2, z1)
+
+    def after_step(self):
+        online = nn.Sequential(self.encoder, self.projector)
+        ema(self.target, online, cosine_momentum(self.momentum, self.progress))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x)

@@ -1,0 +1,833 @@
+# %% [markdown]
+# # 08. Distillation: from a cumbersome teacher to no labels at all
+#
+# **Who teaches, when nobody has labels?** A large trained network can teach a small one: it says more than a label does. Now
+# take the labels away, and then the large network too. What is left is a network that learns from a slow copy of itself,
+# and a riddle: the easiest answer, always to say the same, would satisfy both. Why don't they agree on it?
+#
+# **You will be able to** derive the $\tau^2$ of knowledge distillation, and distil a class that the student never saw; write
+# BYOL, SimSiam, Barlow Twins and DINO in a few lines each and check them; say what keeps each from collapsing, having switched
+# it off; read a transformer's attention, and measure whether it finds the object.
+#
+# **You need** notebook 03: views, projection head, the random encoder as the baseline.
+#
+# **Lectures** MLMI17: *Distillation-based Self-Supervision* to *Why does it learn local information?*. REP: *DINO*. AIA: *Barlow
+# Twins*. ENS: *Peut-on apprendre une représentation sans échantillon négatif ?* to *DINO: Self-Distillation with No Labels*.
+#
+# **Time** reading an hour and a half; computing about eight minutes on two cores, three on a T4. Long experiments were run
+# beforehand (`make results`); here they are plotted.
+
+# %%
+import math
+
+import torch
+import torch.nn.functional as F
+from IPython.display import display
+from ipywidgets import Checkbox, Dropdown, FloatLogSlider, IntSlider, SelectionSlider
+from torch import nn
+
+from course_lib import evaluate, experiments, recipes, zoo
+from course_lib.augment import MultiCrop
+from course_lib.data import as_float, load
+from course_lib.distillation.ablations import class_attention
+from course_lib.distillation.byol import BYOL, byol_loss
+from course_lib.distillation.dino import DINO, Prototypes, dino_loss
+from course_lib.distillation.knowledge import KnowledgeDistillation, distillation_loss, soft_targets
+from course_lib.distillation.simsiam import SimSiam, negative_cosine
+from course_lib.nets.vit import Attention, ViT
+from course_lib.notebook import (
+    bars_with_spread,
+    budget,
+    curve,
+    describe,
+    explore,
+    image_grid,
+    live,
+    show,
+    similarity_matrix,
+    subplots,
+)
+from course_lib.redundancy.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation
+from course_lib.train import cosine_momentum, ema
+
+BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+train, test = load("scenes", "train"), load("scenes", "test")
+
+
+def training(name, steps, method=None, **more):
+    """The recipe's method and its run, drawn while it goes; at smoke budget a few small updates."""
+    recipe = recipes.lookup(name)
+    method = recipes.build(recipe, seed=0) if method is None else method
+    steps, batch_size = (8, 32) if BUDGET == "smoke" else (steps * 8 if BUDGET == "gpu" else steps, None)
+    return method, live(recipes.train(recipe, method, train, seed=0, steps=steps, batch_size=batch_size), **more)
+
+
+def results(name, measure, settings=None):
+    """Measured values of results/NAME.json, a list over seeds for each setting."""
+    found = experiments.values(name, measure)
+    return {setting: found[setting] for setting in settings or found}
+
+
+# %% [markdown]
+# ## 1. What a teacher says beyond the label
+#
+# The course's supervised network was trained on nine categories of emoji. Below is what it says of scenes whose emoji it has
+# never seen. The label of the first is one word, *objects*. The teacher adds that it might well have been food, and surely was no
+# flag. Hinton, Vinyals and Dean (2015, MLMI17's *cumbersome model*) call this *dark knowledge*. Usually it is hidden: the large
+# probability hides the small ones. A temperature $\tau$ brings them out:
+#
+# $$q_i = \frac{\exp(v_i/\tau)}{\sum_j \exp(v_j/\tau)} \qquad\text{for the teacher's logits } v.$$
+
+# %%
+teacher = zoo.load("supervised")
+pictures = as_float(test.x[[0, 40, 77, 120, 203, 260]])
+with torch.no_grad():
+    logits = teacher.classifier(teacher.encode(pictures))
+
+
+def draw_soft_labels(temperature, picture):
+    q = soft_targets(logits, temperature)[picture]
+    figure, (left, right) = subplots(1, 2, height=3.0)
+    left.imshow(pictures[picture].permute(1, 2, 0))
+    left.set_axis_off()
+    right.barh(range(9), q, color=["C1" if c == test.y[[0, 40, 77, 120, 203, 260]][picture] else "C0" for c in range(9)])
+    right.set_yticks(range(9), test.classes)
+    right.invert_yaxis()
+    right.set(xlim=(0, 1), xlabel="probability", title="orange: the label")
+    entropy = -(q * q.clamp(min=1e-12).log()).sum().item()
+    title = f"Soft targets at temperature {temperature:.2g}: entropy {entropy:.2f} of at most ln 9 = {math.log(9):.2f} nats"
+    figure.suptitle(title, x=0.01, ha="left")
+    return describe(figure, title + ". " + ", ".join(f"{name} {p:.2f}" for name, p in zip(test.classes, q.tolist())))
+
+
+explore(draw_soft_labels, temperature=FloatLogSlider(1.0, base=10, min=-1, max=2, step=0.1),
+        picture=IntSlider(0, 0, len(pictures) - 1))
+
+# %% [markdown]
+# **The loss.** The student, with logits $u$ and $p_i \propto \exp(u_i/\tau)$, shall say the same. Hinton minimises the
+# cross-entropy $H(q, p) = -\sum_i q_i\log p_i$; as $H(q, p) = H(q) + \mathrm{KL}(q\,\|\,p)$ and the teacher's entropy $H(q)$ does
+# not depend on the student, the KL divergence has the same gradient, and 0 where they agree. Step by step:
+#
+# $$\frac{\partial}{\partial u_k}\log p_i = \frac{1}{\tau}(\mathbb{1}[i = k] - p_k)
+# \quad\Rightarrow\quad
+# \frac{\partial\,\mathrm{KL}}{\partial u_k} = -\sum_i q_i\,\frac{1}{\tau}(\mathbb{1}[i = k] - p_k) = \frac{1}{\tau}(p_k - q_k).$$
+#
+# Now let $\tau$ be large against the logits. $\exp(u/\tau) \approx 1 + u/\tau$, so with $C$ classes and logits centred to a mean
+# of zero, $p_k \approx \frac1C(1 + u_k/\tau)$ and likewise $q_k$:
+#
+# $$\frac{\partial\,\mathrm{KL}}{\partial u_k} \approx \frac{1}{\tau}\cdot\frac{1}{C\tau}(u_k - v_k) = \frac{u_k - v_k}{C\tau^2}.$$
+#
+# Two things follow. At high temperature distillation **matches logits**, as $\frac{1}{2C}\sum_k(u_k - v_k)^2$ would. And the
+# gradient shrinks with $\tau^2$: hence the factor $\tau^2$ in front, without which the temperature would also change the weight of
+# this loss beside the one of hard labels.
+
+# %%
+def distillation_by_hand(student, teacher, tau):
+    loss = 0
+    for u, v in zip(student, teacher):
+        q, p = (v / tau).exp() / (v / tau).exp().sum(), (u / tau).exp() / (u / tau).exp().sum()
+        loss += sum(q_i * math.log(q_i / p_i) for q_i, p_i in zip(q.tolist(), p.tolist()))
+    return tau**2 * loss / len(student)
+
+
+torch.manual_seed(0)
+u, v = torch.randn(2, 5, 9, dtype=torch.float64)
+for tau in (0.5, 1.0, 4.0):
+    torch.testing.assert_close(distillation_loss(u, v, tau).item(), distillation_by_hand(u, v, tau))
+
+u.requires_grad_()
+gradient = torch.autograd.grad(distillation_loss(u, v, 1000.0), u)[0]
+limit = ((u - u.mean(1, keepdim=True)) - (v - v.mean(1, keepdim=True))) / (9 * len(u))
+torch.testing.assert_close(gradient, limit.detach(), rtol=1e-2, atol=1e-4)
+show(KnowledgeDistillation)
+
+# %% [markdown]
+# **Does it work?** The student has a quarter of the teacher's width and sees no label at all: it only listens. (MLMI17 and ENS
+# show both losses; ENS adds that *often only the distillation loss is used*. So here.)
+
+# %%
+student, run = training("distillation", 150)
+for step in run:
+    pass
+
+
+def label_accuracy(method):
+    """Share of unseen scenes that the method's own classifier gets right."""
+    method.eval().to("cpu")
+    unseen = test[:500] if BUDGET == "smoke" else test
+    return evaluate.accuracy(method.classifier(evaluate.features(method, unseen.x)).detach(), unseen.y)
+
+
+weights = {"teacher": nn.ModuleList([teacher.encoder, teacher.classifier]),
+           "student": nn.ModuleList([student.encoder, student.classifier])}
+for name, net in weights.items():
+    accuracy = label_accuracy({"teacher": teacher, "student": student}[name])
+    print(f"{name}: {sum(p.numel() for p in net.parameters()):,} weights, {accuracy:.3f} of unseen emoji right")
+
+# %% [markdown]
+# How much is the *softness* worth? MLMI17's experiment: the same student, the same pictures, soft targets against labels only.
+# Few pictures make the difference clear. A label says little; a row of nine probabilities says how the teacher sees this very
+# picture, and works as a regulariser (Hinton et al., section 5: with 3 % of the data, hard targets overfit badly, soft ones hardly).
+# The teacher itself has seen all labels; it is what hands them on.
+
+# %%
+labels = {f"{title}, {share} of the emoji": values for share in ("1%", "10%", "100%")
+          for title, values in results("distillation-labels", share).items()}
+bars_with_spread(labels, xlabel="accuracy on unseen emoji",
+                 title="By what the student is told; 200 updates, 3 seeds")
+
+# %% [markdown]
+# With 1 % of the emoji soft targets are worth seven points, with each seed. From 10 % on there is nothing between the two: so small a
+# network takes in no more in 200 updates, and its scenes then say enough by themselves.
+#
+# **A class that the student never sees.** The paper's most striking experiment, repeated on digits: all threes are taken out of the
+# student's pictures. With labels only it cannot know that there is a three. With soft targets it hears, at each eight and each
+# five, how much of a three the teacher finds in it. Its bias for *three* comes out too low, since nothing it saw was one. The
+# paper raises that one number until most digits are right, and so do we (on training digits).
+
+# %%
+unshown = {}
+for row in experiments.read("distillation-unshown")["rows"]:
+    for measure, title in (("unshown", "threes"), ("unshown_bias", "threes, bias raised"), ("all_bias", "all digits, bias raised")):
+        unshown.setdefault(f"{row['setting']}: {title}", []).append(row[measure])
+bars_with_spread(unshown, xlabel="accuracy on test digits",
+                 title="A student that was never shown a three; 1500 updates, 3 seeds")
+
+# %% [markdown]
+# With labels only, no three is ever recognised, whatever its bias. With soft targets more than half are, and nearly nine of ten once the
+# bias is right: by a student that has never seen one, and was never told that there is a tenth digit to be drawn.
+#
+# ## 2. No labels, no large network: BYOL
+#
+# Without labels there is no trained teacher. BYOL (*Bootstrap Your Own Latent*, Grill et al. 2020; ENS) makes one out of the
+# student's own past. Two networks of the same shape: the **online** network learns to predict, from one view of a picture, what
+# the **target** network says of another view. The target is never trained. It is a moving average of the online weights,
+#
+# $$\text{target} \leftarrow m\,\text{target} + (1 - m)\,\text{online}.$$
+#
+# With unit vectors $\bar p, \bar z$ the loss is a distance that you know from notebook 03, an energy without negatives:
+#
+# $$L = \lVert \bar p - \bar z \rVert^2 = \lVert\bar p\rVert^2 - 2\,\bar p\cdot\bar z + \lVert\bar z\rVert^2 = 2 - 2\cos(p, z),$$
+#
+# taken both ways (view 1 predicts view 2 and back). A small extra network, the **predictor**, sits on the online side only.
+
+# %%
+def byol_by_hand(online, predictor, target, view1, view2):
+    total = 0
+    for here, there in ((view1, view2), (view2, view1)):
+        p = predictor(online(here))
+        with torch.no_grad():                     # the target is a fixed goal, not something to be moved towards p
+            z = target(there)
+        cos = (p * z).sum(1) / (p.norm(dim=1) * z.norm(dim=1))
+        total = total + (2 - 2 * cos).mean()
+    return total
+
+
+byol = recipes.build(recipes.lookup("byol"), seed=0)
+torch.manual_seed(0)
+views = [byol.augment(as_float(train.x[:64])) for _ in range(2)]
+with torch.no_grad():
+    z1, z2 = (byol.target(view) for view in views)
+    p1, p2 = (byol.predictor(byol.projector(byol.encoder(view))) for view in views)
+    by_hand = byol_by_hand(nn.Sequential(byol.encoder, byol.projector), byol.predictor, byol.target, *views)
+torch.testing.assert_close(by_hand, byol_loss(p1, z2) + byol_loss(p2, z1))
+torch.testing.assert_close(byol_loss(p1, p1), torch.tensor(0.0))  # agreeing is all it asks for
+show(BYOL)
+
+# %% [markdown]
+# The last line of that cell is the riddle: **a network that says the same of all pictures has loss 0.** Nothing in $L$ forbids it.
+# Grill et al. answer that BYOL does not minimise $L$ over both networks: the target is not moved down the loss's slope, and the
+# predictor can always do better than a constant as long as the target is not one. That is an intuition, not a proof;
+# section 4 tests it. ENS says the target follows *à chaque époque*: it does after every update, `after_step`. (Another slide there
+# gives BYOL group norm and weight standardisation: that is the follow-up, arXiv 2010.10241. The first one uses BatchNorm, as we do.)
+#
+# **What does the momentum do?** Unroll the average: the weights of $k$ updates ago have the share $(1 - m)m^k$, so the target
+# remembers about $1/(1 - m)$ updates. A toy of two networks with one weight each: the online one wants to follow a
+# curve, but its updates are noisy. The target is steadier, and later.
+#
+# **Try it.** At which momentum is the target's error least? What is the price on both sides?
+
+# %%
+torch.manual_seed(1)
+wanted = torch.sin(torch.linspace(0, 6, 400, dtype=torch.float64))
+online = wanted + 0.4 * torch.randn(400, dtype=torch.float64)
+
+
+def averaged(online, momentum):
+    """The target's weight after each update, by `course_lib`'s own moving average."""
+    target, source, path = nn.Linear(1, 1, bias=False).double(), nn.Linear(1, 1, bias=False).double(), []
+    target.weight.data.fill_(online[0])
+    for weight in online:
+        source.weight.data.fill_(weight)
+        ema(target, source, momentum)
+        path.append(target.weight.item())
+    return torch.tensor(path, dtype=torch.float64)
+
+
+powers = (1 - 0.9) * 0.9 ** torch.arange(400, dtype=torch.float64)     # the shares (1 - m) m^k of k updates ago
+unrolled = (powers.flip(0) * online).sum() + 0.9**400 * online[0]
+torch.testing.assert_close(averaged(online, 0.9)[-1], unrolled)
+MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.999)
+targets = {m: averaged(online, m) for m in MOMENTA}
+
+
+def draw_momentum(momentum):
+    target = targets[momentum]
+    error = (target - wanted)[50:].square().mean().sqrt()
+    figure, axis = subplots(height=3)
+    axis.plot(online, color="C7", alpha=0.5, linewidth=1, label="online")
+    axis.plot(wanted, "k--", label="what it should be")
+    axis.plot(target, color="C0", linewidth=2.5, label="target")
+    title = f"momentum {momentum}: remembers about {1 / (1 - momentum):.0f} updates; the target's error {error:.2f}"
+    axis.set(xlabel="update", ylabel="weight", title=title)
+    axis.legend(loc="lower left")
+    return describe(figure, title)
+
+
+explore(draw_momentum, momentum=SelectionSlider(options=MOMENTA, value=0.5))
+
+# %% [markdown]
+# The best value depends on how fast the online network moves. Early it moves fast and should be forgotten soon; at the end it
+# settles. So BYOL and DINO let the momentum rise to 1 on half a cosine, $1 - (1 - m)(\cos(\pi k/K) + 1)/2$:
+
+# %%
+progress = torch.linspace(0, 1, 101)
+curve(progress, {f"from {m}": torch.tensor([cosine_momentum(m, p) for p in progress.tolist()]) for m in (0.9, 0.97, 0.99)},
+      title="Momentum of the target over the training", xlabel="share of the training done", ylabel="momentum")
+
+# %% [markdown]
+# **Train it.** Beside the loss we watch the features: the standard deviation of $z/\lVert z\rVert$, as a share of the most it can be
+# ($1/\sqrt d$). 0 would be the collapse. Ours rises instead.
+
+# %%
+watched = as_float(train.x[:400])
+
+
+def share_of_std(network):
+    """Spread of the unit outputs on some scenes: 0 when all are alike, 1 when spread evenly."""
+    z = evaluate.features(network, watched)
+    return evaluate.feature_std(z) * z.shape[1] ** 0.5
+
+
+byol, run = training("byol", 120, byol, measured="std of z, share of the most",
+                     measure=lambda: share_of_std(nn.Sequential(byol.encoder, byol.projector)))
+for step in run:
+    pass
+
+# %% [markdown]
+# ## 3. SimSiam: without the slow copy
+#
+# Chen and He (2020) took BYOL apart and removed the moving average: target and online network are the same, and only the
+# **stop-gradient** is left. With $D(p, z) = -\cos(p, z)$ (BYOL's loss halved and shifted: $2D = L - 2$),
+#
+# $$L = \tfrac12 D(p_1, \mathrm{stopgrad}(z_2)) + \tfrac12 D(p_2, \mathrm{stopgrad}(z_1)).$$
+#
+# "Stop" means: treat $z$ as a number in this update. Here is the same gradient twice, from the library and with targets computed
+# beforehand, as numbers, and a third one that differs: without the stop.
+
+# %%
+simsiam = recipes.build(recipes.lookup("simsiam"), seed=0)
+view1, view2 = views
+weight = simsiam.encoder.stem[0].weight
+
+
+def gradient_of(target):
+    z1, z2 = (simsiam.projector(simsiam.encoder(view)) for view in (view1, view2))
+    p1, p2 = simsiam.predictor(z1), simsiam.predictor(z2)
+    loss = negative_cosine(p1, target(z2)) / 2 + negative_cosine(p2, target(z1)) / 2
+    return torch.autograd.grad(loss, weight)[0]
+
+
+with torch.no_grad():
+    numbers = [simsiam.projector(simsiam.encoder(view)) for view in (view2, view1)]
+numbers = iter([z.clone() for z in numbers])
+stopped, fixed, flowing = gradient_of(simsiam.target), gradient_of(lambda z: next(numbers)), gradient_of(lambda z: z)
+torch.testing.assert_close(stopped, fixed)
+assert (stopped - flowing).norm() > 0.1 * stopped.norm()
+torch.testing.assert_close(negative_cosine(p1, z2) * 2 + 2, byol_loss(p1, z2))
+show(SimSiam)
+
+# %% [markdown]
+# Why should that help? Chen and He's hypothesis: there is a second set of unknowns, one vector $\eta_x$ for each picture, and the
+# loss is $\mathbb{E}\,\lVert f(\text{view of } x) - \eta_x\rVert^2$. Like k-means (notebook 00) it is minimised in turns: with the
+# network fixed, $\eta_x$ is the mean of $f$ over views of $x$; with the $\eta_x$ fixed, the network takes a step. Taking one view in
+# place of the mean gives SimSiam; the predictor makes up for the mean that was not taken. Each turn goes downhill, and
+# nobody ever goes down the slope that leads both to a constant.
+#
+# ## 4. The collapse laboratory
+#
+# **Try it**: switch the remedies off, one at a time. Each curve was trained three times, 100 updates of 128 scenes; the spread is that of
+# what the loss sees ($z$), on unseen scenes.
+
+# %%
+LABORATORY = experiments.read("distillation-collapse")["rows"]
+NAMES = {("SimSiam", "predictor"): "no predictor", ("SimSiam", "stop-gradient"): "no stop-gradient",
+         ("BYOL", "predictor"): "no predictor", ("BYOL", "momentum"): "momentum 0",
+         ("DINO", "centring"): "no centring", ("DINO", "sharpening"): "no sharpening"}
+
+
+def setting(method, *on):
+    """The name of the setting with these two remedies on or off."""
+    off = [words for (name, _), words, kept in zip(
+        [key for key in NAMES if key[0] == method], [w for key, w in NAMES.items() if key[0] == method], on) if not kept]
+    return method + ("" if not off else ", neither" if len(off) == 2 else f", {off[0]}")
+
+
+def curves(name, measure):
+    """(updates, seeds x updates) of a watched run."""
+    rows = [row for row in LABORATORY if row["setting"] == name]
+    return rows[0]["curve"]["update"], torch.tensor([row["curve"][measure] for row in rows])
+
+
+def draw_collapse(method, first, second):
+    chosen, full = setting(method, first, second), setting(method, True, True)
+    update, std = curves(chosen, "std")
+    lines = {"as published": curves(full, "std")[1]} | ({chosen: std} if chosen != full else {})
+    knn = [row["knn"] for row in LABORATORY if row["setting"] == chosen]
+    return curve(update, lines, xlabel="update", ylabel="std of z, share of the most",
+                 title=f"{chosen}: std ends at {std[:, -1].mean():.2f}, k-NN at {sum(knn) / len(knn):.3f}")
+
+
+laboratory = Dropdown(options=["SimSiam", "BYOL", "DINO"], value="SimSiam", description="method")
+switches = [Checkbox(True, description="predictor"), Checkbox(False, description="stop-gradient")]
+
+
+def name_switches(_=None):
+    for switch, (_, remedy) in zip(switches, [key for key in NAMES if key[0] == laboratory.value]):
+        switch.description = remedy
+
+
+laboratory.observe(name_switches, "value")
+explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
+
+# %% [markdown]
+# **What we see.** *SimSiam without stop-gradient* is gone within forty updates, struggles once more, and ends at a tenth of the
+# spread that it has with both remedies. Without the predictor, or with neither, about a quarter is left. Both are needed, as
+# Chen and He say. *BYOL without predictor* keeps less than half.
+# But **BYOL with momentum 0 lives**, where Grill et al. report 0.3 % accuracy (their table 5): with momentum 0 the target is
+# the online network itself, without gradient, and that is SimSiam but for its last normalisation. Only with neither remedy the end
+# is complete. With a predictor the moving average is not needed to stay alive; without one, it slows the fall.
+#
+# And look at the k-NN accuracy in the title: it hardly tells these runs apart. We read $h$, before the head, where the collapse
+# comes last, and after 100 updates $h$ has learnt little anyway. Do not wait for k-NN to warn you.
+#
+# ## 5. Barlow Twins: forbid the collapse in the loss
+#
+# ENS names two ways without negatives: self-distillation, and *a special loss*. Barlow Twins (Zbontar et al. 2021) is the second.
+# AIA quotes Horace Barlow, 1961: neurons should respond alike to a picture and its distortion, and not all respond alike.
+# Take the outputs of two views, $z^A, z^B$, each of $N \times D$ numbers, and correlate feature $i$ of one with feature $j$ of
+# the other over the batch:
+#
+# $$C_{ij} = \frac{\sum_b \hat z^A_{b,i}\,\hat z^B_{b,j}}{\sqrt{\sum_b (\hat z^A_{b,i})^2}\sqrt{\sum_b (\hat z^B_{b,j})^2}},
+# \qquad L = \sum_i (1 - C_{ii})^2 + \lambda\sum_i\sum_{j\neq i} C_{ij}^2 ,$$
+#
+# with $\hat z$ the features minus their mean over the batch. The diagonal asks each feature to agree with itself across
+# views. The rest asks features not to repeat each other. A constant feature correlates with nothing, its $C_{ii}$ is 0, and costs
+# 1: the collapse is the **worst** solution here, not the best.
+#
+# *Margin notes.* AIA calls the target *a diagonal matrix*: it is the identity, a zero on the diagonal is as bad as can be. The
+# slide's Algorithm 1 divides by `std(0)`, which in PyTorch is the one with $N - 1$, and then by $N$: a feature that agrees with
+# itself perfectly gets $(N-1)/N$, not 1. Use one of the two in both places.
+
+# %%
+def barlow_by_hand(z1, z2, off_diagonal):
+    n, d = z1.shape
+    loss = 0
+    for i in range(d):
+        for j in range(d):
+            a, b = z1[:, i] - z1[:, i].mean(), z2[:, j] - z2[:, j].mean()
+            c = (a * b).sum() / (a.square().sum().sqrt() * b.square().sum().sqrt())
+            loss = loss + ((1 - c) ** 2 if i == j else off_diagonal * c**2)
+    return loss
+
+
+torch.manual_seed(0)
+z1 = torch.randn(32, 6, dtype=torch.float64)
+z2 = z1 + 0.5 * torch.randn(32, 6, dtype=torch.float64)
+torch.testing.assert_close(barlow_twins_loss(z1, z2, 0.01), barlow_by_hand(z1, z2, 0.01))
+torch.testing.assert_close(cross_correlation(3 * z1 + 1, z2), cross_correlation(z1, z2))    # scale and shift do not matter
+torch.testing.assert_close(cross_correlation(z1, z1).diagonal(), torch.ones(6, dtype=torch.float64))
+slide = ((z1 - z1.mean(0)) / z1.std(0)).T @ ((z1 - z1.mean(0)) / z1.std(0)) / 32
+torch.testing.assert_close(slide.diagonal(), torch.full((6,), 31 / 32, dtype=torch.float64))
+show(BarlowTwins)
+
+# %% [markdown]
+# **Train it, and film the matrix**: 48 of its 256 features, on the same scenes after every few updates.
+
+# %%
+barlow = recipes.build(recipes.lookup("barlow-twins"), seed=0)
+film, filmed = [], as_float(train.x[:128 if BUDGET == "smoke" else 512])
+
+
+@torch.no_grad()
+def correlations():
+    """C of two views of some scenes, by the network as it is now."""
+    barlow.eval()
+    device = next(barlow.parameters()).device
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return cross_correlation(*barlow.project(*(barlow.augment(filmed.to(device)) for _ in range(2)))).cpu()
+
+
+film.append((0, correlations()))
+barlow, run = training("barlow-twins", 120, barlow, measured="mean of C's diagonal",
+                       measure=lambda: correlations().diagonal().mean())
+for step in run:
+    if step.k % (step.steps // 4 if BUDGET == "smoke" else step.steps // 12) == 0:
+        film.append((step.k, correlations()))
+
+# %% [markdown]
+# **Try it**: run the film. What comes first, the bright diagonal or the dark rest?
+
+# %%
+def draw_correlations(scene):
+    update, c = film[scene]
+    rest = c[~torch.eye(len(c), dtype=torch.bool)]
+    return similarity_matrix(c[:48, :48], label="correlation", xlabel="feature of view 2", ylabel="feature of view 1",
+                             title=f"After {update} updates: diagonal {c.diagonal().mean():.2f} on average, "
+                                   f"the rest {rest.square().mean().sqrt():.2f} (root mean square)")
+
+
+explore(draw_correlations, scene=IntSlider(len(film) - 1, 0, len(film) - 1))
+
+# %% [markdown]
+# **Batch size.** SimCLR needs its negatives from the batch; Barlow Twins needs the batch only to estimate correlations. The paper's
+# figure: SimCLR loses with small batches, Barlow Twins hardly. The same number of scenes for all (25,600), the learning rate
+# with the square root of the batch size for both; SimCLR's rows are notebook 03's.
+
+# %%
+batches = {}
+for row in experiments.read("barlow-batch-size")["rows"]:
+    batches.setdefault(f"Barlow Twins, {row['setting']}", []).append(row["knn"])
+for setting_name in ("batch 32, 800 steps", "batch 128, 200 steps", "batch 256, 100 steps"):
+    batches[f"SimCLR, {setting_name}"] = experiments.values("simclr-batch-size")[setting_name]
+bars_with_spread(batches, xlabel="k-NN accuracy on unseen emoji", title="25,600 scenes in batches of three sizes, 3 seeds")
+
+# %% [markdown]
+# With as many scenes Barlow Twins does not depend on the batch size, as published (what differs is within the spread of the seeds; the
+# largest batch has the fewest updates). But **neither does SimCLR**, here: notebook 03 finds that small batches catch
+# up when they are given their updates. The paper's figure compares equal numbers of epochs too, at a hundred times our length and with
+# batches from 256 up. At our scale the difference between the two methods does not show.
+#
+# ## 6. DINO: distillation with no labels
+#
+# DINO (Caron et al. 2021) is knowledge distillation once more, section 1's loss and all, with section 2's teacher. (MLMI17
+# shows the title page of SwAV here; the paper is *Emerging Properties in Self-Supervised Vision Transformers*.) The network ends in
+# $K$ outputs, which no one has given a meaning: classes that are invented on the way. Student and teacher turn them into
+# probabilities,
+#
+# $$P_s = \mathrm{softmax}(g_s(x)/\tau_s), \qquad P_t = \mathrm{softmax}((g_t(x) - c)/\tau_t), \qquad
+# L = H(P_t, P_s) = -\sum_k P_t^{(k)}\log P_s^{(k)},$$
+#
+# and no gradient reaches the teacher. Two collapses are possible, with remedies that pull in opposite ways (MLMI17):
+#
+# - **one output wins** for all pictures: $P_t$ has entropy 0. *Centring* takes away what all pictures have in common: $c$ is the
+#   moving average of the teacher's outputs.
+# - **all outputs are equal**: entropy $\ln K$. *Sharpening*, $\tau_t < \tau_s$, makes the teacher decide.
+#
+# *Margin notes.* MLMI17 writes $g_t(x) = g_t(x) - c$ and then averages $g_t$ into $c$: the average is of the **uncentred** outputs. With
+# the centred ones $c$ would be pulled towards 0 as soon as it was right. REP says *the trained student network is used for
+# feature extraction*: the authors use the teacher, and below you see why.
+#
+# Here is the slides' Algorithm 1, without multi-crop:
+
+# %%
+def algorithm_1(s1, s2, t1, t2, C, tps, tpt):
+    def H(t, s):
+        t = t.detach()                                        # stop gradient
+        s = F.softmax(s / tps, dim=1)
+        t = F.softmax((t - C) / tpt, dim=1)                   # center + sharpen
+        return -(t * s.log()).sum(dim=1).mean()
+    return H(t1, s2) / 2 + H(t2, s1) / 2
+
+
+torch.manual_seed(0)
+s, t, C = torch.randn(2, 16, 50), torch.randn(2, 16, 50), torch.randn(50)
+torch.testing.assert_close(dino_loss(s, t, C, 0.1, 0.04), algorithm_1(*s, *t, C, 0.1, 0.04))
+alike = torch.zeros(2, 16, 50)
+torch.testing.assert_close(dino_loss(alike, alike, alike[0, 0], 0.1, 0.04), torch.tensor(math.log(50)))  # all uniform: ln K
+display(show(dino_loss), show(Prototypes))
+show(DINO)
+
+# %% [markdown]
+# **Try it**: what do centring and sharpening do to a teacher's outputs? 200 pictures, 10 outputs, of which one has begun to win.
+
+# %%
+torch.manual_seed(0)
+outputs = 0.3 * torch.randn(200, 10) + 0.8 * F.one_hot(torch.tensor(3), 10)
+
+
+def draw_centring(temperature, centring):
+    centre = outputs.mean(0) if centring else torch.zeros(10)
+    p = ((outputs - centre) / temperature).softmax(1)
+    each = -(p * p.clamp(min=1e-12).log()).sum(1).mean()
+    share = p.mean(0)
+    together = -(share * share.clamp(min=1e-12).log()).sum()
+    figure, (left, right) = subplots(1, 2, height=3)
+    left.imshow(p[:30], cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    left.grid(False)
+    left.set(xlabel="output k", ylabel="picture", title="P_t of 30 pictures")
+    right.bar(range(10), share)
+    right.set(xlabel="output k", ylabel="mean of P_t", ylim=(0, 1), title="how often each is used")
+    title = f"Entropy of a picture's P_t {each:.2f}, of their mean {together:.2f}; ln K = {math.log(10):.2f}"
+    figure.suptitle(title, x=0.01, ha="left")
+    return describe(figure, title)
+
+
+explore(draw_centring, temperature=FloatLogSlider(0.1, base=10, min=-2, max=0.5, step=0.1), centring=Checkbox(False))
+
+# %% [markdown]
+# What one wants is on the right: each picture's entropy low, the mean's high. Centring alone gives the second, sharpening alone the
+# first, and the two entropies are all there is to watch. In training:
+
+# %%
+def entropies(measure, ylabel):
+    names = ["DINO", "DINO, no centring", "DINO, no sharpening", "DINO, neither", "DINO, no centring, no BatchNorm"]
+    found = {name: curves(name, measure)[1] for name in names}
+    return curve(curves("DINO", measure)[0], found, xlabel="update", ylabel=ylabel,
+                 title=f"{ylabel}, on unseen scenes; 3 seeds")
+
+
+display(entropies("entropy", "entropy of P_t as a share of ln K"))
+entropies("kl", "KL from P_t to P_s, nats")
+
+# %% [markdown]
+# As MLMI17 says. **Without centring** the entropy falls to a tenth of $\ln K$: for most pictures one output has won. **Without
+# sharpening** it rises to 0.97 $\ln K$, all outputs equal, and the KL divergence goes to 0 for want of anything to learn. With neither,
+# the second has the upper hand. With both it stays in between, and the KL stays up: the teacher keeps having something to say.
+#
+# The fifth curve is a finding of ours. Our head has a BatchNorm, the paper's (for transformers) has none. Take it out, and
+# without centring the collapse is nearly complete, 0.02 $\ln K$: BatchNorm keeps the pictures of a batch apart, and is a remedy by
+# itself.
+#
+# **Multi-crop** (from SwAV, notebook 07): two large views and several small ones. The student sees all of them, the teacher only the
+# large ones: so the student has to say, from a part, what the teacher says of the whole. That is one answer to MLMI17's question
+# *why does it learn local information?* The loss runs over all pairs of a teacher's and a student's view, except a view with itself:
+
+# %%
+dino = recipes.build(recipes.lookup("dino"), seed=0)
+torch.manual_seed(1)
+crops = dino.augment(as_float(train.x[[0, 3, 8, 11]]))
+larger = [F.interpolate(crop, 32) for crop in crops]                  # the small ones enlarged, to be looked at
+image_grid(torch.stack(larger, 1).flatten(0, 1), ["large", "large", *["small"] * 4] * 4, columns=6,
+           title="Four scenes (rows): two large and four small views of each")
+
+# %%
+def multi_crop_by_hand(student, teacher, centre, tau_s, tau_t):
+    total, pairs = 0, 0
+    for i, t in enumerate(teacher):
+        for j, s in enumerate(student):
+            if i != j:                                        # not a view with itself
+                p = ((t - centre) / tau_t).softmax(1)
+                total, pairs = total - (p * (s / tau_s).log_softmax(1)).sum(1).mean(), pairs + 1
+    return total / pairs
+
+
+student_outputs = torch.randn(6, 16, 50)
+torch.testing.assert_close(dino_loss(student_outputs, t, C, 0.1, 0.04), multi_crop_by_hand(student_outputs, t, C, 0.1, 0.04))
+show(MultiCrop)
+
+# %%
+@torch.no_grad()
+def teacher_entropy():
+    """Entropy of the teacher's probabilities, as a share of ln K."""
+    device = next(dino.parameters()).device
+    q = ((dino.eval().teacher(watched.to(device)) - dino.centre) / dino.teacher_temperature()).softmax(1)
+    return -(q * q.clamp(min=1e-12).log()).sum(1).mean() / math.log(q.shape[1])
+
+
+dino, run = training("dino", 60, dino, measured="teacher's entropy, share of ln K", measure=teacher_entropy)
+for step in run:
+    pass
+
+# %% [markdown]
+# **Who leads?** In the paper's figure 6 the teacher, an average of past students, is better than the student throughout: so there is
+# something to learn from it. Here is the k-NN accuracy of both during training, and once more with a teacher of short memory
+# ($m$ from 0.9).
+
+# %%
+crop_rows = experiments.read("dino-crops")["rows"]
+leaders = {}
+for row in crop_rows:
+    for who in ("teacher", "student"):
+        leaders.setdefault(f"{who}, {row['setting']}", []).append(row["curve"][who])
+curve(crop_rows[0]["curve"]["update"], {name: torch.tensor(values) for name, values in leaders.items()},
+      title="Teacher and student while they learn; mean and range of 3 seeds", xlabel="update",
+      ylabel="k-NN accuracy, validation emoji")
+
+# %% [markdown]
+# Not so here: with $m$ from 0.99 **the student leads**. The teacher remembers 100 updates, half of this run, and less and less
+# is added as $m$ rises to 1, while the student's learning rate falls and it needs no averaging any more; ImageNet's runs have some 100,000
+# updates. With a short memory the two are level (with one seed of three the teacher leads, with one the student), but then both end
+# lower: a teacher that close to its student does not keep it steady. What a teacher is worth is a matter of its
+# memory against the length of the run.
+#
+# The **small crops** are worth less than a point of k-NN accuracy in so short a run: within the spread of the seeds. For the transformer
+# below they are worth more.
+#
+# ## 7. A transformer that looks
+#
+# DINO's features became famous with the **vision transformer** (ViT; ENS introduces it here). A picture becomes a sequence: a
+# token for each patch, plus a learned position, plus one further token, the *class token*, which belongs to no place and
+# is what we read in the end. In each block every token looks at all tokens and takes from those it finds useful:
+#
+# $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{Q K^\top}{\sqrt d}\Big) V,$$
+#
+# several times side by side (*heads*). Row $i$ of the softmax is a picture: where token $i$ looks. Small crops have fewer places;
+# the positions are interpolated. PyTorch's fused function never forms the map; when asked, our network computes it:
+
+# %%
+vit = zoo.load("dino-vit").teacher.net[0]
+block = vit.blocks[-1].attention
+tokens = torch.randn(2, 65, vit.dim)
+with torch.no_grad():
+    _, _, values = block.qkv(tokens)
+    by_hand = block.out((block.maps(tokens) @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(block(tokens), by_hand, rtol=1e-4, atol=1e-5)
+    assert vit(torch.rand(2, 3, 32, 32)).shape == vit(torch.rand(2, 3, 16, 16)).shape    # any size, one vector
+display(show(Attention))
+show(ViT)
+
+# %% [markdown]
+# The shipped network is this DINO on scenes, no label seen. (The paper: ImageNet, patches of 8 x 8 on 28 x 28 places; ours
+# has 8 x 8 places.) **Try it**: where does the class token look, head by head? (Query token 0.) Then choose a place on
+# the emoji, or one beside it, and ask where *it* looks: tokens 1 to 64 are the places, row by row.
+
+# %%
+looked_at = test.x[[3, 8, 20, 41, 60, 77, 120, 203]]
+ATTENTION = vit.attention_maps(as_float(looked_at))
+
+
+def draw_attention(picture, head, query):
+    row, column = 1 + (query - 1) // 8, 1 + (query - 1) % 8                # places are numbered row by row, from 1
+    looks = ATTENTION[picture, head - 1, query, 1:].view(8, 8)
+    figure, (left, right) = subplots(1, 2, height=3.4)
+    left.imshow(looked_at[picture].permute(1, 2, 0), extent=(0.5, 8.5, 8.5, 0.5))
+    image = right.imshow(looks, cmap="cividis", vmin=0, extent=(0.5, 8.5, 8.5, 0.5))
+    figure.colorbar(image, ax=right, label="attention")
+    for axis in (left, right):
+        axis.grid(False)
+        axis.set(xlabel="column", ylabel="row")
+        if query:
+            axis.plot(column, row, "o", markersize=12, markerfacecolor="none", markeredgecolor="red", markeredgewidth=2)
+    who = f"the token of row {row}, column {column} (red circle)" if query else "the class token"
+    title = f"Where {who} looks, head {head}"
+    figure.suptitle(title, x=0.01, ha="left")
+    strongest = divmod(int(looks.argmax()), 8)
+    return describe(figure, f"{title}: most at row {strongest[0] + 1}, column {strongest[1] + 1}")
+
+
+explore(draw_attention, picture=IntSlider(0, 0, len(looked_at) - 1), head=IntSlider(1, 1, ATTENTION.shape[1]),
+        query=IntSlider(0, 0, 64, description="query token"))
+
+# %%
+untrained = recipes.build(recipes.lookup("dino-vit"), seed=0).teacher.net[0]
+some = looked_at[:6]
+rows = [F.interpolate(a / a.amax((2, 3), keepdim=True), 32).expand(-1, 3, -1, -1) for a in
+        (class_attention(net, some).mean(1, keepdim=True) for net in (vit, untrained))]
+image_grid(torch.cat([as_float(some), *rows]), columns=6,
+           title="Scenes; where the shipped DINO's class token looks (mean of heads); an untrained one's")
+
+# %% [markdown]
+# On scenes we know the truth, the emoji's mask. As in the paper's figure 4: keep the strongest places that hold 60 % of the class
+# token's attention, and compare with the mask (intersection over union). *Best head*: on validation scenes (the paper
+# takes the best head for each picture, which needs the answer). *Tuned*: head, or mean, and share (30 to 90 %) chosen on validation
+# scenes, for each network alike.
+
+# %%
+attention_rows = experiments.read("dino-attention")["rows"]
+found = {"the whole picture": [row["iou_all"] for row in attention_rows[:1]]}
+for row in attention_rows:
+    for measure, how in (("iou", "best head"), ("iou_mean", "mean of heads"), ("iou_tuned", "tuned")):
+        found.setdefault(f"{row['setting']}: {how}", []).append(row[measure])
+bars_with_spread(found, xlabel="intersection over union with the true mask",
+                 title="Attention as a mask of the emoji, 3 seeds")
+
+# %% [markdown]
+# A network that was never told what an object is finds it: tuned, 0.51 of intersection over union, where the whole picture has 0.31, the
+# untrained transformer little more, and the **supervised one 0.37**. This is the paper's observation at the scale of emoji. A
+# classifier may do with a few telling places; to say the same of a part and of the whole, one has to find the object (that is
+# our reading, not a measurement). Each of our heads looks at a few places, and their mean is better than the best of them. Without small crops
+# (one seed) the masks are as good, but the features are not:
+
+# %%
+{name: [round(value, 3) for value in values] for name, values in results("dino-attention", "knn").items()}
+
+# %% [markdown]
+# **What mattered.** Transformers are hard to train on few pictures. One choice changed at a time, a short run of one
+# seed, on validation scenes (so read differences of two points as none):
+
+# %%
+bars_with_spread(results("dino-vit-choices", "knn"), xlabel="k-NN accuracy, validation emoji, 4,000 scenes to compare with",
+                 title="DINO on the transformer, 200 updates, one seed")
+
+# %% [markdown]
+# Two choices decide whether it learns at all: the convolutional stem (Xiao et al. 2021; a linear map of patches has to learn
+# from our few pictures what a convolution is built with), and **BatchNorm in the head**, which the paper leaves out. The rest is tuning:
+# the published temperature 0.04 is better than 0.07, teacher's momentum and learning rate hardly matter in so short a run.
+#
+# ## 8. What are the features worth?
+#
+# All by the course's protocol, unseen emoji, each of three seeds beside the untrained network of the same kind.
+
+# %%
+METHODS = {"untrained network": ("simclr", "random encoder"), "SimCLR, 300 updates": ("simclr-temperature", "0.2"),
+           "BYOL": ("byol", "trained"), "SimSiam": ("simsiam", "trained"), "Barlow Twins": ("barlow-twins", "trained"), "DINO": ("dino", "trained"),
+           "supervised": ("supervised", "trained"), "untrained ViT": ("dino-vit", "random encoder"),
+           "DINO, ViT": ("dino-vit", "trained"), "supervised ViT": ("supervised-vit", "trained")}
+for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):
+    display(bars_with_spread({name: experiments.values(file, measure)[row] for name, (file, row) in METHODS.items()},
+                             xlabel=f"{title} on unseen emoji", title=f"{title}, 3 seeds"))
+
+# %%
+gains = {name: [b - a for a, b in zip(experiments.values(file)["random encoder"], experiments.values(file)["trained"])]
+         for name, (file, row) in METHODS.items() if row == "trained"}
+assert all(gain > 0 for values in gains.values() for gain in values)       # each seed against its own random encoder
+bars_with_spread(gains, xlabel="k-NN accuracy, trained minus untrained", title="Gain over the same seed's untrained network, 3 seeds")
+
+# %% [markdown]
+# Every method beats its untrained network with each of three seeds, by both measures. **Barlow Twins** is the best of the new ones on the residual
+# network, and near SimCLR after as many updates (notebook 03). BYOL and SimSiam gain five points. ENS says that BYOL *améliore les
+# résultats par rapport à SimCLR*: on ImageNet, after a thousand epochs; here are four epochs, and a method that starts from the noise of
+# its own target starts slowly. The **transformer with DINO** gains fifteen points, more than any residual network without labels, and comes within
+# three of the same transformer with all labels (a thousand updates of DINO, 500 with labels). The shipped one, trained longer, passes it:
+
+# %%
+{name: {key: about[key] for key in ("knn", "probe", "steps", "seconds")}
+ for name, about in zoo.manifest().items() if name in ("dino-vit", "simclr", "supervised")}
+
+# %% [markdown]
+# ## 9. Pitfalls
+#
+# - **A low loss proves nothing.** BYOL's, SimSiam's and DINO's losses are lowest in collapse. Watch the features' spread, or DINO's two
+#   entropies; and k-NN, for the rest.
+# - **One temperature for both** is a collapse in disguise: the teacher must be sharper than the student.
+# - **The mean of centred outputs** is nearly 0: a centre made of it forgets what it was for.
+# - **Where the gradient stops** is the method. `detach` on the prediction instead of the target trains nothing, or everything.
+# - **BatchNorm in the target** uses its own batch's statistics here (`frozen_copy(training=True)`), and a trained teacher never
+#   does (`training=False`).
+# - **A view with itself** ($i = j$) makes DINO's task trivial.
+# - **The momentum's memory** must fit the run: 0.996 remembers 250 updates, which is most of ours and nothing of ImageNet's.
+#
+# ## 10. What to try next
+#
+# Give DINO 16 prototypes, then 4,096: does the entropy still tell the collapses apart? Let $\tau_t$ warm up from 0.04 to 0.07 as in the
+# paper (`tau_t_start`, `warmup`). Take SimSiam's last normalisation away. Give Barlow Twins 16 features, then 1,024. Distil the
+# shipped DINO into a smaller network with `distillation_loss` on its prototypes: no label anywhere.
+#
+# Notebook 07 invents its classes by clustering (SwAV, where multi-crop comes from), 04 has the moving average and keeps the negatives, 09
+# trains the same transformer by filling in what is missing.
+#
+# ## 11. What to read
+#
+# Hinton, Vinyals, Dean 2015, *Distilling the Knowledge in a Neural Network* ([arXiv 1503.02531](https://arxiv.org/abs/1503.02531)).
+# Grill et al. 2020, *Bootstrap Your Own Latent* ([arXiv 2006.07733](https://arxiv.org/abs/2006.07733)), and Richemond et al. 2020,
+# *BYOL works even without batch statistics* ([arXiv 2010.10241](https://arxiv.org/abs/2010.10241)). Chen, He 2020, *Exploring Simple
+# Siamese Representation Learning* ([arXiv 2011.10566](https://arxiv.org/abs/2011.10566)). Zbontar et al. 2021, *Barlow Twins*
+# ([arXiv 2103.03230](https://arxiv.org/abs/2103.03230)). Caron et al. 2021, *Emerging Properties in Self-Supervised Vision
+# Transformers* ([arXiv 2104.14294](https://arxiv.org/abs/2104.14294)). Dosovitskiy et al. 2020, *An Image is Worth 16x16 Words*
+# ([arXiv 2010.11929](https://arxiv.org/abs/2010.11929)). Xiao et al. 2021, *Early Convolutions Help Transformers See Better*
+# ([arXiv 2106.14881](https://arxiv.org/abs/2106.14881)). Tian, Chen, Ganguli 2021, *Understanding self-supervised learning dynamics
+# without contrastive pairs* ([arXiv 2102.06810](https://arxiv.org/abs/2102.06810)): why the predictor prevents the collapse. Tarvainen,
+# Valpola 2017, *Mean teachers* ([arXiv 1703.01780](https://arxiv.org/abs/1703.01780)). Only named in the lectures: DINOv2's
+# successors for video (MLMI17: *V-JEPA is close*; Bardes et al. 2024, [arXiv 2404.08471](https://arxiv.org/abs/2404.08471)).

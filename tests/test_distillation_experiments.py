@@ -1,0 +1,206 @@
+"""The experiments of notebook 08: what they measure, and that each switch does what its name says."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib import experiments
+from course_lib.data import as_float, load
+from course_lib.distillation import ablations
+from course_lib.distillation.ablations import (
+    LOOKS,
+    UNSHOWN,
+    aliveness,
+    byol_with,
+    class_attention,
+    dino_with,
+    large_crops_only,
+    simsiam_with,
+    targets,
+    watched,
+)
+from course_lib.evaluate import most_of_the_mass
+from course_lib.recipes import Size, build, dino, lookup, small_vit
+
+
+def test_most_of_the_mass_against_a_loop():
+    attention = torch.rand(5, 2, 4, 3)
+    for share in (0.0, 0.3, 0.6, 1.0):
+        masks = most_of_the_mass(attention, share)
+        assert masks.shape == attention.shape
+        for one, mask in zip(attention.flatten(0, 1), masks.flatten(0, 1)):
+            order = sorted(range(12), key=lambda place: -one.flatten()[place])
+            kept, held = set(), 0.0
+            while order and held < share * one.sum().item() * (1 - 1e-6):
+                held += one.flatten()[order[0]].item()
+                kept.add(order.pop(0))
+            assert kept == set(mask.flatten().nonzero().flatten().tolist())
+
+
+def test_most_of_the_mass_of_one_strong_place_is_that_place():
+    attention = torch.full((8, 8), 0.3 / 63)
+    attention[2, 5] = 0.7
+    assert most_of_the_mass(attention).nonzero().tolist() == [[2, 5]]
+    with pytest.raises(ValueError, match="`share`"):
+        most_of_the_mass(attention, 1.5)
+
+
+def test_class_attention_is_the_class_tokens_row_laid_out_as_the_picture():
+    vit, x = small_vit(), load("scenes", "val").x[:5]
+    found = class_attention(vit, x, batch_size=2)
+    assert found.shape == (5, 4, 8, 8)
+    maps = vit.attention_maps(as_float(x))
+    torch.testing.assert_close(found[3, 1, 2, 5], maps[3, 1, 0, 1 + 2 * 8 + 5])
+    assert (found.sum((2, 3)) < 1).all()  # the rest is on the class token itself
+
+
+TINY = replace(lookup("simclr"), cpu=Size(4 * LOOKS, 16, 1e-3))
+
+
+def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_look(tmp_path, monkeypatch):
+    def look(method):
+        assert not method.training
+        return {"progress": method.progress, "norm": method.projector[0].weight.norm().item()}
+
+    monkeypatch.setattr(experiments, "RUNS", tmp_path / "a")
+    _, about = watched(TINY, 0, look)
+    curve = about["curve"]
+    assert curve["update"] == list(range(1, 4 * LOOKS, 4)) and about["steps"] == 4 * LOOKS
+    assert curve["progress"] == pytest.approx([(k - 1) / (4 * LOOKS) for k in curve["update"]])
+    assert len(set(curve["norm"])) == LOOKS
+
+    calls = []
+
+    def interrupted(method):
+        calls.append(None)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return look(method)
+
+    monkeypatch.setattr(experiments, "RUNS", tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt):
+        watched(TINY, 0, interrupted)
+    resumed = watched(TINY, 0, look)[1]["curve"]
+    assert resumed["update"] == curve["update"] and resumed["progress"] == pytest.approx(curve["progress"], abs=0.03)
+    assert torch.tensor(list(resumed.values())).isfinite().all()
+
+
+def test_aliveness_knows_both_collapses():
+    simsiam, method = build(lookup("simsiam"), 0).eval(), build(lookup("dino"), 0).eval()
+    assert 0.02 < aliveness(simsiam)["std"] <= 1
+    nn.init.zeros_(simsiam.projector[0][-1].weight)
+    assert aliveness(simsiam)["std"] == pytest.approx(0, abs=1e-4)
+    assert 0.1 < aliveness(method)["entropy"] < 0.99
+    method.centre[3] = -100.0
+    assert aliveness(method)["entropy"] == pytest.approx(0, abs=1e-6)
+    method.centre.zero_()
+    method.tau_t = method.tau_t_start = 1e4
+    found = aliveness(method)
+    assert found["entropy"] == pytest.approx(1, abs=1e-4)
+    method.tau_s = 1e4
+    assert aliveness(method)["kl"] == pytest.approx(0, abs=1e-6) and found["kl"] > 0.01
+
+
+def test_each_switch_of_the_laboratory_does_what_it_says():
+    x = torch.rand(8, 3, 32, 32)
+    z = torch.randn(4, 192, requires_grad=True)
+    assert simsiam_with(True, False).target(z).requires_grad and not simsiam_with(True, True).target(z).requires_grad
+    assert isinstance(simsiam_with(False, True).predictor, nn.Identity)
+    assert isinstance(byol_with(False, 0.5).predictor, nn.Identity) and byol_with(True, 0.5).momentum == 0.5
+    method = byol_with(True, 0.0)
+    nn.init.ones_(method.encoder.stem[0].weight)
+    method.after_step()
+    assert torch.equal(method.target.net[0].stem[0].weight, method.encoder.stem[0].weight)
+
+    for centring, sharpening in ((True, True), (False, True), (True, False), (False, False)):
+        method = dino_with(centring, sharpening)
+        method.loss(x)
+        with torch.no_grad():
+            method.after_step()
+        assert bool(method.centre.any()) is centring
+        assert (method.teacher_temperature() < method.tau_s) is sharpening
+    assert not any(isinstance(m, nn.BatchNorm1d) for m in dino_with(True, True, None).student[1])
+    assert len(large_crops_only(dino).augment(x)) == 2 and len(dino().augment(x)) == 6
+
+
+def test_the_changed_transformers_differ_in_what_they_name_only():
+    base = build(lookup("dino-vit"), 0)
+    settings = ("momentum", "centre_momentum", "tau_s", "tau_t", "tau_t_start", "warmup", "freeze")
+    changed = {"teacher's temperature 0.07": {"tau_t", "tau_t_start"}}
+    for name, setting in ablations.ABLATIONS["dino-vit-choices"].items():
+        method = build(setting.recipe, 0)
+        expected = changed.get(name, {"momentum"} if name.startswith("momentum") else set())
+        assert {s for s in settings if getattr(method, s) != getattr(base, s)} == expected, name
+        other_layers = repr(method.student) != repr(base.student)
+        assert other_layers is (name in ("linear stem", "no BatchNorm in the head")), name
+        assert method.student[2].weight.shape == base.student[2].weight.shape
+
+
+def test_soft_and_hard_targets():
+    x, y = load("scenes", "train").x[:8], load("scenes", "train").y[:8]
+    hard, soft = targets(0.0), targets(1.0)
+    assert soft.loss(as_float(x)).isfinite()  # no label needed
+    hard.augment = nn.Identity()
+    expected = -hard.classifier(hard.encoder(as_float(x))).log_softmax(1)[range(8), y].mean()
+    torch.testing.assert_close(hard.loss(as_float(x), y), expected)
+
+
+def test_the_unshown_digit_is_in_no_batch_and_the_bias_serves_it(monkeypatch):
+    seen = []
+
+    def untrained(recipe, seed, *, method=None, data=None, checkpoint=None):
+        if data is not None:
+            seen.append(data)
+        return (method or build(recipe, seed)).eval(), {"steps": 0}
+
+    monkeypatch.setattr(ablations, "train_to_the_end", untrained)
+    setting = ablations.ABLATIONS["distillation-unshown"]["soft targets"]
+    row = ablations.without_a_class(setting.recipe, 0)
+    (data,) = seen
+    assert not (data.y == UNSHOWN).any() and set(data.y.tolist()) == set(range(10)) - {UNSHOWN}
+    assert row["all_bias"] >= row["all"] - 0.05 and row["unshown_bias"] >= row["unshown"]
+    assert 0 <= row["teacher"] <= 1 and 0 <= row["bias"] <= 30
+
+
+# What notebook 08 says of the measured rows.
+
+
+def by_setting(name, measure):
+    return experiments.values(name, measure)
+
+
+def test_without_its_remedies_dino_collapses_both_ways():
+    entropy = {name: max(values) for name, values in by_setting("distillation-collapse", "entropy").items()}
+    least = {name: min(values) for name, values in by_setting("distillation-collapse", "entropy").items()}
+    assert entropy["DINO, no centring"] < 0.3 < least["DINO"] and entropy["DINO"] < 0.8 < least["DINO, no sharpening"]
+    assert entropy["DINO, no centring, no BatchNorm"] < 0.1
+
+
+def test_without_their_remedies_simsiam_and_byol_collapse():
+    std = by_setting("distillation-collapse", "std")
+    assert max(std["SimSiam, no stop-gradient"]) < 0.2 < min(std["SimSiam"])
+    assert max(std["BYOL, neither"]) < 0.05 < min(std["BYOL, momentum 0"])
+
+
+def test_curves_stay_out_of_the_tables():
+    assert "curve" not in experiments.table("distillation-collapse")
+    assert math.isclose(len(experiments.read("distillation-collapse")["rows"][0]["curve"]["update"]), LOOKS)
+
+
+def test_soft_targets_beat_hard_ones_with_few_labels():
+    found = by_setting("distillation-labels", "1%")
+    assert all(soft > hard for soft, hard in zip(found["soft targets"], found["hard labels"]))
+
+
+def test_only_soft_targets_teach_a_class_that_was_never_shown():
+    threes = by_setting("distillation-unshown", "unshown_bias")
+    assert max(threes["hard labels"]) == 0 and min(threes["soft targets"]) > 0.8
+
+
+def test_dinos_attention_covers_the_emoji_better_than_an_untrained_transformers():
+    for measure in ("iou_mean", "iou_tuned"):
+        found = by_setting("dino-attention", measure)
+        assert min(found["DINO"]) > max(found["untrained"] + found["supervised"])
