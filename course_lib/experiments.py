@@ -219,7 +219,9 @@ def short(experiment: Experiment) -> dict[str, list[float]]:
 def same(losses: dict[str, list[float]], others: dict[str, list[float]]) -> bool:
     """Whether two experiments' short rows differ by no more than rounding on different machines explains."""
     return losses.keys() == others.keys() and all(
-        math.isclose(a, b, rel_tol=2e-3) for key in losses for a, b in zip(losses[key], others[key], strict=True)
+        math.isclose(a, b, rel_tol=2e-3, abs_tol=1e-4)
+        for key in losses
+        for a, b in zip(losses[key], others[key], strict=True)
     )
 
 

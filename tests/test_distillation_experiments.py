@@ -51,8 +51,8 @@ def test_most_of_the_mass_of_one_strong_place_is_that_place():
 def test_class_attention_is_the_class_tokens_row_laid_out_as_the_picture():
     vit, x = small_vit(), load("scenes", "val").x[:5]
     found = class_attention(vit, x, batch_size=2)
-    assert found.shape == (5, 4, 8, 8)
-    maps = vit.attention_maps(as_float(x))
+    assert found.shape == (5, 4, 8, 8) and vit.training
+    maps = vit.eval().attention_maps(as_float(x))
     torch.testing.assert_close(found[3, 1, 2, 5], maps[3, 1, 0, 1 + 2 * 8 + 5])
     assert (found.sum((2, 3)) < 1).all()  # the rest is on the class token itself
 

@@ -164,7 +164,10 @@ def short_memory() -> DINO:
 @torch.no_grad()
 def class_attention(vit: ViT, x: Tensor, batch_size: int = 500) -> Tensor:
     """How much the class token looks at each place in the last block: uint8 images (N, C, H, W) -> (N, heads, h, w)."""
+    training = vit.training
+    vit.eval()
     maps = torch.cat([vit.attention_maps(as_float(batch))[:, :, 0, 1:] for batch in x.split(batch_size)])
+    vit.train(training)
     return maps.unflatten(2, (round(maps.shape[2] ** 0.5), -1))
 
 
