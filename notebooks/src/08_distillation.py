@@ -546,7 +546,8 @@ s, t, C = torch.randn(2, 16, 50), torch.randn(2, 16, 50), torch.randn(50)
 torch.testing.assert_close(dino_loss(s, t, C, 0.1, 0.04), algorithm_1(*s, *t, C, 0.1, 0.04))
 alike = torch.zeros(2, 16, 50)
 torch.testing.assert_close(dino_loss(alike, alike, alike[0, 0], 0.1, 0.04), torch.tensor(math.log(50)))  # all uniform: ln K
-display(show(dino_loss), show(Prototypes))
+show(dino_loss)
+show(Prototypes)
 show(DINO)
 
 # %% [markdown]
@@ -691,7 +692,7 @@ with torch.no_grad():
     by_hand = block.out((block.maps(tokens) @ values).transpose(1, 2).flatten(2))
     torch.testing.assert_close(block(tokens), by_hand, rtol=1e-4, atol=1e-5)
     assert vit(torch.rand(2, 3, 32, 32)).shape == vit(torch.rand(2, 3, 16, 16)).shape    # any size, one vector
-display(show(Attention))
+show(Attention)
 show(ViT)
 
 # %% [markdown]
@@ -741,7 +742,7 @@ image_grid(torch.cat([as_float(some), *rows]), columns=6,
 # scenes, for each network alike.
 
 # %%
-display(show(evaluate.most_of_the_mass))
+show(evaluate.most_of_the_mass)
 attention_rows = experiments.read("dino-attention")["rows"]
 found = {"the whole picture": [row["iou_all"] for row in attention_rows[:1]]}
 for row in attention_rows:
