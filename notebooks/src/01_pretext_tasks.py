@@ -188,7 +188,7 @@ torch.testing.assert_close(noisy + 0.7**2 * score, posterior_mean(noisy, 0.7))
 # explains, on unseen noisy scenes.
 
 # %%
-display(show(recipes.denoising_autoencoder))
+show(recipes.denoising_autoencoder)
 denoiser, run = training("denoising-autoencoder",
                          measure=lambda: experiments.pretext_score(denoiser, test.x[:300]), measured="pretext score")
 for step in run:
