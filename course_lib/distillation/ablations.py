@@ -5,6 +5,7 @@ Caron et al. 2021 (arXiv 2104.14294): figures 4, 6 and 7. Chen & He 2020 (arXiv 
 1503.02531): sections 3 and 5.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -71,7 +72,7 @@ def aliveness(method: BYOL | SimSiam | DINO) -> dict[str, float]:
     entropy = -(log_q.exp() * log_q).sum(1).mean()
     return {
         "std": share_of_std(method.student[:2](x)),
-        "entropy": (entropy / torch.tensor(float(teacher.shape[1])).log()).item(),
+        "entropy": entropy.item() / math.log(teacher.shape[1]),
         "kl": (log_q.exp() * (log_q - log_p)).sum(1).mean().item(),
     }
 
@@ -294,23 +295,17 @@ def without_a_class(recipe: Recipe, seed: int) -> dict:
         recipe, seed, method=method, data=shown, checkpoint=checkpoint_of(recipe, seed, "-s")
     )
 
-    def logits(digits: Dataset, bias: float = 0.0) -> Tensor:
-        return method.classifier(evaluate.features(method, digits.x)).detach() + bias * F.one_hot(
-            torch.tensor(UNSHOWN), 10
-        )
+    def logits(network: Supervised | KnowledgeDistillation, digits: Dataset) -> Tensor:
+        return network.classifier(evaluate.features(network, digits.x)).detach()
 
-    best = max(range(31), key=lambda bias: evaluate.accuracy(logits(data, bias), data.y))
-    threes, row = test.y == UNSHOWN, {}
-    for name, found in {"": logits(test), "_bias": logits(test, best)}.items():
-        row |= {
-            f"all{name}": evaluate.accuracy(found, test.y),
-            f"unshown{name}": evaluate.accuracy(found[threes], test.y[threes]),
-        }
-    return (
-        about
-        | row
-        | {"bias": best, "teacher": evaluate.accuracy(teacher.classifier(evaluate.features(teacher, test.x)), test.y)}
-    )
+    of_data, of_test = logits(method, data), logits(method, test)
+    one = F.one_hot(torch.tensor(UNSHOWN), 10)
+    best = max(range(31), key=lambda bias: evaluate.accuracy(of_data + bias * one, data.y))
+    threes, row = test.y == UNSHOWN, {"bias": best}
+    for name, found in {"": of_test, "_bias": of_test + best * one}.items():
+        row[f"all{name}"] = evaluate.accuracy(found, test.y)
+        row[f"unshown{name}"] = evaluate.accuracy(found[threes], test.y[threes])
+    return about | row | {"teacher": evaluate.accuracy(logits(teacher, test), test.y)}
 
 
 # Batch size.
