@@ -85,7 +85,7 @@ def run_evaluation(args):
         load_weights(method, args.weights)
     device = distributed.start()
     for title, net in (("random encoder", build(recipe, args.seed)), ("trained", method)):
-        measured = experiments.measures(net.to(device), recipe.data)
+        measured = experiments.all_measures(net.to(device), recipe)
         print(f"{title:16}" + "  ".join(f"{key} {value:.3f}" for key, value in measured.items()))
     print(f"held-out {recipe.data}, seed {args.seed}, {experiments.device_name(device)}")
 

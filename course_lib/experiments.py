@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from course_lib import evaluate
+from course_lib.checks import count
 from course_lib.data import Dataset, as_float, labelled_subset, load
 from course_lib.files import write_json
 from course_lib.recipes import RECIPES, Recipe, build, train
@@ -29,6 +30,7 @@ from course_lib.train import Method
 ROOT = Path(__file__).resolve().parents[1]
 TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "feature_std": "std", "pretext": "own task"}
 RESULTS, RUNS = ROOT / "results", ROOT / "runs"
+LOOKS = 10  # during a run that is watched
 
 
 def measures(encoder: Callable, data: str = "scenes", split: str = "test") -> dict[str, float]:
@@ -77,16 +79,22 @@ def random_calibrated(recipe: Recipe, seed: int) -> dict:
     return {"steps": 0, **measures(method, recipe.data)}
 
 
+def untrained(recipe: Recipe, seed: int) -> dict:
+    """All measures of what the seed makes, for methods that have no representation."""
+    return {"steps": 0, **all_measures(build(recipe, seed), recipe)}
+
+
 def trained(recipe: Recipe, seed: int) -> dict:
     """The recipe, trained; continues from its checkpoint in runs/ when it was interrupted."""
     method, about = train_to_the_end(recipe, seed)
-    return about | all_measures(method, recipe.data)
+    return about | all_measures(method, recipe)
 
 
-def all_measures(method: Method, data: str) -> dict[str, float]:
-    """`measures`, and for a pretext task how well it is solved on unseen rows: `pretext`."""
-    own = {"pretext": pretext_score(method, load(data, "test").x)} if hasattr(method, "pretext_score") else {}
-    return own | measures(method, data)
+def all_measures(method: Method, recipe: Recipe) -> dict[str, float]:
+    """`measures`, where there is a representation, and `pretext`: how well a method that has a `pretext_score` does its
+    own task on unseen rows."""
+    own = {"pretext": pretext_score(method, load(recipe.data, "test").x)} if hasattr(method, "pretext_score") else {}
+    return own | (measures(method, recipe.data) if recipe.represents else {})
 
 
 @torch.no_grad()
@@ -95,11 +103,11 @@ def pretext_score(method: Method, x: Tensor) -> float:
 
     The puzzles are drawn from one fixed seed; the caller's random state stays as it was.
     """
-    training = method.training
+    training, device = method.training, next(method.parameters()).device
     method.eval()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        found = mean(float(method.pretext_score(as_float(batch))) for batch in x.split(500))
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(0)
+        found = mean(float(method.pretext_score(as_float(batch.to(device)))) for batch in x.split(500))
     method.train(training)
     return found
 
@@ -130,6 +138,32 @@ def train_to_the_end(
             print(f"{checkpoint.stem}: step {step.k} of {step.steps}, loss {step.loss:.3f}", flush=True)
     steps, images, seconds = torch.load(checkpoint, weights_only=True)["done"]
     return method, {"steps": steps, "batch_size": images // steps, "seconds": round(seconds, 1)}
+
+
+def watched(recipe: Recipe, seed: int, look: Callable[[Method], dict[str, float]]) -> tuple[Method, dict]:
+    """Trains the recipe, looking at the method, in eval mode, after the first update and LOOKS - 1 times more.
+
+    Returns it with what a row holds: steps, batch_size, seconds, and `curve`, {"update": [...], measure: [...]}. Raises
+    ValueError for a run too short for so many looks.
+    """
+    method, every = build(recipe, seed), count("steps", recipe.cpu.steps, low=2 * LOOKS) // LOOKS
+    names = list(look(method.eval()))
+    method.register_buffer("looks", torch.full((LOOKS, len(names)), torch.nan))  # an interrupted run keeps them
+    run = train(
+        recipe,
+        method,
+        load(recipe.data, "train"),
+        seed=seed,
+        device="cpu",
+        checkpoint=checkpoint_of(recipe, seed, "-w"),
+    )
+    for step in run:
+        empty = (step.k - 1) // every  # the look that is due, or that an interrupt took away
+        if empty < LOOKS and method.looks[empty].isnan().any():
+            method.looks[empty] = torch.tensor(list(look(method.eval()).values()))
+    method, about = train_to_the_end(recipe, seed, method=method, checkpoint=checkpoint_of(recipe, seed, "-w"))
+    curve = {"update": [1 + k * every for k in range(LOOKS)], **dict(zip(names, method.looks.T.tolist()))}
+    return method.eval(), about | {"curve": curve}
 
 
 def from_scratch_on_few(recipe: Recipe, seed: int, amounts: dict[str, dict]) -> dict:
@@ -179,6 +213,8 @@ Experiment = dict[str, Setting]
 
 def standard(recipe: Recipe) -> Experiment:
     """What every method is measured by: trained against untrained."""
+    if not recipe.represents:
+        return {"untrained": Setting(recipe, untrained), "trained": Setting(recipe)}
     return {
         "random encoder": Setting(recipe, random_encoder),
         "random, calibrated": Setting(recipe, random_calibrated),
@@ -190,12 +226,13 @@ def catalogue() -> dict[str, Experiment]:
     """Every experiment of the course by name; those of the recipes have the recipe's name."""
     from course_lib.contrastive import ablations as contrastive  # they are made of this module's parts
     from course_lib.distillation import ablations as distillation
+    from course_lib.latent import ablations as latent
     from course_lib.pretext import ablations as pretext
     from course_lib.pretext import layers
 
     methods = {name: standard(recipe) for name, recipe in RECIPES.items() if recipe.cpu}
     pixels = {"raw pixels": Setting(RECIPES["simclr"], raw_pixels, seeds=(0,))}
-    studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS | distillation.ABLATIONS
+    studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS | distillation.ABLATIONS | latent.ABLATIONS
     return {**methods, "simclr": pixels | methods["simclr"], **studies}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from course_lib.augment import Compose, GaussianNoise, MultiCrop, simclr_augment
+from course_lib.augment import Compose, GaussianNoise, MultiCrop, RandomResizedCrop, simclr_augment
 from course_lib.colour import ab_bins
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination
 from course_lib.contrastive.siamese import Siamese
@@ -21,6 +21,9 @@ from course_lib.distillation.byol import BYOL
 from course_lib.distillation.dino import DINO, Prototypes
 from course_lib.distillation.knowledge import KnowledgeDistillation
 from course_lib.distillation.simsiam import SimSiam
+from course_lib.latent.conditional_vae import ConditionalVAE
+from course_lib.latent.likelihoods import Bernoulli, Gaussian, binarise, dequantise
+from course_lib.latent.vae import VAE
 from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, torchvision_resnet
@@ -58,6 +61,7 @@ class Recipe:
     weight_decay: float = 1e-4
     published: str = ""  # reference figure of the paper, for recipes that repeat one
     pairs: Callable[[Dataset], Dataset] | None = None  # replaces y where a method wants something else than the label
+    represents: bool = True  # False: it is no representation that the method learns, and `encode` has none to measure
 
     def hash(self) -> str:
         """Changes when the builder or what this row says of the training does: tells what is out of date."""
@@ -251,6 +255,52 @@ def split_brain() -> SplitBrain:
     return SplitBrain(from_l, from_ab, to_ab, to_l, bins)
 
 
+def mlp_vae(dim: int, beta: float = 1.0, warm_up: float = 0.0) -> VAE:
+    """Kingma & Welling's perceptrons for digits, with two hidden layers; pixels are drawn 0 or 1."""
+    encoder = nn.Sequential(nn.Flatten(), mlp(784, 256, 256, 2 * dim, norm=None))
+    decoder = nn.Sequential(mlp(dim, 256, 256, 784, norm=None), nn.Unflatten(1, (1, 28, 28)))
+    return VAE(encoder, decoder, Bernoulli(), binarise, beta, warm_up)
+
+
+def vae_plane() -> VAE:
+    """Two latent dimensions: the plane of digits that one can walk through."""
+    return mlp_vae(dim=2)
+
+
+def vae() -> VAE:
+    """Convolutions see 28, 14, 7 pixels, and back."""
+    encoder = nn.Sequential(convolutions(16, 32, 32, channels=1), nn.Flatten(), nn.Linear(32 * 7 * 7, 2 * 16))
+    decoder = nn.Sequential(from_vector(16, side=7, width=32), Decoder((32, 32, 16), outputs=1))
+    return VAE(encoder, decoder, Bernoulli(), binarise)
+
+
+def colour_vae(likelihood: nn.Module, outputs: int = 3) -> VAE:
+    """Convolutions for 32 x 32 colour pictures, a code of 64 numbers; the decoder has `outputs` channels."""
+    encoder = nn.Sequential(convolutions(24, 48, 48, 48), nn.Flatten(), nn.Linear(48 * 4 * 4, 2 * 64))
+    decoder = nn.Sequential(from_vector(64, side=4, width=48), Decoder((48, 48, 48, 24), outputs))
+    return VAE(encoder, decoder, likelihood, dequantise)
+
+
+def vae_emoji() -> VAE:
+    """One sigma for all pixels, learned: it becomes the error that the decoder cannot avoid."""
+    return colour_vae(Gaussian(0.1, learned=True))
+
+
+def conditional_vae() -> ConditionalVAE:
+    """The digit's name is given, so the code, of 8 numbers, is left with its hand. The head needs a hidden layer: a
+    linear one can only shift what it reads by what the label says."""
+    encoder = nn.Sequential(nn.Flatten(), mlp(784, 256, 256, norm=None), nn.ReLU())
+    decoder = nn.Sequential(mlp(8 + 10, 256, 256, 784, norm=None), nn.Unflatten(1, (1, 28, 28)))
+    head = mlp(256 + 10, 128, 2 * 8, norm=None)
+    return ConditionalVAE(encoder, head, decoder, Bernoulli(), classes=10, draw=binarise)
+
+
+def supervised_digits() -> Supervised:
+    """A classifier of digits; its features and its opinion measure what generators draw."""
+    encoder = ResNet(widths=(24, 48, 96), channels=1)
+    return Supervised(encoder, nn.Linear(encoder.dim, 10), RandomResizedCrop(28, scale=(0.7, 1.0)))
+
+
 RECIPES = {
     "autoencoder": Recipe(autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
     "denoising-autoencoder": Recipe(
@@ -276,6 +326,13 @@ RECIPES = {
     "dino-vit": Recipe(dino_vit, "scenes", cpu=Size(1000, 128, 5e-3), gpu=Size(10_000, 512, 5e-3)),
     "supervised-vit": Recipe(supervised_vit, "scenes", cpu=Size(500, 128, 2e-3), gpu=Size(5000, 512, 2e-3)),
     "distillation": Recipe(distillation, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "vae-plane": Recipe(vae_plane, "digits", cpu=Size(1500, 128, 2e-3), gpu=Size(1500, 128, 2e-3)),
+    "vae": Recipe(vae, "digits", cpu=Size(750, 128, 5e-3), gpu=Size(6000, 128, 5e-3)),
+    "vae-emoji": Recipe(vae_emoji, "emoji_on_white", cpu=Size(600, 128, 5e-3), gpu=Size(6000, 128, 5e-3)),
+    "conditional-vae": Recipe(
+        conditional_vae, "digits", cpu=Size(4500, 128, 2e-3), gpu=Size(4500, 128, 2e-3), represents=False
+    ),
+    "supervised-digits": Recipe(supervised_digits, "digits", cpu=Size(300, 128, 5e-3), gpu=Size(3000, 128, 5e-3)),
     "simclr-cifar10": Recipe(
         simclr_cifar10,
         "cifar10",

@@ -179,6 +179,31 @@ def test_on_background_against_a_loop(drawings):
         on_background(x, 255)
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_emoji_on_white_are_the_same_rows_over_white_paper(split):
+    plain, drawn = load("emoji_on_white", split), load("emoji", split)
+    assert plain.x.shape == (len(drawn), 3, 32, 32) and plain.x.dtype == torch.uint8
+    assert all(torch.equal(a, b) for a, b in zip(parts(plain)[1:], parts(drawn)[1:], strict=True))
+    assert plain.info.keys() == drawn.info.keys() and plain.classes == drawn.classes
+    colour, alpha = drawn.x[:, :3], drawn.x[:, 3:].expand_as(plain.x)
+    assert (plain.x[alpha == 0] == 255).all() and torch.equal(plain.x[alpha == 255], colour[alpha == 255])
+    half = (alpha > 0) & (alpha < 255)
+    share = alpha[half].double() / 255
+    expected = share * colour[half].double() + (1 - share) * 255
+    assert half.any() and (plain.x[half].double() - expected).abs().max() <= 0.51
+    if split != "train":
+        assert not set(plain.info["emoji"].tolist()) & set(load("emoji_on_white").info["emoji"].tolist())
+
+
+def test_emoji_on_white_leave_the_drawings_as_they_are():
+    before = load("emoji", "val").x.clone()
+    load("emoji_on_white", "val").x.zero_()
+    assert torch.equal(load("emoji", "val").x, before) and load("emoji_on_white", "val").x.max() == 255
+    assert "emoji_on_white" in names()
+    with pytest.raises(ValueError, match="emoji_on_white has train, val, test, got 'all'"):
+        load("emoji_on_white", "all")
+
+
 # --- the builder ---
 
 def naive_shrink(rgba: np.ndarray, size: int, margin: int) -> np.ndarray:

@@ -11,7 +11,6 @@ from course_lib import experiments
 from course_lib.data import as_float, load
 from course_lib.distillation import ablations
 from course_lib.distillation.ablations import (
-    LOOKS,
     UNSHOWN,
     aliveness,
     byol_with,
@@ -20,9 +19,9 @@ from course_lib.distillation.ablations import (
     large_crops_only,
     simsiam_with,
     targets,
-    watched,
 )
 from course_lib.evaluate import most_of_the_mass
+from course_lib.experiments import LOOKS, watched
 from course_lib.recipes import Size, build, dino, lookup, small_vit
 
 

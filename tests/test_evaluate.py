@@ -1,29 +1,37 @@
-"""Oracles: scikit-learn for k-NN, logistic and ridge regression and masks, loops and closed forms for the rest."""
+"""Oracles: scikit-learn for k-NN, logistic and ridge regression and masks, torchmetrics and scipy for
+distances between sets, loops and closed forms for the rest."""
 import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import jaccard_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from course_lib import evaluate
 from course_lib.data import Dataset, labelled_subset
 from course_lib.evaluate import (
     accuracy,
     alignment,
+    bits_per_dimension,
     effective_rank,
     feature_std,
     features,
     few_labels,
+    frechet_distance,
     intersection_over_union,
+    kernel_distance,
     knn,
     linear_probe,
     logistic_regression,
     mask_probe,
+    precision_recall,
     relative_change,
     retrieval,
     uniformity,
@@ -641,5 +649,252 @@ MAPS = noisy_maps(MASKS)
     (lambda: relative_change(X, NAN), "changed"),
 ])
 def test_what_cannot_be_evaluated_is_refused_by_name(call, name):
+    with pytest.raises(ValueError, match=f"argument `{name}`"):
+        call()
+
+
+# generators: distances between real and drawn pictures' features
+
+
+def rows_with(mean, std, n=40, turn=None, seed=0):
+    """n rows of exactly this mean and, over n - 1, these standard deviations, uncorrelated but for the turn."""
+    noise = torch.randn(n, len(mean), generator=rng(seed), dtype=torch.float64)
+    white = torch.linalg.qr(noise - noise.mean(0))[0] * math.sqrt(n - 1)
+    rows = white * torch.tensor(std, dtype=torch.float64)
+    return (rows if turn is None else rows @ turn.T) + torch.tensor(mean, dtype=torch.float64)
+
+
+def mixed(n, dim, seed, shift=0.0):
+    """Correlated columns of different scale, float64."""
+    mix = torch.randn(dim, dim, generator=rng(seed + 50), dtype=torch.float64)
+    return torch.randn(n, dim, generator=rng(seed), dtype=torch.float64) @ mix + shift
+
+
+class AsFeatures(nn.Module):
+    """What torchmetrics is given for its Inception network: rows pass as they are."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.num_features = dim
+
+    def forward(self, x):
+        return x
+
+
+def test_frechet_distance_of_diagonal_gaussians_is_a_closed_form():
+    means, stds = ([1.0, -2.0, 0.5], [0.0, 0.3, 4.0]), ([0.2, 3.0, 1.0], [2.0, 1.0, 0.0])
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=rng(5), dtype=torch.float64))[0]
+    expected = sum((a - b) ** 2 for rows in (means, stds) for a, b in zip(*rows, strict=True))
+    real, generated = rows_with(means[0], stds[0]), rows_with(means[1], stds[1], n=25, seed=1)
+    assert frechet_distance(real, generated) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(real @ turn, generated @ turn) == pytest.approx(expected, rel=1e-9)  # of the space itself
+    assert frechet_distance(3 * real + 7, 3 * generated + 7) == pytest.approx(9 * expected, rel=1e-9)
+    shifted = rows_with([1.0, -2.0, 3.5], stds[0], seed=1)
+    assert frechet_distance(real, shifted) == pytest.approx(9)  # the means alone, squared
+
+
+@pytest.mark.parametrize("n, m, dim", [(60, 90, 5), (50, 200, 12), (30, 30, 1)])
+def test_frechet_distance_equals_scipys_matrix_root(n, m, dim):
+    real, generated = mixed(n, dim, 0), mixed(m, dim, 1, shift=0.7)
+    one, other = (np.atleast_2d(np.cov(rows.numpy(), rowvar=False)) for rows in (real, generated))
+    root = scipy.linalg.sqrtm(one @ other).real
+    expected = ((real.mean(0) - generated.mean(0)) ** 2).sum().item() + np.trace(one + other - 2 * root)
+    assert frechet_distance(real, generated) == pytest.approx(expected, rel=1e-8)
+    assert frechet_distance(real.float(), generated.float()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("n, m, dim", [(60, 90, 5), (8, 6, 20), (2, 40, 10)])
+def test_frechet_distance_of_few_rows_equals_a_nuclear_norm(n, m, dim):
+    """tr (C_r C_g)^(1/2) is the sum of the singular values of A B^T with C_r = A^T A, C_g = B^T B: of any rank."""
+    real, generated = mixed(n, dim, 0), mixed(m, dim, 1, shift=0.7)
+    a, b = ((rows - rows.mean(0)) / math.sqrt(len(rows) - 1) for rows in (real, generated))
+    cross = torch.linalg.svdvals(a @ b.T).sum()
+    expected = (real.mean(0) - generated.mean(0)).square().sum() + a.square().sum() + b.square().sum() - 2 * cross
+    assert frechet_distance(real, generated) == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_frechet_distance_equals_torchmetrics():
+    real, generated = mixed(80, 6, 0).float(), mixed(70, 6, 1, shift=0.7).float()
+    theirs = FrechetInceptionDistance(feature=AsFeatures(6), normalize=True, input_img_size=(6,))
+    theirs.update(real, real=True)
+    theirs.update(generated, real=False)
+    assert frechet_distance(real, generated) == pytest.approx(theirs.compute().item(), rel=1e-4)
+
+
+def test_frechet_distance_is_symmetric_and_zero_for_the_same_rows():
+    real, generated = mixed(40, 5, 0), mixed(30, 5, 1)
+    assert frechet_distance(real, generated) == pytest.approx(frechet_distance(generated, real), rel=1e-9)
+    for rows in (real, mixed(6, 20, 2), torch.ones(4, 3), mixed(9, 1, 3)):  # few rows, all alike, one column
+        size = max(1, rows.var(0).sum().item())  # roots of eigenvalues that are 0 but for rounding
+        assert frechet_distance(rows, rows.flip(0)) == pytest.approx(0, abs=1e-6 * size)
+    assert frechet_distance(torch.ones(4, 3), torch.ones(7, 3) + 2) == pytest.approx(12)
+    few, many = (np.mean([frechet_distance(mixed(n, 4, 0)[::2], mixed(n, 4, 0)[1::2]) for n in (k, k + 2)])
+                 for k in (20, 2000))
+    assert few > 10 * many > 0  # two halves of one set: too large, the more so the fewer rows
+
+
+def kernel_by_hand(u, v):
+    return (sum(a * b for a, b in zip(u, v, strict=True)) / len(u) + 1) ** 3
+
+
+def test_kernel_distance_equals_a_double_loop():
+    real, generated = mixed(9, 3, 0), mixed(7, 3, 1, shift=0.7)
+    x, y = real.tolist(), generated.tolist()
+    within = [np.mean([kernel_by_hand(u, v) for i, u in enumerate(rows) for j, v in enumerate(rows) if i != j])
+              for rows in (x, y)]
+    across = np.mean([kernel_by_hand(u, v) for u in x for v in y])
+    assert kernel_distance(real, generated) == pytest.approx(sum(within) - 2 * across, rel=1e-9)
+    assert kernel_distance(generated, real) == pytest.approx(kernel_distance(real, generated), rel=1e-9)
+    assert isinstance(kernel_distance(real, generated), float)
+
+
+def test_kernel_distance_equals_torchmetrics():
+    real, generated = mixed(50, 6, 0).float(), mixed(50, 6, 1, shift=0.3).float()
+    theirs = KernelInceptionDistance(feature=AsFeatures(6), normalize=True, subsets=1, subset_size=50)
+    theirs.update(real, real=True)
+    theirs.update(generated, real=False)
+    assert kernel_distance(real, generated) == pytest.approx(theirs.compute()[0].item(), rel=1e-4)
+
+
+def test_kernel_distance_has_no_bias():
+    """Over random halves of one set its mean is exactly 0; with a row's kernel with itself it would be far above."""
+    rows, found = torch.randn(30, 4, generator=rng(), dtype=torch.float64), []
+    for seed in range(400):
+        order = torch.randperm(30, generator=rng(seed))
+        found.append(kernel_distance(rows[order[:15]], rows[order[15:]]))
+    assert abs(np.mean(found)) < 4 * np.std(found) / 20 and min(found) < 0 < max(found)
+    biased = 2 * np.mean([kernel_by_hand(u, u) for u in rows.tolist()]) / 15
+    assert biased > 10 * np.std(found) / 20  # so the error bar would show it
+
+
+def test_kernel_distance_of_moments_in_closed_form():
+    """In one dimension, between points at 0 and points at a: k(0, 0) + k(a, a) - 2 k(0, a)."""
+    a = 1.5
+    distance = kernel_distance(torch.zeros(4, 1), torch.full((6, 1), a))
+    assert distance == pytest.approx(1 + (a * a + 1) ** 3 - 2)
+
+
+def neighbours_by_hand(rows, centres, k):
+    """The share of rows in a ball around a centre that reaches to its k-th nearest other centre."""
+    radii = [sorted(math.dist(c, other) for j, other in enumerate(centres) if j != i)[k - 1]
+             for i, c in enumerate(centres)]
+    inside = [any(math.dist(row, c) <= radius for c, radius in zip(centres, radii, strict=True)) for row in rows]
+    return sum(inside) / len(inside)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_precision_and_recall_equal_a_double_loop(k):
+    real, generated = torch.randn(40, 4, generator=rng()), 0.7 * torch.randn(30, 4, generator=rng(1)) + 0.4
+    precision, recall = precision_recall(real, generated, k=k)
+    assert precision == pytest.approx(neighbours_by_hand(generated.tolist(), real.tolist(), k))
+    assert recall == pytest.approx(neighbours_by_hand(real.tolist(), generated.tolist(), k))
+    assert 0 < recall < precision <= 1
+    assert precision_recall(generated, real, k=k) == (recall, precision)  # who is real decides which is which
+
+
+def test_precision_and_recall_use_three_neighbours_unless_told():
+    real, generated = torch.randn(60, 6, generator=rng()), torch.randn(60, 6, generator=rng(1)) + 0.5
+    assert precision_recall(real, generated) == precision_recall(real, generated, k=3)
+    assert precision_recall(real, generated) != precision_recall(real, generated, k=2)
+
+
+def test_precision_is_what_is_real_and_recall_what_is_there():
+    corners = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10]])
+    real = (corners[:, None] + torch.rand(4, 10, 2, generator=rng())).flatten(0, 1)
+    for some, there in ((real[:10], 0.25), (real[:20], 0.5), (real, 1)):  # of so many corners
+        assert precision_recall(real, some) == (1, pytest.approx(there))
+    outliers = torch.cat([real, 100 * torch.arange(3.0, 13)[:, None].expand(10, 2)])
+    precision, recall = precision_recall(real, outliers)
+    assert precision == pytest.approx(40 / 50) and recall == 1
+    far = precision_recall(real, real + 1000)
+    assert far == (0, 0)
+
+
+def test_precision_and_recall_on_a_line_by_hand():
+    """k = 1. Around 0, 1, 3 lie [-1, 1], [0, 2], [1, 5], ends included; around 5, 6.5 lie [3.5, 6.5], [5, 8]."""
+    real, generated = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[5.0], [6.5]])
+    assert precision_recall(real, generated, k=1) == (0.5, 0)
+    assert precision_recall(real, generated - 1.5, k=1) == (pytest.approx(1), pytest.approx(1 / 3))
+    alike = torch.ones(5, 2)
+    assert precision_recall(alike, alike, k=2) == (1, 1) and precision_recall(alike, alike + 1e-3, k=2) == (0, 0)
+
+
+def test_kernel_distance_precision_and_recall_see_every_chunk():
+    real, generated = torch.randn(2500, 3, generator=rng()), torch.randn(2200, 3, generator=rng(1)) + 1.5
+    assert len(list(evaluate._chunks(2500, 2500))) > 1
+    x, y = real.double().numpy(), generated.double().numpy()
+    kernels = [(a @ b.T / 3 + 1) ** 3 for a, b in ((x, x), (y, y), (x, y))]
+    within = [(kernel.sum() - np.trace(kernel)) / (len(kernel) * (len(kernel) - 1)) for kernel in kernels[:2]]
+    assert kernel_distance(real, generated) == pytest.approx(sum(within) - 2 * kernels[2].mean(), rel=1e-9)
+    found = precision_recall(real, generated)
+    for share, (centres, rows) in zip(found, ((x, y), (y, x)), strict=True):
+        nearest = KNeighborsClassifier(n_neighbors=4).fit(centres, np.zeros(len(centres)))
+        radius = nearest.kneighbors(centres)[0][:, 3]
+        apart = np.sqrt(((rows[:, None] - centres[None]) ** 2).sum(2))
+        assert share == pytest.approx((apart <= radius).any(1).mean(), abs=1e-3)
+
+
+def test_far_from_zero_distances_do_not_round_away():
+    real, generated = torch.randn(50, 3, generator=rng()), torch.randn(50, 3, generator=rng(1)) + 0.5
+    real, generated = ((rows * 64).round() / 64 for rows in (real, generated))
+    moved = real + 8192, generated + 8192  # exact in float32
+    assert frechet_distance(*moved) == pytest.approx(frechet_distance(real, generated), rel=1e-6)
+    assert precision_recall(*moved) == precision_recall(real, generated)
+    farther = real.double() + 2**26, generated.double() + 2**26  # exact in float64, their squares are not
+    assert precision_recall(*farther) == precision_recall(real, generated)
+
+
+def test_bits_per_dimension_of_known_densities():
+    assert bits_per_dimension(0.0, 3072) == 8  # uniform on [0, 1)
+    assert bits_per_dimension(-12 * math.log(256), 12, levels=1) == pytest.approx(8)  # 256 greys, each as likely
+    assert bits_per_dimension(math.log(2), 1) == pytest.approx(7)  # all in half of the interval: a bit less
+    assert bits_per_dimension(-4 * math.log(2), 4, levels=1) == pytest.approx(1)  # four fair coins
+    assert bits_per_dimension(10 * math.log(4), 10, levels=32) == pytest.approx(3)
+    normal = torch.distributions.Normal(0.5, 0.05)  # whose entropy is known
+    log_density = -28 * normal.entropy()
+    expected = 8 + math.log2(0.05 * math.sqrt(2 * math.pi * math.e))
+    assert bits_per_dimension(log_density, 28).item() == pytest.approx(expected, rel=1e-6)
+    several = bits_per_dimension(torch.tensor([0.0, -6 * math.log(2)]), 6)
+    assert several.tolist() == pytest.approx([8, 9])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_distances_run_on_the_device_and_do_not_keep_a_graph(device):
+    real, generated = mixed(40, 5, 0).float(), mixed(30, 5, 1, shift=0.7).float()
+    moved = real.to(device).requires_grad_(), generated.to(device)
+    for f in (frechet_distance, kernel_distance, lambda *rows: precision_recall(*rows)[0],
+              lambda *rows: precision_recall(*rows)[1]):
+        found = f(*moved)
+        assert isinstance(found, float) and found == pytest.approx(f(real, generated), rel=1e-3, abs=0.04)
+        assert isinstance(f(real.bfloat16().to(device), moved[1].bfloat16()), float)
+
+
+@pytest.mark.parametrize("call, name", [
+    (lambda: frechet_distance(X, X[:, :3]), "generated"),
+    (lambda: frechet_distance(X[0], X), "real"),
+    (lambda: frechet_distance(X[:1], X), "real"),
+    (lambda: frechet_distance(X, X[:1]), "generated"),
+    (lambda: frechet_distance(NAN, X), "real"),
+    (lambda: frechet_distance(X, X / 0), "generated"),
+    (lambda: frechet_distance(X, X.long()), "generated"),
+    (lambda: kernel_distance(X, X[:, :3]), "generated"),
+    (lambda: kernel_distance(X[:1], X), "real"),
+    (lambda: kernel_distance(X, X[:1]), "generated"),
+    (lambda: kernel_distance(NAN, X), "real"),
+    (lambda: kernel_distance(X, NAN), "generated"),
+    (lambda: precision_recall(X, X[:, :3]), "generated"),
+    (lambda: precision_recall(X.long(), X), "real"),
+    (lambda: precision_recall(X, X, k=10), "k"),
+    (lambda: precision_recall(X, X[:3]), "k"),
+    (lambda: precision_recall(X[:3], X), "k"),
+    (lambda: precision_recall(X, X, k=0), "k"),
+    (lambda: precision_recall(X, X, k=1.5), "k"),
+    (lambda: precision_recall(NAN, X), "real"),
+    (lambda: precision_recall(X, NAN), "generated"),
+    (lambda: bits_per_dimension(0.0, 0), "dimensions"),
+    (lambda: bits_per_dimension(0.0, 2.5), "dimensions"),
+    (lambda: bits_per_dimension(0.0, 3, levels=0), "levels"),
+])
+def test_what_has_no_distance_is_refused_by_name(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()

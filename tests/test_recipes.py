@@ -24,28 +24,23 @@ ON_CPU = [name for name, recipe in RECIPES.items() if recipe.cpu]
 EXPERIMENTS = experiments.catalogue()
 
 
-@pytest.fixture(scope="module")
-def scenes():
-    return load("scenes", "train")[:2048]
-
-
-def losses(name, data, device="cpu", steps=3, seed=0):
-    method = build(lookup(name), seed)
+def losses(name, device="cpu", steps=3, seed=0):
+    method, data = build(lookup(name), seed), load(lookup(name).data, "train")[:2048]
     return method, [
         s.loss for s in train(lookup(name), method, data, seed=seed, steps=steps, batch_size=64, device=device)
     ]
 
 
 @pytest.mark.parametrize("name", ON_CPU)
-def test_recipe_trains_and_the_same_seed_gives_the_same_loss(name, scenes):
-    first, again, other = (losses(name, scenes, seed=seed)[1] for seed in (0, 0, 1))
+def test_recipe_trains_and_the_same_seed_gives_the_same_loss(name):
+    first, again, other = (losses(name, seed=seed)[1] for seed in (0, 0, 1))
     assert torch.tensor(first).isfinite().all() and first == again != other
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA")
 @pytest.mark.parametrize("name", ON_CPU)
-def test_recipe_trains_on_cuda(name, scenes):
-    assert torch.tensor(losses(name, scenes, "cuda")[1]).isfinite().all()
+def test_recipe_trains_on_cuda(name):
+    assert torch.tensor(losses(name, "cuda")[1]).isfinite().all()
 
 
 FALL = {
@@ -69,17 +64,24 @@ FALL = {
     "dino-vit": 0.2,
     "supervised-vit": 0.1,
     "distillation": 0.6,
+    "vae-plane": 200,
+    "vae": 100,
+    "vae-emoji": 20_000,
+    "conditional-vae": 200,
+    "supervised-digits": 0.7,
 }
-SLOW = {"dino": 100, "dino-vit": 100}  # updates before the loss falls: at first the teacher gets less sure
+SLOW = {"dino": 100, "dino-vit": 100, "vae-plane": 200}  # updates: a teacher gets less sure at first, a code empty
 
 
 @pytest.mark.parametrize("name", ON_CPU)
-def test_recipe_learns(name, scenes):
-    """The loss falls, the features stay alive: spread over many directions."""
-    method, values = losses(name, scenes, steps=SLOW.get(name, 40))
+def test_recipe_learns(name):
+    """The loss falls, the features stay alive: spread over many directions, as far as there are many."""
+    method, values = losses(name, steps=SLOW.get(name, 40))
     assert mean(values[-5:]) < mean(values[:5]) - FALL[name]
-    h = evaluate.features(method, scenes.x[:512])
-    assert evaluate.effective_rank(h - h.mean(0)) > 4 and evaluate.feature_std(h) > 0.15 / h.shape[1] ** 0.5
+    if lookup(name).represents:
+        h = evaluate.features(method, load(lookup(name).data, "train").x[:512])
+        assert evaluate.effective_rank(h - h.mean(0)) > min(4, h.shape[1] / 2)
+        assert evaluate.feature_std(h) > 0.15 / h.shape[1] ** 0.5
 
 
 def test_a_gpu_recipe_says_so_on_the_cpu_and_its_network_fits_its_data():
@@ -129,7 +131,7 @@ ONE_MEASURE = {  # what they do not beat the untrained network by, notebook 01 s
 }
 
 
-@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize("name", [name for name in ON_CPU if RECIPES[name].represents])
 def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
     rows = {(row["setting"], row["seed"]): row for row in experiments.read(name)["rows"]}
     for seed in (0, 1, 2):
@@ -138,6 +140,12 @@ def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
         for random in (rows["random encoder", seed], rows["random, calibrated", seed]):
             assert random["steps"] == 0
             assert all(trained[measure] > random[measure] for measure in ONE_MEASURE.get(name, ["knn", "probe"]))
+
+
+@pytest.mark.parametrize("name", [name for name in ON_CPU if not RECIPES[name].represents])
+def test_each_of_three_seeds_solves_its_own_task_better_than_untrained(name):
+    untrained, trained = (experiments.values(name, "pretext")[setting] for setting in ("untrained", "trained"))
+    assert len(trained) == 3 and all(after > before for before, after in zip(untrained, trained, strict=True))
 
 
 def test_simclr_is_worth_fifteen_points_of_knn_after_500_steps():
@@ -303,13 +311,15 @@ def test_missing_results_say_what_to_do(tmp_path, monkeypatch):
 def test_each_zoo_checkpoints_metric_is_measured_again(name):
     row, method = zoo.manifest()[name], zoo.load(name)
     assert not any(module.training for module in method.modules())
-    bank, unseen = load("scenes", "train"), load("scenes", "test")
-    h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, unseen.x)
-    again = {"knn": evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y)}
+    again, (bank, unseen) = {}, (load(lookup(name).data, split) for split in ("train", "test"))
+    if "knn" in row:
+        h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, unseen.x)
+        again["knn"] = evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y)
     if "pretext" in row:
         again["pretext"] = experiments.pretext_score(method, unseen.x)
+    assert again
     for measure, value in again.items():
-        assert value == pytest.approx(row[measure], abs=2e-3)
+        assert value == pytest.approx(row[measure], rel=1e-3, abs=2e-3)
         assert value > max(r[measure] for r in experiments.read(name)["rows"] if measure in r)
 
 

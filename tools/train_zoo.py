@@ -64,7 +64,7 @@ def main():
             "device": experiments.device_name(torch.device("cpu")),
         }
         shipped = method.average.net.half().float()  # what half precision leaves of the weights is what is measured
-        measured = {k: round(v, 4) for k, v in experiments.all_measures(shipped, recipe.data).items()}
+        measured = {k: round(v, 4) for k, v in experiments.all_measures(shipped, recipe).items()}
         zoo.save(name, shipped, about | measured)
         print(name, about | measured)
 

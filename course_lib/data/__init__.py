@@ -4,7 +4,14 @@ from pathlib import Path
 
 from course_lib.data.dataset import Dataset, as_float, by_row, labelled_subset
 from course_lib.data.digits import load_digits
-from course_lib.data.emoji import SPLITS, emoji_names, emoji_subcategories, load_emoji, on_background
+from course_lib.data.emoji import (
+    SPLITS,
+    emoji_names,
+    emoji_subcategories,
+    load_emoji,
+    load_emoji_on_white,
+    on_background,
+)
 from course_lib.data.scenes import load_scenes, render_scenes, shortcut_triplets
 from course_lib.data.torchvision_sets import TORCHVISION, load_torchvision
 from course_lib.data.toys import TOYS, load_toy, load_toys
@@ -16,7 +23,8 @@ __all__ = [
 ]
 
 SHIPPED = {  # name: (splits, loader)
-    "emoji": (SPLITS, load_emoji), "scenes": (SPLITS, load_scenes), "digits": (("train", "test"), load_digits),
+    "emoji": (SPLITS, load_emoji), "emoji_on_white": (SPLITS, load_emoji_on_white), "scenes": (SPLITS, load_scenes),
+    "digits": (("train", "test"), load_digits),
     "toys": (SPLITS, load_toys), **{toy: (SPLITS, partial(load_toy, toy)) for toy in TOYS},
 }
 
@@ -25,6 +33,7 @@ def load(name: str, split: str = "train", *, root: str | Path | None = None) -> 
     """A data set by name, as a Dataset of tensors in memory.
 
     emoji, scenes   32x32 drawings (RGBA) and scenes (RGB), y = category; train, val, test disjoint in emoji
+    emoji_on_white  the same 32x32 drawings as RGB, for generative models
     digits          28x28 digits of MNIST, 12,000 train and 2,000 test
     moons, gaussians, rings, spirals, checkerboard   points of the plane, y = component; toys is all five, y = which one
     cifar10, stl10, mnist, fashion_mnist, svhn (needs scipy)

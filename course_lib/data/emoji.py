@@ -4,6 +4,7 @@ All styles of an emoji are in the same split, and so are emoji drawn alike: man 
 the clock faces, flags that differ in a detail (see `families` in tools/build_data.py).
 """
 import functools
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -58,3 +59,9 @@ def on_background(rgba: Tensor, background: float = 1.0) -> Tensor:
     """uint8 (N, 4, H, W) -> uint8 (N, 3, H, W): the drawings over a grey, 0 black to 1 white."""
     drawn = premultiplied(rgba)
     return ((drawn[:, :3] + number("background", background, 0, 1) * (1 - drawn[:, 3:])) * 255).round().byte()
+
+
+def load_emoji_on_white(split: str) -> Dataset:
+    """The emoji as a printed page shows them: x uint8 (N, 3, 32, 32), RGB; the rest as load_emoji's."""
+    emoji = load_emoji(split)
+    return replace(emoji, x=on_background(emoji.x))

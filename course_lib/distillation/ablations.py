@@ -21,40 +21,12 @@ from course_lib.distillation.byol import BYOL
 from course_lib.distillation.dino import DINO, Prototypes
 from course_lib.distillation.knowledge import KnowledgeDistillation
 from course_lib.distillation.simsiam import SimSiam
-from course_lib.experiments import Setting, checkpoint_of, measures, train_on_few, train_to_the_end
+from course_lib.experiments import Setting, checkpoint_of, measures, train_on_few, train_to_the_end, watched
 from course_lib.nets.mlp import mlp
 from course_lib.nets.vit import ViT, patches
-from course_lib.recipes import RECIPES, Recipe, Size, build, byol, dino, dino_vit, distillation, simsiam, train
+from course_lib.recipes import RECIPES, Recipe, Size, build, byol, dino, dino_vit, distillation, simsiam
 from course_lib.supervised import Supervised
 from course_lib.train import Method
-
-LOOKS = 10  # during a run that is watched
-
-
-def watched(recipe: Recipe, seed: int, look: Callable[[Method], dict[str, float]]) -> tuple[Method, dict]:
-    """Trains the recipe, looking at the method, in eval mode, after the first update and LOOKS - 1 times more.
-
-    Returns it with what a row holds: steps, batch_size, seconds, and `curve`, {"update": [...], measure: [...]}.
-    """
-    method, every = build(recipe, seed), recipe.cpu.steps // LOOKS
-    names = list(look(method.eval()))
-    method.register_buffer("looks", torch.full((LOOKS, len(names)), torch.nan))  # an interrupted run keeps them
-    run = train(
-        recipe,
-        method,
-        load(recipe.data, "train"),
-        seed=seed,
-        device="cpu",
-        checkpoint=checkpoint_of(recipe, seed, "-w"),
-    )
-    for step in run:
-        empty = (step.k - 1) // every  # the look that is due, or that an interrupt took away
-        if empty < LOOKS and method.looks[empty].isnan().any():
-            method.looks[empty] = torch.tensor(list(look(method.eval()).values()))
-    method, about = train_to_the_end(recipe, seed, method=method, checkpoint=checkpoint_of(recipe, seed, "-w"))
-    curve = {"update": [1 + k * every for k in range(LOOKS)], **dict(zip(names, method.looks.T.tolist()))}
-    return method.eval(), about | {"curve": curve}
-
 
 # Collapse: each remedy on and off.
 

@@ -29,6 +29,10 @@ class Decoder(nn.Module):
         return self.out(self.stages(x))
 
 
-def from_vector(dim: int, side: int = 4) -> nn.Sequential:
-    """Vectors (N, dim) -> maps (N, dim, side, side), by one linear layer: the door from a bottleneck to a decoder."""
-    return nn.Sequential(nn.Linear(dim, dim * side * side), nn.Unflatten(1, (dim, side, side)))
+def from_vector(dim: int, side: int = 4, width: int | None = None) -> nn.Sequential:
+    """Vectors (N, dim) -> maps (N, width, side, side), by one linear layer: the door from a bottleneck to a decoder.
+
+    width: of the maps, by default dim.
+    """
+    width = dim if width is None else width
+    return nn.Sequential(nn.Linear(dim, width * side * side), nn.Unflatten(1, (width, side, side)))

@@ -1,0 +1,269 @@
+"""Bounds and samples, rate and distortion, collapse, likelihoods, representation: experiments of notebook 11.
+
+Kingma & Welling 2013 (arXiv 1312.6114): figures 2 and 4. Burda et al. 2015 (arXiv 1509.00519): active units. Alemi et
+al. 2017 (arXiv 1711.00464): rate and distortion. Bowman et al. 2015 (arXiv 1511.06349): warm-up. Rybkin et al. 2020
+(arXiv 2006.13202): sigma.
+"""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from course_lib import evaluate, zoo
+from course_lib.data import as_float, load
+from course_lib.experiments import Setting, measures, train_to_the_end, watched
+from course_lib.latent.conditional_vae import ConditionalVAE
+from course_lib.latent.likelihoods import Gaussian, GaussianPerPixel, dequantise
+from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound
+from course_lib.nets.conv import Decoder, from_vector
+from course_lib.nets.mlp import mlp
+from course_lib.nets.resnet import ResNet
+from course_lib.pretext.autoencoder import Autoencoder
+from course_lib.recipes import RECIPES, Recipe, Size, build, colour_vae, conditional_vae, mlp_vae
+
+JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}  # whose features measure drawn pictures
+
+
+@torch.no_grad()
+def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
+    """Means over 8-bit pictures x, in nats: elbo = -distortion - rate, with one draw each of a fixed noise; how many
+    units are active; `units`, the rate of each, largest first; rmse of the decoder's means from the pictures.
+
+    by_label: the method is told y.
+    """
+    found, method = [], method.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for clean, label in zip(as_float(x).split(500), y.split(500)):
+            y_or_none = label if by_label else None
+            seen = method.draw(clean)
+            mean, log_variance = method.posterior(seen, y_or_none)
+            eps = torch.randn_like(mean)
+            log_likelihood, kl = method.terms(seen, y_or_none, eps)
+            painted = pictures(method, mean + (log_variance / 2).exp() * eps, y_or_none)
+            error = (painted - clean).square().flatten(1).mean(1)
+            found.append((log_likelihood, kl, gaussian_kl(mean[..., None], log_variance[..., None]), mean, error))
+    log_likelihood, kl, units, mean, error = (torch.cat(parts) for parts in zip(*found))
+    return {
+        "elbo": (log_likelihood - kl).mean().item(),
+        "distortion": -log_likelihood.mean().item(),
+        "rate": kl.mean().item(),
+        "active": active_units(mean),
+        "units": units.mean(0).sort(descending=True).values.tolist(),
+        "rmse": error.mean().sqrt().item(),
+    }
+
+
+def pictures(method: VAE, z: Tensor, y: Tensor | None = None) -> Tensor:
+    """The decoder's means at z as pictures in [0, 1]."""
+    return method.likelihood.mean(method.decode(z, y)).clamp(0, 1)
+
+
+@torch.no_grad()
+def reconstructions(method: VAE, x: Tensor) -> Tensor:
+    """The decoder's means at one draw z of q(z given x), for 8-bit pictures x."""
+    mean, log_variance = method.posterior(method.draw(as_float(x)))
+    return pictures(method, mean + (log_variance / 2).exp() * torch.randn_like(mean))
+
+
+def detail(x: Tensor) -> float:
+    """Mean squared difference of neighbouring pixels, (N, C, H, W) -> a number: low for blurred pictures."""
+    return (x.diff(dim=2).square().mean() + x.diff(dim=3).square().mean()).item()
+
+
+@torch.no_grad()
+def judged(drawn: Tensor, real: Tensor, data: str) -> dict[str, float]:
+    """Frechet and kernel distance, precision and recall of pictures in [0, 1] against 8-bit ones, by the features of
+    JUDGES[data]; detail, as a share of the real ones'."""
+    judge = zoo.load(JUDGES[data])
+    h_real, h = evaluate.features(judge, real), evaluate.features(judge, drawn)
+    precision, recall = evaluate.precision_recall(h_real, h)
+    return {
+        "frechet": evaluate.frechet_distance(h_real, h),
+        "kernel": evaluate.kernel_distance(h_real, h),
+        "precision": precision,
+        "recall": recall,
+        "detail": detail(drawn) / detail(as_float(real)),
+    }
+
+
+def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
+    """`judged` for as many draws of the prior as there are pictures x, and for the pictures' reconstructions."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        painted = torch.cat([reconstructions(method, batch) for batch in x.split(500)])
+        with torch.no_grad():
+            z = torch.randn(len(x), method.encode(as_float(x[:1])).shape[1])
+            drawn = torch.cat([pictures(method, batch) for batch in z.split(500)])
+    found = {"prior": judged(drawn, x, data), "posterior": judged(painted, x, data)}
+    return {f"{measure} {of}": value for of, row in found.items() for measure, value in row.items()}
+
+
+@torch.no_grad()
+def log_p(method: VAE, x: Tensor, draws: int = 100) -> float:
+    """The importance-weighted bound in nats, the mean over 8-bit pictures x."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        found = []
+        for batch in x.split(100):
+            seen = method.draw(as_float(batch))
+            eps = torch.randn(draws, len(batch), method.encode(seen).shape[1])
+            found.append(importance_weighted_bound(method.log_weights(seen, eps)))
+    return torch.cat(found).mean().item()
+
+
+# Jobs.
+
+
+def look(method: VAE) -> dict[str, float]:
+    """The bound's parts on unseen digits, and on as many of the training digits: elbo_train."""
+    train, test = load("digits", "train")[:2000], load("digits", "test")
+    parts = {
+        key: value for key, value in bound(method, test.x, test.y).items() if key in ("elbo", "rate", "distortion")
+    }
+    return parts | {"elbo_train": bound(method, train.x, train.y)["elbo"]}
+
+
+def followed(recipe: Recipe, seed: int) -> dict:
+    method, about = watched(recipe, seed, look)
+    test = load("digits", "test")
+    return about | bound(method, test.x, test.y) | {"log_p": log_p(method, test.x[:500])}
+
+
+def bounded(recipe: Recipe, seed: int) -> dict:
+    method, about = train_to_the_end(recipe, seed)
+    test = load(recipe.data, "test")
+    return about | bound(method, test.x, test.y) | both_samples(method, test.x, recipe.data)
+
+
+def real(recipe: Recipe, seed: int) -> dict:
+    """Other real pictures, as many: how low the distances can be."""
+    train, test = load(recipe.data, "train"), load(recipe.data, "test")
+    rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: len(test)]
+    return {"steps": 0} | {f"{k} prior": v for k, v in judged(as_float(train.x[rows]), test.x, recipe.data).items()}
+
+
+def told(recipe: Recipe, seed: int) -> dict:
+    """The bound on log p(x given y); how often the judge sees in a sample the label that it was made of."""
+    method, about = train_to_the_end(recipe, seed)
+    test, dim = load("digits", "test"), method.eval().head[-1].out_features // 2
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        drawn = pictures(method, torch.randn(len(test), dim), test.y)
+    judge = zoo.load(JUDGES["digits"])
+    right = evaluate.accuracy(judge.classifier(judge.encode(drawn)), test.y)
+    parts = bound(method, test.x, test.y, by_label=True)
+    return about | parts | {"accuracy": right} | {f"{k} prior": v for k, v in judged(drawn, test.x, "digits").items()}
+
+
+def represented(recipe: Recipe, seed: int) -> dict:
+    method, about = train_to_the_end(recipe, seed)
+    return about | measures(method, recipe.data)
+
+
+def mean_and_trunk(recipe: Recipe, seed: int) -> dict:
+    """What the posterior mean is worth, and what the features are of which it is made."""
+    method, about = train_to_the_end(recipe, seed)
+    trunk = {f"{measure}_h": value for measure, value in measures(method.encoder[0], recipe.data).items()}
+    return about | measures(method, recipe.data) | trunk
+
+
+def of_random(recipe: Recipe, seed: int) -> dict:
+    method = build(recipe, seed)
+    trunk = {f"{measure}_h": value for measure, value in measures(method.encoder[0], recipe.data).items()}
+    return {"steps": 0} | measures(method, recipe.data) | trunk
+
+
+# Builders, and what is asked of them.
+
+
+def fixed_sigma(sigma: float) -> VAE:
+    return colour_vae(Gaussian(sigma))
+
+
+def learned_sigma() -> VAE:
+    return colour_vae(Gaussian(0.1, learned=True))
+
+
+def per_pixel_sigma() -> VAE:
+    return colour_vae(GaussianPerPixel(), outputs=6)
+
+
+def linear_head() -> ConditionalVAE:
+    method = conditional_vae()
+    method.head = nn.Sequential(nn.Linear(256 + 10, 2 * 8))
+    return method
+
+
+def scenes_vae(beta: float) -> VAE:
+    """The networks of notebook 01's autoencoder, with a door to mean and log-variance."""
+    encoder = nn.Sequential(ResNet(widths=(24, 48, 96)), nn.Linear(96, 2 * 96))
+    decoder = nn.Sequential(from_vector(96), Decoder(widths=(96, 48, 24), outputs=12), nn.PixelShuffle(2))
+    return VAE(encoder, decoder, Gaussian(0.1, learned=True), dequantise, beta)
+
+
+def mlp_autoencoder(dim: int) -> Autoencoder:
+    """mlp_vae's networks without noise and prior."""
+    encoder = nn.Sequential(nn.Flatten(), mlp(784, 256, 256, dim, norm=None))
+    decoder = nn.Sequential(mlp(dim, 256, 256, 784, norm=None), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
+    return Autoencoder(encoder, decoder)
+
+
+def digits(builder, *arguments, steps: int = 1000) -> Recipe:
+    size = Size(steps, 128, 2e-3)
+    return Recipe(partial(builder, *arguments), "digits", cpu=size, gpu=size)
+
+
+def emoji(builder, *arguments) -> Recipe:
+    size = Size(400, 128, 5e-3)
+    return Recipe(partial(builder, *arguments), "emoji_on_white", cpu=size, gpu=size)
+
+
+BETAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+DIMENSIONS = (2, 4, 8, 16, 32, 64)
+SCENES = replace(RECIPES["autoencoder"], build=partial(scenes_vae, 1.0))
+
+ABLATIONS = {
+    "vae-training": {
+        "perceptron, 2": Setting(RECIPES["vae-plane"], followed),
+        "perceptron, 16": Setting(digits(mlp_vae, 16, steps=1500), followed),
+        "convolutions, 16": Setting(RECIPES["vae"], followed),
+    },
+    "vae-samples": {
+        "real digits": Setting(RECIPES["vae"], real),
+        "digits": Setting(RECIPES["vae"], bounded),
+        "digits, 2": Setting(RECIPES["vae-plane"], bounded),
+        "real emoji": Setting(RECIPES["vae-emoji"], real),
+        "emoji": Setting(RECIPES["vae-emoji"], bounded),
+    },
+    "vae-rate-distortion": {f"{beta:g}": Setting(digits(mlp_vae, 16, beta), bounded) for beta in BETAS},
+    "vae-dimensions": {
+        **{f"{dim}": Setting(digits(mlp_vae, dim, 1.0), bounded) for dim in DIMENSIONS},
+        "64, warm-up": Setting(digits(mlp_vae, 64, 1.0, 0.5), bounded),
+    },
+    "vae-likelihoods": {
+        "mean of squares": Setting(emoji(fixed_sigma, math.sqrt(3072 / 2)), bounded),
+        "sum of squares": Setting(emoji(fixed_sigma, math.sqrt(1 / 2)), bounded),
+        "sigma 0.1": Setting(emoji(fixed_sigma, 0.1), bounded),
+        "sigma learned": Setting(emoji(learned_sigma), bounded),
+        "sigma of each pixel": Setting(emoji(per_pixel_sigma), bounded),
+    },
+    "vae-labels": {
+        "without label": Setting(digits(mlp_vae, 8, steps=4500), bounded),
+        "with label": Setting(RECIPES["conditional-vae"], told),
+        "with label, 1500 updates": Setting(digits(conditional_vae, steps=1500), told),
+        "with label, linear head": Setting(digits(linear_head, steps=4500), told),
+    },
+    "vae-representation": {
+        "random": Setting(SCENES, of_random),
+        "VAE": Setting(SCENES, mean_and_trunk),
+        "VAE, beta 0.1": Setting(replace(SCENES, build=partial(scenes_vae, 0.1)), mean_and_trunk),
+        "digits, 2: autoencoder": Setting(digits(mlp_autoencoder, 2), represented),
+        "digits, 2: VAE": Setting(digits(mlp_vae, 2, 1.0), represented),
+        "digits, 16: autoencoder": Setting(digits(mlp_autoencoder, 16), represented),
+        "digits, 16: VAE": Setting(digits(mlp_vae, 16, 1.0), represented),
+    },
+}

@@ -1,0 +1,24 @@
+"""Ways from one latent point to another."""
+
+import torch
+from torch import Tensor
+
+from course_lib.checks import expects
+
+
+@expects(a="float ... D", b="float ... D")
+def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """Spherical interpolation, [sin((1 - t) angle) a + sin(t angle) b] / sin(angle), angle between a and b: (..., D).
+
+    Draws of N(0, I) in D dimensions lie near the sphere of radius sqrt(D); a straight line between two of them cuts
+    through its inside, where the prior has little mass (White 2016, arXiv 1609.04468). a at t = 0, b at 1; t may be a
+    tensor that broadcasts. A straight line where a and b point the same way.
+    """
+    cos = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)[..., None]
+    angle = cos.acos()
+    sine = angle.sin()
+    straight = sine < 1e-6
+    safe = torch.where(straight, 1.0, sine)
+    wa = torch.where(straight, 1 - t, ((1 - t) * angle).sin() / safe)
+    wb = torch.where(straight, t * torch.ones_like(sine), (t * angle).sin() / safe)
+    return wa * a + wb * b

@@ -1,0 +1,917 @@
+# %% [markdown]
+# # 11. The variational autoencoder
+#
+# **Where does a picture come from?** Suppose that somebody first draws a few numbers, and then paints what they say. If that were how
+# digits arise, one could learn the painter, draw new numbers, and have new digits. But nobody has seen the numbers. This notebook
+# learns both at once, the painter and a guess of the numbers, by one inequality, the **evidence lower bound** (ELBO); and because it is
+# an inequality between numbers that we can compute in small cases, we check every step of it.
+#
+# **You will be able to** derive the ELBO twice and say what its gap is; compute it in nats, constants included; say why one
+# reparameterises, with both variances measured; choose a likelihood and know what the squared error silently assumes; see collapse
+# coming; tell whether samples are any good, by numbers whose limits you know.
+#
+# **You need** Gaussian densities, Bayes' rule, expectation; notebook 01's autoencoder. Notebooks 00 and 03 for how representations are
+# measured.
+#
+# **Lectures** AIA: *What's generative learning?* to *VAE*. GT19: *Recall: Variational Autoencoders*, *Connection to VAEs*. MLMI17: *What is a
+# generative model?*, *Direct approach*, *Indirect approach*.
+#
+# **Time** reading an hour and a half; computing about two minutes on two cores. Long experiments were run
+# beforehand (`make results`); here they are plotted.
+
+# %%
+import math
+
+import torch
+from IPython.display import display
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider
+from torch import nn
+
+from course_lib import evaluate, experiments, recipes, zoo
+from course_lib.data import as_float, load
+from course_lib.latent.ablations import BETAS, DIMENSIONS, bound, pictures
+from course_lib.latent.conditional_vae import ConditionalVAE
+from course_lib.latent.interpolation import slerp
+from course_lib.latent.likelihoods import (
+    Bernoulli,
+    Gaussian,
+    GaussianPerPixel,
+    bernoulli_log_likelihood,
+    binarise,
+    dequantise,
+    gaussian_log_likelihood,
+)
+from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound, reparameterise
+from course_lib.notebook import bars_with_spread, budget, curve, describe, explore, image_grid, live, show, subplots
+
+BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+
+# %% [markdown]
+# ## 1. What is a generative model?
+#
+# MLMI17 gives two answers: *an algorithm that generates data*, and *a statistical model of the joint distribution of some data*. And two
+# ways to one: the **direct approach** learns $G: \mathcal Z \to \mathcal X$, from noise to pictures (this notebook, 12, 14); the **indirect**
+# one learns a function that scores pictures, $E: \mathcal X \to \mathbb R$, and searches for those that score well (notebook 13).
+#
+# AIA starts from the statistical model: *we want to model the data distribution p(x) directly*. A picture is a vector of pixels, so by the
+# chain rule $p(x) = \prod_i p(x_i \mid x_1, \dots, x_{i-1})$, pixel by pixel, which a network can learn as a classification (notebook 10). It is exact,
+# and it needs one forward pass for each pixel to draw a picture. The other way is **a latent variable**: a few numbers $z$ that
+# explain what the pixels have in common.
+#
+# *Margin note.* The slide writes the chain rule as $\prod_i p(x_i)\,p(x_i \mid x_1, \dots, x_{i-1})$; the first factor does not belong there. And a
+# pixel of 8 bits has 256 values: *1 out of 255* is one short.
+#
+# Here is where we shall arrive. Nobody drew these digits and emoji: a network painted what 16 (and 64) random numbers told it.
+
+# %%
+train, test = load("digits", "train"), load("digits", "test")
+plane, painter, emoji_painter = zoo.load("vae-plane"), zoo.load("vae"), zoo.load("vae-emoji")
+torch.manual_seed(1)
+with torch.no_grad():
+    drawn = pictures(painter, torch.randn(24, 16))
+    drawn_emoji = pictures(emoji_painter, torch.randn(24, 64))
+display(image_grid(drawn, columns=12, title="Digits that nobody wrote: the decoder's means at 24 draws of the prior"))
+image_grid(drawn_emoji, columns=12, title="Emoji that nobody drew")
+
+# %% [markdown]
+# ## 2. A latent variable, and the integral that stands in the way
+#
+# The story in symbols: draw $z \sim p(z) = \mathcal N(0, I)$ in $D$ dimensions; a network, the **decoder**, turns it into the parameters of a distribution of
+# pictures, $p(x \mid z)$; draw $x$. GT19: *assume p(z) is known and simple ... conditional p(x given z) is complex => represent with neural network*.
+# To learn by maximum likelihood we need
+#
+# $$p(x) = \int p(x \mid z)\, p(z)\, dz = \mathbb E_{z \sim p(z)}\, p(x \mid z).$$
+#
+# An expectation! Why not draw many $z$ and average? With the shipped model of **two** latent dimensions one can do better: put a
+# grid over the plane and add up. So here we *know* $\log p(x)$, to many digits, and can watch the average of random draws on its way to it.
+
+# %%
+BATCH, POINTS = (20, 100) if BUDGET == "smoke" else (40, 200)
+torch.manual_seed(0)
+x = binarise(as_float(test.x[:BATCH]))
+ticks = torch.linspace(-4.5, 4.5, POINTS)
+grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).flatten(0, 1)          # (POINTS^2, 2), y rows, x columns
+
+
+@torch.no_grad()
+def log_joint(model, x, z):
+    """log p(x, z) in nats for each picture and each z: (N, D pixels), (M, D) -> (N, M)."""
+    logits = model.decode(z).flatten(1)                                                    # (M, 784)
+    flat = x.flatten(1)
+    log_likelihood = flat @ logits.T - nn.functional.softplus(logits).sum(1)               # x l - log(1 + e^l), summed
+    return log_likelihood - z.square().sum(1) / 2 - z.shape[1] * math.log(2 * math.pi) / 2
+
+
+cell = (ticks[1] - ticks[0]) ** 2
+on_grid = log_joint(plane, x, grid)
+log_evidence = on_grid.logsumexp(1) + cell.log()                                           # (N,) the integral as a sum
+print(f"log p(x) of {BATCH} test digits, by a grid of {POINTS} x {POINTS}: {log_evidence.mean():.2f} nats on average")
+
+# %%
+counts = [1, 10, 100, 1000, 10_000] if BUDGET == "smoke" else [1, 10, 100, 1000, 10_000, 50_000]
+
+
+@torch.no_grad()
+def by_prior_draws(model, x, dim, counts):
+    """log of the mean of p(x given z) over n draws of the prior, for each n of counts: (counts, N)."""
+    z = torch.randn(counts[-1], dim)
+    parts = torch.cat([log_joint(model, x, part) + part.square().sum(1) / 2 + dim * math.log(2 * math.pi) / 2
+                       for part in z.split(2000)], 1)
+    return torch.stack([parts[:, :n].logsumexp(1) - math.log(n) for n in counts])
+
+
+naive = by_prior_draws(plane, x, 2, counts).mean(1)
+figure = curve(counts, {"mean over draws of the prior": naive, "the grid's answer": log_evidence.mean().expand(len(counts))},
+               title="log p(x) with two latent dimensions, mean over test digits", xlabel="draws of z", ylabel="nats")
+figure.axes[0].set_xscale("log")
+figure
+
+# %% [markdown]
+# With two dimensions a few thousand draws will do. The integrand says why so many are needed: of all the plane, only a speck explains *this* picture.
+
+# %%
+def show_posterior(ax, i):
+    """The true posterior p(z given x_i), on the grid, and the encoder's Gaussian: its ellipses of one and two sigma."""
+    density = (on_grid[i] - log_evidence[i]).exp().view(POINTS, POINTS)
+    ax.imshow(density, origin="lower", extent=(-4.5, 4.5, -4.5, 4.5), cmap="cividis")
+    with torch.no_grad():
+        mean, log_variance = plane.posterior(x[i:i + 1])
+    circle = torch.linspace(0, 2 * math.pi, 60)
+    for r in (1, 2):
+        around = mean + r * (log_variance / 2).exp() * torch.stack([circle.cos(), circle.sin()], 1)
+        ax.plot(*around.T, color="#D55E00", linewidth=1)
+    (left, low), side = mean[0] - 1, 2                                                      # a window of 2 by 2 sigma of the prior
+    ax.set(xlim=(left, left + side), ylim=(low, low + side), xlabel="$z_1$", ylabel="$z_2$", title=f"a {int(test.y[i])}")
+    ax.grid(False)
+
+
+figure, axes = subplots(1, 4, height=2.6)
+for ax, i in zip(axes, (0, 3, 8, 14)):
+    show_posterior(ax, i)
+figure.suptitle("True posterior of four test digits (bright); the encoder's guess q (orange, one and two sigma)", x=0.01, ha="left")
+describe(figure, "Four windows of the latent plane. The true posterior of each digit is a small bright spot, sometimes two; orange ellipses of q lie on or beside it.")
+
+# %% [markdown]
+# In 16 dimensions a grid of 200 points a side has $200^{16}$ cells, and the share of the prior that explains a picture is so small that no number of draws
+# finds it (and here a window shows a 2 x 2 part of the plane). The **posterior** $p(z \mid x) = p(x \mid z)\,p(z) / p(x)$ would tell where to look, but it has the very integral in its denominator: this is what
+# *intractable* means. GT19: *we need an approximate posterior q(z|x) to tell us which z corresponds to which x*. The orange ellipses are such a guess, made by
+# a second network, the **encoder** (AIA: *recognition model*), which reads $x$ and answers with a mean and a variance for each latent dimension:
+#
+# $$q(z \mid x) = \mathcal N\big(z;\ \mu(x),\ \operatorname{diag} \sigma^2(x)\big).$$
+#
+# *Margin note.* AIA writes $\mathcal N(\mu, \sigma)$; the second parameter of a Gaussian is its variance $\sigma^2$ here and in most of the literature.
+#
+# ## 3. The ELBO, twice
+#
+# Write $p(x)$ with the guess inside, $p(x) = \int q(z \mid x)\, \frac{p(x, z)}{q(z \mid x)}\, dz = \mathbb E_q\!\left[\frac{p(x, z)}{q(z \mid x)}\right]$.
+#
+# **By Jensen.** The logarithm is concave, so $\log \mathbb E[w] \ge \mathbb E[\log w]$:
+#
+# $$\log p(x) \ \ge\ \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] =: \mathrm{ELBO}(x).$$
+#
+# One line, but it does not say how much is lost.
+#
+# **By the identity.** Bayes' rule says $p(x) = p(x, z) / p(z \mid x)$ for *every* $z$. Take logarithms, put $q$ in, and average over $z \sim q$ (the left side has no $z$):
+#
+# $$\log p(x) = \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] + \mathbb E_q\Big[\log \frac{q(z \mid x)}{p(z \mid x)}\Big]
+# = \mathrm{ELBO}(x) + \mathrm{KL}\big(q(z \mid x)\,\|\,p(z \mid x)\big).$$
+#
+# So the loss is exactly a KL divergence, which is at least 0 and is 0 only for $q = p(z \mid x)$. To raise the ELBO is to raise $\log p(x)$, or to make the guess better, or
+# both. This is GT19's slide *Connection to VAEs*. Splitting $p(x, z) = p(x \mid z)\,p(z)$ gives the form that AIA maximises,
+#
+# $$\mathrm{ELBO}(x) = \underbrace{\mathbb E_{q}\, \log p(x \mid z)}_{-\text{distortion}} \;-\; \underbrace{\mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big)}_{\text{rate}} .$$
+#
+# Mind the two divergences: the *rate* compares the guess with the **prior** and is a term of the bound; the *gap* compares it with the **posterior** and is what the bound
+# misses.
+#
+# *Margin note.* AIA calls the KL divergence *a similarity measurement*. It is larger the *less* alike two distributions are, and not symmetric.
+#
+# **Every term by quadrature.** One latent dimension, one pixel: $z \sim \mathcal N(0, 1)$ and $x \mid z \sim \mathcal N(z^2, 0.4^2)$. The decoder folds the line, so a
+# picture $x = 1$ may have come from $z = 1$ or from $z = -1$: the posterior has two peaks, and a Gaussian $q$ cannot have.
+
+# %%
+Z = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
+NOISE = 0.4
+
+
+def log_normal(value, mean, sigma):
+    return -((value - mean) / sigma).square() / 2 - math.log(sigma) - math.log(2 * math.pi) / 2
+
+
+def terms_by_quadrature(x, m, s):
+    """log p(x), ELBO, gap, rate and E_q log p(x given z) for q = N(m, s^2), each an integral over the line."""
+    x = torch.tensor(x, dtype=torch.float64)
+    log_p_xz = log_normal(x, Z.square(), NOISE) + log_normal(Z, 0.0, 1.0)
+    log_q = log_normal(Z, m, s)
+    q = log_q.exp()
+    log_p_x = torch.trapezoid(log_p_xz.exp(), Z).log()
+    elbo = torch.trapezoid(q * (log_p_xz - log_q), Z)
+    gap = torch.trapezoid(q * (log_q - (log_p_xz - log_p_x)), Z)
+    rate = torch.trapezoid(q * (log_q - log_normal(Z, 0.0, 1.0)), Z)
+    fit = torch.trapezoid(q * log_normal(x, Z.square(), NOISE), Z)
+    return log_p_x, elbo, gap, rate, fit
+
+
+for x1, m, s in ((1.0, 0.0, 1.0), (1.0, 0.9, 0.2), (-0.3, 0.1, 0.4), (2.0, -1.5, 0.1)):
+    log_p_x, elbo, gap, rate, fit = terms_by_quadrature(x1, m, s)
+    assert abs(log_p_x - (elbo + gap)) < 1e-6 and gap >= 0                         # log p(x) = ELBO + KL(q || posterior)
+    assert abs(elbo - (fit - rate)) < 1e-6                                        # ELBO = E log p(x given z) - KL(q || prior)
+    squares = x1**2 - 2 * x1 * (m**2 + s**2) + m**4 + 6 * m**2 * s**2 + 3 * s**4   # E_q (x - z^2)^2, by a Gaussian's moments
+    exact = -squares / (2 * NOISE**2) - math.log(NOISE) - math.log(2 * math.pi) / 2
+    by_formula = gaussian_kl(torch.tensor([[m]]).double(), torch.tensor([[2 * math.log(s)]]).double())
+    assert abs(fit - exact) < 1e-6 and abs(rate - by_formula) < 1e-6              # and the quadrature is right, too
+
+# %% [markdown]
+# **Try it.** Move $q$ by hand. The dark bar, $\log p(x)$, never moves: what the ELBO gains, the gap loses. First for $x = 1$: put $q$ on one peak, then between the two,
+# then make it wide enough for both. Which has the best ELBO? Then $x = -0.3$, which no $z$ explains well: there one peak is left, and a Gaussian all but closes the gap.
+
+# %%
+def draw_parts(x, m, s):
+    log_p_x, elbo, gap, rate, fit = (float(value) for value in terms_by_quadrature(x, m, s))
+    figure, (left, right) = subplots(1, 2, height=3.3)
+    middle = (Z > -3.5) & (Z < 3.5)
+    posterior = (log_normal(torch.tensor(x).double(), Z.square(), NOISE) + log_normal(Z, 0.0, 1.0) - log_p_x).exp()
+    left.plot(Z[middle], log_normal(Z, 0.0, 1.0).exp()[middle], ":", color="#000000", label="prior p(z)")
+    left.plot(Z[middle], posterior[middle], "-", color="#0072B2", label="posterior p(z given x)")
+    left.plot(Z[middle], log_normal(Z, m, s).exp()[middle], "--", color="#D55E00", label="guess q(z given x)")
+    left.set(xlabel="z", ylabel="density", ylim=(0, 2.6))
+    left.legend()
+    names = ["log p(x)", "ELBO", "E log p(x|z)", "-rate", "gap"]
+    values = [log_p_x, elbo, fit, 0.0 - rate, gap]
+    right.barh(names, values, color=["#000000", "#0072B2", "#56B4E9", "#E69F00", "#D55E00"])
+    for y, value in enumerate(values):
+        right.annotate(f"{value:.2f}", (max(value, 0), y), (4, 0), textcoords="offset points", va="center")
+    right.set(xlabel="nats", xlim=(min(-6, 1.1 * min(values)), max(6, 1.2 * max(values))))
+    right.invert_yaxis()
+    title = f"log p(x) {log_p_x:.3f} = ELBO {elbo:.3f} + gap {gap:.3f}"
+    figure.suptitle(title, x=0.01, ha="left")
+    return describe(figure, title + f"; ELBO = {fit:.3f} - {rate:.3f}")
+
+
+explore(draw_parts, x=FloatSlider(1.0, min=-1.0, max=4.0, step=0.1), m=FloatSlider(0.0, min=-2.5, max=2.5, step=0.05),
+        s=FloatSlider(1.0, min=0.05, max=2.0, step=0.05))
+
+# %% [markdown]
+# On one peak the gap is about $\log 2 = 0.69$: half of the posterior is missed, and the best Gaussian prefers missing a peak to covering the valley between them, since
+# $\mathrm{KL}(q \| p)$ punishes $q$ heavily where $p$ is nearly 0. Such a VAE is *sure* of $z = 1$ where the truth is *one or minus one*.
+#
+# ## 4. The rate in closed form
+#
+# For $q = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ and the standard normal prior the KL needs no sampling. Dimensions are independent, so it is a sum over $d$; for one of them
+#
+# $$\mathbb E_q \log q = -\tfrac12 \log 2\pi - \tfrac12 \log \sigma^2 - \tfrac12, \qquad
+# \mathbb E_q \log p = -\tfrac12 \log 2\pi - \tfrac12\, \mathbb E_q z^2 = -\tfrac12 \log 2\pi - \tfrac12 (\mu^2 + \sigma^2),$$
+#
+# the first because $\mathbb E_q (z - \mu)^2 / \sigma^2 = 1$. The difference is
+#
+# $$\mathrm{KL} = \tfrac12 \sum_{d=1}^{D} \big( \mu_d^2 + \sigma_d^2 - 1 - \log \sigma_d^2 \big).$$
+#
+# It is 0 at $\mu = 0$, $\sigma = 1$ only (since $\log t \le t - 1$). A sum, in nats: a mean over $d$, a common slip, would make the rate $D$ times too cheap.
+
+# %%
+def kl_by_draws(mean, log_variance, draws=200_000):
+    q = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    z = q.sample((draws,))
+    return (q.log_prob(z) - torch.distributions.Normal(0, 1).log_prob(z)).sum(-1).mean(0)
+
+
+torch.manual_seed(0)
+mean, log_variance = torch.randn(5, 3), torch.randn(5, 3)
+torch.testing.assert_close(gaussian_kl(mean, log_variance), kl_by_draws(mean, log_variance), rtol=0.02, atol=0.02)
+show(gaussian_kl)
+
+# %% [markdown]
+# ## 5. A gradient through a random draw
+#
+# The other term, $\mathbb E_{z \sim q} f(z)$ with $f(z) = \log p(x \mid z)$, has no closed form. Estimating it is easy: draw one $z$. But the encoder's parameters sit
+# in the *distribution* that is drawn from. AIA: *we cannot backpropagate through z ~ N*. There are two ways out.
+#
+# **Score function** (REINFORCE). Since $\nabla q = q\, \nabla \log q$,
+#
+# $$\nabla_\mu \int q(z) f(z)\, dz = \mathbb E_q\big[f(z)\, \nabla_\mu \log q(z)\big] = \mathbb E_q\Big[f(z)\, \frac{z - \mu}{\sigma^2}\Big].$$
+#
+# It needs only *values* of $f$. **Reparameterisation.** Draw $\varepsilon \sim \mathcal N(0, I)$, which has no parameters, and set $z = \mu + \sigma \varepsilon$. Now the expectation is over
+# $\varepsilon$, and the derivative goes inside:
+#
+# $$\nabla_\mu \mathbb E_\varepsilon f(\mu + \sigma\varepsilon) = \mathbb E_\varepsilon\, f'(z), \qquad \nabla_\sigma \mathbb E_\varepsilon f(\mu + \sigma\varepsilon) = \mathbb E_\varepsilon\, f'(z)\,\varepsilon .$$
+#
+# It uses the *slope* of $f$. Both are unbiased; they differ in how far single draws scatter. On a case with a known answer, $f(z) = -\frac12 \lVert z - a \rVert^2$ in $D$ dimensions
+# (so $\nabla_\mu \mathbb E f = a - \mu$), the slope's scatter does not depend on $D$ at all, while $f$ is a sum over all dimensions, and its square grows as $D^2$:
+
+# %%
+def gradient_draws(dim, draws=20_000):
+    """Single-draw estimates of d E f / d mu_1, which is 1 here, (draws,) each: score function, reparameterisation."""
+    mu, sigma, a = torch.zeros(dim), 1.0, torch.ones(dim)
+    z = mu + sigma * torch.randn(draws, dim)
+    f = -(z - a).square().sum(1) / 2
+    return f * (z[:, 0] - mu[0]) / sigma**2, -(z[:, 0] - a[0])
+
+
+torch.manual_seed(0)
+sizes = [1, 2, 5, 10, 20, 50, 100]
+both = [gradient_draws(dim) for dim in sizes]
+for score, slope in both[:3]:
+    assert abs(score.mean() - 1) < 5 * score.std() / math.sqrt(len(score)) and abs(slope.mean() - 1) < 0.05   # unbiased, both
+figure = curve(sizes, {"score function": torch.stack([score.var() for score, _ in both]),
+                       "reparameterisation": torch.stack([slope.var() for _, slope in both])},
+               title="Variance of one draw's gradient; the true gradient is 1", xlabel="latent dimensions D", ylabel="variance")
+figure.axes[0].set(xscale="log", yscale="log")
+figure
+
+# %% [markdown]
+# At $D = 100$ the score function needs some ten thousand times the draws for the same precision. (Subtracting a baseline from $f$ helps; it does not help that much.) Reparameterisation wants a
+# differentiable $f$ and a continuous $z$; where there is none, as for words or codes of a codebook, one is back at the first, or at the tricks of notebook 10.
+# In the library it is one line. *Margin note:* the noise multiplies $\sigma = e^{\frac12 \log \sigma^2}$. Networks predict $\log\sigma^2$ because it may be any real
+# number; to forget the one half is the commonest slip there is.
+
+# %%
+show(reparameterise)
+
+# %% [markdown]
+# ## 6. What is a pixel? The likelihood
+#
+# AIA: *minimize MSE to maximize E log p(x|z)*. True for one particular likelihood; let us write down which. The decoder's outputs $o = o(z)$ are parameters of a distribution of pixels, independent
+# *given z* (all that they have in common has to go through $z$).
+#
+# **Bernoulli**, for pixels that are 0 or 1, with $o$ the logits, $\sigma(\cdot)$ the logistic function:
+# $\ \log p(x \mid z) = \sum_i x_i \log \sigma(o_i) + (1 - x_i) \log(1 - \sigma(o_i))$. Our digits are grey, so they are *binarised*, each pixel drawn as 1 with its grey as probability, anew each time. (For a grey
+# $x_i = 0.5$ the formula still gives a number, but no probability of anything.)
+#
+# **Gaussian**, $p(x \mid z) = \prod_i \mathcal N(x_i; o_i, s^2)$ with one $s$ for all $d$ pixels:
+#
+# $$-\log p(x \mid z) = \frac{\lVert x - o \rVert^2}{2 s^2} + d \log s + \frac d2 \log 2\pi .$$
+#
+# For a fixed $s$ this is the squared error, up to a constant and a **weight** $1 / 2 s^2$ which decides how much the error counts beside the rate. So a loss *sum of squares + KL* says $s^2 = \frac12$: that
+# pixels between 0 and 1 have noise of standard deviation 0.71. And *mean* of squares + KL says $s^2 = d / 2$, for our emoji a standard deviation of 39: the rate is then not worth paying, and the code
+# collapses (section 11). Better: make $s$ a parameter. At the optimum, $s^2$ is the mean squared error, found by setting the derivative to 0.
+
+# %%
+d, squared_error = 3072, 25.0
+for name, s, loss in (("sum", math.sqrt(1 / 2), squared_error), ("mean", math.sqrt(d / 2), squared_error / d)):
+    x1, o = torch.zeros(1, d), torch.full((1, d), math.sqrt(squared_error / d))
+    likelihood = gaussian_log_likelihood(o, x1, torch.tensor(math.log(s)))
+    constant = d * math.log(s) + d / 2 * math.log(2 * math.pi)
+    torch.testing.assert_close(-likelihood, torch.tensor([loss + constant]))          # that loss is that sigma
+logits, pixels = torch.randn(4, 784), binarise(torch.rand(4, 784))
+by_hand = torch.where(pixels == 1, logits.sigmoid(), 1 - logits.sigmoid()).log().sum(1)
+torch.testing.assert_close(bernoulli_log_likelihood(logits, pixels), by_hand)
+show(Bernoulli)
+show(Gaussian)
+
+# %% [markdown]
+# A Gaussian is a density of real numbers, and our pictures are whole numbers from 0 to 255. On a pixel that is always white a density may grow without end, so
+# the greys are spread over their intervals, $(255 x + u) / 256$ with uniform $u$ (`dequantise`). Then the mean log-density minus $d \log 256$ is a lower bound on the log-probability of the 8-bit picture: by Jensen,
+# $\mathbb E_u \log p(x + u) \le \log \mathbb E_u\, p(x + u)$. With its sign turned and divided by $d \ln 2$ it is in **bits per dimension**, the unit in which generative models are compared; 8 is what the
+# uniform density pays.
+#
+# ## 7. The VAE
+#
+# Encoder, draw, decoder, two terms. All of it is ten lines:
+
+# %%
+def negative_elbo_by_hand(encoder, decoder, x, eps):
+    mean, log_variance = encoder(x).chunk(2, dim=1)                       # (N, D) each
+    z = mean + torch.exp(log_variance / 2) * eps
+    p = torch.sigmoid(decoder(z))
+    log_likelihood = (x * torch.log(p) + (1 - x) * torch.log(1 - p)).flatten(1).sum(1)
+    kl = -0.5 * (1 + log_variance - mean**2 - torch.exp(log_variance)).sum(1)
+    return (kl - log_likelihood).mean()
+
+
+torch.manual_seed(0)
+vae = recipes.build(recipes.lookup("vae-plane"), seed=0)
+x, eps = binarise(as_float(train.x[:64])), torch.randn(64, 2)
+log_likelihood, kl = vae.terms(x, eps=eps)
+torch.testing.assert_close((kl - log_likelihood).mean(), negative_elbo_by_hand(vae.encoder, vae.decoder, x, eps))
+show(VAE)
+
+# %% [markdown]
+# And now train one: Kingma and Welling's experiment, perceptrons, digits, a plane. The right curve is the test ELBO, with its sign turned: nats that it would take to send a digit.
+
+# %%
+STEPS = {"smoke": 40, "laptop": 1500, "gpu": 1500}[BUDGET]
+recipe = recipes.lookup("vae-plane")
+vae = recipes.build(recipe, seed=0)
+
+
+def test_loss():
+    device = next(vae.parameters()).device
+    x = binarise(as_float(test.x[:500])).to(device)
+    vae.eval()
+    with torch.no_grad():
+        log_likelihood, kl = vae.terms(x)
+    vae.train()
+    return (kl - log_likelihood).mean()
+
+
+for step in live(recipes.train(recipe, vae, train, seed=0, steps=STEPS), measure=test_loss, measured="test -ELBO, nats"):
+    pass
+vae = vae.eval().to("cpu")
+
+# %% [markdown]
+# ## 8. A walk through the plane
+#
+# AIA: *a grid in the latent space leads to consistent generations in pixel space*. Kingma and Welling's figure 4 takes the points of the grid at equal steps of *probability*: where the prior has more
+# mass, there are more pictures. Shipped weights:
+
+# %%
+SIDE = 15
+quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(SIDE) + 0.5) / SIDE)
+corners = torch.stack(torch.meshgrid(quantiles, quantiles.flip(0), indexing="xy"), -1).flatten(0, 1)
+with torch.no_grad():
+    tiles = pictures(plane, corners).view(SIDE, SIDE, 28, 28).transpose(1, 2).reshape(SIDE * 28, SIDE * 28)
+    means = plane.encode(as_float(test.x))
+figure, (left, right) = subplots(1, 2, height=4.2)
+left.imshow(1 - tiles, cmap="gray", vmin=0, vmax=1)
+left.set(title="the decoder's means over the plane", xlabel="$z_1$, in steps of probability", ylabel="$z_2$", xticks=[], yticks=[])
+left.grid(False)
+for digit in range(10):
+    spot = means[test.y == digit]
+    right.scatter(*spot.T, s=4, alpha=0.5, color=f"C{digit % 9}")
+    right.annotate(str(digit), spot.median(0).values.tolist(), weight="bold", ha="center", va="center", size=13,
+                   bbox=dict(boxstyle="circle,pad=0.15", facecolor="white", edgecolor=f"C{digit % 9}"))
+right.set(title="where the encoder puts test digits", xlabel="$z_1$", ylabel="$z_2$", xlim=(-3.6, 3.6), ylim=(-3.6, 3.6))
+figure.suptitle("Two numbers for a digit; nobody told it which digits there are", x=0.01, ha="left")
+describe(figure, "Left: a 15 by 15 grid of drawn digits that change smoothly into each other. Right: test digits' latent means, digits of a kind together.")
+
+# %% [markdown]
+# **Try it.** Walk by two sliders, in standard deviations of the prior. On the right is the nearest neighbour in the plane among the training digits: is the decoder copying? Go to a border between two
+# kinds of digit; then far out, where the prior has no mass and nothing was ever asked of the decoder.
+
+# %%
+with torch.no_grad():
+    train_mean, train_log_variance = plane.posterior(as_float(train.x))
+
+
+def draw_walk(z1, z2):
+    z = torch.tensor([[z1, z2]])
+    with torch.no_grad():
+        painted = pictures(plane, z)[0, 0]
+    nearest = int((train_mean - z).square().sum(1).argmin())
+    figure, axes = subplots(1, 3, height=2.9)
+    axes[0].scatter(*means[::2].T, s=3, color="#666666", alpha=0.4)
+    axes[0].plot(z1, z2, "o", markersize=11, color="#D55E00", markeredgecolor="white")
+    axes[0].set(xlim=(-3.6, 3.6), ylim=(-3.6, 3.6), xlabel="$z_1$", ylabel="$z_2$", title="here")
+    axes[1].imshow(1 - painted, cmap="gray", vmin=0, vmax=1)
+    axes[1].set(title="the decoder's mean", xticks=[], yticks=[])
+    axes[2].imshow(255 - train.x[nearest, 0], cmap="gray", vmin=0, vmax=255)
+    axes[2].set(title="nearest training digit", xticks=[], yticks=[])
+    for ax in axes[1:]:
+        ax.grid(False)
+    title = f"z = ({z1:.2f}, {z2:.2f}); the nearest training digit is a {int(train.y[nearest])}"
+    figure.suptitle(title, x=0.01, ha="left")
+    return describe(figure, title)
+
+
+explore(draw_walk, z1=FloatSlider(0.0, min=-3.5, max=3.5, step=0.1, description="z_1"),
+        z2=FloatSlider(0.0, min=-3.5, max=3.5, step=0.1, description="z_2"))
+
+# %% [markdown]
+# ## 9. Why the means are blurry
+#
+# Not because of the squared error: our digits have a Bernoulli likelihood and are blurry too. Hold the encoder fixed and ask which decoder is best at one point $z$. The loss there is an average over the training
+# pictures, each with the weight $q(z \mid x_n)$ that its posterior has at that point, and for a Gaussian as for a Bernoulli the best mean is the weighted average of the pictures:
+#
+# $$o^*(z) = \frac{\sum_n q(z \mid x_n)\, x_n}{\sum_n q(z \mid x_n)} = \mathbb E[x \mid z].$$
+#
+# (Set the derivative with respect to the mean to 0.) **All pictures whose posteriors overlap at z are averaged**, and an average of sharp pictures is a blurred one. It is the same conditional mean as in notebook 01's
+# inpainting. We can compute it without any decoder, from the encoder and 12,000 training digits:
+
+# %%
+@torch.no_grad()
+def average_of_training_digits(z):
+    """E[x given z] under the encoder's posteriors: z (M, 2) -> pictures (M, 1, 28, 28), and how many digits count."""
+    log_q = -((z[:, None] - train_mean).square() / train_log_variance.exp() + train_log_variance).sum(2) / 2       # (M, N)
+    weight = log_q.softmax(1)
+    return (weight @ as_float(train.x).flatten(1)).view(-1, 1, 28, 28), 1 / weight.square().sum(1)
+
+
+torch.manual_seed(3)
+z = torch.randn(10, 2)
+averages, effective = average_of_training_digits(z)
+with torch.no_grad():
+    painted = pictures(plane, z)
+error = (painted - averages).square().mean().sqrt()
+image_grid(torch.cat([painted, averages]), [*[""] * 10, *[f"of {int(n)}" for n in effective]], columns=10,
+           title=f"Decoder's means; weighted averages of so many training digits; they differ by {error:.2f}")
+
+# %% [markdown]
+# Nearly the same pictures. So what one shows of a VAE, the decoder's mean, is an average; a true *draw* from $p(x \mid z)$ would add independent noise to each pixel, which is worse to look at. Sharper means need posteriors that
+# overlap less: more latent dimensions, a smaller $s$ (a higher rate), or a likelihood that does not call pixels independent. Or another judge than a likelihood: notebook 12.
+#
+# ## 10. What is the bound worth?
+#
+# Test $-$ELBO of digits while three models learn, three seeds each: two dimensions, 16 dimensions, and 16 with convolutions.
+
+# %%
+def curves(name, setting, measure):
+    rows = [row["curve"] for row in experiments.read(name)["rows"] if row["setting"] == setting]
+    return rows[0]["update"], -torch.tensor([row[measure] for row in rows])
+
+
+SHOWN = ["perceptron, 2", "perceptron, 16", "convolutions, 16"]
+figure, ax = subplots(height=3.4)
+for i, name in enumerate(SHOWN):
+    updates, values = curves("vae-training", name, "elbo")
+    _, on_train = curves("vae-training", name, "elbo_train")
+    ax.plot(updates[1:], values.mean(0)[1:], "os^"[i] + "-", color=f"C{i}", label=f"{name}: test")
+    ax.plot(updates[1:], on_train.mean(0)[1:], ":", color=f"C{i}", label=f"{name}: training digits")
+    ax.fill_between(updates[1:], values.amin(0)[1:], values.amax(0)[1:], color=f"C{i}", alpha=0.25, linewidth=0)
+ax.set(xlabel="update", ylabel="-ELBO, nats per digit", title="-ELBO of digits; mean and range of 3 seeds")
+figure.legend(loc="outside right upper")
+describe(figure, "Falling curves of the negative ELBO for three models, on test and on training digits")
+
+# %%
+by_setting = {name: experiments.values("vae-training", name) for name in ("elbo", "log_p", "rate", "distortion")}
+bars_with_spread({f"{setting}: {title}": [-value for value in by_setting[measure][setting]]
+                  for setting in SHOWN for measure, title in (("elbo", "-ELBO"), ("log_p", "-log p(x), 100 draws"))},
+                 xlabel="nats per test digit, lower is better", title="The bound, and a tighter one; 3 seeds")
+
+# %% [markdown]
+# **A tighter bound.** With $K$ draws from $q$ and weights $w_k = p(x, z_k) / q(z_k \mid x)$, which are unbiased, $\mathbb E\, w_k = p(x)$, Jensen gives (Burda et al. 2015)
+#
+# $$\mathrm{ELBO} = \mathcal L_1 \ \le\ \mathcal L_K = \mathbb E \log \frac1K \sum_{k=1}^K w_k \ \le\ \log p(x), \qquad \mathcal L_K \le \mathcal L_{K+1} \to \log p(x).$$
+#
+# (Why it rises: the mean of $K$ weights is the average, over the ways to leave one of $K + 1$ out, of means of $K$; move the logarithm inside.) On the plane, where the grid knows the truth, we can see it arrive. So the ELBO's gap is measured, too.
+
+# %%
+torch.manual_seed(0)
+x = binarise(as_float(test.x[:BATCH]))
+evidence = (log_joint(plane, x, grid).logsumexp(1) + cell.log()).mean()
+DRAWS = [1, 2, 5, 10, 20, 50, 100, 200]
+with torch.no_grad():
+    weights = plane.log_weights(x, torch.randn(DRAWS[-1] if BUDGET == "smoke" else 10 * DRAWS[-1], BATCH, 2))               # (draws, N)
+tighter = torch.stack([torch.stack([importance_weighted_bound(group) for group in weights.split(k)]).mean() for k in DRAWS])
+figure = curve(DRAWS, {"importance-weighted bound": tighter, "log p(x), by the grid": evidence.expand(len(DRAWS))},
+               title=f"The ELBO (K = 1) misses {evidence - tighter[0]:.2f} nats, K = {DRAWS[-1]} draws {evidence - tighter[-1]:.2f}",
+               xlabel="draws K from q", ylabel="nats, mean over test digits")
+figure.axes[0].set_xscale("log")
+figure
+
+# %% [markdown]
+# It rises with every $K$, as it must, and it does not arrive. The reason was to be seen in section 2: for some digits the encoder's guess lies *beside* the true posterior, and is sure of it. Draws from there have tiny weights, and the place
+# that matters is hardly ever drawn. Such a gap has two parts: the best Gaussian is not the posterior, and the encoder, one network for all pictures, does not find the best Gaussian (*amortisation gap*, Cremer et al. 2018).
+
+# %%
+show(importance_weighted_bound)
+
+# %% [markdown]
+# And without an encoder? The same 16-dimensional model, its $\log p(x)$ by draws from the prior, and by draws from $q$: a hundred good guesses against thousands of blind ones.
+
+# %%
+few = x[:20]
+torch.manual_seed(0)
+counts = [1, 10, 100, 1000] if BUDGET == "smoke" else [1, 10, 100, 1000, 10_000]
+blind = by_prior_draws(painter, few, 16, counts).mean(1)
+with torch.no_grad():
+    guesses = painter.log_weights(few, torch.randn(20 if BUDGET == "smoke" else 100, len(few), 16))
+guided = [importance_weighted_bound(guesses[:k]).mean() for k in (1, 10, len(guesses))]
+figure = curve(counts, {"draws of the prior": blind}, title="log p(x) with 16 latent dimensions, mean over 20 test digits",
+               xlabel="draws", ylabel="nats")
+figure.axes[0].plot([1, 10, len(guesses)], guided, "s--", color="#D55E00", label="draws of the encoder's q")
+figure.axes[0].legend()
+figure.axes[0].set_xscale("log")
+figure
+
+# %% [markdown]
+# ## 11. Rate against distortion
+#
+# The ELBO adds two costs, as a telegram does: the rate, nats to send the code $z$; the distortion, nats to send the picture given the code. **beta** weighs the first (Higgins et al. 2017):
+#
+# $$L_\beta = \mathbb E_q[-\log p(x \mid z)] + \beta\, \mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big).$$
+#
+# $\beta = 1$ is the bound. For a Gaussian likelihood, $\beta$ and $s^2$ are one knob: multiplying the KL by $\beta$ is dividing the error's weight by it. Each $\beta$ buys another point of a curve (Alemi et al. 2017):
+
+# %%
+rows = {beta: [row for row in experiments.read("vae-rate-distortion")["rows"] if row["setting"] == f"{beta:g}"] for beta in BETAS}
+
+
+def points(key):
+    return {beta: [row[key] for row in rows[beta]] for beta in BETAS}
+
+
+def mean_of(values):
+    return sum(values) / len(values)
+
+
+figure, (left, right) = subplots(1, 2, height=3.6)
+rate, distortion, elbo = points("rate"), points("distortion"), points("elbo")
+left.plot([mean_of(rate[b]) for b in BETAS], [mean_of(distortion[b]) for b in BETAS], "-", color="#666666", linewidth=1)
+for i, beta in enumerate(BETAS):
+    left.plot(rate[beta], distortion[beta], "os^DvP"[i], color=f"C{i}", label=f"beta = {beta:g}")
+best = max(BETAS, key=lambda b: mean_of(elbo[b]))
+sums = mean_of(rate[best]) + mean_of(distortion[best])
+left.plot([0, sums], [sums, 0], ":", color="#000000", label="equal sums")
+left.set(xlabel="rate, nats", ylabel="distortion, nats", title="what a code costs and buys", ylim=(0, 230), xlim=(-3, 1.1 * max(rate[BETAS[0]])))
+left.legend(fontsize=9, loc="upper right")
+right.plot(BETAS, [-mean_of(elbo[b]) for b in BETAS], "o-", label="-ELBO (beta = 1)")
+right.fill_between(BETAS, [-max(elbo[b]) for b in BETAS], [-min(elbo[b]) for b in BETAS], alpha=0.2)
+right.set(xscale="log", xlabel="beta in training", ylabel="-ELBO, nats", title="the bound is best near beta = 1")
+figure.suptitle("Test digits, perceptrons, 16 dimensions, 1000 updates, 3 seeds", x=0.01, ha="left")
+describe(figure, "Left: distortion falls as the rate rises, from beta 30 to beta 0.1. Right: -ELBO over beta, lowest near 1.")
+
+# %% [markdown]
+# Read the curve from the right. At $\beta = 0.1$ a code of some 44 nats buys the best reconstructions, and the *bound* is worse than at 1: the code costs more than it saves. Along the dotted line the sum is that of $\beta = 1$; all others lie above it, 0.3 by a nat. At $\beta = 10$ one unit is left, at
+# 30 none: the distortion is then what a digit costs without any code. And the samples? Their distance to real digits (section 15) is lowest near 1, too: below, the prior is not where the codes are; above, the codes say too little.
+
+# %%
+bars_with_spread({f"beta = {beta:g}": values for beta, values in points("frechet prior").items()},
+                 xlabel="Frechet distance of samples to test digits, lower is better", title="Samples of the prior by beta, 3 seeds")
+
+# %% [markdown]
+# **Try it**: short runs of every beta, trained here. What goes first as beta rises: the strokes' details, the slant, the digit itself? And at small beta: the reconstructions are good, but look at the **samples**, drawn from a prior that the encoder was never
+# held to.
+
+# %%
+BETA_STEPS = {"smoke": 20, "laptop": 1000, "gpu": 1000}[BUDGET]
+shown = as_float(test.x[:10])
+SHOWN_BETAS = {}
+torch.manual_seed(0)
+noise = torch.randn(10, 16)
+for beta in BETAS:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = recipes.mlp_vae(dim=16, beta=beta)
+    for step in recipes.train(recipe, model, train, seed=0, steps=BETA_STEPS):
+        pass
+    model = model.eval().to("cpu")
+    with torch.no_grad():
+        SHOWN_BETAS[beta] = pictures(model, model.encode(shown)), pictures(model, noise), bound(model, test.x[:500], test.y[:500])
+
+
+def draw_beta(beta):
+    again, samples, parts = SHOWN_BETAS[beta]
+    return image_grid(torch.cat([shown, again, samples]), columns=10,
+                      title=f"Test digits, reconstructions, samples; beta = {beta:g}, {BETA_STEPS} updates:\n"
+                            f"rate {parts['rate']:.1f} nats, distortion {parts['distortion']:.1f}, {parts['active']} of 16 units active")
+
+
+explore(draw_beta, beta=SelectionSlider(options=BETAS, value=1.0))
+
+# %% [markdown]
+# ## 12. Posterior collapse, and how it shows
+#
+# A unit that is not worth its rate is switched off: its posterior becomes the prior, $\mu_d = 0$, $\sigma_d = 1$ for every picture, and its KL is 0. If all are, the decoder paints one average picture and the ELBO stops at what pixels are
+# worth without a code. It does not show in the loss alone, nor in the samples' sharpness. It shows in **the KL of each unit**. Burda et al. count **active units**, those whose mean varies over pictures with a variance above 0.01; here is that count, and a stricter one.
+
+# %%
+figure, (left, right) = subplots(1, 2, height=3.6)
+for i, beta in enumerate((0.1, 1.0, 3.0, 10.0)):
+    units = torch.tensor([row["units"] for row in rows[beta]]).mean(0)
+    left.plot(range(1, 17), units, "os^D"[i] + "-", color=f"C{i}", label=f"beta = {beta:g}", markersize=4)
+left.set(xlabel="unit, by its rate", ylabel="KL, nats", title="16 dimensions: KL of each unit", xticks=range(1, 17, 3))
+left.legend()
+sizes = [str(dim) for dim in DIMENSIONS]
+active, units = experiments.values("vae-dimensions", "active"), experiments.values("vae-dimensions", "units")
+carrying = {name: [sum(kl > 0.1 for kl in seed) for seed in values] for name, values in units.items()}
+right.plot(DIMENSIONS, [mean_of(active[dim]) for dim in sizes], "o-", label="mean varies by > 0.01")
+right.plot(DIMENSIONS, [mean_of(carrying[dim]) for dim in sizes], "s--", label="KL > 0.1 nats")
+right.plot([64] * 3, carrying["64, warm-up"], "^", color="#009E73", label="KL > 0.1, beta warmed up")
+right.set(xscale="log", yscale="log", xlabel="latent dimensions", ylabel="units", title="how many are in use")
+right.set_xticks(DIMENSIONS, sizes)
+right.set_yticks(DIMENSIONS, sizes)
+right.minorticks_off()
+right.legend()
+figure.suptitle("Units that are not worth their price switch off; test digits, 1000 updates, 3 seeds", x=0.01, ha="left")
+describe(figure, "Left: KL per unit for four betas, a step between units in use and units at zero. Right: units in use over latent dimensions, two counts.")
+
+# %%
+show(active_units)
+bars_with_spread({name: [-value for value in values] for name, values in experiments.values("vae-dimensions", "elbo").items()},
+                 xlabel="-ELBO, nats per test digit, lower is better", title="The bound by number of latent dimensions; 1000 updates, 3 seeds")
+
+# %% [markdown]
+# At $\beta = 1$ about eight units carry the digit, some two nats each; offered 64, the model uses a dozen. The published count says 61 of 64: after so short a training the other means still wander by more than 0.1 though they carry nothing, so *look at the KLs*. Unused units do some harm here:
+# from 16 to 64 dimensions the bound gets worse by six nats, since early in the training every unit is noise for the decoder. **Warm-up** (Bowman et al. 2015: beta grows from 0 to 1 during the first half) lets units become useful before they are priced, and wins most of it back.
+#
+# Why collapse at all? In a *linear* VAE all is known (Lucas et al. 2019): the units are principal components, and a component is worth a unit exactly where its variance exceeds $\beta s^2$. The ELBO is not to blame: the maximum of the likelihood does the same. A decoder strong enough to explain
+# the pixels without $z$, such as notebook 10's, collapses for another reason: then the code really is not needed.
+#
+# ## 13. Emoji: what the likelihood decides
+#
+# The same networks on colour pictures, five likelihoods. First the bound, in bits per dimension; then what each does to the rate and to the code.
+
+# %%
+likelihoods = {name: [evaluate.bits_per_dimension(value, 3072) for value in values]
+               for name, values in experiments.values("vae-likelihoods", "elbo").items()}
+display(bars_with_spread(likelihoods, xlabel="bits per dimension, bound, lower is better", title="Unseen emoji, five likelihoods, 400 updates, 3 seeds"))
+for measure, xlabel in (("rate", "rate, nats"), ("active", "active units of 64"), ("rmse", "root mean squared error of reconstructions")):
+    display(bars_with_spread(experiments.values("vae-likelihoods", measure), xlabel=xlabel, title=f"The same models: {xlabel}"))
+
+# %% [markdown]
+# **The mean of squares** collapses altogether: rate 0, no unit active, every reconstruction the same average picture. **The sum of squares** keeps 22 nats for a code, of the 150 that a fitting sigma finds worth paying. **Learning sigma** takes the guess away. And **a sigma for each pixel** is best
+# by far in bits, 6.4 against 7.7: most of an emoji's pixels are plain white, and who knows where pays next to nothing for them. But its reconstructions are *worse* than with one sigma: it spends its code on knowing where the white is. A better likelihood is not a better picture (Theis et al. 2015), and this is the simplest
+# example that we know. The shipped model has one learned sigma.
+
+# %%
+show(GaussianPerPixel)
+
+# %% [markdown]
+# ## 14. Between pictures, and along one unit
+#
+# **Interpolation.** Straight through pixel space, one picture fades while the other appears. In the latent space each step is a picture of its own. Straight lines or arcs? Draws from $\mathcal N(0, I)$ in $D$ dimensions have length near $\sqrt D$, and the middle of a
+# straight line between two is shorter by about $\sqrt 2$, where the prior has hardly any mass; `slerp` stays on the sphere. For codes of *pictures* the difference is small, since means are shorter than draws.
+
+# %%
+def between(model, a, b, steps=10):
+    """Rows of pictures from a to b: mixed pixels, straight through the latent space, along the arc."""
+    t = torch.linspace(0, 1, steps)
+    with torch.no_grad():
+        first, last = model.encode(a[None]), model.encode(b[None])
+        straight = pictures(model, torch.lerp(first, last, t[:, None]))
+        arc = pictures(model, slerp(first.expand(steps, -1), last.expand(steps, -1), t[:, None]))
+    return torch.cat([torch.lerp(a[None], b[None], t[:, None, None, None]), straight, arc])
+
+
+two = [int((test.y == digit).nonzero()[3]) for digit in (3, 7)]
+figure = image_grid(between(painter, *as_float(test.x[two])), columns=10,
+                    title="From a 3 to a 7: mixed pixels; straight through the latent space; along the arc")
+display(figure)
+emoji = load("emoji_on_white", "test")
+image_grid(between(emoji_painter, *as_float(emoji.x[[30, 600]])), columns=10, title="The same for two emoji")
+
+# %% [markdown]
+# **Traversal.** Take one emoji's code and move one unit at a time. Units are sorted by their rate: the first says most. **Try it**: which unit is the background, which the colour, the size? beta-VAE's promise was that single units come to mean single things; nothing
+# in the loss asks for it at $\beta = 1$, where any rotation of the code is as good under the prior (Locatello et al. 2019 show that no loss without supervision can).
+
+# %%
+with torch.no_grad():
+    codes, code_variance = emoji_painter.posterior(as_float(emoji.x))
+    by_rate = gaussian_kl(codes[..., None], code_variance[..., None]).mean(0).argsort(descending=True)
+FEW = 6
+
+
+def draw_traversal(picture, first):
+    values = torch.linspace(-3, 3, 9)
+    z = codes[picture].repeat(FEW, 9, 1)
+    for row in range(FEW):
+        z[row, :, by_rate[first - 1 + row]] = values
+    with torch.no_grad():
+        painted = pictures(emoji_painter, z.flatten(0, 1))
+    titles = [f"{value:+.1f}" if row == 0 else "" for row in range(FEW) for value in values.tolist()]
+    return image_grid(painted, titles, columns=9, title=f"Units {first} to {first + FEW - 1} by rate (rows), each moved from -3 to 3; the rest stays")
+
+
+explore(draw_traversal, picture=IntSlider(30, 0, len(emoji) - 1), first=IntSlider(1, 1, 59, description="first unit"))
+
+# %% [markdown]
+# ## 15. Samples of the prior against samples of the posterior
+#
+# The decoder was trained at codes of *pictures*, and is used at codes of the *prior*. All codes together make the **aggregated posterior** $q(z) = \frac1N \sum_n q(z \mid x_n)$. The average rate is, exactly,
+#
+# $$\frac1N \sum_n \mathrm{KL}\big(q(z \mid x_n)\,\|\,p(z)\big) = I_q(x; z) + \mathrm{KL}\big(q(z)\,\|\,p(z)\big),$$
+#
+# what the code knows of the picture, plus how far all codes together are from the prior (add and subtract $\log q(z)$). Where the second is not 0 the prior has regions that no picture uses, **holes**, and samples from there look like nothing.
+
+# %%
+grid_means, grid_logs = train_mean, train_log_variance
+ticks = torch.linspace(-3.6, 3.6, 90)
+where = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).flatten(0, 1)
+part = torch.arange(0, len(train_mean), 6)                                                   # 2,000 of the posteriors are plenty
+log_q = torch.stack([(-((point - grid_means[part]).square() / grid_logs[part].exp() + grid_logs[part]).sum(1) / 2).logsumexp(0)
+                     for point in where]) - math.log(len(part)) - math.log(2 * math.pi)
+figure, axes = subplots(1, 2, height=3.6)
+for ax, density, name in ((axes[0], log_q.exp(), "all codes together, q(z)"),
+                          (axes[1], torch.exp(-where.square().sum(1) / 2) / (2 * math.pi), "the prior, p(z)")):
+    image = ax.imshow(density.view(90, 90), origin="lower", extent=(-3.6, 3.6, -3.6, 3.6), cmap="cividis", vmin=0, vmax=0.3)
+    ax.grid(False)
+    ax.set(title=name, xlabel="$z_1$", ylabel="$z_2$")
+figure.colorbar(image, ax=axes, label="density")
+figure.suptitle("The plane: what the decoder was trained on, and where it is asked to paint", x=0.01, ha="left")
+describe(figure, "Left: the aggregated posterior, patchy, with gaps between digits. Right: the smooth prior.")
+
+# %% [markdown]
+# How good are samples? By eye first. Then by numbers, all of them read off **features** of a network, here our own classifier of digits (`zoo: supervised-digits`) and our classifier of scenes for emoji. Let real pictures' features have mean $m_r$ and covariance $C_r$, drawn ones' $m_g$, $C_g$:
+#
+# $$d^2_{\text{Fréchet}} = \lVert m_r - m_g \rVert^2 + \operatorname{tr}\big(C_r + C_g - 2 (C_r C_g)^{1/2}\big),$$
+#
+# the squared Wasserstein distance of two Gaussians with these moments. With the features of one particular Inception network it is the FID of the papers; ours is **not comparable with theirs**, only with itself. **Precision**: the share of drawn pictures that lie among the real ones (within the distance of some real one to its
+# third neighbour). **Recall**: the share of real ones that lie among the drawn. A generator that knows one perfect digit has precision 1 and recall 0.
+
+# %%
+show(evaluate.frechet_distance)
+show(evaluate.precision_recall)
+
+# %%
+for measure, title in (("frechet", "Frechet distance to test pictures, lower is better"), ("precision", "precision"), ("recall", "recall"),
+                       ("detail", "difference of neighbouring pixels, as a share of real pictures'")):
+    prior, posterior = (experiments.values("vae-samples", f"{measure} {of}") for of in ("prior", "posterior"))
+    found = {}
+    for name in ("real digits", "digits", "digits, 2", "real emoji", "emoji"):
+        found[name if "real" in name else f"{name}: samples"] = prior[name]
+        if name in posterior:
+            found[f"{name}: reconstructions"] = posterior[name]
+    display(bars_with_spread(found, xlabel=title, title=f"{title.split(',')[0].capitalize()}; 3 seeds"))
+
+# %% [markdown]
+# What the numbers say (digits and emoji have different judges: compare within each). **Reconstructions of digits are close to real ones** (Frechet distance 0.9; other real digits: 0.4); **samples are not** (12): the decoder is good where codes are, and the prior is not where codes are. With two dimensions recall is near 0: averages of digits, none of them
+# like a real one's neighbour. Emoji: 79 for samples, 39 for reconstructions, 2 for other real emoji. And *detail*, the contrast of neighbouring pixels, is about half of the real digits', and 15 to 30 % of the real emoji's: the blur in one number.
+#
+# Now look at the **precision of the emoji samples: 0.94**. Nobody would take the blobs of section 1 for emoji. The features are a classifier's that never saw a bad emoji; the blobs lie *in the middle* of them, in reach of some real one, and precision asks no more. The Frechet distance and recall do notice. A number is as
+# good as its features, and one number is never enough. (`evaluate.kernel_distance`, known as KID with Inception features, drops the Gaussian assumption and has no bias; it, too, finds the samples of section 11 best at $\beta = 1$.)
+#
+# ## 16. Told the label
+#
+# If the digit's name is given to encoder and decoder, the code need not say it. Everything above holds with $y$ behind the bar: $\log p(x \mid y) \ge \mathbb E_q \log p(x \mid z, y) - \mathrm{KL}(q(z \mid x, y)\,\|\,p(z))$. What is left for $z$? The *hand*: slant, width, weight. The same $z$ in every row, another label:
+
+# %%
+show(ConditionalVAE)
+
+# %%
+writer = zoo.load("conditional-vae")
+with torch.no_grad():
+    x, y = binarise(as_float(test.x)), test.y
+    style_mean, style_variance = writer.posterior(x, y)
+    style_by_rate = gaussian_kl(style_mean[..., None], style_variance[..., None]).mean(0).argsort(descending=True)
+torch.manual_seed(4)
+hands = torch.randn(6, 8)
+with torch.no_grad():
+    written = pictures(writer, hands.repeat_interleave(10, 0), torch.arange(10).repeat(6))
+image_grid(written, columns=10, title="Six hands (rows), ten digits each: z is the same along a row")
+
+# %% [markdown]
+# **Try it.** Choose a digit, and move the two units that say most about the hand. Does slant stay slant when the digit changes?
+
+# %%
+def draw_hand(digit, unit1, unit2):
+    z = torch.zeros(10, 8)
+    z[:, style_by_rate[0]], z[:, style_by_rate[1]] = unit1, unit2
+    y = torch.arange(10)
+    with torch.no_grad():
+        painted = pictures(writer, z, y)
+    figure, (left, right) = subplots(1, 2, height=2.6)
+    left.imshow(1 - painted[digit, 0], cmap="gray", vmin=0, vmax=1)
+    left.set(title=f"a {digit}")
+    right.imshow(1 - painted[:, 0].view(2, 5, 28, 28).transpose(1, 2).reshape(56, 140), cmap="gray", vmin=0, vmax=1)
+    right.set(title="all ten in this hand")
+    for ax in (left, right):
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+    title = f"Digit {digit}; first unit {unit1:.1f}, second {unit2:.1f}, the other six 0"
+    figure.suptitle(title, x=0.01, ha="left")
+    return describe(figure, title)
+
+
+explore(draw_hand, digit=IntSlider(3, 0, 9), unit1=FloatSlider(0.0, min=-3, max=3, step=0.25, description="first unit"),
+        unit2=FloatSlider(0.0, min=-3, max=3, step=0.25, description="second unit"))
+
+# %%
+labels = {name: [-value for value in values] for name, values in experiments.values("vae-labels", "elbo").items()}
+display(bars_with_spread(labels, xlabel="nats per test digit, lower is better", title="-ELBO without and with the label; 8 dimensions, 4500 updates, 3 seeds"))
+display(bars_with_spread(experiments.values("vae-labels", "accuracy"), xlabel="share of samples in which the classifier sees the wanted digit",
+                         title="Does the digit obey its label? 3 seeds"))
+bars_with_spread(experiments.values("vae-labels", "frechet prior"), xlabel="Frechet distance of samples to test digits, lower is better",
+                 title="Samples without and with the label, 3 seeds")
+
+# %% [markdown]
+# The label makes the **samples** better, 0.9 against 4.8: the code no longer has to be a digit as well, so the prior fits it. It does not make the **bound** better. A label can save at most $\log 10 = 2.3$ nats, and with so little at stake the model is slow to believe it: after 1500 updates a fifth of the samples are
+# another digit than they were told, since the code still says which. With a *linear* layer where the label meets the picture, as many disobey after 4500 updates: such an encoder can only shift its code by the label, not take the digit out of it. Its bound is four nats better all the same, more than a label is
+# worth, so part of that is a better fit. What one wants, obedience, is not what the loss asks for.
+#
+# ## 17. What is the representation worth?
+#
+# A VAE is an autoencoder with noise in its code and a price on it. Is its posterior mean a better representation than notebook 01's code? On digits, with the same perceptrons; then on scenes, with notebook 01's networks:
+
+# %%
+for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):
+    values = experiments.values("vae-representation", measure)
+    display(bars_with_spread({name: values[name] for name in values if name.startswith("digits")},
+                             xlabel=f"{title} on test digits", title=f"Digits: {title}, 1000 updates, 3 seeds"))
+    trunk = experiments.values("vae-representation", f"{measure}_h")
+    scenes = {"autoencoder of notebook 01": experiments.values("autoencoder", measure)["trained"],
+              "untrained, mean": values["random"], "VAE, mean": values["VAE"], "VAE beta 0.1, mean": values["VAE, beta 0.1"],
+              "untrained, features": trunk["random"], "VAE, features": trunk["VAE"], "VAE beta 0.1, features": trunk["VAE, beta 0.1"]}
+    display(bars_with_spread(scenes, xlabel=f"{title} on unseen emoji", title=f"Scenes: {title}, 300 updates, 3 seeds"))
+
+# %% [markdown]
+# No. On digits with 16 dimensions the autoencoder is ahead by k-NN (.90 against .86) and level by the probe; with two dimensions each wins once (k-NN by cosine sees only the angle in a plane, and the seeds scatter widely). On scenes a VAE is worth **no more than its untrained network**, where notebook 01's autoencoder gains two points by k-NN. It is not
+# the price of the code: $\beta = 0.1$ changes nothing. What both must explain first are the pixels that vary most, the soft background, and the VAE's noise may hide the rest (our reading, not a measurement). The convolutional VAE on digits reaches .94 by k-NN, since on black ground the digit *is* what varies: `python -m course_lib evaluate vae`. A likelihood
+# of pixels rewards what costs many bits, not what has a name.
+#
+# ## 18. Pitfalls
+#
+# - **A mean where a sum belongs.** `reduction="mean"` over pixels beside a KL summed over units is a VAE with $s^2 = d/2$: it collapses, and its "ELBO" is none. Terms are summed over dimensions, averaged over pictures.
+# - **Constants dropped**: fine for training with fixed $s$, wrong for every comparison, and with a learned $s$ the loss then has no minimum.
+# - **log-variance taken for standard deviation**: `mean + log_variance * eps` trains, badly, in silence.
+# - **sigmoid, then log**: infinite at a sure and wrong pixel. Work with logits.
+# - **The same eps for the whole batch**, or a new one added where one was already: look at the two variances.
+# - **Sampling from the posterior and calling it generation**: reconstructions are better than samples. Say which is shown.
+# - **Nats of binarised digits and nats of grey ones** are different units; so are two binarisations.
+# - **A Frechet distance without its features, its number of pictures and its preprocessing** says nothing.
+# - **eval mode**: with BatchNorm in the networks, bounds are measured in eval mode, on pictures that were not trained on.
+#
+# ## 19. What to try next
+#
+# Give the plane three dimensions and colour the grid. Train with $K = 10$ importance weights *in the loss* (Burda et al. 2015): do more units stay alive? Give the prior the shape of the codes (fit a mixture to the means and draw from that). Learn $s$ and $\beta$ together and find out why that fails.
+# Let the encoder be trained ten steps for each of the decoder's: does the collapse go away (He et al. 2019)?
+#
+# Notebook 10 makes the codes discrete, 12 replaces the likelihood by a judge, 14 stacks a thousand of these latent variables whose encoder is fixed, and its ELBO is this one; 16 puts a diffusion model where the prior was.
+#
+# ## 20. What to read
+#
+# Kingma, Welling 2013, *Auto-Encoding Variational Bayes* ([arXiv 1312.6114](https://arxiv.org/abs/1312.6114)); Rezende, Mohamed, Wierstra 2014 ([arXiv 1401.4082](https://arxiv.org/abs/1401.4082)). Kingma, Welling 2019, *An Introduction to Variational Autoencoders*
+# ([arXiv 1906.02691](https://arxiv.org/abs/1906.02691)). Burda, Grosse, Salakhutdinov 2015, *Importance Weighted Autoencoders* ([arXiv 1509.00519](https://arxiv.org/abs/1509.00519)). Alemi et al. 2017, *Fixing a Broken ELBO* ([arXiv 1711.00464](https://arxiv.org/abs/1711.00464)).
+# Hoffman, Johnson 2016, *ELBO surgery*. Lucas et al. 2019, *Don't Blame the ELBO!* ([arXiv 1911.02469](https://arxiv.org/abs/1911.02469)): collapse in the linear model, exactly. Rybkin, Daniilidis, Levine 2020, *Simple and Effective VAE Training with Calibrated Decoders* ([arXiv 2006.13202](https://arxiv.org/abs/2006.13202)).
+# Locatello et al. 2019, *Challenging Common Assumptions in the Unsupervised Learning of Disentangled Representations* ([arXiv 1811.12359](https://arxiv.org/abs/1811.12359)). Theis, van den Oord, Bethge 2015, *A note on the evaluation of generative models* ([arXiv 1511.01844](https://arxiv.org/abs/1511.01844)).
+# Cremer, Li, Duvenaud 2018, *Inference Suboptimality in Variational Autoencoders* ([arXiv 1801.03558](https://arxiv.org/abs/1801.03558)).
+# Heusel et al. 2017 ([arXiv 1706.08500](https://arxiv.org/abs/1706.08500)) for the Frechet distance, Kynkäänniemi et al. 2019 ([arXiv 1904.06991](https://arxiv.org/abs/1904.06991)) for precision and recall.
