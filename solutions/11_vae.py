@@ -71,7 +71,8 @@ def reparameterise(mean, log_variance, eps):
     Gradient flows to mean and to log_variance.
     """
     ### BEGIN SOLUTION
-    return mean + (log_variance / 2).exp() * eps
+    sigma = (log_variance / 2).exp()
+    return mean + sigma * eps
     ### END SOLUTION
 
 
