@@ -121,9 +121,8 @@ def log_p(method: VAE, x: Tensor, draws: int = 100) -> float:
 def look(method: VAE) -> dict[str, float]:
     """The bound's parts on unseen digits, and on as many of the training digits: elbo_train."""
     train, test = load("digits", "train")[:2000], load("digits", "test")
-    parts = {
-        key: value for key, value in bound(method, test.x, test.y).items() if key in ("elbo", "rate", "distortion")
-    }
+    parts = bound(method, test.x, test.y)
+    parts = {name: parts[name] for name in ("elbo", "rate", "distortion")}
     return parts | {"elbo_train": bound(method, train.x, train.y)["elbo"]}
 
 
@@ -164,17 +163,18 @@ def represented(recipe: Recipe, seed: int) -> dict:
     return about | measures(method, recipe.data)
 
 
+def worth(method: VAE, data: str) -> dict[str, float]:
+    """What the posterior mean is worth, and (`..._h`) what the features are of which it is made."""
+    return measures(method, data) | {f"{name}_h": value for name, value in measures(method.encoder[0], data).items()}
+
+
 def mean_and_trunk(recipe: Recipe, seed: int) -> dict:
-    """What the posterior mean is worth, and what the features are of which it is made."""
     method, about = train_to_the_end(recipe, seed)
-    trunk = {f"{measure}_h": value for measure, value in measures(method.encoder[0], recipe.data).items()}
-    return about | measures(method, recipe.data) | trunk
+    return about | worth(method, recipe.data)
 
 
 def of_random(recipe: Recipe, seed: int) -> dict:
-    method = build(recipe, seed)
-    trunk = {f"{measure}_h": value for measure, value in measures(method.encoder[0], recipe.data).items()}
-    return {"steps": 0} | measures(method, recipe.data) | trunk
+    return {"steps": 0} | worth(build(recipe, seed), recipe.data)
 
 
 # Builders, and what is asked of them.

@@ -1,6 +1,7 @@
 """Ways from one latent point to another."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.checks import expects
@@ -12,9 +13,9 @@ def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
 
     Draws of N(0, I) in D dimensions lie near the sphere of radius sqrt(D); a straight line between two of them cuts
     through its inside, where the prior has little mass (White 2016, arXiv 1609.04468). a at t = 0, b at 1; t may be a
-    tensor that broadcasts. A straight line where a and b point the same way.
+    tensor that broadcasts. A straight line where a and b point the same way or opposite ways.
     """
-    cos = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)[..., None]
+    cos = F.cosine_similarity(a, b, dim=-1).clamp(-1, 1)[..., None]
     angle = cos.acos()
     sine = angle.sin()
     straight = sine < 1e-6

@@ -363,7 +363,11 @@ show(Gaussian)
 # the greys are spread over their intervals, $(255 x + u) / 256$ with uniform $u$ (`dequantise`). Then the mean log-density minus $d \log 256$ is a lower bound on the log-probability of the 8-bit picture: by Jensen,
 # $\mathbb E_u \log p(x + u) \le \log \mathbb E_u\, p(x + u)$. With its sign turned and divided by $d \ln 2$ it is in **bits per dimension**, the unit in which generative models are compared; 8 is what the
 # uniform density pays.
-#
+
+# %%
+show(dequantise)
+
+# %% [markdown]
 # ## 7. The VAE
 #
 # Encoder, draw, decoder, two terms. All of it is ten lines:
@@ -710,7 +714,7 @@ show(GaussianPerPixel)
 # ## 14. Between pictures, and along one unit
 #
 # **Interpolation.** Straight through pixel space, one picture fades while the other appears. In the latent space each step is a picture of its own. Straight lines or arcs? Draws from $\mathcal N(0, I)$ in $D$ dimensions have length near $\sqrt D$, and the middle of a
-# straight line between two is shorter by about $\sqrt 2$, where the prior has hardly any mass; `slerp` stays on the sphere. For codes of *pictures* the difference is small, since means are shorter than draws.
+# straight line between two is shorter by about $\sqrt 2$, where the prior has hardly any mass; `slerp` stays on the sphere. For codes of *pictures*, here, the difference is hard to see.
 
 # %%
 def between(model, a, b, steps=10):
