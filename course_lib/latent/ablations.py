@@ -129,7 +129,8 @@ def look(method: VAE) -> dict[str, float]:
 def followed(recipe: Recipe, seed: int) -> dict:
     method, about = watched(recipe, seed, look)
     test = load("digits", "test")
-    return about | bound(method, test.x, test.y) | {"log_p": log_p(method, test.x[:500])}
+    few = {"elbo_few": bound(method, test.x[:500], test.y[:500])["elbo"], "log_p_few": log_p(method, test.x[:500])}
+    return about | bound(method, test.x, test.y) | few
 
 
 def bounded(recipe: Recipe, seed: int) -> dict:
