@@ -529,7 +529,7 @@ describe(figure, "Falling curves of the negative ELBO for three models, on test 
 by_setting = {name: experiments.values("vae-training", name) for name in ("elbo_few", "log_p_few")}
 bars_with_spread({f"{setting}: {title}": [-value for value in by_setting[measure][setting]]
                   for setting in SHOWN for measure, title in (("elbo_few", "-ELBO"), ("log_p_few", "-bound of 100 draws"))},
-                 xlabel="nats per digit, lower is better", title="The ELBO and a tighter bound, turned, of 500 test digits; 3 seeds")
+                 xlabel="nats per digit, lower is better", title="-ELBO and a tighter bound, 500 digits, 3 seeds")
 
 # %% [markdown]
 # **A tighter bound.** With $K$ draws from $q$ and weights $w_k = p(x, z_k) / q(z_k \mid x)$, which are unbiased, $\mathbb E\, w_k = p(x)$, Jensen gives (Burda et al. 2015)
