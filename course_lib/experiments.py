@@ -25,7 +25,7 @@ from course_lib.checks import count
 from course_lib.data import Dataset, as_float, labelled_subset, load
 from course_lib.files import write_json
 from course_lib.recipes import RECIPES, Recipe, build, train
-from course_lib.train import Method
+from course_lib.train import Method, seeded
 
 ROOT = Path(__file__).resolve().parents[1]
 TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "feature_std": "std", "pretext": "own task"}
@@ -105,8 +105,7 @@ def pretext_score(method: Method, x: Tensor) -> float:
     """
     training, device = method.training, next(method.parameters()).device
     method.eval()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(0)
+    with seeded(0, device):
         found = mean(float(method.pretext_score(as_float(batch.to(device)))) for batch in x.split(500))
     method.train(training)
     return found

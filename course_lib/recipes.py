@@ -37,7 +37,7 @@ from course_lib.pretext.rotation import Rotation
 from course_lib.pretext.split_brain import SplitBrain
 from course_lib.redundancy.barlow_twins import BarlowTwins
 from course_lib.supervised import Supervised
-from course_lib.train import Method, Optimizers, Step, adamw, fit, sgd
+from course_lib.train import Method, Optimizers, Step, adamw, fit, seeded, sgd
 
 
 @dataclass(frozen=True)
@@ -352,8 +352,7 @@ def lookup(name: str) -> Recipe:
 
 def build(recipe: Recipe, seed: int) -> Method:
     """The untrained method whose weights come from `seed`; the caller's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would reach every GPU's too
+    with seeded(seed):
         return recipe.build()
 
 

@@ -287,11 +287,11 @@ def fit(
             method.progress = (k - 1) / steps
             method.train()
             if any(batch % per_epoch == 0 for batch in range((k - 1) * per_update, k * per_update)):
-                with torch.no_grad(), _seeded(device, _mix(seed, -1, k)):  # no rank: the same on all
+                with torch.no_grad(), seeded(_mix(seed, -1, k), device):  # no rank: the same on all
                     method.before_epoch(stored)
-            with _seeded(device, _mix(seed, distributed.rank(), k)):
+            with seeded(_mix(seed, distributed.rank(), k), device):
                 losses = tuple(update(turn, schedule((k - 0.5) / steps)) for turn in range(len(turns)))
-            with torch.no_grad(), _seeded(device, _mix(seed, -2, k)):
+            with torch.no_grad(), seeded(_mix(seed, -2, k), device):
                 method.after_step()
             method.seen.clear()
             images += batch_size * per_update
@@ -367,7 +367,7 @@ def _mix(*numbers: int) -> int:
 
 
 @contextmanager
-def _seeded(device: torch.device, number: int):
+def seeded(number: int, device: torch.device = torch.device("cpu")):
     """Within it the CPU's and this device's generators start from `number`; afterwards they are where they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(number)

@@ -3,10 +3,9 @@
 A driver calls an answer on the arrays of one case and returns what came of it.
 """
 
-import torch
 from torch import Tensor
 
-from course_lib.grading.drive import function, same_bits
+from course_lib.grading.drive import function, several
 
 
 def drive_nearest_words(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -22,12 +21,12 @@ def drive_majority_vote(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
 def drive_probe_step(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """x, labels, weight, bias, rate, decay. `weight`, `bias`: the new ones."""
     tensors = {name: a[name] for name in ("x", "labels", "weight", "bias")}
-    return _several(answer, ("weight", "bias"), tensors, a["rate"].item(), a["decay"].item())
+    return several(answer, ("weight", "bias"), tensors, a["rate"].item(), a["decay"].item())
 
 
 def drive_kmeans_step(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """x, means. `codes`, `means`: the new ones."""
-    return _several(answer, ("codes", "means"), {"x": a["x"], "means": a["means"]})
+    return several(answer, ("codes", "means"), {"x": a["x"], "means": a["means"]})
 
 
 def drive_relative_change(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -48,29 +47,18 @@ def drive_mean_iou(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
 def drive_report(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """validation, test. `setting`, `mean`, `std`: the three things that come back."""
     tensors = {"validation": a["validation"], "test": a["test"]}
-    return _several(answer, ("setting", "mean", "std"), tensors)
-
-
-def _several(answer, names: tuple[str, ...], tensors: dict[str, Tensor], *parameters) -> dict[str, Tensor]:
-    """Calls answer(*tensors, *parameters), which returns as many things as there are names. Outputs: these by name, and
-    `unchanged`, whether the tensors are as they were."""
-    given = {name: tensor.clone() for name, tensor in tensors.items()}
-    parts = answer(*given.values(), *parameters)
-    if not isinstance(parts, (tuple, list)) or len(parts) != len(names):
-        came = f"{len(parts)} things" if isinstance(parts, (tuple, list)) else type(parts).__name__
-        raise TypeError(f"expected {len(names)} things, {', '.join(names)}, got {came}")
-    unchanged = all(same_bits(given[name], tensors[name]) for name in tensors)
-    return dict(zip(names, parts)) | {"unchanged": torch.tensor(unchanged)}
+    return several(answer, ("setting", "mean", "std"), tensors)
 
 
 # --- private: what stands above is given to students ------------------------------------------------------------------
 
 import math  # noqa: E402
 
+import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from course_lib.grading.draw import between, normal, scalar, whole  # noqa: E402
-from course_lib.grading.exercise import Case, Master, Property  # noqa: E402
+from course_lib.grading.exercise import UNCHANGED, Case, Master, Property  # noqa: E402
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 APART = 0.02  # how much further the next one is at least, where order matters: no rounding changes it
@@ -1774,8 +1762,6 @@ def report_by_formula(validation, test):
 
 
 # --- the sheet --------------------------------------------------------------------------------------------------------
-
-UNCHANGED = Property("leaves its arguments alone", 1, outputs=("unchanged",))
 
 # Mutants that are right on the first property stand first: what another one does on the later ones is not its mistake.
 SHEET: list[Master] = [

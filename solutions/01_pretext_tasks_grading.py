@@ -119,7 +119,7 @@ from itertools import product  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from course_lib.grading.draw import between, normal, scalar, whole  # noqa: E402
-from course_lib.grading.exercise import Case, Master, Property  # noqa: E402
+from course_lib.grading.exercise import UNCHANGED, Case, Master, Property, gradient  # noqa: E402
 from course_lib.train import Method  # noqa: E402
 
 SINGLE, DOUBLE = torch.float32, torch.float64
@@ -2066,13 +2066,6 @@ class CrossInModules(Method):
 
 
 # --- the sheet --------------------------------------------------------------------------------------------------------
-
-UNCHANGED = Property("leaves its arguments alone", 1, outputs=("unchanged",))
-
-
-def gradient(points: int) -> Property:
-    return Property("has the right gradient", points, "gradient", ("gradient", "slope"))
-
 
 # Mutants that are right on the first property stand first: what another one does on the later ones is not its mistake.
 SHEET: list[Master] = [

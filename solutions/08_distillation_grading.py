@@ -4,21 +4,20 @@ A driver calls an answer on the arrays of one case and returns what came of it. 
 for the gradient too.
 """
 
-import torch
 from torch import Tensor
 
-from course_lib.grading.drive import function, gradients, same_bits
+from course_lib.grading.drive import by_number, gradients, on_case, parts, same_bits
 
 
 def drive_soft_targets(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """logits, temperature."""
-    return _called(answer, a, ("logits",), ("temperature",), flows=("logits",))
+    return on_case(answer, a, ("logits",), ("temperature",), flows=("logits",))
 
 
 def drive_distillation_loss(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """student, teacher, labels, temperature, soft. Gradient for the student; none should reach the teacher."""
     tensors, settings = ("student", "teacher", "labels"), ("temperature", "soft")
-    return _called(answer, a, tensors, settings, flows=("student",), stops=("teacher",))
+    return on_case(answer, a, tensors, settings, flows=("student",), stops=("teacher",))
 
 
 def drive_ema_update(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -29,22 +28,22 @@ def drive_ema_update(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     target, online = [a[f"target {i}"] for i in range(number)], [a[f"online {i}"] for i in range(number)]
     before = [tensor.clone() for tensor in target + online]
     given = [*target], [tensor.requires_grad_() for tensor in online]
-    parts = answer(*given, a["start"].item(), a["progress"].item())
-    if not isinstance(parts, (tuple, list)) or len(parts) != number:
-        came = f"{len(parts)} things" if isinstance(parts, (tuple, list)) else type(parts).__name__
+    new = answer(*given, a["start"].item(), a["progress"].item())
+    if not isinstance(new, (tuple, list)) or len(new) != number:
+        came = f"{len(new)} things" if isinstance(new, (tuple, list)) else type(new).__name__
         raise TypeError(f"expected a list of {number} tensors, got {came}")
     same = [same_bits(now, then) for now, then in zip(target + online, before)]
-    return {f"value {i}": part for i, part in enumerate(parts)} | {
+    return {f"value {i}": part for i, part in enumerate(new)} | {
         "unchanged lists": list(map(id, given[0] + given[1])) == list(map(id, target + online)),
         "unchanged target": all(same[:number]),
         "unchanged online": all(same[number:]) and all(tensor.requires_grad for tensor in online),
-        "detached": not any(getattr(part, "requires_grad", False) for part in parts),
+        "detached": not any(getattr(part, "requires_grad", False) for part in new),
     }
 
 
 def drive_byol_loss(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """p1, p2, z1, z2. Gradient for the predictions p; none should reach the targets z."""
-    return _called(answer, a, ("p1", "p2", "z1", "z2"), flows=("p1", "p2"), stops=("z1", "z2"))
+    return on_case(answer, a, ("p1", "p2", "z1", "z2"), flows=("p1", "p2"), stops=("z1", "z2"))
 
 
 def drive_simsiam_loss(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -66,18 +65,18 @@ def drive_barlow_twins(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     matrices = []
 
     def loss(z1, z2, off_diagonal):
-        matrix, value = _parts(answer(z1, z2, off_diagonal), ("matrix", "loss"))
+        matrix, value = parts(answer(z1, z2, off_diagonal), ("matrix", "loss"))
         matrices.append(matrix)
         return value
 
-    outputs = _called(loss, a, ("z1", "z2"), ("off_diagonal",), flows=("z1", "z2"))
+    outputs = on_case(loss, a, ("z1", "z2"), ("off_diagonal",), flows=("z1", "z2"))
     return {"matrix": matrices[0]} | outputs
 
 
 def drive_multicrop_loss(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """student, teacher, tau_s, tau_t. Gradient for the student; none should reach the teacher."""
     tensors, settings = ("student", "teacher"), ("tau_s", "tau_t")
-    return _called(answer, a, tensors, settings, flows=("student",), stops=("teacher",))
+    return on_case(answer, a, tensors, settings, flows=("student",), stops=("teacher",))
 
 
 def drive_centre_and_sharpen(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -85,8 +84,8 @@ def drive_centre_and_sharpen(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     `detached`: whether both are without gradient."""
     outputs, centre = a["outputs"].requires_grad_() * 1, a["centre"]  # times 1: no leaf, so it can be written into
     before = outputs.detach().clone(), centre.clone()
-    parts = answer(outputs, centre, a["temperature"].item(), a["momentum"].item())
-    found = dict(zip(("probabilities", "centre"), _parts(parts, ("probabilities", "centre"))))
+    came = answer(outputs, centre, a["temperature"].item(), a["momentum"].item())
+    found = dict(zip(("probabilities", "centre"), parts(came, ("probabilities", "centre"))))
     return found | {
         "unchanged": same_bits(outputs, before[0]) and same_bits(centre, before[1]),
         "detached": not any(getattr(part, "requires_grad", False) for part in found.values()),
@@ -96,52 +95,19 @@ def drive_centre_and_sharpen(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
 def drive_numbers_by_heart(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """prototypes, large, small, share, (Q,) each: the answer is asked Q times. `entropies`: a and b, `losses`: c and d,
     `pairs`: e, `cost`: f."""
-    names, rows = ("a", "b", "c", "d", "e", "f"), []
-    for question in zip(*(a[name].tolist() for name in ("prototypes", "large", "small", "share"))):
-        came = answer(*question)
-        came = came.tolist() if isinstance(came, Tensor) else came
-        rows.append([float(part) for part in _parts(came, names)])
-    said = torch.tensor(rows, dtype=torch.float64)
+    said = by_number(answer, a, ("prototypes", "large", "small", "share"), tuple("abcdef"))
     return {"entropies": said[:, :2], "losses": said[:, 2:4], "pairs": said[:, 4], "cost": said[:, 5]}
-
-
-def _parts(came, names: tuple[str, ...]):
-    """What came back, if it is as many things as there are names. Raises TypeError for anything else."""
-    if not isinstance(came, (tuple, list)) or len(came) != len(names):
-        word = f"{len(came)} things" if isinstance(came, (tuple, list)) else type(came).__name__
-        raise TypeError(f"expected {len(names)} things, {', '.join(names)}, got {word}")
-    return came
-
-
-def _called(
-    answer,
-    a: dict[str, Tensor],
-    tensors: tuple[str, ...],
-    settings: tuple[str, ...] = (),
-    flows: tuple[str, ...] = (),
-    stops: tuple[str, ...] = (),
-) -> dict[str, Tensor]:
-    """Calls answer(*tensors, *settings). With a cotangent: the gradients of those that `flows` names, and those of
-    `stops` where there are any, in a call of their own: they have no part in `slope`."""
-    given, numbers = {name: a[name] for name in tensors}, [a[name].item() for name in settings]
-    if "cotangent" not in a:
-        return function(answer, given, *numbers)
-    outputs = function(answer, given, *numbers, differentiate=flows, cotangent=a["cotangent"])
-    if stops:
-        leaves = {name: a[name].clone().requires_grad_() for name in stops}
-        copies = [tensor.clone() for tensor in (given | leaves).values()]
-        outputs |= gradients(answer(*copies, *numbers), leaves, a["cotangent"])
-    return outputs
 
 
 # --- private: what stands above is given to students ------------------------------------------------------------------
 
 import math  # noqa: E402
 
+import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from course_lib.grading.draw import between, normal, scalar, whole  # noqa: E402
-from course_lib.grading.exercise import Case, Master, Property  # noqa: E402
+from course_lib.grading.exercise import UNCHANGED, Case, Master, Property, gradient  # noqa: E402
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 
@@ -1892,12 +1858,6 @@ def numbers_rearranged(prototypes, large, small, share):
 # --- the sheet --------------------------------------------------------------------------------------------------------
 
 VALUES = "gives the right values"
-UNCHANGED = Property("leaves its arguments alone", 1, outputs=("unchanged",))
-
-
-def gradient(points: int, name: str = "has the right gradient") -> Property:
-    return Property(name, points, "gradient", ("gradient", "slope"))
-
 
 # Mutants that are right on the first property stand first: what another one does on the later ones is not its mistake.
 SHEET: list[Master] = [

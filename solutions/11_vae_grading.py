@@ -4,30 +4,31 @@ A driver calls an answer on the arrays of one case and returns what came of it. 
 for the gradient too.
 """
 
-import torch
+from functools import partial
+
 from torch import Tensor
 
-from course_lib.grading.drive import function, gradients, same_bits
+from course_lib.grading.drive import by_number, gradients, on_case, several
 
 
 def drive_reparameterise(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """mean, log_variance, eps. Gradient for mean and log_variance."""
-    return _called(answer, a, ("mean", "log_variance", "eps"), flows=("mean", "log_variance"))
+    return on_case(answer, a, ("mean", "log_variance", "eps"), flows=("mean", "log_variance"))
 
 
 def drive_gaussian_kl(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """mean, log_variance. Gradient for both."""
-    return _called(answer, a, ("mean", "log_variance"), flows=("mean", "log_variance"))
+    return on_case(answer, a, ("mean", "log_variance"), flows=("mean", "log_variance"))
 
 
 def drive_bernoulli_log_likelihood(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """logits, x. Gradient for the logits."""
-    return _called(answer, a, ("logits", "x"), flows=("logits",))
+    return on_case(answer, a, ("logits", "x"), flows=("logits",))
 
 
 def drive_gaussian_log_likelihood(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """mean, x, log_sigma. Gradient for mean and log_sigma."""
-    return _called(answer, a, ("mean", "x", "log_sigma"), flows=("mean", "log_sigma"))
+    return on_case(answer, a, ("mean", "x", "log_sigma"), flows=("mean", "log_sigma"))
 
 
 def drive_negative_elbo(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -48,33 +49,25 @@ def drive_negative_elbo(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
 def drive_importance_weighted_bound(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """log_likelihood, z, mean, log_variance. Gradient for all four."""
     tensors = ("log_likelihood", "z", "mean", "log_variance")
-    return _called(answer, a, tensors, flows=tensors)
+    return on_case(answer, a, tensors, flows=tensors)
 
 
 def drive_hidden_assumptions(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """pixels, error, share, nats, (Q,) each: the answer is asked Q times. `sigmas`: a and b, `trade`: c and d,
     `ignored`: e, `bits`: f."""
-    names, rows = ("a", "b", "c", "d", "e", "f"), []
-    for question in zip(*(a[name].tolist() for name in ("pixels", "error", "share", "nats"))):
-        came = answer(*question)
-        came = came.tolist() if isinstance(came, Tensor) else came
-        rows.append([float(part) for part in _parts(came, names)])
-    said = torch.tensor(rows, dtype=torch.float64)
+    said = by_number(answer, a, ("pixels", "error", "share", "nats"), tuple("abcdef"))
     return {"sigmas": said[:, :2], "trade": said[:, 2:4], "ignored": said[:, 4], "bits": said[:, 5]}
 
 
 def drive_slerp(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """a, b, t."""
-    return _called(answer, a, ("a", "b"), ("t",))
+    return on_case(answer, a, ("a", "b"), ("t",))
 
 
 def drive_kl_by_dimension(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     """mean, log_variance, threshold. `kl`, `alive`: what comes back."""
-    given = a["mean"], a["log_variance"]
-    before = [tensor.clone() for tensor in given]
-    found = _parts(answer(*given, a["threshold"].item()), ("kl", "alive"))
-    unchanged = all(same_bits(now, then) for now, then in zip(given, before))
-    return {"kl": found[0], "alive": found[1], "unchanged": unchanged}
+    tensors = {name: a[name] for name in ("mean", "log_variance")}
+    return several(answer, ("kl", "alive"), tensors, a["threshold"].item())
 
 
 def drive_two_gradients(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -83,39 +76,19 @@ def drive_two_gradients(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
     def f(z):
         return (z @ a["wave"]).sin() + z.square() @ a["bowl"]
 
-    given = a["mean"], a["sigma"], a["eps"]
-    before = [tensor.clone() for tensor in given]
-    found = _parts(answer(f, *given, a["baseline"].item()), ("score", "path"))
-    unchanged = all(same_bits(now, then) for now, then in zip(given, before))
-    return {"score": found[0], "path": found[1], "unchanged": unchanged}
-
-
-def _parts(came, names: tuple[str, ...]):
-    """What came back, if it is as many things as there are names. Raises TypeError for anything else."""
-    if not isinstance(came, (tuple, list)) or len(came) != len(names):
-        word = f"{len(came)} things" if isinstance(came, (tuple, list)) else type(came).__name__
-        raise TypeError(f"expected {len(names)} things, {', '.join(names)}, got {word}")
-    return came
-
-
-def _called(
-    answer, a: dict[str, Tensor], tensors: tuple[str, ...], settings: tuple[str, ...] = (), flows: tuple[str, ...] = ()
-) -> dict[str, Tensor]:
-    """Calls answer(*tensors, *settings). With a cotangent: the gradients of those that `flows` names."""
-    given, numbers = {name: a[name] for name in tensors}, [a[name].item() for name in settings]
-    if "cotangent" not in a:
-        return function(answer, given, *numbers)
-    return function(answer, given, *numbers, differentiate=flows, cotangent=a["cotangent"])
+    tensors = {name: a[name] for name in ("mean", "sigma", "eps")}
+    return several(partial(answer, f), ("score", "path"), tensors, a["baseline"].item())
 
 
 # --- private: what stands above is given to students ------------------------------------------------------------------
 
 import math  # noqa: E402
 
+import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from course_lib.grading.draw import between, normal, scalar, whole  # noqa: E402
-from course_lib.grading.exercise import Case, Master, Property  # noqa: E402
+from course_lib.grading.exercise import UNCHANGED, Case, Master, Property, gradient  # noqa: E402
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 
@@ -2078,12 +2051,6 @@ def both_by_loops(f, mean, sigma, eps, baseline):
 # --- the sheet --------------------------------------------------------------------------------------------------------
 
 VALUES = "gives the right values"
-UNCHANGED = Property("leaves its arguments alone", 1, outputs=("unchanged",))
-
-
-def gradient(points: int, name: str = "has the right gradient") -> Property:
-    return Property(name, points, "gradient", ("gradient", "slope"))
-
 
 # Mutants that are right on the first property stand first: what another one does on the later ones is not its mistake.
 SHEET: list[Master] = [

@@ -109,6 +109,57 @@ def function(
     return outputs
 
 
+def on_case(
+    answer: Callable,
+    a: dict[str, Tensor],
+    tensors: tuple[str, ...],
+    settings: tuple[str, ...] = (),
+    flows: tuple[str, ...] = (),
+    stops: tuple[str, ...] = (),
+) -> dict[str, Tensor]:
+    """`function` for answer(*tensors, *settings), all of them named from the case's arrays.
+
+    A case that brings a `cotangent` asks for the gradients of those that `flows` names too, and of those of `stops`
+    where there are any, in a call of their own: they have no part in `slope`.
+    """
+    given, numbers = {name: a[name] for name in tensors}, [a[name].item() for name in settings]
+    if "cotangent" not in a:
+        return function(answer, given, *numbers)
+    outputs = function(answer, given, *numbers, differentiate=flows, cotangent=a["cotangent"])
+    if stops:
+        leaves = {name: a[name].clone().requires_grad_() for name in stops}
+        copies = [tensor.clone() for tensor in (given | leaves).values()]
+        outputs |= gradients(answer(*copies, *numbers), leaves, a["cotangent"])
+    return outputs
+
+
+def parts(came, names: tuple[str, ...]):
+    """What came back, if it is as many things as there are names. Raises TypeError for anything else."""
+    if not isinstance(came, (tuple, list)) or len(came) != len(names):
+        word = f"{len(came)} things" if isinstance(came, (tuple, list)) else type(came).__name__
+        raise TypeError(f"expected {len(names)} things, {', '.join(names)}, got {word}")
+    return came
+
+
+def several(answer: Callable, names: tuple[str, ...], tensors: dict[str, Tensor], *parameters) -> dict[str, Tensor]:
+    """Calls answer(*tensors, *parameters), which returns as many things as there are names. Outputs: these by name, and
+    `unchanged`, whether the tensors are as they were."""
+    given = {name: tensor.clone() for name, tensor in tensors.items()}
+    found = dict(zip(names, parts(answer(*given.values(), *parameters), names)))
+    unchanged = all(same_bits(given[name], tensors[name]) for name in tensors)
+    return found | {"unchanged": torch.tensor(unchanged)}
+
+
+def by_number(answer: Callable, a: dict[str, Tensor], given: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
+    """Asks for numbers by name, once for each place of the arrays (Q,) that `given` names: (Q, names), float64."""
+    rows = []
+    for question in zip(*(a[name].tolist() for name in given)):
+        came = answer(*question)
+        came = came.tolist() if isinstance(came, Tensor) else came
+        rows.append([float(part) for part in parts(came, names)])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
 def gradients(value, leaves: dict[str, Tensor], cotangent=None) -> dict[str, Tensor]:
     """`gradient NAME` of <cotangent, value> for each leaf that `value` depends on."""
     if not isinstance(value, Tensor) or not value.requires_grad:

@@ -42,6 +42,14 @@ class Property:
     outputs: tuple[str, ...] = ("value",)
 
 
+UNCHANGED = Property("leaves its arguments alone", 1, outputs=("unchanged",))
+
+
+def gradient(points: int, name: str = "has the right gradient") -> Property:
+    """What most sheets ask beside the values, as UNCHANGED is."""
+    return Property(name, points, "gradient", ("gradient", "slope"))
+
+
 @dataclass(frozen=True)
 class Case:
     kind: str

@@ -17,12 +17,13 @@ from course_lib.data import as_float, load
 from course_lib.experiments import Setting, measures, train_to_the_end, watched
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Gaussian, GaussianPerPixel, dequantise
-from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound
+from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound, reparameterise
 from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext.autoencoder import Autoencoder
 from course_lib.recipes import RECIPES, Recipe, Size, build, colour_vae, conditional_vae, mlp_vae
+from course_lib.train import seeded
 
 JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}  # whose features measure drawn pictures
 
@@ -35,17 +36,16 @@ def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
     by_label: the method is told y.
     """
     found, method = [], method.eval()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with seeded(0):
         for clean, label in zip(as_float(x).split(500), y.split(500)):
-            y_or_none = label if by_label else None
+            told_label = label if by_label else None
             seen = method.draw(clean)
-            mean, log_variance = method.posterior(seen, y_or_none)
-            eps = torch.randn_like(mean)
-            log_likelihood, kl = method.terms(seen, y_or_none, eps)
-            painted = pictures(method, mean + (log_variance / 2).exp() * eps, y_or_none)
-            error = (painted - clean).square().flatten(1).mean(1)
-            found.append((log_likelihood, kl, gaussian_kl(mean[..., None], log_variance[..., None]), mean, error))
+            mean, log_variance = method.posterior(seen, told_label)
+            outputs = method.decode(reparameterise(mean, log_variance, torch.randn_like(mean)), told_label)
+            log_likelihood = method.likelihood.log_prob(outputs, seen)
+            kl, units = gaussian_kl(mean, log_variance), gaussian_kl(mean[..., None], log_variance[..., None])
+            error = (method.likelihood.mean(outputs).clamp(0, 1) - clean).square().flatten(1).mean(1)
+            found.append((log_likelihood, kl, units, mean, error))
     log_likelihood, kl, units, mean, error = (torch.cat(parts) for parts in zip(*found))
     return {
         "elbo": (log_likelihood - kl).mean().item(),
@@ -66,7 +66,7 @@ def pictures(method: VAE, z: Tensor, y: Tensor | None = None) -> Tensor:
 def reconstructions(method: VAE, x: Tensor) -> Tensor:
     """The decoder's means at one draw z of q(z given x), for 8-bit pictures x."""
     mean, log_variance = method.posterior(method.draw(as_float(x)))
-    return pictures(method, mean + (log_variance / 2).exp() * torch.randn_like(mean))
+    return pictures(method, reparameterise(mean, log_variance, torch.randn_like(mean)))
 
 
 def detail(x: Tensor) -> float:
@@ -92,8 +92,7 @@ def judged(drawn: Tensor, real: Tensor, data: str) -> dict[str, float]:
 
 def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
     """`judged` for as many draws of the prior as there are pictures x, and for the pictures' reconstructions."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with seeded(0):
         painted = torch.cat([reconstructions(method, batch) for batch in x.split(500)])
         with torch.no_grad():
             z = torch.randn(len(x), method.encode(as_float(x[:1])).shape[1])
@@ -105,8 +104,7 @@ def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
 @torch.no_grad()
 def log_p(method: VAE, x: Tensor, draws: int = 100) -> float:
     """The importance-weighted bound in nats, the mean over 8-bit pictures x."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with seeded(0):
         found = []
         for batch in x.split(100):
             seen = method.draw(as_float(batch))
@@ -150,8 +148,7 @@ def told(recipe: Recipe, seed: int) -> dict:
     """The bound on log p(x given y); how often the judge sees in a sample the label that it was made of."""
     method, about = train_to_the_end(recipe, seed)
     test, dim = load("digits", "test"), method.eval().head[-1].out_features // 2
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with torch.no_grad(), seeded(0):
         drawn = pictures(method, torch.randn(len(test), dim), test.y)
     judge = zoo.load(JUDGES["digits"])
     right = evaluate.accuracy(judge.classifier(judge.encode(drawn)), test.y)
