@@ -252,6 +252,23 @@ class RandomHorizontalFlip:
 
 
 @dataclass(frozen=True)
+class RandomShift:
+    """Moves each image by up to so many whole pixels along each axis, and repeats its border."""
+    pixels: int
+
+    def __post_init__(self):
+        count("pixels", self.pixels)
+
+    @expects(x="float N C H W")
+    def __call__(self, x: Tensor) -> Tensor:
+        for dim in (2, 3):
+            by = torch.randint(-self.pixels, self.pixels + 1, (len(x), 1), device=x.device)
+            at = (torch.arange(x.shape[dim], device=x.device) + by).clamp(0, x.shape[dim] - 1)  # (N, H) or (N, W)
+            x = x.gather(dim, (at[:, None, :, None] if dim == 2 else at[:, None, None, :]).expand(x.shape))
+        return x
+
+
+@dataclass(frozen=True)
 class RandomGrayscale:
     """Colour drop: greys each image with probability p, in three equal channels."""
     p: float = 0.1

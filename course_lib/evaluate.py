@@ -490,6 +490,22 @@ def _covered(rows: Tensor, centres: Tensor, k: int) -> float:
     return inside.double().mean().item()
 
 
+@torch.no_grad()
+@expects(points="float N D", centres="float K D")
+def mode_coverage(points: Tensor, centres: Tensor, radius: float) -> tuple[int, float]:
+    """(modes, share): how many of K equally likely modes are drawn, and the share of points that lie in one.
+
+    A point lies in the mode of its nearest centre if it is at most radius away (three standard deviations in Srivastava
+    et al. 2017, arXiv 1705.07761); a mode counts where at least a tenth of its due, N / K, lies in it. Raises
+    ValueError for no points.
+    """
+    count("points", len(points))
+    distance, nearest = torch.cdist(points, centres, compute_mode="donot_use_mm_for_euclid_dist").min(1)
+    inside = distance <= positive("radius", radius)
+    drawn = nearest[inside].bincount(minlength=len(centres))
+    return int((drawn >= 0.1 * len(points) / len(centres)).sum()), inside.double().mean().item()
+
+
 def bits_per_dimension(log_density: float | Tensor, dimensions: int, levels: int = 256) -> float | Tensor:
     """log2(levels) - log_density / (dimensions ln 2): nats of pictures in [0, 1] as bits for each of their pixels.
 

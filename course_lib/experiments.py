@@ -225,13 +225,15 @@ def catalogue() -> dict[str, Experiment]:
     """Every experiment of the course by name; those of the recipes have the recipe's name."""
     from course_lib.contrastive import ablations as contrastive  # they are made of this module's parts
     from course_lib.distillation import ablations as distillation
+    from course_lib.gan import ablations as gan
     from course_lib.latent import ablations as latent
     from course_lib.pretext import ablations as pretext
     from course_lib.pretext import layers
 
     methods = {name: standard(recipe) for name, recipe in RECIPES.items() if recipe.cpu}
     pixels = {"raw pixels": Setting(RECIPES["simclr"], raw_pixels, seeds=(0,))}
-    studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS | distillation.ABLATIONS | latent.ABLATIONS
+    studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS | distillation.ABLATIONS
+    studies |= latent.ABLATIONS | gan.ABLATIONS
     return {**methods, "simclr": pixels | methods["simclr"], **studies}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from course_lib.augment import Compose, GaussianNoise, MultiCrop, RandomResizedCrop, simclr_augment
+from course_lib.augment import Compose, GaussianNoise, MultiCrop, RandomResizedCrop, RandomShift, simclr_augment
 from course_lib.colour import ab_bins
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination
 from course_lib.contrastive.siamese import Siamese
@@ -21,16 +21,24 @@ from course_lib.distillation.byol import BYOL
 from course_lib.distillation.dino import DINO, Prototypes
 from course_lib.distillation.knowledge import KnowledgeDistillation
 from course_lib.distillation.simsiam import SimSiam
+from course_lib.gan.bigan import BiGAN, PairDiscriminator
+from course_lib.gan.conditional import ConditionalBatchNorm, ConditionalGAN, ProjectionDiscriminator
+from course_lib.gan.games import WASSERSTEIN
+from course_lib.gan.gan import GAN
+from course_lib.gan.painting import AdversarialPainting, fill_colour, fill_hole, hide_colour
+from course_lib.gan.progressive import GrowingDiscriminator, GrowingGenerator, ProgressiveGAN
+from course_lib.gan.wgan import WGAN, GradientPenalty
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Bernoulli, Gaussian, binarise, dequantise
 from course_lib.latent.vae import VAE
 from course_lib.nets.conv import Decoder, from_vector
+from course_lib.nets.dcgan import Discriminator, Generator
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, torchvision_resnet
 from course_lib.nets.vit import ViT, convolutions
 from course_lib.pretext.autoencoder import Autoencoder
 from course_lib.pretext.colourisation import Colourisation
-from course_lib.pretext.context_encoder import ContextEncoder
+from course_lib.pretext.context_encoder import ContextEncoder, hide_square
 from course_lib.pretext.jigsaw import Jigsaw, permutation_set
 from course_lib.pretext.patch_location import PatchLocation
 from course_lib.pretext.rotation import Rotation
@@ -301,6 +309,93 @@ def supervised_digits() -> Supervised:
     return Supervised(encoder, nn.Linear(encoder.dim, 10), RandomResizedCrop(28, scale=(0.7, 1.0)))
 
 
+def gan(k: int = 1) -> GAN:
+    """DCGAN with all its guidelines: the generator paints on grids of 7, 14 and 28, the discriminator looks back."""
+    return GAN(Generator(64, (48, 24), 1, side=7), Discriminator((24, 48), 1, 28), 64, k=k, momentum=0.99)
+
+
+def wgan() -> WGAN:
+    """The same networks, without norms in the critic. Weights in 0.05 instead of the paper's 0.01: a small critic's
+    outputs would vanish."""
+    return WGAN(Generator(64, (48, 24), 1, side=7), Discriminator((24, 48), 1, 28, norm=nn.Identity), 64, clip=0.05)
+
+
+def wgan_gp() -> GAN:
+    """The same, with a penalty instead of clipped weights."""
+    critic = Discriminator((24, 48), 1, 28, norm=nn.Identity)
+    return GAN(
+        Generator(64, (48, 24), 1, side=7), critic, 64, WASSERSTEIN, k=5, penalty=GradientPenalty(10.0), momentum=0.9
+    )
+
+
+def conditional_gan() -> ConditionalGAN:
+    """The digit's name goes into every BatchNorm of the generator and, as a projection, into the discriminator."""
+    generator = Generator(64, (48, 24), 1, side=7, norm=partial(ConditionalBatchNorm, classes=10))
+    discriminator = ProjectionDiscriminator(Discriminator((24, 48), 1, 28), classes=10)
+    return ConditionalGAN(generator, discriminator, 64, momentum=0.99)
+
+
+def gan_emoji() -> GAN:
+    """One more stage, three channels; shifted pictures, for there are only 4,000."""
+    generator, discriminator = Generator(64, (96, 48, 24), 3), Discriminator((32, 64, 128), 3, 32)
+    return GAN(generator, discriminator, 64, momentum=0.99, augment=RandomShift(4))
+
+
+def conditional_gan_emoji() -> ConditionalGAN:
+    """The networks of `gan_emoji`, told the category."""
+    generator = Generator(64, (96, 48, 24), 3, norm=partial(ConditionalBatchNorm, classes=9))
+    discriminator = ProjectionDiscriminator(Discriminator((32, 64, 128), 3, 32), classes=9)
+    return ConditionalGAN(generator, discriminator, 64, momentum=0.99, augment=RandomShift(4))
+
+
+def progressive_gan() -> ProgressiveGAN:
+    """As dear as `gan_emoji`; grows through 8, 16 and 32 pixels."""
+    widths = (64, 64, 32, 16)
+    return ProgressiveGAN(GrowingGenerator(64, widths, 3), GrowingDiscriminator(widths, 3), 64, momentum=0.99)
+
+
+def bigan() -> BiGAN:
+    """The generator of `gan`. Perceptrons for the rest, as in the paper's experiment with digits: convolutions tell the
+    two kinds of pairs too well, and the encoder learns nothing."""
+    encoder = nn.Sequential(nn.Flatten(), mlp(784, 512, 512, 32))
+    discriminator = PairDiscriminator(nn.Flatten(), mlp(784 + 32, 512, 512, 1, norm=None))
+    return BiGAN(encoder, Generator(32, (48, 24), 1, side=7), discriminator, 32, momentum=0.99)
+
+
+def inpainting(weight: float) -> AdversarialPainting:
+    """The networks and the hole of the context encoder; the discriminator sees six channels: a picture, and what was
+    left of it."""
+    decoder = nn.Sequential(Decoder(widths=(96, 48, 24), outputs=12), nn.PixelShuffle(2))
+    hide, discriminator = partial(hide_square, side=16), Discriminator((24, 48, 96), 6, 32)
+    return AdversarialPainting(hide, fill_hole, ResNet(widths=(24, 48, 96)), decoder, discriminator, weight)
+
+
+def colouring(weight: float) -> AdversarialPainting:
+    """The networks of notebook 01's colourisation, which paint on a grid of 16 x 16; three channels instead of bins."""
+    decoder, discriminator = Decoder(widths=(96, 48, 24), outputs=3), Discriminator((24, 48, 96), 6, 32)
+    return AdversarialPainting(hide_colour, fill_colour, ResNet(widths=(24, 48, 96)), decoder, discriminator, weight)
+
+
+def adversarial_inpainting() -> AdversarialPainting:
+    """Ten times the weight of the paper, whose pictures are in [-1, 1] and larger."""
+    return inpainting(weight=0.01)
+
+
+def adversarial_colourisation() -> AdversarialPainting:
+    """As for inpainting."""
+    return colouring(weight=0.01)
+
+
+def adversarial(lr: float, weight_decay: float) -> Optimizers:
+    """Adam with the short memory of DCGAN: the other player keeps turning the gradient."""
+    return adamw(lr, weight_decay, betas=(0.5, 0.999))
+
+
+def without_momentum(lr: float, weight_decay: float) -> Optimizers:
+    """Adam as in the paper of the gradient penalty, nearly RMSprop."""
+    return adamw(lr, weight_decay, betas=(0.0, 0.9))
+
+
 RECIPES = {
     "autoencoder": Recipe(autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
     "denoising-autoencoder": Recipe(
@@ -333,6 +428,88 @@ RECIPES = {
         conditional_vae, "digits", cpu=Size(4500, 128, 2e-3), gpu=Size(4500, 128, 2e-3), represents=False
     ),
     "supervised-digits": Recipe(supervised_digits, "digits", cpu=Size(300, 128, 5e-3), gpu=Size(3000, 128, 5e-3)),
+    "gan": Recipe(
+        gan,
+        "digits",
+        cpu=Size(1000, 64, 1e-3),
+        gpu=Size(10_000, 64, 1e-3),
+        optimizer=adversarial,
+        weight_decay=0.0,
+        represents=False,
+    ),
+    "wgan": Recipe(
+        wgan,
+        "digits",
+        cpu=Size(300, 64, 1e-3),
+        gpu=Size(3000, 64, 1e-3),
+        optimizer=without_momentum,
+        weight_decay=0.0,
+        represents=False,
+    ),
+    "wgan-gp": Recipe(
+        wgan_gp,
+        "digits",
+        cpu=Size(300, 64, 1e-3),
+        gpu=Size(3000, 64, 1e-3),
+        optimizer=without_momentum,
+        weight_decay=0.0,
+        represents=False,
+    ),
+    "conditional-gan": Recipe(
+        conditional_gan,
+        "digits",
+        cpu=Size(1000, 64, 1e-3),
+        gpu=Size(10_000, 64, 1e-3),
+        optimizer=adversarial,
+        weight_decay=0.0,
+        represents=False,
+    ),
+    "gan-emoji": Recipe(
+        gan_emoji,
+        "emoji_on_white",
+        cpu=Size(1000, 64, 1e-3),
+        gpu=Size(10_000, 64, 1e-3),
+        optimizer=adversarial,
+        weight_decay=0.0,
+        represents=False,
+    ),
+    "conditional-gan-emoji": Recipe(
+        conditional_gan_emoji,
+        "emoji_on_white",
+        cpu=Size(1000, 64, 1e-3),
+        gpu=Size(10_000, 64, 1e-3),
+        optimizer=adversarial,
+        weight_decay=0.0,
+        represents=False,
+    ),
+    "progressive-gan": Recipe(
+        progressive_gan,
+        "emoji_on_white",
+        cpu=Size(1000, 64, 1e-3),
+        gpu=Size(10_000, 64, 1e-3),
+        optimizer=adversarial,
+        weight_decay=0.0,
+        represents=False,
+    ),
+    "bigan": Recipe(
+        bigan, "digits", cpu=Size(1500, 64, 5e-4), gpu=Size(15_000, 64, 5e-4), optimizer=adversarial, weight_decay=0.0
+    ),
+    "adversarial-inpainting": Recipe(
+        adversarial_inpainting,
+        "emoji_on_white",
+        cpu=Size(200, 128, 2e-3),
+        gpu=Size(2000, 128, 2e-3),
+        optimizer=adversarial,
+        weight_decay=0.0,
+    ),
+    "adversarial-colourisation": Recipe(
+        adversarial_colourisation,
+        "emoji_on_white",
+        cpu=Size(200, 128, 2e-3),
+        gpu=Size(2000, 128, 2e-3),
+        optimizer=adversarial,
+        weight_decay=0.0,
+    ),
     "simclr-cifar10": Recipe(
         simclr_cifar10,
         "cifar10",

@@ -145,7 +145,7 @@ def test_sobel_against_a_naive_loop(channels):
 BATCHED = [
     A.RandomResizedCrop((12, 14)), A.RandomHorizontalFlip(), A.RandomGrayscale(0.5), A.ColorJitter(0.8, 0.8, 0.8, 0.2),
     A.RandomRotate90(), A.Cutout(9), A.GaussianNoise(0.2), A.GaussianBlur(5), A.RandomApply(A.sobel),
-    A.simclr_augment(20), A.simclr_augment(12, strength=1, blur=0.5),
+    A.simclr_augment(20), A.simclr_augment(12, strength=1, blur=0.5), A.RandomShift(3),
 ]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
 
@@ -185,7 +185,7 @@ def test_images_that_are_not_square(transform):
 def test_one_channel():
     x = images(20, 20, channels=1)
     for transform in (A.RandomResizedCrop(12), A.RandomHorizontalFlip(), A.ColorJitter(0.4, 0.4), A.RandomRotate90(),
-                      A.Cutout(9), A.GaussianNoise(), A.GaussianBlur(5), A.sobel):
+                      A.Cutout(9), A.GaussianNoise(), A.GaussianBlur(5), A.sobel, A.RandomShift(2)):
         assert transform(x).shape[:2] == x.shape[:2]
     for transform in (A.ColorJitter(saturation=0.4), A.ColorJitter(hue=0.1), A.RandomGrayscale()):
         with pytest.raises(ValueError, match=r"`x`: expected .*\(N, 3, H, W\), got float32 of shape \(6, 1, 20, 20\)"):
@@ -210,6 +210,8 @@ def test_wrong_input_is_named(transform):
     (lambda x: A.RandomResizedCrop(8, (0.5, 1.5)), "scale"), (lambda x: A.RandomResizedCrop(8, ratio=(2, 1)), "ratio"),
     (lambda x: A.RandomResizedCrop((8, 0)), "size"), (lambda x: A.GaussianBlur(3, (0, 1)), "sigma"),
     (lambda x: A.GaussianNoise(-1), "sigma"), (lambda x: A.simclr_augment(8, strength=-1), "strength"),
+    (lambda x: A.RandomShift(0), "pixels"), (lambda x: A.RandomShift(1.5), "pixels"),
+    (lambda x: A.RandomShift(4)(x[0]), "x"), (lambda x: A.RandomShift(4)(x.long()), "x"),
 ])
 def test_wrong_arguments_are_named(call, argument):
     with pytest.raises(ValueError, match=f"argument `{argument}`"):
@@ -277,6 +279,53 @@ def test_cutout_covers_every_pixel_and_clips_at_the_border():
     torch.manual_seed(0)
     holes = (A.Cutout(6, value=0.0)(torch.ones(4000, 1, 10, 14)) == 0)[:, 0]
     assert holes.any(0).all() and holes.sum((1, 2)).max() == 36 and holes.sum((1, 2)).min() == 9
+
+
+def shifted(image, down, right):
+    """Pixel by pixel; where there is none, the nearest of the border."""
+    _, height, width = image.shape
+    moved = torch.empty_like(image)
+    for i in range(height):
+        for j in range(width):
+            moved[:, i, j] = image[:, min(max(i + down, 0), height - 1), min(max(j + right, 0), width - 1)]
+    return moved
+
+
+@pytest.mark.parametrize("height, width, pixels", [(5, 6, 2), (4, 3, 1)])
+def test_every_shift_of_both_axes_is_equally_frequent(height, width, pixels):
+    torch.manual_seed(0)
+    image, n = torch.rand(3, height, width), 6000
+    y = A.RandomShift(pixels)(image.expand(n, 3, height, width))
+    by, share = range(-pixels, pixels + 1), 1 / (2 * pixels + 1) ** 2
+    found = {(a, b): (y == shifted(image, a, b)).flatten(1).all(1).double() for a in by for b in by}
+    assert (sum(found.values()) == 1).all()                                 # each image is one of them, in all channels
+    for hits in found.values():
+        assert abs(hits.mean() - share) < 4 * math.sqrt(share * (1 - share) / n)
+
+
+def test_a_shift_beyond_the_picture_leaves_its_border():
+    torch.manual_seed(0)
+    image = torch.rand(1, 2, 3)
+    y = A.RandomShift(9)(image.expand(4000, 1, 2, 3))
+    assert {tuple(each.flatten().tolist()) for each in y} == {
+        tuple(shifted(image, a, b).flatten().tolist()) for a in range(-9, 10) for b in range(-9, 10)
+    }
+
+
+def test_a_shift_passes_the_gradient_to_the_pixels_it_shows():
+    x, weight = torch.rand(40, 2, 4, 5, dtype=torch.float64, requires_grad=True), torch.rand(40, 2, 4, 5).double()
+    torch.manual_seed(0)
+    y = A.RandomShift(2)(x)
+    (weight * y).sum().backward()
+    expected, places = torch.zeros_like(weight), torch.arange(20.0).view(1, 1, 4, 5).expand(40, 2, 4, 5)
+    torch.manual_seed(0)
+    source = A.RandomShift(2)(places).long()                                # which pixel is shown in each place
+    assert torch.equal(y, x.flatten(2).gather(2, source.flatten(2)).view_as(x))
+    for n in range(40):
+        for c in range(2):
+            for where, w in zip(source[n, c].flatten().tolist(), weight[n, c].flatten().tolist()):
+                expected[n, c, where // 5, where % 5] += w
+    torch.testing.assert_close(x.grad, expected)
 
 
 def test_simclr_is_the_composition_of_its_parts():

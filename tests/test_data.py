@@ -448,6 +448,7 @@ A = 6 * math.pi
 MOMENTS = {  # mean of x^2, y^2 and x y without noise; the mean is zero for all
     "moons": (0.75, 0.5 - 1 / math.pi + 0.0625, 0.125 - 1 / math.pi),
     "gaussians": (1.0, 1.0, 0.0),
+    "grid": (1.0, 1.0, 0.0),  # (0 + 1 + 1 + 4 + 4) / 5 / 2
     "rings": ((0.5**2 + 1.25**2 + 2**2) / 6,) * 2 + (0.0,),
     # with s = sqrt(u), a = 6 pi: E[x^2] = int 8 s^3 cos^2(3 pi s) ds = 1 + int 4 s^3 cos(a s) ds = 1 + 12 / a^2
     "spirals": (1 + 12 / A**2, 1 - 12 / A**2, -4 / A + 24 / A**3),
@@ -489,6 +490,37 @@ def test_toys_belong_to_their_components():
     sign = 1 - 2 * spirals.y[:, None]  # the second arm is the first turned by half
     own, other = (torch.cdist(points, arm).amin(1) for points in (sign * spirals.x, -sign * spirals.x))
     assert own.max() < 6 * toys.NOISE and (own < other)[spirals.x.norm(dim=1) > 0.5].float().mean() > 0.99
+
+
+SQUARED = {"gaussians": [2] * 8, "grid": [(a * a + b * b) / 2 for a in range(-2, 3) for b in range(-2, 3)]}
+
+
+@pytest.mark.parametrize(("name", "lengths"), SQUARED.items())
+def test_centres_of_a_toys_equal_gaussians(name, lengths):
+    data, centres = load(name), toys.CENTRES[name]()
+    assert centres.shape == (toys.TOYS[name][1], 2) and centres.dtype == torch.float32
+    assert centres.square().sum(1).tolist() == pytest.approx(lengths, abs=1e-5)
+    for k, centre in enumerate(centres.double()):
+        offset = data.x[data.y == k].double() - centre
+        error = toys.NOISE / math.sqrt(len(offset))
+        assert offset.norm(dim=1).max() < 6 * toys.NOISE and (offset.mean(0).abs() < 5 * error).all()
+        assert offset.std(0).tolist() == pytest.approx([toys.NOISE] * 2, rel=5 / math.sqrt(2 * len(offset)))
+        angle = offset[:, 0].atan2(offset[:, 1])  # round, not only as wide as high
+        assert angle.mul(2).cos().mean().abs() < 5 / math.sqrt(2 * len(offset))
+    apart = torch.cdist(centres, centres).fill_diagonal_(math.inf).amin(1)
+    nearest = {"gaussians": 2 * math.sqrt(2) * math.sin(math.pi / 8), "grid": 1 / math.sqrt(2)}[name]
+    assert apart.tolist() == pytest.approx([nearest] * len(centres), rel=1e-5)
+
+
+def test_the_toys_whose_centres_are_known():
+    assert set(toys.CENTRES) == {"gaussians", "grid"} and set(toys.CENTRES) < set(toys.TOYS) == set(MOMENTS)
+    rows = toys.grid_centres().view(5, 5, 2) * math.sqrt(2)  # row by row
+    torch.testing.assert_close(rows[..., 0], torch.arange(-2.0, 3)[:, None].expand(5, 5))
+    torch.testing.assert_close(rows[..., 1], torch.arange(-2.0, 3).expand(5, 5))
+    turned = toys.circle_centres().roll(-1, 0)  # each is the one before, an eighth of a turn on
+    torch.testing.assert_close(
+        torch.view_as_complex(turned), torch.view_as_complex(toys.circle_centres()) * complex(0.5**0.5, 0.5**0.5)
+    )
 
 
 def test_toys_splits_differ_and_repeat():

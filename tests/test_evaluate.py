@@ -15,7 +15,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from course_lib import evaluate
-from course_lib.data import Dataset, labelled_subset
+from course_lib.data import Dataset, labelled_subset, toys
 from course_lib.evaluate import (
     accuracy,
     alignment,
@@ -31,6 +31,7 @@ from course_lib.evaluate import (
     linear_probe,
     logistic_regression,
     mask_probe,
+    mode_coverage,
     precision_recall,
     relative_change,
     retrieval,
@@ -896,5 +897,73 @@ def test_distances_run_on_the_device_and_do_not_keep_a_graph(device):
     (lambda: bits_per_dimension(0.0, 3, levels=0), "levels"),
 ])
 def test_what_has_no_distance_is_refused_by_name(call, name):
+    with pytest.raises(ValueError, match=f"argument `{name}`"):
+        call()
+
+
+# --- modes ---
+
+CORNERS = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 4.0]])
+
+
+def test_mode_coverage_of_points_whose_modes_are_plain_to_see():
+    assert mode_coverage(CORNERS, CORNERS, 0.1) == (4, 1.0)
+    assert mode_coverage(CORNERS[[2]].repeat(7, 1), CORNERS, 0.1) == (1, 1.0)
+    assert mode_coverage(CORNERS + torch.tensor([0.5, 0.0]), CORNERS, 0.4) == (0, 0.0)
+    assert mode_coverage(CORNERS + torch.tensor([0.5, 0.0]), CORNERS, 0.5) == (4, 1.0)  # at the edge is inside
+    outliers = torch.cat([CORNERS, torch.tensor([[2.0, 2.0], [90.0, 0.0]])])
+    assert mode_coverage(outliers, CORNERS, 1.0) == (4, pytest.approx(4 / 6))
+    assert mode_coverage(CORNERS + 0.4, CORNERS[:1], 9.0) == (1, 1.0)
+
+
+def test_a_mode_counts_from_a_tenth_of_its_due_on():
+    due = 100 / 4
+    for others, modes in ((2, 1), (3, 2)):  # 2.5 are a tenth of 25
+        points = torch.cat([CORNERS[[0]].repeat(100 - others, 1), CORNERS[[1]].repeat(others, 1)])
+        assert (others >= due / 10) == (modes == 2) and mode_coverage(points, CORNERS, 1.0) == (modes, 1.0)
+    exactly = torch.cat([CORNERS[[0]].repeat(39, 1), CORNERS[[1]]])  # 1 of 40: just a tenth of 10
+    assert mode_coverage(exactly, CORNERS, 1.0) == (2, 1.0)
+    far = torch.cat([CORNERS[[0]].repeat(10, 1), CORNERS[[1]] + torch.tensor([[1.5, 0.0]]).repeat(30, 1)])
+    assert mode_coverage(far, CORNERS, 1.0) == (1, 0.25)  # what lies outside counts for no mode, but is among the due
+
+
+@pytest.mark.parametrize(("dim", "k", "radius"), [(2, 25, 0.3), (3, 9, 0.8), (1, 4, 0.2), (2, 30, 2.0)])
+def test_mode_coverage_equals_a_double_loop(dim, k, radius):
+    centres = 2 * torch.randn(k, dim, generator=rng(1))
+    chosen = (k * torch.rand(300, generator=rng(2)) ** 3).long()  # the last ones hardly ever
+    points = centres[chosen] + 0.3 * torch.randn(300, dim, generator=rng())
+    drawn, inside = [0] * k, 0
+    for point in points.tolist():
+        apart = [math.dist(point, centre) for centre in centres.tolist()]
+        if min(apart) <= radius:
+            inside += 1
+            drawn[apart.index(min(apart))] += 1
+    expected = sum(number >= 0.1 * 300 / k for number in drawn), inside / 300
+    modes, share = mode_coverage(points, centres, radius)
+    assert (modes, share) == (expected[0], pytest.approx(expected[1])) and isinstance(modes, int) and 0 < modes
+    assert mode_coverage(points.double(), centres.double(), radius) == (modes, share)
+
+
+@pytest.mark.parametrize("name", list(toys.CENTRES))
+def test_a_toy_covers_its_own_modes_as_often_as_chi_squared_says(name):
+    n, centres = 40_000, toys.CENTRES[name]()
+    points, y = toys.TOYS[name][0](n, rng())
+    for sigmas in (1.0, 2.0, 3.0):  # 3 x 0.1 is less than half of what lies between two centres
+        modes, share = mode_coverage(points, centres, sigmas * toys.NOISE)
+        expected = 1 - math.exp(-(sigmas**2) / 2)
+        assert modes == len(centres) and abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+    half = points[y < len(centres) // 2]
+    assert mode_coverage(half, centres, 3 * toys.NOISE)[0] == len(centres) // 2
+
+
+@pytest.mark.parametrize("call, name", [
+    (lambda: mode_coverage(X, X[:, :3], 1.0), "centres"),
+    (lambda: mode_coverage(X[0], X, 1.0), "points"),
+    (lambda: mode_coverage(X.long(), X, 1.0), "points"),
+    (lambda: mode_coverage(X, X, 0.0), "radius"),
+    (lambda: mode_coverage(X, X, -1.0), "radius"),
+    (lambda: mode_coverage(X, X, math.nan), "radius"),
+])
+def test_what_has_no_modes_is_refused_by_name(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()

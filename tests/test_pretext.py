@@ -18,7 +18,7 @@ from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.pretext.autoencoder import Autoencoder, variance_explained
 from course_lib.pretext.colourisation import Colourisation
-from course_lib.pretext.context_encoder import ContextEncoder, masked_reconstruction
+from course_lib.pretext.context_encoder import ContextEncoder, hide_square, masked_reconstruction
 from course_lib.pretext.jigsaw import Jigsaw, cut_tiles, permutation_set, standardise
 from course_lib.pretext.patch_location import OFFSETS, ColorDropping, PatchLocation, patch_pairs
 from course_lib.pretext.rotation import Rotation, rotate_four_ways
@@ -174,6 +174,13 @@ def test_holes_lie_everywhere_and_hold_the_mean_colour():
         assert torch.equal(picture[:, ~hole], original[:, ~hole])
         torch.testing.assert_close(picture[:, hole], x.mean((0, 2, 3))[:, None].expand(3, 16))
     assert found == {(top, left) for top in range(3) for left in range(5)}
+    torch.manual_seed(0)
+    again = hide_square(x, 4)
+    assert torch.equal(again[0], holed) and torch.equal(again[1], mask) and mask.dtype == torch.bool
+    assert torch.equal(x, random(300, 3, 6, 8))
+    whole, everywhere = hide_square(x[:, :2, :, :6], 6)
+    assert everywhere.all() and everywhere.shape == (300, 1, 6, 6)
+    torch.testing.assert_close(whole, x[:, :2, :, :6].mean((0, 2, 3), keepdim=True).expand_as(whole))
 
 
 def test_a_context_encoder_never_sees_what_it_paints():
@@ -334,7 +341,9 @@ BATCH = torch.rand(16, 3, 32, 32)
         (lambda: PatchLocation(nn.Identity(), nn.Identity(), 8, 3, 2).pairs(BATCH), "`jitter`.*at most 1"),
         (lambda: PatchLocation(nn.Identity(), nn.Identity(), 11, 0, 0).pairs(BATCH), "`patch`"),
         (lambda: Jigsaw(nn.Identity(), nn.Identity(), permutation_set(9, 4), 11).puzzles(BATCH), "`tile`.*10.*got 11"),
-        (lambda: ContextEncoder(nn.Identity(), nn.Identity(), 33).hide(BATCH), "`hidden`.*32.*got 33"),
+        (lambda: ContextEncoder(nn.Identity(), nn.Identity(), 33).hide(BATCH), "`side`.*32.*got 33"),
+        (lambda: hide_square(BATCH[:, :, :20], 21), "`side`.*20.*got 21"),
+        (lambda: hide_square(BATCH, 0), "`side`: expected a whole number"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(call, message):

@@ -35,7 +35,8 @@ def load(name: str, split: str = "train", *, root: str | Path | None = None) -> 
     emoji, scenes   32x32 drawings (RGBA) and scenes (RGB), y = category; train, val, test disjoint in emoji
     emoji_on_white  the same 32x32 drawings as RGB, for generative models
     digits          28x28 digits of MNIST, 12,000 train and 2,000 test
-    moons, gaussians, rings, spirals, checkerboard   points of the plane, y = component; toys is all five, y = which one
+    moons, gaussians, rings, spirals, checkerboard, grid
+                    points of the plane, y = component; toys is all six, y = which one
     cifar10, stl10, mnist, fashion_mnist, svhn (needs scipy)
                     whole, through torchvision, downloaded at the first call into `root`
                     (default: the environment's COURSE_LIB_DATA, else ~/.cache/course_lib) and verified

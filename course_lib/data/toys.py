@@ -33,10 +33,26 @@ def moons(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     return _blurred(torch.where(y[:, None] == 0, upper, -upper), generator), y
 
 
+def circle_centres() -> Tensor:
+    """(8, 2), evenly on the circle of radius sqrt(2)."""
+    return _polar(math.sqrt(2), torch.arange(8) * math.pi / 4)
+
+
 def gaussians(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Eight equal Gaussians on a circle of radius sqrt(2): the variance along each axis is 1 + NOISE^2."""
     y = torch.randint(8, (n,), generator=generator)
-    return _blurred(_polar(math.sqrt(2), y * math.pi / 4), generator), y
+    return _blurred(circle_centres()[y], generator), y
+
+
+def grid_centres() -> Tensor:
+    """(25, 2), five by five, 1 / sqrt(2) apart."""
+    return (torch.cartesian_prod(torch.arange(5), torch.arange(5)) - 2) / math.sqrt(2)
+
+
+def grid(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Twenty-five equal Gaussians, five by five: the variance along each axis is 1 + NOISE^2."""
+    y = torch.randint(25, (n,), generator=generator)
+    return _blurred(grid_centres()[y], generator), y
 
 
 def rings(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -94,8 +110,9 @@ class CorrelatedGaussians:
 
 TOYS: dict[str, tuple[Callable, int]] = {
     "moons": (moons, 2), "gaussians": (gaussians, 8), "rings": (rings, 3), "spirals": (spirals, 2),
-    "checkerboard": (checkerboard, 8),
+    "checkerboard": (checkerboard, 8), "grid": (grid, 25),
 }
+CENTRES: dict[str, Callable[[], Tensor]] = {"gaussians": circle_centres, "grid": grid_centres}
 
 
 def load_toy(name: str, split: str) -> Dataset:

@@ -21,6 +21,16 @@ def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor) -> T
     return error.sum() / (mask.sum() * target.shape[1]).clamp(min=1)
 
 
+def hide_square(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Pictures (N, C, H, W) with a square hole of the batch's mean colour somewhere in each, and the holes, bool
+    (N, 1, H, W), True inside. Raises ValueError for a side larger than the picture."""
+    count("side", side, min(x.shape[-2:]))
+    top, left = (torch.randint(length - side + 1, (len(x),), device=x.device) for length in x.shape[-2:])
+    sides = torch.full_like(top, side)
+    mask = erase(torch.zeros_like(x[:, :1]), torch.stack([top, left, sides, sides], 1), value=1) > 0
+    return torch.where(mask, x.mean((0, 2, 3), keepdim=True), x), mask
+
+
 class ContextEncoder(Method):
     """encoder: a ResNet, whose feature map the decoder turns into images; hidden: side of the hidden square, in pixels.
 
@@ -33,12 +43,8 @@ class ContextEncoder(Method):
         self.hidden = count("hidden", hidden)
 
     def hide(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (N, C, H, W) with a hole in each, and the holes (N, 1, H, W), True inside."""
-        count("hidden", self.hidden, min(x.shape[-2:]))
-        top, left = (torch.randint(side - self.hidden + 1, (len(x),), device=x.device) for side in x.shape[-2:])
-        side = torch.full_like(top, self.hidden)
-        mask = erase(torch.zeros_like(x[:, :1]), torch.stack([top, left, side, side], 1), value=1) > 0
-        return torch.where(mask, x.mean((0, 2, 3), keepdim=True), x), mask
+        """`hide_square` of this side."""
+        return hide_square(x, self.hidden)
 
     def paint(self, holed: Tensor) -> Tensor:
         """The whole picture as the network imagines it; only what was hidden counts."""

@@ -1,0 +1,692 @@
+# %% [markdown]
+# # Exercises 12. Generative adversarial networks
+#
+# **A forger and a detective, in ten short pieces.** You say what the best detective would say, write down what each of the
+# two wants, find a distance that still speaks where the detective has won, and keep a critic from getting too steep, in two
+# ways. Then labels, growing pictures, and in the end the two of them play, by your own rules.
+#
+# **You need** notebook 12, the lecture. Each exercise names the part it belongs to.
+#
+# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
+# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
+# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
+# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
+#
+# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
+# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
+# need (a helper, another import) may stand in any cell, and one answer may call another. No answer draws random numbers: the
+# noise comes in as an argument. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file
+# as the grader reads it.
+#
+# | exercise | points | minutes | difficulty |
+# |---|---|---|---|
+# | 1. The best detective | 5 | 15 | ★★ |
+# | 2. What the discriminator wants | 5 | 10 | ★ |
+# | 3. What the generator wants | 6 | 10 | ★ |
+# | 4. Moving earth on a line | 4 | 10 | ★ |
+# | 5. Cut off | 3 | 5 | ★ |
+# | 6. Not too steep, not too flat | 6 | 20 | ★★★ |
+# | 7. A norm that listens to the label | 5 | 15 | ★★ |
+# | 8. Is it real, and is it a cat? | 4 | 10 | ★★ |
+# | 9. Pictures that grow | 5 | 20 | ★★ |
+# | 10. The two players | 7 | 25 | ★★★ |
+# | **together** | **50** | **140** | |
+#
+# D always returns *logits*: the probability that a picture is real is $D(x) = \text{sigmoid}(\text{logit})$. The first line of
+# each check must be right before the others count.
+
+# %%
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib.data import load
+from course_lib.data.toys import circle_centres, gaussians
+from course_lib.notebook import budget, checks, curve, describe, image_grid, subplots
+
+check = checks("12_gan")
+
+# %% [markdown]
+# ## 1. The best detective
+#
+# *The lecture, on the best discriminator and the value of the game.*
+#
+# Suppose you *knew* how likely everything is: $p$ for the data, $q$ for the generator. Then nobody could judge better than
+#
+# $$D^*(x) = \frac{p(x)}{p(x) + q(x)}, \qquad
+# V = \sum_x p(x) \log D^*(x) + q(x) \log\big(1 - D^*(x)\big) = -\log 4 + 2\,\mathrm{JSD}(p, q).$$
+#
+# V is what this D gets out of the game. Probabilities of whole pictures are tiny, so they come as logarithms, and must stay that way: where
+# both p and q are too small for the computer, the fraction is 0/0, though one may be seven times the other. Divide it by p: what function of
+# $\log p - \log q$ is it?
+#
+# *15 minutes, ★★.* Points: 2 best D, 1 value of the game, 1 arguments left alone, 1 tiny probabilities.
+
+# %% nbgrader={"grade": false, "grade_id": "optimal_discriminator", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def optimal_discriminator(log_p, log_q):
+    """What the best discriminator says, and what the game is worth to it.
+
+    log_p, log_q (K,): logarithms of two tables of K probabilities, of data and of fakes,
+    float32 or float64; all finite, but exp may round them to 0. Returns two things: D*
+    of each entry, (K,), in [0, 1]; and the value V of the game, a 0-d tensor, in nats.
+    """
+    ### BEGIN SOLUTION
+    logit = log_p - log_q
+    value = (log_p.exp() * F.logsigmoid(logit) + log_q.exp() * F.logsigmoid(-logit)).sum()
+    return logit.sigmoid(), value
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_optimal_discriminator", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(optimal_discriminator)
+### BEGIN HIDDEN TESTS
+assert check(optimal_discriminator).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# $p / (p + q) = 1 / (1 + q/p) = 1 / (1 + e^{-(\log p - \log q)})$.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# So $\log p - \log q$ is the *logit* of $D^*$. `F.logsigmoid` is the logarithm of a sigmoid without the detour, and $1 - \text{sigmoid}(a) = \text{sigmoid}(-a)$.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# In the value, p and q themselves are needed only as weights: there `exp` may round to 0, as long as the logarithm beside it is finite.
+#
+# </details>
+
+# %% [markdown]
+# ## 2. What the discriminator wants
+#
+# *The lecture, on the minimax game.*
+#
+# Real pictures should get a D near 1, fakes one near 0. D maximises the game's value; optimisers minimise, so its loss is
+#
+# $$L_D = -\frac1N \sum_{n=1}^{N} \log D(x_n) - \frac1M \sum_{m=1}^{M} \log\big(1 - D(G(z_m))\big).$$
+#
+# Two means, added: there may be more fakes than real pictures. And D gets very sure of itself in this trade: where it is sure and wrong by
+# a logit of 1000, the loss is to grow by 1000, not by infinity.
+#
+# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 a very sure D, 1 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "discriminator_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def discriminator_loss(real, fake):
+    """The loss of a discriminator that returns logits.
+
+    real (N,), fake (M,): its logits for real pictures and for fakes, float32 or
+    float64. Returns a 0-d tensor, in nats, not below 0. Gradient flows to both.
+    """
+    ### BEGIN SOLUTION
+    return -F.logsigmoid(real).mean() - F.logsigmoid(-fake).mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_discriminator_loss", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(discriminator_loss)
+### BEGIN HIDDEN TESTS
+assert check(discriminator_loss).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `F.logsigmoid(a)` is log D. What is log(1 - D), again as a `logsigmoid`?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Or twice `F.binary_cross_entropy_with_logits`, with ones for labels, then with zeros. Try all logits 0: D is 1/2 everywhere, and log 4 must come out.
+#
+# </details>
+
+# %% [markdown]
+# ## 3. What the generator wants
+#
+# *The lecture, on the two losses of the generator.*
+#
+# The game says: minimise $\log(1 - D(G(z)))$, the *saturating* loss. Its slope for a logit is $-D$. In the beginning D sees through everything, D is
+# about 0, and the generator hears nothing. So nearly everybody minimises something else that wants the same:
+#
+# $$L_{\text{sat}} = \frac1M \sum_m \log\big(1 - D(G(z_m))\big), \qquad L_{\text{non-sat}} = -\frac1M \sum_m \log D(G(z_m)).$$
+#
+# The second one's slope is $-(1 - D)$: loud where it matters. In the picture at the end you see your own slopes.
+#
+# *10 minutes, ★.* Points: 2 both losses, 1 argument left alone, 1 a very sure D, 2 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "generator_losses", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def generator_losses(fake):
+    """The two losses of a generator.
+
+    fake (M,): the discriminator's logits for fakes, float32 or float64. Returns two 0-d
+    tensors, in nats: the saturating loss (not above 0), then the non-saturating one
+    (not below 0). Both are to be minimised. Gradient flows from each.
+    """
+    ### BEGIN SOLUTION
+    return F.logsigmoid(-fake).mean(), -F.logsigmoid(fake).mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_generator_losses", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(generator_losses)
+### BEGIN HIDDEN TESTS
+assert check(generator_losses).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Both get smaller as D(G(z)) gets larger. Does yours?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The first one is minus a part of exercise 2. In the second, the fakes are labelled as *real*, and the loss is the usual one.
+#
+# </details>
+
+# %% [markdown]
+# ## 4. Moving earth on a line
+#
+# *The lecture, on the Wasserstein distance.*
+#
+# Where data and fakes do not overlap, the divergence of exercise 1 is log 2, whether they are a hair or a mile apart. The earth mover asks how far the mass
+# must be carried. On a line, with N points each, nobody needs to overtake anybody: the smallest goes to the smallest, the next to the next,
+#
+# $$W_1 = \frac1N \sum_{i=1}^{N} \big|a_{(i)} - b_{(i)}\big|,$$
+#
+# with $a_{(1)} \le a_{(2)} \le \dots$ the points in order. In more dimensions nothing can be sorted, and a WGAN needs a critic.
+#
+# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "wasserstein", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def wasserstein(a, b):
+    """The Wasserstein distance W1 of two samples on a line.
+
+    a, b (N,): N points each, in any order, float32 or float64. Returns a 0-d tensor, not
+    below 0. Gradient flows to both.
+    """
+    ### BEGIN SOLUTION
+    return (a.sort().values - b.sort().values).abs().mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_wasserstein", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(wasserstein)
+### BEGIN HIDDEN TESTS
+assert check(wasserstein).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `a.sort()` returns two things, values and indices, and leaves a as it is.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# First the distances, none of them negative, then their mean.
+#
+# </details>
+
+# %% [markdown]
+# ## 5. Cut off
+#
+# *The lecture, on the WGAN.*
+#
+# A critic's values differ by what a picture is worth, and it may not be steep, else it would win with ever larger numbers. The first WGAN kept it
+# flat by force. After each update every weight is cut off:
+#
+# $$w \leftarrow \min\big(\max(w, -c),\, c\big) \quad \text{for every parameter } w.$$
+#
+# *In place*: the optimiser holds these very tensors. Gradients and buffers are none of its business. ("A clearly terrible way",
+# say its authors; exercise 6 is the better one.)
+#
+# *5 minutes, ★.* Points: 2 all weights cut off, 1 nothing else changed.
+
+# %% nbgrader={"grade": false, "grade_id": "clip_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def clip_weights(critic, c):
+    """Cuts all parameters of a critic off at -c and c, in place.
+
+    critic: an nn.Module; its parameters, weights and biases of any shape, want gradients
+    and have some. c: a number > 0. What it returns does not matter.
+    """
+    ### BEGIN SOLUTION
+    with torch.no_grad():
+        for parameter in critic.parameters():
+            parameter.clamp_(-c, c)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_clip_weights", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check(clip_weights)
+### BEGIN HIDDEN TESTS
+assert check(clip_weights).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `t.clamp(low, high)` makes a new tensor, `t.clamp_(low, high)` changes this one.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A tensor that wants a gradient may be changed in place only where none is recorded: `with torch.no_grad():`.
+#
+# </details>
+
+# %% [markdown]
+# ## 6. Not too steep, not too flat
+#
+# *The lecture, on the gradient penalty.*
+#
+# The best critic has slope 1 nearly everywhere between a real picture and a fake. So ask for that, at one point between each pair:
+#
+# $$P = \frac1N \sum_{n=1}^{N} \Big( \big\lVert \nabla_{\hat x} f(\hat x_n) \big\rVert_2 - 1 \Big)^2, \qquad \hat x_n = t_n\, x_n + (1 - t_n)\, G(z_n).$$
+#
+# The norm is over all numbers of one picture. Note what happens here: a gradient *is* the loss, and it will be differentiated once more, for the
+# critic's weights. Without that the value is right, the curve looks fine, and nothing is learnt.
+#
+# *20 minutes, ★★★.* Points: 3 right values, 3 teaches the critic.
+
+# %% nbgrader={"grade": false, "grade_id": "gradient_penalty", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def gradient_penalty(critic, real, fake, t):
+    """How far the critic's slope is from 1, between real pictures and fakes.
+
+    critic: a function, pictures (N, C, H, W) -> (N,), each number from its own picture.
+    real, fake (N, C, H, W): pictures and fakes without gradient, float32 or float64. t
+    (N,), in [0, 1]: each pair's place, the real picture's share. Returns a 0-d tensor,
+    the mean over the N pairs. Gradient reaches the critic's weights.
+    """
+    ### BEGIN SOLUTION
+    x = fake + t[:, None, None, None] * (real - fake)
+    x.requires_grad_()
+    slope = torch.autograd.grad(critic(x).sum(), x, create_graph=True)[0]
+    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_gradient_penalty", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(gradient_penalty)
+### BEGIN HIDDEN TESTS
+assert check(gradient_penalty).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `torch.autograd.grad(output, x)[0]` is the gradient of one number for x, which must want one: `x.requires_grad_()` before the critic sees it. Each of the
+# N outputs depends on its own picture only, so the gradient of their *sum* holds them all.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `create_graph=True` makes the gradient itself something that can be differentiated.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# t has the shape (N,), pictures (N, C, H, W): `t[:, None, None, None]`. And `flatten(1)` makes a row of each picture.
+#
+# </details>
+
+# %% [markdown]
+# ## 7. A norm that listens to the label
+#
+# *The lecture, on conditional GANs.*
+#
+# How does a generator learn what to paint? One way changes hardly anything: BatchNorm has a gain and a bias for each channel. Give it a
+# table of them, a row for each class, and let the label choose:
+#
+# $$\hat x_{nchw} = \gamma_{y_n c}\, \frac{x_{nchw} - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} + \beta_{y_n c}.$$
+#
+# $\mu_c$ and $\sigma_c^2$ are the mean and the variance of channel c over the *whole* batch and all positions, whatever the labels; the
+# variance is the plain mean of the squares.
+#
+# *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "conditional_batch_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def conditional_batch_norm(x, gain, bias, y, eps):
+    """BatchNorm, as in training, whose gain and bias are the label's.
+
+    x (N, C, H, W): maps, float32 or float64. gain, bias (classes, C): a row for each
+    class, of the same dtype. y (N,): labels, int64. eps: a number > 0. Returns maps
+    (N, C, H, W). Gradient flows to x, gain and bias.
+    """
+    ### BEGIN SOLUTION
+    mean = x.mean((0, 2, 3), keepdim=True)
+    variance = (x - mean).square().mean((0, 2, 3), keepdim=True)
+    normal = (x - mean) / (variance + eps).sqrt()
+    return gain[y][:, :, None, None] * normal + bias[y][:, :, None, None]
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_conditional_batch_norm", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(conditional_batch_norm)
+### BEGIN HIDDEN TESTS
+assert check(conditional_batch_norm).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `x.mean((0, 2, 3), keepdim=True)` has the shape (1, C, 1, 1): one number for each channel. `x.var` divides by one less unless told `correction=0`.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `gain[y]` picks a row for each picture, (N, C). For maps it wants two more dimensions: `[:, :, None, None]`.
+#
+# </details>
+
+# %% [markdown]
+# ## 8. Is it real, and is it a cat?
+#
+# *The lecture, on the projection discriminator.*
+#
+# And how does the discriminator use a label? Let h be its features of a picture. Two questions, one logit:
+#
+# $$\text{logit}(x_n, y_n) = \langle \psi, h_n \rangle + \langle v_{y_n}, h_n \rangle.$$
+#
+# The first part asks "is it real?", the second "is it a $y_n$?". $v_y$ is row y of a table that is learnt. No softmax, no other class
+# has a say.
+#
+# *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
+
+# %% nbgrader={"grade": false, "grade_id": "projection_logit", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def projection_logit(h, psi, table, y):
+    """The logit of a projection discriminator.
+
+    h (N, D): features of N pictures, float32 or float64. psi (D,). table (classes, D): a
+    row v for each class. y (N,): labels, int64. Returns logits (N,). Gradient flows to
+    h, psi and table.
+    """
+    ### BEGIN SOLUTION
+    return h @ psi + (table[y] * h).sum(1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_projection_logit", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(projection_logit)
+### BEGIN HIDDEN TESTS
+assert check(projection_logit).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `table[y]` is (N, D): for each picture the row of its own label.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Inner products row by row are not a matrix product: multiply, then sum over D. (The two parts have h in common: could you do with one?)
+#
+# </details>
+
+# %% [markdown]
+# ## 9. Pictures that grow
+#
+# *The lecture, on progressive growing.*
+#
+# A generator with L levels first learns small pictures, then twice as large ones, and so on. Training is cut into $2L - 1$ phases of equal length: level
+# 0 alone, level 1 fading in, level 1 alone, level 2 fading in, ..., level $L - 1$ alone. While a level fades in, its $\alpha$ grows evenly from 0 to 1 in that
+# phase, and what is shown is
+#
+# $$(1 - \alpha)\, \text{enlarged}(\text{old}) + \alpha\, \text{new}.$$
+#
+# Enlarging makes each pixel four equal ones; and at the very end, at progress 1, the last level stands alone.
+#
+# *20 minutes, ★★.* Points: 3 the next level fades in, 1 one level alone in between, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "grown", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def grown(pictures, progress):
+    """What a growing generator shows at some point of its training.
+
+    pictures: a list of L >= 1 tensors, the same pictures as the levels paint them: level
+    i is (N, C, S * 2^i, S * 2^i), float32 or float64. progress: a number in [0, 1].
+    Returns one tensor: a level's pictures where it is alone; where level i is fading in,
+    the mixture with level i - 1, in level i's size.
+    """
+    ### BEGIN SOLUTION
+    last = 2 * len(pictures) - 2  # the number of the last phase
+    phase = min(progress * (last + 1), last)
+    level, alpha = int(phase) // 2, phase - int(phase)
+    if int(phase) % 2 == 0:
+        return pictures[level]
+    old = pictures[level].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    return (1 - alpha) * old + alpha * pictures[level + 1]
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_grown", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(grown)
+### BEGIN HIDDEN TESTS
+assert check(grown).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `progress * (2 * L - 1)`: its whole part is the number of the phase, from 0; the rest says how far that phase has come. Even phases: a level alone. Which one?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# L = 2 has three phases. At progress 0.5 half of the second one is over: level 1 has $\alpha = 1/2$. At progress 1 the whole part is 3, and there is no such phase.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `x.repeat_interleave(2, dim=2)` repeats each row of pixels; `F.interpolate(x, scale_factor=2)` does both directions at once, by repetition unless told otherwise.
+#
+# </details>
+
+# %% [markdown]
+# ## 10. The two players
+#
+# *The lecture, on GAN's training algorithm.*
+#
+# Now let them play. Both networks start by a function `init` that is given (in the lecture: small normal weights). Then, in each round:
+#
+# 1. k times: a batch of real pictures, noise, and one step of gradient descent on $L_D$ of exercise 2, for D's parameters *only*;
+# 2. once: noise, and one step on the non-saturating loss of exercise 3, for G's parameters *only*.
+#
+# A step is the plain one, $w \leftarrow w - \text{lr} \cdot \partial L / \partial w$. What can go wrong? G's gradient flows through D; D's flows into G unless it is stopped;
+# and gradients add up until somebody clears them. You may use `torch.optim.SGD`.
+#
+# *25 minutes, ★★★.* Points: 1 both networks start with init, 2 the discriminator moves k times, 2 then the generator once, 1 round after round, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "Adversaries", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class Adversaries:
+    """Two networks that learn from each other.
+
+    generator: an nn.Module, noise (N, Z) -> fakes like the real batches. discriminator:
+    an nn.Module, a batch -> logits (N,). init: a function that changes a network's
+    parameters in place. lr: a number > 0. Both networks learn in place.
+    """
+
+    def __init__(self, generator, discriminator, init, lr):
+        """Calls init on both networks."""
+        ### BEGIN SOLUTION
+        init(generator)
+        init(discriminator)
+        self.generator, self.discriminator, self.lr = generator, discriminator, lr
+        ### END SOLUTION
+
+    def step(self, reals, noises):
+        """One round: reals[i] and noises[i] are for D's turn i, noises[k] is G's.
+
+        reals: a list of k >= 1 batches of N real pictures or points; noises: a list of
+        k + 1 tensors (N, Z). What it returns does not matter.
+        """
+        ### BEGIN SOLUTION
+        for real, noise in zip(reals, noises):
+            fake = self.generator(noise).detach()
+            self.descend(discriminator_loss(self.discriminator(real), self.discriminator(fake)), self.discriminator)
+        saturating, other = generator_losses(self.discriminator(self.generator(noises[-1])))
+        self.descend(other, self.generator)
+
+    def descend(self, loss, network):
+        parameters = list(network.parameters())
+        with torch.no_grad():
+            for parameter, slope in zip(parameters, torch.autograd.grad(loss, parameters)):
+                parameter -= self.lr * slope
+        ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_Adversaries", "locked": true, "points": 7, "schema_version": 3, "solution": false, "task": false}
+check(Adversaries)
+### BEGIN HIDDEN TESTS
+assert check(Adversaries).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `torch.autograd.grad(loss, list(net.parameters()))` gives the gradients of one player and leaves none behind; with `loss.backward()` say `zero_grad()` just before.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# In D's turn: `self.generator(noise).detach()`, and the fakes are mere data. In G's turn nothing is detached: its gradient comes *through* D, only D does not move.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `zip(reals, noises)` stops with the shorter list, so that `noises[-1]` is left for the generator. Change parameters in place, with `torch.no_grad()`.
+#
+# </details>
+
+# %% [markdown]
+# ## All together
+#
+# **A mile or a hair.** Data around 0, fakes the same shape, moved aside by d. What do your `optimal_discriminator` and your
+# `wasserstein` say of them? And what slope does a generator hear, by your `generator_losses`, when D believes a fake to be real with probability D?
+
+# %%
+def ready(*answers):
+    """Are they right? Says what is to do where one is not."""
+    missing = [answer.__name__ for answer in answers if not check(answer).solved]
+    if missing:
+        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+    return not missing
+
+
+def distances():
+    if not ready(optimal_discriminator, wasserstein):
+        return None
+    shifts, line = [i / 5 for i in range(26)], torch.linspace(-5, 10, 500)
+    points = torch.special.ndtri((torch.arange(200) + 0.5) / 200) / 2  # a Gaussian's quantiles, sigma = 1/2
+    said = {"value of the game, plus log 4": [], "Wasserstein distance": []}
+    for d in shifts:
+        tables = [(-2 * (line - place).square()).log_softmax(0) for place in (0, d)]
+        said["value of the game, plus log 4"].append(optimal_discriminator(*tables)[1].item() + math.log(4))
+        said["Wasserstein distance"].append(wasserstein(points, points + d).item())
+    return curve(shifts, said, title="Who still notices that the fakes come closer?", xlabel="d", ylabel="nats, or a distance")
+
+
+distances()
+
+
+# %%
+def slopes():
+    if not ready(generator_losses):
+        return None
+    believed, lines = [i / 50 for i in range(1, 50)], {"saturating": [], "non-saturating": []}
+    for d in believed:
+        for name, which in (("saturating", 0), ("non-saturating", 1)):
+            logit = torch.logit(torch.tensor([d])).requires_grad_()
+            lines[name].append(-torch.autograd.grad(generator_losses(logit)[which], logit)[0].item())
+    return curve(believed, lines, title="How loud a generator is told to improve", xlabel="D of the fake",
+                 ylabel="minus the slope for the logit")
+
+
+slopes()
+
+# %% [markdown]
+# **A picture grows.** One emoji at four levels, from 4 x 4 pixels to 32 x 32, and your `grown`.
+
+# %%
+def growing():
+    if not ready(grown):
+        return None
+    picture = load("scenes", "test").x[3:4] / 255
+    pictures = [F.avg_pool2d(picture, 2**k) for k in (3, 2, 1, 0)]
+    moments = [i / 15 for i in range(16)]
+    shown = [F.interpolate(grown(pictures, moment), size=32) for moment in moments]
+    return image_grid(torch.cat(shown), [f"{moment:.2f}" for moment in moments], title="Progress of a growing picture")
+
+
+growing()
+
+# %% [markdown]
+# **The game.** Data on eight islands, two tiny networks, and your `Adversaries`: the generator starts as one random cloud. Behind
+# the points is what your D believes. (Not marked; some seconds.)
+
+# %%
+def tiny_players():
+    """Generator and discriminator of the plane, with a hidden layer each, and a start for both."""
+    g = torch.Generator().manual_seed(0)
+
+    def init(network):
+        with torch.no_grad():
+            for layer, size in ((network[0], 2.0), (network[2], 1.5 / 128**0.5)):
+                for parameter in layer.parameters():
+                    parameter.copy_(size * torch.randn(parameter.shape, generator=g))
+
+    generator = nn.Sequential(nn.Linear(2, 128), nn.Tanh(), nn.Linear(128, 2))
+    discriminator = nn.Sequential(nn.Linear(2, 128), nn.Tanh(), nn.Linear(128, 1), nn.Flatten(0))
+    return generator, discriminator, init
+
+
+@torch.no_grad()
+def look(ax, generator, discriminator, title):
+    """Draws real points, fakes, and D's opinion of the plane; says how the game stands."""
+    g = torch.Generator().manual_seed(1)
+    real, fake = gaussians(500, g)[0], generator(torch.randn(500, 2, generator=g))
+    line = torch.linspace(-2.6, 2.6, 80)
+    plane = discriminator(torch.cartesian_prod(line, line)).sigmoid().view(80, 80).T
+    ax.contourf(line, line, plane, levels=[i / 10 for i in range(11)], cmap="RdBu", alpha=0.6)
+    ax.plot(*real.T, ".", markersize=2, color="black", label="real")
+    ax.plot(*fake.T, ".", markersize=3, color="#E69F00", label="fake")
+    ax.set(title=title, xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
+    nearest = torch.cdist(fake, circle_centres()).min(1)
+    reached = len(nearest.indices[nearest.values < 0.3].unique())
+    loss = discriminator_loss(discriminator(real), discriminator(fake)).item()
+    print(f"{title}: {reached} of 8 islands reached, D's loss {loss:.2f} (log 4 = {math.log(4):.2f}), "
+          f"W of the horizontal places {wasserstein(real[:, 0], fake[:, 0]).item():.2f}")
+
+
+def game(rounds, k=1):
+    if not ready(discriminator_loss, wasserstein, Adversaries):
+        return None
+    generator, discriminator, init = tiny_players()
+    players, g = Adversaries(generator, discriminator, init, lr=0.02), torch.Generator().manual_seed(2)
+    figure, axes = subplots(1, 3, height=3.4)
+    for i, ax in enumerate(axes):
+        for _ in range(rounds // 2 if i else 0):
+            reals = [gaussians(128, g)[0] for _ in range(k)]
+            players.step(reals, [torch.randn(128, 2, generator=g) for _ in range(k + 1)])
+        look(ax, generator, discriminator, f"after {i * (rounds // 2)} rounds")
+    axes[0].legend(loc="upper left", markerscale=4)
+    return describe(figure, "Eight islands of real points, the generator's points, and D's opinion, at three moments.")
+
+
+game(rounds=10 if budget() == "smoke" else 1500)
+
+# %% [markdown]
+# ## What next
+#
+# In the first picture D knows nothing, and its opinion is chance; later it is red (fake) where fakes lie and no data, and the fakes leave.
+# The two keep circling: a later picture need not be a better one, and D's loss does not say which is. Give the game another `k`, a larger `lr`, or
+# the saturating loss in `step`: what breaks first? Put a critic in D's place, with the means of its outputs for losses and ten times your
+# `gradient_penalty` (seen as pictures of 1 x 1 pixel with two channels) or your `clip_weights` after each turn. How many islands are
+# reached? Then train for real: the lecture does, with convolutions.
