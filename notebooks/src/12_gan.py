@@ -15,7 +15,7 @@
 # **Lectures** GT19: *GANs: learning to generate samples directly* to *Closing thoughts*. AIA: *GAN* to *Taxonomy of generative methods*. MLMI17: *State of the art (once
 # upon a time)*.
 #
-# **Time** reading an hour and a half; computing about two minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
+# **Time** reading an hour and a half; computing about four minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
 
 # %%
 import math
@@ -347,8 +347,8 @@ for step in live(run, names=("discriminator", "generator")):
 dcgan = dcgan.eval().to("cpu")
 
 # %%
-titles = [f"update {k}" if i == 0 else "" for k in stages for i in range(10)]
-image_grid(torch.cat([fakes[:10] for fakes in stages.values()]), titles, columns=10, title="The same ten noises, as the generator learns")
+titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
+image_grid(torch.cat([fakes[:10] for fakes in stages.values()]), titles, columns=10, title="The same ten noises after so many updates")
 
 # %% [markdown]
 # Which of the guidelines matters here? Each is switched off alone, on digits, 300 updates, three seeds; the Frechet distance is measured in the features of a classifier of digits (notebook 11; two sets of real digits
@@ -356,7 +356,7 @@ image_grid(torch.cat([fakes[:10] for fakes in stages.values()]), titles, columns
 
 # %%
 measured = experiments.values("gan-guidelines", "frechet")
-bars_with_spread(measured, title="DCGAN's guidelines switched off one at a time (digits, 300 updates, 3 seeds)", xlabel="Frechet distance of fakes to real digits; less is better")
+bars_with_spread(measured, title="One guideline changed at a time (digits, 3 seeds)", xlabel="Frechet distance of fakes to real digits; less is better")
 
 # %% [markdown]
 # Read the bars from the far end. **BatchNorm at both ends, the slide's version, learns nothing** in all three runs, and so does a hidden layer (which begins, like every layer here, with weights of 0.02 and has no norm: it may pass on too little of the noise). Without BatchNorm training is slow and loses variety. A tanh in the generator costs a
@@ -368,7 +368,7 @@ bars_with_spread(measured, title="DCGAN's guidelines switched off one at a time 
 # saturating generator. Count the cost, too: $k = 5$ spends three times as many turns as $k = 1$.
 
 # %%
-bars_with_spread(experiments.values("gan-k", "frechet"), title="Turns of the discriminator for each turn of the generator (digits, 3 seeds)",
+bars_with_spread(experiments.values("gan-k", "frechet"), title="k turns of the discriminator (digits, 3 seeds)",
                  xlabel="Frechet distance; 300 updates of the generator, the last bar 900")
 
 # %% [markdown]
@@ -483,19 +483,18 @@ def losses_and_quality():
     """Upper row: minus the discriminator's loss on unseen digits; lower row: the Frechet distance; a line for each seed."""
     rows = experiments.read("gan-losses")["rows"]
     settings = list(dict.fromkeys(row["setting"] for row in rows))
-    figure, axes = subplots(2, len(settings), height=2.3)
+    figure, axes = subplots(2, len(settings), height=4.6)
     for (upper, lower), setting in zip(axes.T, settings):
         of_it = [row for row in rows if row["setting"] == setting]
         for row, line in zip(of_it, ("-", "--", ":")):
             curves = row["curve"]
             upper.plot(curves["update"][1:], [-loss for loss in curves["loss"][1:]], line, marker=".", color="#0072B2")
             lower.plot(curves["update"][1:], curves["frechet"][1:], line, marker=".", color="#D55E00")
-        agree = ", ".join(f"{-row['correlation']:.2f}" for row in of_it)
-        upper.set(title=f"{setting.replace('non-saturating', 'non-sat.')}\n{agree}")
-        lower.set(yscale="log", xlabel="update of G")
+        upper.set_title(f"{setting.replace('non-saturating', 'non-sat.')}\n{np.mean([-row['correlation'] for row in of_it]):.2f}", fontsize=9)
+        lower.set(yscale="log", ylim=(12, 1200), xlabel="update of G")
     axes[0, 0].set(ylabel="minus D's loss")
     axes[1, 0].set(ylabel="Frechet distance")
-    figure.suptitle("Minus the loss (above), distance to real digits (below); rank correlation of both, one a seed", x=0.01, ha="left")
+    figure.suptitle("Minus the loss (above), distance to real digits (below); mean rank correlation of the two", x=0.01, ha="left")
     return describe(figure, "Five columns, one for each game. In each, minus the discriminator's loss over the run above and the Frechet distance below.")
 
 
@@ -517,8 +516,8 @@ for data in ("gaussians", "grid"):
     for name in ("plain", "WGAN-GP"):
         found = [modes[0] for setting, modes in tuning.items() if setting.startswith(f"{data}, {name}")]
         print(f"{data}, {name}: all modes with {sum(share == 1 for share in found)} of {len(found)} settings, {min(found):.0%} with the worst")
-display(bars_with_spread(experiments.values("gan-modes", "modes"), title="Share of the modes that are drawn, the best setting of each (3 new seeds)", xlabel="share of 8 or 25 modes"))
-bars_with_spread(chosen, title="Share of the fakes inside a mode (three standard deviations; of the data, 98.9 %)", xlabel="share of fakes")
+display(bars_with_spread(experiments.values("gan-modes", "modes"), title="Share of the modes drawn (3 new seeds)", xlabel="share of 8 or 25 modes"))
+bars_with_spread(chosen, title="Share of the fakes inside a mode", xlabel="share of fakes within three standard deviations (of the data: 0.989)")
 
 # %% [markdown]
 # No setting collapses; the worst of the 24 runs misses two modes of twenty-five. With equal care the plain GAN draws all modes, as the WGAN with a penalty does, and puts about as many points inside them, or more. What the penalty buys on these toys is tolerance: none of its settings missed a mode. This is Lucic et al.'s finding in the small: *are GANs
@@ -584,22 +583,23 @@ def by_label():
         found = np.array([row["by_label"] for row in experiments.read("gan-samples")["rows"] if row["setting"] == name])
         shipped, real = judged_as_asked(method, zoo.load(judge), data)
         at = np.arange(len(data.classes))
-        ax.barh(at, found.mean(0), color="#56B4E9", label="1,000 updates, 3 seeds")
+        ax.barh(at, found.mean(0), color="#56B4E9")
         for seed in found:
             ax.plot(seed, at, "k.", markersize=3)
-        ax.plot(shipped, at, "D", color="#D55E00", label="shipped weights")
-        ax.plot(real, at, "s", color="#000000", fillstyle="none", label="real test pictures")
+        ax.plot(shipped, at, "D", color="#D55E00")
+        ax.plot(real, at, "s", color="#000000", fillstyle="none")
         ax.set(yticks=at, yticklabels=data.classes, xlim=(0, 1.02), xlabel="share judged as asked",
-               title=f"{name.split(',')[0]}: {found.mean():.0%}, shipped {np.mean(shipped):.0%}, real {np.mean(real):.0%}")
+               title=f"{name.split(',')[0]}: {found.mean():.0%}, {np.mean(shipped):.0%}, {np.mean(real):.0%}")
         ax.invert_yaxis()
-    axes[1].legend(loc="lower center", bbox_to_anchor=(-0.2, -0.55), ncols=3)
-    figure.suptitle("Does the judge see the label that was asked for?", x=0.01, ha="left")
+    figure.suptitle("Judged as asked: after 1,000 updates (bars, 3 seeds), shipped weights (diamonds), real pictures (squares)", x=0.01, ha="left", fontsize=10)
     return describe(figure, "For each digit and emoji category the share judged as asked: short runs, shipped weights, and real test pictures.")
 
 
 by_label()
 
 # %% [markdown]
+# In short runs the label is heard, but not yet obeyed; the shipped digits obey nearly always. The judge of emoji is no authority: of real test emoji, which it never saw, it names few of most categories. The shipped fakes are more typical of their category than real emoji are.
+#
 # **Truncation.** BigGAN's trick costs nothing: draw noise from the middle of the Gaussian only, numbers beyond a threshold are drawn again. (`truncated` maps each number to the same quantile of what is left instead, which has the same distribution.) Each number is likeliest near 0, but 64 of them together are not: training noise has a
 # length of about 8, noise cut at 1 one of 4.3. So a truncated draw lies *inside* the sphere on which the generator was trained. If the generator is smooth it paints something typical there; BigGAN's authors found that many of theirs were not, and added a regulariser. Over 2,000 digits and over 1,146 emoji, three seeds each:
 
@@ -618,7 +618,7 @@ def truncation_figure():
     axes[1].set(title="fakes near real ones")
     axes[2].set(title="real ones near fakes")
     axes[0].legend()
-    figure.suptitle("Truncated noise: obedience, precision and recall over the threshold (3 seeds, their range shaded)", x=0.01, ha="left")
+    figure.suptitle("What truncated noise does (mean and range of 3 seeds)", x=0.01, ha="left")
     return describe(figure, "Three panels over the truncation threshold: accuracy, precision and recall, for digits and emoji.")
 
 
@@ -670,7 +670,7 @@ show(fade_in)
 show(ProgressiveGAN, doc=False)
 
 # %%
-GROWTH_STEPS = {"smoke": 10, "laptop": 300, "gpu": 3000}[BUDGET]
+GROWTH_STEPS = {"smoke": 10, "laptop": 800, "gpu": 3000}[BUDGET]
 growing_z = torch.randn(10, 64, generator=torch.Generator().manual_seed(1))
 grown, marks = {}, [max(1, round(GROWTH_STEPS * share)) for share in (0.08, 0.18, 0.28, 0.38, 1.0)]
 for step in live(recipes.train(growing_recipe, growing, load("emoji_on_white"), seed=0, steps=GROWTH_STEPS), names=("discriminator", "generator")):
@@ -681,8 +681,8 @@ for step in live(recipes.train(growing_recipe, growing, load("emoji_on_white"), 
         grown[step.k] = nn.functional.interpolate(small, size=32)
 
 # %%
-titles = [f"update {k}" if i == 0 else "" for k in grown for i in range(10)]
-image_grid(torch.cat(list(grown.values())), titles, columns=10, title=f"The same noises while the networks grow (a run of {GROWTH_STEPS} updates)")
+titles = [str(k) if i == 0 else "" for k in grown for i in range(10)]
+image_grid(torch.cat(list(grown.values())), titles, columns=10, title=f"The same noises after so many of {GROWTH_STEPS} updates")
 
 # %% [markdown]
 # At equal updates growing gives what the plain networks give (Frechet distance 37 against 37 for pictures that are not shifted; section 14's table). Emoji of 32 pixels are no hard case: the method was made for 1024, where nothing else trained.
@@ -733,7 +733,7 @@ arithmetic_pictures()
 rows = experiments.read("gan-arithmetic")["rows"]
 named = {"after": "by noise", "random": "a random step as long", "pixels": "by pixels"}
 bars_with_spread({text: [row[name] for row in rows] for name, text in named.items()},
-                 title="Share judged to be of the wanted category, mean over six pairs of categories (3 seeds)", xlabel="share of fakes")
+                 title="Did the fake become what was added? (3 seeds)", xlabel="share judged so, mean over six pairs of categories")
 
 # %% [markdown]
 # More than half of the fakes arrive, of random steps hardly any, of the sums of pixels a third, as pale double exposures. A caution: a step of this length in this direction moves a fake towards the *typical* smiley, and the judge that chose the direction is the judge that grades it.
@@ -763,7 +763,7 @@ def encoders():
 encoders()
 
 # %%
-STEPS = {"smoke": 10, "laptop": 700, "gpu": 7000}[BUDGET]
+STEPS = {"smoke": 10, "laptop": 1200, "gpu": 12_000}[BUDGET]
 both_ways = recipes.build(recipes.lookup("bigan"), seed=0)
 for step in live(recipes.train(recipes.lookup("bigan"), both_ways, train, seed=0, steps=STEPS), names=("discriminator", "generator and encoder")):
     pass
@@ -821,14 +821,14 @@ with_and_without("adversarial-inpainting", zoo.load("adversarial-inpainting"))
 
 # %%
 figure, axes = subplots(1, 4, height=2.6)
-for ax, (measure, text) in zip(axes, {"rmse": "error of hidden pixels", "detail": "detail, share of real", "chroma": "chroma, share of real", "frechet": "Frechet distance"}.items()):
+for ax, (measure, text) in zip(axes, {"rmse": "error", "detail": "detail", "chroma": "chroma", "frechet": "distance"}.items()):
     found = experiments.values("gan-painting", measure)
     ax.barh(range(4), [np.mean(v) for v in found.values()], color=["#999999", "#0072B2", "#999999", "#D55E00"])
     for y, v in enumerate(found.values()):
         ax.plot(v, [y] * len(v), "k.", markersize=4)
     ax.set(yticks=range(4), yticklabels=list(found) if ax is axes[0] else [], title=text)
     ax.invert_yaxis()
-figure.suptitle("Unseen emoji (3 seeds): error, detail, chroma of what was hidden; distance of whole pictures", x=0.01, ha="left")
+figure.suptitle("Unseen emoji: error, detail and chroma (shares of real) of what was hidden; Frechet distance", x=0.01, ha="left")
 describe(figure, "Bars for inpainting and colours with squared error alone and with the adversarial term: error, detail, chroma, Frechet distance.")
 
 # %% [markdown]
@@ -875,7 +875,7 @@ display(family_tree())
 
 def quality_figure():
     named = {"VAE (11)": ("vae-samples", "{}", " prior"), "GAN": ("gan-samples", "{}", ""), "GAN, label": ("gan-samples", "{}, with label", "")}
-    figure, axes = subplots(2, 3, height=1.9)
+    figure, axes = subplots(2, 3, height=3.8)
     for row, data in zip(axes, ("digits", "emoji")):
         for ax, measure in zip(row, ("frechet", "precision", "recall")):
             for y, (title, (name, setting, part)) in enumerate(named.items()):
@@ -884,7 +884,7 @@ def quality_figure():
                 ax.plot(found, [y] * len(found), "k.", markersize=3)
             ax.set(yticks=range(3), yticklabels=list(named) if measure == "frechet" else [], title=f"{data}: {measure}")
             ax.invert_yaxis()
-    figure.suptitle("Samples of the recipes against unseen pictures (3 seeds): Frechet distance (less is better), precision, recall", x=0.01, ha="left")
+    figure.suptitle("Samples against unseen pictures (3 seeds); of the distance less is better", x=0.01, ha="left")
     return describe(figure, "Six panels: Frechet distance, precision and recall of the VAE's and the GANs' samples, for digits and emoji.")
 
 
