@@ -15,7 +15,7 @@
 # **Lectures** GT19: *GANs: learning to generate samples directly* to *Closing thoughts*. AIA: *GAN* to *Taxonomy of generative methods*. MLMI17: *State of the art (once
 # upon a time)*.
 #
-# **Time** reading an hour and a half; computing about four minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
+# **Time** reading an hour and a half; computing about three minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
 
 # %%
 import math
@@ -252,7 +252,7 @@ def draw_frame(players, moment):
 
 
 explore(draw_frame, players=Dropdown(options=list(films), description="players", layout={"width": "28em"}),
-        moment=IntSlider(FRAMES - 1, min=0, max=FRAMES - 1, description="moment"))
+        moment=IntSlider(FRAMES - 4, min=0, max=FRAMES - 1, description="moment"))
 
 # %% [markdown]
 # **Try it.** Drag the moment from the left, then change the players. The discriminator's landscape is not at rest until the learning rate goes to zero: where fakes crowd, its output falls and pushes them away. At equilibrium both losses are constants ($\log 4$ and $\log 2$); but a discriminator that has learnt nothing stands there too,
