@@ -396,6 +396,9 @@ def without_momentum(lr: float, weight_decay: float) -> Optimizers:
     return adamw(lr, weight_decay, betas=(0.0, 0.9))
 
 
+game_recipe = partial(Recipe, optimizer=adversarial, weight_decay=0.0)  # rows of two players
+generator_recipe = partial(game_recipe, represents=False)
+
 RECIPES = {
     "autoencoder": Recipe(autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
     "denoising-autoencoder": Recipe(
@@ -428,87 +431,29 @@ RECIPES = {
         conditional_vae, "digits", cpu=Size(4500, 128, 2e-3), gpu=Size(4500, 128, 2e-3), represents=False
     ),
     "supervised-digits": Recipe(supervised_digits, "digits", cpu=Size(300, 128, 5e-3), gpu=Size(3000, 128, 5e-3)),
-    "gan": Recipe(
-        gan,
-        "digits",
-        cpu=Size(1000, 64, 1e-3),
-        gpu=Size(10_000, 64, 1e-3),
-        optimizer=adversarial,
-        weight_decay=0.0,
-        represents=False,
+    "gan": generator_recipe(gan, "digits", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)),
+    "wgan": generator_recipe(
+        wgan, "digits", cpu=Size(300, 64, 1e-3), gpu=Size(3000, 64, 1e-3), optimizer=without_momentum
     ),
-    "wgan": Recipe(
-        wgan,
-        "digits",
-        cpu=Size(300, 64, 1e-3),
-        gpu=Size(3000, 64, 1e-3),
-        optimizer=without_momentum,
-        weight_decay=0.0,
-        represents=False,
+    "wgan-gp": generator_recipe(
+        wgan_gp, "digits", cpu=Size(300, 64, 1e-3), gpu=Size(3000, 64, 1e-3), optimizer=without_momentum
     ),
-    "wgan-gp": Recipe(
-        wgan_gp,
-        "digits",
-        cpu=Size(300, 64, 1e-3),
-        gpu=Size(3000, 64, 1e-3),
-        optimizer=without_momentum,
-        weight_decay=0.0,
-        represents=False,
+    "conditional-gan": generator_recipe(
+        conditional_gan, "digits", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)
     ),
-    "conditional-gan": Recipe(
-        conditional_gan,
-        "digits",
-        cpu=Size(1000, 64, 1e-3),
-        gpu=Size(10_000, 64, 1e-3),
-        optimizer=adversarial,
-        weight_decay=0.0,
-        represents=False,
+    "gan-emoji": generator_recipe(gan_emoji, "emoji_on_white", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)),
+    "conditional-gan-emoji": generator_recipe(
+        conditional_gan_emoji, "emoji_on_white", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)
     ),
-    "gan-emoji": Recipe(
-        gan_emoji,
-        "emoji_on_white",
-        cpu=Size(1000, 64, 1e-3),
-        gpu=Size(10_000, 64, 1e-3),
-        optimizer=adversarial,
-        weight_decay=0.0,
-        represents=False,
+    "progressive-gan": generator_recipe(
+        progressive_gan, "emoji_on_white", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)
     ),
-    "conditional-gan-emoji": Recipe(
-        conditional_gan_emoji,
-        "emoji_on_white",
-        cpu=Size(1000, 64, 1e-3),
-        gpu=Size(10_000, 64, 1e-3),
-        optimizer=adversarial,
-        weight_decay=0.0,
-        represents=False,
+    "bigan": game_recipe(bigan, "digits", cpu=Size(1500, 64, 5e-4), gpu=Size(15_000, 64, 5e-4)),
+    "adversarial-inpainting": game_recipe(
+        adversarial_inpainting, "emoji_on_white", cpu=Size(200, 128, 2e-3), gpu=Size(2000, 128, 2e-3)
     ),
-    "progressive-gan": Recipe(
-        progressive_gan,
-        "emoji_on_white",
-        cpu=Size(1000, 64, 1e-3),
-        gpu=Size(10_000, 64, 1e-3),
-        optimizer=adversarial,
-        weight_decay=0.0,
-        represents=False,
-    ),
-    "bigan": Recipe(
-        bigan, "digits", cpu=Size(1500, 64, 5e-4), gpu=Size(15_000, 64, 5e-4), optimizer=adversarial, weight_decay=0.0
-    ),
-    "adversarial-inpainting": Recipe(
-        adversarial_inpainting,
-        "emoji_on_white",
-        cpu=Size(200, 128, 2e-3),
-        gpu=Size(2000, 128, 2e-3),
-        optimizer=adversarial,
-        weight_decay=0.0,
-    ),
-    "adversarial-colourisation": Recipe(
-        adversarial_colourisation,
-        "emoji_on_white",
-        cpu=Size(200, 128, 2e-3),
-        gpu=Size(2000, 128, 2e-3),
-        optimizer=adversarial,
-        weight_decay=0.0,
+    "adversarial-colourisation": game_recipe(
+        adversarial_colourisation, "emoji_on_white", cpu=Size(200, 128, 2e-3), gpu=Size(2000, 128, 2e-3)
     ),
     "simclr-cifar10": Recipe(
         simclr_cifar10,

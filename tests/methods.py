@@ -1,11 +1,17 @@
 """Toy methods that use every part of the `Method` contract, shared by the tests of `fit` and of several processes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course_lib import experiments
 from course_lib.contrastive.simclr import SimCLR
-from course_lib.data import Dataset
+from course_lib.data import Dataset, load
 from course_lib.distributed import gather
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
@@ -89,3 +95,30 @@ def fixed_view_simclr(seed=0):
 def view_pairs(n=32, seed=0):
     x = torch.randint(0, 256, (n, 6, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     return Dataset(x, torch.arange(n), ())
+
+
+def two_processes(worker, folder):
+    """Runs the script `worker` (arguments: this folder, its number, `folder`) twice at once; what each one saved."""
+    command = [sys.executable, "-c", worker, str(Path(__file__).parent)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([*command, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
+        for number in range(2)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
+
+
+def few_rows(folder, monkeypatch, ablations):
+    """Checkpoints of the test's own, in `folder`, and 300 rows of each split; gives the loader."""
+
+    def loaded(name, split="train"):
+        data = load(name, split)
+        return data[torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:300]]
+
+    monkeypatch.setattr(experiments, "RUNS", folder)
+    monkeypatch.setattr(experiments, "load", loaded)
+    monkeypatch.setattr(ablations, "load", loaded)
+    return loaded

@@ -1,14 +1,10 @@
 """Two gloo processes must give the loss, the gradients and the state of one process on the joint batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from methods import Queue, ToyGAN, fixed_view_simclr, points, view_pairs
+from methods import Queue, ToyGAN, fixed_view_simclr, points, two_processes, view_pairs
 
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
 from course_lib.contrastive.supcon import SupCon
@@ -167,17 +163,7 @@ def work(number, folder):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen([*command, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
-        for number in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
+    return two_processes(WORKER, tmp_path_factory.mktemp("two"))
 
 
 def close(ours, theirs):

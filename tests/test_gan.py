@@ -5,17 +5,14 @@ sampling, and games whose best answer is known: D* = p / (p + q), and a critic w
 """
 
 import math
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from methods import two_processes
 from scipy.integrate import quad
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, kstest, truncnorm, wasserstein_distance
@@ -1449,17 +1446,7 @@ def work(number, folder):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen([*command, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
-        for number in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
+    return two_processes(WORKER, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("name", list(SHARED))

@@ -11,6 +11,7 @@ from statistics import mean
 import numpy as np
 import pytest
 import torch
+from methods import few_rows
 from scipy.stats import norm, spearmanr, truncnorm
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -216,16 +217,7 @@ def test_inner_detail_and_chroma_by_loops():
 
 @pytest.fixture
 def few(tmp_path, monkeypatch):
-    """Checkpoints of this test's own, and 300 rows of each split; gives the loader."""
-
-    def loaded(name, split="train"):
-        data = load(name, split)
-        return data[torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:300]]
-
-    monkeypatch.setattr(experiments, "RUNS", tmp_path)
-    monkeypatch.setattr(experiments, "load", loaded)
-    monkeypatch.setattr(ablations, "load", loaded)
-    return loaded
+    return few_rows(tmp_path, monkeypatch, ablations)
 
 
 @pytest.fixture

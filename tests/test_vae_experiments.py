@@ -9,6 +9,7 @@ from statistics import mean, pvariance
 import pytest
 import torch
 import torch.nn.functional as F
+from methods import few_rows
 from torch import nn
 from torch.distributions import Bernoulli as Coin
 from torch.distributions import Normal, kl_divergence
@@ -364,16 +365,7 @@ def test_a_model_that_uses_no_code_has_no_rate_and_an_exact_bound():
 
 @pytest.fixture
 def few(tmp_path, monkeypatch):
-    """Checkpoints of this test's own, and 300 rows of each split; gives the loader."""
-
-    def loaded(name, split="train"):
-        data = load(name, split)
-        return data[torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:300]]
-
-    monkeypatch.setattr(experiments, "RUNS", tmp_path)
-    monkeypatch.setattr(experiments, "load", loaded)
-    monkeypatch.setattr(ablations, "load", loaded)
-    return loaded
+    return few_rows(tmp_path, monkeypatch, ablations)
 
 
 def tiny(recipe, steps=2):

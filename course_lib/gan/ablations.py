@@ -30,6 +30,7 @@ from course_lib.recipes import (
     colouring,
     gan,
     gan_emoji,
+    generator_recipe,
     inpainting,
     without_momentum,
 )
@@ -243,14 +244,12 @@ def digits(builder, *arguments, steps: int = 1000) -> Recipe:
 def toy(data: str, wasserstein: bool, k: int, weight: float, lr: float) -> Recipe:
     """9,000 turns in all, however they are shared out."""
     size = Size(9000 // (k + 1), 256, lr)
-    return Recipe(
+    return generator_recipe(
         partial(toy_gan, wasserstein, k, weight),
         data,
         cpu=size,
         gpu=size,
         optimizer=without_momentum if wasserstein else adversarial,
-        weight_decay=0.0,
-        represents=False,
     )
 
 
