@@ -43,6 +43,7 @@ zoo: .venv/test.ready
 
 bench: .venv/test.ready
 	$(PY) benchmarks/ssl_step.py $(ARGS)
+	$(PY) benchmarks/sampling.py
 	$(PY) benchmarks/grading.py
 
 readme: .venv/test.ready

@@ -120,17 +120,26 @@ def train_to_the_end(
     checkpoint: Path | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
+    bf16: bool = False,
 ) -> tuple[Method, dict]:
     """Trains on the CPU, where results are comparable, with a line of progress now and then; a run that had already
     ended is taken from its checkpoint. Returns the method and {steps, batch_size, seconds}.
 
-    method, data, steps, batch_size: where not the recipe's own; they want another checkpoint, too.
+    method, data, steps, batch_size: where not the recipe's own; they want another checkpoint, too. bf16: fit's.
     """
     checkpoint = checkpoint_of(recipe, seed) if checkpoint is None else checkpoint
     method = build(recipe, seed) if method is None else method
     data = load(recipe.data, "train") if data is None else data
     run = train(
-        recipe, method, data, seed=seed, device="cpu", checkpoint=checkpoint, steps=steps, batch_size=batch_size
+        recipe,
+        method,
+        data,
+        seed=seed,
+        device="cpu",
+        checkpoint=checkpoint,
+        steps=steps,
+        batch_size=batch_size,
+        bf16=bf16,
     )
     for step in run:
         if step.k % 100 == 0:
@@ -224,6 +233,7 @@ def standard(recipe: Recipe) -> Experiment:
 def catalogue() -> dict[str, Experiment]:
     """Every experiment of the course by name; those of the recipes have the recipe's name."""
     from course_lib.contrastive import ablations as contrastive  # they are made of this module's parts
+    from course_lib.diffusion import ablations as diffusion
     from course_lib.distillation import ablations as distillation
     from course_lib.gan import ablations as gan
     from course_lib.latent import ablations as latent
@@ -233,7 +243,7 @@ def catalogue() -> dict[str, Experiment]:
     methods = {name: standard(recipe) for name, recipe in RECIPES.items() if recipe.cpu}
     pixels = {"raw pixels": Setting(RECIPES["simclr"], raw_pixels, seeds=(0,))}
     studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS | distillation.ABLATIONS
-    studies |= latent.ABLATIONS | gan.ABLATIONS
+    studies |= latent.ABLATIONS | gan.ABLATIONS | diffusion.ABLATIONS
     return {**methods, "simclr": pixels | methods["simclr"], **studies}
 
 

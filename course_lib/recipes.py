@@ -17,6 +17,8 @@ from course_lib.contrastive.siamese import Siamese
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.contrastive.supcon import SupCon
 from course_lib.data import Dataset, by_row
+from course_lib.diffusion.ddpm import DDPM, V
+from course_lib.diffusion.schedules import cosine_betas, linear_betas
 from course_lib.distillation.byol import BYOL
 from course_lib.distillation.dino import DINO, Prototypes
 from course_lib.distillation.knowledge import KnowledgeDistillation
@@ -35,6 +37,7 @@ from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.dcgan import Discriminator, Generator
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, torchvision_resnet
+from course_lib.nets.unet import UNet
 from course_lib.nets.vit import ViT, convolutions
 from course_lib.pretext.autoencoder import Autoencoder
 from course_lib.pretext.colourisation import Colourisation
@@ -396,6 +399,17 @@ def without_momentum(lr: float, weight_decay: float) -> Optimizers:
     return adamw(lr, weight_decay, betas=(0.0, 0.9))
 
 
+def ddpm() -> DDPM:
+    """The paper's noise prediction and schedule; the U-Net looks at digits on grids of 14 and 7."""
+    return DDPM(UNet(1, (32, 64)), linear_betas())
+
+
+def ddpm_emoji() -> DDPM:
+    """v instead of noise: of colours on white the network must know the white exactly, from the first step on. Grids of
+    16 and 8."""
+    return DDPM(UNet(3, (48, 96)), cosine_betas(), V)
+
+
 game_recipe = partial(Recipe, optimizer=adversarial, weight_decay=0.0)  # rows of two players
 generator_recipe = partial(game_recipe, represents=False)
 
@@ -455,6 +469,10 @@ RECIPES = {
     "adversarial-colourisation": game_recipe(
         adversarial_colourisation, "emoji_on_white", cpu=Size(200, 128, 2e-3), gpu=Size(2000, 128, 2e-3)
     ),
+    "ddpm": Recipe(ddpm, "digits", cpu=Size(400, 64, 2e-3), gpu=Size(20_000, 128, 1e-3), weight_decay=0.0),
+    "ddpm-emoji": Recipe(
+        ddpm_emoji, "emoji_on_white", cpu=Size(400, 64, 2e-3), gpu=Size(40_000, 128, 1e-3), weight_decay=0.0
+    ),
     "simclr-cifar10": Recipe(
         simclr_cifar10,
         "cifar10",
@@ -488,8 +506,9 @@ def train(
     steps: int | None = None,
     batch_size: int | None = None,
     checkpoint: str | Path | None = None,
+    bf16: bool | None = None,
 ) -> Iterator[Step]:
-    """`fit` with the recipe's size for this device; steps and batch_size override it.
+    """`fit` with the recipe's size for this device; steps and batch_size override it, bf16 is fit's.
 
     Raises ValueError where the recipe has no size for the CPU and none is given.
     """
@@ -511,4 +530,5 @@ def train(
         device=device,
         optimizers=recipe.optimizer(size.lr, recipe.weight_decay),
         checkpoint=checkpoint,
+        bf16=bf16,
     )

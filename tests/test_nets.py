@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from course_lib.nets.mlp import mlp
+from course_lib.nets.mlp import TimedMLP, mlp, time_embedding
 from course_lib.nets.resnet import ResNet, group_norm, torchvision_resnet
+from course_lib.nets.unet import Condition, SelfAttention, TimedBlock, UNet
 from course_lib.nets.vit import Attention, Block, ViT, convolutions, patches
 
 
@@ -222,3 +225,235 @@ def test_vit_names_a_bad_input():
 def test_a_convolutional_stem_needs_two_widths():
     with pytest.raises(ValueError, match="`widths`: expected two or more"):
         convolutions(8)
+
+
+# --- denoisers: time, U-Net ---
+
+
+@pytest.mark.parametrize("dim", [2, 8, 64])
+@pytest.mark.parametrize("dtype", [torch.long, torch.int32, torch.float32])
+def test_time_embedding_by_a_double_loop(dim, dtype):
+    steps, half = [0, 1, 17, 999], dim // 2
+    found = time_embedding(torch.tensor(steps).to(dtype), dim)
+    assert found.shape == (4, dim) and found.dtype == torch.float32
+    for row, t in enumerate(steps):
+        for k in range(half):
+            angle = t * 10_000 ** (-k / half)
+            assert found[row, k].item() == pytest.approx(math.sin(angle), abs=2e-4)
+            assert found[row, half + k].item() == pytest.approx(math.cos(angle), abs=2e-4)
+
+
+def test_timed_mlp_reads_points_and_time_and_no_labels():
+    torch.manual_seed(0)
+    net, x, t = TimedMLP(3, 16, depth=2), torch.randn(5, 3), torch.tensor([0, 1, 50, 500, 999])
+    assert [layer.out_features for layer in net.net if isinstance(layer, nn.Linear)] == [16, 16, 3]
+    h = torch.cat([x, time_embedding(t, 16)], 1)
+    first, _, second, _, third = net.net
+    expected = third(second(first(h).relu()).relu())
+    torch.testing.assert_close(net(x, t), expected)
+    assert torch.equal(net(x, t, torch.arange(5)), net(x, t))
+    assert not torch.allclose(net(x, t), net(x, t + 100), atol=1e-3)
+
+
+def unet(channels=1, widths=(8, 16), seed=0, **options):
+    """With random numbers where training begins with zeros, and norms that do more than normalise."""
+    torch.manual_seed(seed)
+    net = UNet(channels, widths, **options)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return net.eval()
+
+
+SIZES = [
+    (1, (8, 16), 28, dict()),
+    (3, (16, 32), 32, dict()),
+    (1, (8, 16, 24), 28, dict(patch=1)),
+    (3, (8, 16, 16), 32, dict(patch=2, blocks=2)),
+    (2, (8,), 6, dict(patch=1)),
+    (3, (16, 8), 32, dict(patch=4, blocks=2, classes=7)),
+]
+
+
+@pytest.mark.parametrize(("channels", "widths", "size", "options"), SIZES)
+def test_unet_shapes_and_skips(channels, widths, size, options):
+    net, x, t = unet(channels, widths, **options), torch.randn(2, channels, size, size), torch.tensor([3, 900])
+    assert net(x, t).shape == x.shape and net.features(x, t).shape == (2, widths[-1])
+    patch, blocks = options.get("patch", 2), options.get("blocks", 1)
+    expected, c, side = [(widths[0], size // patch)], widths[0], size // patch
+    for level, width in enumerate(widths):
+        if level:
+            side //= 2
+            expected.append((c, side))
+        expected += blocks * [(width, side)]
+        c = width
+    *kept, coarsest = net.coarse(x, net.condition(t))
+    assert [(h.shape[1], h.shape[2]) for h in kept] == expected and coarsest.shape[1:] == (widths[-1], side, side)
+    up = [layer for layer in net.up if isinstance(layer, TimedBlock)]
+    assert len(up) == len(expected)  # each reads one
+    torch.testing.assert_close(net.features(x, t), coarsest.flatten(2).mean(2))
+
+
+def test_a_unet_for_pictures_that_are_no_squares():
+    net = unet(3, (8, 16))
+    assert net(torch.randn(2, 3, 8, 20), torch.tensor([1, 2])).shape == (2, 3, 8, 20)
+
+
+def test_a_new_unet_says_zero_and_has_a_gradient():
+    torch.manual_seed(0)
+    net, x = UNet(3, (8, 16), classes=5), torch.randn(4, 3, 8, 8)
+    out = net(x, torch.arange(4), torch.arange(4))
+    assert torch.equal(out, torch.zeros_like(x))
+    (out - x).square().sum().backward()
+    moved = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert moved == {"out.2.weight", "out.2.bias"}
+    block, attention = TimedBlock(8, 8, 4), SelfAttention(16)
+    h = torch.randn(2, 8, 3, 3)
+    assert torch.equal(block(h, torch.randn(2, 4)), h)
+    h = torch.randn(2, 16, 3, 3)
+    assert torch.equal(attention(h), h)
+
+
+def test_gradient_reaches_every_weight_of_a_unet_after_a_few_updates():
+    torch.manual_seed(0)
+    net, x, target = UNet(3, (8, 16), classes=5), torch.randn(8, 3, 8, 8), torch.randn(8, 3, 8, 8)
+    losses = []
+    for _ in range(4):  # what begins at zero hides the gradient of what comes before it
+        net.zero_grad()
+        loss = (net(x, torch.arange(8) * 100, torch.arange(8) % 5) - target).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+        for p in net.parameters():
+            p.data -= 0.1 * p.grad
+    assert losses[-1] < losses[0]
+    for name, p in net.named_parameters():
+        assert p.grad is not None and p.grad.abs().sum() > 0, name
+
+
+def test_time_and_label_matter_to_a_unet():
+    net, x, t, y = unet(classes=5), torch.randn(2, 1, 8, 8), torch.tensor([10, 10]), torch.tensor([1, 4])
+    plain = net(x, t)
+    assert (net(x, t + 400) - plain).abs().amax((1, 2, 3)).min() > 1e-3
+    assert (net(x, t, y) - plain).abs().amax((1, 2, 3)).min() > 1e-3
+    assert (net(x, t, y.flip(0)) - net(x, t, y)).abs().amax((1, 2, 3)).min() > 1e-3
+    net.condition.label.weight.data.zero_()
+    torch.testing.assert_close(net(x, t, y), plain)
+    assert unet().condition.label is None
+
+
+def test_the_condition_is_time_and_label_in_one_vector():
+    torch.manual_seed(0)
+    condition, t, y = Condition(8, 5), torch.tensor([0, 3, 700]), torch.tensor([4, 0, 2])
+    first, act, second = condition.time
+    expected = second(torch.nn.functional.silu(first(time_embedding(t, 8))))
+    torch.testing.assert_close(condition(t), expected)
+    torch.testing.assert_close(condition(t, y), expected + condition.label.weight[y])
+
+
+def test_pictures_of_a_batch_do_not_see_each_other_in_a_unet():
+    net, t, y = unet(2, classes=5), torch.tensor([5, 80, 700]), torch.tensor([1, 3, 0])
+    x = torch.randn(3, 2, 8, 8, requires_grad=True)
+    out = net(x, t, y)
+    (gradient,) = torch.autograd.grad(out[0].square().sum(), x)
+    assert gradient[1:].abs().max() < 1e-12 and gradient[0].abs().max() > 0
+    order = torch.tensor([2, 0, 1])
+    torch.testing.assert_close(net(x[order], t[order], y[order]), out[order], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net(x[1:2], t[1:2], y[1:2]), out[1:2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(8, 8), (16, 8), (8, 24)])
+def test_timed_block_by_hand(inputs, outputs):
+    torch.manual_seed(0)
+    block, f = TimedBlock(inputs, outputs, 4).double(), nn.functional
+    with torch.no_grad():
+        for p in block.parameters():
+            p.copy_(torch.randn_like(p))
+    x, condition = torch.randn(3, inputs, 5, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
+
+    def part(layers, h):
+        norm, _, conv = layers
+        rows = h.reshape(len(h), max(1, h.shape[1] // 8), -1)
+        rows = (rows - rows.mean(2, keepdim=True)) / (rows.var(2, keepdim=True, unbiased=False) + norm.eps).sqrt()
+        h = rows.reshape(h.shape) * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return f.conv2d(h / (1 + (-h).exp()), conv.weight, conv.bias, padding=1)
+
+    silu = condition / (1 + (-condition).exp())
+    shift = silu @ block.shift[1].weight.T + block.shift[1].bias
+    expected = part(block.second, part(block.first, x) + shift[:, :, None, None])
+    if inputs == outputs:
+        expected = expected + x
+    else:
+        expected = expected + f.conv2d(x, block.shortcut.weight, block.shortcut.bias)
+    torch.testing.assert_close(block(x, condition), expected)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_self_attention_by_loops_over_heads_and_places(heads):
+    torch.manual_seed(0)
+    attention, (n, c, h, w) = SelfAttention(8, heads), (2, 8, 2, 3)
+    with torch.no_grad():
+        for p in attention.parameters():
+            p.copy_(torch.randn_like(p))
+    x = torch.randn(n, c, h, w)
+    qkv = attention.qkv(attention.norm(x)).flatten(2)  # (N, 3 C, places): all queries, all keys, all values
+    mixed, size = torch.zeros(n, c, h * w), c // heads
+    for picture in range(n):
+        for head in range(heads):
+            rows = slice(head * size, (head + 1) * size)
+            q, k, v = (part[rows] for part in qkv[picture].split(c))
+            for place in range(h * w):
+                scores = [math.exp((q[:, place] @ k[:, j]).item() / math.sqrt(size)) for j in range(h * w)]
+                for j, score in enumerate(scores):
+                    mixed[picture, rows, place] += score / sum(scores) * v[:, j]
+    torch.testing.assert_close(attention(x), x + attention.out(mixed.reshape(x.shape)), rtol=1e-4, atol=1e-5)
+
+
+def test_attention_lets_every_place_see_every_other():
+    net = unet(1, (8, 16))
+    x = torch.randn(1, 1, 96, 96, requires_grad=True)
+    (gradient,) = torch.autograd.grad(net(x, torch.tensor([50]))[0, 0, 0, 0], x)
+    assert gradient[0, 0, -4:, -4:].abs().max() > 0
+    net.middle[1].out.weight.data.zero_()
+    for module in net.modules():
+        if isinstance(module, nn.GroupNorm):  # its mean and variance are of all places, too
+            module.forward = lambda x: x
+    (gradient,) = torch.autograd.grad(net(x, torch.tensor([50]))[0, 0, 0, 0], x)
+    assert gradient[0, 0, -4:, -4:].abs().max() == 0 < gradient[0, 0, :4, :4].abs().max()
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_patches_come_in_as_channels_and_go_out_again(patch):
+    net, x = UNet(3, (8,), patch=patch), torch.randn(2, 3, 8, 8)
+    inside = net.door[0](x)
+    assert inside.shape == (2, 3 * patch**2, 8 // patch, 8 // patch)
+    assert torch.equal(net.out[-1](inside), x)
+    for i, j in [(0, 0), (patch - 1, 0), (0, patch - 1)]:
+        assert torch.equal(inside[:, i * patch + j], x[:, 0, i::patch, j::patch])
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda net: net(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.long)), "x"),
+        (lambda net: net(torch.zeros(2, 8, 8), torch.zeros(2, dtype=torch.long)), "x"),
+        (lambda net: net(torch.zeros(2, 1, 8, 8), torch.zeros(2)), "t"),
+        (lambda net: net(torch.zeros(2, 1, 8, 8), torch.zeros(3, dtype=torch.long)), "t"),
+        (lambda net: net(torch.zeros(2, 1, 8, 8), 3), "t"),
+        (lambda net: net(torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), torch.zeros(2)), "y"),
+        (lambda net: time_embedding(torch.zeros(2, 1), 8), "t"),
+        (lambda net: time_embedding(5, 8), "t"),
+    ],
+)
+def test_denoisers_name_a_bad_input(call, name):
+    with pytest.raises(ValueError, match=f"argument `{name}`: expected"):
+        call(unet(classes=3))
+
+
+def test_what_a_unet_cannot_take_is_named():
+    net = UNet(1, (8, 16))
+    with pytest.raises(ValueError, match=r"`x`: expected a height and width that 4 divides, got \(30, 28\)"):
+        net(torch.zeros(1, 1, 30, 28), torch.zeros(1, dtype=torch.long))
+    with pytest.raises(ValueError, match="`y`: expected None, for the network was built without `classes`"):
+        net(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    with pytest.raises(ValueError, match="`dim`: expected an even number, got 7"):
+        time_embedding(torch.zeros(1), 7)

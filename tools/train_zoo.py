@@ -11,7 +11,7 @@ import torch
 
 from course_lib import experiments, zoo
 from course_lib.recipes import build, lookup
-from course_lib.train import Method, ema, frozen_copy
+from course_lib.train import Frozen, Method, ema, frozen_copy
 
 LATE = 6  # the average covers about the last sixth of the run: of the first weights e^-6 is left
 
@@ -48,6 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["simclr"])
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--bf16", action="store_true", help="faster on processors that compute in bfloat16")
     args = parser.parse_args()
     for name in args.names:
         recipe, before = lookup(name), zoo.manifest().get(name, {})
@@ -56,14 +57,20 @@ def main():
         method = Averaged(zoo.load(name) if before else build(recipe, seed=0), momentum=1 - LATE / args.steps)
         seed = before.get("steps", 0)  # another order and other views than in the runs before
         checkpoint = experiments.RUNS / f"zoo-{name}-{recipe.hash()}-{seed}.pt"
-        _, run = experiments.train_to_the_end(recipe, seed, method=method, checkpoint=checkpoint, steps=args.steps)
+        _, run = experiments.train_to_the_end(
+            recipe, seed, method=method, checkpoint=checkpoint, steps=args.steps, bf16=args.bf16
+        )
         about = {
             "seed": seed,
             "steps": before.get("steps", 0) + args.steps,
             "seconds": round(before.get("seconds", 0) + run["seconds"]),
             "device": experiments.device_name(torch.device("cpu")),
         }
-        shipped = method.average.net.half().float()  # what half precision leaves of the weights is what is measured
+        shipped = method.average.net
+        if isinstance(getattr(shipped, "average", None), Frozen) and hasattr(shipped, "net"):
+            ema(shipped.average, shipped.net, 0.0)  # the same weights twice are shipped once
+        state = zoo.halved(shipped.state_dict())
+        shipped.load_state_dict(state)  # what is shipped is measured
         measured = {k: round(v, 4) for k, v in experiments.all_measures(shipped, recipe).items()}
         zoo.save(name, shipped, about | measured)
         print(name, about | measured)

@@ -1,6 +1,11 @@
-"""Multi-layer perceptron: projection heads, predictors, small classifiers."""
+"""Multi-layer perceptron: projection heads, predictors, small classifiers, denoisers of points."""
 
-from torch import nn
+import math
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.checks import expects
 
 
 def mlp(*widths: int, norm: type[nn.Module] | None = nn.BatchNorm1d) -> nn.Sequential:
@@ -19,3 +24,28 @@ def mlp(*widths: int, norm: type[nn.Module] | None = nn.BatchNorm1d) -> nn.Seque
             layers += [norm(widths[i + 1])] if norm else []
             layers.append(nn.ReLU())
     return nn.Sequential(*layers)
+
+
+@expects(t="any N")
+def time_embedding(t: Tensor, dim: int) -> Tensor:
+    """Sines and cosines of the step number t (N,) at dim / 2 frequencies from 1 down to 1 / 10,000: (N, dim).
+
+    Vaswani et al. 2017 (arXiv 1706.03762, section 3.5), who number places so.
+    """
+    if dim % 2:
+        raise ValueError(f"argument `dim`: expected an even number, got {dim}")
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2))
+    angle = t[:, None].float() * frequencies  # (N, dim / 2)
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+class TimedMLP(nn.Module):
+    """Points x_t (N, dim) and steps t (N,) -> a prediction (N, dim); labels are not listened to."""
+
+    def __init__(self, dim: int, hidden: int, depth: int = 3):
+        super().__init__()
+        self.hidden = hidden
+        self.net = mlp(dim + hidden, *(hidden,) * depth, dim, norm=None)
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.net(torch.cat([x_t, time_embedding(t, self.hidden)], 1))

@@ -1,0 +1,756 @@
+# %% [markdown]
+# # 14. Denoising diffusion, the whole derivation
+#
+# **Can one learn to draw by learning to clean?** Ruin a picture with a little noise, a thousand times over, until nothing is left. Each of these small steps is easy to undo, at least roughly, if one
+# knows what pictures look like. GT19: *generate an image from noise by denoising the Gaussian noises*. This notebook derives the method without leaving out a line: why the noisy picture of any step
+# can be had in one jump, what the ideal step back is, how a bound on $\log p(x)$ becomes a plain squared error, and why a sampler may leave out nineteen steps of twenty.
+#
+# **You will be able to** derive $q(x_t \mid x_0)$, the posterior and the bound; turn a prediction of noise into one of the picture, of $v$, of the score and of the next step; train DDPM; draw with Ho et al.'s two variances and with DDIM on any sub-sequence of steps; say in bits how well the model knows pictures; find the mistake in
+# a formula by an experiment.
+#
+# **You need** Gaussians (sums, products, KL divergence), notebook 11's bound; for comparisons its Frechet distance, precision and recall.
+#
+# **Lectures** GT19: *Denoising Diffusion* to *The Denoising Diffusion Algorithm*. MLMI17: *Diffusion Generative Models* to *Algorithm 1.2*.
+#
+# **Time** reading two hours; computing about three minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
+
+# %%
+import math
+
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+from ipywidgets import Dropdown, FloatLogSlider, IntSlider, SelectionSlider
+
+from course_lib import experiments, recipes, zoo
+from course_lib.data import as_float, load
+from course_lib.data.toys import CENTRES, NOISE
+from course_lib.diffusion.bound import bits_per_dimension, discretised_log_likelihood, noise_weights, prior_kl, terms
+from course_lib.diffusion.ddpm import DDPM
+from course_lib.diffusion.exact import MixtureNoise
+from course_lib.diffusion.gaussians import (
+    eps_from_v,
+    eps_from_x0,
+    mean_from_eps,
+    posterior_mean,
+    posterior_variance,
+    q_sample,
+    q_step,
+    score_from_eps,
+    v_from,
+    x0_from_eps,
+)
+from course_lib.diffusion.next_step import NextStep, SaysNextStep
+from course_lib.diffusion.samplers import ancestral, ddim, invert, last, step_numbers
+from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas, signal_to_noise
+from course_lib.latent.interpolation import slerp
+from course_lib.nets.mlp import TimedMLP
+from course_lib.nets.unet import UNet
+from course_lib.notebook import bars_with_spread, budget, curve, explore, image_grid, live, show, subplots
+from course_lib.notebook.style import describe
+from course_lib.train import adamw, fit
+
+BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+
+# %% [markdown]
+# ## 1. Thirty-two pictures from noise
+#
+# Before any formula: this is what comes out. The course's two diffusion models, one of digits, one of emoji, draw sixteen pictures each, from noise, in fifty steps. Nothing is sorted or chosen.
+
+# %%
+digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
+painter, emoji_painter = zoo.load("ddpm"), zoo.load("ddpm-emoji")
+torch.manual_seed(0)
+for name, model, shape in (("digits", painter, (16, 1, 28, 28)), ("emoji", emoji_painter, (16, 3, 32, 32))):
+    drawn = model.shown(last(ddim(model.eps, torch.randn(shape), model.schedule, 50, limit=model.limit)))
+    display(image_grid(drawn, columns=8, title=f"Sixteen {name}, 50 steps (of DDIM, section 10)"))
+
+# %% [markdown]
+# ## 2. Drowning a picture
+#
+# The **forward process** is fixed; there is nothing to learn in it. Starting from a picture $x_0$ (pixels moved to $[-1, 1]$), each step shrinks what is there a little and adds a little noise. MLMI17:
+#
+# $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, I), \qquad\text{that is}\qquad q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1 - \beta_t}\, x_{t-1},\; \beta_t I\big) .$$
+#
+# $\beta_t$ is the **variance schedule**. Write $\alpha_t = 1 - \beta_t$ and $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$. (Steps are $1..T$ on paper and $0..T-1$ in code: said once, here.)
+#
+# **All steps in one jump.** Claim: $q(x_t \mid x_0) = \mathcal N(\sqrt{\bar\alpha_t}\, x_0,\; (1 - \bar\alpha_t) I)$. By induction. For $t = 1$ it is the definition. Suppose $x_{t-1} = \sqrt{\bar\alpha_{t-1}}\, x_0 + \sqrt{1 - \bar\alpha_{t-1}}\, \epsilon'$. Then
+#
+# $$x_t = \sqrt{\alpha_t}\, x_{t-1} + \sqrt{\beta_t}\, \epsilon_t = \sqrt{\alpha_t \bar\alpha_{t-1}}\; x_0 + \underbrace{\sqrt{\alpha_t (1 - \bar\alpha_{t-1})}\; \epsilon' + \sqrt{1 - \alpha_t}\; \epsilon_t}_{\text{independent Gaussians: variances add}} ,$$
+#
+# and $\alpha_t (1 - \bar\alpha_{t-1}) + 1 - \alpha_t = 1 - \alpha_t \bar\alpha_{t-1} = 1 - \bar\alpha_t$. So
+#
+# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad \epsilon \sim \mathcal N(0, I) .$$
+#
+# Training will need $x_t$ for a random $t$: one line instead of $t$ steps. Note the two noises: $\epsilon$ leads from $x_0$ to $x_t$ in one jump, $\epsilon_t$ (in code `step_noise`) from $x_{t-1}$ to $x_t$. Below, the chain is walked for 20,000 one-pixel pictures and compared with the jump.
+
+# %%
+betas = linear_betas(1000)                                                       # GT19's range: 0.0001 to 0.02
+schedule = Schedule(betas)
+torch.manual_seed(0)
+x = torch.full((20_000, 1), 0.7)                                                 # 20,000 copies of one pixel
+walked = {}
+for t, beta in enumerate(betas.tolist()):
+    x = math.sqrt(1 - beta) * x + math.sqrt(beta) * torch.randn_like(x)          # the definition, step by step
+    if t in (9, 99, 499, 999):
+        walked[t] = x
+for t, x in walked.items():
+    abar = schedule.abar[t].item()
+    assert abs(x.mean() - math.sqrt(abar) * 0.7) < 4 * math.sqrt((1 - abar) / 20_000)        # four standard errors
+    assert abs(x.var() - (1 - abar)) < 4 * (1 - abar) * math.sqrt(2 / 20_000)
+    jump = q_sample(torch.tensor([[0.7]]), abar, torch.ones(1, 1))
+    torch.testing.assert_close(jump.item(), math.sqrt(abar) * 0.7 + math.sqrt(1 - abar), atol=1e-6, rtol=0)
+show(q_step)
+show(q_sample)
+
+# %% [markdown]
+# *Margin note, and an experiment.* GT19's slide *The Diffusion (Encoding) Process* writes the mean as $(1 - \beta_t)\, x_{t-1}$, without the root. Data of variance 1 then do not keep it: the variance obeys $v_t = (1 - \beta_t)^2 v_{t-1} + \beta_t$, whose fixed point is where $v\,(2\beta - \beta^2) = \beta$, that is $v = 1 / (2 - \beta)$, about **one half**. The network would be trained to expect other noise than the sampler starts from. With the root, $v_t = (1 - \beta_t) v_{t-1} + \beta_t$ leaves 1 at 1.
+
+# %%
+right, wrong = [1.0], [1.0]
+for beta in betas.tolist():
+    right.append((1 - beta) * right[-1] + beta)
+    wrong.append((1 - beta) ** 2 * wrong[-1] + beta)
+curve(range(1001), {"with the root (MLMI17)": right, "without (GT19's slide)": wrong}, xlabel="step t", ylabel="variance of x_t",
+      title=f"Data of variance 1: after 1,000 steps {right[-1]:.3f} with the root, {wrong[-1]:.3f} without")
+
+# %% [markdown]
+# **Try it.** Choose a picture and drag $t$. Until when do you recognise it? Then change the schedule: the *linear* one drowns small pictures early, and spends its last steps on pictures that are noise already; Nichol and Dhariwal's *cosine* is for that reason.
+
+# %%
+PICTURES = {
+    "a seven": 2 * as_float(digits.x[:1]) - 1,
+    "a four": 2 * as_float(digits.x[4:5]) - 1,
+    **{f"emoji {row}": 2 * as_float(emoji.x[row:row + 1]) - 1 for row in (0, 300, 560, 950)},
+}
+SCHEDULES = {"linear": schedule, "cosine": Schedule(cosine_betas(1000))}
+
+
+def draw_forward(picture, schedule, t):
+    x0, abar = PICTURES[picture], SCHEDULES[schedule].abar[t].item()
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    parts = [x0, math.sqrt(abar) * x0, math.sqrt(1 - abar) * noise, q_sample(x0, abar, noise)]
+    names = ["$x_0$", f"$\\sqrt{{\\bar\\alpha}}\\, x_0$, factor {math.sqrt(abar):.3f}", f"$\\sqrt{{1 - \\bar\\alpha}}\\, \\epsilon$, factor {math.sqrt(1 - abar):.3f}", "their sum, $x_t$"]
+    figure, axes = subplots(1, 4, height=2.5)
+    for ax, part, name in zip(axes, parts, names):
+        ax.imshow(((part[0] + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        ax.set_title(name, size=10)
+        ax.set_axis_off()
+    title = f"{picture}, {schedule} schedule, t = {t + 1} of 1000: signal to noise {abar / (1 - abar):.3g}"
+    figure.suptitle(title, x=0.01, ha="left")
+    return describe(figure, title)
+
+
+explore(draw_forward, picture=Dropdown(options=list(PICTURES)), schedule=Dropdown(options=list(SCHEDULES)),
+        t=IntSlider(180, min=0, max=999, continuous_update=False))
+
+# %% [markdown]
+# ## 3. Schedules
+#
+# What matters of a schedule is $\bar\alpha_t$, or the **signal-to-noise ratio** $\bar\alpha_t / (1 - \bar\alpha_t)$: it falls from thousands to nearly nothing. At the end $x_T$ must be as good as $\mathcal N(0, I)$, because that is where the sampler will begin; how far it is from that is $L_T = \mathrm{KL}(q(x_T \mid x_0) \,\|\, \mathcal N(0, I))$, in nats for a whole picture. The number of steps and the size of $\beta$ go together: with fewer steps $\beta$ has to grow.
+#
+# **Try it.** Make the last $\beta$ ten times smaller: the end is no noise any more. Then 50 steps with the same $\beta$ (the library would scale them for you; here they are as you set them; the cosine schedule has no last beta to set). Which schedule leaves most steps in the middle, where there is something to decide?
+
+# %%
+def draw_schedule(kind, steps, last_beta):
+    betas = cosine_betas(steps) if kind == "cosine" else torch.linspace(min(1e-4, last_beta), last_beta, steps, dtype=torch.float64)
+    chosen = Schedule(betas)
+    figure, axes = subplots(1, 3, height=2.8)
+    t = np.arange(1, steps + 1) / steps
+    for ax, values, name in zip(axes, (chosen.beta, chosen.abar, signal_to_noise(chosen.abar)), ("$\\beta_t$", "$\\bar\\alpha_t$", "signal to noise")):
+        ax.plot(t, values, color="#0072B2", label=kind)
+        ax.set(xlabel="t / T", title=name)
+    axes[1].set_ylim(0, 1)
+    axes[2].set(yscale="log", ylim=(1e-5, 1e5))
+    left, snr = prior_kl(PICTURES["a seven"], chosen).item(), signal_to_noise(chosen.abar)
+    middle = ((snr > 0.01) & (snr < 100)).double().mean()
+    title = f"{kind}, {steps} steps: $L_T$ = {left:.3g} nats for the seven; {middle:.0%} of steps with SNR 0.01 to 100"
+    figure.suptitle(title, x=0.01, ha="left")
+    return describe(figure, title)
+
+
+explore(draw_schedule, kind=Dropdown(options=["linear", "cosine"]), steps=SelectionSlider(options=[50, 100, 250, 500, 1000], value=1000),
+        last_beta=FloatLogSlider(0.02, min=-3, max=-0.5, step=0.1, description="last beta", continuous_update=False))
+
+# %% [markdown]
+# ## 4. The ideal step back
+#
+# Given only $x_t$, the picture before, $x_{t-1}$, could be many things. Given $x_t$ *and* $x_0$ it is known up to a Gaussian: the **posterior** $q(x_{t-1} \mid x_t, x_0)$. By Bayes' rule it is proportional, as a function of one pixel of $x_{t-1}$, to (take $\bar\alpha_0 = 1$: before the first step nothing has happened)
+#
+# $$q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0) \;\propto\; \exp\left(-\frac{(x_t - \sqrt{\alpha_t}\, x_{t-1})^2}{2 \beta_t} - \frac{(x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0)^2}{2 (1 - \bar\alpha_{t-1})}\right) ,$$
+#
+# where the first factor needs no $x_0$ because the chain is Markov. Collect powers of $x_{t-1}$. The coefficient of $-\frac12 x_{t-1}^2$ is the posterior's precision,
+#
+# $$\frac{\alpha_t}{\beta_t} + \frac{1}{1 - \bar\alpha_{t-1}} = \frac{\alpha_t - \bar\alpha_t + \beta_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1 - \bar\alpha_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1}{\tilde\beta_t}, \qquad\qquad \boxed{\tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t}$$
+#
+# and the coefficient of $x_{t-1}$ is the mean times the precision, so the mean is
+#
+# $$\tilde\mu_t = \tilde\beta_t \left(\frac{\sqrt{\alpha_t}}{\beta_t} x_t + \frac{\sqrt{\bar\alpha_{t-1}}}{1 - \bar\alpha_{t-1}} x_0\right) = \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\; x_t + \frac{\sqrt{\bar\alpha_{t-1}}\, \beta_t}{1 - \bar\alpha_t}\; x_0 .$$
+#
+# **The mean, written with noise.** Put in $x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon) / \sqrt{\bar\alpha_t}$. The coefficient of $x_t$ becomes $\frac{\alpha_t (1 - \bar\alpha_{t-1}) + \beta_t}{\sqrt{\alpha_t}\,(1 - \bar\alpha_t)} = \frac{1}{\sqrt{\alpha_t}}$, that of $\epsilon$ is $-\frac{\beta_t}{\sqrt{\alpha_t} \sqrt{1 - \bar\alpha_t}}$:
+#
+# $$\tilde\mu_t = \frac{1}{\sqrt{\alpha_t}} \left(x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\; \epsilon\right) .$$
+#
+# *Margin note.* Under this formula GT19's slide *The Denoising (Decoding) Process* says $\epsilon$ is the noise *that brought $x_{t-1}$ to $x_t$*. It is the noise of the jump, from $x_0$ to $x_t$, as a later slide says. (MLMI17's $\epsilon_t$ is the one of the step.)
+#
+# To be sure of the algebra: condition a joint Gaussian by the textbook's formula, which knows nothing of diffusion.
+
+# %%
+t = 400
+x0, x_t = torch.tensor([0.7], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64)
+abar, before, beta = schedule.abar[t], schedule.abar[t - 1], schedule.beta[t]
+mean_s, mean_t = before.sqrt() * x0, abar.sqrt() * x0                            # of x_{t-1} and x_t, given x_0
+var_s, var_t, covariance = 1 - before, 1 - abar, (1 - beta).sqrt() * (1 - before)
+textbook_mean = mean_s + covariance / var_t * (x_t - mean_t)                     # E[s | t] = m_s + C_st C_tt^-1 (x_t - m_t)
+textbook_variance = var_s - covariance**2 / var_t
+torch.testing.assert_close(posterior_mean(x0, x_t, abar, before), textbook_mean)
+torch.testing.assert_close(posterior_variance(abar, before), textbook_variance)
+torch.testing.assert_close(mean_from_eps(x_t, eps_from_x0(x_t, x0, abar), beta, abar), textbook_mean)
+print(f"x_t = -0.4, x_0 = 0.7, t = {t + 1}: x_(t-1) has mean {textbook_mean.item():.5f} and variance {textbook_variance:.5f} (beta_t = {beta:.5f})")
+show(posterior_mean)
+show(posterior_variance)
+
+# %% [markdown]
+# ## 5. A bound that becomes a squared error
+#
+# Now the model. It runs the other way, from noise to a picture, with a Gaussian for every step: $p(x_T) = \mathcal N(0, I)$, $p_\theta(x_{t-1} \mid x_t) = \mathcal N(\mu_\theta(x_t, t),\; \sigma_t^2 I)$. What should it be trained on?
+#
+# **It is a VAE.** Take notebook 11's bound with the latent $z = x_{1:T}$: the encoder is the forward process (fixed, without parameters), the decoder is the whole chain back,
+#
+# $$\log p_\theta(x_0) \;\ge\; \mathbb E_q \left[\log \frac{p(x_T) \prod_{t=1}^T p_\theta(x_{t-1} \mid x_t)}{\prod_{t=1}^T q(x_t \mid x_{t-1})}\right] .$$
+#
+# **The step that GT19 leaves out.** For $t \ge 2$ use the Markov property and Bayes' rule: $q(x_t \mid x_{t-1}) = q(x_t \mid x_{t-1}, x_0) = q(x_{t-1} \mid x_t, x_0)\; \frac{q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)}$. In the product the fractions cancel one another like a telescope, $\prod_{t=2}^T \frac{q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)} = \frac{q(x_T \mid x_0)}{q(x_1 \mid x_0)}$, and the last denominator cancels the remaining factor $q(x_1 \mid x_0)$. What is left can be sorted by steps. In each, average first over $x_{t-1}$ given $x_t$ and $x_0$: $\mathbb E \log \frac{p_\theta(x_{t-1} \mid x_t)}{q(x_{t-1} \mid x_t, x_0)}$ is minus a KL divergence. The outer $\mathbb E_q$ remains, over $x_t$:
+#
+# $$\log p_\theta(x_0) \ge \mathbb E_q \Big[ -\underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} - \sum_{t=2}^T \underbrace{\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t)\big)}_{L_{t-1}} + \underbrace{\log p_\theta(x_0 \mid x_1)}_{-L_0} \Big] .$$
+#
+# *Margin note.* On the slide *ELBO* the brackets do not balance; the expectation is over all three terms.
+#
+# **KL to squared error.** $L_T$ has nothing to learn. $L_{t-1}$ compares two Gaussians. If $p_\theta$ has the posterior's variance, $\sigma_t^2 = \tilde\beta_t$, then $\mathrm{KL} = \frac{1}{2 \tilde\beta_t} \| \tilde\mu_t - \mu_\theta \|^2$: with equal covariances only the means matter.
+#
+# **Mean to noise.** $\mu_\theta$ knows $x_t$; of $\tilde\mu_t = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon)$ it lacks only $\epsilon$. So let the network guess that, $\epsilon_\theta(x_t, t)$, and put it into the same formula. The $x_t$ cancel:
+#
+# $$L_{t-1} = \mathbb E_{x_0, \epsilon}\; w_t\, \big\| \epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon,\; t) \big\|^2, \qquad w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)} .$$
+#
+# This holds for $t \ge 2$. At $t = 1$ the posterior is a point, $\tilde\beta_1 = 0$; the term is $L_0 = -\log p_\theta(x_0 \mid x_1)$, for which one takes the variance $\beta_1$ and a Gaussian's mass in each of the 256 grey levels (Ho et al., equation 13). $L_{\text{simple}}$ below treats it as one more squared error. (The same written with $x_0$: $L_{t-1} = \frac12 (\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\, \| x_0 - \hat x_0 \|^2$, half the signal to noise that the step wins times the guess's error; Kingma et al. 2021. That is how the library computes it.)
+#
+# **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no bound any more, but all terms have the *same minimiser*, if the network can be any function: $\epsilon_\theta = \mathbb E[\epsilon \mid x_t]$ at each $t$ separately. With a finite network the weights say where its capacity goes. The figure shows where the bound looks: at the first few steps, at noise that the eye can hardly see.
+#
+# *Margin note.* GT19 has the constant weight beside the *means* ($w\,\|\mu_q - \mu_\theta\|$, *constant works better in practice*; the squares are missing). True for the noise. Ho et al. found that a network which predicts the mean works only with the true weights; section 9 tries its like.
+
+# %%
+few = 2 * as_float(digits.x[:{"smoke": 32, "laptop": 128, "gpu": 512}[BUDGET]]) - 1
+levels = [0, 1, 2, 4, 8, 16, 32, 64, 125, 250, 375, 500, 625, 750, 875, 999]
+weights, errors, worth = noise_weights(painter.schedule), [], []
+torch.manual_seed(0)
+with torch.no_grad():
+    for t in levels:
+        numbers, eps = torch.full((len(few),), t), torch.randn_like(few)
+        said = painter.eps(q_sample(few, painter.schedule.abar[numbers], eps), numbers)
+        errors.append((said - eps).square().mean().item())                       # what L_simple adds up
+        worth.append(terms(painter, few, numbers, eps).mean().item())            # what the bound adds up
+figure, axes = subplots(1, 3, height=2.9)
+paper = np.array(levels) + 1                                                     # steps as on paper
+axes[0].plot(paper[1:], weights[levels[1:]], "o-", markersize=3, color="#0072B2")
+axes[0].set(title="weight $w_t$ of the bound", ylabel="nats per squared error")
+axes[1].plot(paper, errors, "s-", markersize=3, color="#D55E00")
+axes[1].set(title="$L_{simple}$ by step", ylabel="squared error of the noise")
+axes[2].plot(paper, worth, "^-", markersize=3, color="#009E73")
+axes[2].set(title="the bound by step", ylabel="nats for a picture")
+for ax in axes:
+    ax.set(xlabel="step t of 1000", xscale="log", yscale="log")
+figure.suptitle(f"Digits, shipped weights: $L_0$ is {worth[0]:.0f} nats, the next step {worth[1]:.0f}, the last {worth[-1]:.4f}", x=0.01, ha="left")
+describe(figure, "Three panels over t: the bound's weight falls by two orders of magnitude and rises a little at the end; the noise's error falls with t; the bound's terms are largest at the first steps.")
+
+# %% [markdown]
+# Noise that is small beside the picture is the hardest to see: the error of the noise is largest at the first steps. In nats the same steps count far more still.
+#
+# **What is the bound worth?** The network was trained on $L_{\text{simple}}$, but the bound can be computed: $L_T$, the first term by a Gaussian's mass in each grey level, and a fair sample of the $T - 1$ others, with the weights in. In bits for each pixel any two models that write down a density can be compared.
+
+# %%
+mean, grey = torch.tensor([[0.3]], dtype=torch.float64), (2 * torch.arange(256, dtype=torch.float64) / 255 - 1)[:, None]
+masses = discretised_log_likelihood(mean.expand(256, 1), grey, 0.01).exp()
+torch.testing.assert_close(masses.sum().item(), 1.0)                              # a distribution over 256 greys
+numbers, eps, abar = torch.full((len(few),), 500), torch.randn_like(few), painter.schedule.abar[500].item()
+with torch.no_grad():
+    x_t = q_sample(few, abar, eps)
+    guess = x0_from_eps(x_t, painter.eps(x_t, numbers), abar).clamp(-1, 1)        # as the samplers keep it
+    apart = eps_from_x0(x_t, guess, abar) - eps
+    by_weight = noise_weights(painter.schedule)[500] * apart.double().square().flatten(1).sum(1)
+    torch.testing.assert_close(terms(painter, few, numbers, eps), by_weight, rtol=1e-3, atol=0)
+bits = bits_per_dimension(painter, digits.x[:len(few)])
+rows = [row for row in experiments.read("ddpm-predictions")["rows"] if row["setting"] == "noise, linear"]
+print(f"shipped digits: at most {bits:.2f} bits per pixel; the recipe's {rows[0]['steps']} updates: {np.mean([row['bits'] for row in rows]):.2f}; all greys equally likely: 8")
+show(terms)
+
+# %% [markdown]
+# ## 6. Algorithm 1
+#
+# What remains to do in one update is little: pictures, a random step for each, noise, one regression. Ten lines, and the library's loss for the same draws:
+
+# %%
+def loss_by_hand(net, x, schedule):
+    """Algorithm 1 of Ho et al., one update up to the gradient."""
+    x0 = 2 * x - 1                                                               # pixels to [-1, 1]
+    t = torch.randint(len(schedule), (len(x0),))                                 # a step for each picture
+    eps = torch.randn_like(x0)
+    abar = schedule.abar[t].float().view(-1, 1, 1, 1)                            # (N, 1, 1, 1)
+    x_t = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+    return (eps - net(x_t, t)).square().mean()
+
+
+tiny = DDPM(UNet(1, (16, 32)), linear_betas())
+torch.nn.init.normal_(tiny.net.out[-2].weight, 0, 0.1)                           # the U-Net starts at zero; anything else tests more
+x = as_float(digits.x[:8])
+torch.manual_seed(1)
+theirs = tiny.loss(x)
+torch.manual_seed(1)
+torch.testing.assert_close(theirs, loss_by_hand(tiny.net, x, tiny.schedule), rtol=1e-4, atol=1e-5)
+show(DDPM)
+
+# %% [markdown]
+# The network is a **U-Net**: a way down to a coarse grid, a way up, and a bridge on every level, so that the answer can be as sharp as the question. The step $t$ goes in as sines and cosines, like a place in a sentence, through a shift of every block's channels: one network for a thousand tasks. Attention works on the coarsest grid, where few places have to be compared. Ours first folds $2 \times 2$ pixels into channels,
+# which spares the finest and dearest level.
+
+# %%
+show(UNet, doc=False)
+
+# %%
+STEPS = {"smoke": 8, "laptop": 400, "gpu": 8000}[BUDGET]
+recipe, train = recipes.lookup("ddpm"), load("digits")
+model = recipes.build(recipe, seed=0)
+start = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(5))
+stages = {}
+run = recipes.train(recipe, model, train, seed=0, steps=STEPS)
+for step in live(run):
+    if step.k in (STEPS // 8, STEPS // 2, STEPS):
+        model.eval()
+        device = next(model.parameters()).device
+        path = ddim(model.eps, start.to(device), model.schedule, {"smoke": 5}.get(BUDGET, 50), limit=model.limit)
+        stages[step.k] = model.shown(last(path)).cpu()
+model = model.eval().to("cpu")
+
+# %%
+titles = [f"update {k}" if i == 0 else "" for k in stages for i in range(10)]
+image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same ten noises, drawn on the way (moving average of the weights)")
+
+# %% [markdown]
+# Look at the loss: most of its fall comes in the first updates; from then on it moves slowly and noisily, while the pictures go on improving. Much of what is left is noise that cannot be told from the picture by a network which has not learnt the picture by heart (section 8 has one that has). The loss's level says little about the pictures; but unlike a
+# GAN's it measures one fixed thing, so two runs with the same schedule can be compared.
+#
+# What draws is a **moving average** of the weights (`momentum`); it is what Ho et al. report, and what the zoo ships.
+#
+# ## 7. Algorithm 2: the chain back
+#
+# Start at $x_T \sim \mathcal N(0, I)$. At each step guess the noise, which gives the mean, and add noise of variance $\sigma_t^2$; at the last step add none. Two choices of $\sigma_t^2$ are natural: $\tilde\beta_t$ is exactly right if the data are a single point; $\beta_t$ is exactly right if the data are already $\mathcal N(0, I)$. The truth lies between, and for many small steps the two are nearly equal.
+#
+# Why noise at all? The mean moves about twice as far along the score as a chain without noise may (section 10's DDIM goes half as far). Without the noise the points contract too much: the last lines below try it on a toy, eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
+
+# %%
+def ancestral_by_hand(eps_fn, x, schedule, noises):
+    """Algorithm 2 of Ho et al. with the variance btilde."""
+    for t in reversed(range(len(schedule))):
+        beta, abar, before = schedule.beta[t].item(), schedule.abar[t].item(), schedule.before[t].item()
+        eps = eps_fn(x, torch.full((len(x),), t))
+        x = (x - beta / math.sqrt(1 - abar) * eps) / math.sqrt(1 - beta)
+        if t > 0:
+            x = x + math.sqrt((1 - before) / (1 - abar) * beta) * noises[t]      # a standard deviation, not a variance
+    return x
+
+
+centres = CENTRES["gaussians"]()
+exact = MixtureNoise(centres, NOISE, Schedule(cosine_betas(100)))                # section 8
+torch.manual_seed(0)
+x_T, noises = torch.randn(500, 2), torch.randn(100, 500, 2)
+order = iter(reversed(range(100)))
+theirs = last(ancestral(exact, x_T, exact.schedule, noise=lambda x: noises[next(order)]))
+torch.testing.assert_close(theirs, ancestral_by_hand(exact, x_T, exact.schedule, noises), atol=1e-4, rtol=0)
+without = last(ancestral(exact, x_T, exact.schedule, noise=torch.zeros_like))
+print(f"mean distance from the middle: data {centres.norm(dim=1).mean():.2f}, drawn {theirs.norm(dim=1).mean():.2f}, drawn without noise {without.norm(dim=1).mean():.2f}")
+show(ancestral)
+
+# %% [markdown]
+# **Try it.** The reverse chain, frame by frame: above $x_t$, below what the network guesses for $x_0$ at that moment. When is it decided which digit it will be? When are the details? The early guesses are blurred, and rightly so: the best guess in the sense of squares is the mean of all that is still possible.
+
+# %%
+FILM_STEPS = {"smoke": 30, "laptop": 1000, "gpu": 1000}[BUDGET]
+FRAMES, FEW = 31, {"smoke": 30}.get(BUDGET, 60)
+torch.manual_seed(4)
+chains = {}
+for name, path in (
+    (f"DDPM, {FILM_STEPS:,} steps", ancestral(painter.eps, torch.randn(10, 1, 28, 28), painter.schedule, FILM_STEPS, limit=painter.limit)),
+    (f"DDIM, {FEW} steps", ddim(painter.eps, torch.randn(10, 1, 28, 28), painter.schedule, FEW, limit=painter.limit)),
+    (f"DDPM of emoji, {FEW} steps", ancestral(emoji_painter.eps, torch.randn(10, 3, 32, 32), emoji_painter.schedule, FEW, limit=emoji_painter.limit)),
+):
+    steps = list(path)
+    chains[name] = [steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)]
+
+
+def draw_reverse(sampler, moment):
+    x, x0 = chains[sampler][moment]
+    share, rmse = moment / (FRAMES - 1), (x0 - chains[sampler][-1][1]).square().mean().sqrt() / 2
+    rows = [((part + 1) / 2).clamp(0, 1) for part in (x, x0)]
+    titles = [text if i == 0 else "" for text in ("x_t", "x_0?") for i in range(10)]
+    return image_grid(torch.cat(rows), titles, columns=10, title=f"{sampler}: {share:.0%} of the way back; the guess is {rmse:.2f} from the end (rms)")
+
+
+explore(draw_reverse, sampler=Dropdown(options=list(chains), layout={"width": "24em"}), moment=IntSlider(12, min=0, max=FRAMES - 1))
+
+# %% [markdown]
+# ## 8. The network learns a score
+#
+# What is $\mathbb E[\epsilon \mid x_t]$, the answer that squared error asks for? Let $p_t$ be the density of $x_t$ over all data. Differentiate $p_t(x_t) = \int p(x_0)\, \mathcal N(x_t; \sqrt{\bar\alpha_t} x_0, (1 - \bar\alpha_t) I)\, dx_0$ under the integral; the Gaussian's logarithm has the gradient $-(x_t - \sqrt{\bar\alpha_t} x_0) / (1 - \bar\alpha_t) = -\epsilon / \sqrt{1 - \bar\alpha_t}$, so
+#
+# $$\nabla_{x_t} \log p_t(x_t) = \frac{\nabla p_t}{p_t} = \mathbb E\left[-\frac{\epsilon}{\sqrt{1 - \bar\alpha_t}} \,\Big|\, x_t\right] \approx -\frac{\epsilon_\theta(x_t, t)}{\sqrt{1 - \bar\alpha_t}} .$$
+#
+# The left side is the **score**: a vector that points uphill, to where noisy data are dense. Denoising *is* learning the score at every noise level (Tweedie's formula; Vincent 2011). *Margin note.* MLMI17's slide *Indirect approach* lists the *score function* among functions from pictures to numbers; it is the gradient of one, a vector.
+#
+# On a toy everything is known: eight Gaussians, noised, are eight wider Gaussians, and $\mathbb E[\epsilon \mid x_t]$ is a formula (`MixtureNoise`). A perceptron that has only seen samples should come to the same field.
+
+# %%
+TOY_STEPS = {"smoke": 150, "laptop": 4000, "gpu": 4000}[BUDGET]
+torch.manual_seed(0)
+toy = DDPM(TimedMLP(2, 128), cosine_betas(100), momentum=0.99, pictures=False)
+for _ in live(fit(toy, load("gaussians"), TOY_STEPS, batch_size=256, optimizers=adamw(5e-3, 0.0), seed=0, device="cpu")):
+    pass
+toy.eval()
+points = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+abar = exact.schedule.abar[40].item()
+apart = (points[:, None] - math.sqrt(abar) * centres.double()).square().sum(2) / (2 * (abar * NOISE**2 + 1 - abar))
+log_density = (-apart).logsumexp(1).sum()                                        # of the noised mixture, up to a constant
+score = torch.autograd.grad(log_density, points)[0]
+torch.testing.assert_close(score_from_eps(exact(points.detach(), torch.full((6,), 40)), abar), score, atol=1e-6, rtol=1e-5)
+show(MixtureNoise)
+
+# %% [markdown]
+# **Try it.** The field at time $t$. At the end ($t$ near 100) every arrow points to the middle, as far as it is away: pure noise (only the longest arrows are cut). Drag to the left and watch eight basins form. Where do the two fields differ most, and does a sampler ever go there?
+
+# %%
+PLANE = torch.cartesian_prod(torch.linspace(-2.6, 2.6, 18), torch.linspace(-2.6, 2.6, 18))
+
+
+def draw_field(t):
+    numbers, abar = torch.full((len(PLANE),), t), exact.schedule.abar[t].item()
+    noised = q_sample(load("gaussians", "test").x[:400], abar, torch.randn(400, 2, generator=torch.Generator().manual_seed(0)))
+    figure, axes = subplots(1, 2, height=4.0)
+    with torch.no_grad():
+        fields = {"exact": score_from_eps(exact(PLANE, numbers), abar), "learned": score_from_eps(toy.eps(PLANE, numbers), abar)}
+        at = torch.full((400,), t)
+        answer = exact(noised, at)
+        error = ((toy.eps(noised, at) - answer).square().mean() / answer.square().mean()).item()
+        everywhere = ((fields["learned"] - fields["exact"]).square().mean() / fields["exact"].square().mean()).item()
+    longest = 2 * fields["exact"].norm(dim=1).median().item()
+    for ax, (name, field) in zip(axes, fields.items()):
+        ax.scatter(*noised.T, s=4, color="#56B4E9")
+        length = field.norm(dim=1, keepdim=True)
+        arrows = field / length * length.clamp(max=longest)
+        ax.quiver(*PLANE.T, *arrows.T, color="#000000", angles="xy", scale_units="xy", scale=longest / 0.35, width=0.004)
+        ax.set(title=f"{name} score; dots: data noised to t", xlabel="first coordinate", ylabel="second coordinate", xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal")
+        ax.grid(False)
+    title = f"t = {t + 1} of 100: error of the learned score, squared: {error:.1%} at the dots, {everywhere:.1%} on the grid"
+    figure.suptitle(title, x=0.01, ha="left")
+    return describe(figure, title)
+
+
+explore(draw_field, t=IntSlider(45, min=0, max=99, continuous_update=False))
+
+# %%
+def toy_figure():
+    rows = experiments.read("ddpm-toys")["rows"]
+    figure, (left, right) = subplots(1, 2, height=3.0)
+    for setting, colour, mark in (("8 Gaussians", "#0072B2", "o-"), ("25 Gaussians", "#D55E00", "s--")):
+        found = [row for row in rows if row["setting"] == setting]
+        for row in found:
+            left.plot(row["curve"]["t"], np.array(row["curve"]["error"]) / np.array(row["curve"]["exact"]), mark, color=colour, markersize=3, linewidth=1, label=setting if row is found[0] else None)
+    left.set(xlabel="t of 100", ylabel="squared error / squared size", yscale="log", title="learned noise against exact")
+    left.legend()
+    found = {"DDPM, 8": [r["inside"] for r in rows if r["setting"] == "8 Gaussians"], "DDPM, 25": [r["inside"] for r in rows if r["setting"] == "25 Gaussians"]}
+    for title, setting in (("GAN, 8 (12)", "8 Gaussians, plain"), ("GAN, 25 (12)", "25 Gaussians, plain"), ("WGAN-GP, 25 (12)", "25 Gaussians, WGAN-GP")):
+        found[title] = experiments.values("gan-modes", "inside")[setting]
+    for y, (name, values) in enumerate(found.items()):
+        right.barh(y, np.mean(values), color="#0072B2", alpha=0.35)
+        right.plot(values, [y] * len(values), ".", color="#0072B2")
+    right.set(yticks=range(len(found)), yticklabels=list(found), xlabel="share inside a mode (data: 0.99)", xlim=(0, 1), title="what is drawn")
+    right.invert_yaxis()
+    size, found = f"{rows[0]['steps']:,} updates of {rows[0]['batch_size']}", min(row["modes"] for row in rows)
+    figure.suptitle(f"DDPM, {size}: every run finds {found:.0%} of the modes or more (3 seeds)", x=0.01, ha="left")
+    return describe(figure, "Left: relative error of the learned noise over t for two toys. Right: share of drawn points inside a mode, DDPM beside notebook 12's GANs.")
+
+
+toy_figure()
+
+# %% [markdown]
+# The field is learned to about one part in a thousand where noise is strong, and worst at the small $t$ where islands part: there the answer turns sharply between them, and the network makes it smooth. So every mode is found in every run, but of 25 narrow islands a part of the draws ends up between two. The loss counts all $t$ alike; nobody asked for sharpness in particular.
+#
+# **What the best network would do.** For a *finite* set of pictures $\mathbb E[\epsilon \mid x_t]$ is a formula, too: `MixtureNoise` with a centre on each picture and no width. It is the minimiser of the training loss, no network can beat it. What does it draw?
+
+# %%
+rows = as_float(train.x).flatten(1)
+perfect = MixtureNoise(2 * rows[:{"smoke": 500, "laptop": 3000, "gpu": 12_000}[BUDGET]] - 1, 0.0, painter.schedule)
+torch.manual_seed(0)
+drawn = {
+    "minimiser": (last(ddim(perfect, torch.randn(8, 784), painter.schedule, 25, limit=1.0)) + 1).view(8, 1, 28, 28) / 2,
+    "our network": painter.shown(last(ddim(painter.eps, torch.randn(8, 1, 28, 28), painter.schedule, 50, limit=1.0))),
+}
+nearest = {name: torch.cdist(x.flatten(1), rows).min(1) for name, x in drawn.items()}
+shown, titles = [], []
+for name, x in drawn.items():
+    shown += [x, rows[nearest[name].indices].view(-1, 1, 28, 28)]
+    titles += [name] + [""] * 7 + ["nearest"] + [""] * 7
+display(image_grid(torch.cat(shown), titles, columns=8, title=f"Draws, and below each the nearest training digit (the minimiser's set: {len(perfect.centres):,} of 12,000)"))
+print({name: round(found.values.mean().item(), 2) for name, found in nearest.items()}, "mean distance to the nearest training digit;",
+      f"a test digit's: {torch.cdist(as_float(digits.x[:200]).flatten(1), rows).min(1).values.mean():.2f}")
+
+# %% [markdown]
+# The minimiser draws the training set. So if a diffusion model draws anything new, it is because its network **does not minimise its loss**; Kadkhodaie et al. trace this to what convolutional networks find easy. It is worth knowing before training a big network on few pictures. (Distance alone does not tell a new digit from a badly drawn one: compare with the distance of test digits.)
+#
+# ## 9. Four things to predict
+#
+# From $x_t$ and $t$ each of these gives every other, by linear formulas:
+#
+# | the network says | from it the noise | trained on |
+# |---|---|---|
+# | noise $\epsilon$ | itself | $\lVert\epsilon - \hat\epsilon\rVert^2$ |
+# | picture $x_0$ | $(x_t - \sqrt{\bar\alpha}\, \hat x_0) / \sqrt{1 - \bar\alpha}$ | $\lVert x_0 - \hat x_0\rVert^2$: the first, times $(1 - \bar\alpha) / \bar\alpha$ |
+# | $v = \sqrt{\bar\alpha}\, \epsilon - \sqrt{1 - \bar\alpha}\, x_0$ | $\sqrt{1 - \bar\alpha}\, x_t + \sqrt{\bar\alpha}\, \hat v$ | $\lVert v - \hat v\rVert^2$: the first, times $1 / \bar\alpha$ |
+# | the next step $x_{t-1}$, its mean | $(x_t - \sqrt{\alpha}\, \hat x_{t-1}) \sqrt{1 - \bar\alpha} / \beta$ | MLMI17's Algorithm 1.2 |
+#
+# **Algorithm 1.2** simulates whole chains and regresses $x_{t-1}$ on $x_t$. Split the target: $x_{t-1} = \tilde\mu_t(x_t, x_0) + \sqrt{\tilde\beta_t}\, \xi$ with $\xi$ independent of $x_t$ and $x_0$. With $f_\theta = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon_\theta)$ and $d$ pixels
+#
+# $$\mathbb E \| x_{t-1} - f_\theta \|^2 = \mathbb E \| \tilde\mu_t - f_\theta \|^2 + d\, \tilde\beta_t = \frac{\beta_t^2}{\alpha_t (1 - \bar\alpha_t)}\; \mathbb E \| \epsilon - \epsilon_\theta \|^2 + d\, \tilde\beta_t .$$
+#
+# The same loss with other weights, and a constant: **the same optimum**. But the constant is nearly all that one sees (the cell prints its share), and though it has no gradient on average, in every batch it has one: the dice of the single step, $\sqrt{\tilde\beta_t}\, \xi$, are up to ten times larger than all that there is to learn. DDPM's loss is the same regression with these dice averaged out: on the mean of $x_{t-1}$ instead of one draw. And a network that outputs $x_{t-1}$ *itself* must copy $x_t$ to within a hundredth before it says anything about the noise: its error is multiplied by $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, which lies between 50 and 159 here. First the identity, by Monte Carlo with a made-up network:
+
+# %%
+torch.manual_seed(0)
+n, t, d = 200_000, 30, 3
+beta, abar, before = (values[t] for values in (schedule.beta, schedule.abar, schedule.before))
+x0 = torch.rand(n, d, dtype=torch.float64) * 2 - 1
+x_s = before.sqrt() * x0 + (1 - before).sqrt() * torch.randn_like(x0)            # x_{t-1} by a jump ...
+x_t = (1 - beta).sqrt() * x_s + beta.sqrt() * torch.randn_like(x0)               # ... x_t by a step
+eps = eps_from_x0(x_t, x0, abar)
+said = torch.sin(3 * x_t)                                                        # any eps_theta will do
+left = (x_s - mean_from_eps(x_t, said, beta, abar)).square().sum(1)
+right = beta**2 / ((1 - beta) * (1 - abar)) * (eps - said).square().sum(1) + d * posterior_variance(abar, before)
+gap = (left - right).mean().item()
+assert abs(gap) < 4 * ((left - right).std() / math.sqrt(n)).item()
+print(f"regress the next step: {left.mean():.6f}; the noise, reweighted, plus a constant: {right.mean():.6f}; of it the constant {d * posterior_variance(abar, before):.6f}")
+v = v_from(x0, eps, abar)
+torch.testing.assert_close(eps_from_v(x_t, v, abar), eps)
+torch.testing.assert_close(x0_from_eps(x_t, eps, abar), x0)
+says = SaysNextStep(lambda x, t, y: mean_from_eps(x, torch.sin(3 * x), beta, abar), linear_betas(1000))
+torch.testing.assert_close(says(x_t[:5], torch.full((5,), t)), said[:5], atol=1e-6, rtol=1e-6)
+show(NextStep.loss)
+
+# %%
+def predictions_figure():
+    found = {measure: experiments.values("ddpm-predictions", measure) for measure in ("frechet", "bits")}
+    figure, axes = subplots(1, 2, height=3.4)
+    for ax, (measure, values) in zip(axes, found.items()):
+        for y, numbers in enumerate(values.values()):
+            ax.barh(y, np.mean(numbers), color="#0072B2", alpha=0.35)
+            ax.plot(numbers, [y] * len(numbers), ".", color="#0072B2")
+            ax.annotate(f"{np.mean(numbers):.3g}", (max(numbers), y), (6, 0), textcoords="offset points", va="center")
+        ax.set(yticks=range(len(values)), yticklabels=list(values) if measure == "frechet" else [], xscale="log",
+               xlabel={"frechet": "Frechet distance of 250 draws", "bits": "bound, bits per pixel"}[measure])
+        ax.invert_yaxis()
+        ax.margins(x=0.25)
+    row = experiments.read("ddpm-predictions")["rows"][0]
+    figure.suptitle(f"Digits, {row['steps']} updates of {row['batch_size']}, 3 seeds; cosine schedule unless it says linear; less is better", x=0.01, ha="left")
+    return describe(figure, "Bars for six kinds of prediction: Frechet distance of the draws and bits per pixel of the bound.")
+
+
+predictions_figure()
+
+# %% [markdown]
+# The two columns disagree, and both are right. **Draws** of a network that predicts the picture, or $v$, are far ahead after so few updates: the first steps back, out of pure noise, decide the coarse shape, and there a guess of the noise has to be divided by $\sqrt{\bar\alpha_t} \approx 0.01$ before it says anything about the picture. **The bound** has it the other way round: near
+# the end a guess of the picture is divided by $\sqrt{1 - \bar\alpha_t} \approx 0.01$ to say anything about the noise, and the bound pays for that with hundreds of bits; noise wins, $v$ is close behind. $v$ divides by nothing small at either end, which is why the emoji model uses it. Trained for long (the shipped digits, 5,000 updates) noise is good enough to enjoy.
+#
+# And **MLMI17's Algorithm 1.2**, the same optimum on paper, draws nothing but noise after these updates, in all six runs: with the reweighting through $\epsilon_\theta$, because the dice of the step drown the gradient; to the letter, because the network must copy $x_t$ first.
+#
+# ## 10. DDIM: the same network, fewer steps
+#
+# A thousand passes for one picture are many. Look again at the loss: it only uses the *jumps* $q(x_t \mid x_0)$, never the steps between. So **any other process with the same jumps has the same $L_{\text{simple}}$, and the same trained network may run it** (its bound has other weights: Song et al., Theorem 1). Song et al., whose $\alpha_t$ is our $\bar\alpha_t$, choose, for any $s < t$,
+#
+# $$q_\sigma(x_s \mid x_t, x_0) = \mathcal N\left(\sqrt{\bar\alpha_s}\, x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \underbrace{\frac{x_t - \sqrt{\bar\alpha_t}\, x_0}{\sqrt{1 - \bar\alpha_t}}}_{\epsilon},\;\; \sigma^2 I\right) .$$
+#
+# Check that the jump comes out: if $x_t$ is a jump from $x_0$, then given $x_0$ the $\epsilon$ is standard normal, so $x_s$ has mean $\sqrt{\bar\alpha_s}\, x_0$ and variance $(1 - \bar\alpha_s - \sigma^2) + \sigma^2 = 1 - \bar\alpha_s$. Any $\sigma^2 \le 1 - \bar\alpha_s$ will do. In use, $x_0$ is what the network guesses:
+#
+# $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma\, \xi, \qquad \sigma = \eta \sqrt{\tilde\beta}, \quad \tilde\beta = \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\Big) .$$
+#
+# $\eta = 1$ gives back DDPM's posterior; $\eta = 0$ has **no noise but the first**: a fixed map from noise to picture, whose paths can be followed in large steps if they bend little; the cell below measures that on the toy.
+
+# %%
+def ddim_step_by_hand(x_t, eps, abar_t, abar_s, eta, noise):
+    """Equations 12 and 16 of Song et al., whose alpha is our abar."""
+    sigma = eta * math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
+    x0 = (x_t - math.sqrt(1 - abar_t) * eps) / math.sqrt(abar_t)
+    return math.sqrt(abar_s) * x0 + math.sqrt(1 - abar_s - sigma**2) * eps + sigma * noise
+
+
+torch.manual_seed(0)
+x, noise = torch.randn(5, 2), torch.randn(5, 2)
+t, s = step_numbers(100, 10)[3:5]
+abar_t, abar_s = exact.schedule.abar[t].item(), exact.schedule.abar[s].item()
+eps = exact(x, torch.full((5,), t))
+ours = ddim_step_by_hand(x, eps, abar_t, abar_s, 1.0, noise)
+posterior = posterior_mean(x0_from_eps(x, eps, abar_t), x, abar_t, abar_s) + math.sqrt(posterior_variance(abar_t, abar_s)) * noise
+torch.testing.assert_close(ours, posterior, atol=1e-5, rtol=0)                   # eta = 1 is DDPM
+x_T = torch.randn(200, 2)
+a = last(ddim(exact, x_T, exact.schedule, 20, eta=1.0, noise=torch.ones_like))
+torch.testing.assert_close(a, last(ancestral(exact, x_T, exact.schedule, 20, noise=torch.ones_like)), atol=1e-4, rtol=0)
+path = torch.stack([x_T, *(x for x, _ in ddim(exact, x_T, exact.schedule))])
+longer = (path[1:] - path[:-1]).norm(dim=2).sum(0) / (path[-1] - path[0]).norm(dim=1)
+print(f"paths from noise to the toy's data: {longer.median():.2f} times as long as the straight line between their ends (median of 200)")
+show(ddim)
+
+# %%
+def steps_figure():
+    figure, axes = subplots(1, 4, height=3.1)
+    steps = (10, 50, 250, 1000)
+    for ax, (measure, text) in zip(axes, {"frechet": "Frechet distance", "precision": "precision", "recall": "recall", "seconds": "seconds a picture"}.items()):
+        found = experiments.values("ddpm-steps", measure)
+        for name, colour, mark in (("DDPM", "#0072B2", "o-"), ("DDPM, variance beta", "#D55E00", "s--"), ("DDIM", "#009E73", "^-.")):
+            lines = [(k, np.mean(found[f"{name}, {k}"])) for k in steps if f"{name}, {k}" in found]
+            ax.plot(*zip(*lines), mark, color=colour, markersize=4, label=name)
+            for k, _ in lines:
+                ax.plot([k] * 3, found[f"{name}, {k}"], ".", color=colour, markersize=2)
+        if measure != "seconds":
+            ax.axhline(np.mean(found["real"]), color="#666666", linewidth=0.8, linestyle=":")
+        ax.set(xscale="log", xticks=steps, xlabel="steps", title=text)
+        ax.set_xticks(steps, [str(k) for k in steps], size=8)
+        ax.minorticks_off()
+    axes[0].set_yscale("log")
+    axes[3].set_yscale("log")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle("64 digits by the shipped weights, 3 seeds; dotted: 64 real ones", x=0.01, ha="left")
+    return describe(figure, "Four panels over 10, 50, 250 and 1000 steps: Frechet distance, precision, recall and seconds of DDPM with both variances and of DDIM.")
+
+
+steps_figure()
+
+# %% [markdown]
+# The network is called twenty times less often, and nothing is lost: for both samplers fifty steps are as good as a thousand, and even ten cost little. What breaks is the *large* variance on few steps: $\beta$ is right for data that are noise themselves, and over a hundred steps at once it leaves more noise behind than the remaining steps can take away.
+#
+# Song et al. found DDIM ahead of ancestral sampling on few steps. Here ancestral sampling with $\tilde\beta$ is at least as good, within the spread of 64 pictures: fresh noise lets later steps correct what earlier ones did wrong, and our network is often a little wrong. What only DDIM has is the fixed map; the rest of this section uses it.
+#
+# **Same start, other dice.** MLMI17: *different noise samples (dice rolls) result in different images*. For DDIM the dice are thrown once. For DDPM there are more throws on the way: the same $x_T$ leads to different pictures, the more so the larger $\eta$.
+
+# %%
+torch.manual_seed(2)
+DICE = {"smoke": 20, "laptop": 100, "gpu": 250}[BUDGET]
+x_T = torch.randn(3, 1, 28, 28).repeat_interleave(4, 0)
+same = {f"eta {eta:g}": painter.shown(last(ddim(painter.eps, x_T, painter.schedule, DICE, eta=eta, limit=1.0))) for eta in (0.0, 0.3, 1.0)}
+titles = [f"{name}" if i == 0 else "" for name in same for i in range(12)]
+apart = ", ".join(f"{torch.cdist(x.view(3, 4, -1), x.view(3, 4, -1)).sum().item() / 36:.1f}" for x in same.values())
+image_grid(torch.cat(list(same.values())), titles, columns=12, title=f"Three starts, four times each; mean distance within a start, by eta: {apart}")
+
+# %% [markdown]
+# **A latent space after all.** With $\eta = 0$ the map from $x_T$ to $x_0$ is fixed, and can be walked backwards. Each step back would need the noise at the place where it arrives; it takes the network's answer at the place it leaves, told the step of its arrival. So a picture has a *code*, as large as itself, from which it nearly comes back; the codes' standard deviation, in the title, says how far they are from the noise that the sampler starts from. Between two noises lie others. (Walk on the sphere, as in notebook 11: a straight line between two Gaussian vectors passes where no noise ever is.)
+
+# %%
+CODE_STEPS = {"smoke": 10, "laptop": 100, "gpu": 250}[BUDGET]
+x = 2 * as_float(digits.x[[0, 2, 3, 4, 7, 18]]) - 1
+*_, code = invert(painter.eps, x, painter.schedule, CODE_STEPS)
+back = last(ddim(painter.eps, code, painter.schedule, CODE_STEPS))
+titles = [text if i == 0 else "" for text in ("test digits", "their codes x_T", "drawn again") for i in range(6)]
+error = (back - x).square().mean().sqrt().item() / 2
+display(image_grid(torch.cat([(x + 1) / 2, (code + 2) / 4, (back + 1) / 2]), titles, columns=6,
+                   title=f"{CODE_STEPS} steps there, {CODE_STEPS} back: root mean squared error {error:.3f}; the codes' std {code.std():.2f}"))
+torch.manual_seed(8)
+ends = torch.randn(2, 3, 1, 28, 28).flatten(2)
+walk = torch.stack([slerp(ends[0], ends[1], w) for w in torch.linspace(0, 1, 9).tolist()], 1)       # (3, 9, 784)
+between = painter.shown(last(ddim(painter.eps, walk.reshape(27, 1, 28, 28), painter.schedule, 50, limit=1.0)))
+image_grid(between, columns=9, title="Nine noises on the arc between two, three times; DDIM, 50 steps")
+
+# %% [markdown]
+# ## 11. VAE, GAN, DDPM: the same time, the same digits
+#
+# How do the course's generators compare if each trains about as long on one core? (The batch sizes are their recipes' own. All draw 250 digits, judged by the same classifier's features.)
+
+# %%
+def equal_time():
+    found = {measure: experiments.values("ddpm-equal-time", measure) for measure in ("frechet", "precision", "recall")}
+    rows = experiments.read("ddpm-equal-time")["rows"]
+    spent = {name: np.mean([row["seconds"] for row in rows if row["setting"] == name]) for name in found["frechet"] if name != "real"}
+    labels = [name + (f", {spent[name]:.0f} s" if name in spent else "") for name in found["frechet"]]
+    figure, axes = subplots(1, 3, height=2.9)
+    for ax, (measure, values) in zip(axes, found.items()):
+        for y, numbers in enumerate(values.values()):
+            ax.barh(y, np.mean(numbers), color="#999999" if y == 0 else "#0072B2", alpha=0.5)
+            ax.plot(numbers, [y] * len(numbers), "k.", markersize=4)
+            ax.annotate(f"{np.mean(numbers):.3g}", (max(numbers), y), (5, 0), textcoords="offset points", va="center", size=9)
+        ax.set(yticks=range(len(labels)), yticklabels=labels if measure == "frechet" else [], title=measure)
+        ax.invert_yaxis()
+        ax.margins(x=0.3)
+    figure.suptitle("Digits, about equal training time (3 seeds); of the distance less is better", x=0.01, ha="left")
+    return describe(figure, "Bars of Frechet distance, precision and recall for real digits, VAE, GAN, DDPM of noise and DDPM of v.")
+
+
+display(equal_time())
+
+
+def shipped_table():
+    shipped = {"digits": "ddpm", "digits, VAE": "vae", "digits, GAN, label": "conditional-gan", "emoji": "ddpm-emoji",
+               "emoji, VAE": "vae-emoji", "emoji, GAN": "gan-emoji", "emoji, GAN, label": "conditional-gan-emoji"}
+    found = {measure: experiments.values("ddpm-shipped", measure) for measure in ("frechet", "precision", "recall")}
+    lines = ["| shipped weights | updates | minutes on one core | Frechet distance | precision | recall |", "|---|---|---|---|---|---|"]
+    for title, name in shipped.items():
+        about = zoo.manifest()[name]
+        numbers = [found[measure][title][0] for measure in found]
+        title = title if "," in title else f"{title}, **DDPM**"
+        lines.append(f"| {title} | {about['steps']:,} | {about['seconds'] / 60:.0f} | {numbers[0]:.1f} | {numbers[1]:.2f} | {numbers[2]:.2f} |")
+    for data in ("digits", "emoji"):
+        real = [np.mean(experiments.values("vae-samples", f"{measure} prior")[f"real {data}"]) for measure in found]
+        lines.append(f"| other real {data} | | | {real[0]:.1f} | {real[1]:.2f} | {real[2]:.2f} |")
+    return Markdown("\n".join(lines))
+
+
+shipped_table()
+
+# %% [markdown]
+# After a good minute the VAE draws best, then the GAN; a diffusion model of $v$ is behind both, one of noise far behind: it learns a thousand tasks, of which each picture teaches one at a time. What it buys is a loss that goes on falling for as long as one trains, with no second player and no balance to keep. The table is of the shipped weights, each
+# trained as long as seemed worth it; the numbers of draws and the judges are notebook 12's. Of the emoji, diffusion's draws have by far the highest recall, at about equal precision: it leaves out the least. By the Frechet distance the GANs are a little ahead on emoji, and well ahead on digits.
+#
+# **A representation, too.** To clean a picture one must know what is in it. Show the U-Net a picture, without noise, as if at $t = T / 20$, and read its coarsest map, averaged over places (`encode`): the features beat those of the same network untrained.
+
+# %%
+def features_figure():
+    found = {}
+    for title, name in (("digits", "ddpm"), ("emoji", "ddpm-emoji")):
+        for setting, text in (("random encoder", "untrained"), ("trained", "trained")):
+            for measure, short in (("knn", "k-NN"), ("probe", "linear probe")):
+                found[f"{title}, {text}: {short}"] = experiments.values(name, measure)[setting]
+    return bars_with_spread(found, title="Frozen features of the U-Net, test pictures (3 seeds)", xlabel="accuracy (chance: 0.1 of digits, 0.11 of emoji)")
+
+
+features_figure()
+
+# %% [markdown]
+# ## 12. Pitfalls
+#
+# - **$\bar\alpha$ for $\alpha$, or the other way round.** Both lie in $(0, 1)$, both run, and no error is raised. The step has $\beta_t$, the jump has $\bar\alpha_t$.
+# - **A variance used as a standard deviation**, or the root forgotten (section 2).
+# - **Noise at the last step.** It adds a grain of standard deviation $\sqrt{\beta_1}$ (0.01 here, one grey level) that no loss ever shows.
+# - **$t$ off by one** between training and sampling: the network is asked at one level about a picture of another.
+# - **The noise of the step where that of the jump belongs** (section 4's margin note).
+# - **Pixels in $[0, 1]$.** Contrasts are halved, so at every $t$ the signal-to-noise ratio of what varies is a quarter of what the schedule was made for; and a `limit` of 1 lets guesses down to $-1$ pass.
+# - **Drawing with the trained weights, not their average**, or with an average whose memory is longer than the training.
+# - **The guess of $x_0$ beyond $[-1, 1]$.** Early guesses divide by $\sqrt{\bar\alpha_t} \approx 0.006$; the samplers here keep them in the range of pixels (`limit`), which changes every later step.
+# - **One $t$ for the whole batch.** No mistake, but a much noisier gradient.
+# - **Reading quality off the loss** (section 6).
+#
+# ## 13. Exercises
+#
+# `exercises/14_ddpm.ipynb`: the schedule, the jump, the posterior, the simple loss, the ancestral step, the DDIM step, and more, checked as you type.
+#
+# **What to try next.** Train `ddpm` with `cosine_betas()`. Take `limit=None` in section 1: what becomes of the pictures with 10 steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with `MixtureNoise` of ten training digits and a width of 0.1: what are they? Notebook 15 asks the model for what you want.
+#
+# ## 14. Reading
+#
+# - Sohl-Dickstein et al. 2015, *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, arXiv 1503.03585: the idea.
+# - Ho, Jain, Abbeel 2020, *Denoising Diffusion Probabilistic Models*, arXiv 2006.11239. Nichol, Dhariwal 2021, *Improved DDPM*, arXiv 2102.09672.
+# - Song, Meng, Ermon 2020, *Denoising Diffusion Implicit Models*, arXiv 2010.02502.
+# - Vincent 2011, *A Connection Between Score Matching and Denoising Autoencoders*, Neural Computation 23. Song, Ermon 2019, *Generative Modeling by Estimating Gradients of the Data Distribution*, arXiv 1907.05600; Song et al. 2020, *Score-Based Generative Modeling through SDEs*, arXiv 2011.13456.
+# - Kingma et al. 2021, *Variational Diffusion Models*, arXiv 2107.00630: the bound as signal-to-noise ratios. Salimans, Ho 2022, *Progressive Distillation*, arXiv 2202.00512: $v$.
+# - Karras et al. 2022, *Elucidating the Design Space of Diffusion-Based Generative Models*, arXiv 2206.00364.
+# - Kadkhodaie et al. 2023, *Generalization in Diffusion Models Arises from Geometry-Adaptive Harmonic Representations*, arXiv 2310.02557: why networks do not memorise. Xiang et al. 2023, *Denoising Diffusion Autoencoders are Unified Self-supervised Learners*, arXiv 2303.09769.

@@ -1,0 +1,641 @@
+# %% [markdown]
+# # Exercises 14. Denoising diffusion
+#
+# **Drown a picture in a thousand sips of noise, and learn to take each sip back.** In ten short pieces you write the schedule, the
+# jump to any depth, the way back with and without dice, the loss, and what the bound says about it. In the end noise flows into
+# eight islands, by your own rules: once with a network that you train, once with no network at all.
+#
+# **You need** notebook 14, the lecture. Each exercise names the part it belongs to.
+#
+# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
+# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
+# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
+# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
+#
+# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
+# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
+# need (a helper, another import) may stand in any cell, and one answer may call another. No answer draws random numbers: the
+# noise comes in as an argument. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file
+# as the grader reads it.
+#
+# | exercise | points | minutes | difficulty |
+# |---|---|---|---|
+# | 1. How fast a picture drowns | 5 | 10 | ★ |
+# | 2. One jump | 5 | 10 | ★ |
+# | 3. A thousand sips | 5 | 15 | ★★ |
+# | 4. Where it came from | 5 | 15 | ★★ |
+# | 5. Seeing through noise | 4 | 10 | ★ |
+# | 6. The simple loss | 5 | 10 | ★★ |
+# | 7. One step back, with dice | 6 | 15 | ★★ |
+# | 8. One step back, without | 6 | 20 | ★★★ |
+# | 9. What an error costs | 4 | 15 | ★★ |
+# | 10. No network at all | 5 | 20 | ★★★ |
+# | **together** | **50** | **140** | |
+#
+# On paper the steps run from 1 to T; in code they run from 0 to T - 1, so `abar[0]` is $\bar\alpha_1$. Before the first step nothing
+# has happened: $\bar\alpha_0 = 1$, and it stands in no table. The first line of each check must be right before the others count.
+
+# %%
+import torch
+
+from course_lib.data.toys import NOISE, circle_centres, gaussians
+from course_lib.nets.mlp import TimedMLP
+from course_lib.notebook import budget, checks, curve, describe, subplots
+
+check = checks("14_ddpm")
+
+# %% [markdown]
+# ## 1. How fast a picture drowns
+#
+# *The lecture, on the variance schedule.*
+#
+# Step t keeps a little less of the picture and adds noise of variance $\beta_t$. All else follows from these T numbers:
+#
+# $$\alpha_t = 1 - \beta_t, \qquad \bar\alpha_t = \prod_{s=1}^{t} \alpha_s, \qquad
+# \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t.$$
+#
+# $\bar\alpha_t$ is what is left of the picture's variance after t steps. $\tilde\beta_t$ is how unsure one is of $x_{t-1}$ who knows both $x_t$ and
+# $x_0$: a bit less than $\beta_t$, and nothing at all at the first step.
+#
+# *10 minutes, ★.* Points: 2 alpha and abar, 2 btilde, 1 argument left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "schedule", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def schedule(betas):
+    """What follows from a variance schedule.
+
+    betas (T,): each in (0, 1), float32 or float64. Returns three tensors (T,): alpha,
+    abar and btilde, entry 0 being the first step's.
+    """
+    ### BEGIN SOLUTION
+    alpha = 1 - betas
+    abar = alpha.cumprod(0)
+    before = torch.cat([abar.new_ones(1), abar[:-1]])
+    return alpha, abar, (1 - before) / (1 - abar) * betas
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_schedule", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(schedule)
+### BEGIN HIDDEN TESTS
+assert check(schedule).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `x.cumprod(0)` holds the products of the first 1, 2, ..., T entries.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# For $\bar\alpha_{t-1}$ put a 1 in front and drop the last entry: `torch.cat([torch.ones_like(abar[:1]), abar[:-1]])`. Then $\tilde\beta_1 = 0$ comes out by itself.
+#
+# </details>
+
+# %% [markdown]
+# ## 2. One jump
+#
+# *The lecture, on the jump to any step.*
+#
+# Nobody walks t steps to train on step t. Gaussians add up to a Gaussian, and so
+#
+# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad \epsilon \sim \mathcal N(0, I).$$
+#
+# Each row of the batch has its *own* t, and a row may be a point or a picture.
+#
+# *10 minutes, ★.* Points: 3 right values, 1 rows of any shape, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "q_sample", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def q_sample(x0, t, eps, abar):
+    """Noises each row of a batch up to its own step.
+
+    x0 (N, ...): points (N, D), pictures (N, C, H, W) or anything else, float32 or
+    float64. t (N,): steps, int64, in 0..T-1. eps: noise, as x0. abar (T,): of the same
+    dtype. Returns x_t, as x0.
+    """
+    ### BEGIN SOLUTION
+    left = abar[t].view(-1, *[1] * (x0.ndim - 1))
+    return left.sqrt() * x0 + (1 - left).sqrt() * eps
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_q_sample", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(q_sample)
+### BEGIN HIDDEN TESTS
+assert check(q_sample).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `abar[t]` has the shape (N,): one number for each row. It multiplies rows once it is (N, 1), or (N, 1, 1, 1).
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `a.view(-1, *[1] * (x0.ndim - 1))` gives a as many dimensions as x0 has. Both coefficients are roots, and their squares sum to 1.
+#
+# </details>
+
+# %% [markdown]
+# ## 3. A thousand sips
+#
+# *The lecture, on one step of noise.*
+#
+# The same, on foot: with noise $\epsilon_t$ of its own in each step,
+#
+# $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t.$$
+#
+# (One of the slides forgets the first root: then the variance does not stay 1, and x falls towards one half of it.) And where did we get? At the end, one noise $\epsilon$
+# would have led from $x_0$ to $x_T$ in a single jump. Which one? Both ways must agree: that is the whole trick of exercise 2.
+#
+# *15 minutes, ★★.* Points: 3 every step, 1 the noise of the jump, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "chain", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def chain(x0, step_noise, betas):
+    """Walks from x_0 to x_T, and says which jump would have led there.
+
+    x0 (N, D), step_noise (T, N, D): the noise of each step, betas (T,): float32 or
+    float64. Returns two things: x_1, ..., x_T, as one tensor (T, N, D); and eps (N, D)
+    with sqrt(abar_T) x_0 + sqrt(1 - abar_T) eps = x_T.
+    """
+    ### BEGIN SOLUTION
+    x, path = x0, []
+    for beta, noise in zip(betas, step_noise):
+        x = (1 - beta).sqrt() * x + beta.sqrt() * noise
+        path.append(x)
+    abar = (1 - betas).prod()
+    return torch.stack(path), (x - abar.sqrt() * x0) / (1 - abar).sqrt()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_chain", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(chain)
+### BEGIN HIDDEN TESTS
+assert check(chain).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `for beta, noise in zip(betas, step_noise)` goes through the steps; keep each x in a list, and `torch.stack` the list.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The last x is $x_T$. Take the formula of exercise 2, with the product of all $1 - \beta_t$, and solve it for $\epsilon$.
+#
+# </details>
+
+# %% [markdown]
+# ## 4. Where it came from
+#
+# *The lecture, on the posterior.*
+#
+# Nobody can say which $x_{t-1}$ led to $x_t$. Who knows the picture can: given $x_0$ too, it is a Gaussian, with
+#
+# $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\, \beta_t}{1 - \bar\alpha_t}\, x_0 + \frac{\sqrt{\alpha_t}\, (1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t$$
+#
+# for its mean and $\tilde\beta_t$ for its variance. This is the teacher of every step back.
+#
+# *15 minutes, ★★.* Points: 2 the mean, 1 the variance, 1 the first step, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "posterior", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def posterior(x0, x_t, t, betas):
+    """The Gaussian of x_{t-1}, given x_t and x_0.
+
+    x0, x_t (N, ...): float32 or float64. t (N,): the step from which each row goes one
+    back, int64, in 0..T-1; where it is 0, the mean is x_0 and the variance 0. betas (T,).
+    Returns two things: the mean, as x_t, and the variance, (N,).
+    """
+    ### BEGIN SOLUTION
+    alpha, abar, btilde = schedule(betas)
+    before = torch.cat([abar.new_ones(1), abar[:-1]])
+    of_x0, of_x_t = before.sqrt() * betas / (1 - abar), alpha.sqrt() * (1 - before) / (1 - abar)
+    shape = -1, *[1] * (x0.ndim - 1)
+    return of_x0[t].view(shape) * x0 + of_x_t[t].view(shape) * x_t, btilde[t]
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_posterior", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(posterior)
+### BEGIN HIDDEN TESTS
+assert check(posterior).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Your `schedule` has most of it. Make the two coefficients for all T steps, (T,) each, and pick with `[t]` last.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# As in exercise 2, a coefficient wants as many dimensions as x_0 has. The variance stays (N,).
+#
+# </details>
+
+# %% [markdown]
+# ## 5. Seeing through noise
+#
+# *The lecture, on the noise as what is predicted.*
+#
+# The network says which noise it sees, $\hat\epsilon$. Then it also says which picture it sees: solve the jump of exercise 2 for $x_0$,
+#
+# $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \hat\epsilon}{\sqrt{\bar\alpha_t}}.$$
+#
+# Where nearly all is noise, $\sqrt{\bar\alpha_t}$ is tiny and a small error becomes a huge one. But pixels lie in $[-1, 1]$. So samplers keep the guess within a limit,
+# *after* the division.
+#
+# *10 minutes, ★.* Points: 2 right values, 1 kept within the limit, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "guess_x0", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def guess_x0(x_t, eps_hat, t, abar, limit):
+    """The picture that a prediction of noise means.
+
+    x_t, eps_hat (N, ...): float32 or float64. t (N,): int64, in 0..T-1. abar (T,).
+    limit: a number > 0, the guess is kept in [-limit, limit]; or None, it is not.
+    Returns x_0 as guessed, as x_t.
+    """
+    ### BEGIN SOLUTION
+    left = abar[t].view(-1, *[1] * (x_t.ndim - 1))
+    x0 = (x_t - (1 - left).sqrt() * eps_hat) / left.sqrt()
+    return x0 if limit is None else x0.clamp(-limit, limit)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_guess_x0", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(guess_x0)
+### BEGIN HIDDEN TESTS
+assert check(guess_x0).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Try it backwards: what `q_sample` makes of $x_0$ and $\epsilon$ must give $x_0$ again.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `x.clamp(low, high)` keeps numbers between the two. `limit is None` asks whether there is one.
+#
+# </details>
+
+# %% [markdown]
+# ## 6. The simple loss
+#
+# *The lecture, on the simple loss and Algorithm 1.*
+#
+# All of the bound's weights thrown away, this is left: noise a picture, ask which noise it was, and take the square of the error,
+#
+# $$L = \frac1{N D} \sum_{n=1}^{N} \big\lVert \epsilon_n - \epsilon_\theta(x_{t_n}, t_n) \big\rVert^2,$$
+#
+# where D counts the numbers of one row: the mean over *all* numbers. The network is told how deep it is, as `net(x_t, t)`, with t as it is in code.
+#
+# *10 minutes, ★★.* Points: 3 right values, 2 teaches the network.
+
+# %% nbgrader={"grade": false, "grade_id": "simple_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def simple_loss(net, x0, t, eps, abar):
+    """What DDPM minimises.
+
+    net: a function, x_t (N, ...) and t (N,) -> noise, as x_t. x0, eps (N, ...): data and
+    noise, float32 or float64. t (N,): int64, in 0..T-1. abar (T,). Returns a 0-d tensor.
+    Gradient reaches the net's weights.
+    """
+    ### BEGIN SOLUTION
+    return (net(q_sample(x0, t, eps, abar), t) - eps).square().mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_simple_loss", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(simple_loss)
+### BEGIN HIDDEN TESTS
+assert check(simple_loss).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Three steps: `x_t` by exercise 2, the prediction, the mean of the squares.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The target is the very eps that went into $x_t$.
+#
+# </details>
+
+# %% [markdown]
+# ## 7. One step back, with dice
+#
+# *The lecture, on Algorithm 2.*
+#
+# Put exercise 5's guess into exercise 4's mean, and it becomes short. A step back takes that mean and throws the dice:
+#
+# $$x_{t-1} = \frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\epsilon \Big) + \sigma_t z, \qquad
+# \sigma_t^2 = \tilde\beta_t \ \text{ or } \ \beta_t.$$
+#
+# $\tilde\beta_t$ is right for data that are a single point, $\beta_t$ for data that are noise themselves; on the last step back, to $x_0$, *no* noise is added, whichever it is.
+#
+# *15 minutes, ★★.* Points: 3 right values, 1 the large variance, 1 the last step, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "ancestral_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def ancestral_step(x_t, eps_hat, step_noise, betas, t, large):
+    """From x_t to x_{t-1}, as Algorithm 2 of DDPM does.
+
+    x_t, eps_hat, step_noise (N, ...): where we are, the noise as predicted, and z;
+    float32 or float64. betas (T,). t: one number for all rows, in 0..T-1; 0 is the last
+    step back. large: True for the variance beta_t, False for btilde_t. Returns x_{t-1}.
+    """
+    ### BEGIN SOLUTION
+    alpha, abar, btilde = schedule(betas)
+    mean = (x_t - betas[t] / (1 - abar[t]).sqrt() * eps_hat) / alpha[t].sqrt()
+    if t == 0:
+        return mean
+    return mean + (betas[t] if large else btilde[t]).sqrt() * step_noise
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_ancestral_step", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(ancestral_step)
+### BEGIN HIDDEN TESTS
+assert check(ancestral_step).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# $\sigma_t$ multiplies the dice: it is the root of the variance. So no root is needed for the $\beta_t$ in the mean.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# $\tilde\beta_1$ is 0 anyway. $\beta_1$ is not: ask whether `t == 0`.
+#
+# </details>
+
+# %% [markdown]
+# ## 8. One step back, without
+#
+# *The lecture, on DDIM.*
+#
+# The loss never asked how one gets from $x_t$ to $x_s$. So choose: any earlier s, a hundred steps at once, and as much dice as you like. Guess the picture, as in exercise 5 without a limit,
+# and noise it again, to depth s, mostly with the noise that you *saw*:
+#
+# $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma z, \qquad
+# \sigma^2 = \eta^2\, \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \Big).$$
+#
+# $\eta = 1$ throws exercise 7's dice, with the small variance. $\eta = 0$ throws none: the same noise always gives the same picture.
+#
+# *20 minutes, ★★★.* Points: 2 without dice, 2 with dice, 1 the end, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "ddim_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def ddim_step(x_t, eps_hat, step_noise, abar_t, abar_s, eta):
+    """From x_t to x_s at any earlier step s, as DDIM does.
+
+    x_t, eps_hat, step_noise (N, ...): float32 or float64. abar_t, abar_s: numbers (not
+    tensors), 0 < abar_t < abar_s <= 1; abar_s is 1 where the step ends at x_0. eta: a
+    number in [0, 1]. Returns x_s.
+    """
+    ### BEGIN SOLUTION
+    x0 = (x_t - (1 - abar_t) ** 0.5 * eps_hat) / abar_t**0.5
+    variance = eta**2 * (1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)
+    return abar_s**0.5 * x0 + (1 - abar_s - variance) ** 0.5 * eps_hat + variance**0.5 * step_noise
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_ddim_step", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(ddim_step)
+### BEGIN HIDDEN TESTS
+assert check(ddim_step).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Of Python numbers the root is `a**0.5`. First $\hat x_0$, then $\sigma^2$, then the sum of three.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The squares of the last two coefficients sum to $1 - \bar\alpha_s$: as much noise as belongs to depth s, seen or thrown.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# At $\bar\alpha_s = 1$ nothing but $\hat x_0$ is left.
+#
+# </details>
+
+# %% [markdown]
+# ## 9. What an error costs
+#
+# *The lecture, on the bound's weights and on Algorithm 1.2.*
+#
+# The simple loss weighs all steps alike. The bound does not. In it an error $\lVert \epsilon - \epsilon_\theta \rVert^2$ at step t costs, in nats and with the variance $\tilde\beta_t$,
+#
+# $$w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)}, \qquad t = 2, \dots, T.$$
+#
+# (The first step has a likelihood instead: there is no $w_1$.) Another algorithm of the slides lets the network say $x_{t-1}$ itself. For squared error that is the loss of the noise, too, with
+# weights for all T steps:
+#
+# $$u_t = \frac{\beta_t^2}{\alpha_t\, (1 - \bar\alpha_t)}.$$
+#
+# The optimum is the same in all three. What a network of finite size cares about is not: look at the curves at the end.
+#
+# *15 minutes, ★★.* Points: 2 the bound's weights, 1 those of the next step, 1 argument left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "loss_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def loss_weights(betas):
+    """What two losses make of an error of the noise, step by step.
+
+    betas (T,): T >= 2, float32 or float64. Returns two things: w of the steps 2..T,
+    (T - 1,), and u of all steps, (T,).
+    """
+    ### BEGIN SOLUTION
+    alpha, abar, btilde = schedule(betas)
+    u = betas.square() / (alpha * (1 - abar))
+    return (u / (2 * btilde))[1:], u
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_loss_weights", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(loss_weights)
+### BEGIN HIDDEN TESTS
+assert check(loss_weights).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# $w_t$ is $u_t$, divided by something.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# $\tilde\beta_1 = 0$ makes the first entry infinite: leave it out with `[1:]`.
+#
+# </details>
+
+# %% [markdown]
+# ## 10. No network at all
+#
+# *The lecture, on the score, and on noise predicted exactly.*
+#
+# What would a perfect network say? Let the data be K equally likely Gaussians $\mathcal N(c_k, s^2 I)$. Noised, they are Gaussians still, with means $m_k = \sqrt{\bar\alpha}\, c_k$ and variance
+# $v = \bar\alpha s^2 + 1 - \bar\alpha$ in each direction. The score of their mixture $p_t$ points uphill, to each mean as far as it may be the one:
+#
+# $$\nabla_x \log p_t(x) = \sum_{k=1}^{K} r_k(x)\, \frac{m_k - x}{v}, \qquad r_k(x) = \frac{\exp\!\big(-\lVert x - m_k \rVert^2 / 2v\big)}{\sum_j \exp\!\big(-\lVert x - m_j \rVert^2 / 2v\big)}.$$
+#
+# And the best prediction of the noise is $-\sqrt{1 - \bar\alpha}$ times it. Far from all means each exp is 0 to the computer, the fraction is not.
+#
+# *20 minutes, ★★★.* Points: 3 right values, 1 far away, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "score_of_mixture", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def score_of_mixture(x, centres, std, abar):
+    """The gradient of log p_t, for data from K equally likely Gaussians.
+
+    x (N, D): points at that depth, centres (K, D): means of the data, float32 or
+    float64. std: the data's s, a number >= 0. abar: a number in (0, 1), not a tensor.
+    Returns the score at each point, (N, D).
+    """
+    ### BEGIN SOLUTION
+    way = abar**0.5 * centres - x[:, None]
+    v = abar * std**2 + 1 - abar
+    r = (way.square().sum(2) / (-2 * v)).softmax(1)
+    return torch.einsum("nk,nkd->nd", r, way) / v
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_score_of_mixture", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(score_of_mixture)
+### BEGIN HIDDEN TESTS
+assert check(score_of_mixture).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `m - x[:, None]` is (N, K, D): the way from each point to each mean.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The fraction $r_k$ is a softmax over k: of what? `a.softmax(1)` does not mind how small its exponentials are.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Weigh the ways: `(r[:, :, None] * way).sum(1)`.
+#
+# </details>
+
+# %% [markdown]
+# ## All together
+#
+# **Who cares about what.** Your `loss_weights` on a thousand steps of the usual schedule. The simple loss is the flat line.
+
+# %%
+def ready(*answers):
+    """Are they right? Says what is to do where one is not."""
+    missing = [answer.__name__ for answer in answers if not check(answer).solved]
+    if missing:
+        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+    return not missing
+
+
+def weights():
+    if not ready(schedule, loss_weights):
+        return None
+    bound, following = loss_weights(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    following = following[1:]
+    lines = {"bound": bound / bound.mean(), "next step": following / following.mean(), "simple": torch.ones(999)}
+    figure = curve(list(range(2, 1001)), {name: line.tolist() for name, line in lines.items()},
+                   title="What an error of the noise costs, at each step", xlabel="t", ylabel="weight over mean weight")
+    figure.axes[0].set(yscale="log")
+    return figure
+
+
+weights()
+
+# %% [markdown]
+# **From noise to islands.** Data on eight islands. A small network learns by your `simple_loss`; then points of noise go back by your
+# steps, above. Below, the same points of noise, and no network: your `score_of_mixture`. (Not marked; about ten seconds.)
+
+# %%
+def trained(betas, steps):
+    """A small network that predicts noise on eight islands."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = TimedMLP(2, 128)
+    abar, g = schedule(betas)[1], torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(net.parameters(), lr=4e-3)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 4e-3 * (1 - step / steps)
+        x0, t = gaussians(256, g)[0], torch.randint(len(betas), (256,), generator=g)
+        loss = simple_loss(net, x0, t, torch.randn(256, 2, generator=g), abar)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(f"simple loss after {steps} updates: {loss.item():.2f}")
+    return net
+
+
+@torch.no_grad()
+def flow(eps_fn, x, betas, eta=0.0, jump=5):
+    """x_T and all that follow, by your `ddim_step`, `jump` steps at a time; eps_fn(x_t, t), t being a number."""
+    abar, g = schedule(betas)[1].tolist(), torch.Generator().manual_seed(3)
+    path = [x]
+    for t in range(len(abar) - 1, -1, -jump):
+        to = abar[t - jump] if t >= jump else 1.0
+        x = ddim_step(x, eps_fn(x, t), torch.randn(x.shape, generator=g), abar[t], to, eta)
+        path.append(x)
+    return path
+
+
+def look(axes, path, name):
+    """Six moments of a flow; says how it ends."""
+    for i, ax in enumerate(axes):
+        k = round(i * (len(path) - 1) / 5)
+        ax.plot(*path[k].T, ".", markersize=1.5, color="#0072B2")
+        ax.plot(*circle_centres().T, "+", markersize=5, color="#D55E00")
+        ax.set(xlim=(-2.7, 2.7), ylim=(-2.7, 2.7), aspect="equal", xticks=[], yticks=[])
+        ax.set_title(f"{5 * (len(path) - 1 - k)} to go")
+    axes[0].set_ylabel(name)
+    nearest = torch.cdist(path[-1], circle_centres()).min(1)
+    landed = nearest.values < 3 * NOISE
+    shares = nearest.indices[landed].bincount(minlength=8) / len(path[-1])
+    print(f"{name}: {landed.float().mean():.0%} of the points land on an island; "
+          f"an island has {shares.min():.0%} to {shares.max():.0%} of them")
+
+
+def islands(steps):
+    if not ready(schedule, q_sample, simple_loss, ddim_step, score_of_mixture):
+        return None
+    betas = torch.linspace(0.03, 0.7, 100) ** 3  # slow where little noise is left: there islands form
+    net, abar = trained(betas, steps), schedule(betas)[1].tolist()
+
+    def learnt(x, t):
+        return net(x, torch.full((len(x),), t))
+
+    def exact(x, t):
+        return -((1 - abar[t]) ** 0.5) * score_of_mixture(x, circle_centres(), NOISE, abar[t])
+
+    noise = torch.randn(1000, 2, generator=torch.Generator().manual_seed(2))
+    figure, axes = subplots(2, 6, height=3.6)
+    for row, (name, eps_fn) in zip(axes, {"your network": learnt, "your score": exact}.items()):
+        look(row, flow(eps_fn, noise, betas), name)
+    return describe(figure, "Points of noise flow to eight islands, in six moments: by a trained network, and by the exact score.")
+
+
+islands(steps=10 if budget() == "smoke" else 2000)
+
+# %% [markdown]
+# ## What next
+#
+# No dice were thrown: give `flow` an `eta` of 1, or a `jump` of 25, and see what breaks first (lecture: *few steps and dice do not go
+# together*). Colour the points by the island they end at, and look where these colours are in the noise. Write a second loss with your
+# `loss_weights`: which steps does the network get better at, and does it show? Let `flow` take your `ancestral_step` instead. Then put
+# `guess_x0` in, with a limit, and train for real: the lecture does, with a U-Net and pictures.
