@@ -73,7 +73,7 @@ FALL = {
     "conditional-vae": 200,
     "supervised-digits": 0.7,
     "ddpm": 0.5,
-    "ddpm-emoji": 0.3,
+    "ddpm-emoji": 0.08,
 }
 TIMED = {"ddpm", "ddpm-emoji"}  # a large part of every picture's features says what time it is
 SLOW = {"dino": 100, "dino-vit": 100, "vae-plane": 200}  # updates: a teacher gets less sure at first, a code empty

@@ -330,11 +330,11 @@ for step in live(run):
 model = model.eval().to("cpu")
 
 # %%
-titles = [f"update {k}" if i == 0 else "" for k in stages for i in range(10)]
-image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same ten noises, drawn on the way (moving average of the weights)")
+titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
+image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same ten noises, drawn after so many updates (moving average of the weights)")
 
 # %% [markdown]
-# Look at the loss: most of its fall comes in the first updates; from then on it moves slowly and noisily, while the pictures go on improving. Much of what is left is noise that cannot be told from the picture by a network which has not learnt the picture by heart (section 8 has one that has). The loss's level says little about the pictures; but unlike a
+# Look at the loss: most of its fall comes in the first updates; from then on it moves slowly and noisily, while the pictures go on improving. (After 400 updates they are strokes and no digits yet; section 1's weights had 5,000.) Much of what is left is noise that cannot be told from the picture by a network which has not learnt the picture by heart (section 8 has one that has). The loss's level says little about the pictures; but unlike a
 # GAN's it measures one fixed thing, so two runs with the same schedule can be compared.
 #
 # What draws is a **moving average** of the weights (`momentum`); it is what Ho et al. report, and what the zoo ships.
@@ -472,7 +472,7 @@ def toy_figure():
     right.set(yticks=range(len(found)), yticklabels=list(found), xlabel="share inside a mode (data: 0.99)", xlim=(0, 1), title="what is drawn")
     right.invert_yaxis()
     size, found = f"{rows[0]['steps']:,} updates of {rows[0]['batch_size']}", min(row["modes"] for row in rows)
-    figure.suptitle(f"DDPM, {size}: every run finds {found:.0%} of the modes or more (3 seeds)", x=0.01, ha="left")
+    figure.suptitle(f"DDPM, {size}: modes found in every run: {found:.0%} (3 seeds)", x=0.01, ha="left")
     return describe(figure, "Left: relative error of the learned noise over t for two toys. Right: share of drawn points inside a mode, DDPM beside notebook 12's GANs.")
 
 
@@ -709,7 +709,7 @@ shipped_table()
 
 # %% [markdown]
 # After a good minute the VAE draws best, then the GAN; a diffusion model of $v$ is behind both, one of noise far behind: it learns a thousand tasks, of which each picture teaches one at a time. What it buys is a loss that goes on falling for as long as one trains, with no second player and no balance to keep. The table is of the shipped weights, each
-# trained as long as seemed worth it; the numbers of draws and the judges are notebook 12's. Of the emoji, diffusion's draws have by far the highest recall, at about equal precision: it leaves out the least. By the Frechet distance the GANs are a little ahead on emoji, and well ahead on digits.
+# trained as long as seemed worth it; the numbers of draws and the judges are notebook 12's. Of the emoji, diffusion's draws have the highest recall, at about equal precision: it leaves out the least. By the Frechet distance the GANs are a little ahead on emoji, and well ahead on digits.
 #
 # **A representation, too.** To clean a picture one must know what is in it. Show the U-Net a picture, without noise, as if at $t = T / 20$, and read its coarsest map, averaged over places (`encode`): the features beat those of the same network untrained.
 
