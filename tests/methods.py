@@ -97,9 +97,23 @@ def view_pairs(n=32, seed=0):
     return Dataset(x, torch.arange(n), ())
 
 
-def two_processes(worker, folder):
-    """Runs the script `worker` (arguments: this folder, its number, `folder`) twice at once; what each one saved."""
-    command = [sys.executable, "-c", worker, str(Path(__file__).parent)]
+WORKER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+import torch.distributed as dist
+torch.set_num_threads(1)
+import {module}
+number, folder = int(sys.argv[2]), sys.argv[3]
+dist.init_process_group("gloo", init_method=f"file://{{folder}}/store", rank=number, world_size=2)
+torch.save({module}.work(), f"{{folder}}/{{number}}.pt")
+dist.destroy_process_group()
+"""
+
+
+def two_processes(module, folder):
+    """What the `work()` of that test module returns in each of two processes of one group, which meet in `folder`."""
+    command = [sys.executable, "-c", WORKER.format(module=module), str(Path(__file__).parent)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen([*command, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
@@ -109,6 +123,24 @@ def two_processes(worker, folder):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
+
+
+def state_of(module):
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def same(a, b):
+    """Whether two states are equal, bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def products(betas):
+    """abar_1, ..., abar_T."""
+    found, product = [], 1.0
+    for beta in betas.tolist():
+        product *= 1 - beta
+        found.append(product)
+    return found
 
 
 def few_rows(folder, monkeypatch, ablations):

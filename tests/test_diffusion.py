@@ -11,9 +11,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from diffusers import DDIMScheduler, DDPMScheduler
-from methods import two_processes
+from methods import products, same, state_of, two_processes
 from scipy.integrate import quad
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
@@ -59,23 +58,6 @@ def seeded(seed=0):
 
 def normal(*shape, seed=0, dtype=F64):
     return torch.randn(shape, generator=seeded(seed), dtype=F64).to(dtype)
-
-
-def products(betas):
-    """abar_1, ..., abar_T."""
-    found, product = [], 1.0
-    for beta in betas.tolist():
-        product *= 1 - beta
-        found.append(product)
-    return found
-
-
-def state_of(module):
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def close(a, b, rtol=1e-9, atol=1e-9):
@@ -1268,25 +1250,13 @@ def train():
     return losses, state_of(method)
 
 
-WORKER = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import torch
-torch.set_num_threads(1)
-import test_diffusion
-test_diffusion.work(int(sys.argv[2]), sys.argv[3])
-"""
-
-
-def work(number, folder):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
-    torch.save(train(), f"{folder}/{number}.pt")
-    dist.destroy_process_group()
+def work():
+    return train()
 
 
 def test_two_processes_train_as_one(tmp_path):
     losses, state = train()
-    (losses_0, state_0), (losses_1, state_1) = two_processes(WORKER, tmp_path)
+    (losses_0, state_0), (losses_1, state_1) = two_processes("test_diffusion", tmp_path)
     assert same(state_0, state_1), "the processes drifted apart"
     start = small(FixedDraws).state_dict()
     for key, value in state.items():

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from methods import few_rows
+from methods import few_rows, products
 from scipy.stats import norm
 from torch import nn
 
@@ -107,15 +107,6 @@ class Part(nn.Module):
 def of_mixture(centres, std, betas, share=1.0):
     """A method that says a share of the exact noise."""
     return DDPM(Part(MixtureNoise(centres, std, Schedule(betas)), share), betas, pictures=False)
-
-
-def products(betas):
-    """abar_1, ..., abar_T."""
-    found, product = [], 1.0
-    for beta in betas.tolist():
-        product *= 1 - beta
-        found.append(product)
-    return found
 
 
 def other_weights(instead):

@@ -3,7 +3,6 @@
 
 import pytest
 import torch
-import torch.distributed as dist
 from methods import Queue, ToyGAN, fixed_view_simclr, points, two_processes, view_pairs
 
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
@@ -16,15 +15,6 @@ from course_lib.distributed import gather, rank, world_size
 from course_lib.nets.mlp import mlp
 from course_lib.redundancy.barlow_twins import BarlowTwins
 from course_lib.train import fit, sgd
-
-WORKER = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import torch
-torch.set_num_threads(1)
-import test_distributed
-test_distributed.work(int(sys.argv[2]), sys.argv[3])
-"""
 
 
 def first_view(x):
@@ -146,8 +136,7 @@ def gathered_gradient():
     return gradient / world_size(), gather(own.detach())
 
 
-def work(number, folder):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
+def work():
     results = {name: train(name) for name in METHODS}
     results["NCE"] = nce_memory()
     results["accumulated"] = train("ToyGAN", accumulate=2)
@@ -157,13 +146,12 @@ def work(number, folder):
         fit(made("Queue"), points(33), 1, batch_size=15)
     except ValueError as error:
         results["error"] = str(error)
-    torch.save(results, f"{folder}/{number}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return two_processes(WORKER, tmp_path_factory.mktemp("two"))
+    return two_processes("test_distributed", tmp_path_factory.mktemp("two"))
 
 
 def close(ours, theirs):

@@ -10,9 +10,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
-from methods import two_processes
+from methods import same, state_of, two_processes
 from scipy.integrate import quad
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, kstest, truncnorm, wasserstein_distance
@@ -121,14 +120,6 @@ def give(method, *noises):
     """The next noises that the method draws are these."""
     left = iter(noises)
     method.noise = lambda n: next(left)
-
-
-def state_of(module):
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def gradients(loss, module):
@@ -1428,25 +1419,13 @@ def train(name):
     return [[loss.item() for loss in step.losses] for step in steps], state_of(method)
 
 
-WORKER = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import torch
-torch.set_num_threads(1)
-import test_gan
-test_gan.work(int(sys.argv[2]), sys.argv[3])
-"""
-
-
-def work(number, folder):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
-    torch.save({name: train(name) for name in SHARED}, f"{folder}/{number}.pt")
-    dist.destroy_process_group()
+def work():
+    return {name: train(name) for name in SHARED}
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return two_processes(WORKER, tmp_path_factory.mktemp("two"))
+    return two_processes("test_gan", tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("name", list(SHARED))

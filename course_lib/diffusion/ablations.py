@@ -23,7 +23,7 @@ from course_lib.diffusion.samplers import ancestral, ddim, last
 from course_lib.diffusion.schedules import cosine_betas, linear_betas
 from course_lib.experiments import Setting, train_to_the_end
 from course_lib.gan.ablations import drawn as faked
-from course_lib.latent.ablations import judged, pictures
+from course_lib.latent.ablations import judged, prior_draws, some_of
 from course_lib.latent.vae import VAE
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
@@ -89,8 +89,7 @@ def stepped(recipe: Recipe, seed: int, sampler: Sampler, steps: int) -> dict:
 def real(recipe: Recipe, seed: int, n: int) -> dict:
     """As many training pictures: how low the distances can be."""
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
-    rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:n]
-    return {"steps": 0} | judged(train.x[rows] / 255, test.x[:n], recipe.data)
+    return {"steps": 0} | judged(some_of(train.x, n, seed), test.x[:n], recipe.data)
 
 
 def shipped(recipe: Recipe, seed: int, name: str) -> dict:
@@ -101,18 +100,11 @@ def shipped(recipe: Recipe, seed: int, name: str) -> dict:
     return {"steps": 50} | found | {"bits": bits_per_dimension(method, test.x)}
 
 
-@torch.no_grad()
-def prior_draws(method: VAE, like: Tensor, seed: int = 0) -> Tensor:
-    """As many pictures of a VAE's prior as rows of `like`, uint8 (N, C, H, W), from the seed's noise."""
-    with seeded(seed):
-        z = torch.randn(len(like), method.eval().encode(like[:1] / 255).shape[1])
-    return torch.cat([pictures(method, part) for part in z.split(500)])
-
-
 def shipped_rival(recipe: Recipe, seed: int, name: str) -> dict:
     """The same of the course's weights of a VAE, or of a GAN, which is told the labels where it listens."""
     test, method = load(recipe.data, "test"), zoo.load(name)
-    found = prior_draws(method, test.x) if isinstance(method, VAE) else faked(method, test.y)
+    with seeded(0):
+        found = prior_draws(method, test.x) if isinstance(method, VAE) else faked(method, test.y)
     return {"steps": 1} | judged(found, test.x, recipe.data)
 
 
@@ -120,7 +112,9 @@ def by_vae(recipe: Recipe, seed: int) -> dict:
     """JUDGED draws of a VAE's prior, judged."""
     method, about = train_to_the_end(recipe, seed)
     unseen = load(recipe.data, "test").x[:JUDGED]
-    return about | judged(prior_draws(method, unseen), unseen, recipe.data)
+    with seeded(0):
+        found = prior_draws(method.eval(), unseen)
+    return about | judged(found, unseen, recipe.data)
 
 
 def by_gan(recipe: Recipe, seed: int) -> dict:

@@ -13,7 +13,7 @@ from course_lib import evaluate
 from course_lib.checks import count, expects, positive
 from course_lib.data import as_float
 from course_lib.diffusion.ddpm import DDPM
-from course_lib.diffusion.gaussians import q_sample, x0_from_eps
+from course_lib.diffusion.gaussians import posterior_variance, q_sample, x0_from_eps
 from course_lib.diffusion.schedules import Schedule, signal_to_noise
 from course_lib.train import seeded
 
@@ -22,7 +22,7 @@ def noise_weights(schedule: Schedule) -> Tensor:
     """beta^2 / (2 btilde alpha (1 - abar)): what ||eps - eps_theta||^2 is worth in nats at each step when x_{t-1} is
     drawn with variance btilde (equation 12): float64 (T,). Infinite at the first step, whose term is a likelihood."""
     beta, abar = schedule.beta, schedule.abar
-    btilde = (1 - schedule.before) / (1 - abar) * beta
+    btilde = posterior_variance(abar, schedule.before)
     return beta.square() / (2 * btilde * (1 - beta) * (1 - abar))
 
 

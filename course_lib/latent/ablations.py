@@ -90,13 +90,23 @@ def judged(drawn: Tensor, real: Tensor, data: str) -> dict[str, float]:
     }
 
 
+@torch.no_grad()
+def prior_draws(method: VAE, like: Tensor) -> Tensor:
+    """As many draws of the prior as there are 8-bit pictures `like`, as pictures."""
+    z = torch.randn(len(like), method.encode(as_float(like[:1])).shape[1])
+    return torch.cat([pictures(method, batch) for batch in z.split(500)])
+
+
+def some_of(x: Tensor, n: int, seed: int) -> Tensor:
+    """n of the 8-bit pictures x, in [0, 1], each at most once."""
+    return as_float(x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]])
+
+
 def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
     """`judged` for as many draws of the prior as there are pictures x, and for the pictures' reconstructions."""
     with seeded(0):
         painted = torch.cat([reconstructions(method, batch) for batch in x.split(500)])
-        with torch.no_grad():
-            z = torch.randn(len(x), method.encode(as_float(x[:1])).shape[1])
-            drawn = torch.cat([pictures(method, batch) for batch in z.split(500)])
+        drawn = prior_draws(method, x)
     found = {"prior": judged(drawn, x, data), "posterior": judged(painted, x, data)}
     return {f"{measure} {of}": value for of, row in found.items() for measure, value in row.items()}
 
@@ -140,8 +150,8 @@ def bounded(recipe: Recipe, seed: int) -> dict:
 def real(recipe: Recipe, seed: int) -> dict:
     """Other real pictures, as many: how low the distances can be."""
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
-    rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: len(test)]
-    return {"steps": 0} | {f"{k} prior": v for k, v in judged(as_float(train.x[rows]), test.x, recipe.data).items()}
+    found = judged(some_of(train.x, len(test), seed), test.x, recipe.data)
+    return {"steps": 0} | {f"{k} prior": v for k, v in found.items()}
 
 
 def told(recipe: Recipe, seed: int) -> dict:
