@@ -234,6 +234,7 @@ def catalogue() -> dict[str, Experiment]:
     """Every experiment of the course by name; those of the recipes have the recipe's name."""
     from course_lib.contrastive import ablations as contrastive  # they are made of this module's parts
     from course_lib.diffusion import ablations as diffusion
+    from course_lib.diffusion import guidance_ablations as guidance
     from course_lib.distillation import ablations as distillation
     from course_lib.gan import ablations as gan
     from course_lib.latent import ablations as latent
@@ -243,7 +244,7 @@ def catalogue() -> dict[str, Experiment]:
     methods = {name: standard(recipe) for name, recipe in RECIPES.items() if recipe.cpu}
     pixels = {"raw pixels": Setting(RECIPES["simclr"], raw_pixels, seeds=(0,))}
     studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS | distillation.ABLATIONS
-    studies |= latent.ABLATIONS | gan.ABLATIONS | diffusion.ABLATIONS
+    studies |= latent.ABLATIONS | gan.ABLATIONS | diffusion.ABLATIONS | guidance.ABLATIONS
     return {**methods, "simclr": pixels | methods["simclr"], **studies}
 
 

@@ -7,7 +7,7 @@ from torchvision.models import resnet18
 
 from course_lib.nets.mlp import TimedMLP, mlp, time_embedding
 from course_lib.nets.resnet import ResNet, group_norm, torchvision_resnet
-from course_lib.nets.unet import Condition, SelfAttention, TimedBlock, UNet
+from course_lib.nets.unet import Condition, LabelEmbedding, SelfAttention, TimedBlock, UNet, UNetEncoder
 from course_lib.nets.vit import Attention, Block, ViT, convolutions, patches
 
 
@@ -106,6 +106,28 @@ def test_block_equals_torchs():
     theirs.self_attn = torchs_attention(ours.attention, 8)
     theirs.linear1, theirs.linear2, theirs.norm1, theirs.norm2 = ours.mlp[0], ours.mlp[2], ours.norm1, ours.norm2
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 7, 7), (3, 1, 7, 7), (3, 2, 7, 7), (3, 1, 1, 7)])
+def test_attention_with_a_mask_equals_torchs(shape):
+    torch.manual_seed(0)
+    ours, x = Attention(8, 2), 3 * torch.randn(3, 7, 8)
+    seen = (torch.rand(shape) < 0.5) | (torch.arange(7) == 2)  # each looks at something
+    refused = ~seen.expand(3, 2, 7, 7).flatten(0, 1)
+    mixed, _ = torchs_attention(ours, 8)(x, x, x, attn_mask=refused)
+    torch.testing.assert_close(ours(x, seen), mixed, rtol=1e-4, atol=1e-5)
+    assert (ours(x, seen) - ours(x)).abs().max() > 1e-2
+
+
+def test_a_block_does_not_see_what_its_mask_hides():
+    torch.manual_seed(0)
+    block, x = Block(8, 2), torch.randn(3, 7, 8, requires_grad=True)
+    seen = torch.ones(7, 7, dtype=torch.bool).tril()[None, None]
+    (gradient,) = torch.autograd.grad(block(x, seen)[:, 3].square().sum(), x)
+    assert gradient[:, 4:].abs().max() == 0 < gradient[:, :4].abs().amax(2).min()
+    torch.testing.assert_close(block(x, seen)[:, :4], block(x[:, :4], seen[..., :4, :4]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block(x, torch.ones(1, 1, 7, 7, dtype=torch.bool)), block(x), rtol=1e-4, atol=1e-5)
+    assert torch.equal(block(x, None), block(x))
 
 
 @pytest.mark.parametrize("heads", [0, 3, 16, 2.0])
@@ -255,6 +277,28 @@ def test_timed_mlp_reads_points_and_time_and_no_labels():
     assert not torch.allclose(net(x, t), net(x, t + 100), atol=1e-3)
 
 
+def test_timed_mlp_adds_its_label_to_the_time():
+    torch.manual_seed(0)
+    net, x, t = TimedMLP(3, 16, depth=1, label=LabelEmbedding(4, 16)), torch.randn(5, 3), torch.arange(5) * 99
+    y = torch.tensor([3, 0, 1, 1, 2])
+    first, _, second = net.net
+    expected = second(first(torch.cat([x, time_embedding(t, 16) + net.label.weight[y]], 1)).relu())
+    torch.testing.assert_close(net(x, t, y), expected)
+    assert (net(x, t, y) - net(x, t)).abs().amax(1).min() > 1e-3
+    assert torch.equal(net(x, t, torch.full_like(y, 4)), net(x, t))  # the null label
+    assert list(TimedMLP(3, 16, depth=1).state_dict()) == [key for key in net.state_dict() if key != "label.weight"]
+
+
+def test_a_label_embedding_has_one_row_more_which_is_zeros():
+    torch.manual_seed(0)
+    label = LabelEmbedding(5, 4)
+    assert label.weight.shape == (6, 4) and label.weight[:5].abs().min() > 0 == label.weight[5].abs().max()
+    assert torch.equal(label(torch.tensor([2, 5, 0])), label.weight[[2, 5, 0]])
+    for y in (torch.zeros(3), torch.zeros(3, 1, dtype=torch.long), 2):
+        with pytest.raises(ValueError, match="argument `y`: expected"):
+            label(y)
+
+
 def unet(channels=1, widths=(8, 16), seed=0, **options):
     """With random numbers where training begins with zeros, and norms that do more than normalise."""
     torch.manual_seed(seed)
@@ -271,7 +315,7 @@ SIZES = [
     (1, (8, 16, 24), 28, dict(patch=1)),
     (3, (8, 16, 16), 32, dict(patch=2, blocks=2)),
     (2, (8,), 6, dict(patch=1)),
-    (3, (16, 8), 32, dict(patch=4, blocks=2, classes=7)),
+    (3, (16, 8), 32, dict(patch=4, blocks=2, label=LabelEmbedding(7, 32))),
 ]
 
 
@@ -294,6 +338,21 @@ def test_unet_shapes_and_skips(channels, widths, size, options):
     torch.testing.assert_close(net.features(x, t), coarsest.flatten(2).mean(2))
 
 
+@pytest.mark.parametrize(("channels", "widths", "size", "options"), SIZES)
+def test_a_unets_encoder_is_its_first_part_with_the_same_weights_by_seed(channels, widths, size, options):
+    torch.manual_seed(1)
+    whole = UNet(channels, widths, **options)
+    torch.manual_seed(1)
+    first = UNetEncoder(channels, widths, **options)
+    whole_state, state = whole.state_dict(), first.state_dict()
+    parts = list(dict.fromkeys(key.split(".")[0] for key in whole_state))
+    assert parts == ["condition", "door", "down", "middle", "up", "out"]  # the order in which they draw their weights
+    assert list(state) == [key for key in whole_state if key.split(".")[0] in parts[:4]]
+    assert all(torch.equal(state[key], whole_state[key]) for key in state)
+    x, t = torch.randn(2, channels, size, size), torch.tensor([3, 900])
+    assert torch.equal(first.features(x, t), whole.features(x, t))
+
+
 def test_a_unet_for_pictures_that_are_no_squares():
     net = unet(3, (8, 16))
     assert net(torch.randn(2, 3, 8, 20), torch.tensor([1, 2])).shape == (2, 3, 8, 20)
@@ -301,7 +360,7 @@ def test_a_unet_for_pictures_that_are_no_squares():
 
 def test_a_new_unet_says_zero_and_has_a_gradient():
     torch.manual_seed(0)
-    net, x = UNet(3, (8, 16), classes=5), torch.randn(4, 3, 8, 8)
+    net, x = UNet(3, (8, 16), label=LabelEmbedding(5, 16)), torch.randn(4, 3, 8, 8)
     out = net(x, torch.arange(4), torch.arange(4))
     assert torch.equal(out, torch.zeros_like(x))
     (out - x).square().sum().backward()
@@ -316,7 +375,7 @@ def test_a_new_unet_says_zero_and_has_a_gradient():
 
 def test_gradient_reaches_every_weight_of_a_unet_after_a_few_updates():
     torch.manual_seed(0)
-    net, x, target = UNet(3, (8, 16), classes=5), torch.randn(8, 3, 8, 8), torch.randn(8, 3, 8, 8)
+    net, x, target = UNet(3, (8, 16), label=LabelEmbedding(5, 16)), torch.randn(8, 3, 8, 8), torch.randn(8, 3, 8, 8)
     losses = []
     for _ in range(4):  # what begins at zero hides the gradient of what comes before it
         net.zero_grad()
@@ -331,7 +390,8 @@ def test_gradient_reaches_every_weight_of_a_unet_after_a_few_updates():
 
 
 def test_time_and_label_matter_to_a_unet():
-    net, x, t, y = unet(classes=5), torch.randn(2, 1, 8, 8), torch.tensor([10, 10]), torch.tensor([1, 4])
+    net, x = unet(label=LabelEmbedding(5, 16)), torch.randn(2, 1, 8, 8)
+    t, y = torch.tensor([10, 10]), torch.tensor([1, 4])
     plain = net(x, t)
     assert (net(x, t + 400) - plain).abs().amax((1, 2, 3)).min() > 1e-3
     assert (net(x, t, y) - plain).abs().amax((1, 2, 3)).min() > 1e-3
@@ -343,15 +403,19 @@ def test_time_and_label_matter_to_a_unet():
 
 def test_the_condition_is_time_and_label_in_one_vector():
     torch.manual_seed(0)
-    condition, t, y = Condition(8, 5), torch.tensor([0, 3, 700]), torch.tensor([4, 0, 2])
+    condition, t, y = Condition(8, LabelEmbedding(5, 8)), torch.tensor([0, 3, 700]), torch.tensor([4, 0, 2])
     first, act, second = condition.time
     expected = second(torch.nn.functional.silu(first(time_embedding(t, 8))))
     torch.testing.assert_close(condition(t), expected)
     torch.testing.assert_close(condition(t, y), expected + condition.label.weight[y])
+    assert torch.equal(condition(t, torch.full_like(y, 5)), condition(t))  # the null label says nothing
+    condition.label = nn.Linear(3, 8, bias=False)  # any module that makes a vector of a label
+    y = torch.randn(3, 3)
+    torch.testing.assert_close(condition(t, y), expected + y @ condition.label.weight.T)
 
 
 def test_pictures_of_a_batch_do_not_see_each_other_in_a_unet():
-    net, t, y = unet(2, classes=5), torch.tensor([5, 80, 700]), torch.tensor([1, 3, 0])
+    net, t, y = unet(2, label=LabelEmbedding(5, 16)), torch.tensor([5, 80, 700]), torch.tensor([1, 3, 0])
     x = torch.randn(3, 2, 8, 8, requires_grad=True)
     out = net(x, t, y)
     (gradient,) = torch.autograd.grad(out[0].square().sum(), x)
@@ -440,20 +504,24 @@ def test_patches_come_in_as_channels_and_go_out_again(patch):
         (lambda net: net(torch.zeros(2, 1, 8, 8), torch.zeros(3, dtype=torch.long)), "t"),
         (lambda net: net(torch.zeros(2, 1, 8, 8), 3), "t"),
         (lambda net: net(torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), torch.zeros(2)), "y"),
+        (lambda net: net.features(torch.zeros(2, 8, 8), torch.zeros(2, dtype=torch.long)), "x"),
+        (lambda net: net.features(torch.zeros(2, 1, 8, 8), torch.zeros(3, dtype=torch.long)), "t"),
         (lambda net: time_embedding(torch.zeros(2, 1), 8), "t"),
         (lambda net: time_embedding(5, 8), "t"),
     ],
 )
 def test_denoisers_name_a_bad_input(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`: expected"):
-        call(unet(classes=3))
+        call(unet(label=LabelEmbedding(3, 16)))
 
 
 def test_what_a_unet_cannot_take_is_named():
     net = UNet(1, (8, 16))
     with pytest.raises(ValueError, match=r"`x`: expected a height and width that 4 divides, got \(30, 28\)"):
         net(torch.zeros(1, 1, 30, 28), torch.zeros(1, dtype=torch.long))
-    with pytest.raises(ValueError, match="`y`: expected None, for the network was built without `classes`"):
+    with pytest.raises(ValueError, match="`y`: expected None, for the network was built without `label`; got labels"):
         net(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"`x`: expected a height and width that 4 divides, got \(28, 30\)"):
+        net.features(torch.zeros(1, 1, 28, 30), torch.zeros(1, dtype=torch.long))
     with pytest.raises(ValueError, match="`dim`: expected an even number, got 7"):
         time_embedding(torch.zeros(1), 7)

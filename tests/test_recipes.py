@@ -74,8 +74,11 @@ FALL = {
     "supervised-digits": 0.7,
     "ddpm": 0.5,
     "ddpm-emoji": 0.08,
+    "conditional-ddpm": 0.12,
+    "text-ddpm": 0.08,
+    "noisy-classifier": 0.2,
 }
-TIMED = {"ddpm", "ddpm-emoji"}  # a large part of every picture's features says what time it is
+TIMED = {"ddpm", "ddpm-emoji", "conditional-ddpm", "text-ddpm"}  # features that say mostly what time it is
 SLOW = {"dino": 100, "dino-vit": 100, "vae-plane": 200}  # updates: a teacher gets less sure at first, a code empty
 
 
@@ -354,7 +357,7 @@ def test_each_zoo_checkpoints_metric_is_measured_again(name):
 
 def test_zoo_is_small_and_in_half_precision():
     files = list(zoo.FOLDER.glob("*.safetensors"))
-    assert {f.stem for f in files} == set(zoo.manifest()) and all(f.stat().st_size < 3e6 for f in files)
+    assert {f.stem for f in files} == set(zoo.manifest()) and all(f.stat().st_size < 4e6 for f in files)
 
 
 def test_an_altered_zoo_file_a_stale_recipe_and_an_unknown_name_are_refused(tmp_path, monkeypatch):

@@ -18,7 +18,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import unicodedata
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -28,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from course_lib.data.files import FOLDER, digest, read
+from course_lib.data.words import words_of
 
 NPM = {  # source: (package, version)
     "noto": ("emoji-datasource-google", "16.0.0"),
@@ -44,7 +44,6 @@ LICENCES = {  # of what is built; details and attribution in ATTRIBUTION.md
 SIZE, MARGIN = 32, 1
 SHARES = (0.7, 0.1, 0.2)  # of the emoji of each category: train, val, test
 NEAR, SAME = 0.08, 0.04  # root mean square distance of two pictures, premultiplied RGBA in [0, 1]: see families
-FUNCTION_WORDS = set("a an and as at by do for from in is it its me my of on or the then to with without".split())
 BRANDS = {"iphone", "mcdonalds", "shrek", "snapchat", "uber"}
 
 
@@ -209,16 +208,6 @@ def build_digits(sources: dict[str, Path]) -> dict[str, np.ndarray]:
         arrays[f"{split}_x"] = (x[rows] * 256).astype(np.uint8).reshape(-1, 28, 28)
         arrays[f"{split}_y"] = y[rows].astype(np.int8)
     return arrays
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a name or keyword in order, each once: lower case, without accents, a to z only.
-
-    Function words are none, nor is a single letter (what an apostrophe leaves) or what has a digit in it.
-    """
-    letters = (c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c))
-    found = re.findall("[a-z0-9]+", "".join(letters))
-    return [w for w in dict.fromkeys(found) if w.isalpha() and len(w) > 1 and w not in FUNCTION_WORDS]
 
 
 def label_words(labels: Iterable[str]) -> set[str]:

@@ -1,8 +1,9 @@
 """make zoo: trains the weights that ship with the course further, from where they are, and measures them.
 
-    python tools/train_zoo.py [NAME ...] [--steps N]
+    python tools/train_zoo.py [NAME ...] [--steps N] [--start OTHER]
 
 N more updates of the recipe on this machine, resumable; what ships is the moving average of the weights over the run.
+The first run may start from another method's weights: what the recipe has beside these begins as its seed makes it.
 """
 
 import argparse
@@ -49,18 +50,27 @@ def main():
     parser.add_argument("names", nargs="*", default=["simclr"])
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--bf16", action="store_true", help="faster on processors that compute in bfloat16")
+    parser.add_argument("--start", metavar="OTHER", help="of the zoo: a first run takes over all its weights")
     args = parser.parse_args()
     for name in args.names:
         recipe, before = lookup(name), zoo.manifest().get(name, {})
         if before.get("recipe") != recipe.hash():
             before = {}  # weights of another recipe: start afresh
         method = Averaged(zoo.load(name) if before else build(recipe, seed=0), momentum=1 - LATE / args.steps)
+        if args.start and not before:
+            missing = method.method.load_state_dict(zoo.load(args.start).state_dict(), strict=False)
+            if missing.unexpected_keys:
+                raise ValueError(f"argument `start`: {name} has no place for {', '.join(missing.unexpected_keys)}")
+            ema(method.average, method.method, 0.0)
+            before = {"start": args.start}
         seed = before.get("steps", 0)  # another order and other views than in the runs before
-        checkpoint = experiments.RUNS / f"zoo-{name}-{recipe.hash()}-{seed}.pt"
+        part = f"{seed}-{args.start}" if args.start else seed
+        checkpoint = experiments.RUNS / f"zoo-{name}-{recipe.hash()}-{part}.pt"
         _, run = experiments.train_to_the_end(
             recipe, seed, method=method, checkpoint=checkpoint, steps=args.steps, bf16=args.bf16
         )
         about = {
+            **({"start": before["start"]} if "start" in before else {}),
             "seed": seed,
             "steps": before.get("steps", 0) + args.steps,
             "seconds": round(before.get("seconds", 0) + run["seconds"]),

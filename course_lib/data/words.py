@@ -8,6 +8,8 @@ flag). See `word_lists` in tools/build_data.py for the rest: function words, wor
 subsampled: woman, female, man, male come with more than a hundred emoji each, flag and nation with 250.
 """
 import functools
+import re
+import unicodedata
 from itertools import permutations
 
 import numpy as np
@@ -16,6 +18,8 @@ from torch import Tensor
 
 from course_lib.data.dataset import Dataset
 from course_lib.data.files import read
+
+FUNCTION_WORDS = set("a an and as at by do for from in is it its me my of on or the then to with without".split())
 
 
 @functools.cache
@@ -57,3 +61,13 @@ def skip_gram_pairs() -> Dataset:
     pairs = [(w, c, e) for e, words in enumerate(word_lists()) for w, c in permutations(words.tolist(), 2)]
     x, y, emoji = torch.tensor(pairs).T.contiguous()
     return Dataset(x, y, vocabulary(), {"emoji": emoji})
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a name or keyword in order, each once: lower case, without accents, a to z only.
+
+    Function words are none, nor is a single letter (what an apostrophe leaves) or what has a digit in it.
+    """
+    letters = (c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c))
+    found = re.findall("[a-z0-9]+", "".join(letters))
+    return [w for w in dict.fromkeys(found) if w.isalpha() and len(w) > 1 and w not in FUNCTION_WORDS]

@@ -1,8 +1,11 @@
 """Noise predicted exactly, where the data's distribution is known: what a trained network is compared with."""
 
+import math
+
+import torch
 from torch import Tensor, nn
 
-from course_lib.checks import number
+from course_lib.checks import expects, number
 from course_lib.diffusion.schedules import Schedule
 
 
@@ -12,16 +15,49 @@ class MixtureNoise(nn.Module):
     Noised to abar they are Gaussians around sqrt(abar) centre_k with variance v = abar std^2 + 1 - abar; given the
     k-th, E[eps] = sqrt(1 - abar) / v (x_t - sqrt(abar) centre_k), and Bayes says how likely each k is. With std = 0 and
     the rows of a data set as centres this is what L_simple's minimiser says on that set: it draws its rows again.
+
+    labels (K,): the class of each Gaussian. Then y (N,) asks for the noise of that class alone, eps(x_t, t, y), and
+    `log_prob` is the classifier of noisy points that nobody need train.
     """
 
-    def __init__(self, centres: Tensor, std: float, schedule: Schedule):
+    def __init__(self, centres: Tensor, std: float, schedule: Schedule, labels: Tensor | None = None):
         super().__init__()
+        if labels is not None and labels.shape != centres.shape[:1]:
+            raise ValueError(f"argument `labels`: expected {len(centres)}, one a centre, got {tuple(labels.shape)}")
         self.variance, self.schedule = number("std", std, 0) ** 2, schedule
         self.register_buffer("centres", centres, persistent=False)
+        self.register_buffer("labels", labels, persistent=False)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def noised(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """x_t - sqrt(abar) centre_k, (N, K, D); the exponents of the Gaussians, (N, K), -inf outside class y; their
+        variance v, (N, 1)."""
+        if x_t.shape[1:] != self.centres.shape[1:]:
+            dim = self.centres.shape[1]
+            raise ValueError(f"argument `x_t`: expected (N, {dim}) like the centres, got {tuple(x_t.shape)}")
         abar = self.schedule.abar[t].to(x_t.dtype)[:, None]  # (N, 1)
         variance, means = abar * self.variance + 1 - abar, abar.sqrt()[:, :, None] * self.centres  # (N, K, D)
         apart = x_t[:, None] - means
-        share = (-apart.square().sum(2) / (2 * variance)).softmax(1)  # (N, K)
-        return (1 - abar).sqrt() / variance * (share[:, :, None] * apart).sum(1)
+        exponent = -apart.square().sum(2) / (2 * variance)
+        if y is not None and self.labels is None:
+            raise ValueError("argument `y`: expected None, for the mixture was built without `labels`; got labels")
+        if y is not None:
+            exponent = exponent.masked_fill(self.labels != y[:, None], -torch.inf)
+        return apart, exponent, variance
+
+    @expects(x_t="float N D", t="int N", y="int N")
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        apart, exponent, variance = self.noised(x_t, t, y)
+        root = (1 - self.schedule.abar[t]).sqrt().to(x_t.dtype)[:, None]
+        return root / variance * (exponent.softmax(1)[:, :, None] * apart).sum(1)
+
+    @expects(x_t="float N D", t="int N", y="int N")
+    def log_density(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """log p_t(x_t), or log p_t(x_t given y), in nats: (N,)."""
+        _, exponent, variance = self.noised(x_t, t, y)
+        of_it = exponent.isfinite().sum(1).to(exponent.dtype)  # Gaussians in the class
+        return exponent.logsumexp(1) - of_it.log() - x_t.shape[1] / 2 * (2 * math.pi * variance[:, 0]).log()
+
+    @expects(x_t="float N D", t="int N", y="int N")
+    def log_prob(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """log p_t(y given x_t) by Bayes, (N,): the exact classifier of points in noise."""
+        return self.noised(x_t, t, y)[1].logsumexp(1) - self.noised(x_t, t)[1].logsumexp(1)

@@ -40,12 +40,18 @@ def time_embedding(t: Tensor, dim: int) -> Tensor:
 
 
 class TimedMLP(nn.Module):
-    """Points x_t (N, dim) and steps t (N,) -> a prediction (N, dim); labels are not listened to."""
+    """Points x_t (N, dim), steps t (N,) and, where there is a module `label`, y -> (N, hidden), labels y: a prediction
+    (N, dim). Without it labels are not listened to."""
 
-    def __init__(self, dim: int, hidden: int, depth: int = 3):
+    def __init__(self, dim: int, hidden: int, depth: int = 3, label: nn.Module | None = None):
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.label = hidden, label
         self.net = mlp(dim + hidden, *(hidden,) * depth, dim, norm=None)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.net(torch.cat([x_t, time_embedding(t, self.hidden)], 1))
+        condition = time_embedding(t, self.hidden)
+        if y is not None and self.label is not None:
+            if len(y) != len(t):
+                raise ValueError(f"argument `y`: expected {len(t)} labels, as many as steps `t`, got {len(y)}")
+            condition = condition + self.label(y)
+        return self.net(torch.cat([x_t, condition], 1))

@@ -11,21 +11,35 @@ from course_lib.nets.mlp import time_embedding
 from course_lib.nets.resnet import group_norm
 
 
+class LabelEmbedding(nn.Embedding):
+    """Labels y (N,) in 0..classes-1 -> (N, dim). One more, `classes`, is the null label: it says nothing, always 0."""
+
+    def __init__(self, classes: int, dim: int):
+        super().__init__(classes + 1, dim, padding_idx=classes)
+
+    @expects(y="int N")
+    def forward(self, y: Tensor) -> Tensor:
+        return super().forward(y)
+
+
 class Condition(nn.Module):
-    """Step numbers t (N,), and labels y (N,) where there are `classes`, as one vector for every block: (N, dim).
+    """Step numbers t (N,), and labels y where there is a module `label`, y -> (N, dim), as one vector for every block:
+    (N, dim).
 
     y None: no label is told, the label's share of the vector is left out.
     """
 
-    def __init__(self, dim: int, classes: int | None = None):
+    def __init__(self, dim: int, label: nn.Module | None = None):
         super().__init__()
         self.dim = dim
         self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.label = nn.Embedding(classes, dim) if classes else None
+        self.label = label
 
     def forward(self, t: Tensor, y: Tensor | None = None) -> Tensor:
         if y is not None and self.label is None:
-            raise ValueError("argument `y`: expected None, for the network was built without `classes`; got labels")
+            raise ValueError("argument `y`: expected None, for the network was built without `label`; got labels")
+        if y is not None and len(y) != len(t):
+            raise ValueError(f"argument `y`: expected {len(t)} labels, as many as steps `t`, got {len(y)}")
         found = self.time(time_embedding(t, self.dim))
         return found if y is None else found + self.label(y)
 
@@ -66,12 +80,12 @@ class SelfAttention(nn.Module):
         return x + self.out(mixed.transpose(2, 3).reshape(n, c, h, w))
 
 
-class UNet(nn.Module):
-    """x_t (N, channels, H, W), steps t (N,), labels y (N,) or None -> a prediction like x_t.
+class UNetEncoder(nn.Module):
+    """The way down of a U-Net, and its middle: what a classifier of noisy pictures needs of it.
 
     Squares of patch x patch pixels come in as channels, which spares the finest and dearest level. One width a level,
-    each half as fine as the one before; `blocks` a level on the way down and one more on the way up; attention on the
-    coarsest. H and W are multiples of patch 2^(len(widths) - 1).
+    each half as fine as the one before, with `blocks` of that width; attention on the coarsest. Height and width are
+    multiples of patch 2^(len(widths) - 1). label: y -> (N, 2 widths[0]), where labels are told.
     """
 
     def __init__(
@@ -81,35 +95,30 @@ class UNet(nn.Module):
         *,
         patch: int = 2,
         blocks: int = 1,
-        classes: int | None = None,
+        label: nn.Module | None = None,
     ):
         super().__init__()
         dim, self.multiple = 2 * widths[0], patch * 2 ** (len(widths) - 1)
-        self.condition = Condition(dim, classes)
+        self.condition = Condition(dim, label)
         self.door = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, widths[0], 3, padding=1))
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        skips, c = [widths[0]], widths[0]  # channels of what is kept for the way up
+        self.down = nn.ModuleList()
+        self.kept = [widths[0]]  # channels of what is kept for the way up
         for level, width in enumerate(widths):
             if level:
-                self.down.append(nn.Conv2d(c, c, 3, 2, 1))
-                skips.append(c)
+                self.down.append(nn.Conv2d(self.kept[-1], self.kept[-1], 3, 2, 1))
+                self.kept.append(self.kept[-1])
             for _ in range(blocks):
-                self.down.append(TimedBlock(c, width, dim))
-                skips.append(c := width)
+                self.down.append(TimedBlock(self.kept[-1], width, dim))
+                self.kept.append(width)
+        c = widths[-1]
         self.middle = nn.ModuleList([TimedBlock(c, c, dim), SelfAttention(c), TimedBlock(c, c, dim)])
-        for level, width in reversed(list(enumerate(widths))):
-            for _ in range(blocks + 1):
-                self.up.append(TimedBlock(c + skips.pop(), width, dim))
-                c = width
-            if level:
-                self.up.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(c, c, 3, padding=1)))
-        last = nn.Conv2d(c, channels * patch**2, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.out = nn.Sequential(group_norm(c), nn.SiLU(), last, nn.PixelShuffle(patch))
 
     def coarse(self, x: Tensor, condition: Tensor) -> list[Tensor]:
-        """The way down: all that the way up reads, fine to coarse, and the coarsest map of all last."""
+        """All that the way up reads, fine to coarse, and the coarsest map of all last."""
+        if any(side % self.multiple for side in x.shape[2:]):
+            raise ValueError(
+                f"argument `x`: expected a height and width that {self.multiple} divides, got {tuple(x.shape[2:])}"
+            )
         kept = [h := self.door(x)]
         for layer in self.down:
             h = layer(h, condition) if isinstance(layer, TimedBlock) else layer(h)
@@ -118,18 +127,44 @@ class UNet(nn.Module):
             h = layer(h, condition) if isinstance(layer, TimedBlock) else layer(h)
         return [*kept, h]
 
-    @expects(x="float N C H W", t="int N", y="int N")
+    @expects(x="float N C H W", t="int N")
+    def features(self, x: Tensor, t: Tensor) -> Tensor:
+        """The mean over the coarsest map: (N, widths[-1])."""
+        return self.coarse(x, self.condition(t))[-1].mean((2, 3))
+
+
+class UNet(UNetEncoder):
+    """x_t (N, channels, H, W), steps t (N,), labels y or None -> a prediction like x_t.
+
+    On the way up one block more a level than on the way down, each of which reads what one step of that way left.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        widths: tuple[int, ...],
+        *,
+        patch: int = 2,
+        blocks: int = 1,
+        label: nn.Module | None = None,
+    ):
+        super().__init__(channels, widths, patch=patch, blocks=blocks, label=label)
+        self.up, skips, c = nn.ModuleList(), list(self.kept), widths[-1]
+        for level, width in reversed(list(enumerate(widths))):
+            for _ in range(blocks + 1):
+                self.up.append(TimedBlock(c + skips.pop(), width, self.condition.dim))
+                c = width
+            if level:
+                self.up.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(c, c, 3, padding=1)))
+        last = nn.Conv2d(c, channels * patch**2, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.out = nn.Sequential(group_norm(c), nn.SiLU(), last, nn.PixelShuffle(patch))
+
+    @expects(x="float N C H W", t="int N")
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        if any(side % self.multiple for side in x.shape[2:]):
-            raise ValueError(
-                f"argument `x`: expected a height and width that {self.multiple} divides, got {tuple(x.shape[2:])}"
-            )
         condition = self.condition(t, y)
         *kept, h = self.coarse(x, condition)
         for layer in self.up:
             h = layer(torch.cat([h, kept.pop()], 1), condition) if isinstance(layer, TimedBlock) else layer(h)
         return self.out(h)
-
-    def features(self, x: Tensor, t: Tensor) -> Tensor:
-        """The mean over the coarsest map: (N, widths[-1])."""
-        return self.coarse(x, self.condition(t))[-1].mean((2, 3))

@@ -9,7 +9,10 @@ from course_lib.nets.resnet import Norm
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017, arXiv 1706.03762): tokens (N, T, dim) -> (N, T, dim)."""
+    """Multi-head self-attention (Vaswani et al. 2017, arXiv 1706.03762): tokens (N, T, dim) -> (N, T, dim).
+
+    seen: which tokens each may look at, bool (N, heads, T, T) or 1 in place of N, heads; all by default.
+    """
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -22,8 +25,8 @@ class Attention(nn.Module):
         """Queries, keys, values: (N, heads, T, dim / heads) each."""
         return self.to_qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        mixed = F.scaled_dot_product_attention(*self.qkv(x))  # (N, heads, T, dim / heads)
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        mixed = F.scaled_dot_product_attention(*self.qkv(x), seen)  # (N, heads, T, dim / heads)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def maps(self, x: Tensor) -> Tensor:
@@ -41,8 +44,8 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        x = x + self.attention(self.norm1(x), seen)
         return x + self.mlp(self.norm2(x))
 
 

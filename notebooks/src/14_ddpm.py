@@ -45,7 +45,7 @@ from course_lib.diffusion.samplers import ancestral, ddim, invert, last, step_nu
 from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas, signal_to_noise
 from course_lib.latent.interpolation import slerp
 from course_lib.nets.mlp import TimedMLP
-from course_lib.nets.unet import UNet
+from course_lib.nets.unet import UNet, UNetEncoder
 from course_lib.notebook import bars_with_spread, budget, curve, explore, image_grid, live, show, subplots
 from course_lib.notebook.style import describe
 from course_lib.train import adamw, fit
@@ -312,6 +312,7 @@ show(DDPM)
 # which spares the finest and dearest level.
 
 # %%
+show(UNetEncoder, doc=False)
 show(UNet, doc=False)
 
 # %%

@@ -1,0 +1,208 @@
+"""Fidelity against diversity, two kinds of guidance, label dropout, new captions: experiments of notebook 15.
+
+Ho & Salimans 2022 (arXiv 2207.12598), figure 4, tables 1 and 2. Dhariwal & Nichol 2021 (arXiv 2105.05233), table 4.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from course_lib import evaluate, zoo
+from course_lib.data import Dataset, load
+from course_lib.data.captions import captions, withheld
+from course_lib.data.emoji import STYLES
+from course_lib.data.words import word_lists
+from course_lib.diffusion.ablations import digits_ddpm
+from course_lib.diffusion.conditional import ConditionalDDPM
+from course_lib.diffusion.ddpm import DDPM, V
+from course_lib.diffusion.guidance import NoisyClassifier, classifier_guided, guided
+from course_lib.diffusion.samplers import EpsFn, ddim, last
+from course_lib.diffusion.schedules import cosine_betas
+from course_lib.experiments import Setting, train_to_the_end
+from course_lib.latent.ablations import JUDGES, judged, some_of
+from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
+from course_lib.recipes import RECIPES, Recipe
+from course_lib.train import seeded
+
+JUDGED = 250  # pictures for each weight
+STEPS = 20  # of DDIM
+WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
+
+
+# Measures.
+
+
+def draw(method: DDPM, eps_fn: EpsFn, shape: tuple[int, ...], seed: int, steps: int = STEPS) -> Tensor:
+    """Pictures from the seed's noise by DDIM, with the noise that eps_fn says at the method's levels."""
+    with seeded(seed):
+        x = torch.randn(shape)
+    return method.shown(last(ddim(eps_fn, x, method.schedule, steps, limit=method.limit)))
+
+
+def opinion(pictures: Tensor, data: str) -> Tensor:
+    """The judge's logits, of a classifier that had no part in training or guiding: (N, classes)."""
+    judge = zoo.load(JUDGES[data])
+    return judge.classifier(evaluate.features(judge, pictures))
+
+
+def picked(data: str) -> Dataset:
+    """JUDGED unseen pictures, the same for every row."""
+    test = load(data, "test")
+    return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:JUDGED]]
+
+
+def sweep(
+    method: DDPM, real: Dataset, data: str, seed: int, guide: Callable[[float], EpsFn], weights: tuple = WEIGHTS
+) -> dict[str, list]:
+    """By w: `judged`, the share of draws that the judge takes for what was asked, and seconds: {"w": [...], measure:
+    [...]}. Every w begins with the same noise."""
+    found = {}
+    for w in weights:
+        began = time.perf_counter()
+        pictures = draw(method, guide(w), real.x.shape, seed)
+        spent = time.perf_counter() - began
+        right = evaluate.accuracy(opinion(pictures, data), real.y)
+        row = {"w": w, "accuracy": right, **judged(pictures, real.x, data), "draw_seconds": spent}
+        for name, value in row.items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+# Jobs.
+
+
+def real(recipe: Recipe, seed: int) -> dict:
+    """As many training pictures instead of draws, of whatever class: how low the distance can be. And how often the
+    judge is right about the unseen ones."""
+    unseen, others = picked(recipe.data), some_of(load(recipe.data, "train").x, JUDGED, seed)
+    right = evaluate.accuracy(opinion(unseen.x, recipe.data), unseen.y)
+    return {"steps": 0, "accuracy": right} | judged(others, unseen.x, recipe.data)
+
+
+def swept(recipe: Recipe, seed: int, weights: tuple = WEIGHTS) -> dict:
+    """The recipe, trained; classifier-free guidance over w."""
+    method, about = train_to_the_end(recipe, seed)
+    unseen, eps = picked(recipe.data), method.eval().eps
+    curve = sweep(method, unseen, recipe.data, seed, lambda w: guided(eps, unseen.y, w), weights)
+    return about | {"curve": curve}
+
+
+def swept_shipped(recipe: Recipe, seed: int, name: str) -> dict:
+    """The course's weights, drawing from the seed's noise; captions are told the category only."""
+    method, unseen = zoo.load(name), picked(recipe.data)
+    y = unseen.y
+    if recipe.pairs:
+        y = torch.zeros_like(captions(unseen))
+        y[:, 1] = captions(unseen)[:, 1]
+    curve = sweep(method, unseen, recipe.data, seed, lambda w: guided(method.eps, y, w))
+    return {"steps": STEPS, "curve": curve}
+
+
+def swept_by_classifier(recipe: Recipe, seed: int, judge: Recipe) -> dict:
+    """The recipe's unconditional model and a classifier, both trained: classifier guidance over w, that is with scale
+    1 + w. `seconds` are of both."""
+    method, about = train_to_the_end(recipe, seed)
+    classifier, too = train_to_the_end(judge, seed)
+    unseen, eps, log_prob = picked(recipe.data), method.eval().eps, classifier.eval().log_prob
+
+    def guide(w: float) -> EpsFn:
+        return classifier_guided(eps, log_prob, unseen.y, 1 + w, method.schedule)
+
+    about["seconds"] += too["seconds"]
+    return about | {"curve": sweep(method, unseen, recipe.data, seed, guide)}
+
+
+def composed(recipe: Recipe, seed: int, which: str) -> dict:
+    """Captions with style and name, by w: `found`, how often the draw is nearest, of all of the group's drawings, to a
+    drawing of the emoji asked for; `style`, how often, of this emoji's three, to the one in the style asked for.
+
+    which: "shown", drawings that were trained on, of the emoji of "style withheld", one style of each, which was not
+    shown; "new names", emoji never shown, of known words. Near: by cosine of the judge's features.
+    """
+    rows, method = group(which), zoo.load("text-ddpm")
+    asked, emoji, judge = captions(rows), rows.info["emoji"], zoo.load(JUDGES[recipe.data])
+    asked[:, 1] = 0  # the name should say the category
+    mine = emoji.unique()
+    every = load(recipe.data, "test" if which == "new names" else "train")
+    bank = every[torch.isin(every.info["emoji"], mine)]
+    unit = nn.functional.normalize(evaluate.features(judge, bank.x), dim=1)
+    found = {"w": [], "found": [], "style": []}
+    for w in (0.0, 1.0, 3.0):
+        pictures = draw(method, guided(method.eps, asked, w), (len(rows), 3, 32, 32), seed)
+        likeness = nn.functional.normalize(evaluate.features(judge, pictures), dim=1) @ unit.T  # (N, bank)
+        same = bank.info["emoji"] == emoji[:, None]
+        by_style = bank.info["style"][likeness.masked_fill(~same, -torch.inf).argmax(1)]
+        found["w"].append(w)
+        found["found"].append((bank.info["emoji"][likeness.argmax(1)] == emoji).float().mean().item())
+        found["style"].append((by_style == rows.info["style"]).float().mean().item())
+    return {"steps": STEPS, "rows": len(rows), "emoji": len(mine), "curve": found}
+
+
+def group(which: str) -> Dataset:
+    """The rows of `composed`."""
+    train, test = load("emoji_on_white", "train"), load("emoji_on_white", "test")
+    if which == "new names":
+        rows = test[newly_named(test, train)]
+        return rows[rows.info["style"] == rows.info["emoji"] % len(STYLES)]
+    if which == "style withheld":
+        return train[withheld(train)]
+    turned = (train.info["emoji"] // 10 + 1) % len(STYLES)
+    return train[(train.info["emoji"] % 10 == 0) & (train.info["style"] == turned)]
+
+
+def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
+    """Which rows have a name of two words or more, all of them known, that no training emoji has in any order: (N,)."""
+    lists, told = word_lists(names_only=True), captions(emoji)[:, 2:]
+    known = {frozenset(lists[e].tolist()) for e in train.info["emoji"].unique().tolist()}
+    names = [lists[e].tolist() for e in emoji.info["emoji"].tolist()]
+    new = torch.tensor([len(name) > 1 and frozenset(name) not in known for name in names])
+    return new & ((told > 0).sum(1) == torch.tensor([len(name) for name in names]))
+
+
+# Builders.
+
+
+def dropout_ddpm(dropout: float) -> ConditionalDDPM:
+    """`conditional-ddpm` with another dropout."""
+    net = UNet(1, (32, 64), label=LabelEmbedding(10, 64))
+    return ConditionalDDPM(net, cosine_betas(), torch.tensor(10), V, dropout)
+
+
+def clean_classifier() -> NoisyClassifier:
+    """`noisy-classifier`, trained on pictures with next to no noise."""
+    return NoisyClassifier(UNetEncoder(1, (32, 64)), nn.Linear(64, 10), torch.full((1000,), 1e-9, dtype=torch.float64))
+
+
+# A noise-aware classifier costs about as much as 70 updates of the model that needs none.
+TOLD = RECIPES["conditional-ddpm"]
+UNTOLD = replace(TOLD, build=partial(digits_ddpm, "v"), cpu=replace(TOLD.cpu, steps=330))
+CLASSIFIER = RECIPES["noisy-classifier"]
+CLEAN = replace(CLASSIFIER, build=clean_classifier)
+
+ABLATIONS = {
+    "guidance-weights": {
+        "real digits": Setting(TOLD, real),
+        "digits, shipped": Setting(TOLD, partial(swept_shipped, name="conditional-ddpm")),
+        "real emoji": Setting(RECIPES["text-ddpm"], real),
+        "emoji, shipped": Setting(RECIPES["text-ddpm"], partial(swept_shipped, name="text-ddpm")),
+    },
+    "guidance-kinds": {
+        "classifier-free": Setting(TOLD, swept),
+        "classifier": Setting(UNTOLD, partial(swept_by_classifier, judge=CLASSIFIER), after=CLASSIFIER),
+        "classifier of clean pictures": Setting(UNTOLD, partial(swept_by_classifier, judge=CLEAN), after=CLEAN),
+    },
+    "guidance-dropout": {
+        f"{dropout:g}": Setting(
+            replace(TOLD, build=partial(dropout_ddpm, dropout)), partial(swept, weights=(0.0, 1.0, 4.0))
+        )
+        for dropout in (0.0, 0.2, 0.5)
+    },
+    "guidance-captions": {
+        which: Setting(RECIPES["text-ddpm"], partial(composed, which=which))
+        for which in ("shown", "style withheld", "new names")
+    },
+}

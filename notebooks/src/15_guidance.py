@@ -1,0 +1,654 @@
+# %% [markdown]
+# # 15. Guidance: asking for what you want
+#
+# **How do you ask a diffusion model for a seven?** Notebook 14's model draws whatever comes to its mind. This one is told: a digit, a category, a caption such as *red apple*. Its
+# pictures become better, and more alike, if it is also pushed *away* from what it would have drawn untold: one subtraction, times a number $w$. This notebook derives the push from Bayes' rule, with a classifier and without one. It measures what the push costs in diversity. And it finds that what is sampled is not what the derivation promises.
+#
+# **You will be able to** derive classifier guidance and classifier-free guidance, with the right signs and scales in either convention; train a conditional model with label dropout; wrap any sampler's noise with either guidance; say which distribution guidance samples, and which it does not; choose $w$ by numbers; ask a small model for a caption that it has never seen.
+#
+# **You need** notebook 14: $x_t$, $\bar\alpha_t$, the score $-\epsilon_\theta / \sqrt{1 - \bar\alpha_t}$, DDIM. Notebook 11's Frechet distance, precision and recall.
+#
+# **Lectures** GT19: *Conditional Diffusion Models*, *Classifier-free Guided Diffusion*.
+#
+# **Time** reading an hour and a half; computing about three minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
+
+# %%
+import math
+from functools import cache, partial
+
+import numpy as np
+import torch
+from IPython.display import display
+from ipywidgets import Dropdown, FloatSlider, IntSlider, SelectionSlider, Text
+
+from course_lib import evaluate, experiments, recipes, zoo
+from course_lib.data import Dataset, as_float, emoji_names, load
+from course_lib.data.captions import PLACES, captions, shortened, token_names, tokens, unknown
+from course_lib.data.emoji import STYLES
+from course_lib.data.toys import CENTRES, NOISE
+from course_lib.data.words import words_of
+from course_lib.diffusion.conditional import ConditionalDDPM, with_dropout
+from course_lib.diffusion.ddpm import EPS
+from course_lib.diffusion.exact import MixtureNoise
+from course_lib.diffusion.gaussians import q_sample, score_from_eps
+from course_lib.diffusion.guidance import classifier_guided, guided, input_gradient
+from course_lib.diffusion.guidance_ablations import group
+from course_lib.diffusion.samplers import ancestral, ddim, last
+from course_lib.diffusion.schedules import Schedule, cosine_betas
+from course_lib.nets.mlp import TimedMLP
+from course_lib.nets.text import TextTransformer
+from course_lib.nets.unet import LabelEmbedding
+from course_lib.notebook import budget, curve, explore, image_grid, live, show, subplots
+from course_lib.notebook.style import describe
+from course_lib.train import adamw, fit
+
+BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+
+# %% [markdown]
+# ## 1. What the model is told
+#
+# Before any formula: one model, told nothing, told a category, told a caption; and told a caption with a push. Same noise in each column.
+
+# %%
+emoji_painter, digit_painter = zoo.load("text-ddpm"), zoo.load("conditional-ddpm")
+DRAW_STEPS = {"smoke": 6, "laptop": 25, "gpu": 50}[BUDGET]
+
+
+def paint(method, eps_fn, shape, seed=0, steps=DRAW_STEPS):
+    """Pictures in [0, 1] by DDIM, from the seed's noise."""
+    x_T = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return method.shown(last(ddim(eps_fn, x_T, method.schedule, steps, limit=method.limit)))
+
+
+asked = {
+    "nothing": (tokens(), 0.0),
+    "any food": (tokens(category="Food & Drink"), 0.0),
+    "red apple": (tokens("red apple"), 0.0),
+    "red apple, w = 3": (tokens("red apple"), 3.0),
+    "... by openmoji": (tokens("red apple", "openmoji"), 3.0),
+}
+rows = [paint(emoji_painter, guided(emoji_painter.eps, y.expand(8, -1), w), (8, 3, 32, 32), seed=1) for y, w in asked.values()]
+titles = [name if i == 0 else "" for name in asked for i in range(8)]
+image_grid(torch.cat(rows), titles, columns=8, title="What the model is told; the same eight noises in each row")
+
+# %% [markdown]
+# ## 2. The label goes in beside the time
+#
+# GT19, *Conditional Diffusion Models*: *just condition the model on some text labels $y$*, $\epsilon_\theta(x_t, y, t)$. Nothing in notebook 14's derivation changes; it is done for the data of each $y$, with one network for all of them. A digit becomes a row of a table, a caption what a small transformer makes of its words (section 9); either is added to the vector of $t$ and shifts the channels of every block.
+#
+# One more idea costs a line, and section 5 needs it: now and then, *for each picture by itself*, the label is not told. Ho and Salimans put a **null label** in its place. So one network learns two things, $\epsilon_\theta(x_t, t, y)$ and $\epsilon_\theta(x_t, t)$. Here the null label's vector is zero and stays zero, so that telling it and telling nothing (`None`) are the same.
+
+# %%
+digits = load("digits", "test")
+
+
+def loss_by_hand(method, x, y):
+    """Ho & Salimans, Algorithm 1, for a network that predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0."""
+    x0 = 2 * x - 1
+    t = torch.randint(len(method.schedule), (len(x0),))
+    dropped = torch.rand(len(y)) < method.dropout                                # one throw of the dice for each picture
+    y = torch.where(dropped, torch.tensor(10), y)                                # ten digits: 0 to 9 and the null label
+    eps, abar = torch.randn_like(x0), method.schedule.abar[t].float().view(-1, 1, 1, 1)
+    v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
+    return (method.average(abar.sqrt() * x0 + (1 - abar).sqrt() * eps, t, y) - v).square().mean()
+
+
+x, y = as_float(digits.x[:64]), digits.y[:64]
+torch.manual_seed(1)
+theirs = digit_painter.loss(x, y)
+torch.manual_seed(1)
+torch.testing.assert_close(theirs, loss_by_hand(digit_painter, x, y), rtol=1e-4, atol=1e-5)
+with torch.no_grad():
+    noisy, level, nothing = torch.randn(4, 3, 32, 32), torch.full((4,), 500), tokens().expand(4, -1)
+    assert torch.equal(emoji_painter.eps(noisy, level, nothing), emoji_painter.eps(noisy, level))            # the empty caption
+assert with_dropout(y[:3], torch.tensor(10), torch.tensor([True, False, False])).tolist() == [10, *y[1:3].tolist()]
+show(ConditionalDDPM)
+
+# %% [markdown]
+# **Is it blurry?** GT19's slide says of the conditional model: *Problem: very blurry generation*. Look.
+
+# %%
+pictures = {f"w = {w:g}": paint(digit_painter, guided(digit_painter.eps, torch.arange(10), w), (10, 1, 28, 28), seed=3) for w in (0.0, 1.0, 4.0)}
+real_digits = torch.stack([as_float(digits.x[digits.y == k][0]) for k in range(10)])
+titles = [text if i == 0 else "" for text in ("test digits", *pictures) for i in range(10)]
+display(image_grid(torch.cat([real_digits, *pictures.values()]), titles, columns=10, title="Digits 0 to 9: test pictures, and drawn with weight w from the same ten noises"))
+CATEGORIES = load("emoji_on_white", "test").classes
+told = torch.stack([tokens(category=name) for name in CATEGORIES])
+pictures = {f"w = {w:g}": paint(emoji_painter, guided(emoji_painter.eps, told, w), (9, 3, 32, 32), seed=4) for w in (0.0, 1.0, 4.0)}
+titles = [name.split()[0] for name in CATEGORIES] + [""] * 18
+image_grid(torch.cat(list(pictures.values())), titles, columns=9, title="One emoji of each category; rows: w = 0, 1, 4, from the same nine noises")
+
+# %%
+def in_rows(name, setting, measure):
+    """(seeds, weights) of one experiment's curve."""
+    return np.array([row["curve"][measure] for row in experiments.read(name)["rows"] if row["setting"] == setting])
+
+
+WEIGHTS = in_rows("guidance-weights", "digits, shipped", "w")[0].tolist()
+
+
+def detail_figure():
+    figure, axes = subplots(1, 2, height=2.7)
+    for ax, (title, setting, real) in zip(axes, (("digits", "digits, shipped", "real digits"), ("emoji, told the category", "emoji, shipped", "real emoji"))):
+        ax.plot(range(len(WEIGHTS)), in_rows("guidance-weights", setting, "detail").T, "o-", color="#0072B2", markersize=4, linewidth=1)
+        ax.axhline(np.mean(experiments.values("guidance-weights", "detail")[real]), color="#666666", linestyle=":")
+        ax.set(xlabel="w", ylabel="detail" if ax is axes[0] else "", title=title)
+        ax.set_xticks(range(len(WEIGHTS)), [f"{w:g}" for w in WEIGHTS])
+    figure.suptitle("Squared differences of neighbouring pixels; test pictures are 1, training pictures dotted (3 seeds)", x=0.01, ha="left", size=11)
+    return describe(figure, "Detail of drawn pictures over w, digits and emoji, with that of real pictures as a dotted line.")
+
+
+detail_figure()
+
+# %% [markdown]
+# *Margin note.* Unguided digits ($w = 0$) are within a tenth as rich in detail as test digits. Emoji are softer than real ones, but at every $w$: that is our small network, and guidance changes it little. (Some of the growth of "detail" with $w$ is contrast.) What the unguided rows lack is faithfulness: the odd stroke, or a thing that is nothing in particular. "Diverse, and less faithful" is the right complaint; "very blurry" is not.
+#
+# ## 3. Bayes' rule, and a classifier
+#
+# We want $p(x \mid y)$ and have a model of $p(x)$. Bayes, at every level of noise: $p_t(x_t \mid y) = p_t(x_t)\, p_t(y \mid x_t) / p(y)$. Take the gradient of the logarithm for $x_t$; $p(y)$ does not depend on it:
+#
+# $$\nabla \log p_t(x_t \mid y) = \nabla \log p_t(x_t) + \nabla \log p_t(y \mid x_t) .$$
+#
+# A diffusion model is the first score: $\nabla \log p_t(x_t) = -\epsilon_\theta(x_t, t) / \sqrt{1 - \bar\alpha_t}$. The second is the gradient of a **classifier** for its *input*. Multiply by $-\sqrt{1 - \bar\alpha_t}$:
+#
+# $$\epsilon(x_t, t, y) = \epsilon_\theta(x_t, t) - \sqrt{1 - \bar\alpha_t}\; \nabla_{x_t} \log p_\varphi(y \mid x_t) ,$$
+#
+# with $p_\varphi$ the classifier, $\varphi$ its weights.
+#
+# The sign: the noise is what is taken away, so what makes $y$ likelier is subtracted from it. So far everything is exact, and an unconditional model has become a conditional one without being trained again. Dhariwal and Nichol then multiply the classifier's gradient by a **scale** $s > 1$:
+#
+# $$\tilde\epsilon = \epsilon_\theta(x_t, t) - s \sqrt{1 - \bar\alpha_t}\; \nabla \log p_\varphi(y \mid x_t), \qquad\text{hoping for}\qquad p(x)\, p(y \mid x)^s ,$$
+#
+# where pictures of which the classifier is surest count most. (GT19 writes $\bar\epsilon$ for the guided noise; the bar is taken here. Section 6 looks at whether the hope holds.)
+#
+# On a toy all of this is known. Eight Gaussians on a circle belong to three classes; `MixtureNoise` knows the exact noise of all, of one class, and, by Bayes, the exact classifier.
+
+# %%
+CLASS_OF = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])                                # of the eight Gaussians, round the circle
+exact = MixtureNoise(CENTRES["gaussians"](), NOISE, Schedule(cosine_betas(100)), CLASS_OF)
+schedule = exact.schedule
+
+
+def classifier_guided_by_hand(eps, log_prob, x_t, t, y, scale):
+    """Dhariwal & Nichol, Algorithm 2, the noise of one call."""
+    with torch.enable_grad():                                                    # samplers run without gradients
+        x = x_t.detach().requires_grad_()
+        gradient = torch.autograd.grad(log_prob(x, t, y).sum(), x)[0]            # the sum: each row depends on itself only
+    return eps(x_t, t) - scale * (1 - schedule.abar[t]).sqrt().float()[:, None] * gradient
+
+
+torch.manual_seed(0)
+x_t, t, y = 1.5 * torch.randn(50, 2), torch.randint(100, (50,)), torch.randint(3, (50,))
+theirs = classifier_guided(exact, exact.log_prob, y, 2.5, schedule)(x_t, t)
+torch.testing.assert_close(theirs, classifier_guided_by_hand(exact, exact.log_prob, x_t, t, y, 2.5), atol=1e-5, rtol=1e-4)
+bayes = classifier_guided_by_hand(exact, exact.log_prob, x_t, t, y, 1.0)
+torch.testing.assert_close(bayes, exact(x_t, t, y), atol=1e-4, rtol=1e-4)        # scale 1: Bayes' rule, the conditional noise
+show(classifier_guided)
+show(input_gradient)
+
+# %% [markdown]
+# **The classifier must know noise.** A sampler begins with $x_T$; a classifier that only ever saw clean pictures has no opinion there, or a foolish one. So it is trained on $x_t$ of all levels, told $t$ (`NoisyClassifier`: the way down of a U-Net and a linear layer). Even the best one knows little where there is much noise; it should say so, and then its gradient is small.
+
+# %%
+noisy_classifier, clean_classifier = zoo.load("noisy-classifier"), zoo.load("supervised-digits")
+LEVELS = [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 999]
+few = digits[: {"smoke": 100}.get(BUDGET, 1000)]
+right = {"trained on noisy pictures": [], "trained on clean pictures": []}
+torch.manual_seed(0)
+with torch.no_grad():
+    for level in LEVELS:
+        x_t = q_sample(2 * as_float(few.x) - 1, noisy_classifier.schedule.abar[level].item(), torch.randn(few.x.shape))
+        numbers = torch.full((len(few),), level)
+        right["trained on noisy pictures"].append(evaluate.accuracy(noisy_classifier.logits(x_t, numbers), few.y))
+        right["trained on clean pictures"].append(evaluate.accuracy(clean_classifier.classifier(clean_classifier.encode((x_t + 1) / 2)), few.y))
+display(curve(LEVELS, right, xlabel="t of 1000", ylabel="accuracy", title=f"Two classifiers of {len(few)} test digits in noise (chance: 0.1)"))
+seven = 2 * as_float(digits.x[digits.y == 7][:1]) - 1
+shown = []
+for wanted in (7, 9, 2):
+    for level in (50, 250, 450, 650):
+        x_t = q_sample(seven, noisy_classifier.schedule.abar[level].item(), torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
+        gradient = input_gradient(noisy_classifier.log_prob, x_t, torch.tensor([level]), torch.tensor([wanted]))
+        size = gradient.abs().max()
+        shown += [(f"t = {level}" if wanted == 7 else "", (x_t + 1) / 2), (f"{wanted}: {size:.1e}", 0.5 + gradient / (2 * size))]
+image_grid(torch.cat([picture for _, picture in shown]), [text for text, _ in shown], columns=8,
+           title="A seven in noise, and where paint should be added (white) or taken away (black) to make it\nlikelier a 7, a 9, a 2; the number: the gradient's largest entry")
+
+# %% [markdown]
+# ## 4. Without a classifier
+#
+# Is the second network needed? Read Bayes' rule the other way round:
+#
+# $$\nabla \log p_t(y \mid x_t) = \nabla \log p_t(x_t \mid y) - \nabla \log p_t(x_t) = -\frac{1}{\sqrt{1 - \bar\alpha_t}} \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) .$$
+#
+# That is GT19's first formula: with exact noise, a model with and without label contains the gradient of a classifier. (Of two *learned* noises the difference need not be the gradient of anything, as Ho and Salimans say; it is used all the same.) Put it into classifier guidance, of weight $w$, **of the conditional model**:
+#
+# $$\tilde\epsilon = \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) = \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) ,$$
+#
+# GT19's second. Start from the unconditional model instead, with scale $s$: $\epsilon_\theta(x_t, t) + s\, (\epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t))$, the same if $s = 1 + w$. So **$w$ on the conditional model is $1 + w$ on the unconditional one**: one of the two factors of $p(y \mid x)$ is already inside the conditional model. The conventions differ by one, and both are in use:
+#
+# | | $w$, on the conditional model: here, GT19, Ho & Salimans | $s = 1 + w$, on the unconditional model: `guidance_scale` of most libraries |
+# |---|---|---|
+# | unconditional model | $w = -1$ | $s = 0$ |
+# | conditional model | $w = 0$ | $s = 1$ |
+# | twice the classifier | $w = 1$ | $s = 2$ |
+# | Stable Diffusion's habit | $w = 6.5$ | $s = 7.5$ |
+#
+# (Dhariwal and Nichol's scale is that of the classifier, whichever model it guides: $1 + w$ or $w$.)
+
+# %%
+def guided_by_hand(eps, x_t, t, y, w):
+    return (1 + w) * eps(x_t, t, y) - w * eps(x_t, t)
+
+
+torch.manual_seed(0)
+x_t, t, y = 1.5 * torch.randn(50, 2), torch.randint(100, (50,)), torch.randint(3, (50,))
+for w in (-1.0, 0.0, 1.5, 4.0):
+    free = guided(exact, y, w)(x_t, t)
+    torch.testing.assert_close(free, guided_by_hand(exact, x_t, t, y, w), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(free, classifier_guided(exact, exact.log_prob, y, 1 + w, schedule)(x_t, t), atol=1e-3, rtol=1e-3)
+    told = partial(exact, y=y)
+    torch.testing.assert_close(free, classifier_guided(told, exact.log_prob, y, w, schedule)(x_t, t), atol=1e-3, rtol=1e-3)
+start, y = torch.randn(100, 2), torch.full((100,), 1)
+for sampler in (ancestral, partial(ancestral, large=True), ddim, partial(ddim, eta=1.0)):
+    wrapped = last(sampler(guided(exact, y, 0.0), start, schedule, noise=torch.ones_like))
+    assert torch.equal(wrapped, last(sampler(partial(exact, y=y), start, schedule, noise=torch.ones_like)))  # w = 0: the conditional model
+    free = last(sampler(guided(exact, y, 2.0), start, schedule, noise=torch.ones_like))
+    by_classifier = last(sampler(classifier_guided(exact, exact.log_prob, y, 3.0, schedule), start, schedule, noise=torch.ones_like))
+    assert (free - by_classifier).abs().median() < 1e-3                                                      # w = 2: scale 3
+show(guided)
+
+# %% [markdown]
+# `guided` takes noise and gives noise. No sampler knows of it, so every sampler works with every guidance, and with none.
+#
+# **Try it.** Three scores on the toy, and where 300 points of the guided DDIM are at that moment (all began in one normal cloud). Class 0 is the three Gaussians at the upper right. With $w = 0$ the guided field is the conditional one, and all three are drawn alike. Raise $w$, then drag $t$ to 0: which of the three has most points, and why that one?
+
+# %%
+PLANE = torch.cartesian_prod(torch.linspace(-2.6, 2.6, 15), torch.linspace(-2.6, 2.6, 15))
+COLOURS = ("#0072B2", "#D55E00", "#009E73")
+
+
+@cache
+def guided_path(w):
+    """300 points from noise to class 0: (101, 300, 2)."""
+    x_T = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    return torch.stack([x_T, *(x for x, _ in ddim(guided(exact, torch.zeros(300, dtype=torch.long), w), x_T, schedule))])
+
+
+def draw_scores(w, t):
+    y, numbers, abar = torch.zeros(len(PLANE), dtype=torch.long), torch.full((len(PLANE),), t), schedule.abar[t].item()
+    fields = {"untold": exact(PLANE, numbers), "told class 0": exact(PLANE, numbers, y), f"guided, w = {w:g}": guided(exact, y, w)(PLANE, numbers)}
+    path, longest = guided_path(w), 2.0 * score_from_eps(fields["untold"], abar).norm(dim=1).median().item()
+    figure, axes = subplots(1, 3, height=3.2)
+    for ax, (name, eps) in zip(axes, fields.items()):
+        field = score_from_eps(eps, abar)
+        length = field.norm(dim=1, keepdim=True)
+        arrows = field / length.clamp(min=1e-9) * length.clamp(max=longest)
+        for k, colour in enumerate(COLOURS):
+            ax.scatter(*(math.sqrt(abar) * exact.centres[CLASS_OF == k]).T, s=70, marker="os^"[k], color=colour, alpha=0.5, label=f"class {k}")
+        ax.quiver(*PLANE.T, *arrows.T, color="#000000", angles="xy", scale_units="xy", scale=longest / 0.4, width=0.005)
+        ax.set(title=name, xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal", xlabel="first coordinate", ylabel="second coordinate" if ax is axes[0] else "")
+        ax.grid(False)
+    axes[2].scatter(*path[99 - t].T, s=5, color="#CC79A7", zorder=3)
+    nearest = torch.cdist(path[-1], exact.centres).argmin(1).bincount(minlength=8)[:3] / 300
+    title = f"Scores at t = {t + 1} of 100; dots: the guided sampler. At the end, of class 0's three: " + ", ".join(f"{share:.0%}" for share in nearest)
+    figure.suptitle(title, x=0.01, ha="left", size=11)
+    return describe(figure, title)
+
+
+explore(draw_scores, w=FloatSlider(value=2.0, min=-1.0, max=8.0, step=0.5, continuous_update=False), t=IntSlider(40, min=0, max=99, continuous_update=False))
+
+# %% [markdown]
+# Most points end at the middle one of the three: it is farthest from the other classes, so *in the noise* the classifier is surest there. Without noise it is equally sure of all three, and the hoped-for density $p(x)\, p(y \mid x)^{1 + w}$ would keep a third of the points at each: a first sign that guidance samples something else. At large $w$ the points also overshoot, past
+# the centre, away from the other classes. **Guidance prefers what is least like the rest**, and pays with diversity.
+#
+# ## 5. One network learns both
+#
+# `exact` is not available for pictures; label dropout is. First on the toy, where the answer is known: a perceptron sees points with their class, nine times of ten.
+
+# %%
+TOY_STEPS = {"smoke": 150, "laptop": 3000, "gpu": 3000}[BUDGET]
+points = load("gaussians")
+classed = Dataset(points.x, CLASS_OF[points.y], ("0", "1", "2"))
+torch.manual_seed(0)
+toy = ConditionalDDPM(TimedMLP(2, 128, label=LabelEmbedding(3, 128)), cosine_betas(100), torch.tensor(3), EPS, momentum=0.99, pictures=False)
+for _ in live(fit(toy, classed, TOY_STEPS, batch_size=256, optimizers=adamw(5e-3, 0.0), seed=0, device="cpu")):
+    pass
+toy = toy.eval()
+
+# %%
+def toy_samples():
+    y = torch.zeros(600, dtype=torch.long)
+    figure, axes = subplots(2, 4, height=4.4)
+    for row, (name, eps) in enumerate((("exact", exact), ("learned", toy.eps))):
+        for ax, w in zip(axes[row], (-1.0, 0.0, 1.0, 4.0)):
+            x_T = torch.randn(600, 2, generator=torch.Generator().manual_seed(1))
+            x = last(ddim(guided(eps, y, w), x_T, schedule, {"smoke": 20}.get(BUDGET)))
+            for k, colour in enumerate(COLOURS):
+                ax.scatter(*exact.centres[CLASS_OF == k].T, s=60, marker="os^"[k], color=colour, alpha=0.5)
+            ax.scatter(*x.T, s=2, color="#000000")
+            inside = (torch.cdist(x, exact.centres[CLASS_OF == 0]).min(1).values < 3 * NOISE).float().mean()
+            ax.set(title=f"w = {w:g}: {inside:.0%} inside", xlim=(-2.3, 2.3), ylim=(-2.3, 2.3), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+            ax.title.set_size(10)
+        axes[row, 0].set_ylabel(name)
+    figure.suptitle("600 points of DDIM, asked for class 0 (blue circles), by exact and by learned noise", x=0.01, ha="left")
+    return describe(figure, "Points drawn on the toy for four weights, by the exact and by the learned noise.")
+
+
+toy_samples()
+
+# %% [markdown]
+# Now digits. The recipe is notebook 14's network with a table of eleven rows.
+
+# %%
+STEPS = {"smoke": 8, "laptop": 400, "gpu": 8000}[BUDGET]
+recipe = recipes.lookup("conditional-ddpm")
+model = recipes.build(recipe, seed=0)
+for step in live(recipes.train(recipe, model, load("digits"), seed=0, steps=STEPS)):
+    pass
+model = model.eval().to("cpu")
+rows = {f"w = {w:g}": paint(model, guided(model.eps, torch.arange(10), w), (10, 1, 28, 28), seed=5) for w in (-1.0, 0.0, 1.0, 3.0)}
+titles = [name if i == 0 else "" for name in rows for i in range(10)]
+image_grid(torch.cat(list(rows.values())), titles, columns=10, title=f"Asked for 0 to 9, after {STEPS} updates; w = -1 is the unconditional model")
+
+# %% [markdown]
+# **Try it** with the shipped weights, which had 8,000 updates. Choose a digit and a weight; the eight noises stay the same. Where do the eight begin to look alike?
+
+# %%
+GRID = {"smoke": (0.0, 4.0)}.get(BUDGET, (0.0, 0.5, 1.0, 2.0, 4.0, 8.0))
+asked = torch.arange(10).repeat_interleave(8)
+noise_of = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(6)).repeat(10, 1, 1, 1)
+sheets = {}
+for w in GRID:
+    sheets[w] = digit_painter.shown(last(ddim(guided(digit_painter.eps, asked, w), noise_of, digit_painter.schedule, DRAW_STEPS, limit=1.0)))
+
+
+def draw_digits(digit, w):
+    mine = sheets[w][8 * digit : 8 * digit + 8]
+    apart = torch.pdist(mine.flatten(1)).mean()
+    with torch.no_grad():
+        sure = clean_classifier.classifier(clean_classifier.encode(mine)).softmax(1)[:, digit].mean()
+    return image_grid(mine, columns=8, title=f"{digit}, w = {w:g}: a classifier is {sure:.0%} sure; mean distance between two of them {apart:.1f}")
+
+
+explore(draw_digits, digit=IntSlider(2, min=0, max=9), w=SelectionSlider(options=[(f"{w:g}", w) for w in GRID], value=GRID[0]))
+
+# %% [markdown]
+# ## 6. What does guidance sample?
+#
+# The derivation hopes for the **tilted density** $\tilde p(x) \propto p(x)\, p(y \mid x)^{1 + w}$. Is that what comes out? A sampler needs the score of the *noised* tilted density, $\nabla \log \int \tilde p(x_0)\, q(x_t \mid x_0)\, dx_0$. Guidance gives it $\nabla \log p_t(x_t) + (1 + w) \nabla \log p_t(y \mid x_t)$: the noised density, tilted. **Noising and tilting do not commute.** They agree at $t = 0$ and nowhere else, in general.
+#
+# *Where they do.* Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(m, 1)$. Noised to $\bar\alpha$: $\mathcal N(0, 1)$ and $\mathcal N(\sqrt{\bar\alpha}\, m, 1)$. The guided score is $-(x - (1 + w) \sqrt{\bar\alpha}\, m)$, which is that of $\mathcal N((1 + w) m, 1)$, noised; and the tilted density is $\mathcal N((1 + w) m, 1)$. Exact.
+#
+# *Where they do not.* Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(0, c)$ with $c < 1$. The tilted density is $\propto p^{-w} p(\cdot \mid y)^{1 + w}$, a Gaussian of variance
+#
+# $$\Big( \frac{1 + w}{c} - w \Big)^{-1} = \frac{c}{1 + w - wc} .$$
+#
+# The guided sampler: write $u = x_t / \sqrt{\bar\alpha_t}$ and $r = (1 - \bar\alpha_t) / \bar\alpha_t$. Then $u$ is data plus noise of variance $r$, and DDIM with many steps follows $du / dr = -\tfrac12 \nabla \log p(u)$ (notebook 14's step, in the limit). The guided score at $r$ is $-u \left( \frac{1 + w}{c + r} - \frac{w}{1 + r} \right)$. Integrate from data, $r = 0$, to the start, $r = R$:
+#
+# $$\frac{d \log u}{dr} = \frac12 \Big( \frac{1 + w}{c + r} - \frac{w}{1 + r} \Big) \quad\Rightarrow\quad \log \frac{u(R)}{u(0)} = \frac12 \Big( (1 + w) \log \frac{c + R}{c} - w \log (1 + R) \Big) .$$
+#
+# $u(R)$ has the variance $1 + R$, so $u(0)$ has $(1 + R)^{1 + w} (c / (c + R))^{1 + w}$, and for large $R$
+#
+# $$\operatorname{Var}(x_0) = c^{1 + w} .$$
+#
+# DDIM extrapolates the variances geometrically, where the tilted density does so harmonically. For $c = \tfrac12$, $w = 3$: 0.0625 against 0.2. With fresh noise at every step (DDPM with many steps) the score counts twice and the noise adds: the variance $v$ of $u$ obeys $\frac{dv}{dr} = 2 \big( \frac{1 + w}{c + r} - \frac{w}{1 + r} \big) v - 1$, and the substitution $z = \frac{1 + r}{c + r}$ gives $v(0) = \frac{c}{1 - c} \cdot \frac{1 - c^{2w + 1}}{2w + 1}$, a third answer: 0.142 here. Two samplers that agree at $w = 0$ no longer do. (Bradley and Nakkiran
+# found such an example, and read guidance as a predictor-corrector.)
+
+# %%
+fine = Schedule(cosine_betas(1000))
+
+
+def pair(told, untold):
+    """Two noises as one function of (x_t, t) and (x_t, t, y)."""
+    return lambda x_t, t, y=None: (untold if y is None else told)(x_t, t)
+
+
+centre, shift, c = torch.zeros(1, 1), 1.0, 0.5
+CASES = {  # told, untold, where to look
+    "shifted": (MixtureNoise(centre + shift, 1.0, fine), MixtureNoise(centre, 1.0, fine), (-4, 9)),
+    "narrower": (MixtureNoise(centre, math.sqrt(c), fine), MixtureNoise(centre, 1.0, fine), (-3, 3)),
+    "two of three": (MixtureNoise(torch.tensor([[0.0], [1.6]]), 0.4, fine), MixtureNoise(torch.tensor([[-1.6], [0.0], [1.6]]), 0.4, fine), (-3, 4)),
+}
+torch.manual_seed(0)
+cloud, nobody = torch.randn(4000, 1), torch.zeros(4000, dtype=torch.long)       # any label: told knows one class only
+cloud = (cloud - cloud.mean()) / cloud.std()
+for w in (1.0, 3.0):
+    moved = last(ddim(guided(pair(*CASES["shifted"][:2]), nobody, w), cloud, fine))
+    assert abs(moved.mean() - (1 + w) * shift) < 0.01 and abs(moved.var() - 1) < 0.01                        # the tilted density
+    shrunk = last(ddim(guided(pair(*CASES["narrower"][:2]), nobody, w), cloud, fine)).var().item()
+    assert abs(shrunk / c ** (1 + w) - 1) < 0.02                                                            # not the tilted density
+    dice = last(ancestral(guided(pair(*CASES["narrower"][:2]), nobody, w), cloud, fine)).var().item()
+    third = c / (1 - c) * (1 - c ** (2 * w + 1)) / (2 * w + 1)
+    assert abs(dice / third - 1) < 0.1                                                                      # a third answer; 4,000 points: 2 % by chance
+    print(f"w = {w:g}: variance of DDIM {shrunk:.4f} ({c ** (1 + w):.4f}), of DDPM {dice:.4f} ({third:.4f}), of the tilted density {c / (1 + w - w * c):.4f}")
+
+# %% [markdown]
+# **Try it.** Three pairs of densities in one dimension. In which is the histogram the tilted density? In the third, the label means "one of the right two": what becomes of the Gaussian in the middle?
+
+# %%
+def draw_tilted(case, w):
+    told, untold, (low, high) = CASES[case]
+    line, first = torch.linspace(-8, 16, 2400)[:, None], torch.zeros(2400, dtype=torch.long)
+    log_told, log_untold = told.log_density(line, first), untold.log_density(line, first)
+    tilted = ((1 + w) * log_told - w * log_untold).exp()
+    tilted = tilted / (0.01 * tilted.sum())
+    x = last(ddim(guided(pair(told, untold), nobody, w), cloud, fine, 250))
+    figure, ax = subplots(height=3.0)
+    ax.hist(x[:, 0].numpy(), bins=100, range=(low, high), density=True, color="#56B4E9", label="guided DDIM, 4,000 points")
+    for density, colour, stroke, name in ((log_untold.exp(), "#666666", ":", "p(x)"), (log_told.exp(), "#009E73", "--", "p(x | y)"), (tilted, "#D55E00", "-", "tilted: p(x) p(y | x)^(1 + w)")):
+        ax.plot(line[:, 0], density, color=colour, linestyle=stroke, label=name)
+    ax.set(xlabel="x", ylabel="density", xlim=(low, high))
+    ax.legend()
+    mean = 0.01 * (tilted * line[:, 0]).sum().item()
+    variance = 0.01 * (tilted * (line[:, 0] - mean).square()).sum().item()
+    title = f"{case}, w = {w:g}: drawn mean {x.mean():.2f}, variance {x.var():.3f}; tilted {mean:.2f}, {variance:.3f}"
+    if case == "two of three":
+        title += f"; right of 0.8: {(x > 0.8).float().mean():.0%}, {0.01 * tilted[line[:, 0] > 0.8].sum():.0%}"
+    ax.set_title(title, size=10)
+    return describe(figure, title)
+
+
+explore(draw_tilted, case=Dropdown(options=list(CASES)), w=FloatSlider(value=1.0, min=0.0, max=4.0, step=0.5, continuous_update=False))
+
+# %% [markdown]
+# The Gaussian in the middle nearly vanishes as $w$ grows: it has a neighbour outside the class. The tilted density would keep it. So guidance is a useful direction, and no recipe for a distribution. Why the direction helps a network that is not perfect is a question of its own: where told and untold are both a little wrong in the same way, the difference leaves the error behind (Karras et al. guide a
+# good model with a bad one, no label in sight).
+#
+# ## 7. Fidelity against diversity
+#
+# Ho and Salimans' claim, measured: the shipped models draw 250 pictures for each $w$, for each of three seeds from the same noise at every $w$. A classifier that had no part in training or guiding says how often it sees what was asked for; its features give the Frechet distance, precision (do they look real?) and recall (is everything there?).
+
+# %%
+def sweep_figure():
+    figure, axes = subplots(2, 4, height=4.8)
+    measures = {"accuracy": "accuracy of the judge", "frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
+    for row, (name, setting, real) in enumerate((("digits", "digits, shipped", "real digits"), ("emoji", "emoji, shipped", "real emoji"))):
+        for ax, (measure, text) in zip(axes[row], measures.items()):
+            values = in_rows("guidance-weights", setting, measure)
+            ax.plot(range(len(WEIGHTS)), values.mean(0), "o-", color="#0072B2", markersize=4)
+            ax.fill_between(range(len(WEIGHTS)), values.min(0), values.max(0), color="#0072B2", alpha=0.2, linewidth=0)
+            ax.axhline(np.mean(experiments.values("guidance-weights", measure)[real]), color="#666666", linestyle=":")
+            ax.set(xlabel="w" if row else "", ylabel=name if ax is axes[row, 0] else "", title="" if row else text)
+            ax.set_xticks(range(len(WEIGHTS)), [f"{w:g}" for w in WEIGHTS], size=8)
+            ax.title.set_size(10)
+    figure.suptitle("250 pictures for each w, three noises (band); dotted: real pictures", x=0.01, ha="left")
+    return describe(figure, "Accuracy, Frechet distance, precision and recall over w for digits (above) and emoji told their category (below).")
+
+
+sweep_figure()
+
+# %% [markdown]
+# The textbook curves. Digits: the conditional model already draws what it is told nineteen times of twenty; with $w = 1$ the judge agrees every time. The price is recall: two thirds of it are gone at $w = 8$, the Frechet distance is best without guidance and grows all the way, and beyond $w = 4$ precision falls, too, for strokes are pushed further than anybody writes. Emoji are told one of nine
+# wide categories. The judge was trained on other pictures and recognises real emoji less than half the time; drawn ones it recognises more often, the more so with guidance: they are *more typical* than real ones. Recall falls later than for digits.
+#
+# So which $w$? It depends on what is asked: for a set as varied as the data, 0; for one picture that should be what was said, 1 to 3 here. (For large models of photographs, whose conditional draws are poorer, published Frechet distances are best a little above 0, and people prefer far more.)
+#
+# ## 8. Classifier or none?
+#
+# Equal cost: 400 updates of a conditional model with label dropout; or 330 updates of an unconditional one and 300 of a noise-aware classifier, which is the way down of the same U-Net. (An update of the classifier costs about a quarter of one of the model.) In sampling, classifier-free guidance takes two passes of the U-Net a step, one where $w = 0$; classifier
+# guidance one pass, and one half there and back, here with scale $1 + w$ on the unconditional model. The cell measures a step of each, side by side.
+
+# %%
+import time
+
+with torch.no_grad():
+    x_t, t, y = torch.randn(100, 1, 28, 28), torch.full((100,), 500), torch.arange(10).repeat(10)
+    kinds = {
+        "no guidance": partial(digit_painter.eps, y=y),
+        "classifier-free": guided(digit_painter.eps, y, 2.0),
+        "by a classifier": classifier_guided(digit_painter.eps, noisy_classifier.log_prob, y, 3.0, digit_painter.schedule),
+    }
+    spent = {name: [] for name in kinds}
+    for _ in range({"smoke": 1}.get(BUDGET, 7)):
+        for name, eps_fn in kinds.items():
+            began = time.perf_counter()
+            eps_fn(x_t, t)
+            spent[name].append(time.perf_counter() - began)
+print(", ".join(f"{name}: {np.median(s) / np.median(spent['no guidance']):.1f}" for name, s in spent.items()), "times a step without guidance")
+
+
+def kinds_figure():
+    settings = {"classifier-free": ("#0072B2", "o-"), "classifier": ("#D55E00", "s--"), "classifier of clean pictures": ("#666666", "v:")}
+    figure, axes = subplots(1, 4, height=3.1)
+    for ax, (measure, text) in zip(axes, {"accuracy": "accuracy of the judge", "frechet": "Frechet distance", "precision": "precision", "recall": "recall"}.items()):
+        for name, (colour, mark) in settings.items():
+            values, weights = in_rows("guidance-kinds", name, measure), in_rows("guidance-kinds", name, "w")[0]
+            ax.plot(range(len(weights)), values.mean(0), mark, color=colour, markersize=4, linewidth=1.3, label=name)
+            ax.fill_between(range(len(weights)), values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+        ax.set(title=text, xlabel="w")
+        ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights], size=8)
+        ax.title.set_size(10)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle("Digits, trained at equal cost, 250 draws for each w (3 seeds; bands from least to most)", x=0.01, ha="left", size=11)
+    return describe(figure, "Accuracy, Frechet distance, precision and recall over w for three kinds of guidance.")
+
+
+kinds_figure()
+
+# %% [markdown]
+# At this cost the model without a classifier is far ahead, already unguided (it learns with labels from the start), and guidance lifts it further: its Frechet distance is best near $w = 2$, its recall near $w = 1$; at $w = 8$ even the accuracy falls. The classifier's push is the weaker one: its scale could still grow, and the accuracy with it. The classifier of clean pictures hardly helps at all, and the distance *grows* with
+# $w$: it moves pixels that mean something to it, and no strokes. (Dhariwal and Nichol's classifiers are large, trained for long, and guide models that are told the label as well.) Whoever has a finished unconditional model and cannot train it again will still take a classifier.
+#
+# **How often not to tell?** Ho and Salimans found 0.1 and 0.2 equally good, 0.5 worse. The extreme is 0: then nobody has ever shown the network its null label.
+
+# %%
+def dropout_figure():
+    settings = {rate: ("guidance-kinds", "classifier-free") if rate == "0.1" else ("guidance-dropout", rate) for rate in ("0", "0.1", "0.2", "0.5")}
+    figure, axes = subplots(1, 3, height=2.9)
+    for ax, (measure, text) in zip(axes, {"accuracy": "accuracy of the judge", "frechet": "Frechet distance", "recall": "recall"}.items()):
+        for w, colour, mark in ((0.0, "#666666", "v:"), (1.0, "#0072B2", "o-"), (4.0, "#D55E00", "s--")):
+            values = np.stack([in_rows(*where, measure)[:, in_rows(*where, "w")[0].tolist().index(w)] for where in settings.values()], 1)
+            ax.plot(range(len(settings)), values.mean(0), mark, color=colour, markersize=4, label=f"w = {w:g}")
+            ax.fill_between(range(len(settings)), values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+        ax.set(title=text, xlabel="label dropout")
+        ax.set_xticks(range(len(settings)), list(settings))
+    axes[1].set_yscale("log")
+    axes[0].legend()
+    figure.suptitle("How often the label is not told: digits, 400 updates, 3 seeds", x=0.01, ha="left")
+    return describe(figure, "Accuracy, Frechet distance and recall over the rate of label dropout, for three weights.")
+
+
+dropout_figure()
+
+# %% [markdown]
+# Rates of 0.1 and 0.2 are about equal. At 0.5 the network hears its labels half as often, and after so few updates obeys them less. The surprise is 0: at $w = 1$ it is as good as any. Our null label is the zero vector, which lies amid the ten vectors that were trained, and there the network says something like the average over digits, though nobody taught it to. Only at $w = 4$ does it show: the distance
+# is about twice that of 0.2. One should not build on such luck.
+#
+# ## 9. Captions
+#
+# A class is a number; a caption is a row of numbers, one for each word, with zeros where nothing stands. *Red apple* in the style of Noto, as food:
+
+# %%
+row = tokens("red apple", "noto", "Food & Drink")
+print(row.tolist(), [token_names()[k] for k in row.tolist() if k])
+torch.manual_seed(0)
+print("shortened, six times:", [" ".join(token_names()[k] for k in again.tolist() if k) for again in shortened(row.expand(6, -1))])
+show(TextTransformer)
+
+# %% [markdown]
+# The words look at one another (attention), and their mean is the caption's vector, added where the digit's row was. The empty caption is zero: the null label again, and *nothing told* is what label dropout tells. In training each part of a caption is also left out now and then, so that the model knows what the style alone says, or the category, or *apple*.
+#
+# The shipped model began with the weights of notebook 14's `ddpm-emoji` (a new input that begins at zero changes nothing) and was trained on with captions. It has seen 1,333 names, each in up to three drawings: with its style, most captions mean one picture. The question is what it makes of captions that it has *not* seen.
+#
+# **Try it.** Type a caption (English, the words of emoji names; unknown words are left out and named), choose a style and a weight. Ideas: *blue apple*, *red book*, *grinning face*, *japan flag*, *man walking*; *dog*, a word of very few names; *zebroid*, of none.
+
+# %%
+def draw_caption(caption, style, w):
+    strange = unknown(caption)
+    known = " ".join([word for word in words_of(caption) if word not in strange][:PLACES])
+    y = tokens(known, "" if style == "any" else style)
+    found = paint(emoji_painter, guided(emoji_painter.eps, y.expand(4, -1), w), (4, 3, 32, 32), seed=7, steps=min(DRAW_STEPS, 20))
+    note = f"; not known: {', '.join(strange)}" if strange else ""
+    return image_grid(found, columns=4, title=f"\"{known}\", {style}, w = {w:g}{note}")
+
+
+explore(draw_caption, caption=Text("red apple", continuous_update=False), style=Dropdown(options=["any", *STYLES]),
+        w=FloatSlider(value=2.0, min=0.0, max=8.0, step=0.5, continuous_update=False))
+
+# %% [markdown]
+# **Put together anew, by numbers.** Of every tenth emoji the caption with one style was withheld, each style in turn. (Its drawing was not in the training with captions; but the weights that this training began with had seen it, unnamed.) And the test emoji, never shown at all, have names. Taken are those of two words or more, all of which other names taught, in a combination that no name
+# had (*blue book*, *white heart*). For each such caption (style and name, no category) a picture is drawn. *Found*: of all real drawings of the group, is the nearest one of this emoji? *Style*: of this emoji's three real drawings, is the nearest the one in the style asked for? (Near: by the features of a classifier.)
+
+# %%
+def captions_figure():
+    rows = experiments.read("guidance-captions")["rows"]
+    figure, axes = subplots(1, 2, height=3.0)
+    for ax, (measure, text, chance) in zip(axes, (("found", "the emoji asked for", None), ("style", "the style asked for", 1 / 3))):
+        for name, colour, mark in (("shown", "#0072B2", "o-"), ("style withheld", "#009E73", "^-."), ("new names", "#D55E00", "s--")):
+            found = [row for row in rows if row["setting"] == name]
+            weights, values = found[0]["curve"]["w"], np.array([row["curve"][measure] for row in found])
+            ax.plot(range(len(weights)), values.mean(0), mark, color=colour, label=f"{name} ({found[0]['rows']})")
+            ax.fill_between(range(len(weights)), values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+            if chance is None:
+                ax.axhline(1 / found[0]["emoji"], color=colour, linestyle=":", linewidth=1)
+        if chance:
+            ax.axhline(chance, color="#666666", linestyle=":", linewidth=1)
+        ax.set(xlabel="w", title=text, ylim=(0, 1), ylabel="share of captions")
+        ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
+    axes[0].legend()
+    figure.suptitle("One draw a caption, three noises (band); dotted: chance", x=0.01, ha="left")
+    return describe(figure, "Share of draws nearest to the emoji and to the style asked for, over w, for three groups of captions.")
+
+
+display(captions_figure())
+NAMES = emoji_names()
+for which, seed in (("style withheld", 0), ("new names", 1)):
+    rows = group(which)
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:8]]
+    y = captions(rows)
+    y[:, 1] = 0
+    drawn = [paint(emoji_painter, guided(emoji_painter.eps, y, w), (8, 3, 32, 32), seed=8) for w in (0.0, 2.0)]
+    titles = [f"{NAMES[e]}, {STYLES[s]}" for e, s in zip(rows.info["emoji"].tolist(), rows.info["style"].tolist())]
+    display(image_grid(as_float(rows.x), titles, columns=8, title=f"{which.capitalize()}: real drawings of captions that were never told"))
+    display(image_grid(torch.cat(drawn), columns=8, title="and what it draws for these captions: w = 0, w = 2"))
+
+# %% [markdown]
+# What carries over, and what does not? The *style* does: captions whose style was never told with that emoji are obeyed about as often as those that were, both far above chance. The *emoji* hardly: even of captions that were told in training, about one draw in ten is nearest to its own emoji (chance: one in more than a hundred), and little more can be expected of new names. Frequent words are learned
+# (colours, *face*, *flag*, *heart*), words that belong to a single emoji (*dog*, *pizza*) are not, after 12,000 updates of a small network that hears a caption as one vector. Models that draw what one asks for have seen hundreds of millions of captions, and attend to each word from each place of the picture. Guidance helps where the model knows something; it cannot make up for what it does not know.
+#
+# ## 10. Pitfalls
+#
+# - **$w$ or $1 + w$.** A paper's 3 may be a library's 4. Write down which, and test that your "no guidance" is the conditional model.
+# - **The difference the wrong way round.** Pictures of anything but $y$; with small weights hard to see.
+# - **One throw of the dice for the whole batch** in label dropout. It works on average, with a noisier gradient; and BatchNorm would see two kinds of batches.
+# - **No dropout at all**, and guidance all the same: the null label was never trained, so what the network says there is luck (section 8's figure).
+# - **A classifier that has never seen noise**, or is not told $t$.
+# - **The gradient lost**: a sampler runs under `no_grad`, and a detached input has no gradient; some frameworks then give zeros without a word.
+# - **The mean of $\log p$ over the batch** before the gradient: each picture's push is $N$ times too small.
+# - **Guiding $x_0$ or $v$ instead of $\epsilon$.** At a given $x_t$ each is an affine function of the other, and the weights $1 + w$ and $-w$ sum to one, so classifier-free guidance is the same for all; but only before the guess is clipped. A classifier's gradient wants another factor for each.
+# - **Large $w$ without clipping.** The guess of $x_0$ leaves the range of pixels and colours saturate. `limit` keeps it inside; Imagen's dynamic thresholding does it better.
+# - **Choosing $w$ by accuracy alone.** Look at recall and at the pictures too.
+#
+# ## 11. Exercises
+#
+# `exercises/15_guidance.ipynb`: label dropout, guided noise, a classifier's gradient and what it does to the noise, both answers in one pass of $2N$ rows, a caption as one vector, a guided DDIM step, the exact classifier, two variances, and $w$ by number, checked as you type.
+#
+# **What to try next.** Guide only at middle levels of noise (Kynkaanniemi et al. find it better): write an `eps_fn` that chooses by $t$, and try which interval. Guide *away* from a digit: $w$ below $-1$ is refused by `guided`; by hand it is not. Put the caption *car* in the place of the null label, as a "negative prompt". Train `text-ddpm` further with `make zoo ARGS="text-ddpm"`.
+#
+# ## 12. Reading
+#
+# - Dhariwal, Nichol 2021, *Diffusion Models Beat GANs on Image Synthesis*, arXiv 2105.05233: the classifier.
+# - Ho, Salimans 2022, *Classifier-Free Diffusion Guidance*, arXiv 2207.12598. Sohl-Dickstein et al. 2015, arXiv 1503.03585, section 2.5: the idea of multiplying by $p(y \mid x)$.
+# - Nichol et al. 2021 (GLIDE), arXiv 2112.10741; Saharia et al. 2022 (Imagen), arXiv 2205.11487: text, guidance, thresholding. Song et al. 2020, arXiv 2011.13456: conditional scores by a classifier.
+# - Bradley, Nakkiran 2024, *Classifier-Free Guidance is a Predictor-Corrector*, arXiv 2408.09000; Chidambaram et al. 2024, *What Does Guidance Do?*, arXiv 2409.13074: what is sampled.
+# - Kynkaanniemi et al. 2024, *Applying Guidance in a Limited Interval*, arXiv 2404.07724; Karras et al. 2024, *Guiding a Diffusion Model with a Bad Version of Itself*, arXiv 2406.02507.

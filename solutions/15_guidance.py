@@ -1,0 +1,716 @@
+# %% [markdown]
+# # Exercises 15. Guidance
+#
+# **A conditional model is told what to draw. Guidance makes it listen more closely.** In eleven short pieces you write both kinds,
+# with a classifier and without, the label dropout that the second needs, captions, one guided step of a sampler, and the exact classifier of
+# noisy points. Two Gaussians show that guided sampling does not draw from the distribution that its formula suggests. At the end your
+# functions train a small conditional model and guide it in both ways.
+#
+# **You need** notebook 15, the lecture, and from notebook 14 the jump and DDIM. Each exercise names the part it belongs to.
+#
+# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
+# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
+# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
+# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
+#
+# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
+# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
+# need (a helper, another import) may stand in any cell, and one answer may call another. No answer draws random numbers: they
+# come in as arguments. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file
+# as the grader reads it.
+#
+# | exercise | points | minutes | difficulty |
+# |---|---|---|---|
+# | 1. Label dropout | 4 | 10 | ★ |
+# | 2. The guided noise | 5 | 10 | ★ |
+# | 3. The classifier's gradient | 5 | 15 | ★★ |
+# | 4. Noise and gradient | 5 | 10 | ★ |
+# | 5. Both answers in one pass | 5 | 15 | ★★ |
+# | 6. A caption as one vector | 5 | 15 | ★★ |
+# | 7. A guided step | 6 | 20 | ★★★ |
+# | 8. The exact classifier | 5 | 20 | ★★★ |
+# | 9. What guidance draws | 4 | 20 | ★★★ |
+# | 10. Choosing w | 3 | 10 | ★ |
+# | 11. Numbers and choices | 3 | 15 | ★★ |
+# | **together** | **50** | **160** | |
+#
+# The weight w is that of Ho & Salimans and of the slides: $w = 0$ is the conditional model as it is, $w = -1$ the unconditional one. *Told* is what the
+# network predicts when it is told the label, $\epsilon_\theta(x_t, t, y)$; *untold*, when it is not, $\epsilon_\theta(x_t, t)$. The first line of each check must
+# be right before the others count.
+
+# %%
+from functools import partial
+
+import torch
+
+from course_lib.data.toys import NOISE, circle_centres, gaussians
+from course_lib.nets.mlp import TimedMLP
+from course_lib.nets.unet import LabelEmbedding
+from course_lib.notebook import budget, checks, curve, describe, subplots
+
+check = checks("15_guidance")
+
+# %% [markdown]
+# ## 1. Label dropout
+#
+# *The lecture, on label dropout.*
+#
+# Guidance without a classifier needs two predictions, told and untold. One network learns both: in training each label is replaced, with
+# probability p, by a *null label* that stands for "nothing told". Each row of the batch is decided on its own, by its own uniform number u in [0, 1): the label is dropped where
+# $u < p$. A label is a class, or a caption: a row of L tokens. A caption is dropped as a whole.
+#
+# *10 minutes, ★.* Points: 2 classes, 1 captions, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "label_dropout", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def label_dropout(y, null, uniform, p):
+    """Labels, some of them replaced by the null label.
+
+    y (N,) or (N, L): classes or captions, int64. null: the null label, of the shape of
+    one row of y: () or (L,), int64. uniform (N,): numbers in [0, 1), float32 or float64.
+    p: a number in [0, 1]. Returns labels, as y.
+    """
+    ### BEGIN SOLUTION
+    dropped = uniform < p
+    if y.ndim == 2:
+        dropped = dropped[:, None]
+    return torch.where(dropped, null, y)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_label_dropout", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(label_dropout)
+### BEGIN HIDDEN TESTS
+assert check(label_dropout).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `torch.where(condition, a, b)` takes a where the condition holds and b elsewhere. It broadcasts: null may be smaller than y.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# For captions the condition wants the shape (N, 1), so that one decision holds for all L tokens of a row.
+#
+# </details>
+
+# %% [markdown]
+# ## 2. The guided noise
+#
+# *The lecture, on classifier-free guidance.*
+#
+# The difference of the two predictions points from "anything" to "what was asked for". Guidance goes on in this direction:
+#
+# $$\bar\epsilon = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t).$$
+#
+# w is one number for the whole batch, or a tensor (N,) with one weight for each row: so one batch shows several weights side by side.
+#
+# *10 minutes, ★.* Points: 3 right values, 1 each row its own weight, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "guided_eps", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def guided_eps(told, untold, w):
+    """The noise that classifier-free guidance gives to the sampler.
+
+    told, untold (N, ...): predictions of the noise, float32 or float64. w: a number
+    >= -1, or a tensor (N,) of them, of the same dtype. Returns noise, as told.
+    """
+    ### BEGIN SOLUTION
+    if isinstance(w, torch.Tensor):
+        w = w.view(-1, *[1] * (told.ndim - 1))
+    return told + w * (told - untold)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_guided_eps", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(guided_eps)
+### BEGIN HIDDEN TESTS
+assert check(guided_eps).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Try w = 0 and w = -1: the first must give told, the second untold.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `isinstance(w, torch.Tensor)` asks which of the two it is. A weight for each row wants as many dimensions as told has: `w.view(-1, *[1] * (told.ndim - 1))`.
+#
+# </details>
+
+# %% [markdown]
+# ## 3. The classifier's gradient
+#
+# *The lecture, on classifier guidance.*
+#
+# The older kind of guidance asks a classifier of noisy pictures in which direction $x_t$ becomes more like class y:
+#
+# $$g_n = \nabla_{x_n} \log p(y_n \mid x_n), \qquad p(\cdot \mid x_n) = \operatorname{softmax}(\text{logits of } x_n).$$
+#
+# It is a gradient for the *input*; the weights are not trained. And it is wanted inside a sampler, which runs under `torch.no_grad()`: there autograd must be switched on again,
+# for this computation only. One call of the classifier and one gradient serve the whole batch, as no row has a part in the logits of another.
+#
+# *15 minutes, ★★.* Points: 2 right values, 1 works inside `no_grad`, 1 leaves no trace in the weights, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "classifier_gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def classifier_gradient(classifier, x_t, t, y):
+    """The gradient of log p(y given x_t) for x_t, row by row.
+
+    classifier: a function, x_t (N, ...) and t (N,) -> logits (N, classes). x_t (N, ...):
+    float32 or float64. t (N,): int64. y (N,): classes, int64. Returns gradients, as x_t.
+    No weight gets a .grad, and the caller's x_t does not begin to require a gradient.
+    """
+    ### BEGIN SOLUTION
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1)
+        asked_for = log_p[torch.arange(len(y)), y]
+        return torch.autograd.grad(asked_for.sum(), x)[0]
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_classifier_gradient", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(classifier_gradient)
+### BEGIN HIDDEN TESTS
+assert check(classifier_gradient).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `log_p[torch.arange(len(y)), y]` picks one entry of each row. Autograd wants one number: the *sum* over the rows, whose gradient for row n is that of row n alone.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `x_t.detach().requires_grad_()` is a tensor of your own that wants a gradient. `torch.autograd.grad(number, x)[0]` returns the gradient for x and writes into no
+# weight, as `.backward()` does.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `with torch.enable_grad():` goes around all of it.
+#
+# </details>
+
+# %% [markdown]
+# ## 4. Noise and gradient
+#
+# *The lecture, on classifier guidance.*
+#
+# By Bayes' rule $\nabla \log p(x_t \mid y) = \nabla \log p(x_t) + \nabla \log p(y \mid x_t)$, and a score is a noise: $\nabla \log p(x_t) = -\epsilon / \sqrt{1 - \bar\alpha_t}$.
+# So the gradient g of exercise 3, times a scale s, changes the noise to
+#
+# $$\bar\epsilon = \epsilon - s\, \sqrt{1 - \bar\alpha_t}\; g.$$
+#
+# Each row has its own $\bar\alpha_t$, and a row may be a point or a picture.
+#
+# *10 minutes, ★.* Points: 3 right values, 1 rows of any shape, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "classifier_guided_eps", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def classifier_guided_eps(eps, gradient, abar, scale):
+    """The noise that classifier guidance gives to the sampler.
+
+    eps, gradient (N, ...): float32 or float64. abar (N,): of the rows' steps, of the same
+    dtype. scale: a number >= 0. Returns noise, as eps.
+    """
+    ### BEGIN SOLUTION
+    root = (1 - abar).sqrt().view(-1, *[1] * (eps.ndim - 1))
+    return eps - scale * root * gradient
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_classifier_guided_eps", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(classifier_guided_eps)
+### BEGIN HIDDEN TESTS
+assert check(classifier_guided_eps).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The gradient says where to go, the noise is what the sampler takes away: hence the minus.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# One factor for each row: (N,) must become (N, 1), or (N, 1, 1, 1), before it multiplies.
+#
+# </details>
+
+# %% [markdown]
+# ## 5. Both answers in one pass
+#
+# *The lecture, on what guidance costs.*
+#
+# Each guided step asks the network twice. On a GPU one pass over 2N rows is faster than two passes over N. So stack the batch upon itself: half of the rows with
+# their labels, half with the null label; ask once; take the answer apart; combine it as in exercise 2.
+#
+# *15 minutes, ★★.* Points: 2 right values, 1 one call of 2N rows, 1 captions, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "guided_in_one_pass", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def guided_in_one_pass(eps, x_t, t, y, null, w):
+    """The guided noise, by a single call of the network.
+
+    eps: a function, x_t (M, ...), t (M,) and y, (M,) or (M, L) -> noise, as x_t. x_t
+    (N, ...): float32 or float64. t (N,): int64. y (N,) or (N, L): labels, int64. null: ()
+    or (L,), the label that says nothing. w: a number >= -1. Returns noise, as x_t.
+    """
+    ### BEGIN SOLUTION
+    labels = torch.cat([y, null.expand_as(y)])
+    told, untold = eps(torch.cat([x_t, x_t]), torch.cat([t, t]), labels).chunk(2)
+    return guided_eps(told, untold, w)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_guided_in_one_pass", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(guided_in_one_pass)
+### BEGIN HIDDEN TESTS
+assert check(guided_in_one_pass).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `torch.cat([x_t, x_t])` is (2N, ...). The step numbers must be stacked too. `.chunk(2)` takes the answer apart again.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `null.expand_as(y)` repeats the null label for every row, be it a class or a caption.
+#
+# </details>
+
+# %% [markdown]
+# ## 6. A caption as one vector
+#
+# *The lecture, on captions.*
+#
+# A caption is a row of L tokens; 0 stands where there is no word, at any place of the row. A text network has given each place a vector. The caption's vector
+# is their mean *over the words that are there*, and zeros for a caption without words: this is the null label of a model of captions. The network is trained
+# through this mean, empty captions included, so its gradient has to be right as well.
+#
+# *15 minutes, ★★.* Points: 2 right values, 1 empty captions, 1 gradient, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "caption_vector", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def caption_vector(vectors, tokens):
+    """The mean vector of the words of each caption.
+
+    vectors (N, L, D): one for each place, float32 or float64. tokens (N, L): int64, 0
+    where there is no word. Returns (N, D); zeros where a caption has no word. Gradient
+    reaches the vectors.
+    """
+    ### BEGIN SOLUTION
+    told = (tokens != 0).to(vectors.dtype)
+    words = told.sum(1, keepdim=True).clamp(min=1)
+    return torch.einsum("nl,nld->nd", told / words, vectors)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_caption_vector", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(caption_vector)
+### BEGIN HIDDEN TESTS
+assert check(caption_vector).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `(tokens > 0)[:, :, None]` is 1 where there is a word: it multiplies the vectors, and its sum is the number of words.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# An empty caption divides 0 by 0. Replacing the NaN afterwards mends the value, not the gradient. Divide by at least 1: `count.clamp(min=1)`.
+#
+# </details>
+
+# %% [markdown]
+# ## 7. A guided step
+#
+# *The lecture, on samplers, and notebook 14 on DDIM.*
+#
+# A large w makes a large noise, whose guess of the picture,
+#
+# $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \bar\epsilon}{\sqrt{\bar\alpha_t}},$$
+#
+# leaves the range of pixels. So it is kept in [-limit, limit]. The noise that belongs to the guess has then changed, too: solve the same equation for it,
+#
+# $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\; \hat x_0}{\sqrt{1 - \bar\alpha_t}},$$
+#
+# and go to step s with DDIM, without fresh noise:
+#
+# $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s}\; \hat\epsilon.$$
+#
+# *20 minutes, ★★★.* Points: 3 where the limit is not reached, 2 within the limit, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "guided_ddim_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def guided_ddim_step(told, untold, w, x_t, abar_t, abar_s, limit):
+    """From x_t to x_s at any earlier step s, by DDIM with guidance.
+
+    told, untold, x_t (N, ...): the two predictions at x_t, and where we are; float32 or
+    float64. w: a number >= -1. abar_t, abar_s: numbers, 0 < abar_t < abar_s <= 1. limit:
+    a number > 0. Returns x_s, as x_t.
+    """
+    ### BEGIN SOLUTION
+    eps = guided_eps(told, untold, w)
+    x0 = ((x_t - (1 - abar_t) ** 0.5 * eps) / abar_t**0.5).clamp(-limit, limit)
+    eps = (x_t - abar_t**0.5 * x0) / (1 - abar_t) ** 0.5
+    return abar_s**0.5 * x0 + (1 - abar_s) ** 0.5 * eps
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_guided_ddim_step", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(guided_ddim_step)
+### BEGIN HIDDEN TESTS
+assert check(guided_ddim_step).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Four lines: the guided noise, the guess and its limit, the noise of the limited guess, the step.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Of Python numbers the root is `a**0.5`. `x.clamp(-limit, limit)` keeps numbers between the two.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Where the limit is not reached, the recomputed noise is the guided noise again.
+#
+# </details>
+
+# %% [markdown]
+# ## 8. The exact classifier
+#
+# *The lecture, on a classifier that nobody need train.*
+#
+# Let the data be K equally likely Gaussians $\mathcal N(c_k, s^2 I)$, the k-th of class $\ell_k$; a class may own several of them. Noised, they have means $\sqrt{\bar\alpha}\, c_k$ and variance
+# $v = \bar\alpha s^2 + 1 - \bar\alpha$ in each direction. Bayes' rule gives the classifier of noisy points:
+#
+# $$p(y \mid x_t) = \frac{\sum_{k : \ell_k = y} \exp\!\big(-\lVert x_t - \sqrt{\bar\alpha}\, c_k \rVert^2 / 2v\big)}{\sum_{k} \exp\!\big(-\lVert x_t - \sqrt{\bar\alpha}\, c_k \rVert^2 / 2v\big)}.$$
+#
+# Its logarithm is asked for, for each class. Far from all means each exp is 0 to the computer; the logarithm of the fraction is finite all the same.
+#
+# *20 minutes, ★★★.* Points: 3 right values, 1 far away, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "exact_label_posterior", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def exact_label_posterior(x_t, centres, labels, std, abar):
+    """log p(y given x_t) of every class, for data from K equally likely Gaussians.
+
+    x_t (N, D): noised points, centres (K, D): means of the data, float32 or float64.
+    labels (K,): the class of each Gaussian, int64; each class in 0..max occurs. std: the
+    data's s, a number >= 0. abar: a number in (0, 1), not a tensor. Returns (N, classes).
+    """
+    ### BEGIN SOLUTION
+    v = abar * std**2 + 1 - abar
+    exponent = (x_t[:, None] - abar**0.5 * centres).square().sum(2) / (-2 * v)
+    classes = range(int(labels.max()) + 1)
+    of_class = torch.stack([exponent[:, labels == y].logsumexp(1) for y in classes], 1)
+    return of_class - exponent.logsumexp(1, keepdim=True)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_exact_label_posterior", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(exact_label_posterior)
+### BEGIN HIDDEN TESTS
+assert check(exact_label_posterior).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `x_t[:, None] - m` is (N, K, D): from each mean to each point. The exponents are (N, K).
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `a.logsumexp(1)` is the logarithm of the sum of exponentials, however small these are. For one class take `a[:, labels == y]`.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Nothing has to be divided by a number of Gaussians: a class that owns three of eight is likelier beforehand, and the sums say so.
+#
+# </details>
+
+# %% [markdown]
+# ## 9. What guidance draws
+#
+# *The lecture, on what guidance samples from.*
+#
+# The guided score is that of $p(x) \big(p(x \mid y) / p(x)\big)^{1 + w}$, a *tilted* density: but at each noise level for itself. Are the samples drawn from the tilted density of the data? Two Gaussians give the
+# answer. Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(0, c)$.
+#
+# *The samples.* Write $u = x_t / \sqrt{\bar\alpha_t}$ and $\sigma^2 = (1 - \bar\alpha_t) / \bar\alpha_t$. For data from $\mathcal N(0, v)$ the exact noise is $\epsilon = \sigma u / (v + \sigma^2)$, and DDIM in many small steps follows
+#
+# $$\frac{du}{d\sigma} = \bar\epsilon,$$
+#
+# from a very large $\sigma$, where u has variance $\sigma^2$, down to 0. The guided noise is $(1 + w)$ times that of $v = c$ minus w times that of $v = 1$. It is linear in u, so the end is a Gaussian: what is its variance?
+#
+# *The tilted density.* It is a Gaussian, too, up to a constant: what is its variance?
+#
+# *20 minutes, ★★★.* Points: 2 the samples' variance, 1 the tilted density's, 1 arguments left alone.
+
+# %% nbgrader={"grade": false, "grade_id": "two_variances", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def two_variances(c, w):
+    """What guided DDIM draws, and what its formula suggests.
+
+    c (K,): variances > 0 of the data given y, w (K,): weights >= 0 with w c < 1 + w;
+    float32 or float64. Returns two tensors (K,): the variance of what guided DDIM draws
+    with many steps, and that of the tilted density.
+    """
+    ### BEGIN SOLUTION
+    samples = c ** (1 + w)
+    tilted = c / (1 + w - w * c)
+    return samples, tilted
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_two_variances", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(two_variances)
+### BEGIN HIDDEN TESTS
+assert check(two_variances).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Divide by u: $\frac{d \log u}{d\sigma} = (1 + w) \frac{\sigma}{c + \sigma^2} - w \frac{\sigma}{1 + \sigma^2}$. An antiderivative of $\frac{\sigma}{v + \sigma^2}$ is $\frac12 \log (v + \sigma^2)$.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# So u is proportional to $(c + \sigma^2)^{(1 + w) / 2}\, (1 + \sigma^2)^{-w / 2}$, which for large $\sigma$ is $\sigma$. Put $\sigma = 0$ in. The variance is the square.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# When densities are multiplied, inverse variances add up; a power multiplies them.
+#
+# </details>
+
+# %% [markdown]
+# ## 10. Choosing w
+#
+# *The lecture, on fidelity against diversity.*
+#
+# A larger w makes more of the draws look like what was asked for, and makes them more alike. So one takes the *smallest* w that is good enough: the smallest whose accuracy, judged by a classifier that had
+# no part in the guiding, reaches a target. Accuracy need not grow with w, and the measurements come in any order.
+#
+# *10 minutes, ★.* Points: 2 the smallest w, 1 where no w reaches the target.
+
+# %% nbgrader={"grade": false, "grade_id": "choose_w", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def choose_w(w, accuracy, target):
+    """The smallest w whose accuracy is at least the target.
+
+    w, accuracy (K,): weights and what was measured with each, in any order, float32 or
+    float64. target: a number. Returns a number or a 0-d tensor; infinity where no w
+    reaches the target.
+    """
+    ### BEGIN SOLUTION
+    enough = w[accuracy >= target]
+    return enough.min() if len(enough) else float("inf")
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_choose_w", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check(choose_w)
+### BEGIN HIDDEN TESTS
+assert check(choose_w).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `w[accuracy >= target]` holds the weights that are good enough.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `min` of nothing raises an error: ask for `len` first. `float("inf")` is infinity.
+#
+# </details>
+
+# %% [markdown]
+# ## 11. Numbers and choices
+#
+# *The whole lecture.*
+#
+# Five questions; the answers are numbers.
+#
+# - **a.** A library calls its setting `guidance_scale` and computes $\epsilon_\theta(x_t, t) + \text{guidance\_scale}\, \big(\epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t)\big)$. Which w is that?
+# - **b.** Classifier guidance is applied to the *unconditional* model, with an exact classifier. Which scale s gives what a weight w gives in classifier-free guidance?
+# - **c.** One picture is drawn by DDIM in S steps, with classifier-free guidance and w neither 0 nor -1. How many rows go through the network?
+# - **d.** A conditional network was trained with a label dropout of 0. Then it is guided, with w well above 0. What happens? Answer with the number of a choice.
+# - **e.** A network was trained with dropout as it should be. By mistake y is the null label for every row that is drawn, with w well above 0. What happens? Answer with the number of a choice.
+#
+# The choices for d and e:
+#
+# 1. The guided noise is that of the conditional model, whatever w is.
+# 2. The guided noise is that of the unconditional model, whatever w is.
+# 3. Half of the guided noise is something that the network was never taught, and the larger w is, the more it spoils the pictures.
+# 4. Guidance works as well as ever: it never needs the untold answer.
+#
+# *15 minutes, ★★.* Points: 1 conventions (a, b), 1 cost (c), 1 choices (d, e).
+
+# %% nbgrader={"grade": false, "grade_id": "numbers_and_choices", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def numbers_and_choices(guidance_scale, w, steps):
+    """The answers to the five questions.
+
+    guidance_scale (a) and w (b): numbers. steps (c): S, a whole number. Returns five
+    numbers, in this order: the answers to a, b, c, d and e.
+    """
+    ### BEGIN SOLUTION
+    a, b = guidance_scale - 1, w + 1
+    rows = 2 * steps
+    never_taught, both_untold = 3, 2
+    return a, b, rows, never_taught, both_untold
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_numbers_and_choices", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+check(numbers_and_choices)
+### BEGIN HIDDEN TESTS
+assert check(numbers_and_choices).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# For a: which w, and which guidance_scale, give the conditional model as it is? For b: replace told by untold plus the classifier's part, and count the latter.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# For d and e write down what the network was taught about each of its two answers, and what told - untold then is.
+#
+# </details>
+
+# %% [markdown]
+# ## All together
+#
+# **Two Gaussians.** Exercise 9 by your own steps: one number goes through 400 guided steps of DDIM with the exact noise of both Gaussians. The map is linear, so its factor says the variance. It lies
+# on the first of your formulas, not on the second.
+
+# %%
+def ready(*answers):
+    """Are they right? Says what is to do where one is not."""
+    missing = [answer.__name__ for answer in answers if not check(answer).solved]
+    if missing:
+        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+    return not missing
+
+
+def drawn_variance(c, w, steps=400):
+    """Of what guided DDIM draws, for N(0, 1) and N(0, c)."""
+    sigma = torch.linspace(6, -6, steps, dtype=torch.float64).exp()
+    levels = [*(1 / (1 + sigma.square())).tolist(), 1.0]
+    x = torch.ones(1, 1, dtype=torch.float64)
+    for abar_t, abar_s in zip(levels, levels[1:]):
+        told, untold = ((1 - abar_t) ** 0.5 * x / (abar_t * v + 1 - abar_t) for v in (c, 1.0))
+        x = guided_ddim_step(told, untold, w, x, abar_t, abar_s, limit=1e9)
+    return x.square().item()
+
+
+def gaussians_by_w(c=0.5):
+    if not ready(guided_ddim_step, two_variances):
+        return None
+    w = torch.linspace(0, 4, 9, dtype=torch.float64)
+    samples, tilted = two_variances(torch.full_like(w, c), w)
+    lines = {"drawn in 400 steps": [drawn_variance(c, value) for value in w.tolist()],
+             "of the samples (first formula)": samples.tolist(), "of the tilted density (second)": tilted.tolist()}
+    return curve(w.tolist(), lines, title=f"Variance of guided samples, with c = {c}", xlabel="w", ylabel="variance")
+
+
+gaussians_by_w()
+
+# %% [markdown]
+# **Eight islands in three classes.** A small conditional network learns by your `label_dropout`. Then points of noise become points of the first class, which owns four of the islands, guided more and more: above by the
+# network alone, below by your exact classifier. (Not marked; about ten seconds.)
+
+# %%
+LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])  # of the islands
+NULL = torch.tensor(3)
+
+
+def trained(abar, steps):
+    """A small network that predicts noise on eight islands, told the class or not."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = TimedMLP(2, 128, label=LabelEmbedding(3, 128))
+    g = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(net.parameters(), lr=4e-3)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 4e-3 * (1 - step / steps)
+        x0, island = gaussians(256, g)
+        t, eps = torch.randint(len(abar), (256,), generator=g), torch.randn(256, 2, generator=g)
+        x_t = abar[t, None].sqrt() * x0 + (1 - abar[t, None]).sqrt() * eps
+        y = label_dropout(LABELS[island], NULL, torch.rand(256, generator=g), 0.15)
+        loss = (net(x_t, t, y) - eps).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(f"simple loss after {steps} updates: {loss.item():.2f}")
+    return net
+
+
+@torch.no_grad()
+def flow(eps_fn, x, abar, jump=4):
+    """x_T to x_0 by your `guided_ddim_step`, `jump` steps at a time; eps_fn(x_t, t) has been guided already."""
+    levels = abar.tolist()
+    for t in range(len(levels) - 1, -1, -jump):
+        eps = eps_fn(x, torch.full((len(x),), t))
+        x = guided_ddim_step(eps, eps, 0.0, x, levels[t], levels[t - jump] if t >= jump else 1.0, limit=2.0)
+    return x
+
+
+def look(ax, x, name):
+    """Where the points are; says on which islands."""
+    ax.plot(*x.T, ".", markersize=1.5, color="#0072B2")
+    for y, marker in enumerate("+x1"):
+        ax.plot(*circle_centres()[LABELS == y].T, marker, markersize=6, color="#D55E00")
+    ax.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal", xticks=[], yticks=[], title=name)
+    nearest = torch.cdist(x, circle_centres()).min(1)
+    landed = nearest.indices[nearest.values < 4 * NOISE]
+    shares = landed.bincount(minlength=8) / len(x)
+    print(f"{name}: on the islands of its class {', '.join(f'{s:.0%}' for s in shares[:4])}; on others {shares[4:].sum():.0%}")
+
+
+def islands(steps):
+    if not ready(label_dropout, guided_in_one_pass, guided_ddim_step, classifier_gradient, classifier_guided_eps,
+                 exact_label_posterior):
+        return None
+    abar = (1 - torch.linspace(0.03, 0.7, 100) ** 3).cumprod(0)
+    net, y = trained(abar, steps), torch.zeros(600, dtype=torch.long)
+
+    def free(x, t, w):
+        return guided_in_one_pass(net, x, t, y, NULL, w)
+
+    def by_classifier(x, t, w):
+        def classifier(x, t):
+            return exact_label_posterior(x, circle_centres(), LABELS, NOISE, abar[t[0]].item())
+
+        return classifier_guided_eps(net(x, t, y), classifier_gradient(classifier, x, t, y), abar[t], w)
+
+    noise, weights = torch.randn(600, 2, generator=torch.Generator().manual_seed(2)), (0.0, 1.0, 3.0)
+    figure, axes = subplots(2, 3, height=5)
+    for row, (kind, guided) in zip(axes, {"no classifier": free, "classifier": by_classifier}.items()):
+        for ax, w in zip(row, weights):
+            look(ax, flow(partial(guided, w=w), noise, abar), f"{kind}, w = {w:.0f}")
+    return describe(figure, "Points drawn for a class of four islands, guided more and more, with and without a classifier.")
+
+
+islands(steps=10 if budget() == "smoke" else 2000)
+
+# %% [markdown]
+# ## What next
+#
+# Ask for another class, or let w be -1, and compare the two rows. Train with a dropout of 0 and of 0.9. Give `flow` a smaller limit, or none, with a large w. Let the classifier guide the *unconditional* noise,
+# `net(x, t)`, with the scale of exercise 11: does the row change? Measure how many draws lie on the right islands for eight weights, and let your `choose_w` choose.

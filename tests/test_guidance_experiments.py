@@ -1,0 +1,688 @@
+"""The experiments of notebook 15: what they measure, and that each setting is what its name says.
+
+Noise that leads to known pictures stands in for trained methods; groups of emoji are found again from their names. And
+weights that begin as another method's.
+"""
+
+import importlib.util
+import json
+import math
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from methods import few_rows, products, same, state_of
+from torch import nn
+
+from course_lib import experiments, zoo
+from course_lib.data import Dataset, as_float, emoji_names, load
+from course_lib.data.captions import LENGTH, captioned, captions, token_names
+from course_lib.data.emoji import STYLES
+from course_lib.data.words import words_of
+from course_lib.diffusion import guidance_ablations as ablations
+from course_lib.diffusion.conditional import ConditionalDDPM
+from course_lib.diffusion.ddpm import DDPM, X0, V
+from course_lib.diffusion.guidance import NoisyClassifier
+from course_lib.diffusion.guidance_ablations import (
+    ABLATIONS,
+    CLASSIFIER,
+    CLEAN,
+    TOLD,
+    UNTOLD,
+    WEIGHTS,
+    clean_classifier,
+    composed,
+    draw,
+    dropout_ddpm,
+    group,
+    newly_named,
+    opinion,
+    picked,
+    real,
+    sweep,
+    swept,
+    swept_by_classifier,
+    swept_shipped,
+)
+from course_lib.diffusion.schedules import cosine_betas
+from course_lib.latent.ablations import judged
+from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
+from course_lib.recipes import RECIPES, Recipe, Size, build, lookup
+
+JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
+RUN = {"steps", "batch_size", "seconds"}
+MEASURED = {"w", "accuracy", "draw_seconds"} | JUDGEMENT
+GROUPS = ("shown", "style withheld", "new names")
+BETAS = cosine_betas(60)
+
+
+def noise(*shape, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return torch.randn(shape)
+
+
+class Knows(nn.Module):
+    """Says that x_0 are these pictures, whatever it is shown; a moving average of it knows better than the network."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.x = nn.Parameter(2 * as_float(x) - 1)
+
+    def forward(self, x_t, t, y=None):
+        return self.x[: len(x_t)]
+
+
+def knowing(x):
+    """A method whose network, unlike its average, only knows grey."""
+    method = DDPM(Knows(x), BETAS, X0)
+    nn.init.zeros_(method.net.x)
+    return method
+
+
+def by_hand(x, data="digits"):
+    """What the judge takes pictures for, row by row."""
+    judge, found = zoo.load({"digits": "supervised-digits", "emoji_on_white": "supervised"}[data]), []
+    weight, bias = judge.classifier.weight.tolist(), judge.classifier.bias.tolist()
+    with torch.no_grad():
+        rows = judge.encode(as_float(x)).tolist()
+    for h in rows:
+        scores = [sum(a * b for a, b in zip(w, h)) + c for w, c in zip(weight, bias)]
+        found.append(scores.index(max(scores)))
+    return found
+
+
+def share(found, y):
+    return mean(a == b for a, b in zip(found, y.tolist(), strict=True))
+
+
+# What is measured.
+
+
+def ddim_by_hand(x, steps, limit):
+    """The noise sin(0.7 x_t + 0.1 t), each step in double precision."""
+    abar, x = products(BETAS), x.double()
+    numbers = [round(t) for t in np.linspace(len(abar) - 1, 0, steps)]
+    for t, s in zip(numbers, [*numbers[1:], None], strict=True):
+        a, b = abar[t], 1.0 if s is None else abar[s]
+        eps = torch.sin(0.7 * x + 0.1 * t)
+        x0 = (x - math.sqrt(1 - a) * eps) / math.sqrt(a)
+        if limit:
+            x0 = x0.clamp(-1, 1)
+            eps = (x - math.sqrt(a) * x0) / math.sqrt(1 - a)
+        x = math.sqrt(b) * x0 + math.sqrt(1 - b) * eps
+    return x
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_draws_are_by_ddim_from_the_seeds_noise(pictures):
+    method, shape = DDPM(nn.Linear(1, 1), BETAS, pictures=pictures), (30, 1, 3, 2)
+    state = torch.get_rng_state()
+
+    def eps_fn(x, t):
+        assert x.shape == shape and t.shape == (30,) and not torch.is_grad_enabled()
+        return torch.sin(0.7 * x + 0.1 * t.view(-1, 1, 1, 1))
+
+    found = draw(method, eps_fn, shape, 3)
+    assert torch.equal(state, torch.get_rng_state()) and not found.requires_grad and found.shape == shape
+    for picture, steps in ((found, 20), (draw(method, eps_fn, shape, 3, 7), 7)):
+        x0 = ddim_by_hand(noise(*shape, seed=3), steps, limit=pictures)
+        expected = ((x0 + 1) / 2).clamp(0, 1) if pictures else x0
+        torch.testing.assert_close(picture.double(), expected, atol=1e-3, rtol=1e-3)
+    assert not pictures or 0 <= found.min() < found.max() <= 1
+    torch.rand(7)
+    assert torch.equal(draw(method, eps_fn, shape, 3), found)  # the same again
+    assert (draw(method, eps_fn, shape, 4) - found).abs().max() > 0.1
+
+
+def test_the_opinion_is_the_judges():
+    x, y = load("digits", "test").x[:200], load("digits", "test").y[:200]
+    found = opinion(x, "digits")
+    assert found.shape == (200, 10) and torch.equal(opinion(as_float(x), "digits"), found)
+    assert found.argmax(1).tolist() == by_hand(x) and share(by_hand(x), y) > 0.95
+    emoji = load("emoji_on_white", "test").x[:40]
+    assert opinion(emoji, "emoji_on_white").argmax(1).tolist() == by_hand(emoji, "emoji_on_white")
+
+
+@pytest.mark.parametrize(("data", "rows"), [("digits", 2000), ("emoji_on_white", 1146)])
+def test_the_same_unseen_pictures_are_picked_each_once(monkeypatch, data, rows):
+    usual, test, state = picked(data), load(data, "test"), torch.get_rng_state()
+    assert len(test) == rows
+
+    def numbered(name, split):
+        assert (name, split) == (data, "test")
+        return replace(test, info={"row": torch.arange(rows)})
+
+    monkeypatch.setattr(ablations, "load", numbered)
+    number = picked(data).info["row"]
+    assert len(number) == len(number.unique()) == ablations.JUDGED == 250
+    assert torch.equal(usual.x, test.x[number]) and torch.equal(usual.y, test.y[number])
+    torch.rand(3)
+    assert torch.equal(picked(data).info["row"], number) and number.max() > rows / 2  # not only the first
+    torch.set_rng_state(state)
+
+
+def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monkeypatch):
+    """A clock that goes on by one with each look at the noise, and by a hundred with each judgement."""
+    unseen, ticks, began = load("digits", "test")[:40], [0], []
+    pictures = {0.0: unseen.x, 0.5: unseen.x.roll(1, 0), 3.0: torch.cat([unseen.x[:20], unseen.x[:20]])}
+    method = knowing(unseen.x)
+
+    def guide(w):
+        known, calls = knowing(pictures[w]).eval(), []
+
+        def eps_fn(x, t):
+            calls.append(x)
+            ticks.append(1)
+            if len(calls) == 1:
+                began.append(x)
+            return known.eps(x, t)
+
+        return eps_fn
+
+    def slowly(drawn, others, data):
+        ticks.append(100)
+        return judged(drawn, others, data)
+
+    monkeypatch.setattr(ablations, "judged", slowly)
+    monkeypatch.setattr(ablations, "time", SimpleNamespace(perf_counter=lambda: sum(ticks)))
+    found = sweep(method, unseen, "digits", 5, guide, tuple(pictures))
+    assert set(found) == MEASURED and json.loads(json.dumps(found)) == found
+    assert found["w"] == [0.0, 0.5, 3.0] and found["draw_seconds"] == [20, 20, 20]
+    assert len(began) == 3 and all(torch.equal(x, noise(40, 1, 28, 28, seed=5)) for x in began)
+    assert found["accuracy"] == pytest.approx([share(by_hand(x), unseen.y) for x in pictures.values()])
+    assert found["accuracy"][0] > 0.9 > 0.8 > found["accuracy"][2] > 0.4 > found["accuracy"][1]
+    for k, x in enumerate(pictures.values()):
+        expected = judged(as_float(x), unseen.x, "digits")
+        assert {name: found[name][k] for name in JUDGEMENT} == pytest.approx(expected, abs=1e-3)
+
+
+# Jobs.
+
+
+@pytest.fixture
+def few(tmp_path, monkeypatch):
+    """The loader of few rows; as few pictures are drawn."""
+    monkeypatch.setattr(ablations, "JUDGED", 40)
+    return few_rows(tmp_path, monkeypatch, ablations)
+
+
+@pytest.fixture
+def swept_over(monkeypatch):
+    """What `sweep` is asked for: (method, real, data, seed, guide, weights)."""
+    found = []
+
+    def recorded(method, real, data, seed, guide, weights=WEIGHTS):
+        found.append((method, real, data, seed, guide, weights))
+        return {"w": list(weights)}
+
+    monkeypatch.setattr(ablations, "sweep", recorded)
+    return found
+
+
+@pytest.fixture
+def guided_by(monkeypatch):
+    """What `guided` is asked for: (eps, y, w)."""
+    found = []
+
+    def recorded(eps, y, w):
+        found.append((eps, y, w))
+        return eps
+
+    monkeypatch.setattr(ablations, "guided", recorded)
+    return found
+
+
+def tiny(recipe, build=None):
+    size = Size(2, 16, 1e-3)
+    return replace(recipe, cpu=size, gpu=size, build=build or recipe.build)
+
+
+def tiny_told():
+    net = UNet(1, (8,), patch=4, label=LabelEmbedding(10, 16))
+    return ConditionalDDPM(net, cosine_betas(50), torch.tensor(10))
+
+
+def tiny_untold():
+    return DDPM(UNet(1, (8,), patch=4), cosine_betas(50))
+
+
+def tiny_classifier():
+    return NoisyClassifier(UNetEncoder(1, (8,), patch=4), nn.Linear(8, 10), cosine_betas(50))
+
+
+def is_the_picked(data, few):
+    """40 of the few unseen rows with their labels, each once."""
+    number = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:40]
+    test = few("digits", "test")
+    return torch.equal(data.x, test.x[number]) and torch.equal(data.y, test.y[number])
+
+
+def test_swept_guides_the_trained_average_to_the_unseen_labels(few, monkeypatch, swept_over, guided_by):
+    method = knowing(few("digits", "test").x[:40]).train()
+    monkeypatch.setattr(ablations, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7, "seconds": seed}))
+    assert swept(TOLD, 3) == {"steps": 7, "seconds": 3, "curve": {"w": list(WEIGHTS)}}
+    assert swept(TOLD, 4, weights=(0.0, 2.5))["curve"] == {"w": [0.0, 2.5]}
+    for (who, unseen, data, seed, guide, weights), expected in zip(swept_over, (WEIGHTS, (0.0, 2.5)), strict=True):
+        assert who is method and not method.training and is_the_picked(unseen, few) and data == "digits"
+        assert seed == (3 if weights == WEIGHTS else 4) and weights == expected
+        guide(1.5)
+        eps, y, w = guided_by.pop()
+        assert eps == method.eps and torch.equal(y, unseen.y) and w == 1.5
+
+
+def test_swept_on_a_tiny_run(few):
+    recipe = tiny(TOLD, tiny_told)
+    row, again = swept(recipe, 1, (0.0, 2.0)), swept(recipe, 1, (0.0, 2.0))  # the second time from its checkpoint
+    assert set(row) == RUN | {"curve"} and set(row["curve"]) == MEASURED and json.loads(json.dumps(row)) == row
+    assert {len(values) for values in row["curve"].values()} == {2} and min(row["curve"]["draw_seconds"]) > 0
+    for found in (row, again):
+        del found["curve"]["draw_seconds"]
+    assert row == again and row["steps"] == 2
+
+
+def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_runs(few, monkeypatch, swept_over):
+    method, classifier, asked = knowing(few("digits", "test").x[:40]).train(), tiny_classifier().train(), []
+    runs = {
+        UNTOLD: (method, {"steps": 7, "batch_size": 64, "seconds": 10.5}),
+        CLEAN: (classifier, {"steps": 5, "batch_size": 32, "seconds": 2.25}),
+    }
+
+    def trained(recipe, seed):
+        assert seed == 6
+        return runs[recipe]
+
+    monkeypatch.setattr(ablations, "train_to_the_end", trained)
+    monkeypatch.setattr(ablations, "classifier_guided", lambda *arguments: asked.append(arguments))
+    row = swept_by_classifier(UNTOLD, 6, judge=CLEAN)
+    assert row == {"steps": 7, "batch_size": 64, "seconds": 12.75, "curve": {"w": list(WEIGHTS)}}
+    ((who, unseen, data, seed, guide, weights),) = swept_over
+    assert who is method and is_the_picked(unseen, few) and (data, seed, weights) == ("digits", 6, WEIGHTS)
+    assert not method.training and not classifier.training
+    for w in (0.0, 1.0, 4.0):
+        guide(w)
+        eps, log_prob, y, scale, schedule = asked.pop()
+        assert eps == method.eps and log_prob == classifier.log_prob and torch.equal(y, unseen.y)
+        assert scale == 1 + w and schedule is method.schedule
+
+
+def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
+    monkeypatch.setattr(ablations, "JUDGED", 12)
+    row = swept_by_classifier(tiny(UNTOLD, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier))
+    assert set(row) == RUN | {"curve"} and set(row["curve"]) == MEASURED and json.loads(json.dumps(row)) == row
+    assert row["curve"]["w"] == list(WEIGHTS) and row["steps"] == 2
+    assert all(math.isfinite(value) for values in row["curve"].values() for value in values)
+
+
+def test_shipped_digits_are_told_their_label(few, monkeypatch, swept_over, guided_by):
+    method = knowing(few("digits", "test").x[:40]).eval()
+    monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
+    assert swept_shipped(TOLD, 2, name="these") == {"steps": 20, "curve": {"w": list(WEIGHTS)}}
+    ((who, unseen, data, seed, guide, weights),) = swept_over
+    assert who is method and is_the_picked(unseen, few) and (data, seed, weights) == ("digits", 2, WEIGHTS)
+    guide(4.0)
+    ((eps, y, w),) = guided_by
+    assert eps == method.eps and torch.equal(y, unseen.y) and w == 4.0
+
+
+def test_shipped_captions_are_told_the_category_only(monkeypatch, swept_over, guided_by):
+    monkeypatch.setattr(zoo, "load", {"these": knowing(torch.zeros(1, 3, 32, 32))}.__getitem__)
+    assert swept_shipped(lookup("text-ddpm"), 2, name="these")["steps"] == 20
+    ((_, unseen, data, _, guide, _),) = swept_over
+    guide(4.0)
+    ((_, y, w),) = guided_by
+    assert data == "emoji_on_white" and len(unseen) == ablations.JUDGED and y.shape == (250, LENGTH) and w == 4.0
+    assert y.dtype == torch.long and y[:, 0].max() == 0 == y[:, 2:].max()
+    assert [token_names()[k] for k in y[:, 1].tolist()] == [unseen.classes[k] for k in unseen.y.tolist()]
+
+
+def test_real_pictures_are_others_of_the_training_set_and_cost_no_network(few, monkeypatch):
+    compared, state = [], torch.get_rng_state()
+
+    def recorded(*arguments):
+        compared.append(arguments)
+        return {"frechet": len(compared)}
+
+    monkeypatch.setattr(ablations, "train_to_the_end", None)
+    monkeypatch.setattr(ablations, "judged", recorded)
+    found = [real(TOLD, seed) for seed in (0, 0, 1)]
+    assert torch.equal(state, torch.get_rng_state())
+    number = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:40]
+    unseen, train = few("digits", "test")[number], few("digits", "train")
+    right = share(by_hand(unseen.x), unseen.y)
+    assert found == [{"steps": 0, "accuracy": pytest.approx(right), "frechet": k} for k in (1, 2, 3)] and right > 0.9
+    rows = {tuple(row) for row in train.x.flatten(1).tolist()}
+    for others, like, data in compared:
+        mine = {tuple(row) for row in (255 * others).round().long().flatten(1).tolist()}
+        assert len(mine) == 40 and mine <= rows and torch.equal(like, unseen.x) and data == "digits"
+    first, again, other = (others for others, _, _ in compared)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+# Captions.
+
+
+@pytest.fixture(scope="module")
+def groups():
+    return {which: group(which) for which in GROUPS}
+
+
+def drawings(data):
+    return list(zip(data.info["emoji"].tolist(), data.info["style"].tolist(), strict=True))
+
+
+def pictures_of(keys, split):
+    data = load("emoji_on_white", split)
+    found = dict(zip(drawings(data), data.x))
+    return torch.stack([found[key] for key in keys])
+
+
+def test_shown_and_withheld_drawings_are_of_the_same_emoji_each_once(groups):
+    shown, held = drawings(groups["shown"]), drawings(groups["style withheld"])
+    train = load("emoji_on_white", "train")
+    learned = set(drawings(captioned(train)))
+    assert set(shown) <= learned and set(held) == set(drawings(train)) - learned
+    assert [emoji for emoji, _ in shown] == [emoji for emoji, _ in held] and len(dict(shown)) == len(shown) == 137
+    assert not set(shown) & set(held)
+    for of_it in (shown, held):
+        assert min(sum(style == k for _, style in of_it) for k in range(3)) > 35  # no style stands for another
+    for which in ("shown", "style withheld"):
+        rows = groups[which]
+        assert torch.equal(rows.x, pictures_of(drawings(rows), "train"))
+
+
+def test_new_names_are_of_unseen_emoji_and_of_known_words(groups):
+    """Of two words or more, which no training emoji has together, in whatever order."""
+    train, test, names = load("emoji_on_white", "train"), load("emoji_on_white", "test"), emoji_names()
+    learned = [words_of(names[e]) for e in captioned(train).info["emoji"].unique().tolist()]
+    told, known = set().union(*learned), [sorted(words) for words in learned]
+    expected = []
+    for e in test.info["emoji"].unique().tolist():
+        words = words_of(names[e])
+        if len(words) > 1 and set(words) <= told and sorted(words) not in known:
+            expected.append(e)
+    new = groups["new names"]
+    assert drawings(new) == [(e, e % len(STYLES)) for e in expected] and len(new) > 50
+    assert not set(expected) & set(train.info["emoji"].tolist())
+    assert torch.equal(new.x, pictures_of(drawings(new), "test"))
+    for e, row in zip(expected, captions(new)[:, 2:].tolist(), strict=True):
+        assert [token_names()[k] for k in row if k] == words_of(names[e])
+    assert torch.equal(newly_named(test, train), torch.isin(test.info["emoji"], torch.tensor(expected)))
+    assert not newly_named(train, train).any()
+
+
+def test_a_name_is_new_by_its_words_and_not_by_their_order(monkeypatch):
+    """Words 1 to 9; training emoji 0 and 1 have all of them but 9."""
+    lists = tuple(map(torch.tensor, ([1, 2, 3, 4, 5], [6, 7, 8], [2, 1], [8, 6, 7], [4], [1, 8, 9], [5, 4, 3, 2])))
+    monkeypatch.setattr(ablations, "word_lists", lambda names_only: lists if names_only else None)
+
+    def known_words(emoji):
+        rows = torch.zeros(len(emoji), LENGTH, dtype=torch.long)
+        rows[:, :2] = 1
+        for row, e in zip(rows, emoji.info["emoji"].tolist()):
+            words = [w for w in lists[e].tolist() if w < 9]
+            row[2 : 2 + len(words)] = torch.tensor(words)
+        return rows
+
+    monkeypatch.setattr(ablations, "captions", known_words)
+
+    def emoji(*numbers):
+        return Dataset(torch.zeros(len(numbers), 2), torch.zeros(len(numbers)), (), {"emoji": torch.tensor(numbers)})
+
+    found = newly_named(emoji(2, 3, 4, 5, 6, 2), emoji(0, 1, 1))
+    assert found.tolist() == [True, False, False, False, True, True]
+
+
+@pytest.fixture
+def drawn_from(monkeypatch):
+    """A function: `composed` has a method that draws these pictures. Gives what it is shown, one x_t a call."""
+    load = zoo.load
+
+    def give(x):
+        seen, method = [], knowing(x).eval()
+        eps = method.eps
+
+        def recorded(x_t, t, y=None):
+            seen.append(x_t)
+            return eps(x_t, t)
+
+        monkeypatch.setattr(method, "eps", recorded)
+        monkeypatch.setattr(zoo, "load", lambda name: method if name == "text-ddpm" else load(name))
+        return seen
+
+    return give
+
+
+@pytest.mark.parametrize("which", GROUPS)
+def test_drawings_that_were_asked_for_are_found_in_their_style(groups, drawn_from, guided_by, which):
+    """But two emoji that are drawn the same way by one hand."""
+    seen, rows, state = drawn_from(groups[which].x), groups[which], torch.get_rng_state()
+    row = composed(lookup("text-ddpm"), 7, which=which)
+    assert torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
+    assert set(row) == {"steps", "rows", "emoji", "curve"}
+    assert (row["steps"], row["rows"], row["emoji"]) == (20, len(rows), len(rows))
+    curve = row["curve"]
+    assert curve["w"] == [0.0, 1.0, 3.0] == [w for *_, w in guided_by] and len(seen) == 60
+    assert all(torch.equal(x, noise(len(rows), 3, 32, 32, seed=7)) for x in seen[::20])
+    assert min(curve["found"]) >= 1 - 1.5 / len(rows) and curve["style"] == [1, 1, 1]
+    for _, y, _ in guided_by:  # style and name, but not the category
+        tokens = [[token_names()[k] for k in caption if k] for caption in y.tolist()]
+        names = [words_of(emoji_names()[e]) for e in rows.info["emoji"].tolist()]
+        styles = [STYLES[k] for k in rows.info["style"].tolist()]
+        assert tokens == [[style, *words] for style, words in zip(styles, names)] and y.shape == (len(rows), LENGTH)
+
+
+@pytest.mark.parametrize(("which", "split"), [("style withheld", "train"), ("new names", "test")])
+def test_other_styles_are_found_and_other_emoji_have_a_style(groups, drawn_from, which, split):
+    """The next style of the same emoji for the first third of rows, another of the group's emoji for the next, what was
+    asked for the rest."""
+    keys = drawings(groups[which])
+    n = len(keys) // 3
+    instead = [(e, (s + 1) % 3) for e, s in keys[:n]] + [(keys[k - n][0], keys[k][1]) for k in range(n, 2 * n)]
+    drawn_from(pictures_of(instead + keys[2 * n :], split))
+    curve = composed(lookup("text-ddpm"), 0, which=which)["curve"]
+    last = (len(keys) - 2 * n) / len(keys)
+    assert curve["found"] == pytest.approx([last + n / len(keys)] * 3, abs=1.5 / len(keys))
+    assert last < min(curve["style"]) and max(curve["style"]) < last + n / len(keys)  # none of the first third
+
+
+# Settings.
+
+
+def plain(value):
+    """What can be compared."""
+    if isinstance(value, partial):
+        return plain(value.func), *map(plain, value.args), *((k, plain(v)) for k, v in sorted(value.keywords.items()))
+    return value
+
+
+def but(recipe, **changes):
+    """The recipe without its builder."""
+    return replace(recipe, build=None, **changes)
+
+
+def test_every_setting_of_an_experiment_is_another():
+    for name, experiment in ABLATIONS.items():
+        assert name.startswith("guidance-") and name not in RECIPES
+        assert len({(setting.hash(), plain(setting.job)) for setting in experiment.values()}) == len(experiment), name
+        for setting in experiment.values():
+            assert setting.seeds == (0, 1, 2) and setting.recipe.cpu and (not setting.after or setting.after.cpu)
+    assert ABLATIONS.items() <= experiments.catalogue().items()
+    assert len({TOLD.hash(), UNTOLD.hash(), CLASSIFIER.hash(), CLEAN.hash()}) == 4
+    trained = {setting.hash() for name in ("kinds", "dropout") for setting in ABLATIONS[f"guidance-{name}"].values()}
+    assert len(trained) == 6
+
+
+def test_weights_and_captions_are_of_what_ships():
+    expected = {
+        "real digits": ("conditional-ddpm", real),
+        "digits, shipped": ("conditional-ddpm", (swept_shipped, ("name", "conditional-ddpm"))),
+        "real emoji": ("text-ddpm", real),
+        "emoji, shipped": ("text-ddpm", (swept_shipped, ("name", "text-ddpm"))),
+    }
+    found = ABLATIONS["guidance-weights"]
+    assert {name: plain(setting.job) for name, setting in found.items()} == {k: job for k, (_, job) in expected.items()}
+    assert all(found[name].recipe is lookup(recipe) for name, (recipe, _) in expected.items())
+    found = ABLATIONS["guidance-captions"]
+    assert {name: plain(setting.job) for name, setting in found.items()} == {
+        k: (composed, ("which", k)) for k in GROUPS
+    }
+    assert all(setting.recipe is lookup("text-ddpm") for setting in found.values())
+    assert WEIGHTS[0] == 0 and list(WEIGHTS) == sorted(set(WEIGHTS))
+
+
+def test_kinds_differ_in_who_is_told_and_what_guides():
+    found = ABLATIONS["guidance-kinds"]
+    assert list(found) == ["classifier-free", "classifier", "classifier of clean pictures"]
+    free, by_classifier, clean = found.values()
+    assert free.recipe is TOLD is lookup("conditional-ddpm") and plain(free.job) is swept and free.after is None
+    assert CLASSIFIER is lookup("noisy-classifier") and but(CLEAN) == but(CLASSIFIER)
+    for setting, judge in ((by_classifier, CLASSIFIER), (clean, CLEAN)):
+        assert setting.recipe is UNTOLD and setting.after is judge
+        assert setting.job.func is swept_by_classifier and setting.job.keywords == {"judge": judge}
+    assert but(UNTOLD, cpu=None) == but(TOLD, cpu=None) and UNTOLD.cpu.steps < TOLD.cpu.steps
+    assert replace(UNTOLD.cpu, steps=TOLD.cpu.steps) == TOLD.cpu
+    untold, told = build(UNTOLD, 0), build(TOLD, 0)
+    assert type(untold) is DDPM and untold.net.condition.label is None and untold.prediction is told.prediction is V
+    assert torch.equal(untold.schedule.abar, told.schedule.abar) and (untold.momentum, untold.pictures) == (0.999, True)
+    shapes = {name: p.shape for name, p in told.net.named_parameters() if "label" not in name}
+    assert {name: p.shape for name, p in untold.net.named_parameters()} == shapes
+
+
+def test_dropouts_differ_in_the_dropout_only():
+    usual = build(TOLD, 3)
+    assert usual.dropout == 0.1
+    for name, setting in ABLATIONS["guidance-dropout"].items():
+        method = build(setting.recipe, 3)
+        assert method.dropout == float(name) and but(setting.recipe) == but(TOLD)
+        assert plain(setting.job) == (swept, ("weights", (0.0, 1.0, 4.0)))
+        assert type(method) is type(usual) and repr(method) == repr(usual) and same(state_of(method), state_of(usual))
+        assert torch.equal(method.null, usual.null) and method.prediction is usual.prediction
+        assert torch.equal(method.schedule.abar, usual.schedule.abar) and method.momentum == usual.momentum
+    assert set(ABLATIONS["guidance-dropout"]) == {"0", "0.2", "0.5"} and dropout_ddpm(0.35).dropout == 0.35
+
+
+def test_the_classifier_of_clean_pictures_is_the_noisy_ones_twin_and_sees_no_noise():
+    clean, usual = build(CLEAN, 4), build(CLASSIFIER, 4)
+    assert CLEAN.build is clean_classifier and repr(clean) == repr(usual) and same(state_of(clean), state_of(usual))
+    assert len(clean.schedule) == len(usual.schedule) == 1000 and clean.pictures
+    x = as_float(load("digits", "test").x[:200])
+    x_t, t = clean.noised(x)
+    off = (x_t - (2 * x - 1)).square().mean((1, 2, 3)).sqrt()
+    assert 0 < off.max() < 1.2e-3 and off.mean() < 1e-3 and t.min() < 50 and t.max() > 950
+    assert (usual.noised(x)[0] - (2 * x - 1)).abs().max() > 1
+
+
+# Weights that begin as another method's.
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    """A function: runs train_zoo on these words, twelve updates. Its `began` are (seed, method as it began)."""
+    few_rows(tmp_path, monkeypatch, ablations)
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    for name, builder in (("untold", tiny_untold), ("told", tiny_told)):
+        recipe = Recipe(builder, "digits", gpu=Size(2, 8, 0.01), cpu=Size(2, 8, 0.01), represents=False)
+        monkeypatch.setitem(RECIPES, name, recipe)
+    method = build(lookup("untold"), 5)
+    with torch.no_grad():
+        for k, p in enumerate(method.parameters()):
+            p.add_(0.1 * noise(*p.shape, seed=k))  # an average that is not the network
+    method.updates.fill_(70_000)
+    zoo.save("untold", method, {"steps": 100})
+    path = Path(__file__).resolve().parents[1] / "tools" / "train_zoo.py"
+    spec = importlib.util.spec_from_file_location("train_zoo", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    train, began = experiments.train_to_the_end, []
+
+    def spied(recipe, seed, *, method, **options):
+        began.append((seed, deepcopy(method)))
+        return train(recipe, seed, method=method, **options)
+
+    monkeypatch.setattr(experiments, "train_to_the_end", spied)
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["train_zoo", *words, "--steps", "12"])
+        module.main()
+
+    run.began = began
+    return run
+
+
+def test_a_first_run_takes_over_all_weights_and_the_rest_is_as_the_seed_makes_it(tool):
+    other, fresh = zoo.load("untold").state_dict(), build(lookup("told"), 0).state_dict()
+    assert other.keys() < fresh.keys()
+    tool("told", "--start", "untold")
+    ((seed, averaged),) = tool.began
+    begun = averaged.method.state_dict()
+    assert seed == 0 and begun.keys() == fresh.keys()
+    for name, value in begun.items():
+        assert torch.equal(value, other.get(name, fresh[name])), name
+    assert {name.rpartition("condition.")[2] for name in begun.keys() - other.keys()} == {"label.weight"}
+    assert same(begun, averaged.average.net.state_dict())  # what ships is an average from there on
+    row = zoo.manifest()["told"]
+    assert row["start"] == "untold" and (row["seed"], row["steps"]) == (0, 12) and math.isfinite(row["pretext"])
+    assert row["recipe"] == lookup("told").hash() and not same(zoo.load("told").state_dict(), begun)
+
+
+def test_later_runs_go_on_from_their_own_weights_and_keep_where_they_began(tool):
+    tool("told", "--start", "untold")
+    for runs, start in ((1, ()), (2, ("--start", "untold"))):
+        before = zoo.load("told").state_dict()
+        tool("told", *start)
+        seed, averaged = tool.began[runs]
+        assert seed == 12 * runs and same(averaged.method.state_dict(), before)
+        row = zoo.manifest()["told"]
+        assert row["start"] == "untold" and (row["seed"], row["steps"]) == (12 * runs, 12 * runs + 12)
+
+
+def test_without_a_start_none_is_told(tool):
+    tool("told")
+    ((seed, averaged),) = tool.began
+    assert seed == 0 and same(averaged.method.state_dict(), build(lookup("told"), 0).state_dict())
+    assert "start" not in zoo.manifest()["told"] and "start" not in zoo.manifest()["untold"]
+
+
+def test_weights_without_a_place_are_named_and_nothing_is_trained(tool, monkeypatch):
+    tool("told")
+    monkeypatch.setitem(RECIPES, "other", replace(lookup("untold"), weight_decay=0.5))
+    with pytest.raises(ValueError, match="`start`: other has no place for net.condition.label.weight, average.net"):
+        tool("other", "--start", "told")
+    with pytest.raises(ValueError, match="`name`: the zoo holds"):
+        tool("other", "--start", "nothing")
+    assert len(tool.began) == 1 and "other" not in zoo.manifest()
+
+
+# What was found.
+
+
+def at(experiment, setting, measure, w):
+    """The measure at that w, one a seed."""
+    rows = [row for row in experiments.read(experiment)["rows"] if row["setting"] == setting]
+    assert rows
+    return [row["curve"][measure][row["curve"]["w"].index(w)] for row in rows]
+
+
+def test_guidance_costs_variety():
+    few, many = (at("guidance-weights", "digits, shipped", "recall", w) for w in (8.0, 0.0))
+    assert all(a < b for a, b in zip(few, many, strict=True))
+
+
+def test_guidance_makes_digits_plainer():
+    most, none = (at("guidance-weights", "digits, shipped", "accuracy", w) for w in (WEIGHTS[-1], 0.0))
+    assert all(a >= b for a, b in zip(most, none, strict=True))
+
+
+def test_a_classifier_of_clean_pictures_guides_worse():
+    clean, noisy = (
+        mean(at("guidance-kinds", setting, "accuracy", 4.0))
+        for setting in ("classifier of clean pictures", "classifier")
+    )
+    assert clean < noisy
