@@ -28,7 +28,7 @@ from course_lib.data.emoji import STYLES
 from course_lib.data.toys import CENTRES, NOISE
 from course_lib.data.words import words_of
 from course_lib.diffusion.conditional import ConditionalDDPM, with_dropout
-from course_lib.diffusion.ddpm import EPS
+from course_lib.diffusion.ddpm import V
 from course_lib.diffusion.exact import MixtureNoise
 from course_lib.diffusion.gaussians import q_sample, score_from_eps
 from course_lib.diffusion.guidance import classifier_guided, guided, input_gradient
@@ -303,14 +303,14 @@ explore(draw_scores, w=FloatSlider(value=2.0, min=-1.0, max=8.0, step=0.5, conti
 #
 # ## 5. One network learns both
 #
-# `exact` is not available for pictures; label dropout is. First on the toy, where the answer is known: a perceptron sees points with their class, nine times of ten.
+# `exact` is not available for pictures; label dropout is. First on the toy, where the answer is known: a perceptron sees points with their class, nine times of ten. It predicts $v$ (notebook 14): guidance multiplies the difference of two answers, and their errors with it, and a network that predicts noise is wrong most where $t$ is small.
 
 # %%
 TOY_STEPS = {"smoke": 150, "laptop": 3000, "gpu": 3000}[BUDGET]
 points = load("gaussians")
 classed = Dataset(points.x, CLASS_OF[points.y], ("0", "1", "2"))
 torch.manual_seed(0)
-toy = ConditionalDDPM(TimedMLP(2, 128, label=LabelEmbedding(3, 128)), cosine_betas(100), torch.tensor(3), EPS, momentum=0.99, pictures=False)
+toy = ConditionalDDPM(TimedMLP(2, 128, label=LabelEmbedding(3, 128)), cosine_betas(100), torch.tensor(3), V, momentum=0.99, pictures=False)
 for _ in live(fit(toy, classed, TOY_STEPS, batch_size=256, optimizers=adamw(5e-3, 0.0), seed=0, device="cpu")):
     pass
 toy = toy.eval()
@@ -461,7 +461,7 @@ explore(draw_tilted, case=Dropdown(options=list(CASES)), w=FloatSlider(value=1.0
 # %%
 def sweep_figure():
     figure, axes = subplots(2, 4, height=4.8)
-    measures = {"accuracy": "accuracy of the judge", "frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
+    measures = {"accuracy": "accuracy", "frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
     for row, (name, setting, real) in enumerate((("digits", "digits, shipped", "real digits"), ("emoji", "emoji, shipped", "real emoji"))):
         for ax, (measure, text) in zip(axes[row], measures.items()):
             values = in_rows("guidance-weights", setting, measure)
@@ -478,8 +478,8 @@ def sweep_figure():
 sweep_figure()
 
 # %% [markdown]
-# The textbook curves. Digits: the conditional model already draws what it is told nineteen times of twenty; with $w = 1$ the judge agrees every time. The price is recall: two thirds of it are gone at $w = 8$, the Frechet distance is best without guidance and grows all the way, and beyond $w = 4$ precision falls, too, for strokes are pushed further than anybody writes. Emoji are told one of nine
-# wide categories. The judge was trained on other pictures and recognises real emoji less than half the time; drawn ones it recognises more often, the more so with guidance: they are *more typical* than real ones. Recall falls later than for digits.
+# The textbook curves. Digits: the conditional model already draws what it is told nineteen times of twenty; with $w = 1$ the judge agrees every time. The price is recall: two thirds of it are gone at $w = 8$, the Frechet distance is best without guidance and grows all the way, and from $w = 2$ on precision falls, too, for strokes are pushed further than anybody writes. Emoji are told one of nine
+# wide categories. The judge was trained on other pictures and recognises real emoji less than half the time; drawn ones it recognises more often, the more so with guidance: they are *more typical* than real ones. Recall falls less than for digits.
 #
 # So which $w$? It depends on what is asked: for a set as varied as the data, 0; for one picture that should be what was said, 1 to 3 here. (For large models of photographs, whose conditional draws are poorer, published Frechet distances are best a little above 0, and people prefer far more.)
 #
@@ -510,7 +510,7 @@ print(", ".join(f"{name}: {np.median(s) / np.median(spent['no guidance']):.1f}" 
 def kinds_figure():
     settings = {"classifier-free": ("#0072B2", "o-"), "classifier": ("#D55E00", "s--"), "classifier of clean pictures": ("#666666", "v:")}
     figure, axes = subplots(1, 4, height=3.1)
-    for ax, (measure, text) in zip(axes, {"accuracy": "accuracy of the judge", "frechet": "Frechet distance", "precision": "precision", "recall": "recall"}.items()):
+    for ax, (measure, text) in zip(axes, {"accuracy": "accuracy", "frechet": "Frechet distance", "precision": "precision", "recall": "recall"}.items()):
         for name, (colour, mark) in settings.items():
             values, weights = in_rows("guidance-kinds", name, measure), in_rows("guidance-kinds", name, "w")[0]
             ax.plot(range(len(weights)), values.mean(0), mark, color=colour, markersize=4, linewidth=1.3, label=name)
@@ -534,16 +534,15 @@ kinds_figure()
 # %%
 def dropout_figure():
     settings = {rate: ("guidance-kinds", "classifier-free") if rate == "0.1" else ("guidance-dropout", rate) for rate in ("0", "0.1", "0.2", "0.5")}
-    figure, axes = subplots(1, 3, height=2.9)
-    for ax, (measure, text) in zip(axes, {"accuracy": "accuracy of the judge", "frechet": "Frechet distance", "recall": "recall"}.items()):
+    figure, axes = subplots(1, 3, height=3.1)
+    for ax, (measure, text) in zip(axes, {"accuracy": "accuracy", "frechet": "Frechet distance", "recall": "recall"}.items()):
         for w, colour, mark in ((0.0, "#666666", "v:"), (1.0, "#0072B2", "o-"), (4.0, "#D55E00", "s--")):
             values = np.stack([in_rows(*where, measure)[:, in_rows(*where, "w")[0].tolist().index(w)] for where in settings.values()], 1)
             ax.plot(range(len(settings)), values.mean(0), mark, color=colour, markersize=4, label=f"w = {w:g}")
             ax.fill_between(range(len(settings)), values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
         ax.set(title=text, xlabel="label dropout")
         ax.set_xticks(range(len(settings)), list(settings))
-    axes[1].set_yscale("log")
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle("How often the label is not told: digits, 400 updates, 3 seeds", x=0.01, ha="left")
     return describe(figure, "Accuracy, Frechet distance and recall over the rate of label dropout, for three weights.")
 
@@ -623,7 +622,7 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
     display(image_grid(torch.cat(drawn), columns=8, title="and what it draws for these captions: w = 0, w = 2"))
 
 # %% [markdown]
-# What carries over, and what does not? The *style* does: captions whose style was never told with that emoji are obeyed about as often as those that were, both far above chance. The *emoji* hardly: even of captions that were told in training, about one draw in ten is nearest to its own emoji (chance: one in more than a hundred), and little more can be expected of new names. Frequent words are learned
+# What carries over, and what does not? The *style* does: captions whose style was never told with that emoji are obeyed about as often as those that were, both well above chance; with new names a little less. The *emoji* hardly: even of captions that were told in training, about one draw in ten is nearest to its own emoji (chance: about one in a hundred), and new names fare no worse. Frequent words are learned
 # (colours, *face*, *flag*, *heart*), words that belong to a single emoji (*dog*, *pizza*) are not, after 12,000 updates of a small network that hears a caption as one vector. Models that draw what one asks for have seen hundreds of millions of captions, and attend to each word from each place of the picture. Guidance helps where the model knows something; it cannot make up for what it does not know.
 #
 # ## 10. Pitfalls
