@@ -1,10 +1,12 @@
-"""Toy methods that use every part of the `Method` contract, shared by the tests of `fit` and of several processes."""
+"""Toy methods that use every part of the `Method` contract, and other things that several test files share."""
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -141,6 +143,39 @@ def products(betas):
         product *= 1 - beta
         found.append(product)
     return found
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64).to(dtype)
+
+
+def close(a, b, rtol=1e-9, atol=1e-9):
+    torch.testing.assert_close(a, torch.as_tensor(b, dtype=a.dtype), rtol=rtol, atol=atol)
+
+
+def within(sample, expected, errors=5.0):
+    """The mean of independent numbers is `expected` up to that many standard errors."""
+    off = (sample.double().mean(0) - expected).abs()
+    assert (off <= errors * sample.double().std(0) / math.sqrt(len(sample))).all(), off
+
+
+def ddim_by_hand(betas, x, steps, limit):
+    """DDIM with the noise sin(0.7 x_t + 0.1 t), each step in double precision."""
+    abar, x = products(betas), x.double()
+    numbers = [round(t) for t in np.linspace(len(abar) - 1, 0, steps)]
+    for t, s in zip(numbers, [*numbers[1:], None], strict=True):
+        a, b = abar[t], 1.0 if s is None else abar[s]
+        eps = torch.sin(0.7 * x + 0.1 * t)
+        x0 = (x - math.sqrt(1 - a) * eps) / math.sqrt(a)
+        if limit:
+            x0 = x0.clamp(-1, 1)
+            eps = (x - math.sqrt(a) * x0) / math.sqrt(1 - a)
+        x = math.sqrt(b) * x0 + math.sqrt(1 - b) * eps
+    return x
 
 
 def few_rows(folder, monkeypatch, ablations):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
-from methods import products, same, state_of, two_processes
+from methods import close, normal, products, same, seeded, state_of, two_processes, within
 from scipy.integrate import quad
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
@@ -50,24 +50,6 @@ SCHEDULES = {"linear": LINEAR, "cosine": COSINE, "short": Schedule(SHORT)}
 schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
 PREDICTIONS = {"epsilon": EPS, "sample": X0, "v_prediction": V}
 predictions = pytest.mark.parametrize("name", PREDICTIONS)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=F64):
-    return torch.randn(shape, generator=seeded(seed), dtype=F64).to(dtype)
-
-
-def close(a, b, rtol=1e-9, atol=1e-9):
-    torch.testing.assert_close(a, torch.as_tensor(b, dtype=a.dtype), rtol=rtol, atol=atol)
-
-
-def within(sample, expected, errors=5.0):
-    """The mean of independent numbers is `expected` up to that many standard errors."""
-    off = (sample.double().mean(0) - expected).abs()
-    assert (off <= errors * sample.double().std(0) / math.sqrt(len(sample))).all(), off
 
 
 def wave(x, t):

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from methods import few_rows, products
+from methods import ddim_by_hand, few_rows, products
 from scipy.stats import norm
 from torch import nn
 
@@ -118,21 +118,6 @@ def other_weights(instead):
 # What is measured.
 
 
-def ddim_by_hand(x, steps, limit):
-    """`Waves` of weight 0.7, each step in double precision."""
-    abar, x = products(BETAS), x.double()
-    numbers = [round(t) for t in np.linspace(len(abar) - 1, 0, steps)]
-    for t, s in zip(numbers, [*numbers[1:], None], strict=True):
-        a, b = abar[t], 1.0 if s is None else abar[s]
-        eps = torch.sin(0.7 * x + 0.1 * t)
-        x0 = (x - math.sqrt(1 - a) * eps) / math.sqrt(a)
-        if limit:
-            x0 = x0.clamp(-1, 1)
-            eps = (x - math.sqrt(a) * x0) / math.sqrt(1 - a)
-        x = math.sqrt(b) * x0 + math.sqrt(1 - b) * eps
-    return x
-
-
 def in_parts(n, *shape):
     return torch.cat([torch.randn(min(250, n - first), *shape) for first in range(0, n, 250)])
 
@@ -144,7 +129,7 @@ def test_draws_are_by_ddim_in_50_steps_from_the_seeds_noise_by_the_average_in_ev
     found = drawn(method.train(), like)
     assert torch.equal(state, torch.get_rng_state()) and not found.requires_grad and not method.training
     assert found.shape == like.shape and found.dtype == torch.float32
-    x0 = ddim_by_hand(seeded(in_parts, 620, 1, 3, 2), 50, pictures)
+    x0 = ddim_by_hand(BETAS, seeded(in_parts, 620, 1, 3, 2), 50, pictures)
     expected = ((x0 + 1) / 2).clamp(0, 1) if pictures else x0
     torch.testing.assert_close(found.double(), expected, atol=1e-3, rtol=1e-3)
     assert found.std() > 0.05
@@ -369,7 +354,7 @@ def test_shipped_draws_as_many_as_there_are_unseen_pictures(few, monkeypatch, sh
     assert shipped(lookup("ddpm"), 2, name="these") == {"steps": 50, "frechet": 1, "bits": 3.0}
     ((found, unseen, data),) = shown
     assert torch.equal(unseen, few("digits", "test").x) and data == "digits"
-    x0 = ddim_by_hand(seeded(in_parts, 300, 1, 28, 28, seed=2), 50, limit=True)
+    x0 = ddim_by_hand(BETAS, seeded(in_parts, 300, 1, 28, 28, seed=2), 50, limit=True)
     torch.testing.assert_close(found.double(), (x0 / 2 + 0.5).clamp(0, 1), atol=1e-3, rtol=1e-3)
 
 

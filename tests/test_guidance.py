@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import pytest
 import torch
-from methods import products, same, state_of
+from methods import close, normal, products, same, seeded, state_of, within
 from scipy.stats import kstest
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -46,24 +46,6 @@ from course_lib.train import adamw, fit
 F32, F64 = torch.float32, torch.float64
 LINEAR, COSINE, QUICK = Schedule(linear_betas()), Schedule(cosine_betas()), Schedule(cosine_betas(12))
 LEVELS = torch.tensor([1, 50, 300, 700, 999])
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=F64):
-    return torch.randn(shape, generator=seeded(seed), dtype=F64).to(dtype)
-
-
-def close(a, b, rtol=1e-9, atol=1e-9):
-    torch.testing.assert_close(a, torch.as_tensor(b, dtype=a.dtype), rtol=rtol, atol=atol)
-
-
-def within(sample, expected, errors=5.0):
-    """The mean of independent numbers is `expected` up to that many standard errors."""
-    off = (sample.double().mean(0) - expected).abs()
-    assert (off <= errors * sample.double().std(0) / math.sqrt(len(sample))).all(), off
 
 
 def often(events, probability, errors=4.0):

@@ -14,10 +14,9 @@ from pathlib import Path
 from statistics import mean
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from methods import few_rows, products, same, state_of
+from methods import ddim_by_hand, few_rows, same, state_of
 from torch import nn
 
 from course_lib import experiments, zoo
@@ -105,21 +104,6 @@ def share(found, y):
 # What is measured.
 
 
-def ddim_by_hand(x, steps, limit):
-    """The noise sin(0.7 x_t + 0.1 t), each step in double precision."""
-    abar, x = products(BETAS), x.double()
-    numbers = [round(t) for t in np.linspace(len(abar) - 1, 0, steps)]
-    for t, s in zip(numbers, [*numbers[1:], None], strict=True):
-        a, b = abar[t], 1.0 if s is None else abar[s]
-        eps = torch.sin(0.7 * x + 0.1 * t)
-        x0 = (x - math.sqrt(1 - a) * eps) / math.sqrt(a)
-        if limit:
-            x0 = x0.clamp(-1, 1)
-            eps = (x - math.sqrt(a) * x0) / math.sqrt(1 - a)
-        x = math.sqrt(b) * x0 + math.sqrt(1 - b) * eps
-    return x
-
-
 @pytest.mark.parametrize("pictures", [True, False])
 def test_draws_are_by_ddim_from_the_seeds_noise(pictures):
     method, shape = DDPM(nn.Linear(1, 1), BETAS, pictures=pictures), (30, 1, 3, 2)
@@ -132,7 +116,7 @@ def test_draws_are_by_ddim_from_the_seeds_noise(pictures):
     found = draw(method, eps_fn, shape, 3)
     assert torch.equal(state, torch.get_rng_state()) and not found.requires_grad and found.shape == shape
     for picture, steps in ((found, 20), (draw(method, eps_fn, shape, 3, 7), 7)):
-        x0 = ddim_by_hand(noise(*shape, seed=3), steps, limit=pictures)
+        x0 = ddim_by_hand(BETAS, noise(*shape, seed=3), steps, limit=pictures)
         expected = ((x0 + 1) / 2).clamp(0, 1) if pictures else x0
         torch.testing.assert_close(picture.double(), expected, atol=1e-3, rtol=1e-3)
     assert not pictures or 0 <= found.min() < found.max() <= 1

@@ -39,6 +39,13 @@ def time_embedding(t: Tensor, dim: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
+def label_vector(label: nn.Module, y: Tensor, t: Tensor) -> Tensor:
+    """label(y), (N, dim); ValueError unless there are as many labels y as steps t (N,)."""
+    if len(y) != len(t):
+        raise ValueError(f"argument `y`: expected {len(t)} labels, as many as steps `t`, got {len(y)}")
+    return label(y)
+
+
 class TimedMLP(nn.Module):
     """Points x_t (N, dim), steps t (N,) and, where there is a module `label`, y -> (N, hidden), labels y: a prediction
     (N, dim). Without it labels are not listened to."""
@@ -51,7 +58,5 @@ class TimedMLP(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         condition = time_embedding(t, self.hidden)
         if y is not None and self.label is not None:
-            if len(y) != len(t):
-                raise ValueError(f"argument `y`: expected {len(t)} labels, as many as steps `t`, got {len(y)}")
-            condition = condition + self.label(y)
+            condition = condition + label_vector(self.label, y, t)
         return self.net(torch.cat([x_t, condition], 1))

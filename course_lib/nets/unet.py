@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.checks import expects
-from course_lib.nets.mlp import time_embedding
+from course_lib.nets.mlp import label_vector, time_embedding
 from course_lib.nets.resnet import group_norm
 
 
@@ -38,10 +38,8 @@ class Condition(nn.Module):
     def forward(self, t: Tensor, y: Tensor | None = None) -> Tensor:
         if y is not None and self.label is None:
             raise ValueError("argument `y`: expected None, for the network was built without `label`; got labels")
-        if y is not None and len(y) != len(t):
-            raise ValueError(f"argument `y`: expected {len(t)} labels, as many as steps `t`, got {len(y)}")
         found = self.time(time_embedding(t, self.dim))
-        return found if y is None else found + self.label(y)
+        return found if y is None else found + label_vector(self.label, y, t)
 
 
 class TimedBlock(nn.Module):
