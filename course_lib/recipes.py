@@ -105,15 +105,16 @@ def fingerprint(value) -> str:
     return repr(value)
 
 
-def simclr() -> SimCLR:
-    """The encoder of notebooks 00 to 09 and a head with one hidden layer.
+def views() -> Compose:
+    """The random views of scenes. Milder than SimCLR's, chosen on the validation emoji: a category of emoji has its
+    colours, which strong jitter hides, and a crop of 8 % of the picture may miss the emoji altogether."""
+    return simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
 
-    Milder views than the paper's, chosen on the validation emoji: a category of emoji has its colours, which strong
-    jitter hides, and a crop of 8 % of the picture may miss the emoji altogether.
-    """
+
+def simclr() -> SimCLR:
+    """The encoder of notebooks 00 to 09 and a head with one hidden layer."""
     encoder = ResNet(widths=(24, 48, 96))
-    augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
-    return SimCLR(encoder, mlp(encoder.dim, encoder.dim, 64), augment, temperature=0.2)
+    return SimCLR(encoder, mlp(encoder.dim, encoder.dim, 64), views(), temperature=0.2)
 
 
 def simclr_cifar10() -> SimCLR:
@@ -128,34 +129,26 @@ def simclr_cifar10() -> SimCLR:
 def siamese() -> Siamese:
     """SimCLR's networks and views, with one negative for each picture."""
     encoder = ResNet(widths=(24, 48, 96))
-    augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
-    return Siamese(encoder, mlp(encoder.dim, encoder.dim, 64), augment, margin=0.5)
+    return Siamese(encoder, mlp(encoder.dim, encoder.dim, 64), views(), margin=0.5)
 
 
 def instance_discrimination() -> InstanceDiscrimination:
     """SimCLR's networks and views, one view a picture; the bank has a row for each of the 20,000 training scenes."""
     encoder = ResNet(widths=(24, 48, 96))
-    augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
     projector = mlp(encoder.dim, encoder.dim, 64)
-    return InstanceDiscrimination(encoder, projector, augment, images=20_000, dim=64, temperature=0.2, momentum=0.5)
+    return InstanceDiscrimination(encoder, projector, views(), images=20_000, dim=64, temperature=0.2, momentum=0.5)
 
 
 def supcon() -> SupCon:
     """SimCLR's networks and views, and the labels."""
     encoder = ResNet(widths=(24, 48, 96))
-    augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
-    return SupCon(encoder, mlp(encoder.dim, encoder.dim, 64), augment, temperature=0.2)
+    return SupCon(encoder, mlp(encoder.dim, encoder.dim, 64), views(), temperature=0.2)
 
 
 def supervised() -> Supervised:
     """The same encoder with a linear classifier of the nine categories, on the same views: what labels are worth."""
     encoder = ResNet(widths=(24, 48, 96))
-    return Supervised(encoder, nn.Linear(encoder.dim, 9), simclr_augment(32, strength=0.2, scale=(0.2, 1.0)))
-
-
-def views() -> Compose:
-    """SimCLR's random views, as its recipe has them."""
-    return simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
+    return Supervised(encoder, nn.Linear(encoder.dim, 9), views())
 
 
 def byol() -> BYOL:
@@ -414,11 +407,11 @@ def ddpm_emoji() -> DDPM:
     return DDPM(UNet(3, (48, 96)), cosine_betas(), V)
 
 
-def conditional_ddpm() -> ConditionalDDPM:
+def conditional_ddpm(dropout: float = 0.1) -> ConditionalDDPM:
     """The network of `ddpm`, told the digit nine times of ten; v and the cosine schedule, with which it learns sooner
     to draw."""
     net = UNet(1, (32, 64), label=LabelEmbedding(10, 64))
-    return ConditionalDDPM(net, cosine_betas(), torch.tensor(10), V)
+    return ConditionalDDPM(net, cosine_betas(), torch.tensor(10), V, dropout)
 
 
 def text_ddpm() -> ConditionalDDPM:
@@ -428,9 +421,10 @@ def text_ddpm() -> ConditionalDDPM:
     return ConditionalDDPM(net, cosine_betas(), torch.zeros(LENGTH, dtype=torch.long), V, reword=shortened)
 
 
-def noisy_classifier() -> NoisyClassifier:
-    """The way down of `conditional_ddpm`'s network, and one linear layer."""
-    return NoisyClassifier(UNetEncoder(1, (32, 64)), nn.Linear(64, 10), cosine_betas())
+def noisy_classifier(noise: bool = True) -> NoisyClassifier:
+    """The way down of `conditional_ddpm`'s network and a linear layer; noise=False: for pictures with next to none."""
+    betas = cosine_betas() if noise else torch.full((1000,), 1e-9, dtype=torch.float64)
+    return NoisyClassifier(UNetEncoder(1, (32, 64)), nn.Linear(64, 10), betas)
 
 
 game_recipe = partial(Recipe, optimizer=adversarial, weight_decay=0.0)  # rows of two players

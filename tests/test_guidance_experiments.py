@@ -35,10 +35,8 @@ from course_lib.diffusion.guidance_ablations import (
     TOLD,
     UNTOLD,
     WEIGHTS,
-    clean_classifier,
     composed,
     draw,
-    dropout_ddpm,
     group,
     newly_named,
     opinion,
@@ -52,7 +50,7 @@ from course_lib.diffusion.guidance_ablations import (
 from course_lib.diffusion.schedules import cosine_betas
 from course_lib.latent.ablations import judged
 from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
-from course_lib.recipes import RECIPES, Recipe, Size, build, lookup
+from course_lib.recipes import RECIPES, Recipe, Size, build, conditional_ddpm, lookup
 
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 RUN = {"steps", "batch_size", "seconds"}
@@ -549,12 +547,12 @@ def test_dropouts_differ_in_the_dropout_only():
         assert type(method) is type(usual) and repr(method) == repr(usual) and same(state_of(method), state_of(usual))
         assert torch.equal(method.null, usual.null) and method.prediction is usual.prediction
         assert torch.equal(method.schedule.abar, usual.schedule.abar) and method.momentum == usual.momentum
-    assert set(ABLATIONS["guidance-dropout"]) == {"0", "0.2", "0.5"} and dropout_ddpm(0.35).dropout == 0.35
+    assert set(ABLATIONS["guidance-dropout"]) == {"0", "0.2", "0.5"} and conditional_ddpm(0.35).dropout == 0.35
 
 
 def test_the_classifier_of_clean_pictures_is_the_noisy_ones_twin_and_sees_no_noise():
     clean, usual = build(CLEAN, 4), build(CLASSIFIER, 4)
-    assert CLEAN.build is clean_classifier and repr(clean) == repr(usual) and same(state_of(clean), state_of(usual))
+    assert repr(clean) == repr(usual) and same(state_of(clean), state_of(usual))
     assert len(clean.schedule) == len(usual.schedule) == 1000 and clean.pictures
     x = as_float(load("digits", "test").x[:200])
     x_t, t = clean.noised(x)

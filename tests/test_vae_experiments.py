@@ -28,7 +28,6 @@ from course_lib.latent.ablations import (
     fixed_sigma,
     followed,
     judged,
-    learned_sigma,
     log_p,
     look,
     mean_and_trunk,
@@ -45,7 +44,7 @@ from course_lib.latent.ablations import (
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Bernoulli, Gaussian, GaussianPerPixel, binarise, dequantise
 from course_lib.latent.vae import VAE
-from course_lib.recipes import Size, build, conditional_vae, lookup, mlp_vae, train
+from course_lib.recipes import Size, build, conditional_vae, lookup, mlp_vae, train, vae_emoji
 
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 PARTS = {"elbo", "distortion", "rate", "active", "units", "rmse"}
@@ -608,7 +607,7 @@ def test_each_likelihoods_setting_has_the_sigma_of_its_name():
         if not per_pixel:
             assert method.likelihood.log_sigma.exp().item() == pytest.approx(sigma.get(name, 0.1), rel=1e-5)
             assert method.likelihood.log_sigma.requires_grad is (name == "sigma learned")
-    method = learned_sigma()
+    method = vae_emoji()
     method.loss(as_float(load("emoji_on_white", "test").x[:4])).backward()
     assert method.likelihood.log_sigma.grad.abs() > 1 and fixed_sigma(0.1).likelihood.log_sigma.grad is None
 

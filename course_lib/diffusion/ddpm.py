@@ -84,7 +84,8 @@ class DDPM(Method):
 
     def after_step(self):
         self.updates += 1
-        ema(self.average, self.net, min(self.momentum, (1 + self.updates.item()) / (10 + self.updates.item())))
+        k = self.updates.item()
+        ema(self.average, self.net, min(self.momentum, (1 + k) / (10 + k)))
 
     def encode(self, x: Tensor) -> Tensor:
         """The U-Net's coarsest features of the picture under little noise, whose mean is shown, at a twentieth of the

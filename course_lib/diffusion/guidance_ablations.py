@@ -17,15 +17,12 @@ from course_lib.data.captions import captions, withheld
 from course_lib.data.emoji import STYLES
 from course_lib.data.words import word_lists
 from course_lib.diffusion.ablations import digits_ddpm
-from course_lib.diffusion.conditional import ConditionalDDPM
-from course_lib.diffusion.ddpm import DDPM, V
-from course_lib.diffusion.guidance import NoisyClassifier, classifier_guided, guided
+from course_lib.diffusion.ddpm import DDPM
+from course_lib.diffusion.guidance import classifier_guided, guided
 from course_lib.diffusion.samplers import EpsFn, ddim, last
-from course_lib.diffusion.schedules import cosine_betas
 from course_lib.experiments import Setting, train_to_the_end
 from course_lib.latent.ablations import JUDGES, judged, some_of
-from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
-from course_lib.recipes import RECIPES, Recipe
+from course_lib.recipes import RECIPES, Recipe, conditional_ddpm, noisy_classifier
 from course_lib.train import seeded
 
 JUDGED = 250  # pictures for each weight
@@ -163,25 +160,13 @@ def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
     return new & ((told > 0).sum(1) == torch.tensor([len(name) for name in names]))
 
 
-# Builders.
-
-
-def dropout_ddpm(dropout: float) -> ConditionalDDPM:
-    """`conditional-ddpm` with another dropout."""
-    net = UNet(1, (32, 64), label=LabelEmbedding(10, 64))
-    return ConditionalDDPM(net, cosine_betas(), torch.tensor(10), V, dropout)
-
-
-def clean_classifier() -> NoisyClassifier:
-    """`noisy-classifier`, trained on pictures with next to no noise."""
-    return NoisyClassifier(UNetEncoder(1, (32, 64)), nn.Linear(64, 10), torch.full((1000,), 1e-9, dtype=torch.float64))
-
+# Experiments.
 
 # A noise-aware classifier costs about as much as 70 updates of the model that needs none.
 TOLD = RECIPES["conditional-ddpm"]
 UNTOLD = replace(TOLD, build=partial(digits_ddpm, "v"), cpu=replace(TOLD.cpu, steps=330))
 CLASSIFIER = RECIPES["noisy-classifier"]
-CLEAN = replace(CLASSIFIER, build=clean_classifier)
+CLEAN = replace(CLASSIFIER, build=partial(noisy_classifier, noise=False))
 
 ABLATIONS = {
     "guidance-weights": {
@@ -197,7 +182,7 @@ ABLATIONS = {
     },
     "guidance-dropout": {
         f"{dropout:g}": Setting(
-            replace(TOLD, build=partial(dropout_ddpm, dropout)), partial(swept, weights=(0.0, 1.0, 4.0))
+            replace(TOLD, build=partial(conditional_ddpm, dropout)), partial(swept, weights=(0.0, 1.0, 4.0))
         )
         for dropout in (0.0, 0.2, 0.5)
     },

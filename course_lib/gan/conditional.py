@@ -50,7 +50,7 @@ class ConditionalGAN(GAN):
     `features` and `classes`. Fakes get the labels of the batch, so that both are equally frequent."""
 
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
-        return (self.generator if self.training else self.average)(z, y)
+        return self.painter(z, y)
 
     def sample(self, n: int) -> Tensor:
         """n fakes, every label in turn."""

@@ -49,9 +49,14 @@ class GAN(Method):
         like = next(self.parameters())
         return torch.randn(n, self.dim, device=like.device, dtype=like.dtype)
 
+    @property
+    def painter(self) -> nn.Module:
+        """What draws: the generator, in eval mode its average."""
+        return self.generator if self.training else self.average
+
     def generate(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Fakes of noise z (N, dim)."""
-        return (self.generator if self.training else self.average)(z)
+        return self.painter(z)
 
     def sample(self, n: int) -> Tensor:
         """n fakes."""

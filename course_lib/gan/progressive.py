@@ -111,7 +111,7 @@ class ProgressiveGAN(GAN):
         return x if alpha == 1 else blend(F.avg_pool2d(x, 2), x, alpha)
 
     def generate(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return (self.generator if self.training else self.average)(z, *self.grown())
+        return self.painter(z, *self.grown())
 
     def score(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.discriminator(x, *self.grown())

@@ -22,7 +22,7 @@ from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext.autoencoder import Autoencoder
-from course_lib.recipes import RECIPES, Recipe, Size, build, colour_vae, conditional_vae, mlp_vae
+from course_lib.recipes import RECIPES, Recipe, Size, build, colour_vae, conditional_vae, mlp_vae, vae_emoji
 from course_lib.train import seeded
 
 JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}  # whose features measure drawn pictures
@@ -192,10 +192,6 @@ def fixed_sigma(sigma: float) -> VAE:
     return colour_vae(Gaussian(sigma))
 
 
-def learned_sigma() -> VAE:
-    return colour_vae(Gaussian(0.1, learned=True))
-
-
 def per_pixel_sigma() -> VAE:
     return colour_vae(GaussianPerPixel(), outputs=6)
 
@@ -256,7 +252,7 @@ ABLATIONS = {
         "mean of squares": Setting(emoji(fixed_sigma, math.sqrt(3072 / 2)), bounded),
         "sum of squares": Setting(emoji(fixed_sigma, math.sqrt(1 / 2)), bounded),
         "sigma 0.1": Setting(emoji(fixed_sigma, 0.1), bounded),
-        "sigma learned": Setting(emoji(learned_sigma), bounded),
+        "sigma learned": Setting(emoji(vae_emoji), bounded),
         "sigma of each pixel": Setting(emoji(per_pixel_sigma), bounded),
     },
     "vae-labels": {
