@@ -193,12 +193,17 @@ class explore(widgets.VBox):
 
     def __init__(self, draw: Callable[..., Picture], **controls: widgets.Widget):
         self._draw, self.controls = draw, controls
-        self._image, self._words = widgets.Image(format="png", layout={"align_self": "flex-start"}), widgets.HTML()
+        # as wide as the cell at most: its margin would be added to that, and the whole widget get a scroll bar
+        self._image = widgets.Image(format="png", layout={"align_self": "flex-start", "margin": "0"})
+        self._words = widgets.HTML()
         super().__init__([*controls.values(), self._image, self._words])
         for name, control in controls.items():
             if not control.description:
                 control.description = name
             control.observe(self._redraw, "value")
+        longest = max((len(control.description) for control in controls.values()), default=0)
+        for control in controls.values():  # ipywidgets would cut a name after 80 pixels
+            control.style.description_width = f"{longest + 1}ch"
         self._redraw()
 
     def _redraw(self, _=None):

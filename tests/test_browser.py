@@ -1,0 +1,164 @@
+"""JupyterLab in Chromium, as a user has it: Run All, every control of every widget, training stopped, an exercise.
+
+What it measured lies in runs/browser/ afterwards: NAME.json (controls and their answers), screenshots of the widgets.
+"""
+import inspect
+import json
+
+import nbformat
+import pytest
+from browser import CHROMIUM, Notebook, chromium, jupyterlab, move_all, poll
+from build_notebooks import NOTEBOOKS, ROOT
+from nbformat.v4 import new_code_cell, new_notebook
+
+from course_lib.grading import sheet
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+QUICK = ("00_representations", "08_distillation")  # in `make test`, with every kind of control but a text field
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+PICTURES = ROOT / "runs" / "browser"
+GOAL = 0.3  # seconds from a move to the new picture, on a machine that does nothing else: reported, not asserted
+TRAINING = """\
+from course_lib import evaluate, recipes
+from course_lib.data import load
+from course_lib.notebook import live
+recipe, train = recipes.lookup("simclr"), load("scenes")
+method = recipes.build(recipe, seed=0)
+---
+def rank():
+    return evaluate.effective_rank(evaluate.features(method, train.x[:64]))
+run = live(recipes.train(recipe, method, train, seed=0, steps=5000, batch_size=8), every=0.1, measure=rank,
+           measured="effective rank")
+for step in run:
+    pass
+---
+print("stopped:", run.stopped, "steps:", len(run.steps) == step.k)
+"""
+# Frame by frame until the picture has been replaced five times: how many there are, whether it can be painted, where.
+FRAMES = """async cell => {
+    const seen = new Set(), pictures = new Set();
+    while (pictures.size < 6) {
+        await new Promise(requestAnimationFrame);
+        const images = [...cell.querySelectorAll("img")];
+        images.forEach(image => pictures.add(image.src));
+        const whole = images.every(image => image.complete && image.naturalWidth > 0);
+        seen.add(`${images.length} picture, whole: ${whole}, cell of ${cell.getBoundingClientRect().height} px`);
+    }
+    return [...seen];
+}"""
+TOO_WIDE = """() => {
+    const panel = document.querySelector(".jp-NotebookPanel .jp-WindowedPanel-outer");
+    const outputs = [...document.querySelectorAll(".jp-OutputArea-output:has(img)")];
+    const right = element => element.getBoundingClientRect().right;
+    return [document.documentElement, panel, ...outputs].filter(area => area.scrollWidth > area.clientWidth + 1)
+        .concat(outputs.filter(output => [...output.querySelectorAll("img")].some(i => right(i) > right(output) + 1)))
+        .map(area => area.outerHTML.slice(0, 300));
+}"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Opens a notebook: lab(name, notebook)."""
+    folder = tmp_path_factory.mktemp("lab")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+
+    def opened(name, notebook):
+        nbformat.write(notebook, folder / "files" / f"{name}.ipynb")
+        return Notebook(browser, address, f"{name}.ipynb")
+
+    with jupyterlab(folder) as address, chromium() as browser:
+        yield opened
+
+
+def committed(path):
+    """A copy of a notebook, outputs and saved widgets included, whose cells have not run yet."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.execution_count = None
+    return notebook
+
+
+def written(text):
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return new_notebook(cells=[new_code_cell(source.strip()) for source in text.split("---\n")], metadata=kernel)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NAMES])
+def test_every_notebook_runs_and_every_control_changes_its_picture(lab, name):
+    notebook = lab(name, committed(NOTEBOOKS / f"{name}.ipynb"))
+    report = {"notebook": name, "run all": notebook.run_all(), "controls": []}
+    for k, box in enumerate(notebook.widgets()):
+        report["controls"] += [{"widget": k, **found} for found in move_all(box)]
+        assert box.locator("[role=status]").text_content().strip()  # the picture in words
+        box.screenshot(path=PICTURES / f"{name}-{k}.png")
+    unchanged = [found for found in report["controls"] if not found["changed"]]
+    report |= {"moved": len(report["controls"]), "changed": len(report["controls"]) - len(unchanged),
+               "slower than the goal": sum(found.get("seconds", 0) > GOAL for found in report["controls"]),
+               "slowest": max(found.get("seconds", 0) for found in report["controls"])}
+    (PICTURES / f"{name}.json").write_text(json.dumps(report, indent=1))
+    assert not unchanged and not notebook.errors()
+    if name in QUICK:
+        narrow_and_dark(notebook, name)
+    report["run all again"] = notebook.run_all()
+    assert len(notebook.widgets()) == 1 + report["controls"][-1]["widget"]
+    notebook.close()
+
+
+def narrow_and_dark(notebook, name):
+    """In a window of 600 pixels, then in the dark: nothing sticks out to the right; to be looked at."""
+    notebook.page.keyboard.press("Control+B")  # hides the list of files
+    notebook.page.set_viewport_size({"width": 600, "height": 1300})
+    assert notebook.page.evaluate(TOO_WIDE) == []
+    for look in ("narrow", "dark"):
+        if look == "dark":
+            notebook.menu("Settings", "Theme", "JupyterLab Dark")
+            notebook.page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
+        for k, box in enumerate(notebook.widgets()):
+            box.screenshot(path=PICTURES / f"{name}-{k}-{look}.png")
+    notebook.menu("Settings", "Theme", "JupyterLab Light")
+
+
+def test_training_is_drawn_without_flicker_and_stopped_by_button_and_menu(lab):
+    notebook = lab("training", written(TRAINING))
+    cell = notebook.page.locator(".jp-CodeCell").nth(1)
+
+    def press_button():
+        cell.get_by_role("button", name="Stop").click()
+
+    for before, stop in ((0, press_button), (3, lambda: notebook.menu("Kernel", "Interrupt Kernel"))):
+        notebook.menu("Run", "Run All Cells")
+        cell.locator("img").wait_for()
+        (seen,) = cell.evaluate(FRAMES)  # the same in every frame
+        assert seen.startswith("1 picture, whole: true")
+        notebook.page.screenshot(path=PICTURES / "training.png")
+        stop()
+        notebook.ran(before)
+        line, figure = (output["data"]["text/plain"] for output in notebook.cells()[1]["outputs"])
+        assert "stopped: what was learnt is kept" in line
+        assert all(word in figure for word in ("loss", "effective rank", "images/s", "left"))
+        assert notebook.cells()[2]["outputs"][0]["text"] == "stopped: True steps: True\n"
+    notebook.close()
+
+
+def test_an_exercise_says_what_is_wrong_and_what_is_right(lab):
+    master = sheet.read("03_contrastive").masters[0]
+    wrong = next(mutant for mutant in master.mutants if mutant.__name__ == "cosine_dot_product")
+    right = next(answer for answer in master.alternatives if answer.__name__ == "cosine_by_einsum")
+    notebook = lab("exercise", committed(ROOT / "exercises" / "03_contrastive.ipynb"))
+    notebook.run_all()
+    sources = [cell["source"] for cell in notebook.cells()]
+    k = sources.index(f"check({master.name})")
+    stub, panel = (notebook.page.locator(".jp-CodeCell").nth(j) for j in (k - 1, k))
+    status = panel.locator("[role=status]")
+    assert "to do" in status.text_content()  # inner_text is empty out of sight
+    for answer, says in ((wrong, ("wrong", " ".join(wrong.__doc__.split()))), (right, ("solved, 5 of 5", "right"))):
+        stub.locator(".cm-content").click()
+        notebook.page.keyboard.press("Control+A")
+        notebook.page.keyboard.insert_text(inspect.getsource(answer).replace(answer.__name__, master.name))
+        notebook.page.keyboard.press("Shift+Enter")  # runs it and goes on to the check
+        notebook.page.keyboard.press("Shift+Enter")
+        poll(lambda says=says: all(words in " ".join(status.all_text_contents()) for words in says), says[-1])
+        assert ("wrong" in status.text_content()) == (answer is wrong)
+        panel.screenshot(path=PICTURES / f"exercise-{'wrong' if answer is wrong else 'right'}.png")
+    notebook.close()
