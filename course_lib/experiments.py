@@ -23,13 +23,12 @@ from torch import Tensor
 from course_lib import evaluate
 from course_lib.checks import count
 from course_lib.data import Dataset, as_float, labelled_subset, load
-from course_lib.files import write_json
+from course_lib.files import ROOT, SHIPPED, write_json
 from course_lib.recipes import RECIPES, Recipe, build, train
 from course_lib.train import Method, seeded
 
-ROOT = Path(__file__).resolve().parents[1]
 TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "feature_std": "std", "pretext": "own task"}
-RESULTS, RUNS = ROOT / "results", ROOT / "runs"
+RESULTS, RUNS = SHIPPED / "results", ROOT / "runs"
 LOOKS = 10  # during a run that is watched
 
 

@@ -3,6 +3,8 @@ import os
 import pathlib
 import runpy
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +14,18 @@ skipped = []
 if OFFLINE not in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # subprocesses, kernels and workers inherit it
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (OFFLINE, os.environ.get("PYTHONPATH"))))
     runpy.run_path(os.path.join(OFFLINE, "sitecustomize.py"))
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """course_lib as a wheel, built without a network and in a copy: a build leaves files beside its sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "runs", "*.egg-info")
+    clone = shutil.copytree(pathlib.Path(__file__).parents[1], folder / "clone", ignore=ignored)
+    command = ["-m", "pip", "wheel", "-q", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder, clone]
+    subprocess.run([sys.executable, *command], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
 
 
 def pytest_runtest_logreport(report):

@@ -25,7 +25,8 @@ case "$*" in
     "-m pip --version") ;;
     "-m pip "*)
         echo "$*" >> "$here/calls"
-        if [ -e "$here/no-network" ]; then
+        case "$*" in *colab*) lost=colab-network ;; *) lost=network ;; esac
+        if [ -e "$here/no-$lost" ]; then
             echo "WARNING: Retrying (Retry(total=4)) after connection broken by NewConnectionError" >&2
             echo "ERROR: No matching distribution found for setuptools" >&2
             exit 1
@@ -34,7 +35,10 @@ case "$*" in
             [ ! -e "$here/conflict" ] || { echo "ERROR: Cannot install these packages" >&2; exit 1; }
             [ ! -e "$here/killed" ] || kill -9 $PPID ;;
         esac ;;
-    *) echo "$*" >> "$here/calls" ;;
+    *)
+        echo "$*" >> "$here/calls"
+        case "$*" in "-m venv --without-pip"*) [ ! -e "$here/no-colab" ] || { echo "no space"; exit 1; } ;; esac
+        case "$*" in tools/share_torch.py) [ ! -e "$here/no-torch" ] || { echo "no torch"; exit 1; } ;; esac ;;
 esac
 """
 LAB = "-m jupyterlab --ServerApp.root_dir=. --ServerApp.preferred_dir=notebooks"
@@ -49,7 +53,8 @@ class Machine:
         self.bin.mkdir()
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
-        for name in ("Makefile", "pyproject.toml", "constraints.txt", "tools/setup_env.sh"):
+        for name in ("Makefile", "pyproject.toml", "constraints.txt", "tools/setup_env.sh",
+                     "tools/colab-requirements.txt", "tools/share_torch.py"):
             (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.clone / name)
 
@@ -158,12 +163,43 @@ def test_lab_installs_by_the_constraints_without_the_test_extra_and_once(machine
 def test_test_adds_its_extra_runs_everything_and_lab_then_needs_nothing(machine):
     machine.python("python3", "3.11")
     assert machine.make("test").returncode == 0
-    _, course, ruff, pytest_call = machine.calls()
+    _, course, *colab, ruff, pytest_call = machine.calls()
+    pip = "-m pip --disable-pip-version-check --python .venv/colab/bin/python install"
+    assert colab == ["-m venv --without-pip .venv/colab", f"{pip} --quiet -r tools/colab-requirements.txt",
+                     "tools/share_torch.py"]
     assert course.endswith("-e .[lab,test]") and ruff == "-m ruff check ."
     assert pytest_call.startswith("-m pytest tests notebooks ") and pytest_call.endswith(" -m not slow")
     assert {"--nbval-lax", "--nbval-current-env"} <= set(pytest_call.split())
-    assert machine.make("test-all").returncode == 0 and " -m " not in machine.calls()[1].removeprefix("-m ")
+    assert machine.make("test-all").returncode == 0
+    _, course, *colab, ruff, book, pytest_call = machine.calls()
+    assert course.endswith("-e .[lab,test,book]") and len(colab) == 3 and book == "tools/build_book.py"
+    assert " -m " not in pytest_call.removeprefix("-m ")
+    assert machine.make("book").returncode == 0 and machine.calls() == ["tools/build_book.py"]
+    assert machine.make("test").returncode == 0 and len(machine.calls()) == 2
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 1
+
+
+@pytest.mark.parametrize("lacks, said", [
+    ("no-colab", "python could not make .venv/colab: no space"),
+    ("no-colab-network", "The packages cannot be downloaded: look at the network"),
+    ("no-torch", "torch could not be linked into .venv/colab: no torch"),
+])
+def test_what_goes_wrong_with_colabs_versions_is_a_sentence_and_lab_needs_none_of_it(machine, lacks, said):
+    machine.python("python3", "3.11")
+    (machine.bin / lacks).touch()
+    assert machine.sentence("test").startswith(said)
+    assert machine.make("lab").returncode == 0
+    (machine.bin / lacks).unlink()
+    assert machine.make("test").returncode == 0
+
+
+def test_changed_versions_of_colab_are_installed_again_for_the_tests_only(machine):
+    machine.python("python3", "3.11")
+    assert machine.make("test").returncode == 0 and len(machine.calls()) == 7
+    newer = (machine.clone / ".venv" / "test.ready").stat().st_mtime + 1
+    os.utime(machine.clone / "tools" / "colab-requirements.txt", (newer, newer))
+    assert machine.make("lab").returncode == 0 and machine.calls() == [LAB]
+    assert machine.make("test").returncode == 0 and len(machine.calls()) == 7
 
 
 def test_a_set_up_that_was_killed_is_not_taken_for_finished(machine):
@@ -196,16 +232,17 @@ def test_changed_requirements_and_a_moved_folder_are_installed_again(machine):
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 1
 
 
-def pins() -> dict[str, list[Requirement]]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+def pins(file: str) -> dict[str, list[Requirement]]:
+    lines = (ROOT / file).read_text().splitlines()
     found = {}
-    for pin in (Requirement(line) for line in lines if not line.startswith("#")):
+    for pin in (Requirement(line) for line in lines if line and not line.startswith("#")):
         found.setdefault(canonicalize_name(pin.name), []).append(pin)
     return found
 
 
-def test_every_constraint_is_one_exact_version_on_every_python():
-    for name, constraints in pins().items():
+@pytest.mark.parametrize("file", ["constraints.txt", "tools/colab-requirements.txt"])
+def test_every_constraint_is_one_exact_version_on_every_python(file):
+    for name, constraints in pins(file).items():
         assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in constraints), name
         for version in ("3.10", "3.11", "3.12", "3.13"):
             fits = [pin for pin in constraints if not pin.marker or pin.marker.evaluate({"python_version": version})]
@@ -213,9 +250,10 @@ def test_every_constraint_is_one_exact_version_on_every_python():
 
 
 def test_the_constraints_are_within_the_ranges_and_cover_all_that_gets_installed():
-    pinned, seen = pins(), set()
+    pinned, seen = pins("constraints.txt"), set()
     extras = PROJECT["optional-dependencies"]
-    queue = [Requirement(text) for text in [*PROJECT["dependencies"], *extras["lab"], *extras["test"]]]
+    texts = [*PROJECT["dependencies"], *extras["lab"], *extras["test"], *extras["book"]]
+    queue = [wanted for wanted in map(Requirement, texts) if not wanted.marker or wanted.marker.evaluate()]
     while queue:
         wanted = queue.pop()
         name = canonicalize_name(wanted.name)

@@ -21,6 +21,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from course_lib.stamp import with_address
+
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10; pytest, jupytext and JupyterLab bring tomli there
@@ -34,15 +36,11 @@ SETUP = """\
 # Does nothing where course_lib is installed (`make lab`). Elsewhere, as on Colab, it installs it and keeps its torch.
 import importlib.metadata
 import importlib.util
-import os
-import sys
 
 if importlib.util.find_spec("course_lib") is None:
     kept = [name for name in ("torch", "torchvision", "numpy") if importlib.util.find_spec(name)]
     kept = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in kept)
-    !git clone --quiet --depth 1 REPOSITORY course
-    %pip install --quiet {kept} --editable course
-    sys.path.insert(0, os.path.abspath("course"))
+    %pip install --quiet {kept} git+REPOSITORY
 """.strip().replace("REPOSITORY", REPOSITORY)
 
 
@@ -56,8 +54,8 @@ def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
     """The notebook that a source stands for, not executed: badge under its title, set-up cell after its first cell.
 
     folder: where the notebook will be, for its badge. Of a cell's metadata tags and nbgrader's are kept. Its id is a
-    hash of its type and source, so an unedited cell keeps its id. Raises ValueError for a first cell that is no
-    markdown with a title, and for a version pinned by pip in a cell.
+    hash of its type and source, whatever the repository's address: an unedited cell keeps its id. Raises ValueError for
+    a first cell that is no markdown with a title, and for a version pinned by pip in a cell.
     """
     notebook = jupytext.read(source, fmt="py:percent")
     first = notebook.cells[0] if notebook.cells else None
@@ -72,7 +70,7 @@ def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
     notebook.cells.insert(1, nbformat.v4.new_code_cell(SETUP))
     seen = Counter()
     for cell in notebook.cells:
-        key = cell.cell_type, cell.source
+        key = cell.cell_type, with_address(cell.source, "OWNER/REPO")
         seen[key] += 1
         cell.id = hashlib.sha256(repr((*key, seen[key])).encode()).hexdigest()[:12]
         kept = [key for key in ("tags", "nbgrader") if cell.metadata.get(key)]
@@ -108,10 +106,12 @@ class Client(NotebookClient):
     start_new_kernel_client = run_sync(async_start_new_kernel_client)
 
 
-def execute(notebook: NotebookNode, folder: pathlib.Path, timeout: float = 1800) -> None:
+def execute(
+    notebook: NotebookNode, folder: pathlib.Path, timeout: float = 1800, kernel_name: str = "python3"
+) -> None:
     """Runs every cell in a fresh kernel, in place. Raises CellExecutionError where a cell or widget callback fails."""
     where = {"metadata": {"path": str(folder)}}
-    Client(notebook, timeout=timeout, kernel_name="python3", record_timing=False, resources=where).execute()
+    Client(notebook, timeout=timeout, kernel_name=kernel_name, record_timing=False, resources=where).execute()
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["course_lib"] = {"budget": os.environ.get("COURSE_BUDGET", "")}
     if errors := callback_errors(notebook):

@@ -12,8 +12,8 @@ from build_notebooks import ROOT, tomllib
 from course_lib.grading import sheet
 
 GIVEN = (
-    "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml", "syllabus.toml", "tools/setup_env.sh",
-    "course_lib/", "exercises/", "notebooks/", "results/",
+    "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml", "setup.py", "syllabus.toml",
+    "tools/setup_env.sh", "course_lib/", "exercises/", "notebooks/", "results/",
 )  # fmt: skip
 NOTE = b"""\
 > This is the students' copy of the course: notebooks, exercises, library, data. `make lab` is all it needs. What is

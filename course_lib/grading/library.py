@@ -46,7 +46,7 @@ def without(source: str, symbol: str) -> str:
 def copy(to: Path, hides: Iterable[str]):
     """Writes the library into the folder `to`, compiled; hides: symbols as `module:name`."""
     package = to / PACKAGE.name
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "notebook", "zoo"))
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "notebook", "shipped", "zoo"))
     for path in (package / "grading").iterdir():
         if path.name not in NEEDED:
             path.unlink()

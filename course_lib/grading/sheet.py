@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 
-import course_lib
+from course_lib.files import ROOT
 from course_lib.grading.answers import execute
 from course_lib.grading.exercise import Exercise, Master, load_module
 
-ROOT = Path(course_lib.__file__).parents[1]
 PRIVATE = "# --- private"  # the line of a grading file below which nothing is given to students
 
 

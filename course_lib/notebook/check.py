@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import course_lib
 from course_lib.checks import positive
+from course_lib.files import SHIPPED
 from course_lib.grading.answers import code_cells, outcomes
 from course_lib.grading.drive import Failure, run
 from course_lib.grading.exercise import WAITS, Exercise, Verdict, judge, read_public
@@ -102,14 +102,14 @@ class checks:
     """The check of one sheet of exercises: `check = checks("03")`, then `check(answer)`, which returns a `Panel`.
 
     sheet: "03_contrastive" or its number, "03". limit: seconds that all cases of an exercise may take together.
-    folder: where the public cases are; exercises/checks beside the package if not given.
+    folder: where the public cases are; those of the course if not given.
 
     Raises ValueError for a sheet that is not there. A check itself raises nothing, whatever the answer does, but
     KeyboardInterrupt when it is the user who interrupts.
     """
 
     def __init__(self, sheet: str, *, limit: float = LIMIT, folder: Path | None = None):
-        folder = Path(folder or Path(course_lib.__file__).parents[1] / "exercises" / "checks")
+        folder = Path(folder or SHIPPED / "exercises" / "checks")
         names = sorted(path.stem for path in folder.glob("*.json"))
         found = [name for name in names if sheet in (name, name.partition("_")[0])]
         if len(found) != 1:
