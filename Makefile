@@ -9,7 +9,7 @@ WORKERS := 2
 CHECK = COURSE_BUDGET=smoke OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest tests notebooks exercises \
 	-n $(WORKERS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --durations=10
 
-.PHONY: lab test test-all notebooks exercises release grade results zoo bench readme clean
+.PHONY: lab test test-all book notebooks exercises release grade results zoo bench readme clean
 
 lab: .venv/lab.ready
 	@echo "JupyterLab opens in the browser; if it does not, open the address that it prints below. Ctrl-C twice ends it."
@@ -19,9 +19,13 @@ test: .venv/test.ready
 	$(PY) -m ruff check .
 	$(CHECK) -m "not slow"
 
-test-all: .venv/test.ready
+test-all: .venv/book.ready
 	$(PY) -m ruff check .
+	-$(PY) tools/build_book.py
 	$(CHECK)
+
+book: .venv/book.ready
+	$(PY) tools/build_book.py
 
 notebooks: .venv/test.ready
 	$(PY) tools/build_notebooks.py $(NAMES)
@@ -57,7 +61,8 @@ clean:
 # The stamp is written last and holds this folder's path: a set-up that was interrupted, or whose folder has been moved
 # since (an editable install points at the old place), is done again.
 ifneq ($(shell cat .venv/*.ready 2>/dev/null | grep -vxF '$(CURDIR)'),)
-.PHONY: .venv/lab.ready .venv/test.ready
+.PHONY: .venv/lab.ready .venv/test.ready .venv/book.ready
 endif
-.venv/lab.ready .venv/test.ready: .venv/%.ready: pyproject.toml constraints.txt tools/setup_env.sh
+.venv/test.ready .venv/book.ready: tools/colab-requirements.txt tools/share_torch.py
+.venv/lab.ready .venv/test.ready .venv/book.ready: .venv/%.ready: pyproject.toml constraints.txt tools/setup_env.sh
 	@PYTHON='$(PYTHON)' sh tools/setup_env.sh $*
