@@ -12,22 +12,26 @@ from course_lib import distributed, experiments, zoo
 from course_lib.checks import count, positive
 from course_lib.data import load, names
 from course_lib.recipes import RECIPES, Size, build, lookup, train
+from course_lib.stamp import stamp
 from course_lib.train import Method
 
 
 def show_list(_):
+    """A row a recipe: `code` is where README's table of concepts has it."""
+
     def size(row: Size | None) -> str:
         return f"{row.steps:>6} x {row.batch_size}" if row else "-"
 
-    print(f"{'recipe':25}{'data':10}{'cpu: steps x batch':>20}{'gpu: steps x batch':>20}  zoo  measured")
+    cells = "{:26}{:15}{:>17}{:>18}  {:4}{:9}{}"
+    print(cells.format("recipe", "data", "cpu: steps, batch", "gpu: steps, batch", "zoo", "measured", "code"))
     for name, recipe in RECIPES.items():
-        measured = (experiments.RESULTS / f"{name}.json").exists()
-        print(
-            f"{name:25}{recipe.data:10}{size(recipe.cpu):>20}{size(recipe.gpu):>20}"
-            f"  {'yes' if name in zoo.manifest() else 'no':3}  {'yes' if measured else 'not measured'}"
-        )
+        kind = recipe.build.__annotations__["return"]
+        code = f"{kind.__module__.removeprefix('course_lib.')}.{kind.__name__}"
+        shipped = "yes" if name in zoo.manifest() else "-"
+        measured = "yes" if (experiments.RESULTS / f"{name}.json").exists() else "-"
+        print(cells.format(name, recipe.data, size(recipe.cpu), size(recipe.gpu), shipped, measured, code))
         if recipe.published:
-            print(f"{'':25}published: {recipe.published}")
+            print(f"{'':26}published: {recipe.published}")
     print(f"data sets: {', '.join(names())}")
 
 
@@ -116,10 +120,18 @@ def run_grading(args):
         print(NO_SANDBOX, file=sys.stderr)
     memory = int(positive("gigabytes", args.gigabytes) * 2**30)
     limits = sandbox.Limits(seconds=positive("seconds", args.seconds), memory=memory)
-    found = sheet.read(args.exercise, args.solutions or sheet.ROOT / "solutions")
+    solutions = args.solutions or sheet.ROOT / "solutions"
+    if not solutions.is_dir():
+        raise ValueError(f"grade needs the instructor's clone, or --solutions FOLDER: there is no {solutions}")
+    found = sheet.read(args.exercise, solutions)
     workers = count("workers", args.workers, 64)
     marks = batch.grade(args.submissions, found, args.seed, args.out, workers, limits, not args.no_sandbox)
     print(f"{len(marks['students'])} submissions: {args.out}/marks.csv, marks.json, class.html, students/")
+
+
+def run_stamp(args):
+    changed = stamp(args.repo)
+    print(f"{args.repo} stands in all badges, links and set-up cells; {len(changed)} files changed")
 
 
 NO_SANDBOX = """\
@@ -172,6 +184,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--doctor", action="store_true", help="only try whether the sandbox holds on this machine")
     command.add_argument("--no-sandbox", action="store_true", help="run submitted code as yourself: see the docs first")
     command.set_defaults(run=run_grading)
+
+    command = commands.add_parser("stamp", help="write the repository's address into badges, links and set-up cells")
+    command.add_argument("--repo", metavar="OWNER/NAME", required=True, help="as on GitHub")
+    command.set_defaults(run=run_stamp)
 
     args = parser.parse_args(arguments)
     try:

@@ -1,9 +1,11 @@
 """The notebooks' tools: plots that tell the truth without colour too, training drawn and stopped, source, budget."""
+import ast
 import base64
 import io
 import itertools
 import json
 import math
+import re
 import signal
 import sys
 import time
@@ -12,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from build_notebooks import ROOT
 from ipywidgets import IntSlider
 from jupyter_client.manager import KernelManager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -95,6 +98,40 @@ def test_text_and_frames_stand_out_from_the_paper():
     assert contrast(INK, PAPER) > 7
     assert min(contrast(RIGHT, PAPER), contrast(WRONG, PAPER)) > 3
     assert contrast(PAPER, "white") < 1.1 and len(set(MARKERS)) == len(PALETTE) == len(set(PALETTE))
+
+
+COLOURS = {*PALETTE, *(f"C{i}" for i in range(len(PALETTE))), "C", INK, PAPER, "white", "#ffffff", "black",
+           "none", "#dededa", "#fdf1e3"}  # the last two: of a figure's grid, of a box of a check
+MAPS = {"gray", "cividis", "PuOr_r"}
+DRAWING = sorted([*(ROOT / "notebooks" / "src").glob("*.py"), *(ROOT / "course_lib" / "notebook").glob("*.py")])
+
+
+def colours(code):
+    """The colours and colour maps that Python code names: "C" stands for one that it counts out, f"C{i}"."""
+    found = set(re.findall("#[0-9a-fA-F]{6}", code)), set()
+    for call in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)):
+        for keyword in call.keywords:
+            words = {node.value for node in ast.walk(keyword.value) if isinstance(node, ast.Constant)}
+            words = {word for word in words if isinstance(word, str)}
+            if re.fullmatch("c|.*colors?", keyword.arg or ""):
+                found[0].update(words)
+            elif keyword.arg == "cmap":
+                found[1].update(words)
+        if getattr(call.func, "attr", None) == "plot":  # in "r--" the r is red
+            words = [node.value for node in call.args if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+            found[0].update(letter for word in words for letter in word if letter in "bgrcmyw")
+    return found
+
+
+@pytest.mark.parametrize("file", DRAWING, ids=lambda file: file.stem)
+def test_what_draws_takes_its_colours_from_the_palette(file):
+    named, maps = colours(file.read_text(encoding="utf-8"))
+    assert named <= COLOURS and maps <= MAPS
+
+
+def test_colours_are_found_wherever_they_are_named():
+    code = 'ax.plot(x, "r--", color="red" if x else f"C{i}", markeredgecolor="k")\nimshow(x, cmap="jet")\n#123456'
+    assert colours(code) == ({"r", "red", "C", "k", "#123456"}, {"jet"})
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -409,7 +446,7 @@ def test_explore_redraws_with_real_values_and_shows_errors():
 
     panel = explore(draw, k=IntSlider(1, 0, 9), sign=IntSlider(1, -1, 1, description="the sign"))
     *sliders, image, words = panel.children
-    assert [s.description for s in sliders] == ["k", "the sign"]
+    assert [(s.description, s.style.description_width) for s in sliders] == [("k", "9ch"), ("the sign", "9ch")]
     assert image.value == draw(1, 1).png() and draw(1, 1).alt in words.value
     assert panel.move(k=2) == image.value == draw(2, 1).png()
     assert panel.move(k=4, sign=-1) == draw(4, -1).png()

@@ -433,8 +433,8 @@ def test_half_precision_is_for_floating_point_only():
 def test_list(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"simclr +scenes +500 x 256 .* yes +yes\n", out)
-    assert re.search(r"simclr-cifar10 +cifar10 +- .* no +not measured\n +published: 94.0 % linear probe", out)
+    assert re.search(r"simclr +scenes +500 x 256 .* yes +yes +contrastive.simclr.SimCLR\n", out)
+    assert re.search(r"simclr-cifar10 +cifar10 +- .* - +- +contrastive.*\n +published: 94.0 % linear probe", out)
     assert "emoji" in out and "stl10" in out
 
 

@@ -18,7 +18,8 @@
 # self-supervised learning method?* MLMI17: *What is representation learning?*, *Three classes of self-supervision*.
 # ENS: *Two main trends*, *Deuxième "classification" des méthodes SSL*.
 #
-# **Time** reading an hour and a half; computing about three minutes on two cores.
+# **Time** reading an hour and a half; computing about three minutes on two cores. Long experiments were run beforehand
+# (`make results`); here they are plotted.
 #
 # ## How this course works
 #
@@ -26,9 +27,9 @@
 # |---|---|---|
 # | 00, 01, 02 | representations; pretext tasks; pretext tasks on video | 00 and 01 are there |
 # | 03, 04, 05, 06 | contrastive learning; momentum contrast; predictive coding; CLIP | 03 is there |
-# | 07, 08, 09 | clustering; distillation; masked autoencoders | planned |
-# | 10, 11, 12, 13 | autoregressive models; VAE; GAN; energies and scores | planned |
-# | 14, 15, 16 | denoising diffusion; guidance; latent diffusion and unCLIP | planned |
+# | 07, 08, 09 | clustering; distillation; masked autoencoders | 08 is there |
+# | 10, 11, 12, 13 | autoregressive models; VAE; GAN; energies and scores | 11 and 12 are there |
+# | 14, 15, 16 | denoising diffusion; guidance; latent diffusion and unCLIP | 14 and 15 are there |
 # | 17 | the leaderboard: everything side by side | planned |
 #
 # Each takes an hour or two to read, and minutes to run. Start here; 01 and 03 need only this one.
@@ -75,7 +76,11 @@
 # | cos(u, v), score(u, v) | cosine similarity; any scoring function |
 # | $\tau$ | temperature: scores are divided by it before a softmax |
 # | momentum | of a moving average: target <- momentum target + (1 - momentum) online |
-# | $x_0, x_t$, eps | diffusion (14): clean picture, noisy picture, noise |
+# | q(z given x), p(x given z) | encoder and decoder distributions (11) |
+# | D(x) = sigmoid(logit) | a discriminator returns the logit (12) |
+# | $x_0, x_t, \epsilon$ | diffusion (14): clean picture, noisy picture, the noise between them |
+# | $\beta_t, \alpha_t = 1 - \beta_t, \bar\alpha_t$ | the variance schedule, and the product of $\alpha$ up to $t$ (14) |
+# | $w$ | guidance weight, 0 for none (15) |
 #
 # </details>
 
@@ -361,8 +366,8 @@ bars_with_spread(shares, xlabel="share of the five nearest that are of the same 
 # embedding finds the right kind many times as often. It has learnt from third words that two words belong together.
 # (All of it on the words it was trained on; nothing is claimed about new ones.)
 #
-# Where do the vectors come from, technically? A layer `nn.Embedding` looks up row $w$ of a matrix. That is the one-hot
-# vector times the matrix, $e_w^\top V = v_w$: one linear layer on one-hot vectors, without the multiplications by 0.
+# Where do the vectors come from, technically? A layer `nn.Embedding` looks up row $w$ of a matrix $M$. That is the one-hot
+# vector times the matrix, $e_w^\top M = v_w$: one linear layer on one-hot vectors, without the multiplications by 0.
 
 # %%
 skipgram.to("cpu")
@@ -522,7 +527,7 @@ image_grid(dictionary, columns=20, title=f"The dictionary: {len(dictionary)} mea
 # ## 6. Self-supervision: the map of the course
 #
 # Labels are scarce: AIA reckons up ImageNet's 1,281,167 of them for 1,000 concepts, and asks how many concepts people
-# use. REP sets the supply of unlabelled pictures beside it. Self-supervision *creates its own labels* (GT19):
+# use. REP sets the supply of unlabelled pictures beside it. Self-supervision *creates its own supervision* (GT19):
 # skip-gram's were the other words of an emoji. The decks sort the methods in four ways.
 #
 # - **MLMI17, three classes**: *generative* (paint the picture, or what is missing of it), *contrastive* (two views
@@ -967,16 +972,18 @@ bars_with_spread(experiments.values("simclr-labels", "1%"), xlabel="accuracy on 
 
 # %% [markdown]
 # The best seed from scratch beats two of the three fine-tuned ones. With one seed each you might report either order.
-# Here the honest sentence is "too close to tell with three seeds".
+# Here the honest sentence is "too close to tell with three seeds". (Paired by seed, on the same labels, fine-tuning wins three times of three: notebook 03, section 12. Pair what can be paired.)
 #
 # ## 10. What to try next
+#
+# **Exercises**: [`exercises/00_representations.ipynb`](../exercises/00_representations.ipynb), each checked when you run the cell below it.
 #
 # Add a tenth attribute: can you beat your nine? Leave out the root in the patch codes, or give `code=triangle`
 # (`course_lib.clustering.kmeans`): what happens to smoothness? Train `SkipGram` with `dim=2` and draw the words. Give
 # `draw_kmeans` rings and K = 3: why can no start be right? Make the random encoder invariant to mirroring as
 # `four_turns` does it: does k-NN on scenes gain?
 #
-# The sheet `exercises/00_representations.ipynb` has eight short pieces from this notebook. Then go on: 01 makes labels
+# Then go on: 01 makes labels
 # out of pictures, 03 compares views. Both end with the measures of section 8.
 #
 # ## 11. What to read

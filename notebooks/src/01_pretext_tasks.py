@@ -21,6 +21,7 @@
 
 # %%
 import math
+from itertools import permutations
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +73,7 @@ BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" th
 # recipe in four lines: collect much unlabelled data, define an auxiliary task, train a model to solve it, and pray. We
 # replace the fourth line by a measurement.
 #
-# Here is one scene, and six puzzles made of it. All of the answers are in the picture itself.
+# Here is one scene, and five puzzles made of it. All of the answers are in the picture itself.
 
 # %%
 train, test = load("scenes", "train"), load("scenes", "test")
@@ -158,7 +159,7 @@ show(Autoencoder)
 # %% [markdown]
 # ### Denoise
 #
-# The bottleneck is one way to forbid the identity. Another is to damage the input, $\tilde x = x + \sigma\varepsilon$, and ask
+# The bottleneck is one way to forbid the identity. Another is to damage the input, $\tilde x = x + \sigma\epsilon$, and ask
 # for the *clean* picture: the **denoising autoencoder** (Vincent et al. 2008), AIA's "same as before but apply a distortion
 # function". To undo noise one must know what pictures look like. For Gaussian noise the best possible answer is even known:
 # it is the posterior mean, which moves the noisy picture uphill on the density of noisy pictures $p_\sigma$,
@@ -168,7 +169,7 @@ show(Autoencoder)
 # *Why (Tweedie's formula).* $p_\sigma(\tilde x) = \int p(x)\, \mathcal N(\tilde x; x, \sigma^2 I)\, dx$, and the gradient of a
 # Gaussian in $\tilde x$ is the Gaussian times $(x - \tilde x) / \sigma^2$. So $\nabla p_\sigma(\tilde x) = \int p(x)\, \mathcal N(\tilde x; x, \sigma^2 I)\,
 # \frac{x - \tilde x}{\sigma^2}\, dx = p_\sigma(\tilde x)\, \frac{\mathbb{E}[x \mid \tilde x] - \tilde x}{\sigma^2}$; divide by
-# $p_\sigma$. Remember it: notebooks 13 and 14 make pictures out of it. Ten lines check it where all is known: x is 1 or -1,
+# $p_\sigma$. Remember it: notebook 14 makes pictures out of it. Ten lines check it where all is known: x is 1 or -1,
 # equally likely.
 
 # %%
@@ -394,7 +395,7 @@ bars_with_spread(shortcut_scores("probe"), xlabel="linear probe accuracy (9 cate
 
 # %% [markdown]
 # *Patches that touch* find more places, and their features are the worst: that surplus was cheating, and it taught
-# nothing. The gap and the jitter take it away, and k-NN rises. *The lens* helps the network that may use it, and without
+# nothing. The gap and the jitter take it away, and the probe rises. *The lens* helps the network that may use it, and without
 # fringes it loses about three points: so much of its score came from the glass. Dropping colours closes that door, the score
 # no longer depends on the lens at all; but it also takes the colours from which the network might have learnt, and the
 # score falls. In Doersch et al.'s photographs the fringes gave away far more: patches of 96 x 96 pixels show them better than
@@ -420,12 +421,11 @@ def permutation_set_by_hand(candidates, size, first):
     return torch.tensor(chosen)
 
 
-from itertools import permutations
-
 ours = permutation_set(tiles=4, size=6)
 torch.testing.assert_close(ours, permutation_set_by_hand(list(permutations(range(4))), 6, tuple(ours[0].tolist())))
 
 far = permutation_set(tiles=9, size=64)
+torch.manual_seed(0)
 random_ones = torch.stack([torch.randperm(9) for _ in range(64)])
 hamming = {name: (p[:, None] != p).sum(2).float() for name, p in {"chosen": far, "drawn at random": random_ones}.items()}
 matrices({f"{name}, mean {d[~torch.eye(64, dtype=torch.bool)].mean():.2f}": d for name, d in hamming.items()},
@@ -587,8 +587,7 @@ assert (brain.encode(grey)[:, 48:] - h_ab).abs().max() > 0.05                   
 # %% [markdown]
 # ## 9. What is it all worth?
 #
-# GT19: *we usually don't care about the performance of the self-supervised learning task*. We care about the features: freeze
-# the encoder, and ask notebook 00's questions on emoji that it has never seen. GT19 shows the papers' transfer tables (Pascal
+# A solved puzzle is not the aim (GT19; notebook 00, section 8): freeze the encoder, and ask notebook 00's questions on emoji that it has never seen. GT19 shows the papers' transfer tables (Pascal
 # VOC, AlexNet); here is ours, every row trained on the same scenes with the same encoder, 3 seeds.
 
 # %%
@@ -614,14 +613,13 @@ for name, title in TASKS.items():
 # %% [markdown]
 # **The two rankings differ, and that is the lesson.** Compare the columns *puzzle* and *probe* (scores of different puzzles
 # share no scale: chance is 1/4 for turns, 1/8 for places, 1/64 for the jigsaw; the first three are shares of variance). The
-# jigsaw is solved three times out of four, and its features are the worst of all: by the probe a little better than the untrained network with each
-# seed, by k-NN with one seed of three. Turns are hardly recognised on emoji never seen before, and the features of that
+# jigsaw is solved three times out of four, and its features are the worst of all by k-NN, better than the untrained network's with one seed of three; by the probe they are a little better with each. Turns are hardly recognised on emoji never seen before, and the features of that
 # network are among the best. A puzzle is worth what its *difficult* part needs: the jigsaw can be solved by continuing
 # textures and outlines, one tile beside the next, while to know what is up one has to know what it is.
 #
 # **Pixels, or properties?** GT19 and ENS warn of methods that predict pixels. The two autoencoders confirm it: they know
-# more than half of the variance and, by the probe, no more about categories than the random network. But colourisation and split-brain
-# predict every pixel too, and lead the table: it matters *what is asked*. The colours of an object cannot be copied from
+# about half of the variance and, by the probe, no more about categories than the random network. But colourisation and split-brain
+# predict every pixel too, and are, with rotation, at the top of the table: it matters *what is asked*. The colours of an object cannot be copied from
 # its lightness, they must be known. (And our categories have their colours, flags, fruit and faces, more than photographs do.)
 #
 # In the papers' tables (AlexNet, Pascal VOC) the order is: context encoder, colourisation, split-brain, jigsaw, rotation, from 56
@@ -739,13 +737,15 @@ bars_with_spread({name: [m for _, m in values] for name, values in dense.items()
 #
 # ## 13. What to try next
 #
+# **Exercises**: [`exercises/01_pretext_tasks.ipynb`](../exercises/01_pretext_tasks.ipynb), each checked when you run the cell below it.
+#
 # Give the rotation network eight turns, by 45 degrees: which new shortcut opens? Hide a stripe instead of a square. Train the
 # jigsaw without `standardise` and with tiles of 10: does the score rise, and do the features? Give the colouriser `mix=1.0` and
 # `mix=0.01`. Let the denoiser see 0.5 of noise.
 #
 # GT19's summary names two problems: *coming up with individual pretext tasks is tedious*, and *the learned representations may
-# not be general*. Notebook 03 answers with one task for all, telling pictures apart; 04 makes a representation *invariant* to
-# what a pretext task would predict (PIRL); 09 fills holes again, with a Transformer and three quarters hidden.
+# not be general*. Notebook 03 answers with one task for all, telling pictures apart. Planned: 04 makes a representation *invariant* to
+# what a pretext task would predict (PIRL); 09 fills holes again, with a transformer and three quarters hidden.
 #
 # ## 14. What to read
 #

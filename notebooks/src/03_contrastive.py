@@ -9,17 +9,19 @@
 # information; write SimCLR's loss in ten lines and check it; train SimCLR, a memory bank and supervised contrastive
 # learning, and see whether they learn; say which design choices matter, by how much, and what the lectures make too much of.
 #
-# **You need** supervised training with PyTorch: a network, a loss, an optimiser. Expectations and Jensen's inequality for
-# the proof.
+# **You need** notebook 00: the scenes, k-NN, the linear probe, the random encoder. Supervised training with PyTorch; expectations
+# and Jensen's inequality for the proof.
 #
 # **Lectures** GT19: *A formulation of contrastive learning* to *SimCLR design choices*. AIA: *Energy-based
 # self-supervised representation learning*, *Contrastive Learning*. REP: *Contrastive Learning Approaches*, *SimCLR*.
 # ENS: *Instance discrimination*, *SimCLR*. MLMI17: *SimCLR - Architecture*.
 #
-# **Time** reading an hour; computing about six minutes on two cores, two on a T4. Long experiments were run beforehand
+# **Time** reading an hour; computing about six minutes on two cores. Long experiments were run beforehand
 # (`make results`); here they are plotted.
 
 # %%
+import math
+
 import torch
 import torch.nn.functional as F
 from IPython.display import display
@@ -33,13 +35,14 @@ from course_lib.contrastive.instance_discrimination import InstanceDiscriminatio
 from course_lib.contrastive.siamese import triplet
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.contrastive.supcon import supervised_contrastive
-from course_lib.data import as_float, emoji_names, load, on_background, shortcut_triplets
+from course_lib.data import as_float, load, shortcut_triplets
 from course_lib.data.toys import CorrelatedGaussians
 from course_lib.losses import info_nce, mutual_information_bound, nt_xent
 from course_lib.notebook import (
     bars_with_spread,
     budget,
     curve,
+    describe,
     explore,
     image_grid,
     live,
@@ -48,7 +51,9 @@ from course_lib.notebook import (
     scatter_map,
     show,
     similarity_matrix,
+    subplots,
 )
+from course_lib.notebook.style import MARKERS, PALETTE
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
 
@@ -56,16 +61,8 @@ BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" th
 # ## 1. The pictures
 #
 # The course brings its own: 1,906 emoji, each drawn by three hands. Two drawings of one emoji mean the same and share
-# few pixels. A good representation should see through that.
-
-# %%
-emoji, names = load("emoji"), emoji_names()
-some = [names.index(name) for name in ("grinning face", "octopus", "slice of pizza", "rocket")]
-rows = torch.cat([(emoji.info["emoji"] == e).nonzero().flatten() for e in some])
-image_grid(on_background(emoji.x[rows]), [names[e] for e in emoji.info["emoji"][rows]], columns=6,
-           title="Four emoji of the training split, each by three hands")
-
-# %% [markdown]
+# few pixels (notebook 00, section 1). A good representation should see through that.
+#
 # On plain white, a few pixels at a fixed place would give much away. So we paste the emoji, at a random size, place and
 # turn, onto smooth random textures: in these *scenes* the background says nothing about what stands on it. 20,000 of them,
 # always the same ones, are the training set. The emoji of the test set never occur in it, nor do their look-alikes
@@ -429,12 +426,8 @@ explore(draw_views, picture=IntSlider(0, 0, 99), strength=FloatSlider(value=0.2,
 # %% [markdown]
 # ## 8. How good is it before it has learnt anything?
 #
-# The baseline of every experiment in this course is the **random encoder**: the same network with the same seed,
-# untrained. It is better than chance without any training: similar pixels go with similar categories a little, and random
-# convolutions keep that. A method has learnt something only if it beats *this*.
-#
-# The measure is **k-NN**: the 20 most similar training scenes (by cosine) vote for their category, the more similar the
-# more strongly, with weight $\exp(\cos / 0.07)$. No classifier is trained; the training labels serve the vote only.
+# As in notebook 00, sections 1 and 8: the measure is **k-NN** with 20 neighbours, and the baseline the **random encoder**, the same
+# network with the same seed, untrained. A method has learnt something only if it beats *this*.
 # The literature's measure is the **linear probe** (GT19: *Training linear classifier on SimCLR features*): freeze $f$, fit a
 # linear classifier on $h$ with the training labels, test it on unseen emoji (`evaluate.linear_probe`). **Fine-tuning** goes on training $f$ as well.
 
@@ -476,7 +469,8 @@ print(f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} st
 
 # %% [markdown]
 # Four test scenes and their nearest training scenes, under the random encoder and under the shipped one (the same recipe,
-# trained for longer). The menu has the network you trained as well; the slider moves through the test set.
+# trained for longer). The menu has the network you trained as well; the slider moves
+# through the test set. **Try it.** Where does the encoder trained above go wrong that the shipped one does not?
 
 # %%
 encoders = {"random encoder": random_encoder, "trained above": method, "shipped, trained longer": shipped}
@@ -501,8 +495,7 @@ explore(draw_neighbours, encoder=Dropdown(options=list(encoders), value="trained
 # Count the ticks. The random encoder seems to go by brightness and overall colour. SimCLR does well where a category has a
 # typical look (people beside people) and fails where only colours or outlines agree.
 #
-# The whole test set at once, as a map: t-SNE puts scenes whose features are alike near each other. (Only nearness means
-# something there; axes, sizes of groups and gaps between them do not.)
+# The whole test set at once, as a map (t-SNE; notebook 00, section 8, says how to read one):
 
 # %%
 shown = slice(0, {"smoke": 200, "laptop": 1000, "gpu": 2000}[BUDGET])
@@ -517,19 +510,45 @@ def draw_map(encoder):
 display(draw_map("random encoder"), draw_map("shipped, trained longer"))
 
 # %% [markdown]
+# ### Near each other, and far from all others
+#
+# Why does pulling partners together not end with all pictures in one point? With unit vectors $\cos(u, v) = 1 - \|u - v\|^2 / 2$,
+# so the loss of view $i$ is its squared distance from its partner over $2\tau$, plus $\log \sum_{k \neq i} \exp(-\|z_i - z_k\|^2 / 2\tau)$.
+# Take the mean over $i$; by Jensen's inequality the mean of the logarithms is at most the logarithm of the mean:
+#
+# $$L \;\le\; \frac{1}{2\tau} \underbrace{\operatorname{mean}_i \|z_i - z_i^+\|^2}_{\text{alignment}} \;+\; \underbrace{\log \operatorname{mean}_{i \neq k} \exp\!\left(-\tfrac{1}{2\tau} \|z_i - z_k\|^2\right)}_{\text{uniformity}} \;+\; \log(2N - 1).$$
+#
+# The first term wants partners near, the second wants everybody evenly spread over the sphere (Wang and Isola 2020, who set
+# $1 / 2\tau$ to 2 when they measure the second). Either alone is easy; a network in one point has perfect alignment.
+
+# %%
+figure, ax = subplots(height=3.4)
+for (name, net), colour, marker in zip(encoders.items(), PALETTE, MARKERS):
+    torch.manual_seed(0)
+    z1, z2 = (evaluate.features(torch.nn.Sequential(net.encoder, net.projector), net.augment(as_float(watched))) for _ in range(2))
+    z, t = torch.cat([z1, z2]), 1 / (2 * net.temperature)
+    limit = t * evaluate.alignment(z1, z2) + evaluate.uniformity(z, t) + math.log(len(z) - 1)
+    loss = nt_xent(z1, z2, net.temperature).item()
+    assert loss <= limit + 1e-4
+    ax.plot(evaluate.uniformity(z), evaluate.alignment(z1, z2), marker, color=colour, ms=10, ls="", label=f"{name}: L = {loss:.2f}, at most {limit:.2f}")
+ax.set(title=f"Views of {len(watched)} scenes: partners near, everybody spread?", xlim=(-4.1, 0.2), ylim=(-0.05, 1.05),
+       xlabel="uniformity: 0 in one point, about -4 at best", ylabel="alignment: 0 at best")
+ax.legend()
+describe(figure, "Alignment over uniformity of z. " + "; ".join(text.get_text() for text in ax.get_legend().get_texts()))
+
+# %% [markdown]
+# The untrained network is aligned almost perfectly, and useless: all its outputs point the same way. Training gives up
+# some alignment for a great deal of uniformity; trained for longer, a network gets more of both.
+#
 # ### Did it look at the emoji, or at the background?
 #
-# Both views come from one scene, so its texture would also solve the puzzle. Is it used? A test: for an anchor scene take
-# one scene with the *same drawing*, on another texture, elsewhere, in another size and turn; and one that has all of these
-# from the anchor, but another drawing. Which of the two is nearer?
+# Both views come from one scene, so its texture would also solve the puzzle. Is it used? Notebook 00's test: which is nearer to an
+# anchor, the *same drawing* elsewhere, or another drawing in its place?
 
 # %%
 parts = shortcut_triplets(load("emoji", "test"), {"smoke": 200, "laptop": 2000, "gpu": 2000}[BUDGET], seed=7)
-image_grid(torch.cat([part.x[:8] for part in parts]), columns=8,
-           title="Anchors (first row), the same drawing elsewhere (second), another drawing in its place (third)")
 
 
-# %%
 def prefers_drawing(net):
     anchor, same_drawing, same_background = (F.normalize(evaluate.features(net, part.x), dim=1) for part in parts)
     return ((anchor * same_drawing).sum(1) > (anchor * same_background).sum(1)).double().mean().item()
@@ -549,7 +568,7 @@ picture
 # ## 10. A memory for negatives: instance discrimination
 #
 # AIA: *good negative samples are very important*. Three ways to have many of them: a huge batch (SimCLR; it costs memory,
-# since all 2N views get a gradient), a memory bank (here; its rows are out of date), a momentum encoder (MoCo, notebook 04).
+# since all 2N views get a gradient), a memory bank (here; its rows are out of date), a momentum encoder (MoCo; notebook 04 is planned).
 #
 # Two years before SimCLR, Wu et al. had many negatives with a small batch. They make **every picture a class of its own**. A classifier with 20,000 classes would need a weight vector for each,
 # learnt from one picture. Their idea: use the picture's own representation of last time in its place. A **memory bank**
@@ -841,13 +860,14 @@ for share, found in zip(shares, by_share):
 #
 # ## 14. What to try next
 #
+# **Exercises**: [`exercises/03_contrastive.ipynb`](../exercises/03_contrastive.ipynb), each checked when you run the cell below it.
+#
 # Set `method.augment = simclr_augment(32, strength=1.0, scale=(0.2, 1.0))` before training: what do neighbours share then?
 # In `bound`, give each reference every negative twice and take $\log(2n - 1)$: the "bound" exceeds what it should; which
 # step of the proof fails? Give the bank a momentum of 0.9. In supervised contrastive learning replace the labels by
 # `(y + 1) % 9`, then by random ones: which of the two hurts, and why?
 #
-# How the story goes on: MoCo, harder negatives and PIRL in notebook 04, CPC in 05, text as the other view (CLIP) in 06, no
-# negatives at all in 08.
+# How the story goes on: no negatives at all in notebook 08. Planned: MoCo, harder negatives and PIRL in 04, CPC in 05, text as the other view (CLIP) in 06.
 #
 # ## 15. What to read
 #

@@ -14,7 +14,7 @@
 # **Lectures** MLMI17: *Distillation-based Self-Supervision* to *Why does it learn local information?*. REP: *DINO*. AIA: *Barlow
 # Twins*. ENS: *Peut-on apprendre une représentation sans échantillon négatif ?* to *DINO: Self-Distillation with No Labels*.
 #
-# **Time** reading an hour and a half; computing about eight minutes on two cores, three on a T4. Long experiments were run
+# **Time** reading an hour and a half; computing about four minutes on two cores. Long experiments were run
 # beforehand (`make results`); here they are plotted.
 
 # %%
@@ -62,12 +62,6 @@ def training(name, steps, method=None, **more):
     return method, live(recipes.train(recipe, method, train, seed=0, steps=steps, batch_size=batch_size), **more)
 
 
-def results(name, measure, settings=None):
-    """Measured values of results/NAME.json, a list over seeds for each setting."""
-    found = experiments.values(name, measure)
-    return {setting: found[setting] for setting in settings or found}
-
-
 # %% [markdown]
 # ## 1. What a teacher says beyond the label
 #
@@ -77,6 +71,8 @@ def results(name, measure, settings=None):
 # probability hides the small ones. A temperature $\tau$ brings them out:
 #
 # $$q_i = \frac{\exp(v_i/\tau)}{\sum_j \exp(v_j/\tau)} \qquad\text{for the teacher's logits } v.$$
+#
+# **Try it.** At which temperature do you see what the teacher thinks beside the label? At which does it say nothing any more?
 
 # %%
 teacher = zoo.load("supervised")
@@ -94,7 +90,7 @@ def draw_soft_labels(temperature, picture):
     right.set_yticks(range(9), test.classes)
     right.invert_yaxis()
     right.set(xlim=(0, 1), xlabel="probability", title="orange: the label")
-    entropy = -(q * q.clamp(min=1e-12).log()).sum().item()
+    entropy = torch.special.entr(q).sum().item()
     title = f"Soft targets at temperature {temperature:.2g}: entropy {entropy:.2f} of at most ln 9 = {math.log(9):.2f} nats"
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title + ". " + ", ".join(f"{name} {p:.2f}" for name, p in zip(test.classes, q.tolist())))
@@ -172,7 +168,7 @@ for name, net in weights.items():
 
 # %%
 labels = {f"{title}, {share} of the emoji": values for share in ("1%", "10%", "100%")
-          for title, values in results("distillation-labels", share).items()}
+          for title, values in experiments.values("distillation-labels", share).items()}
 bars_with_spread(labels, xlabel="accuracy on unseen emoji",
                  title="By what the student is told; 200 updates, 3 seeds")
 
@@ -201,9 +197,9 @@ bars_with_spread(unshown, xlabel="accuracy on test digits",
 #
 # Without labels there is no trained teacher. BYOL (*Bootstrap Your Own Latent*, Grill et al. 2020; ENS) makes one out of the
 # student's own past. Two networks of the same shape: the **online** network learns to predict, from one view of a picture, what
-# the **target** network says of another view. The target is never trained. It is a moving average of the online weights,
+# the **target** network says of another view. The target is never trained. It is a moving average, with **momentum** $\mu$, of the online weights,
 #
-# $$\text{target} \leftarrow m\,\text{target} + (1 - m)\,\text{online}.$$
+# $$\text{target} \leftarrow \mu\,\text{target} + (1 - \mu)\,\text{online}.$$
 #
 # With unit vectors $\bar p, \bar z$ the loss is a distance that you know from notebook 03, an energy without negatives:
 #
@@ -241,8 +237,8 @@ show(BYOL)
 # section 4 tests it. ENS says the target follows *à chaque époque*: it does after every update, `after_step`. (Another slide there
 # gives BYOL group norm and weight standardisation: that is the follow-up, arXiv 2010.10241. The first one uses BatchNorm, as we do.)
 #
-# **What does the momentum do?** Unroll the average: the weights of $k$ updates ago have the share $(1 - m)m^k$, so the target
-# remembers about $1/(1 - m)$ updates. A toy of two networks with one weight each: the online one wants to follow a
+# **What does the momentum do?** Unroll the average: the weights of $k$ updates ago have the share $(1 - \mu)\mu^k$, so the target
+# remembers about $1/(1 - \mu)$ updates. A toy of two networks with one weight each: the online one wants to follow a
 # curve, but its updates are noisy. The target is steadier, and later.
 #
 # **Try it.** At which momentum is the target's error least? What is the price on both sides?
@@ -264,7 +260,7 @@ def averaged(online, momentum):
     return torch.tensor(path, dtype=torch.float64)
 
 
-powers = (1 - 0.9) * 0.9 ** torch.arange(400, dtype=torch.float64)     # the shares (1 - m) m^k of k updates ago
+powers = (1 - 0.9) * 0.9 ** torch.arange(400, dtype=torch.float64)     # the shares (1 - mu) mu^k of k updates ago
 unrolled = (powers.flip(0) * online).sum() + 0.9**400 * online[0]
 torch.testing.assert_close(averaged(online, 0.9)[-1], unrolled)
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.999)
@@ -288,7 +284,7 @@ explore(draw_momentum, momentum=SelectionSlider(options=MOMENTA, value=0.5))
 
 # %% [markdown]
 # The best value depends on how fast the online network moves. Early it moves fast and should be forgotten soon; at the end it
-# settles. So BYOL and DINO let the momentum rise to 1 on half a cosine, $1 - (1 - m)(\cos(\pi k/K) + 1)/2$:
+# settles. So BYOL and DINO let the momentum rise to 1 on half a cosine, $1 - (1 - \mu)(\cos(\pi k/K) + 1)/2$:
 
 # %%
 progress = torch.linspace(0, 1, 101)
@@ -296,8 +292,7 @@ curve(progress, {f"from {m}": torch.tensor([cosine_momentum(m, p) for p in progr
       title="Momentum of the target over the training", xlabel="share of the training done", ylabel="momentum")
 
 # %% [markdown]
-# **Train it.** Beside the loss we watch the features: the standard deviation of $z/\lVert z\rVert$, as a share of the most it can be
-# ($1/\sqrt d$). 0 would be the collapse. Ours rises instead.
+# **Train it.** Beside the loss we watch notebook 03's spread (section 9), here of $z$: 0 would be the collapse. Ours rises instead.
 
 # %%
 watched = as_float(train.x[:400])
@@ -309,7 +304,7 @@ def share_of_std(network):
     return evaluate.feature_std(z) * z.shape[1] ** 0.5
 
 
-byol, run = training("byol", 120, byol, measured="std of z, share of the most",
+byol, run = training("byol", 120, measured="std of z, share of the most",
                      measure=lambda: share_of_std(nn.Sequential(byol.encoder, byol.projector)))
 for step in run:
     pass
@@ -415,7 +410,7 @@ explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 #
 # ENS names two ways without negatives: self-distillation, and *a special loss*. Barlow Twins (Zbontar et al. 2021) is the second.
 # AIA quotes Horace Barlow, 1961: neurons should respond alike to a picture and its distortion, and not all respond alike.
-# Take the outputs of two views, $z^A, z^B$, each of $N \times D$ numbers, and correlate feature $i$ of one with feature $j$ of
+# Take the outputs of two views, $z^A, z^B$, each of $N \times d$ numbers, and correlate feature $i$ of one with feature $j$ of
 # the other over the batch:
 #
 # $$C_{ij} = \frac{\sum_b \hat z^A_{b,i}\,\hat z^B_{b,j}}{\sqrt{\sum_b (\hat z^A_{b,i})^2}\sqrt{\sum_b (\hat z^B_{b,j})^2}},
@@ -561,9 +556,9 @@ outputs = 0.3 * torch.randn(200, 10) + 0.8 * F.one_hot(torch.tensor(3), 10)
 def draw_centring(temperature, centring):
     centre = outputs.mean(0) if centring else torch.zeros(10)
     p = ((outputs - centre) / temperature).softmax(1)
-    each = -(p * p.clamp(min=1e-12).log()).sum(1).mean()
+    each = torch.special.entr(p).sum(1).mean()
     share = p.mean(0)
-    together = -(share * share.clamp(min=1e-12).log()).sum()
+    together = torch.special.entr(share).sum()
     figure, (left, right) = subplots(1, 2, height=3)
     left.imshow(p[:30], cmap="cividis", vmin=0, vmax=1, aspect="auto")
     left.grid(False)
@@ -601,7 +596,7 @@ entropies("kl", "KL from P_t to P_s, nats")
 # without centring the collapse is nearly complete, 0.02 $\ln K$: BatchNorm keeps the pictures of a batch apart, and is a remedy by
 # itself.
 #
-# **Multi-crop** (from SwAV, notebook 07): two large views and several small ones. The student sees all of them, the teacher only the
+# **Multi-crop** (from SwAV): two large views and several small ones. The student sees all of them, the teacher only the
 # large ones: so the student has to say, from a part, what the teacher says of the whole. That is one answer to MLMI17's question
 # *why does it learn local information?* The loss runs over all pairs of a teacher's and a student's view, except a view with itself:
 
@@ -634,17 +629,17 @@ def teacher_entropy():
     """Entropy of the teacher's probabilities, as a share of ln K."""
     device = next(dino.parameters()).device
     q = ((dino.eval().teacher(watched.to(device)) - dino.centre) / dino.teacher_temperature()).softmax(1)
-    return -(q * q.clamp(min=1e-12).log()).sum(1).mean() / math.log(q.shape[1])
+    return torch.special.entr(q).sum(1).mean() / math.log(q.shape[1])
 
 
-dino, run = training("dino", 60, dino, measured="teacher's entropy, share of ln K", measure=teacher_entropy)
+dino, run = training("dino", 60, measured="teacher's entropy, share of ln K", measure=teacher_entropy)
 for step in run:
     pass
 
 # %% [markdown]
 # **Who leads?** In the paper's figure 6 the teacher, an average of past students, is better than the student throughout: so there is
 # something to learn from it. Here is the k-NN accuracy of both during training, and once more with a teacher of short memory
-# ($m$ from 0.9).
+# ($\mu$ from 0.9).
 
 # %%
 crop_rows = experiments.read("dino-crops")["rows"]
@@ -652,15 +647,15 @@ leaders = {}
 for row in crop_rows:
     if row["setting"] != "large crops only":
         for who in ("teacher", "student"):
-            name = f"{who}, m from 0.9" if row["setting"] == "short memory" else f"{who}, m from 0.99"
+            name = f"{who}, momentum from 0.9" if row["setting"] == "short memory" else f"{who}, momentum from 0.99"
             leaders.setdefault(name, []).append(row["curve"][who])
 curve(crop_rows[0]["curve"]["update"], {name: torch.tensor(values) for name, values in leaders.items()},
       title="Teacher and student while they learn; mean and range of 3 seeds", xlabel="update",
       ylabel="k-NN accuracy, validation emoji")
 
 # %% [markdown]
-# Not so here: with $m$ from 0.99 **the student leads**. The teacher remembers 100 updates, half of this run, and less and less
-# is added as $m$ rises to 1, while the student's learning rate falls and it needs no averaging any more; ImageNet's runs have some 100,000
+# Not so here: with $\mu$ from 0.99 **the student leads**. The teacher remembers 100 updates, half of this run, and less and less
+# is added as $\mu$ rises to 1, while the student's learning rate falls and it needs no averaging any more; ImageNet's runs have some 100,000
 # updates. With a short memory the two are level (with one seed of three the teacher leads, with one the student), but then both end
 # lower: a teacher that close to its student does not keep it steady. What a teacher is worth is a matter of its
 # memory against the length of the run.
@@ -668,14 +663,14 @@ curve(crop_rows[0]["curve"]["update"], {name: torch.tensor(values) for name, val
 # And the small crops? In so short a run they are worth less than a point, within the spread of the seeds:
 
 # %%
-bars_with_spread(results("dino-crops", "knn"), xlabel="k-NN accuracy on unseen emoji",
+bars_with_spread(experiments.values("dino-crops", "knn"), xlabel="k-NN accuracy on unseen emoji",
                  title="DINO on the residual network, 200 updates, 3 seeds")
 
 # %% [markdown]
 # ## 7. A transformer that looks
 #
 # DINO's features became famous with the **vision transformer** (ViT; ENS introduces it here). A picture becomes a sequence: a
-# token for each patch, plus a learned position, plus one further token, the *class token*, which belongs to no place and
+# token for each patch, plus a learnt position, plus one further token, the *class token*, which belongs to no place and
 # is what we read in the end. In each block every token looks at all tokens and takes from those it finds useful:
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{Q K^\top}{\sqrt d}\Big) V,$$
@@ -716,7 +711,7 @@ def draw_attention(picture, head, query):
         axis.grid(False)
         axis.set(xlabel="column", ylabel="row")
         if query:
-            axis.plot(column, row, "o", markersize=12, markerfacecolor="none", markeredgecolor="red", markeredgewidth=2)
+            axis.plot(column, row, "o", markersize=12, markerfacecolor="none", markeredgecolor="#D55E00", markeredgewidth=2)
     who = f"the token of row {row}, column {column} (red circle)" if query else "the class token"
     title = f"Where {who} looks, head {head}"
     figure.suptitle(title, x=0.01, ha="left")
@@ -759,20 +754,20 @@ bars_with_spread(found, xlabel="intersection over union with the true mask",
 # (one seed) the masks are as good, but the features are not:
 
 # %%
-{name: [round(value, 3) for value in values] for name, values in results("dino-attention", "knn").items()}
+{name: [round(value, 3) for value in values] for name, values in experiments.values("dino-attention", "knn").items()}
 
 # %% [markdown]
 # **What mattered.** Transformers are hard to train on few pictures. One choice changed at a time, a short run of one
 # seed, on validation scenes (so read differences of two points as none):
 
 # %%
-bars_with_spread(results("dino-vit-choices", "knn"), xlabel="k-NN accuracy, validation emoji, 4,000 scenes to compare with",
+bars_with_spread(experiments.values("dino-vit-choices", "knn"), xlabel="k-NN accuracy, validation emoji, 4,000 scenes to compare with",
                  title="DINO on the transformer, 200 updates, one seed")
 
 # %% [markdown]
-# Two choices decide whether it learns at all: the convolutional stem (Xiao et al. 2021; a linear map of patches has to learn
+# Two choices count here: the convolutional stem (Xiao et al. 2021; a linear map of patches has to learn
 # from our few pictures what a convolution is built with), and **BatchNorm in the head**, which the paper leaves out. The rest is tuning:
-# the published temperature 0.04 is better than 0.07, teacher's momentum and learning rate hardly matter in so short a run.
+# temperature (0.07 for the published 0.04), teacher's momentum and learning rate hardly matter in so short a run.
 #
 # ## 8. What are the features worth?
 #
@@ -788,9 +783,10 @@ for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accurac
                              xlabel=f"{title} on unseen emoji", title=f"{title}, 3 seeds"))
 
 # %%
-gains = {name: [b - a for a, b in zip(experiments.values(file)["random encoder"], experiments.values(file)["trained"])]
-         for name, (file, row) in METHODS.items() if row == "trained"}
-assert all(gain > 0 for values in gains.values() for gain in values)       # each seed against its own random encoder
+for measure in ("probe", "knn"):
+    of_it = {name: experiments.values(file, measure) for name, (file, row) in METHODS.items() if row == "trained"}
+    gains = {name: [b - a for a, b in zip(found["random encoder"], found["trained"])] for name, found in of_it.items()}
+    assert all(gain > 0 for values in gains.values() for gain in values)       # each seed against its own random encoder
 bars_with_spread(gains, xlabel="k-NN accuracy, trained minus untrained", title="Gain over the same seed's untrained network, 3 seeds")
 
 # %% [markdown]
@@ -819,12 +815,14 @@ bars_with_spread(gains, xlabel="k-NN accuracy, trained minus untrained", title="
 #
 # ## 10. What to try next
 #
+# **Exercises**: [`exercises/08_distillation.ipynb`](../exercises/08_distillation.ipynb), each checked when you run the cell below it.
+#
 # Give DINO 16 prototypes, then 4,096: does the entropy still tell the collapses apart? Let $\tau_t$ warm up from 0.04 to 0.07 as in the
 # paper (`tau_t_start`, `warmup`). Take SimSiam's last normalisation away. Give Barlow Twins 16 features, then 1,024. Distil the
 # shipped DINO into a smaller network with `distillation_loss` on its prototypes: no label anywhere.
 #
-# Notebook 07 invents its classes by clustering (SwAV, where multi-crop comes from), 04 has the moving average and keeps the negatives, 09
-# trains the same transformer by filling in what is missing.
+# Planned: notebook 07 invents its classes by clustering (SwAV, where multi-crop comes from), 04 has the moving average and keeps
+# the negatives, 09 trains the same transformer by filling in what is missing.
 #
 # ## 11. What to read
 #

@@ -51,10 +51,10 @@ BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" th
 #
 # MLMI17 gives two answers: *an algorithm that generates data*, and *a statistical model of the joint distribution of some data*. And two
 # ways to one: the **direct approach** learns $G: \mathcal Z \to \mathcal X$, from noise to pictures (this notebook, 12, 14); the **indirect**
-# one learns a function that scores pictures, $E: \mathcal X \to \mathbb R$, and searches for those that score well (notebook 13).
+# one learns a function that scores pictures, $E: \mathcal X \to \mathbb R$, and searches for those that score well (notebook 13, planned).
 #
 # AIA starts from the statistical model: *we want to model the data distribution p(x) directly*. A picture is a vector of pixels, so by the
-# chain rule $p(x) = \prod_i p(x_i \mid x_1, \dots, x_{i-1})$, pixel by pixel, which a network can learn as a classification (notebook 10). It is exact,
+# chain rule $p(x) = \prod_i p(x_i \mid x_1, \dots, x_{i-1})$, pixel by pixel, which a network can learn as a classification (notebook 10, planned). It is exact,
 # and it needs one forward pass for each pixel to draw a picture. The other way is **a latent variable**: a few numbers $z$ that
 # explain what the pixels have in common.
 #
@@ -257,16 +257,16 @@ explore(draw_parts, x=FloatSlider(1.0, min=-1.0, max=4.0, step=0.1), m=FloatSlid
 #
 # ## 4. The rate in closed form
 #
-# For $q = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ and the standard normal prior the KL needs no sampling. Dimensions are independent, so it is a sum over $d$; for one of them
+# For $q = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ and the standard normal prior the KL needs no sampling. Dimensions are independent, so it is a sum over them; for one
 #
 # $$\mathbb E_q \log q = -\tfrac12 \log 2\pi - \tfrac12 \log \sigma^2 - \tfrac12, \qquad
 # \mathbb E_q \log p = -\tfrac12 \log 2\pi - \tfrac12\, \mathbb E_q z^2 = -\tfrac12 \log 2\pi - \tfrac12 (\mu^2 + \sigma^2),$$
 #
 # the first because $\mathbb E_q (z - \mu)^2 / \sigma^2 = 1$. The difference is
 #
-# $$\mathrm{KL} = \tfrac12 \sum_{d=1}^{D} \big( \mu_d^2 + \sigma_d^2 - 1 - \log \sigma_d^2 \big).$$
+# $$\mathrm{KL} = \tfrac12 \sum_{j=1}^{D} \big( \mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2 \big).$$
 #
-# It is 0 at $\mu = 0$, $\sigma = 1$ only (since $\log t \le t - 1$). A sum, in nats: a mean over $d$, a common slip, would make the rate $D$ times too cheap.
+# It is 0 at $\mu = 0$, $\sigma = 1$ only (since $\log t \le t - 1$). A sum, in nats: a mean over $j$, a common slip, would make the rate $D$ times too cheap.
 
 # %%
 def kl_by_draws(mean, log_variance, draws=200_000):
@@ -290,10 +290,10 @@ show(gaussian_kl)
 #
 # $$\nabla_\mu \int q(z) f(z)\, dz = \mathbb E_q\big[f(z)\, \nabla_\mu \log q(z)\big] = \mathbb E_q\Big[f(z)\, \frac{z - \mu}{\sigma^2}\Big].$$
 #
-# It needs only *values* of $f$. **Reparameterisation.** Draw $\varepsilon \sim \mathcal N(0, I)$, which has no parameters, and set $z = \mu + \sigma \varepsilon$. Now the expectation is over
-# $\varepsilon$, and the derivative goes inside:
+# It needs only *values* of $f$. **Reparameterisation.** Draw $\epsilon \sim \mathcal N(0, I)$, which has no parameters, and set $z = \mu + \sigma \epsilon$. Now the expectation is over
+# $\epsilon$, and the derivative goes inside:
 #
-# $$\nabla_\mu \mathbb E_\varepsilon f(\mu + \sigma\varepsilon) = \mathbb E_\varepsilon\, f'(z), \qquad \nabla_\sigma \mathbb E_\varepsilon f(\mu + \sigma\varepsilon) = \mathbb E_\varepsilon\, f'(z)\,\varepsilon .$$
+# $$\nabla_\mu \mathbb E_\epsilon f(\mu + \sigma\epsilon) = \mathbb E_\epsilon\, f'(z), \qquad \nabla_\sigma \mathbb E_\epsilon f(\mu + \sigma\epsilon) = \mathbb E_\epsilon\, f'(z)\,\epsilon .$$
 #
 # It uses the *slope* of $f$. Both are unbiased; they differ in how far single draws scatter. On a case with a known answer, $f(z) = -\frac12 \lVert z - a \rVert^2$ in $D$ dimensions
 # (so $\nabla_\mu \mathbb E f = a - \mu$), the slope's scatter does not depend on $D$ at all, while $f$ is a sum over all dimensions, and its square grows as $D^2$:
@@ -320,7 +320,7 @@ figure
 
 # %% [markdown]
 # At $D = 100$ the score function needs some ten thousand times the draws for the same precision. (Subtracting the baseline $\mathbb E f$ from $f$ leaves the estimate unbiased and helps a good deal: the variance here becomes $1.5\,D + 3$ instead of about $D^2$. It still grows with $D$; the slope's does not.) Reparameterisation wants a
-# differentiable $f$ and a continuous $z$; where there is none, as for words or codes of a codebook, one is back at the first, or at the tricks of notebook 10.
+# differentiable $f$ and a continuous $z$; where there is none, as for words or codes of a codebook, one is back at the first, or at tricks that pass a gradient straight through.
 # In the library it is one line. *Margin note:* the noise multiplies $\sigma = e^{\frac12 \log \sigma^2}$. Networks predict $\log\sigma^2$ because it may be any real
 # number; to forget the one half is the commonest slip there is.
 
@@ -657,7 +657,7 @@ explore(draw_beta, beta=SelectionSlider(options=BETAS, value=1.0))
 # %% [markdown]
 # ## 12. Posterior collapse, and how it shows
 #
-# A unit that is not worth its rate is switched off: its posterior becomes the prior, $\mu_d = 0$, $\sigma_d = 1$ for every picture, and its KL is 0. If all are, the decoder paints one average picture and the ELBO stops at what pixels are
+# A unit that is not worth its rate is switched off: its posterior becomes the prior, $\mu_j = 0$, $\sigma_j = 1$ for every picture, and its KL is 0. If all are, the decoder paints one average picture and the ELBO stops at what pixels are
 # worth without a code. When only some units collapse, neither the loss nor the samples say so. It shows in **the KL of each unit**. Burda et al. count **active units**, those whose mean varies over pictures with a variance above 0.01; here is that count, and a stricter one.
 
 # %%
@@ -691,7 +691,7 @@ bars_with_spread({name: [-value for value in values] for name, values in experim
 # from 16 to 64 dimensions the bound gets worse by 6.5 nats, since early in the training every unit is noise for the decoder. **Warm-up** (Bowman et al. 2015: beta grows from 0 to 1 during the first half) lets units become useful before they are priced, and wins most of it back.
 #
 # Why collapse at all? In a *linear* VAE all is known (Lucas et al. 2019): the units are principal components, and a component is worth a unit exactly where its variance exceeds $\beta s^2$. The ELBO is not to blame: the maximum of the likelihood does the same. A decoder strong enough to explain
-# the pixels without $z$, such as notebook 10's, collapses for another reason: then the code really is not needed.
+# the pixels without $z$, such as an autoregressive one, collapses for another reason: then the code really is not needed.
 #
 # ## 13. Emoji: what the likelihood decides
 #
@@ -705,10 +705,10 @@ for measure, xlabel in (("rate", "rate, nats"), ("active", "active units of 64")
     display(bars_with_spread(experiments.values("vae-likelihoods", measure), xlabel=xlabel, title=f"The same models: {xlabel}"))
 
 # %% [markdown]
-# **The mean of squares** collapses altogether: rate 0, no unit active, every reconstruction the same average picture. **The sum of squares** keeps 22 nats for a code, where a learned sigma finds 138 worth paying. **Learning sigma** takes the guess away. And **a sigma for each pixel** is best
+# **The mean of squares** collapses altogether: rate 0, no unit active, every reconstruction the same average picture. **The sum of squares** keeps 22 nats for a code, where a learnt sigma finds 138 worth paying. **Learning sigma** takes the guess away. And **a sigma for each pixel** is best
 # by far in bits, 6.4 against 7.7: almost half of an emoji is plain white, and who knows where can give those pixels a tiny sigma (they then cost as little as 1.4 bits each; no less, since sigma is not let below 1/256). But its reconstructions are *worse* than with one fitted sigma (root mean squared error 0.19
 # against 0.17), perhaps because its code is spent on where the white is. A better likelihood is not a better picture (Theis et al. 2015), and this is the simplest
-# example that we know. The shipped model has one learned sigma.
+# example that we know. The shipped model has one learnt sigma.
 
 # %%
 show(GaussianPerPixel)
@@ -792,7 +792,7 @@ describe(figure, "Left: the aggregated posterior, patchy, with gaps between digi
 # %% [markdown]
 # How good are samples? By eye first. Then by numbers, all of them read off **features** of a network, here our own classifier of digits (`zoo: supervised-digits`) and our classifier of scenes for emoji. Let real pictures' features have mean $m_r$ and covariance $C_r$, drawn ones' $m_g$, $C_g$:
 #
-# $$d^2_{\text{Fréchet}} = \lVert m_r - m_g \rVert^2 + \operatorname{tr}\big(C_r + C_g - 2 (C_r C_g)^{1/2}\big),$$
+# $$d^2_{\text{Frechet}} = \lVert m_r - m_g \rVert^2 + \operatorname{tr}\big(C_r + C_g - 2 (C_r C_g)^{1/2}\big),$$
 #
 # the squared Wasserstein distance of two Gaussians with these moments. With the features of one particular Inception network it is the FID of the papers; ours is **not comparable with theirs**, only with itself. **Precision**: the share of drawn pictures that lie among the real ones (within the distance of some real one to its
 # third neighbour). **Recall**: the share of real ones that lie among the drawn. A generator that knows one perfect digit has precision 1 and recall 0.
@@ -839,29 +839,18 @@ with torch.no_grad():
 image_grid(written, columns=10, title="Six hands (rows), ten digits each: z is the same along a row")
 
 # %% [markdown]
-# **Try it.** Choose a digit, and move the two units that say most about the hand. Does slant stay slant when the digit changes?
+# **Try it.** Move the two units that say most about the hand. Does slant stay slant from digit to digit?
 
 # %%
-def draw_hand(digit, unit1, unit2):
+def draw_hand(unit1, unit2):
     z = torch.zeros(10, 8)
     z[:, style_by_rate[0]], z[:, style_by_rate[1]] = unit1, unit2
-    y = torch.arange(10)
     with torch.no_grad():
-        painted = pictures(writer, z, y)
-    figure, (left, right) = subplots(1, 2, height=2.6)
-    left.imshow(1 - painted[digit, 0], cmap="gray", vmin=0, vmax=1)
-    left.set(title=f"a {digit}")
-    right.imshow(1 - painted[:, 0].view(2, 5, 28, 28).transpose(1, 2).reshape(56, 140), cmap="gray", vmin=0, vmax=1)
-    right.set(title="all ten in this hand")
-    for ax in (left, right):
-        ax.set(xticks=[], yticks=[])
-        ax.grid(False)
-    title = f"Digit {digit}; first unit {unit1:.1f}, second {unit2:.1f}, the other six 0"
-    figure.suptitle(title, x=0.01, ha="left")
-    return describe(figure, title)
+        painted = pictures(writer, z, torch.arange(10))
+    return image_grid(1 - painted, columns=10, title=f"First unit {unit1:.1f}, second {unit2:.1f}, the other six 0: all ten in this hand")
 
 
-explore(draw_hand, digit=IntSlider(3, 0, 9), unit1=FloatSlider(0.0, min=-3, max=3, step=0.25, description="first unit"),
+explore(draw_hand, unit1=FloatSlider(0.0, min=-3, max=3, step=0.25, description="first unit"),
         unit2=FloatSlider(0.0, min=-3, max=3, step=0.25, description="second unit"))
 
 # %%
@@ -900,7 +889,7 @@ for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accurac
 # ## 18. Pitfalls
 #
 # - **A mean where a sum belongs.** `reduction="mean"` over pixels beside a KL summed over units is, for squared errors, a VAE with $s^2 = d/2$: it collapses, and its "ELBO" is none. Terms are summed over dimensions, averaged over pictures.
-# - **Constants dropped**: fine for training with fixed $s$, wrong for every comparison, and with a learned $s$, without $d \log s$, the loss falls for ever as $s$ grows.
+# - **Constants dropped**: fine for training with fixed $s$, wrong for every comparison, and with a learnt $s$, without $d \log s$, the loss falls for ever as $s$ grows.
 # - **log-variance taken for standard deviation**: `mean + log_variance * eps` trains, badly, in silence.
 # - **sigmoid, then log**: infinite at a sure and wrong pixel. Work with logits.
 # - **The same eps for the whole batch**: draw one for every picture and every unit. Draws for one $x$ have the variance $\sigma^2(x)$: check it.
@@ -911,10 +900,12 @@ for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accurac
 #
 # ## 19. What to try next
 #
+# **Exercises**: [`exercises/11_vae.ipynb`](../exercises/11_vae.ipynb), each checked when you run the cell below it.
+#
 # Give the plane three dimensions and colour the grid. Train with $K = 10$ importance weights *in the loss* (Burda et al. 2015): do more units stay alive? Give the prior the shape of the codes (fit a mixture to the means and draw from that). Learn $s$ and $\beta$ together and find out why that fails.
 # Let the encoder be trained ten steps for each of the decoder's: does the collapse go away (He et al. 2019)?
 #
-# Notebook 10 makes the codes discrete, 12 replaces the likelihood by a judge, 14 stacks a thousand of these latent variables whose encoder is fixed, and its ELBO is this one; 16 puts a diffusion model where the prior was.
+# Notebook 10 (planned) does without a code, pixel by pixel; 12 replaces the likelihood by a judge, 14 stacks a thousand of these latent variables whose encoder is fixed, and its ELBO is this one; 16 (planned) puts a diffusion model where the prior was.
 #
 # ## 20. What to read
 #

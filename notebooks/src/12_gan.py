@@ -15,7 +15,7 @@
 # **Lectures** GT19: *GANs: learning to generate samples directly* to *Closing thoughts*. AIA: *GAN* to *Taxonomy of generative methods*. MLMI17: *State of the art (once
 # upon a time)*.
 #
-# **Time** reading an hour and a half; computing about three minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
+# **Time** reading an hour and a half; computing about five minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
 
 # %%
 import math
@@ -87,7 +87,7 @@ image_grid(fakes, columns=9, title="Drawn by a GAN, which was told only whether 
 #
 # $$\frac{\partial}{\partial D}\big[a \log D + b \log(1 - D)\big] = \frac aD - \frac b{1 - D} = 0 \quad\Rightarrow\quad D^*(x) = \frac{a}{a + b} = \frac{p_{\text{data}}(x)}{p_{\text{data}}(x) + p_g(x)},$$
 #
-# and the second derivative $-a/D^2 - b/(1-D)^2$ is negative: it is a maximum. As a **logit** this is simpler still: $\operatorname{logit} D^* = \log \frac{D^*}{1 - D^*} = \log p_{\text{data}}(x) - \log p_g(x)$. A discriminator estimates a *ratio of densities*, notebook 03's critic in other clothes.
+# and the second derivative $-a/D^2 - b/(1-D)^2$ is negative: it is a maximum. As a **logit** this is simpler still: $\operatorname{logit} D^* = \log \frac{D^*}{1 - D^*} = \log p_{\text{data}}(x) - \log p_g(x)$. A discriminator estimates a *ratio of densities*, notebook 03's best score (section 4) in other clothes.
 #
 # **The value for the best discriminator.** Put $D^*$ in and pull a factor $\tfrac12$ out of each fraction, with the mixture $m = \tfrac12(p_{\text{data}} + p_g)$:
 #
@@ -120,7 +120,7 @@ show(optimal_logit)
 show(jensen_shannon)
 
 # %% [markdown]
-# **Try it.** The data on a line (blue), the fakes (orange) wherever you push them. First make the fakes narrow (0.3), then move them away: $D^*$ becomes a cliff, and the JSD stops at $\log 2$, however far you go. There $D^*$, and with it the saturating loss, is flat at the fakes. (Its *logit* still has a slope here, since Gaussians overlap a little everywhere; section 7 is about distributions that do not.) The distance $W$ keeps counting. Then put the narrow fakes on one half of the data: where is $D^*$ above a half?
+# **Try it.** The data on a line (blue), the fakes (orange) wherever you push them. First make the fakes narrow (0.3), then move them away: $D^*$ becomes a cliff, and the JSD stops at $\log 2$, however far you go. There $D^*$, and with it the saturating loss, is flat at the fakes. (Its *logit* still has a slope here, since Gaussians overlap a little everywhere; section 7 is about distributions that do not.) The earth mover's distance $W$ (section 7) keeps counting. Then put the narrow fakes on one half of the data: where is $D^*$ above a half?
 
 # %%
 LINE = torch.linspace(-8, 8, 3201, dtype=torch.float64)
@@ -230,6 +230,9 @@ films["Wasserstein, penalty, 25 Gaussians"] = film(
 )
 
 
+real_points = {data: load(data, "test").x[:500] for data in ("grid", "gaussians")}
+
+
 def draw_frame(players, moment):
     frames, data = films[players], "grid" if "25" in players else "gaussians"
     update, points, outputs = frames[round(moment * (len(frames) - 1) / (FRAMES - 1))]
@@ -239,7 +242,7 @@ def draw_frame(players, moment):
     figure.colorbar(picture, ax=left, label="logit, or critic's value")
     left.scatter(*points.T, s=4, color="#000000")
     left.set(title="what the discriminator says; fakes", xlabel="$x_1$", ylabel="$x_2$", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
-    right.scatter(*load(data, "test").x[:500].T, s=4, color="#0072B2", label="data")
+    right.scatter(*real_points[data].T, s=4, color="#0072B2", label="data")
     right.scatter(*points.T, s=4, color="#D55E00", label="fakes")
     right.set(title="data and fakes", xlabel="$x_1$", ylabel="$x_2$", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
     right.legend(loc="upper right")
@@ -259,7 +262,7 @@ explore(draw_frame, players=Dropdown(options=list(films), description="players",
 # whatever the fakes.
 #
 # **Circling.** Taking turns need not converge. For $V = xy$ small simultaneous steps spiral outwards, alternating ones circle around $(0, 0)$ for ever. Hence two habits: Adam with a short memory ($\beta_1 = 0.5$ or 0 instead of 0.9), since the other player keeps turning the gradient; and drawing with a moving average of the generator's weights
-# (`momentum`; Yazici et al. 2018), which lies nearer the middle. What the image models of this notebook draw in eval mode comes from such averages.
+# (`momentum`, notebook 08, section 2; Yazici et al. 2018), which lies nearer the middle. What the image models of this notebook draw in eval mode comes from such averages.
 #
 # *Margin note.* AIA: the discriminator learns *if an image x is within p(x) or out of distribution*. It learns real against generated; at equilibrium the fakes are *in* distribution, and of a third kind of picture it has learnt nothing.
 #
@@ -356,7 +359,7 @@ image_grid(torch.cat([fakes[:10] for fakes in stages.values()]), titles, columns
 
 # %%
 measured = experiments.values("gan-guidelines", "frechet")
-bars_with_spread(measured, title="One guideline changed at a time (digits, 3 seeds)", xlabel="Frechet distance of fakes to real digits; less is better")
+bars_with_spread(measured, title="One guideline changed at a time (digits, 3 seeds)", xlabel="Frechet distance of fakes to real digits; lower is better")
 
 # %% [markdown]
 # Read the bars from the far end. **BatchNorm at both ends, the slide's version, learns nothing** in all three runs, and so does a hidden layer (which begins, like every layer here, with weights of 0.02 and has no norm: it may pass on too little of the noise). Without BatchNorm training is slow and loses variety. A tanh in the generator costs a
@@ -625,7 +628,7 @@ def truncation_figure():
 truncation_figure()
 
 # %% [markdown]
-# Recall falls from the right to the left, as it must. Obedience and precision rise at first, to about 0.75 or 1, and then **fall**: of these small generators too much truncation paints blurred in-betweens, for such noise lies where they were never asked to paint.
+# Recall falls from the right to the left, as it must. Down to a threshold of about 0.75 or 1 the digits' obedience and precision rise, the emoji's hardly; below it all of them **fall**: of these small generators too much truncation paints blurred in-betweens, for such noise lies where they were never asked to paint.
 #
 # **Try it.** Choose a class, a noise and a threshold. Emoji first; then the digits.
 
@@ -673,6 +676,7 @@ show(ProgressiveGAN, doc=False)
 GROWTH_STEPS = {"smoke": 10, "laptop": 800, "gpu": 3000}[BUDGET]
 growing_z = torch.randn(10, 64, generator=torch.Generator().manual_seed(1))
 grown, marks = {}, [max(1, round(GROWTH_STEPS * share)) for share in (0.08, 0.18, 0.28, 0.38, 1.0)]
+growing = recipes.build(growing_recipe, seed=0)                # anew, however often the cell is run
 for step in live(recipes.train(growing_recipe, growing, load("emoji_on_white"), seed=0, steps=GROWTH_STEPS), names=("discriminator", "generator")):
     if step.k in marks:
         device = next(growing.parameters()).device
@@ -699,8 +703,11 @@ def draw_way(start, end, t):
     along = torch.stack([slerp(a, b, s) for s in (0.0, 0.25, 0.5, 0.75, 1.0, t)])
     with torch.no_grad():
         pictures = walker.generate(along)
+        film = walker.generate(torch.stack([slerp(a, b, s) for s in torch.linspace(0, 1, 21).tolist()]))
     names = ["start", "1/4", "1/2", "3/4", "end", f"t = {t:.2f}"]
-    return image_grid(pictures, names, columns=6, title=f"From noise {start} to noise {end}")
+    changes = (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
+    title = f"From noise {start} to noise {end}: of 20 steps the largest, {changes.max() / changes.mean():.1f} times the mean, is at t = {changes.argmax() / 20 + 0.025:.2f}"
+    return image_grid(pictures, names, columns=6, title=title)
 
 
 explore(draw_way, start=IntSlider(3, min=0, max=60), end=IntSlider(8, min=0, max=60), t=FloatSlider(0.4, min=0.0, max=1.0, step=0.02))
@@ -777,7 +784,7 @@ image_grid(torch.cat([x, rebuilt]), [text if i == 0 else "" for text in ("digits
            title="Test digits and what BiGAN makes of their codes: nobody compared them in training")
 
 # %% [markdown]
-# The discriminator's features gain little: about one point over the same network untrained, in each of the three runs. (DCGAN's own experiment compared with k-means features, not with an untrained network; a lesson of notebook 00.) BiGAN's code of 32 numbers gains fifteen points, and its reconstructions are often, not always, the digit that was coded. The VAE of
+# The discriminator's features gain little: half a point to two points over the same network untrained, by run. (DCGAN's own experiment compared with k-means features, not with an untrained network; a lesson of notebook 00.) BiGAN's code of 32 numbers gains fifteen points, and its reconstructions are often, not always, the digit that was coded. The VAE of
 # notebook 11 keeps more. What must tell fakes from digits need not know which digit it sees.
 #
 # ## 13. Back to the blurry means
@@ -823,7 +830,7 @@ with_and_without("adversarial-inpainting", zoo.load("adversarial-inpainting"))
 figure, axes = subplots(1, 4, height=2.6)
 for ax, (measure, text) in zip(axes, {"rmse": "error", "detail": "detail", "chroma": "chroma", "frechet": "distance"}.items()):
     found = experiments.values("gan-painting", measure)
-    ax.barh(range(4), [np.mean(v) for v in found.values()], color=["#999999", "#0072B2", "#999999", "#D55E00"])
+    ax.barh(range(4), [np.mean(v) for v in found.values()], color=["#666666", "#0072B2", "#666666", "#D55E00"])
     for y, v in enumerate(found.values()):
         ax.plot(v, [y] * len(v), "k.", markersize=4)
     ax.set(yticks=range(4), yticklabels=list(found) if ax is axes[0] else [], title=text)
@@ -832,12 +839,12 @@ figure.suptitle("Unseen emoji: error, detail and chroma (shares of real) of what
 describe(figure, "Bars for inpainting and colours with squared error alone and with the adversarial term: error, detail, chroma, Frechet distance.")
 
 # %% [markdown]
-# As AIA says. With the judge the squared error is *larger* in both tasks, and everything else is better: colours are as strong as real ones where squares gave two thirds, holes have nearly three times the detail, and completed pictures are nearer to real ones. The squared error's painter is right on average about every pixel, and paints nothing that occurs. (Under the judge the painter's encoder
+# As AIA says. With the judge the squared error is *larger* in both tasks, and what it buys is what one looks for: colours are as strong as real ones where squares gave two thirds, holes have nearly three times the detail, and completed pictures are nearer to real ones. The squared error's painter is right on average about every pixel, and paints nothing that occurs. (Under the judge the painter's encoder
 # is worth more to k-NN than untrained in each run; to a linear probe the colouring one is not.)
 #
 # ## 14. The family tree
 #
-# AIA closes with Goodfellow's taxonomy of generative models: does the model write down a density? Can it be computed, or only bounded? This course has most of the branches, some still to come. The claims of the tree that
+# AIA closes with Goodfellow's taxonomy of generative models: does the model write down a density? Can it be computed, or only bounded? This course has most of the branches, some of them planned. The claims of the tree that
 # the course can measure by now are measured; every number is read from `results/`, a mean over three seeds.
 
 # %%
@@ -863,9 +870,9 @@ def family_tree():
         f"| GAN, emoji, told the label | implicit | {mean_of('gan-samples', 'emoji, with label', 'accuracy'):.0%} obey | one pass | {quality('gan-samples', 'emoji, with label')} |",
         "| normalising flows (not in this course) | explicit, exact | | one pass | | | |",
         "| generative stochastic networks (not in this course) | implicit | | a Markov chain | | | |",
-        "| autoregressive (10) | explicit, exact | to come | a pass for each pixel | | | |",
-        "| energy-based (13) | explicit, up to a constant | to come | a Markov chain | | | |",
-        "| diffusion (14) | explicit, bounded | to come | a pass for each step | | | |",
+        "| autoregressive (10, planned) | explicit, exact | | a pass for each pixel | | | |",
+        "| energy-based (13, planned) | explicit, up to a constant | | a Markov chain | | | |",
+        "| diffusion (14) | explicit, bounded | in notebook 14 | a pass for each step | | | |",
     ]
     return Markdown("\n".join(lines))
 
@@ -875,16 +882,17 @@ display(family_tree())
 
 def quality_figure():
     named = {"VAE (11)": ("vae-samples", "{}", " prior"), "GAN": ("gan-samples", "{}", ""), "GAN, label": ("gan-samples", "{}, with label", "")}
+    named_measure = {"frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
     figure, axes = subplots(2, 3, height=3.8)
     for row, data in zip(axes, ("digits", "emoji")):
-        for ax, measure in zip(row, ("frechet", "precision", "recall")):
+        for ax, measure in zip(row, named_measure):
             for y, (title, (name, setting, part)) in enumerate(named.items()):
                 found = experiments.values(name, measure + part)[setting.format(data)]
-                ax.barh(y, np.mean(found), color=("#999999", "#0072B2", "#D55E00")[y])
+                ax.barh(y, np.mean(found), color=("#666666", "#0072B2", "#D55E00")[y])
                 ax.plot(found, [y] * len(found), "k.", markersize=3)
-            ax.set(yticks=range(3), yticklabels=list(named) if measure == "frechet" else [], title=f"{data}: {measure}")
+            ax.set(yticks=range(3), yticklabels=list(named) if measure == "frechet" else [], title=f"{data}: {named_measure[measure]}")
             ax.invert_yaxis()
-    figure.suptitle("Samples against unseen pictures (3 seeds); of the distance less is better", x=0.01, ha="left")
+    figure.suptitle("Samples against unseen pictures (3 seeds); of the distance lower is better", x=0.01, ha="left")
     return describe(figure, "Six panels: Frechet distance, precision and recall of the VAE's and the GANs' samples, for digits and emoji.")
 
 
@@ -905,18 +913,18 @@ quality_figure()
 # - **Small data.** A discriminator can learn 4,000 emoji by heart; then its judgement of them is no news. It was shown shifted pictures, real and fake alike (section 14's table has the other case).
 # - **Cherries.** Figures of the literature are often truncated, sorted or chosen. Say how yours were drawn: ours are the first draws of a named seed.
 #
-# ## 16. Exercises
+# ## 16. What to try next
 #
-# `exercises/12_gan.ipynb`: the optimal discriminator, both players' losses, moving earth on a line, the gradient penalty, clipping, conditional BatchNorm, projection, fade-in, and the alternating step as a class, checked as you type.
+# **Exercises**: [`exercises/12_gan.ipynb`](../exercises/12_gan.ipynb): the optimal discriminator, both players' losses, moving earth on a line, the gradient penalty, clipping, conditional BatchNorm, projection, fade-in, and the alternating step as a class, each checked when you run the cell below it.
 #
-# **What to try next.** Train `gan` with `MINIMAX` and a discriminator that is smaller than the generator: when does it saturate no more? Give the toy of section 3 noise of one dimension. Put `GradientPenalty` beside the non-saturating loss. Take the labels of the emoji's subcategories.
+# Train `gan` with `MINIMAX` and a discriminator that is smaller than the generator: when does it saturate no more? Give the toy of section 3 noise of one dimension. Put `GradientPenalty` beside the non-saturating loss. Take the labels of the emoji's subcategories.
 #
-# ## 17. Reading
+# ## 17. What to read
 #
-# - Goodfellow et al. 2014, *Generative Adversarial Nets*, arXiv 1406.2661; Goodfellow 2016, *NIPS 2016 Tutorial*, arXiv 1701.00160 (the family tree).
-# - Radford, Metz, Chintala 2015, *DCGAN*, arXiv 1511.06434.
-# - Arjovsky, Bottou 2017, *Towards Principled Methods for Training GANs*, arXiv 1701.04862; Arjovsky, Chintala, Bottou 2017, *Wasserstein GAN*, arXiv 1701.07875; Gulrajani et al. 2017, arXiv 1704.00028. Berthelot et al. 2017, *BEGAN*, arXiv 1703.10717, is the slide's other repair: the discriminator is an autoencoder.
-# - Miyato, Koyama 2018, *Projection Discriminator*, arXiv 1802.05637; Brock, Donahue, Simonyan 2018, *BigGAN*, arXiv 1809.11096. Karras et al. 2017, *Progressive Growing*, arXiv 1710.10196.
-# - Donahue, Krähenbühl, Darrell 2016, *BiGAN*, arXiv 1605.09782; Dumoulin et al. 2016, *Adversarially Learned Inference*, arXiv 1606.00704, the same idea at the same time; Donahue, Simonyan 2019, *BigBiGAN*, arXiv 1907.02544, scales it.
-# - Isola et al. 2016, *Image-to-Image Translation with Conditional Adversarial Networks*, arXiv 1611.07004; Pathak et al. 2016, *Context Encoders*, arXiv 1604.07379. Yazici et al. 2018, *The Unusual Effectiveness of Averaging in GAN Training*, arXiv 1806.04498.
-# - Zhao et al. 2020, *Differentiable Augmentation*, arXiv 2006.10738. Lucic et al. 2017, *Are GANs Created Equal?*, arXiv 1711.10337: with enough tuning most variants reach similar scores.
+# - Goodfellow et al. 2014, *Generative Adversarial Nets*, [arXiv 1406.2661](https://arxiv.org/abs/1406.2661); Goodfellow 2016, *NIPS 2016 Tutorial*, [arXiv 1701.00160](https://arxiv.org/abs/1701.00160) (the family tree).
+# - Radford, Metz, Chintala 2015, *DCGAN*, [arXiv 1511.06434](https://arxiv.org/abs/1511.06434).
+# - Arjovsky, Bottou 2017, *Towards Principled Methods for Training GANs*, [arXiv 1701.04862](https://arxiv.org/abs/1701.04862); Arjovsky, Chintala, Bottou 2017, *Wasserstein GAN*, [arXiv 1701.07875](https://arxiv.org/abs/1701.07875); Gulrajani et al. 2017, [arXiv 1704.00028](https://arxiv.org/abs/1704.00028). Berthelot et al. 2017, *BEGAN*, [arXiv 1703.10717](https://arxiv.org/abs/1703.10717), is the slide's other repair: the discriminator is an autoencoder.
+# - Miyato, Koyama 2018, *Projection Discriminator*, [arXiv 1802.05637](https://arxiv.org/abs/1802.05637); Brock, Donahue, Simonyan 2018, *BigGAN*, [arXiv 1809.11096](https://arxiv.org/abs/1809.11096). Karras et al. 2017, *Progressive Growing*, [arXiv 1710.10196](https://arxiv.org/abs/1710.10196).
+# - Donahue, Krähenbühl, Darrell 2016, *BiGAN*, [arXiv 1605.09782](https://arxiv.org/abs/1605.09782); Dumoulin et al. 2016, *Adversarially Learned Inference*, [arXiv 1606.00704](https://arxiv.org/abs/1606.00704), the same idea at the same time; Donahue, Simonyan 2019, *BigBiGAN*, [arXiv 1907.02544](https://arxiv.org/abs/1907.02544), scales it.
+# - Isola et al. 2016, *Image-to-Image Translation with Conditional Adversarial Networks*, [arXiv 1611.07004](https://arxiv.org/abs/1611.07004); Pathak et al. 2016, *Context Encoders*, [arXiv 1604.07379](https://arxiv.org/abs/1604.07379). Yazici et al. 2018, *The Unusual Effectiveness of Averaging in GAN Training*, [arXiv 1806.04498](https://arxiv.org/abs/1806.04498).
+# - Zhao et al. 2020, *Differentiable Augmentation*, [arXiv 2006.10738](https://arxiv.org/abs/2006.10738). Lucic et al. 2017, *Are GANs Created Equal?*, [arXiv 1711.10337](https://arxiv.org/abs/1711.10337): with enough tuning most variants reach similar scores.

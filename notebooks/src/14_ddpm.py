@@ -46,8 +46,7 @@ from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas,
 from course_lib.latent.interpolation import slerp
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet, UNetEncoder
-from course_lib.notebook import bars_with_spread, budget, curve, explore, image_grid, live, show, subplots
-from course_lib.notebook.style import describe
+from course_lib.notebook import bars_with_spread, budget, curve, describe, explore, image_grid, live, show, subplots
 from course_lib.train import adamw, fit
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
@@ -279,7 +278,7 @@ with torch.no_grad():
     torch.testing.assert_close(terms(painter, few, numbers, eps), by_weight, rtol=1e-3, atol=0)
 bits = bits_per_dimension(painter, digits.x[:len(few)])
 rows = [row for row in experiments.read("ddpm-predictions")["rows"] if row["setting"] == "noise, linear"]
-print(f"shipped digits: at most {bits:.2f} bits per pixel; the recipe's {rows[0]['steps']} updates: {np.mean([row['bits'] for row in rows]):.2f}; all greys equally likely: 8")
+print(f"shipped digits: at most {bits:.2f} bits per dimension; the recipe's {rows[0]['steps']} updates: {np.mean([row['bits'] for row in rows]):.2f}; all greys equally likely: 8")
 show(terms)
 
 # %% [markdown]
@@ -308,7 +307,7 @@ torch.testing.assert_close(theirs, loss_by_hand(tiny.net, x, tiny.schedule), rto
 show(DDPM)
 
 # %% [markdown]
-# The network is a **U-Net**: a way down to a coarse grid, a way up, and a bridge on every level, so that the answer can be as sharp as the question. The step $t$ goes in as sines and cosines, like a place in a sentence, through a shift of every block's channels: one network for a thousand tasks. Attention works on the coarsest grid, where few places have to be compared. Ours first folds $2 \times 2$ pixels into channels,
+# The network is a **U-Net**: a way down to a coarse grid, a way up, and a bridge on every level, so that the answer can be as sharp as the question. The step $t$ goes in as sines and cosines, like a place in a sentence, through a shift of every block's channels: one network for a thousand tasks. Attention (notebook 08, section 7) works on the coarsest grid, where few places have to be compared. Ours first folds $2 \times 2$ pixels into channels,
 # which spares the finest and dearest level.
 
 # %%
@@ -338,7 +337,7 @@ image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same
 # Look at the loss: most of its fall comes in the first updates; from then on it moves slowly and noisily, while the pictures go on improving. (After 400 updates they are strokes and no digits yet; section 1's weights had 5,000.) Much of what is left is noise that cannot be told from the picture by a network which has not learnt the picture by heart (section 8 has one that has). The loss's level says little about the pictures; but unlike a
 # GAN's it measures one fixed thing, so two runs with the same schedule can be compared.
 #
-# What draws is a **moving average** of the weights (`momentum`); it is what Ho et al. report, and what the zoo ships.
+# What draws is a **moving average** of the weights (`momentum`; notebook 08, section 2); it is what Ho et al. report, and what the zoo ships.
 #
 # ## 7. Algorithm 2: the chain back
 #
@@ -403,7 +402,7 @@ explore(draw_reverse, sampler=Dropdown(options=list(chains), layout={"width": "2
 #
 # $$\nabla_{x_t} \log p_t(x_t) = \frac{\nabla p_t}{p_t} = \mathbb E\left[-\frac{\epsilon}{\sqrt{1 - \bar\alpha_t}} \,\Big|\, x_t\right] \approx -\frac{\epsilon_\theta(x_t, t)}{\sqrt{1 - \bar\alpha_t}} .$$
 #
-# The left side is the **score**: a vector that points uphill, to where noisy data are dense. Denoising *is* learning the score at every noise level (Tweedie's formula; Vincent 2011). *Margin note.* MLMI17's slide *Indirect approach* lists the *score function* among functions from pictures to numbers; it is the gradient of one, a vector.
+# The left side is the **score**: a vector that points uphill, to where noisy data are dense. Denoising *is* learning the score at every noise level (Tweedie's formula, notebook 01, section 2; Vincent 2011). *Margin note.* MLMI17's slide *Indirect approach* lists the *score function* among functions from pictures to numbers; it is the gradient of one, a vector.
 #
 # On a toy everything is known: eight Gaussians, noised, are eight wider Gaussians, and $\mathbb E[\epsilon \mid x_t]$ is a formula (`MixtureNoise`). A perceptron that has only seen samples should come to the same field.
 
@@ -434,11 +433,11 @@ def draw_field(t):
     noised = q_sample(load("gaussians", "test").x[:400], abar, torch.randn(400, 2, generator=torch.Generator().manual_seed(0)))
     figure, axes = subplots(1, 2, height=4.0)
     with torch.no_grad():
-        fields = {"exact": score_from_eps(exact(PLANE, numbers), abar), "learned": score_from_eps(toy.eps(PLANE, numbers), abar)}
+        fields = {"exact": score_from_eps(exact(PLANE, numbers), abar), "learnt": score_from_eps(toy.eps(PLANE, numbers), abar)}
         at = torch.full((400,), t)
         answer = exact(noised, at)
         error = ((toy.eps(noised, at) - answer).square().mean() / answer.square().mean()).item()
-        everywhere = ((fields["learned"] - fields["exact"]).square().mean() / fields["exact"].square().mean()).item()
+        everywhere = ((fields["learnt"] - fields["exact"]).square().mean() / fields["exact"].square().mean()).item()
     longest = 2 * fields["exact"].norm(dim=1).median().item()
     for ax, (name, field) in zip(axes, fields.items()):
         ax.scatter(*noised.T, s=4, color="#56B4E9")
@@ -447,7 +446,7 @@ def draw_field(t):
         ax.quiver(*PLANE.T, *arrows.T, color="#000000", angles="xy", scale_units="xy", scale=longest / 0.35, width=0.004)
         ax.set(title=f"{name} score; dots: data noised to t", xlabel="first coordinate", ylabel="second coordinate", xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal")
         ax.grid(False)
-    title = f"t = {t + 1} of 100: error of the learned score, squared: {error:.1%} at the dots, {everywhere:.1%} on the grid"
+    title = f"t = {t + 1} of 100: error of the learnt score, squared: {error:.1%} at the dots, {everywhere:.1%} on the grid"
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -462,7 +461,7 @@ def toy_figure():
         found = [row for row in rows if row["setting"] == setting]
         for row in found:
             left.plot(row["curve"]["t"], np.array(row["curve"]["error"]) / np.array(row["curve"]["exact"]), mark, color=colour, markersize=3, linewidth=1, label=setting if row is found[0] else None)
-    left.set(xlabel="t of 100", ylabel="squared error / squared size", yscale="log", title="learned noise against exact")
+    left.set(xlabel="t of 100", ylabel="squared error / squared size", yscale="log", title="learnt noise against exact")
     left.legend()
     found = {"DDPM, 8": [r["inside"] for r in rows if r["setting"] == "8 Gaussians"], "DDPM, 25": [r["inside"] for r in rows if r["setting"] == "25 Gaussians"]}
     for title, setting in (("GAN, 8 (12)", "8 Gaussians, plain"), ("GAN, 25 (12)", "25 Gaussians, plain"), ("WGAN-GP, 25 (12)", "25 Gaussians, WGAN-GP")):
@@ -474,13 +473,13 @@ def toy_figure():
     right.invert_yaxis()
     size, found = f"{rows[0]['steps']:,} updates of {rows[0]['batch_size']}", min(row["modes"] for row in rows)
     figure.suptitle(f"DDPM, {size}: modes found in every run: {found:.0%} (3 seeds)", x=0.01, ha="left")
-    return describe(figure, "Left: relative error of the learned noise over t for two toys. Right: share of drawn points inside a mode, DDPM beside notebook 12's GANs.")
+    return describe(figure, "Left: relative error of the learnt noise over t for two toys. Right: share of drawn points inside a mode, DDPM beside notebook 12's GANs.")
 
 
 toy_figure()
 
 # %% [markdown]
-# The field is learned to about one part in a thousand where noise is strong, and worst at the small $t$ where islands part: there the answer turns sharply between them, and the network makes it smooth. So every mode is found in every run, but of 25 narrow islands a part of the draws ends up between two. The loss counts all $t$ alike; nobody asked for sharpness in particular.
+# The field is learnt to about one part in a thousand where noise is strong, and worst at the small $t$ where islands part: there the answer turns sharply between them, and the network makes it smooth. So every mode is found in every run, but of 25 narrow islands a part of the draws ends up between two. The loss counts all $t$ alike; nobody asked for sharpness in particular.
 #
 # **What the best network would do.** For a *finite* set of pictures $\mathbb E[\epsilon \mid x_t]$ is a formula, too: `MixtureNoise` with a centre on each picture and no width. It is the minimiser of the training loss, no network can beat it. What does it draw?
 
@@ -519,7 +518,7 @@ print({name: round(found.values.mean().item(), 2) for name, found in nearest.ite
 #
 # $$\mathbb E \| x_{t-1} - f_\theta \|^2 = \mathbb E \| \tilde\mu_t - f_\theta \|^2 + d\, \tilde\beta_t = \frac{\beta_t^2}{\alpha_t (1 - \bar\alpha_t)}\; \mathbb E \| \epsilon - \epsilon_\theta \|^2 + d\, \tilde\beta_t .$$
 #
-# The same loss with other weights, and a constant: **the same optimum**. But the constant is nearly all that one sees (the cell prints its share), and though it has no gradient on average, in every batch it has one: the dice of the single step, $\sqrt{\tilde\beta_t}\, \xi$, are up to ten times larger than all that there is to learn. DDPM's loss is the same regression with these dice averaged out: on the mean of $x_{t-1}$ instead of one draw. And a network that outputs $x_{t-1}$ *itself* must copy $x_t$ to within a hundredth before it says anything about the noise: its error is multiplied by $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, which lies between 50 and 159 here. First the identity, by Monte Carlo with a made-up network:
+# The same loss with other weights, and a constant: **the same optimum**. But the constant is nearly all that one sees (the cell prints its share), and though it has no gradient on average, in every batch it has one: the dice of the single step, $\sqrt{\tilde\beta_t}\, \xi$, are up to ten times larger than all that there is to learn. DDPM's loss is the same regression with these dice averaged out: on the mean of $x_{t-1}$ instead of one draw. And a network that outputs $x_{t-1}$ *itself* must copy $x_t$ to within a hundredth before it says anything about the noise: its error is multiplied by $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, 50 times and more (the cell prints it). First the identity, by Monte Carlo with a made-up network:
 
 # %%
 torch.manual_seed(0)
@@ -534,6 +533,8 @@ left = (x_s - mean_from_eps(x_t, said, beta, abar)).square().sum(1)
 right = beta**2 / ((1 - beta) * (1 - abar)) * (eps - said).square().sum(1) + d * posterior_variance(abar, before)
 gap = (left - right).mean().item()
 assert abs(gap) < 4 * ((left - right).std() / math.sqrt(n)).item()
+ratio = (schedule.abar.new_tensor(1) - schedule.beta).sqrt() * (1 - schedule.abar).sqrt() / schedule.beta
+print(f"an error of x_{{t-1}} counts {ratio.min():.0f} to {ratio.max():.0f} times as an error of the noise")
 print(f"regress the next step: {left.mean():.6f}; the noise, reweighted, plus a constant: {right.mean():.6f}; of it the constant {d * posterior_variance(abar, before):.6f}")
 v = v_from(x0, eps, abar)
 torch.testing.assert_close(eps_from_v(x_t, v, abar), eps)
@@ -552,18 +553,18 @@ def predictions_figure():
             ax.plot(numbers, [y] * len(numbers), ".", color="#0072B2")
             ax.annotate(f"{np.mean(numbers):.3g}", (max(numbers), y), (6, 0), textcoords="offset points", va="center")
         ax.set(yticks=range(len(values)), yticklabels=list(values) if measure == "frechet" else [], xscale="log",
-               xlabel={"frechet": "Frechet distance of 250 draws", "bits": "bound, bits per pixel"}[measure])
+               xlabel={"frechet": "Frechet distance of 250 draws", "bits": "bound, bits per dimension"}[measure])
         ax.invert_yaxis()
         ax.margins(x=0.25)
     row = experiments.read("ddpm-predictions")["rows"][0]
-    figure.suptitle(f"Digits, {row['steps']} updates of {row['batch_size']}, 3 seeds; cosine schedule unless it says linear; less is better", x=0.01, ha="left")
-    return describe(figure, "Bars for six kinds of prediction: Frechet distance of the draws and bits per pixel of the bound.")
+    figure.suptitle(f"Digits, {row['steps']} updates of {row['batch_size']}, 3 seeds; cosine schedule unless it says linear; lower is better", x=0.01, ha="left")
+    return describe(figure, "Bars for six kinds of prediction: Frechet distance of the draws and bits per dimension of the bound.")
 
 
 predictions_figure()
 
 # %% [markdown]
-# The two columns disagree, and both are right. **Draws** of a network that predicts the picture, or $v$, are far ahead after so few updates: the first steps back, out of pure noise, decide the coarse shape, and there a guess of the noise has to be divided by $\sqrt{\bar\alpha_t} \approx 0.01$ before it says anything about the picture. **The bound** has it the other way round: near
+# The two columns disagree, and both are right. **Draws** of a network that predicts the picture, or $v$, are far ahead after so few updates: the first steps back, out of pure noise, decide the coarse shape, and there a guess of the noise has to be divided by $\sqrt{\bar\alpha_t} < 0.01$ before it says anything about the picture. **The bound** has it the other way round: near
 # the end a guess of the picture is divided by $\sqrt{1 - \bar\alpha_t} \approx 0.01$ to say anything about the noise, and the bound pays for that with hundreds of bits; noise wins, $v$ is close behind. $v$ divides by nothing small at either end, which is why the emoji model uses it. Trained for long (the shipped digits, 5,000 updates) noise is good enough to enjoy.
 #
 # And **MLMI17's Algorithm 1.2**, the same optimum on paper, draws nothing but noise after these updates, in all six runs: with the reweighting through $\epsilon_\theta$, because the dice of the step drown the gradient; to the letter, because the network must copy $x_t$ first.
@@ -677,13 +678,13 @@ def equal_time():
     figure, axes = subplots(1, 3, height=2.9)
     for ax, (measure, values) in zip(axes, found.items()):
         for y, numbers in enumerate(values.values()):
-            ax.barh(y, np.mean(numbers), color="#999999" if y == 0 else "#0072B2", alpha=0.5)
+            ax.barh(y, np.mean(numbers), color="#666666" if y == 0 else "#0072B2", alpha=0.5)
             ax.plot(numbers, [y] * len(numbers), "k.", markersize=4)
             ax.annotate(f"{np.mean(numbers):.3g}", (max(numbers), y), (5, 0), textcoords="offset points", va="center", size=9)
-        ax.set(yticks=range(len(labels)), yticklabels=labels if measure == "frechet" else [], title=measure)
+        ax.set(yticks=range(len(labels)), yticklabels=labels if measure == "frechet" else [], title={"frechet": "Frechet distance"}.get(measure, measure))
         ax.invert_yaxis()
         ax.margins(x=0.3)
-    figure.suptitle("Digits, about equal training time (3 seeds); of the distance less is better", x=0.01, ha="left")
+    figure.suptitle("Digits, about equal training time (3 seeds); of the distance lower is better", x=0.01, ha="left")
     return describe(figure, "Bars of Frechet distance, precision and recall for real digits, VAE, GAN, DDPM of noise and DDPM of v.")
 
 
@@ -710,7 +711,7 @@ shipped_table()
 
 # %% [markdown]
 # After a good minute the VAE draws best, then the GAN; a diffusion model of $v$ is behind both, one of noise far behind: it learns a thousand tasks, of which each picture teaches one at a time. What it buys is a loss that goes on falling for as long as one trains, with no second player and no balance to keep. The table is of the shipped weights, each
-# trained as long as seemed worth it; the numbers of draws and the judges are notebook 12's. Of the emoji, diffusion's draws have the highest recall, at about equal precision: it leaves out the least. By the Frechet distance the GANs are a little ahead on emoji, and well ahead on digits.
+# trained as long as seemed worth it; the numbers of draws and the judges are notebook 12's. Of the emoji, diffusion's draws have the highest recall, at about equal precision: it leaves out the least. By the Frechet distance the GANs are ahead, most where they are told the label.
 #
 # **A representation, too.** To clean a picture one must know what is in it. Show the U-Net a picture, without noise, as if at $t = T / 20$, and read its coarsest map, averaged over places (`encode`): the features beat those of the same network untrained.
 
@@ -740,18 +741,18 @@ features_figure()
 # - **One $t$ for the whole batch.** No mistake, but a much noisier gradient.
 # - **Reading quality off the loss** (section 6).
 #
-# ## 13. Exercises
+# ## 13. What to try next
 #
-# `exercises/14_ddpm.ipynb`: the schedule, the jump, the posterior, the simple loss, the ancestral step, the DDIM step, and more, checked as you type.
+# **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, the simple loss, the ancestral step, the DDIM step, and more, each checked when you run the cell below it.
 #
-# **What to try next.** Train `ddpm` with `cosine_betas()`. Take `limit=None` in section 1: what becomes of the pictures with 10 steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with `MixtureNoise` of ten training digits and a width of 0.1: what are they? Notebook 15 asks the model for what you want.
+# Train `ddpm` with `cosine_betas()`. Take `limit=None` in section 1: what becomes of the pictures with 10 steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with `MixtureNoise` of ten training digits and a width of 0.1: what are they? Notebook 15 asks the model for what you want.
 #
-# ## 14. Reading
+# ## 14. What to read
 #
-# - Sohl-Dickstein et al. 2015, *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, arXiv 1503.03585: the idea.
-# - Ho, Jain, Abbeel 2020, *Denoising Diffusion Probabilistic Models*, arXiv 2006.11239. Nichol, Dhariwal 2021, *Improved DDPM*, arXiv 2102.09672.
-# - Song, Meng, Ermon 2020, *Denoising Diffusion Implicit Models*, arXiv 2010.02502.
-# - Vincent 2011, *A Connection Between Score Matching and Denoising Autoencoders*, Neural Computation 23. Song, Ermon 2019, *Generative Modeling by Estimating Gradients of the Data Distribution*, arXiv 1907.05600; Song et al. 2020, *Score-Based Generative Modeling through SDEs*, arXiv 2011.13456.
-# - Kingma et al. 2021, *Variational Diffusion Models*, arXiv 2107.00630: the bound as signal-to-noise ratios. Salimans, Ho 2022, *Progressive Distillation*, arXiv 2202.00512: $v$.
-# - Karras et al. 2022, *Elucidating the Design Space of Diffusion-Based Generative Models*, arXiv 2206.00364.
-# - Kadkhodaie et al. 2023, *Generalization in Diffusion Models Arises from Geometry-Adaptive Harmonic Representations*, arXiv 2310.02557: why networks do not memorise. Xiang et al. 2023, *Denoising Diffusion Autoencoders are Unified Self-supervised Learners*, arXiv 2303.09769.
+# - Sohl-Dickstein et al. 2015, *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, [arXiv 1503.03585](https://arxiv.org/abs/1503.03585): the idea.
+# - Ho, Jain, Abbeel 2020, *Denoising Diffusion Probabilistic Models*, [arXiv 2006.11239](https://arxiv.org/abs/2006.11239). Nichol, Dhariwal 2021, *Improved DDPM*, [arXiv 2102.09672](https://arxiv.org/abs/2102.09672).
+# - Song, Meng, Ermon 2020, *Denoising Diffusion Implicit Models*, [arXiv 2010.02502](https://arxiv.org/abs/2010.02502).
+# - Vincent 2011, *A Connection Between Score Matching and Denoising Autoencoders*, Neural Computation 23. Song, Ermon 2019, *Generative Modeling by Estimating Gradients of the Data Distribution*, [arXiv 1907.05600](https://arxiv.org/abs/1907.05600); Song et al. 2020, *Score-Based Generative Modeling through SDEs*, [arXiv 2011.13456](https://arxiv.org/abs/2011.13456).
+# - Kingma et al. 2021, *Variational Diffusion Models*, [arXiv 2107.00630](https://arxiv.org/abs/2107.00630): the bound as signal-to-noise ratios. Salimans, Ho 2022, *Progressive Distillation*, [arXiv 2202.00512](https://arxiv.org/abs/2202.00512): $v$.
+# - Karras et al. 2022, *Elucidating the Design Space of Diffusion-Based Generative Models*, [arXiv 2206.00364](https://arxiv.org/abs/2206.00364).
+# - Kadkhodaie et al. 2023, *Generalization in Diffusion Models Arises from Geometry-Adaptive Harmonic Representations*, [arXiv 2310.02557](https://arxiv.org/abs/2310.02557): why networks do not memorise. Xiang et al. 2023, *Denoising Diffusion Autoencoders are Unified Self-supervised Learners*, [arXiv 2303.09769](https://arxiv.org/abs/2303.09769).

@@ -14,6 +14,7 @@
 
 # %%
 import math
+import time
 from functools import cache, partial
 
 import numpy as np
@@ -38,8 +39,7 @@ from course_lib.diffusion.schedules import Schedule, cosine_betas
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.text import TextTransformer
 from course_lib.nets.unet import LabelEmbedding
-from course_lib.notebook import budget, curve, explore, image_grid, live, show, subplots
-from course_lib.notebook.style import describe
+from course_lib.notebook import budget, curve, describe, explore, image_grid, live, show, subplots
 from course_lib.train import adamw, fit
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
@@ -64,7 +64,7 @@ asked = {
     "nothing": (tokens(), 0.0),
     "any food": (tokens(category="Food & Drink"), 0.0),
     "red apple": (tokens("red apple"), 0.0),
-    "red apple, w = 3": (tokens("red apple"), 3.0),
+    "apple, w = 3": (tokens("red apple"), 3.0),
     "... by openmoji": (tokens("red apple", "openmoji"), 3.0),
 }
 rows = [paint(emoji_painter, guided(emoji_painter.eps, y.expand(8, -1), w), (8, 3, 32, 32), seed=1) for y, w in asked.values()]
@@ -141,7 +141,7 @@ def detail_figure():
 detail_figure()
 
 # %% [markdown]
-# *Margin note.* Unguided digits ($w = 0$) are within a tenth as rich in detail as test digits. Emoji are softer than real ones, but at every $w$: that is our small network, and guidance changes it little. (Some of the growth of "detail" with $w$ is contrast.) What the unguided rows lack is faithfulness: the odd stroke, or a thing that is nothing in particular. "Diverse, and less faithful" is the right complaint; "very blurry" is not.
+# *Margin note.* Unguided digits ($w = 0$) come within a tenth of the test digits' detail. Emoji are softer than real ones, but at every $w$: that is our small network, and guidance up to $w = 2$ changes it little. (Some of the growth of "detail" with $w$ is contrast.) What the unguided rows lack is faithfulness: the odd stroke, or a thing that is nothing in particular. "Diverse, and less faithful" is the right complaint; "very blurry" is not.
 #
 # ## 3. Bayes' rule, and a classifier
 #
@@ -220,7 +220,7 @@ image_grid(torch.cat([picture for _, picture in shown]), [text for text, _ in sh
 #
 # $$\nabla \log p_t(y \mid x_t) = \nabla \log p_t(x_t \mid y) - \nabla \log p_t(x_t) = -\frac{1}{\sqrt{1 - \bar\alpha_t}} \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) .$$
 #
-# That is GT19's first formula: with exact noise, a model with and without label contains the gradient of a classifier. (Of two *learned* noises the difference need not be the gradient of anything, as Ho and Salimans say; it is used all the same.) Put it into classifier guidance, of weight $w$, **of the conditional model**:
+# That is GT19's first formula: with exact noise, a model with and without label contains the gradient of a classifier. (Of two *learnt* noises the difference need not be the gradient of anything, as Ho and Salimans say; it is used all the same.) Put it into classifier guidance, of weight $w$, **of the conditional model**:
 #
 # $$\tilde\epsilon = \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) = \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) ,$$
 #
@@ -319,7 +319,7 @@ toy = toy.eval()
 def toy_samples():
     y = torch.zeros(600, dtype=torch.long)
     figure, axes = subplots(2, 4, height=4.4)
-    for row, (name, eps) in enumerate((("exact", exact), ("learned", toy.eps))):
+    for row, (name, eps) in enumerate((("exact", exact), ("learnt", toy.eps))):
         for ax, w in zip(axes[row], (-1.0, 0.0, 1.0, 4.0)):
             x_T = torch.randn(600, 2, generator=torch.Generator().manual_seed(1))
             x = last(ddim(guided(eps, y, w), x_T, schedule, {"smoke": 20}.get(BUDGET)))
@@ -330,8 +330,8 @@ def toy_samples():
             ax.set(title=f"w = {w:g}: {inside:.0%} inside", xlim=(-2.3, 2.3), ylim=(-2.3, 2.3), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
             ax.title.set_size(10)
         axes[row, 0].set_ylabel(name)
-    figure.suptitle("600 points of DDIM, asked for class 0 (blue circles), by exact and by learned noise", x=0.01, ha="left")
-    return describe(figure, "Points drawn on the toy for four weights, by the exact and by the learned noise.")
+    figure.suptitle("600 points of DDIM, asked for class 0 (blue circles), by exact and by learnt noise", x=0.01, ha="left")
+    return describe(figure, "Points drawn on the toy for four weights, by the exact and by the learnt noise.")
 
 
 toy_samples()
@@ -489,8 +489,6 @@ sweep_figure()
 # guidance one pass, and one half there and back, here with scale $1 + w$ on the unconditional model. The cell measures a step of each, side by side.
 
 # %%
-import time
-
 with torch.no_grad():
     x_t, t, y = torch.randn(100, 1, 28, 28), torch.full((100,), 500), torch.arange(10).repeat(10)
     kinds = {
@@ -565,7 +563,7 @@ print("shortened, six times:", [" ".join(token_names()[k] for k in again.tolist(
 show(TextTransformer)
 
 # %% [markdown]
-# The words look at one another (attention), and their mean is the caption's vector, added where the digit's row was. The empty caption is zero: the null label again, and *nothing told* is what label dropout tells. In training each part of a caption is also left out now and then, so that the model knows what the style alone says, or the category, or *apple*.
+# The words look at one another (attention; notebook 08, section 7), and their mean is the caption's vector, added where the digit's row was. The empty caption is zero: the null label again, and *nothing told* is what label dropout tells. In training each part of a caption is also left out now and then, so that the model knows what the style alone says, or the category, or *apple*.
 #
 # The shipped model began with the weights of notebook 14's `ddpm-emoji` (a new input that begins at zero changes nothing) and was trained on with captions. It has seen 1,333 names, each in up to three drawings: with its style, most captions mean one picture. The question is what it makes of captions that it has *not* seen.
 #
@@ -622,7 +620,7 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
     display(image_grid(torch.cat(drawn), columns=8, title="and what it draws for these captions: w = 0, w = 2"))
 
 # %% [markdown]
-# What carries over, and what does not? The *style* does: captions whose style was never told with that emoji are obeyed about as often as those that were, both well above chance; with new names a little less. The *emoji* hardly: even of captions that were told in training, about one draw in ten is nearest to its own emoji (chance: about one in a hundred), and new names fare no worse. Frequent words are learned
+# What carries over, and what does not? The *style* does: captions whose style was never told with that emoji are obeyed about as often as those that were, both well above chance; with new names a little less. The *emoji* hardly: even of captions that were told in training, about one draw in ten is nearest to its own emoji (chance: about one in a hundred), and new names fare no worse. Frequent words are learnt
 # (colours, *face*, *flag*, *heart*), words that belong to a single emoji (*dog*, *pizza*) are not, after 12,000 updates of a small network that hears a caption as one vector. Models that draw what one asks for have seen hundreds of millions of captions, and attend to each word from each place of the picture. Guidance helps where the model knows something; it cannot make up for what it does not know.
 #
 # ## 10. Pitfalls
@@ -638,16 +636,16 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 # - **Large $w$ without clipping.** The guess of $x_0$ leaves the range of pixels and colours saturate. `limit` keeps it inside; Imagen's dynamic thresholding does it better.
 # - **Choosing $w$ by accuracy alone.** Look at recall and at the pictures too.
 #
-# ## 11. Exercises
+# ## 11. What to try next
 #
-# `exercises/15_guidance.ipynb`: label dropout, guided noise, a classifier's gradient and what it does to the noise, both answers in one pass of $2N$ rows, a caption as one vector, a guided DDIM step, the exact classifier, two variances, and $w$ by number, checked as you type.
+# **Exercises**: [`exercises/15_guidance.ipynb`](../exercises/15_guidance.ipynb): label dropout, guided noise, a classifier's gradient and what it does to the noise, both answers in one pass of $2N$ rows, a caption as one vector, a guided DDIM step, the exact classifier, two variances, and $w$ by number, each checked when you run the cell below it.
 #
-# **What to try next.** Guide only at middle levels of noise (Kynkaanniemi et al. find it better): write an `eps_fn` that chooses by $t$, and try which interval. Guide *away* from a digit: $w$ below $-1$ is refused by `guided`; by hand it is not. Put the caption *car* in the place of the null label, as a "negative prompt". Train `text-ddpm` further with `make zoo ARGS="text-ddpm"`.
+# Guide only at middle levels of noise (Kynkäänniemi et al. find it better): write an `eps_fn` that chooses by $t$, and try which interval. Guide *away* from a digit: $w$ below $-1$ is refused by `guided`; by hand it is not. Put the caption *car* in the place of the null label, as a "negative prompt". Train `text-ddpm` further with `make zoo ARGS="text-ddpm"`.
 #
-# ## 12. Reading
+# ## 12. What to read
 #
-# - Dhariwal, Nichol 2021, *Diffusion Models Beat GANs on Image Synthesis*, arXiv 2105.05233: the classifier.
-# - Ho, Salimans 2022, *Classifier-Free Diffusion Guidance*, arXiv 2207.12598. Sohl-Dickstein et al. 2015, arXiv 1503.03585, section 2.5: the idea of multiplying by $p(y \mid x)$.
-# - Nichol et al. 2021 (GLIDE), arXiv 2112.10741; Saharia et al. 2022 (Imagen), arXiv 2205.11487: text, guidance, thresholding. Song et al. 2020, arXiv 2011.13456: conditional scores by a classifier.
-# - Bradley, Nakkiran 2024, *Classifier-Free Guidance is a Predictor-Corrector*, arXiv 2408.09000; Chidambaram et al. 2024, *What Does Guidance Do?*, arXiv 2409.13074: what is sampled.
-# - Kynkaanniemi et al. 2024, *Applying Guidance in a Limited Interval*, arXiv 2404.07724; Karras et al. 2024, *Guiding a Diffusion Model with a Bad Version of Itself*, arXiv 2406.02507.
+# - Dhariwal, Nichol 2021, *Diffusion Models Beat GANs on Image Synthesis*, [arXiv 2105.05233](https://arxiv.org/abs/2105.05233): the classifier.
+# - Ho, Salimans 2022, *Classifier-Free Diffusion Guidance*, [arXiv 2207.12598](https://arxiv.org/abs/2207.12598). Sohl-Dickstein et al. 2015, [arXiv 1503.03585](https://arxiv.org/abs/1503.03585), section 2.5: the idea of multiplying by $p(y \mid x)$.
+# - Nichol et al. 2021 (GLIDE), [arXiv 2112.10741](https://arxiv.org/abs/2112.10741); Saharia et al. 2022 (Imagen), [arXiv 2205.11487](https://arxiv.org/abs/2205.11487): text, guidance, thresholding. Song et al. 2020, [arXiv 2011.13456](https://arxiv.org/abs/2011.13456): conditional scores by a classifier.
+# - Bradley, Nakkiran 2024, *Classifier-Free Guidance is a Predictor-Corrector*, [arXiv 2408.09000](https://arxiv.org/abs/2408.09000); Chidambaram et al. 2024, *What Does Guidance Do?*, [arXiv 2409.13074](https://arxiv.org/abs/2409.13074): what is sampled.
+# - Kynkäänniemi et al. 2024, *Applying Guidance in a Limited Interval*, [arXiv 2404.07724](https://arxiv.org/abs/2404.07724); Karras et al. 2024, *Guiding a Diffusion Model with a Bad Version of Itself*, [arXiv 2406.02507](https://arxiv.org/abs/2406.02507).
