@@ -28,7 +28,7 @@ from course_lib import evaluate
 from course_lib.data import load
 from course_lib.experiments import device_name
 from course_lib.recipes import build, lookup
-from course_lib.train import fit
+from course_lib.train import computes_in_bf16, fit
 
 BATCH = 256
 
@@ -50,8 +50,7 @@ class Pictures(torch.utils.data.Dataset):
 
 def autocast(device):
     """What `fit` does by itself."""
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device))
 
 
 def bare_steps(method, device):

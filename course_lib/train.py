@@ -218,7 +218,7 @@ def fit(
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     device = torch.empty(0, device=device).device  # "cuda" gets its number
     if bf16 is None:
-        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        bf16 = computes_in_bf16(device)
 
     method.to(device)
     for p in method.parameters():
@@ -364,6 +364,11 @@ def _only(params, method):
 def _mix(*numbers: int) -> int:
     """One well-mixed seed out of several numbers (Python hashes the text with SHA-512, the same everywhere)."""
     return random.Random(repr(numbers)).getrandbits(63)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether it is a GPU that has bfloat16 in its hardware: a CPU, and a GPU that emulates it, are slower with it."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @contextmanager

@@ -17,11 +17,17 @@ if OFFLINE not in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # subproc
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
+def copied():
+    """copied(to) copies the clone's own files to that folder, not what builds, runs and caches left there."""
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "runs", "*.egg-info")
+    return lambda to: shutil.copytree(pathlib.Path(__file__).parents[1], to, ignore=ignored)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory, copied):
     """course_lib as a wheel, built without a network and in a copy: a build leaves files beside its sources."""
     folder = tmp_path_factory.mktemp("wheel")
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "runs", "*.egg-info")
-    clone = shutil.copytree(pathlib.Path(__file__).parents[1], folder / "clone", ignore=ignored)
+    clone = copied(folder / "clone")
     command = ["-m", "pip", "wheel", "-q", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder, clone]
     subprocess.run([sys.executable, *command], check=True)
     (built,) = folder.glob("*.whl")

@@ -149,6 +149,13 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def called_at(function, *arguments, seed=0):
+    """function(*arguments) with torch's global generator at the seed, and then where it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return function(*arguments)
+
+
 def normal(*shape, seed=0, dtype=torch.float64):
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64).to(dtype)
 

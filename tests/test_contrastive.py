@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from methods import TwoViews
+from methods import TwoViews, seeded
 from torch import nn
 
 from course_lib.contrastive.instance_discrimination import (
@@ -25,10 +25,6 @@ from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.supervised import Supervised, cross_entropy
 from course_lib.train import adamw, fit
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def dot(u, v):

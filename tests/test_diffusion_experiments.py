@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from methods import ddim_by_hand, few_rows, products
+from methods import called_at, ddim_by_hand, few_rows, products
 from scipy.stats import norm
 from torch import nn
 
@@ -52,12 +52,6 @@ JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 RUN = {"steps", "batch_size", "seconds"}
 PERFECT = {"frechet": 0, "precision": 1, "recall": 1, "detail": 1}  # where the judged pictures are the real ones
 BETAS = cosine_betas(60)
-
-
-def seeded(function, *arguments, seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return function(*arguments)
 
 
 class Waves(nn.Module):
@@ -129,7 +123,7 @@ def test_draws_are_by_ddim_in_50_steps_from_the_seeds_noise_by_the_average_in_ev
     found = drawn(method.train(), like)
     assert torch.equal(state, torch.get_rng_state()) and not found.requires_grad and not method.training
     assert found.shape == like.shape and found.dtype == torch.float32
-    x0 = ddim_by_hand(BETAS, seeded(in_parts, 620, 1, 3, 2), 50, pictures)
+    x0 = ddim_by_hand(BETAS, called_at(in_parts, 620, 1, 3, 2), 50, pictures)
     expected = ((x0 + 1) / 2).clamp(0, 1) if pictures else x0
     torch.testing.assert_close(found.double(), expected, atol=1e-3, rtol=1e-3)
     assert found.std() > 0.05
@@ -151,7 +145,7 @@ def test_a_sampler_and_its_steps_are_passed_on(pictures):
 
     found = drawn(method, torch.zeros(620, 2), 5, sampler, 17)
     assert calls == [(n, method.schedule, 17, 1.0 if pictures else None) for n in (250, 250, 120)]
-    ends = seeded(in_parts, 620, 2, seed=5) / 4
+    ends = called_at(in_parts, 620, 2, seed=5) / 4
     torch.testing.assert_close(found, (ends / 2 + 0.5).clamp(0, 1) if pictures else ends)
 
 
@@ -168,7 +162,7 @@ def test_noise_error_by_hand():
     """One Gaussian about a centre: E[eps given x_t] = sqrt(1 - abar) (x_t - sqrt(abar) centre) / v."""
     betas, centre, std = cosine_betas(100), torch.tensor([[0.5, -1.0]]), 0.3
     method = waving(pictures=False, betas=betas).train()
-    x0 = centre + std * seeded(torch.randn, 3000, 2, seed=3)
+    x0 = centre + std * called_at(torch.randn, 3000, 2, seed=3)
     state = torch.get_rng_state()
     found = noise_error(method, MixtureNoise(centre, std, method.schedule), x0)
     assert torch.equal(state, torch.get_rng_state()) and not method.training
@@ -179,7 +173,7 @@ def test_noise_error_by_hand():
         return [torch.randn(3000, 2) for _ in found["t"]]
 
     abar = products(betas)
-    for k, (t, eps) in enumerate(zip(found["t"], seeded(draws), strict=True)):
+    for k, (t, eps) in enumerate(zip(found["t"], called_at(draws), strict=True)):
         a = abar[t]
         v = a * std**2 + 1 - a
         x_t = math.sqrt(a) * x0.double() + math.sqrt(1 - a) * eps.double()
@@ -283,7 +277,7 @@ def test_sampled_on_a_tiny_run(few):
     assert json.loads(json.dumps(row)) == row == sampled(recipe, 1)  # from its checkpoint
     method, _ = experiments.train_to_the_end(recipe, 1)
     real = few("digits", "test").x[:40]
-    x = seeded(torch.randn, 40, 1, 28, 28)
+    x = called_at(torch.randn, 40, 1, 28, 28)
     fakes = last(ddim(method.eval().eps, x, method.schedule, 50, limit=1.0)) / 2 + 0.5
     for measure, value in judged(fakes.clamp(0, 1), real, "digits").items():
         assert row[measure] == pytest.approx(value, rel=1e-3, abs=1e-3), measure
@@ -306,7 +300,7 @@ def test_stepped_passes_on_seed_sampler_and_steps_and_times_a_picture(few, monke
     ticking(monkeypatch, 100.0, 106.0)
     assert stepped(lookup("ddpm"), 3, sampler=sampler, steps=11) == {"steps": 11, "seconds": 6 / 30, "frechet": 1}
     ((x, *rest),) = calls
-    assert rest == [method.schedule, 11, 1.0] and torch.equal(x, seeded(torch.randn, 30, 1, 28, 28, seed=3))
+    assert rest == [method.schedule, 11, 1.0] and torch.equal(x, called_at(torch.randn, 30, 1, 28, 28, seed=3))
     ((found, real, data),) = shown
     torch.testing.assert_close(found, (x / 8 + 0.5).clamp(0, 1))
     assert torch.equal(real, few("digits", "test").x[:30]) and data == "digits"
@@ -354,7 +348,7 @@ def test_shipped_draws_as_many_as_there_are_unseen_pictures(few, monkeypatch, sh
     assert shipped(lookup("ddpm"), 2, name="these") == {"steps": 50, "frechet": 1, "bits": 3.0}
     ((found, unseen, data),) = shown
     assert torch.equal(unseen, few("digits", "test").x) and data == "digits"
-    x0 = ddim_by_hand(BETAS, seeded(in_parts, 300, 1, 28, 28, seed=2), 50, limit=True)
+    x0 = ddim_by_hand(BETAS, called_at(in_parts, 300, 1, 28, 28, seed=2), 50, limit=True)
     torch.testing.assert_close(found.double(), (x0 / 2 + 0.5).clamp(0, 1), atol=1e-3, rtol=1e-3)
 
 
@@ -393,7 +387,7 @@ def test_a_vae_is_judged_by_draws_of_its_prior(few, given):
     row = by_vae(lookup("vae"), 3)
     assert torch.equal(state, torch.get_rng_state()) and set(row) == {"steps"} | JUDGEMENT
     assert {name: row[name] for name in PERFECT} == pytest.approx(PERFECT, abs=1e-3)
-    assert len(method.asked) == 1 and torch.equal(method.asked[0], seeded(torch.randn, 40, 5))
+    assert len(method.asked) == 1 and torch.equal(method.asked[0], called_at(torch.randn, 40, 5))
 
 
 def test_a_gan_is_judged_by_its_fakes(few, given):
@@ -404,7 +398,7 @@ def test_a_gan_is_judged_by_its_fakes(few, given):
     assert torch.equal(state, torch.get_rng_state()) and set(row) == {"steps"} | JUDGEMENT
     assert {name: row[name] for name in PERFECT} == pytest.approx(PERFECT, abs=1e-3)
     ((z, y),) = method.asked
-    assert torch.equal(z, seeded(torch.randn, 40, 5)) and torch.equal(y, test.y[:40])
+    assert torch.equal(z, called_at(torch.randn, 40, 5)) and torch.equal(y, test.y[:40])
 
 
 @pytest.mark.parametrize(("job", "name"), [(by_vae, "vae"), (by_gan, "gan")])
@@ -620,8 +614,8 @@ def bench():
 def test_diffusers_pipeline_draws_what_ddim_draws(bench, betas):
     net, shape = Waves(0.7), (3, 2, 4, 5)
     pipe = bench.pipeline(net, shape, betas)
-    theirs = seeded(lambda: pipe(3, num_inference_steps=len(betas), use_clipped_model_output=True, output_type="pt"))
-    x = seeded(torch.randn, *shape)
+    theirs = called_at(lambda: pipe(3, num_inference_steps=len(betas), use_clipped_model_output=True, output_type="pt"))
+    x = called_at(torch.randn, *shape)
     ours = last(ddim(net, x, Schedule(betas), limit=1.0))
     torch.testing.assert_close(theirs.images, (ours / 2 + 0.5).clamp(0, 1), atol=1e-3, rtol=0)
     assert ours.std() > 0.1 and theirs.images.shape == shape

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightly.loss import BarlowTwinsLoss, DINOLoss, NegativeCosineSimilarity
-from methods import TwoViews, view_pairs
+from methods import TwoViews, normal, seeded, view_pairs
 from torch import nn
 
 from course_lib.data import Dataset, as_float
@@ -22,14 +22,6 @@ from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.redundancy.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation
 from course_lib.train import adamw, fit, sgd
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64).to(dtype)
 
 
 def dot(u, v):

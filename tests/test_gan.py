@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from methods import same, state_of, two_processes
+from methods import normal, same, seeded, state_of, two_processes
 from scipy.integrate import quad
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, kstest, truncnorm, wasserstein_distance
@@ -47,14 +47,6 @@ from course_lib.pretext.context_encoder import hide_square
 from course_lib.train import adamw, fit, sgd
 
 F64 = torch.float64
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=F64):
-    return torch.randn(shape, generator=seeded(seed), dtype=F64).to(dtype)
 
 
 def uniform(*shape, seed=0):

@@ -11,7 +11,7 @@ from statistics import mean
 import numpy as np
 import pytest
 import torch
-from methods import few_rows
+from methods import called_at, few_rows
 from scipy.stats import norm, spearmanr, truncnorm
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -62,29 +62,23 @@ JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 RUN = {"steps", "batch_size", "seconds"}
 
 
-def seeded(function, *arguments, seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return function(*arguments)
-
-
 def lively(builder, *arguments):
     """A method as the seed makes it, its weights larger: pictures and scores that differ by more than rounding, and a
     moving average that is not the generator."""
-    method = seeded(builder, *arguments)
+    method = called_at(builder, *arguments)
 
     def enlarge():
         for p in method.parameters():
             if p.ndim > 1:
                 nn.init.normal_(p, std=p[0].numel() ** -0.5)
 
-    seeded(enlarge)
+    called_at(enlarge)
     return method
 
 
 def noise(n, dim, threshold=None):
     """The fixed noise; with a threshold the same quantiles of the truncated normal distribution."""
-    z = seeded(torch.randn, n, dim)
+    z = called_at(torch.randn, n, dim)
     if threshold is None:
         return z
     return torch.from_numpy(truncnorm.ppf(norm.cdf(z.double().numpy()), -threshold, threshold)).float()
@@ -145,7 +139,7 @@ def test_coverage_of_known_modes(data, few):
 
 
 def test_coverage_is_evaluates():
-    method = seeded(toy_gan, True, 5, 0.1)
+    method = called_at(toy_gan, True, 5, 0.1)
     modes, share = evaluate.mode_coverage(fakes_of(method, 4000), CENTRES["grid"](), 3 * NOISE)
     assert coverage(method, "grid") == {"modes": modes / 25, "inside": share}
 
@@ -473,7 +467,7 @@ def arithmetic_by_loops(paint):
     def minus(row):
         return [-v for v in row]
 
-    z, directions = seeded(draws)
+    z, directions = called_at(draws)
     found, by_label = Counter(), {2: [], 5: [], 6: []}
     for row in z:
         label, sure = says(paint(row))
@@ -549,7 +543,7 @@ def paint_over(few, given, monkeypatch, kind, change):
     row = painted(lookup("adversarial-inpainting"), 0)
     assert torch.equal(state, torch.get_rng_state()) and not method.training and method.encoder.at == 520
     assert row.pop("steps") == 7 and set(row) == {"rmse", "detail", "chroma", "frechet"}
-    return row, x, seeded(hide, x)[1]
+    return row, x, called_at(hide, x)[1]
 
 
 @pytest.mark.parametrize("kind", list(HIDING))
@@ -725,7 +719,7 @@ def test_k_is_how_often_the_discriminator_moves():
 
 
 def test_the_saturating_game_is_the_only_difference():
-    assert differences(seeded(minimax_gan), seeded(gan)) == {"game"}
+    assert differences(called_at(minimax_gan), called_at(gan)) == {"game"}
     assert minimax_gan().game is MINIMAX and gan().game is NON_SATURATING
     found = settings("gan-losses")
     (saturating, minimax), (other, usual) = found["saturating"], found["non-saturating"]
@@ -758,7 +752,7 @@ def test_each_samples_setting_is_what_it_is_called():
 
 
 def test_unshifted_emoji_are_shown_as_they_are():
-    assert differences(seeded(unshifted_emoji), seeded(gan_emoji)) == {"augment"}
+    assert differences(called_at(unshifted_emoji), called_at(gan_emoji)) == {"augment"}
     x = torch.rand(40, 3, 32, 32)
     assert torch.equal(unshifted_emoji().augment(x), x) and not torch.equal(gan_emoji().augment(x), x)
     assert "augment" not in dict(gan_emoji().named_children())

@@ -30,9 +30,8 @@ print("README.md\\n" * (build_readme.filled(text) != text), end="")
 
 
 @pytest.fixture
-def clone(tmp_path):
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "runs", "*.egg-info")
-    return shutil.copytree(ROOT, tmp_path / "clone", ignore=ignored)
+def clone(tmp_path, copied):
+    return copied(tmp_path / "clone")
 
 
 def contents(folder):

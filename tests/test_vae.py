@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from methods import normal, seeded
 from torch import nn
 from torch.distributions import Beta, Independent, MultivariateNormal, Normal, kl_divergence
 
@@ -30,14 +31,6 @@ from course_lib.nets.mlp import mlp
 from course_lib.train import adamw, fit
 
 F64 = torch.float64
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=F64):
-    return torch.randn(shape, generator=seeded(seed), dtype=F64).to(dtype)
 
 
 def noise(monkeypatch, eps):

@@ -9,7 +9,7 @@ from statistics import mean, pvariance
 import pytest
 import torch
 import torch.nn.functional as F
-from methods import few_rows
+from methods import called_at, few_rows
 from torch import nn
 from torch.distributions import Bernoulli as Coin
 from torch.distributions import Normal, kl_divergence
@@ -52,15 +52,9 @@ WORTH = {"knn", "probe", "effective_rank", "feature_std"}
 RUN = {"steps", "batch_size", "seconds"}
 
 
-def seeded(function, *arguments, seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return function(*arguments)
-
-
 def lively(builder, *arguments):
     """A VAE as the seed makes it, its last encoder layer stronger: posteriors that differ, some units silent."""
-    method = seeded(builder, *arguments).eval()
+    method = called_at(builder, *arguments).eval()
     last = [layer for layer in method.modules() if isinstance(layer, nn.Linear) and layer.out_features == 2 * 6][0]
     with torch.no_grad():
         last.weight *= torch.tensor([8.0, 0.0, 4.0, 0.2, 16.0, 0.1]).repeat(2)[:, None]
@@ -141,7 +135,7 @@ def test_bound_hands_the_label_over_only_by_label():
 
 def test_bound_of_colours_counts_every_channel_and_looks_in_eval_mode():
     x, y = load("emoji_on_white", "test").x[::60], load("emoji_on_white", "test").y[::60]
-    method = seeded(per_pixel_sigma)
+    method = called_at(per_pixel_sigma)
     method.loss(as_float(x))  # moves BatchNorm's averages
     before = {key: value.clone() for key, value in method.state_dict().items()}
     state = torch.get_rng_state()
@@ -177,7 +171,7 @@ def test_pictures_are_the_decoders_means_within_0_and_1(likelihood, expected):
 
 
 def test_pictures_are_of_the_label_where_there_is_one():
-    method, z, y = seeded(told_six), torch.randn(3, 6), torch.tensor([2, 0, 9])
+    method, z, y = called_at(told_six), torch.randn(3, 6), torch.tensor([2, 0, 9])
     expected = method.decoder(torch.cat([z, torch.eye(10)[y]], 1)).sigmoid()
     torch.testing.assert_close(pictures(method, z, y), expected)
 
@@ -190,8 +184,8 @@ def test_reconstructions_are_painted_from_one_draw_of_the_posterior():
         out = method.encoder(torch.bernoulli(x / 255))
         return method.decoder(out[:, :6] + out[:, 6:].exp().sqrt() * torch.randn(len(x), 6)).sigmoid()
 
-    torch.testing.assert_close(seeded(reconstructions, method, x, seed=3), seeded(expected, seed=3))
-    assert not torch.equal(seeded(reconstructions, method, x, seed=3), seeded(reconstructions, method, x, seed=4))
+    torch.testing.assert_close(called_at(reconstructions, method, x, seed=3), called_at(expected, seed=3))
+    assert not torch.equal(called_at(reconstructions, method, x, seed=3), called_at(reconstructions, method, x, seed=4))
 
 
 def test_detail_against_a_double_loop():
@@ -311,8 +305,8 @@ def test_log_p_by_hand():
     state = torch.get_rng_state()
     one, three = log_p(method, x, draws=1), log_p(method, x, draws=3)
     assert torch.equal(state, torch.get_rng_state())
-    assert one == pytest.approx(seeded(expected, 1), rel=1e-5)
-    assert three == pytest.approx(seeded(expected, 3), rel=1e-5)
+    assert one == pytest.approx(called_at(expected, 1), rel=1e-5)
+    assert three == pytest.approx(called_at(expected, 3), rel=1e-5)
     elbo = bound(method, x, torch.zeros(len(x)))["elbo"]
     assert log_p(method, x) > three > max(one, elbo)
 
@@ -320,7 +314,7 @@ def test_log_p_by_hand():
 def test_log_p_of_many_draws_is_the_integral_over_z():
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     decoder = nn.Sequential(nn.Linear(1, 4), nn.Unflatten(1, (1, 2, 2)))
-    method = seeded(VAE, encoder, decoder, Bernoulli(), binarise)
+    method = called_at(VAE, encoder, decoder, Bernoulli(), binarise)
     with torch.no_grad():
         decoder[0].weight.copy_(torch.tensor([[2.0], [-1.0], [0.5], [1.5]]))
     x = torch.tensor([[0, 255, 0, 0], [255, 0, 255, 255], [255, 255, 255, 0]], dtype=torch.uint8).view(3, 1, 2, 2)
@@ -468,7 +462,7 @@ def test_told_counts_the_samples_in_which_the_judge_sees_their_label(few, monkey
     known = known[judge.classifier(judge.encode(as_float(known.x))).argmax(1) == known.y]
     copies = as_float(known.x[[known.y.tolist().index(label) for label in range(10)]])
     for shift, share in ((0, 1.0), (1, 0.0)):  # every digit painted as the next one
-        method = seeded(conditional_vae)
+        method = called_at(conditional_vae)
         method.decoder = Copybook(copies.roll(-shift, 0) * 40 - 20)
         monkeypatch.setattr(ablations, "train_to_the_end", lambda *_, method=method: (method, {"steps": 7}))
         row, test = told(lookup("conditional-vae"), 0), few("digits", "test")
@@ -628,8 +622,8 @@ def test_squared_errors_with_a_kl_are_losses_of_one_sigma_up_to_a_constant(name,
     batches = as_float(test[:8]), as_float(test[300::90]) ** 2, torch.zeros(4, 3, 32, 32)
     for seed, x in enumerate(batch.double() for batch in batches):
         with torch.no_grad():
-            losses.append(seeded(by_hand, x, seed=seed).item())
-            rest.append(seeded(method.loss, x, seed=seed).item() - losses[-1])
+            losses.append(called_at(by_hand, x, seed=seed).item())
+            rest.append(called_at(method.loss, x, seed=seed).item() - losses[-1])
     assert max(losses) > 1.2 * min(losses)
     assert rest == pytest.approx([d / 2 * math.log(2 * math.pi * sigma2)] * 3, rel=1e-6)
     assert max(rest) - min(rest) < 1e-4 * (max(losses) - min(losses))
