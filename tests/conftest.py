@@ -1,10 +1,17 @@
-"""No test reaches the network, and with CI=true no test is skipped except for want of CUDA."""
+"""No test reaches the network; with CI=true no test is skipped except for want of CUDA; no run goes on without end.
+
+pyproject.toml has the limits, ten times what the slowest test, and five times what `make test` takes on two cores:
+a test that hangs is ended with a traceback of all threads (`faulthandler_timeout`), and its worker with it.
+"""
+
+import _thread
 import os
 import pathlib
 import runpy
 import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -34,7 +41,47 @@ def wheel(tmp_path_factory, copied):
     return built
 
 
+def pytest_addoption(parser):
+    parser.addini("session_limit", "seconds that a whole run may take", default="0")
+
+
+class Clock:
+    """Ends the run, and says which tests are at work, so many seconds after the first one began."""
+
+    def __init__(self, seconds):
+        self.seconds, self.running = seconds, {}
+        self.timer = threading.Timer(seconds, self.end)
+        self.timer.daemon = True
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.running[nodeid] = True
+        if self.timer.ident is None:
+            self.timer.start()
+
+    def pytest_runtest_logfinish(self, nodeid):
+        self.running.pop(nodeid, None)
+
+    def end(self):
+        at_work = ", ".join(self.running) or "no test"
+        print(f"\nnot finished after {self.seconds:g} s; at work: {at_work}", file=sys.__stderr__, flush=True)
+        _thread.interrupt_main()
+
+
+def pytest_configure(config):
+    seconds = float(config.getini("session_limit"))
+    if seconds and not hasattr(config, "workerinput"):  # one clock for all workers
+        config.pluginmanager.register(clock := Clock(seconds))
+        config.add_cleanup(clock.timer.cancel)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report):
+    if report.when == "???":  # xdist's report of a dead worker; the others would go on with what they have in hand
+        pytest.exit(report.longrepr, returncode=pytest.ExitCode.TESTS_FAILED)
+    note_skipped(report)
+
+
+def note_skipped(report):
     if report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if "CUDA" not in reason:
@@ -48,7 +95,7 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="bubblewrap is not installed"))
 
 
-pytest_collectreport = pytest_runtest_logreport  # a module skipped as a whole
+pytest_collectreport = note_skipped  # a module skipped as a whole
 
 
 @pytest.hookimpl(tryfirst=True)
