@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--seed", type=int, help="of the hidden cases; keep it to yourself")
     command.add_argument("--out", type=Path, help="folder for marks and reports; a run goes on there")
     command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="submissions at a time")
-    command.add_argument("--seconds", type=float, default=20, help="for each exercise of a student")
+    command.add_argument("--seconds", type=float, default=20, help="of computing, for each exercise of a student")
     command.add_argument("--gigabytes", type=float, default=2, help="of memory for each exercise, beside torch's own")
     command.add_argument("--solutions", type=Path, help="folder of the sheets; by default the course's")
     command.add_argument("--doctor", action="store_true", help="only try whether the sandbox holds on this machine")

@@ -15,7 +15,7 @@ from course_lib.data import Dataset, load
 from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.pretext.autoencoder import Autoencoder
-from course_lib.recipes import RECIPES, build, lookup
+from course_lib.recipes import RECIPES, build
 from course_lib.supervised import Supervised
 from course_lib.train import fit, seeded
 
@@ -41,7 +41,8 @@ class BareWeights(nn.Module):
 
 
 def stage(inputs, outputs, size, stride=1, **more):
-    return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride, size // 2, **more), nn.BatchNorm2d(outputs), nn.ReLU())
+    convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, **more)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 ENCODERS = {  # name -> (encoder, its output's width, channels of the pictures, their side)

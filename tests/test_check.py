@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from html.parser import HTMLParser
@@ -14,6 +16,7 @@ import pytest
 import torch
 
 from course_lib.grading.exercise import Case, Master, Property, read_public, write_public
+from course_lib.notebook import check as check_module
 from course_lib.notebook import checks
 from course_lib.notebook.style import INK, PAPER
 
@@ -401,6 +404,64 @@ def test_an_endless_name_is_stopped(hasty):
     assert "Expected double or total, got a value of type Endless" in text and "No result after 0.3 s" in text
 
 
+@pytest.mark.parametrize("seconds, clock, after", [(1.0, 0.0, "0.3"), (0.0, 1.0, "1.8")])
+def test_its_own_time_counts_and_six_times_the_limit_on_the_clock(hasty, monkeypatch, seconds, clock, after):
+    """What it has computed, and the clock, go on by so much whenever they are looked at."""
+    @named("double")
+    def answer(x):
+        while True:
+            pass
+
+    ticks = [0.0, 0.0]
+
+    def tick(i, step):
+        ticks[i] += step
+        return ticks[i]
+
+    monkeypatch.setattr(check_module._Attempt, "_seconds", lambda self: tick(0, seconds))
+    monkeypatch.setattr(check_module.time, "monotonic", lambda: tick(1, clock))
+    text = shown(hasty(answer))
+    assert f"stopped after {after} s at: " in text and f"No result after {after} s. Does a loop" in text
+    assert "this computer may be busy" in text
+
+
+def test_where_the_system_does_not_tell_a_threads_time_the_processs_counts(hasty, monkeypatch):
+    monkeypatch.delattr(check_module.time, "pthread_getcpuclockid", raising=False)
+
+    @named("double")
+    def answer(x):
+        while True:
+            pass
+
+    assert "stopped after 0.3 s" in shown(hasty(answer)) and hasty(double).solved
+
+
+FIRST_USE = """
+import pathlib, sys, torch
+from course_lib.notebook import checks
+check = checks("99", folder=pathlib.Path(sys.argv[1]), limit=0.2)
+
+def double(x):
+    from sklearn.linear_model import LogisticRegression
+    weight = torch.nn.Parameter(torch.ones(()))
+    torch.func.grad(torch.sin)(torch.ones(()))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    (-weight).backward()
+    optimizer.step()
+    return weight.detach().to(x.dtype) * x
+
+before = set(sys.modules)
+panel = check(double)
+assert panel.verdict.results[0].passed, panel
+assert {"torch._dynamo", "sklearn.linear_model"} <= set(sys.modules) - before
+"""
+
+
+def test_what_an_answer_imports_takes_none_of_its_time(folder):
+    """The first torch.optim or torch.func of a process imports for seconds: ten times this limit."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_USE, folder], check=True)
+
+
 def test_an_interrupt_of_the_users_passes_through(folder):
     threads, dtype = [], torch.get_default_dtype()
 
@@ -588,3 +649,13 @@ def test_a_file_is_checked_as_the_grader_reads_it(check, tmp_path):
     path.write_text("no notebook")
     with pytest.raises(ValueError, match="not a Jupyter notebook"):
         check.file(path)
+
+
+def test_a_file_with_an_endless_answer_is_checked_to_its_end(hasty, tmp_path):
+    path = tmp_path / "mine.ipynb"
+    cells = ["def double(x):\n    while True:\n        pass", "def total(x):\n    return x.sum()"]
+    content = {"cells": [{"cell_type": "code", "source": cell} for cell in cells], "metadata": {}, "nbformat": 4}
+    path.write_text(json.dumps(content))
+    double, total = hasty.file(path)
+    assert "stopped after 0.3 s at: " in shown(double) and "Does a loop never end?" in shown(double)
+    assert double.points == 0 and total.solved

@@ -193,7 +193,8 @@ def test_grading_without_a_sandbox_is_loud(toy, capsys):
     assert "NO SANDBOX: submitted code runs as you" in capsys.readouterr().err
     marks = json.loads((toy / "out" / "marks.json").read_text())
     assert marks["isolated"] is False and [s["points"] for s in marks["students"]] == [3, 0, 3]
-    assert marks["students"][1]["exercises"][0]["properties"][0]["why"] == "did not finish in 2.75 seconds"
+    assert marks["students"][1]["exercises"][0]["properties"][0]["why"] == (
+        "did not finish in 2.75 seconds of computing, or 8.25 on the clock: an endless loop, or the machine was busy")
     until(lambda: not running('"seconds": 2.75,'))
     for page in (toy / "out").rglob("*.html"):
         assert "Graded without a sandbox" in page.read_text()
@@ -232,6 +233,20 @@ def test_a_helper_that_never_replies_is_given_up(toy, monkeypatch):
         with pytest.raises(SandboxDied, match="no reply"):
             found.ask("double", {"0/x": torch.ones(2)})
     until(lambda: not Path(f"/proc/{helper}").exists())
+
+
+def test_what_imports_for_seconds_is_imported_before_an_answer_begins(toy, trusted):
+    hand_in(toy, "optim", "import sys, torch\ndef double(x):\n    assert 'torch._dynamo' in sys.modules\n"
+            "    torch.optim.SGD([torch.ones(1)], 0.1)\n    return 2 * x")  # fmt: skip
+    hand_in(toy, "plain", "import sys, torch\ndef double(x):\n    assert 'torch._dynamo' not in sys.modules\n"
+            "    return 2 * x")  # fmt: skip
+    assert [student["points"] for student in graded(toy).values()] == [3, 3]
+
+
+def test_an_answer_that_waits_is_ended_by_the_clock(toy, trusted):
+    hand_in(toy, "waits", "import threading\ndef double(x):\n    threading.Event().wait()")
+    (exercise,) = graded(toy, limits=Limits(seconds=0.5))["waits"]["exercises"]
+    assert "did not finish in 0.5 seconds of computing, or 1.5 on the clock" in exercise["properties"][0]["why"]
 
 
 def test_limits_go_into_a_control_group_where_there_is_one(tmp_path, monkeypatch):

@@ -10,11 +10,11 @@ from course_lib.recipes import RECIPES
 
 
 def test_gradients_with_avx2_kernels_are_those_without_onednn():
-    """Of every recipe and of networks as students build them. Before `fit` left narrow ones contiguous, the process died.
+    """Of every recipe and of networks as students build them. Before `fit` left narrow ones contiguous, it died here.
 
     MALLOC_CHECK_ (with glibc's library for it; elsewhere it is ignored) ends the process as soon as a block is freed
-    that something wrote past. 1e-3 of the norm: kernels add in another order; 3e-4 was the most that was seen, where LeakyReLU
-    has a kink.
+    that something wrote past. 1e-3 of the norm: kernels add in different orders; 3e-4 was the most that was seen,
+    where LeakyReLU has a kink.
     """
     malloc = {"MALLOC_CHECK_": "3", "LD_PRELOAD": "libc_malloc_debug.so.0"} if sys.platform == "linux" else {}
     avx2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

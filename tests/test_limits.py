@@ -16,8 +16,8 @@ WELL = "def test_is_well():\n    pass\n"
 @pytest.mark.parametrize(
     "files, option, words",
     [
-        ([DIES, ENDLESS], "session_limit=0", ["crashed while running", "test_0.py::test_dies", "in test_dies"]),
-        ([ENDLESS, WELL], "faulthandler_timeout=1", ["crashed while running", "test_0.py::test_hangs", "in test_hangs"]),
+        ([DIES, ENDLESS], "session_limit=0", ["crashed while running 'test_0.py::test_dies'", "in test_dies"]),
+        ([ENDLESS, WELL], "faulthandler_timeout=1", ["crashed while running 'test_0.py::test_hangs'", "in test_hangs"]),
         ([ENDLESS, WELL], "session_limit=1", ["not finished after 1 s; at work: ", "test_0.py::test_hangs\n"]),
     ],
     ids=["a worker dies while another one hangs", "a test hangs", "the run takes too long"],

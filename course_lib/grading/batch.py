@@ -22,13 +22,14 @@ from course_lib.grading import library, report
 from course_lib.grading.doctor import require
 from course_lib.grading.drive import Failure
 from course_lib.grading.exercise import Exercise, Outputs, Result, Verdict, judge
-from course_lib.grading.inside import FAILURES, LINE, REPLY, receive
+from course_lib.grading.inside import FAILURES, LINE, REPLY, WAIT, receive
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxDied
 from course_lib.grading.sheet import Sheet
 from course_lib.grading.submissions import Refused, Submission, collect
 
 ENDS = {
-    "time": "did not finish in {seconds:g} seconds",
+    "time": "did not finish in {seconds:g} seconds of computing, or {clock:g} on the clock: an endless loop, or the "
+    "machine was busy",
     "memory": "took more memory than the {gigabytes:g} GB allowed",
     "processes": "started more than {processes} processes",
     "too much output": "put out too much",
@@ -141,10 +142,8 @@ def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
         if end == "done":
             end = "garbled" if written else "died"
         said = ENDS.get(end, ENDS["garbled"])
-        gigabytes = limits.memory / 2**30
-        return _refused(
-            exercise, said.format(seconds=limits.seconds, gigabytes=gigabytes, processes=limits.processes)
-        )
+        numbers = dict(seconds=limits.seconds, clock=WAIT * limits.seconds, gigabytes=limits.memory / 2**30)
+        return _refused(exercise, said.format(**numbers, processes=limits.processes))
     return judge(exercise, outcomes)
 
 
