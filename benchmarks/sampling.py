@@ -18,7 +18,7 @@ import torch
 
 from course_lib.diffusion.samplers import ancestral, ddim, last, step_numbers
 from course_lib.experiments import device_name
-from course_lib.recipes import build, lookup
+from course_lib.recipe import build, lookup
 
 try:
     from diffusers import DDIMPipeline, DDIMScheduler, ModelMixin

@@ -11,7 +11,7 @@ import torch
 from course_lib import distributed, experiments, zoo
 from course_lib.checks import count, positive
 from course_lib.data import load, names
-from course_lib.recipes import RECIPES, Size, build, lookup, train
+from course_lib.recipe import Size, build, lookup, recipes, train
 from course_lib.stamp import stamp
 from course_lib.train import Method
 
@@ -24,7 +24,7 @@ def show_list(_):
 
     cells = "{:26}{:15}{:>17}{:>18}  {:4}{:9}{}"
     print(cells.format("recipe", "data", "cpu: steps, batch", "gpu: steps, batch", "zoo", "measured", "code"))
-    for name, recipe in RECIPES.items():
+    for name, recipe in recipes().items():
         kind = recipe.build.__annotations__["return"]
         code = f"{kind.__module__.removeprefix('course_lib.')}.{kind.__name__}"
         shipped = "yes" if name in zoo.manifest() else "-"
@@ -78,7 +78,7 @@ def run_evaluation(args):
         raise ValueError("--zoo and --weights: give one of them")
     if not (args.zoo or args.weights):
         measured = sorted(path.stem for path in experiments.RESULTS.glob("*.json"))
-        for name in [args.name] if args.name else measured or list(RECIPES)[:1]:  # none: read says what to do
+        for name in [args.name] if args.name else measured or list(recipes())[:1]:  # none: read says what to do
             print(f"{name}\n{experiments.table(name)}\n")
         return
     if args.name is None:
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(run=show_list)
 
     command = commands.add_parser("train", help="train a recipe")
-    command.add_argument("name", help=f"one of {', '.join(RECIPES)}")
+    command.add_argument("name", help=f"one of {', '.join(recipes())}")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--steps", type=int, help="updates; by default the recipe's for this device")
     command.add_argument("--batch-size", type=int)

@@ -24,7 +24,7 @@ from course_lib import evaluate
 from course_lib.checks import count
 from course_lib.data import Dataset, as_float, labelled_subset, load
 from course_lib.files import ROOT, SHIPPED, write_json
-from course_lib.recipes import RECIPES, Recipe, build, train
+from course_lib.recipe import Recipe, build, recipes, train
 from course_lib.train import Method, seeded
 
 TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "feature_std": "std", "pretext": "own task"}
@@ -240,8 +240,8 @@ def catalogue() -> dict[str, Experiment]:
     from course_lib.pretext import ablations as pretext
     from course_lib.pretext import layers
 
-    methods = {name: standard(recipe) for name, recipe in RECIPES.items() if recipe.cpu}
-    pixels = {"raw pixels": Setting(RECIPES["simclr"], raw_pixels, seeds=(0,))}
+    methods = {name: standard(recipe) for name, recipe in recipes().items() if recipe.cpu}
+    pixels = {"raw pixels": Setting(recipes()["simclr"], raw_pixels, seeds=(0,))}
     studies = contrastive.ABLATIONS | pretext.ABLATIONS | layers.LAYERS | distillation.ABLATIONS
     studies |= latent.ABLATIONS | gan.ABLATIONS | diffusion.ABLATIONS | guidance.ABLATIONS
     return {**methods, "simclr": pixels | methods["simclr"], **studies}

@@ -15,7 +15,7 @@ from course_lib.data import Dataset, load
 from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.pretext.autoencoder import Autoencoder
-from course_lib.recipes import RECIPES, build
+from course_lib.recipe import build, recipes
 from course_lib.supervised import Supervised
 from course_lib.train import fit, seeded
 
@@ -89,8 +89,8 @@ def odd_networks():
             yield f"autoencoder {width}, {channels}", autoencoder(width, channels), pictures(channels, 32)
 
 
-def recipes():
-    for name, recipe in RECIPES.items():
+def all_recipes():
+    for name, recipe in recipes().items():
         if recipe.cpu:
             data = load(recipe.data, "train")[:ROWS]
             yield name, build(recipe, 0), recipe.pairs(data) if recipe.pairs else data
@@ -122,7 +122,7 @@ def gradients(method, data) -> list[torch.Tensor]:
 
 def main():
     torch.set_num_threads(1)
-    for name, method, data in (*odd_networks(), *recipes()):
+    for name, method, data in (*odd_networks(), *all_recipes()):
         smooth(method)
         first, again = gradients(method, data), gradients(method, data)
         with torch.backends.mkldnn.flags(enabled=False):

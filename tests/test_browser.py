@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 PICTURES = ROOT / "runs" / "browser"
 GOAL = 0.3  # seconds from a move to the new picture, on a machine that does nothing else: reported, not asserted
 TRAINING = """\
-from course_lib import evaluate, recipes
+from course_lib import evaluate, recipe as recipes
 from course_lib.data import load
 from course_lib.notebook import live
 recipe, train = recipes.lookup("simclr"), load("scenes")

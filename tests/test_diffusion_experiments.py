@@ -46,7 +46,7 @@ from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas
 from course_lib.latent.ablations import judged
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
-from course_lib.recipes import RECIPES, Size, build, lookup
+from course_lib.recipe import Size, build, lookup, recipes
 
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 RUN = {"steps", "batch_size", "seconds"}
@@ -490,7 +490,7 @@ def but(recipe, **changes):
 
 def test_every_setting_of_an_experiment_is_another():
     for name, experiment in ABLATIONS.items():
-        assert name.startswith("ddpm-") and name not in RECIPES
+        assert name.startswith("ddpm-") and name not in recipes()
         different = {(setting.hash(), plain(setting.job)) for setting in experiment.values()}
         assert len(different) == len(experiment), name
         assert all(setting.after is None for setting in experiment.values())

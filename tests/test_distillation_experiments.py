@@ -20,9 +20,10 @@ from course_lib.distillation.ablations import (
     simsiam_with,
     targets,
 )
+from course_lib.distillation.recipes import dino, small_vit
 from course_lib.evaluate import most_of_the_mass
 from course_lib.experiments import LOOKS, watched
-from course_lib.recipes import Size, build, dino, lookup, small_vit
+from course_lib.recipe import Size, build, lookup
 
 
 def test_most_of_the_mass_against_a_loop():

@@ -53,10 +53,11 @@ from course_lib.gan.games import MINIMAX, NON_SATURATING, WASSERSTEIN
 from course_lib.gan.gan import GAN
 from course_lib.gan.painting import AdversarialPainting, fill_colour, fill_hole, hide_colour
 from course_lib.gan.progressive import ProgressiveGAN
+from course_lib.gan.recipes import conditional_gan, gan, gan_emoji, wgan_gp
 from course_lib.gan.wgan import WGAN
 from course_lib.latent.ablations import judged
 from course_lib.pretext.context_encoder import hide_square
-from course_lib.recipes import RECIPES, Size, build, conditional_gan, gan, gan_emoji, lookup, wgan_gp
+from course_lib.recipe import Size, build, lookup, recipes
 
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 RUN = {"steps", "batch_size", "seconds"}
@@ -626,7 +627,7 @@ def betas(recipe):
 
 def test_every_setting_of_an_experiment_is_another():
     for name, experiment in ABLATIONS.items():
-        assert name.startswith("gan-") and name not in RECIPES
+        assert name.startswith("gan-") and name not in recipes()
         different = {(setting.hash(), setting.job) for setting in experiment.values()}
         assert len(different) == len(experiment), name
     assert ABLATIONS.items() <= experiments.catalogue().items()

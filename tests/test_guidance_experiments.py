@@ -47,10 +47,11 @@ from course_lib.diffusion.guidance_ablations import (
     swept_by_classifier,
     swept_shipped,
 )
+from course_lib.diffusion.guidance_recipes import conditional_ddpm
 from course_lib.diffusion.schedules import cosine_betas
 from course_lib.latent.ablations import judged
 from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
-from course_lib.recipes import RECIPES, Recipe, Size, build, conditional_ddpm, lookup
+from course_lib.recipe import Recipe, Size, build, lookup, recipes
 
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 RUN = {"steps", "batch_size", "seconds"}
@@ -491,7 +492,7 @@ def but(recipe, **changes):
 
 def test_every_setting_of_an_experiment_is_another():
     for name, experiment in ABLATIONS.items():
-        assert name.startswith("guidance-") and name not in RECIPES
+        assert name.startswith("guidance-") and name not in recipes()
         assert len({(setting.hash(), plain(setting.job)) for setting in experiment.values()}) == len(experiment), name
         for setting in experiment.values():
             assert setting.seeds == (0, 1, 2) and setting.recipe.cpu and (not setting.after or setting.after.cpu)
@@ -571,7 +572,7 @@ def tool(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     for name, builder in (("untold", tiny_untold), ("told", tiny_told)):
         recipe = Recipe(builder, "digits", gpu=Size(2, 8, 0.01), cpu=Size(2, 8, 0.01), represents=False)
-        monkeypatch.setitem(RECIPES, name, recipe)
+        monkeypatch.setitem(recipes(), name, recipe)
     method = build(lookup("untold"), 5)
     with torch.no_grad():
         for k, p in enumerate(method.parameters()):
@@ -634,7 +635,7 @@ def test_without_a_start_none_is_told(tool):
 
 def test_weights_without_a_place_are_named_and_nothing_is_trained(tool, monkeypatch):
     tool("told")
-    monkeypatch.setitem(RECIPES, "other", replace(lookup("untold"), weight_decay=0.5))
+    monkeypatch.setitem(recipes(), "other", replace(lookup("untold"), weight_decay=0.5))
     with pytest.raises(ValueError, match="`start`: other has no place for net.condition.label.weight, average.net"):
         tool("other", "--start", "told")
     with pytest.raises(ValueError, match="`name`: the zoo holds"):

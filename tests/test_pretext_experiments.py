@@ -12,7 +12,7 @@ from course_lib.data import as_float, load
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext import layers
 from course_lib.pretext.ablations import FrozenEarly, chromatic_aberration, through_the_lens
-from course_lib.recipes import build, lookup
+from course_lib.recipe import build, lookup
 from course_lib.train import Method, adamw, fit
 
 TASKS = (

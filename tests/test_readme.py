@@ -9,7 +9,7 @@ from build_notebooks import NOTEBOOKS, ROOT
 from build_readme import SYLLABUS
 
 from course_lib.__main__ import main
-from course_lib.recipes import RECIPES
+from course_lib.recipe import recipes
 from course_lib.train import Method
 
 TEXT = build_readme.README.read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def test_the_command_line_lists_what_the_table_of_concepts_has(capsys):
     code = {row.split()[0]: row.split()[-1] for row in rows[1:-1] if not row.startswith(" ")}
     in_table = {system["symbol"].removeprefix("course_lib.").replace(":", "."): system.get("notebook")
                 for system in SYLLABUS["systems"].values()}
-    assert code.keys() == RECIPES.keys() and all(in_table[symbol] for symbol in code.values())
+    assert code.keys() == recipes().keys() and all(in_table[symbol] for symbol in code.values())
 
 
 def test_the_notebooks_are_numbered_and_those_that_exist_are_in_the_table():

@@ -18,12 +18,13 @@ from course_lib import evaluate, experiments, zoo
 from course_lib.__main__ import main
 from course_lib.augment import sobel
 from course_lib.contrastive import ablations
+from course_lib.contrastive.recipes import simclr
 from course_lib.data import as_float, load
 from course_lib.pretext.context_encoder import masked_reconstruction
-from course_lib.recipes import RECIPES, Size, build, fingerprint, lookup, simclr, train
+from course_lib.recipe import Size, build, fingerprint, lookup, recipes, train
 from course_lib.train import seeded
 
-ON_CPU = [name for name, recipe in RECIPES.items() if recipe.cpu]
+ON_CPU = [name for name, recipe in recipes().items() if recipe.cpu]
 EXPERIMENTS = experiments.catalogue()
 
 
@@ -138,7 +139,7 @@ def test_building_is_seeded_and_leaves_the_callers_random_state_alone():
 
 
 def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(ValueError, match="`name`: expected one of .*simclr, .*simclr-cifar10, got 'simclir'"):
+    with pytest.raises(ValueError, match="`name`: expected one of .*simclr, .*supervised-digits, got 'simclir'"):
         lookup("simclir")
 
 
@@ -163,7 +164,7 @@ ONE_MEASURE = {  # the other one they do not beat the untrained network by, note
 }
 
 
-@pytest.mark.parametrize("name", [name for name in ON_CPU if RECIPES[name].represents])
+@pytest.mark.parametrize("name", [name for name in ON_CPU if recipes()[name].represents])
 def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
     rows = {(row["setting"], row["seed"]): row for row in experiments.read(name)["rows"]}
     for seed in (0, 1, 2):
@@ -174,7 +175,7 @@ def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
             assert all(trained[measure] > random[measure] for measure in ONE_MEASURE.get(name, ["knn", "probe"]))
 
 
-@pytest.mark.parametrize("name", [name for name in ON_CPU if not RECIPES[name].represents])
+@pytest.mark.parametrize("name", [name for name in ON_CPU if not recipes()[name].represents])
 def test_each_of_three_seeds_solves_its_own_task_better_than_untrained(name):
     untrained, trained = (experiments.values(name, "pretext")[setting] for setting in ("untrained", "trained"))
     assert len(trained) == 3 and all(after > before for before, after in zip(untrained, trained, strict=True))
@@ -295,7 +296,7 @@ def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(tmp_p
     for module in (experiments, ablations):
         monkeypatch.setattr(module, "load", lambda *_: few)
     short = replace(lookup("simclr"), cpu=Size(1, 64, 5e-3))
-    monkeypatch.setitem(RECIPES, "simclr", short)
+    monkeypatch.setitem(recipes(), "simclr", short)
     recipe, seen = replace(lookup("supervised"), cpu=Size(1, 256, 2e-3)), {}
 
     def watch(recipe, method, data, **more):

@@ -43,8 +43,9 @@ from course_lib.latent.ablations import (
 )
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Bernoulli, Gaussian, GaussianPerPixel, binarise, dequantise
+from course_lib.latent.recipes import conditional_vae, mlp_vae, vae_emoji
 from course_lib.latent.vae import VAE
-from course_lib.recipes import Size, build, conditional_vae, lookup, mlp_vae, train, vae_emoji
+from course_lib.recipe import Size, build, lookup, train
 
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 PARTS = {"elbo", "distortion", "rate", "active", "units", "rmse"}
@@ -541,7 +542,7 @@ def shapes(module):
 
 def test_every_setting_of_an_experiment_is_another():
     for name, experiment in ABLATIONS.items():
-        assert name.startswith("vae-") and name not in experiments.RECIPES
+        assert name.startswith("vae-") and name not in experiments.recipes()
         different = {(setting.hash(), setting.job) for setting in experiment.values()}
         assert len(different) == len(experiment), name
     assert ABLATIONS.items() <= experiments.catalogue().items()

@@ -25,15 +25,16 @@ from course_lib.augment import (
     sobel,
 )
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
+from course_lib.contrastive.recipes import instance_discrimination, simclr
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.data import labelled_subset, load
 from course_lib.experiments import Setting, from_scratch_on_few, measures, train_on_few, train_to_the_end
 from course_lib.losses import nt_xent
 from course_lib.nets.mlp import mlp
-from course_lib.recipes import RECIPES, Recipe, Size, build, instance_discrimination, simclr
+from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.supervised import Supervised
 
-BASE = replace(RECIPES["simclr"], cpu=Size(300, 256, 5e-3))  # shorter, so that many settings fit
+BASE = replace(lookup("simclr"), cpu=Size(300, 256, 5e-3))  # shorter, so that many settings fit
 
 
 def variant(change: Callable, *arguments, steps: int = 300, batch_size: int = 256) -> Recipe:
@@ -129,7 +130,7 @@ def from_scratch(recipe: Recipe, seed: int) -> dict:
 
 def fine_tuned(recipe: Recipe, seed: int) -> dict:
     """The same training, from SimCLR's encoder of this seed."""
-    pretrained, _ = train_to_the_end(RECIPES["simclr"], seed)
+    pretrained, _ = train_to_the_end(lookup("simclr"), seed)
 
     def start() -> Supervised:
         method = build(recipe, seed)
@@ -155,7 +156,7 @@ def from_random_rows() -> InstanceDiscrimination:
     return method
 
 
-BANK = RECIPES["instance-discrimination"]
+BANK = lookup("instance-discrimination")
 
 ABLATIONS = {
     "simclr-heads": {
@@ -167,10 +168,10 @@ ABLATIONS = {
         f"{tau}": Setting(BASE if tau == 0.2 else variant(with_temperature, tau)) for tau in (0.05, 0.1, 0.2, 0.5, 1.0)
     },
     "simclr-labels": {
-        "random encoder, frozen": Setting(RECIPES["simclr"], random_frozen),
-        "SimCLR, frozen": Setting(RECIPES["simclr"], simclr_frozen),
-        "SimCLR, fine-tuned": Setting(RECIPES["supervised"], fine_tuned, after=RECIPES["simclr"]),
-        "supervised from scratch": Setting(RECIPES["supervised"], from_scratch),
+        "random encoder, frozen": Setting(lookup("simclr"), random_frozen),
+        "SimCLR, frozen": Setting(lookup("simclr"), simclr_frozen),
+        "SimCLR, fine-tuned": Setting(lookup("supervised"), fine_tuned, after=lookup("simclr")),
+        "supervised from scratch": Setting(lookup("supervised"), from_scratch),
     },
     "bank-negatives": {
         "random rows at first": Setting(replace(BANK, build=from_random_rows)),

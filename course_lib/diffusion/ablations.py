@@ -27,7 +27,7 @@ from course_lib.latent.ablations import judged, prior_draws, some_of
 from course_lib.latent.vae import VAE
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
-from course_lib.recipes import RECIPES, Recipe, Size
+from course_lib.recipe import Recipe, Size, lookup
 from course_lib.train import seeded
 
 JUDGED = 250  # pictures drawn where training is compared
@@ -156,7 +156,7 @@ def toy_ddpm() -> DDPM:
 
 
 def digits(builder, *arguments) -> Recipe:
-    return replace(RECIPES["ddpm"], build=partial(builder, *arguments))
+    return replace(lookup("ddpm"), build=partial(builder, *arguments))
 
 
 def toy(data: str) -> Recipe:
@@ -165,14 +165,14 @@ def toy(data: str) -> Recipe:
 
 def lasting(name: str, steps: int) -> Recipe:
     """A recipe of another notebook, trained about as long as `ddpm`."""
-    return replace(RECIPES[name], cpu=replace(RECIPES[name].cpu, steps=steps))
+    return replace(lookup(name), cpu=replace(lookup(name).cpu, steps=steps))
 
 
 SAMPLERS = {"DDPM": ancestral, "DDPM, variance beta": partial(ancestral, large=True), "DDIM": ddim}
 
 ABLATIONS = {
     "ddpm-predictions": {
-        "noise, linear": Setting(RECIPES["ddpm"], sampled),
+        "noise, linear": Setting(lookup("ddpm"), sampled),
         "noise": Setting(digits(digits_ddpm, "noise"), sampled),
         "picture": Setting(digits(digits_ddpm, "picture"), sampled),
         "v": Setting(digits(digits_ddpm, "v"), sampled),
@@ -180,26 +180,26 @@ ABLATIONS = {
         "next step, linear, itself": Setting(digits(next_step, True), sampled),
     },
     "ddpm-steps": {
-        "real": Setting(RECIPES["ddpm"], partial(real, n=STEPPED)),
+        "real": Setting(lookup("ddpm"), partial(real, n=STEPPED)),
         **{
-            f"{name}, {steps}": Setting(RECIPES["ddpm"], partial(stepped, sampler=sampler, steps=steps))
+            f"{name}, {steps}": Setting(lookup("ddpm"), partial(stepped, sampler=sampler, steps=steps))
             for name, sampler in SAMPLERS.items()
             for steps in (1000, 250, 50, 10)
             if (name, steps) != ("DDPM, variance beta", 1000)
         },
     },
     "ddpm-equal-time": {
-        "real": Setting(RECIPES["ddpm"], partial(real, n=JUDGED)),
+        "real": Setting(lookup("ddpm"), partial(real, n=JUDGED)),
         "VAE": Setting(lasting("vae", 1000), by_vae),
         "GAN": Setting(lasting("gan", 1400), by_gan),
-        "DDPM": Setting(RECIPES["ddpm"], sampled),
+        "DDPM": Setting(lookup("ddpm"), sampled),
         "DDPM, v": Setting(digits(digits_ddpm, "v"), sampled),
     },
     "ddpm-shipped": {
-        "digits": Setting(RECIPES["ddpm"], partial(shipped, name="ddpm"), seeds=(0,)),
-        "emoji": Setting(RECIPES["ddpm-emoji"], partial(shipped, name="ddpm-emoji"), seeds=(0,)),
+        "digits": Setting(lookup("ddpm"), partial(shipped, name="ddpm"), seeds=(0,)),
+        "emoji": Setting(lookup("ddpm-emoji"), partial(shipped, name="ddpm-emoji"), seeds=(0,)),
         **{
-            title: Setting(RECIPES[name], partial(shipped_rival, name=name), seeds=(0,))
+            title: Setting(lookup(name), partial(shipped_rival, name=name), seeds=(0,))
             for title, name in {
                 "digits, VAE": "vae",
                 "digits, GAN, label": "conditional-gan",

@@ -19,10 +19,11 @@ from course_lib.data.words import word_lists
 from course_lib.diffusion.ablations import digits_ddpm
 from course_lib.diffusion.ddpm import DDPM
 from course_lib.diffusion.guidance import classifier_guided, guided
+from course_lib.diffusion.guidance_recipes import conditional_ddpm, noisy_classifier
 from course_lib.diffusion.samplers import EpsFn, ddim, last
 from course_lib.experiments import Setting, train_to_the_end
 from course_lib.latent.ablations import JUDGES, judged, some_of
-from course_lib.recipes import RECIPES, Recipe, conditional_ddpm, noisy_classifier
+from course_lib.recipe import Recipe, lookup
 from course_lib.train import seeded
 
 JUDGED = 250  # pictures for each weight
@@ -163,17 +164,17 @@ def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
 # Experiments.
 
 # A noise-aware classifier costs about as much as 70 updates of the model that needs none.
-TOLD = RECIPES["conditional-ddpm"]
+TOLD = lookup("conditional-ddpm")
 UNTOLD = replace(TOLD, build=partial(digits_ddpm, "v"), cpu=replace(TOLD.cpu, steps=330))
-CLASSIFIER = RECIPES["noisy-classifier"]
+CLASSIFIER = lookup("noisy-classifier")
 CLEAN = replace(CLASSIFIER, build=partial(noisy_classifier, noise=False))
 
 ABLATIONS = {
     "guidance-weights": {
         "real digits": Setting(TOLD, real),
         "digits, shipped": Setting(TOLD, partial(swept_shipped, name="conditional-ddpm")),
-        "real emoji": Setting(RECIPES["text-ddpm"], real),
-        "emoji, shipped": Setting(RECIPES["text-ddpm"], partial(swept_shipped, name="text-ddpm")),
+        "real emoji": Setting(lookup("text-ddpm"), real),
+        "emoji, shipped": Setting(lookup("text-ddpm"), partial(swept_shipped, name="text-ddpm")),
     },
     "guidance-kinds": {
         "classifier-free": Setting(TOLD, swept),
@@ -187,7 +188,7 @@ ABLATIONS = {
         for dropout in (0.0, 0.2, 0.5)
     },
     "guidance-captions": {
-        which: Setting(RECIPES["text-ddpm"], partial(composed, which=which))
+        which: Setting(lookup("text-ddpm"), partial(composed, which=which))
         for which in ("shown", "style withheld", "new names")
     },
 }

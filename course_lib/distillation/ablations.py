@@ -20,11 +20,12 @@ from course_lib.data import Dataset, as_float, load
 from course_lib.distillation.byol import BYOL
 from course_lib.distillation.dino import DINO, Prototypes
 from course_lib.distillation.knowledge import KnowledgeDistillation
+from course_lib.distillation.recipes import byol, dino, dino_vit, distillation, simsiam
 from course_lib.distillation.simsiam import SimSiam
 from course_lib.experiments import Setting, checkpoint_of, measures, train_on_few, train_to_the_end, watched
 from course_lib.nets.mlp import mlp
 from course_lib.nets.vit import ViT, patches
-from course_lib.recipes import RECIPES, Recipe, Size, build, byol, dino, dino_vit, distillation, simsiam
+from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.supervised import Supervised
 from course_lib.train import Method
 
@@ -95,7 +96,7 @@ def dino_with(centring: bool, sharpening: bool, norm: type[nn.Module] | None = n
 
 
 def collapsing(change: Callable[..., Method], *arguments) -> Setting:
-    recipe = RECIPES[change.__name__.removesuffix("_with")]
+    recipe = lookup(change.__name__.removesuffix("_with"))
     return Setting(replace(recipe, build=partial(change, *arguments), cpu=Size(100, 128, recipe.cpu.lr)), collapse)
 
 
@@ -212,12 +213,12 @@ def validated(recipe: Recipe, seed: int) -> dict:
 
 def choice(change: Callable[..., DINO], *arguments, lr: float = 5e-3) -> Setting:
     build = partial(change, *arguments) if arguments else change
-    return Setting(replace(RECIPES["dino-vit"], build=build, cpu=Size(200, 128, lr)), validated, seeds=(0,))
+    return Setting(replace(lookup("dino-vit"), build=build, cpu=Size(200, 128, lr)), validated, seeds=(0,))
 
 
 # Soft targets: few labels, and a class that the student never sees.
 
-FEW = replace(RECIPES["distillation"], cpu=Size(200, 128, 5e-3))
+FEW = replace(lookup("distillation"), cpu=Size(200, 128, 5e-3))
 
 
 def targets(soft: float) -> KnowledgeDistillation:
@@ -285,11 +286,11 @@ def without_a_class(recipe: Recipe, seed: int) -> dict:
 
 def barlow_of(batch_size: int, steps: int) -> Setting:
     size = Size(steps, batch_size, 5e-3 * (batch_size / 256) ** 0.5)  # as SimCLR's in notebook 03
-    return Setting(replace(RECIPES["barlow-twins"], cpu=size))
+    return Setting(replace(lookup("barlow-twins"), cpu=size))
 
 
-WATCHED = replace(RECIPES["dino"], cpu=Size(200, 128, 3e-3))
-VIT = RECIPES["dino-vit"]
+WATCHED = replace(lookup("dino"), cpu=Size(200, 128, 3e-3))
+VIT = lookup("dino-vit")
 
 ABLATIONS = {
     "distillation-collapse": {
@@ -314,7 +315,7 @@ ABLATIONS = {
     },
     "dino-attention": {
         "untrained": Setting(VIT, untrained_attention),
-        "supervised": Setting(RECIPES["supervised-vit"], supervised_attention),
+        "supervised": Setting(lookup("supervised-vit"), supervised_attention),
         "DINO": Setting(VIT, dino_attention),
         "DINO, large crops only": Setting(
             replace(VIT, build=partial(large_crops_only, dino_vit)), dino_attention, seeds=(0,)

@@ -17,16 +17,8 @@ from course_lib.experiments import Setting, train_to_the_end, watched
 from course_lib.gan.conditional import truncated
 from course_lib.gan.games import MINIMAX, NON_SATURATING, WASSERSTEIN
 from course_lib.gan.gan import GAN
-from course_lib.gan.wgan import GradientPenalty
-from course_lib.latent.ablations import JUDGES, judged
-from course_lib.nets.dcgan import Discriminator, Generator
-from course_lib.nets.mlp import mlp
-from course_lib.recipes import (
-    RECIPES,
-    Recipe,
-    Size,
+from course_lib.gan.recipes import (
     adversarial,
-    build,
     colouring,
     gan,
     gan_emoji,
@@ -34,6 +26,11 @@ from course_lib.recipes import (
     inpainting,
     without_momentum,
 )
+from course_lib.gan.wgan import GradientPenalty
+from course_lib.latent.ablations import JUDGES, judged
+from course_lib.nets.dcgan import Discriminator, Generator
+from course_lib.nets.mlp import mlp
+from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.train import seeded
 
 POINTS = 4000  # of a toy, drawn to be counted
@@ -238,7 +235,7 @@ def unshifted_emoji() -> GAN:
 
 def digits(builder, *arguments, steps: int = 1000) -> Recipe:
     """The recipe of `gan`, another builder."""
-    return replace(RECIPES["gan"], build=partial(builder, *arguments), cpu=replace(RECIPES["gan"].cpu, steps=steps))
+    return replace(lookup("gan"), build=partial(builder, *arguments), cpu=replace(lookup("gan").cpu, steps=steps))
 
 
 def toy(data: str, wasserstein: bool, k: int, weight: float, lr: float) -> Recipe:
@@ -297,30 +294,30 @@ ABLATIONS = {
         "saturating": Setting(digits(minimax_gan, steps=300), followed),
         "non-saturating": Setting(digits(gan, steps=300), followed),
         "non-saturating, no norm": Setting(digits(guided, {}, {"norm": nn.Identity}, steps=300), followed),
-        "WGAN, clipped": Setting(RECIPES["wgan"], followed),
-        "WGAN-GP": Setting(RECIPES["wgan-gp"], followed),
+        "WGAN, clipped": Setting(lookup("wgan"), followed),
+        "WGAN-GP": Setting(lookup("wgan-gp"), followed),
     },
     "gan-samples": {
-        "digits": Setting(RECIPES["gan"], sampled),
-        "digits, with label": Setting(RECIPES["conditional-gan"], told),
-        "emoji": Setting(RECIPES["gan-emoji"], sampled),
-        "emoji, not shifted": Setting(replace(RECIPES["gan-emoji"], build=unshifted_emoji), sampled),
-        "emoji, growing": Setting(RECIPES["progressive-gan"], sampled),
-        "emoji, with label": Setting(RECIPES["conditional-gan-emoji"], told),
+        "digits": Setting(lookup("gan"), sampled),
+        "digits, with label": Setting(lookup("conditional-gan"), told),
+        "emoji": Setting(lookup("gan-emoji"), sampled),
+        "emoji, not shifted": Setting(replace(lookup("gan-emoji"), build=unshifted_emoji), sampled),
+        "emoji, growing": Setting(lookup("progressive-gan"), sampled),
+        "emoji, with label": Setting(lookup("conditional-gan-emoji"), told),
     },
-    "gan-arithmetic": {"emoji": Setting(RECIPES["gan-emoji"], arithmetic)},
+    "gan-arithmetic": {"emoji": Setting(lookup("gan-emoji"), arithmetic)},
     "gan-painting": {
         "inpainting, squared error": Setting(
-            replace(RECIPES["adversarial-inpainting"], build=partial(inpainting, 0.0)), painted
+            replace(lookup("adversarial-inpainting"), build=partial(inpainting, 0.0)), painted
         ),
-        "inpainting, adversarial": Setting(RECIPES["adversarial-inpainting"], painted),
+        "inpainting, adversarial": Setting(lookup("adversarial-inpainting"), painted),
         "colours, squared error": Setting(
-            replace(RECIPES["adversarial-colourisation"], build=partial(colouring, 0.0)), painted
+            replace(lookup("adversarial-colourisation"), build=partial(colouring, 0.0)), painted
         ),
-        "colours, adversarial": Setting(RECIPES["adversarial-colourisation"], painted),
+        "colours, adversarial": Setting(lookup("adversarial-colourisation"), painted),
     },
     "gan-representation": {
-        "digits, untrained": Setting(RECIPES["gan"], of_random),
-        "digits": Setting(RECIPES["gan"], represented),
+        "digits, untrained": Setting(lookup("gan"), of_random),
+        "digits": Setting(lookup("gan"), represented),
     },
 }

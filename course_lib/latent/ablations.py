@@ -17,12 +17,13 @@ from course_lib.data import as_float, load
 from course_lib.experiments import Setting, measures, train_to_the_end, watched
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Gaussian, GaussianPerPixel, dequantise
+from course_lib.latent.recipes import colour_vae, conditional_vae, mlp_vae, vae_emoji
 from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound, reparameterise
 from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext.autoencoder import Autoencoder
-from course_lib.recipes import RECIPES, Recipe, Size, build, colour_vae, conditional_vae, mlp_vae, vae_emoji
+from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.train import seeded
 
 JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}  # whose features measure drawn pictures
@@ -228,20 +229,20 @@ def emoji(builder, *arguments) -> Recipe:
 
 BETAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 DIMENSIONS = (2, 4, 8, 16, 32, 64)
-SCENES = replace(RECIPES["autoencoder"], build=partial(scenes_vae, 1.0))
+SCENES = replace(lookup("autoencoder"), build=partial(scenes_vae, 1.0))
 
 ABLATIONS = {
     "vae-training": {
-        "perceptron, 2": Setting(RECIPES["vae-plane"], followed),
+        "perceptron, 2": Setting(lookup("vae-plane"), followed),
         "perceptron, 16": Setting(digits(mlp_vae, 16, steps=1500), followed),
-        "convolutions, 16": Setting(RECIPES["vae"], followed),
+        "convolutions, 16": Setting(lookup("vae"), followed),
     },
     "vae-samples": {
-        "real digits": Setting(RECIPES["vae"], real),
-        "digits": Setting(RECIPES["vae"], bounded),
-        "digits, 2": Setting(RECIPES["vae-plane"], bounded),
-        "real emoji": Setting(RECIPES["vae-emoji"], real),
-        "emoji": Setting(RECIPES["vae-emoji"], bounded),
+        "real digits": Setting(lookup("vae"), real),
+        "digits": Setting(lookup("vae"), bounded),
+        "digits, 2": Setting(lookup("vae-plane"), bounded),
+        "real emoji": Setting(lookup("vae-emoji"), real),
+        "emoji": Setting(lookup("vae-emoji"), bounded),
     },
     "vae-rate-distortion": {f"{beta:g}": Setting(digits(mlp_vae, 16, beta), bounded) for beta in BETAS},
     "vae-dimensions": {
@@ -257,7 +258,7 @@ ABLATIONS = {
     },
     "vae-labels": {
         "without label": Setting(digits(mlp_vae, 8, steps=4500), bounded),
-        "with label": Setting(RECIPES["conditional-vae"], told),
+        "with label": Setting(lookup("conditional-vae"), told),
         "with label, 1500 updates": Setting(digits(conditional_vae, steps=1500), told),
         "with label, linear head": Setting(digits(linear_head, steps=4500), told),
     },

@@ -23,7 +23,8 @@ from course_lib.experiments import (
 )
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext.patch_location import ColorDropping, PatchLocation
-from course_lib.recipes import RECIPES, Recipe, Size, build, patch_location
+from course_lib.pretext.recipes import patch_location
+from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.supervised import Supervised
 from course_lib.train import frozen_copy
 
@@ -32,7 +33,7 @@ from course_lib.train import frozen_copy
 
 PER_CLASS = (1, 3, 10, 30, 300)  # labelled emoji of each category; 300 is more than there are: all
 AMOUNTS = {str(per_class): {"per_class": per_class} for per_class in PER_CLASS}
-FEW = replace(RECIPES["supervised"], cpu=Size(200, 128, 2e-3))
+FEW = replace(lookup("supervised"), cpu=Size(200, 128, 2e-3))
 
 
 class FrozenEarly(nn.Module):
@@ -55,7 +56,7 @@ def from_scratch(recipe: Recipe, seed: int) -> dict:
 
 def on_rotation(recipe: Recipe, seed: int) -> dict:
     """The same training of the last stage and the classifier, on the early layers of this seed's rotation network."""
-    rotation, _ = train_to_the_end(RECIPES["rotation"], seed)
+    rotation, _ = train_to_the_end(lookup("rotation"), seed)
 
     def start() -> Supervised:
         method = build(recipe, seed)
@@ -100,13 +101,13 @@ def with_and_without_the_lens(recipe: Recipe, seed: int) -> dict:
 
 
 def shortcut(*arguments, lens: bool = False) -> Setting:
-    recipe = replace(RECIPES["patch-location"], build=partial(patches, *arguments), cpu=Size(300, 256, 5e-3))
+    recipe = replace(lookup("patch-location"), build=partial(patches, *arguments), cpu=Size(300, 256, 5e-3))
     return Setting(replace(recipe, pairs=through_the_lens) if lens else recipe, with_and_without_the_lens)
 
 
 ABLATIONS = {
     "rotation-labels": {
-        "rotation, early layers frozen": Setting(FEW, on_rotation, after=RECIPES["rotation"]),
+        "rotation, early layers frozen": Setting(FEW, on_rotation, after=lookup("rotation")),
         "supervised from scratch": Setting(FEW, from_scratch),
     },
     "pretext-shortcuts": {

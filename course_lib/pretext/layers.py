@@ -12,7 +12,7 @@ from course_lib import evaluate
 from course_lib.data import load
 from course_lib.experiments import Setting, train_to_the_end
 from course_lib.nets.resnet import ResNet
-from course_lib.recipes import RECIPES, Recipe, build
+from course_lib.recipe import Recipe, build, lookup
 from course_lib.train import Method
 
 DENSE = 2  # masks and attention: after the second stage, 8 x 8 positions
@@ -77,9 +77,9 @@ def of_trained(recipe: Recipe, seed: int) -> dict:
 
 LAYERS = {
     "pretext-layers": {
-        "random encoder": Setting(RECIPES["rotation"], of_random),
+        "random encoder": Setting(lookup("rotation"), of_random),
         **{
-            name: Setting(RECIPES[name], of_trained)
+            name: Setting(lookup(name), of_trained)
             for name in ("autoencoder", "context-encoder", "rotation", "jigsaw", "colourisation", "supervised")
         },
     },

@@ -10,7 +10,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from course_lib.files import write_json, write_whole
-from course_lib.recipes import build, lookup
+from course_lib.recipe import build, lookup
 from course_lib.train import Method
 
 FOLDER = Path(__file__).parent

@@ -95,7 +95,8 @@ from ipywidgets import Combobox, Dropdown, IntSlider
 from sklearn.manifold import TSNE
 from torch import nn
 
-from course_lib import evaluate, experiments, recipes, zoo
+from course_lib import evaluate, experiments, zoo
+from course_lib import recipe as recipes
 from course_lib.augment import adjust_brightness, adjust_hue, gaussian_blur, gaussian_noise
 from course_lib.clustering.kmeans import fit_patch_codes, inertia, kmeans, lloyd, means_of, nearest_mean
 from course_lib.data import (

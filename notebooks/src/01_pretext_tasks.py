@@ -29,7 +29,8 @@ from IPython.display import display
 from ipywidgets import FloatLogSlider, FloatSlider, IntSlider
 from sklearn.decomposition import PCA
 
-from course_lib import evaluate, experiments, recipes, zoo
+from course_lib import evaluate, experiments, zoo
+from course_lib import recipe as recipes
 from course_lib.augment import gaussian_noise
 from course_lib.colour import (
     ab_bins,
@@ -60,6 +61,7 @@ from course_lib.pretext.context_encoder import ContextEncoder, masked_reconstruc
 from course_lib.pretext.jigsaw import Jigsaw, cut_tiles, permutation_set
 from course_lib.pretext.layers import attention, feature_maps
 from course_lib.pretext.patch_location import OFFSETS, PatchLocation, patch_pairs
+from course_lib.pretext.recipes import denoising_autoencoder
 from course_lib.pretext.rotation import Rotation, rotate_four_ways
 from course_lib.pretext.split_brain import SplitBrain
 
@@ -189,7 +191,7 @@ torch.testing.assert_close(noisy + 0.7**2 * score, posterior_mean(noisy, 0.7))
 # explains, on unseen noisy scenes.
 
 # %%
-show(recipes.denoising_autoencoder)
+show(denoising_autoencoder)
 denoiser, run = training("denoising-autoencoder",
                          measure=lambda: experiments.pretext_score(denoiser, test.x[:300]), measured="pretext score")
 for step in run:

@@ -28,7 +28,8 @@ from IPython.display import display
 from ipywidgets import Dropdown, FloatLogSlider, FloatSlider, IntSlider, SelectionSlider
 from sklearn.manifold import TSNE
 
-from course_lib import evaluate, experiments, recipes, zoo
+from course_lib import evaluate, experiments, zoo
+from course_lib import recipe as recipes
 from course_lib.augment import simclr_augment
 from course_lib.contrastive.ablations import AUGMENTATIONS, FRACTIONS
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, noise_contrastive

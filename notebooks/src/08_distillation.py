@@ -26,7 +26,8 @@ from IPython.display import display
 from ipywidgets import Checkbox, Dropdown, FloatLogSlider, IntSlider, SelectionSlider
 from torch import nn
 
-from course_lib import evaluate, experiments, recipes, zoo
+from course_lib import evaluate, experiments, zoo
+from course_lib import recipe as recipes
 from course_lib.augment import MultiCrop
 from course_lib.data import as_float, load
 from course_lib.distillation.ablations import class_attention

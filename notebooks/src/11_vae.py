@@ -27,7 +27,8 @@ from IPython.display import display
 from ipywidgets import FloatSlider, IntSlider, SelectionSlider
 from torch import nn
 
-from course_lib import evaluate, experiments, recipes, zoo
+from course_lib import evaluate, experiments, zoo
+from course_lib import recipe as recipes
 from course_lib.data import as_float, load
 from course_lib.latent.ablations import BETAS, DIMENSIONS, bound, pictures
 from course_lib.latent.conditional_vae import ConditionalVAE
@@ -41,6 +42,7 @@ from course_lib.latent.likelihoods import (
     dequantise,
     gaussian_log_likelihood,
 )
+from course_lib.latent.recipes import mlp_vae
 from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound, reparameterise
 from course_lib.notebook import bars_with_spread, budget, curve, describe, explore, image_grid, live, show, subplots
 
@@ -637,7 +639,7 @@ noise = torch.randn(10, 16)
 for beta in BETAS:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = recipes.mlp_vae(dim=16, beta=beta)
+        model = mlp_vae(dim=16, beta=beta)
     for step in recipes.train(recipe, model, train, seed=0, steps=BETA_STEPS):
         pass
     model = model.eval().to("cpu")

@@ -28,7 +28,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 from torch import nn
 
-from course_lib import evaluate, experiments, recipes, zoo
+from course_lib import evaluate, experiments, zoo
+from course_lib import recipe as recipes
 from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
 from course_lib.gan.bigan import BiGAN

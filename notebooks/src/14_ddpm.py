@@ -22,7 +22,8 @@ import torch
 from IPython.display import Markdown, display
 from ipywidgets import Dropdown, FloatLogSlider, IntSlider, SelectionSlider
 
-from course_lib import experiments, recipes, zoo
+from course_lib import experiments, zoo
+from course_lib import recipe as recipes
 from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
 from course_lib.diffusion.bound import bits_per_dimension, discretised_log_likelihood, noise_weights, prior_kl, terms

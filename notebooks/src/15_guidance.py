@@ -22,7 +22,8 @@ import torch
 from IPython.display import display
 from ipywidgets import Dropdown, FloatSlider, IntSlider, SelectionSlider, Text
 
-from course_lib import evaluate, experiments, recipes, zoo
+from course_lib import evaluate, experiments, zoo
+from course_lib import recipe as recipes
 from course_lib.data import Dataset, as_float, emoji_names, load
 from course_lib.data.captions import PLACES, captions, shortened, token_names, tokens, unknown
 from course_lib.data.emoji import STYLES

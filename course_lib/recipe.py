@@ -1,0 +1,122 @@
+"""A recipe: one method ready to train. The families' `recipes` modules have them, a row each."""
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from course_lib.data import Dataset
+from course_lib.families import merged
+from course_lib.train import Method, Optimizers, Step, adamw, fit, seeded
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long and how wide to train."""
+
+    steps: int
+    batch_size: int  # images, over all processes
+    lr: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One method ready to train: `build` makes it anew, with weights from torch's global generator."""
+
+    build: Callable[[], Method]
+    data: str  # name for course_lib.data.load
+    gpu: Size
+    cpu: Size | None = None  # None: out of reach without a GPU
+    optimizer: Callable[..., Optimizers] = adamw
+    weight_decay: float = 1e-4
+    published: str = ""  # reference figure of the paper, for recipes that repeat one
+    pairs: Callable[[Dataset], Dataset] | None = None  # replaces y where a method wants something else than the label
+    represents: bool = True  # False: it is no representation that the method learns, and `encode` has none to measure
+
+    def hash(self) -> str:
+        """Changes when the builder or what this row says of the training does: tells what is out of date."""
+        row = [fingerprint(self.build), self.data, self.cpu, self.gpu, self.optimizer.__name__, self.weight_decay]
+        row += [fingerprint(self.pairs)] if self.pairs else []
+        return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
+
+
+def fingerprint(value) -> str:
+    """What a builder or an argument of one stands for, the same in every process and on every machine.
+
+    Of a function its source and that of the builders, in modules named `recipes`, that it calls; of a
+    `functools.partial` the function's and its arguments'; of torch's own things their names; of everything else what it
+    prints. Raises ValueError for something that prints its place in memory.
+    """
+    if isinstance(value, partial):
+        return " ".join(map(fingerprint, (value.func, *value.args, *value.keywords, *value.keywords.values())))
+    if inspect.isfunction(value) or inspect.isclass(value):
+        if value.__module__.partition(".")[0] in ("torch", "torchvision"):
+            return f"{value.__module__}.{value.__qualname__}"
+        used = inspect.getclosurevars(value).globals.values() if inspect.isfunction(value) else ()
+        builders = [f for f in used if inspect.isfunction(f) and f.__module__.endswith("recipes")]
+        return "\n".join([inspect.getsource(value), *map(fingerprint, builders)])
+    if " at 0x" in repr(value):
+        raise ValueError(f"argument `value`: expected something that prints what it is, got {value!r}")
+    return repr(value)
+
+
+@functools.cache
+def recipes() -> dict[str, Recipe]:
+    """name -> recipe, of all families."""
+    return merged("recipes")
+
+
+def lookup(name: str) -> Recipe:
+    """The recipe of that name; ValueError lists the known ones."""
+    if name not in recipes():
+        raise ValueError(f"argument `name`: expected one of {', '.join(recipes())}, got {name!r}")
+    return recipes()[name]
+
+
+def build(recipe: Recipe, seed: int) -> Method:
+    """The untrained method whose weights come from `seed`; the caller's random state stays as it was."""
+    with seeded(seed):
+        return recipe.build()
+
+
+def train(
+    recipe: Recipe,
+    method: Method,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    checkpoint: str | Path | None = None,
+    bf16: bool | None = None,
+) -> Iterator[Step]:
+    """`fit` with the recipe's size for this device; steps and batch_size override it, bf16 is fit's.
+
+    Raises ValueError where the recipe has no size for the CPU and none is given.
+    """
+    on_gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
+    data = recipe.pairs(data) if recipe.pairs else data
+    size = recipe.gpu if on_gpu else recipe.cpu
+    if size is None:
+        if steps is None or batch_size is None:
+            raise ValueError("argument `device`: this recipe is made for a GPU; on the CPU give steps and batch_size")
+        size = recipe.gpu
+    steps = size.steps if steps is None else steps
+    batch_size = size.batch_size if batch_size is None else batch_size
+    return fit(
+        method,
+        data,
+        steps,
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+        optimizers=recipe.optimizer(size.lr, recipe.weight_decay),
+        checkpoint=checkpoint,
+        bf16=bf16,
+    )
