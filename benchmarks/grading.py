@@ -29,7 +29,7 @@ from pathlib import Path
 import nbformat
 import torch
 
-from course_lib.experiments import device_name
+from course_lib.experiments.jobs import device_name
 from course_lib.grading import sheet
 
 ROOT = Path(__file__).resolve().parent.parent

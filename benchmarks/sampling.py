@@ -17,7 +17,7 @@ from statistics import median
 import torch
 
 from course_lib.diffusion.samplers import ancestral, ddim, last, step_numbers
-from course_lib.experiments import device_name
+from course_lib.experiments.jobs import device_name
 from course_lib.recipe import build, lookup
 
 try:

@@ -26,7 +26,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from course_lib import evaluate
 from course_lib.data import load
-from course_lib.experiments import device_name
+from course_lib.experiments.jobs import device_name
 from course_lib.recipe import build, lookup
 from course_lib.train import computes_in_bf16, fit
 

@@ -11,6 +11,7 @@ import torch
 from course_lib import distributed, experiments, zoo
 from course_lib.checks import count, positive
 from course_lib.data import load, names
+from course_lib.experiments import jobs, results
 from course_lib.recipe import Size, build, lookup, recipes, train
 from course_lib.stamp import stamp
 from course_lib.train import Method
@@ -28,7 +29,7 @@ def show_list(_):
         kind = recipe.build.__annotations__["return"]
         code = f"{kind.__module__.removeprefix('course_lib.')}.{kind.__name__}"
         shipped = "yes" if name in zoo.manifest() else "-"
-        measured = "yes" if (experiments.RESULTS / f"{name}.json").exists() else "-"
+        measured = "yes" if (results.RESULTS / f"{name}.json").exists() else "-"
         print(cells.format(name, recipe.data, size(recipe.cpu), size(recipe.gpu), shipped, measured, code))
         if recipe.published:
             print(f"{'':26}published: {recipe.published}")
@@ -77,7 +78,7 @@ def run_evaluation(args):
     if args.zoo and args.weights:
         raise ValueError("--zoo and --weights: give one of them")
     if not (args.zoo or args.weights):
-        measured = sorted(path.stem for path in experiments.RESULTS.glob("*.json"))
+        measured = sorted(path.stem for path in results.RESULTS.glob("*.json"))
         for name in [args.name] if args.name else measured or list(recipes())[:1]:  # none: read says what to do
             print(f"{name}\n{experiments.table(name)}\n")
         return
@@ -89,9 +90,9 @@ def run_evaluation(args):
         load_weights(method, args.weights)
     device = distributed.start()
     for title, net in (("random encoder", build(recipe, args.seed)), ("trained", method)):
-        measured = experiments.all_measures(net.to(device), recipe)
+        measured = jobs.all_measures(net.to(device), recipe)
         print(f"{title:16}" + "  ".join(f"{key} {value:.3f}" for key, value in measured.items()))
-    print(f"held-out {recipe.data}, seed {args.seed}, {experiments.device_name(device)}")
+    print(f"held-out {recipe.data}, seed {args.seed}, {jobs.device_name(device)}")
 
 
 def run_checks(args):

@@ -2,16 +2,15 @@
 
 import functools
 import hashlib
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from course_lib.data import Dataset
 from course_lib.families import merged
+from course_lib.fingerprint import fingerprint, weights_hash, weights_of
 from course_lib.train import Method, Optimizers, Step, adamw, fit, seeded
 
 
@@ -39,30 +38,11 @@ class Recipe:
     represents: bool = True  # False: it is no representation that the method learns, and `encode` has none to measure
 
     def hash(self) -> str:
-        """Changes when the builder or what this row says of the training does: tells what is out of date."""
-        row = [fingerprint(self.build), self.data, self.cpu, self.gpu, self.optimizer.__name__, self.weight_decay]
-        row += [fingerprint(self.pairs)] if self.pairs else []
+        """Changes when the builder, what this row says of the training, or a teacher's weights do."""
+        code = fingerprint(self.build, self.optimizer, self.pairs)
+        teachers = sorted(map(weights_hash, weights_of(self.build)))
+        row = [code, self.data, self.cpu, self.gpu, self.weight_decay, teachers]
         return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
-
-
-def fingerprint(value) -> str:
-    """What a builder or an argument of one stands for, the same in every process and on every machine.
-
-    Of a function its source and that of the builders, in modules named `recipes`, that it calls; of a
-    `functools.partial` the function's and its arguments'; of torch's own things their names; of everything else what it
-    prints. Raises ValueError for something that prints its place in memory.
-    """
-    if isinstance(value, partial):
-        return " ".join(map(fingerprint, (value.func, *value.args, *value.keywords, *value.keywords.values())))
-    if inspect.isfunction(value) or inspect.isclass(value):
-        if value.__module__.partition(".")[0] in ("torch", "torchvision"):
-            return f"{value.__module__}.{value.__qualname__}"
-        used = inspect.getclosurevars(value).globals.values() if inspect.isfunction(value) else ()
-        builders = [f for f in used if inspect.isfunction(f) and f.__module__.endswith("recipes")]
-        return "\n".join([inspect.getsource(value), *map(fingerprint, builders)])
-    if " at 0x" in repr(value):
-        raise ValueError(f"argument `value`: expected something that prints what it is, got {value!r}")
-    return repr(value)
 
 
 @functools.cache

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib import experiments
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.data import Dataset, load
 from course_lib.distributed import gather
+from course_lib.experiments import jobs
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.train import Method, ema, frozen_copy
@@ -185,14 +185,14 @@ def ddim_by_hand(betas, x, steps, limit):
     return x
 
 
-def few_rows(folder, monkeypatch, ablations):
+def few_rows(folder, monkeypatch, studies):
     """Checkpoints of the test's own, in `folder`, and 300 rows of each split; gives the loader."""
 
     def loaded(name, split="train"):
         data = load(name, split)
         return data[torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:300]]
 
-    monkeypatch.setattr(experiments, "RUNS", folder)
-    monkeypatch.setattr(experiments, "load", loaded)
-    monkeypatch.setattr(ablations, "load", loaded)
+    monkeypatch.setattr(jobs, "RUNS", folder)
+    monkeypatch.setattr(jobs, "load", loaded)
+    monkeypatch.setattr(studies, "load", loaded)
     return loaded

@@ -21,9 +21,11 @@ from torch import nn
 from course_lib import experiments, zoo
 from course_lib.data import as_float
 from course_lib.data.toys import CENTRES, NOISE
-from course_lib.diffusion import ablations
-from course_lib.diffusion.ablations import (
-    ABLATIONS,
+from course_lib.diffusion import experiments as studies
+from course_lib.diffusion.ddpm import DDPM, EPS, X0, V
+from course_lib.diffusion.exact import MixtureNoise
+from course_lib.diffusion.experiments import (
+    EXPERIMENTS,
     LEVELS,
     SAMPLERS,
     by_gan,
@@ -38,12 +40,11 @@ from course_lib.diffusion.ablations import (
     stepped,
     toy,
 )
-from course_lib.diffusion.ddpm import DDPM, EPS, X0, V
-from course_lib.diffusion.exact import MixtureNoise
 from course_lib.diffusion.next_step import NextStep, SaysNextStep
 from course_lib.diffusion.samplers import ancestral, ddim, last
 from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas
-from course_lib.latent.ablations import judged
+from course_lib.experiments import jobs
+from course_lib.experiments.judge import judged
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
 from course_lib.recipe import Size, build, lookup, recipes
@@ -200,8 +201,8 @@ def test_noise_error_of_the_exact_answer_is_zero():
 def few(tmp_path, monkeypatch):
     """The loader of few rows; as few pictures are drawn, and points."""
     for name, value in {"JUDGED": 40, "STEPPED": 30, "POINTS": 700}.items():
-        monkeypatch.setattr(ablations, name, value)
-    return few_rows(tmp_path, monkeypatch, ablations)
+        monkeypatch.setattr(studies, name, value)
+    return few_rows(tmp_path, monkeypatch, studies)
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def given(monkeypatch):
     """A function: this method is what the jobs get as trained."""
 
     def give(method):
-        monkeypatch.setattr(ablations, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7}))
+        monkeypatch.setattr(studies, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7}))
         return method
 
     return give
@@ -224,7 +225,7 @@ def shown(monkeypatch):
         found.append(arguments)
         return {"frechet": len(found)}
 
-    monkeypatch.setattr(ablations, "judged", recorded)
+    monkeypatch.setattr(studies, "judged", recorded)
     return found
 
 
@@ -246,7 +247,7 @@ def test_a_job_trains_with_gradients(monkeypatch, job):
         assert torch.is_grad_enabled() and seed == 4 and recipe is lookup("ddpm")
         raise Begun
 
-    monkeypatch.setattr(ablations, "train_to_the_end", begin)
+    monkeypatch.setattr(studies, "train_to_the_end", begin)
     with pytest.raises(Begun):
         job(lookup("ddpm"), 4)
     assert torch.is_grad_enabled()
@@ -275,7 +276,7 @@ def test_sampled_on_a_tiny_run(few):
     row = sampled(recipe, 1)
     assert set(row) == RUN | JUDGEMENT | {"bits"} and row["steps"] == 2 and all(map(math.isfinite, row.values()))
     assert json.loads(json.dumps(row)) == row == sampled(recipe, 1)  # from its checkpoint
-    method, _ = experiments.train_to_the_end(recipe, 1)
+    method, _ = jobs.train_to_the_end(recipe, 1)
     real = few("digits", "test").x[:40]
     x = called_at(torch.randn, 40, 1, 28, 28)
     fakes = last(ddim(method.eval().eps, x, method.schedule, 50, limit=1.0)) / 2 + 0.5
@@ -286,7 +287,7 @@ def test_sampled_on_a_tiny_run(few):
 def ticking(monkeypatch, *times):
     """A clock that shows these times, one a look."""
     looks = iter(times)
-    monkeypatch.setattr(ablations, "time", SimpleNamespace(perf_counter=lambda: next(looks)))
+    monkeypatch.setattr(studies, "time", SimpleNamespace(perf_counter=lambda: next(looks)))
 
 
 def test_stepped_passes_on_seed_sampler_and_steps_and_times_a_picture(few, monkeypatch, shown):
@@ -344,7 +345,7 @@ def test_shipped_draws_as_many_as_there_are_unseen_pictures(few, monkeypatch, sh
     """In batches of 250, from the seed's noise, by the weights of the name."""
     method = waving()
     monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
-    monkeypatch.setattr(ablations, "bits_per_dimension", lambda method, x: len(x) / 100)
+    monkeypatch.setattr(studies, "bits_per_dimension", lambda method, x: len(x) / 100)
     assert shipped(lookup("ddpm"), 2, name="these") == {"steps": 50, "frechet": 1, "bits": 3.0}
     ((found, unseen, data),) = shown
     assert torch.equal(unseen, few("digits", "test").x) and data == "digits"
@@ -438,7 +439,7 @@ def test_toys_draw_by_ancestral_sampling_on_all_steps_from_the_jobs_seed(few, gi
         asked.append(arguments)
         return CENTRES["grid"]()[:3].repeat(100, 1)
 
-    monkeypatch.setattr(ablations, "drawn", recorded)
+    monkeypatch.setattr(studies, "drawn", recorded)
     row = known(toy("grid"), 6)
     ((who, like, *rest),) = asked
     assert who is method and like.shape == (700, 2) and rest == [6, ancestral, 20]
@@ -457,7 +458,7 @@ def test_known_on_a_tiny_run(few):
 
 
 def settings(name):
-    return {title: (setting, build(setting.recipe, 0)) for title, setting in ABLATIONS[name].items()}
+    return {title: (setting, build(setting.recipe, 0)) for title, setting in EXPERIMENTS[name].items()}
 
 
 def plain(value):
@@ -489,12 +490,12 @@ def but(recipe, **changes):
 
 
 def test_every_setting_of_an_experiment_is_another():
-    for name, experiment in ABLATIONS.items():
+    for name, experiment in EXPERIMENTS.items():
         assert name.startswith("ddpm-") and name not in recipes()
         different = {(setting.hash(), plain(setting.job)) for setting in experiment.values()}
         assert len(different) == len(experiment), name
         assert all(setting.after is None for setting in experiment.values())
-    assert ABLATIONS.items() <= experiments.catalogue().items()
+    assert EXPERIMENTS.items() <= experiments.catalogue().items()
 
 
 def test_predictions_differ_in_what_is_predicted_and_the_schedule_only():
@@ -533,23 +534,23 @@ def test_steps_differ_in_sampler_and_steps_only():
         f"{name}, {n}": (stepped, ("sampler", of), ("steps", n)) for name, of in samplers.items() for n in steps
     }
     del expected["DDPM, variance beta, 1000"]
-    expected["real"] = (real, ("n", ablations.STEPPED))
-    found = ABLATIONS["ddpm-steps"]
+    expected["real"] = (real, ("n", studies.STEPPED))
+    found = EXPERIMENTS["ddpm-steps"]
     assert {name: plain(setting.job) for name, setting in found.items()} == expected
     assert all(setting.recipe is lookup("ddpm") for setting in found.values())
     assert len({setting.seeds for setting in found.values()}) == 1
 
 
 def test_three_generators_differ_from_their_recipes_in_how_long_they_train():
-    found = ABLATIONS["ddpm-equal-time"]
+    found = EXPERIMENTS["ddpm-equal-time"]
     assert list(found) == ["real", "VAE", "GAN", "DDPM", "DDPM, v"]
-    assert plain(found["real"].job) == (real, ("n", ablations.JUDGED))
+    assert plain(found["real"].job) == (real, ("n", studies.JUDGED))
     for name, recipe, job in (("VAE", "vae", by_vae), ("GAN", "gan", by_gan), ("DDPM", "ddpm", sampled)):
         usual, longer = lookup(recipe), found[name].recipe
         assert found[name].job is job and replace(longer, cpu=usual.cpu) == usual
         assert replace(longer.cpu, steps=usual.cpu.steps) == usual.cpu
     assert found["DDPM"].recipe is lookup("ddpm") and found["real"].recipe is lookup("ddpm")
-    twin = ABLATIONS["ddpm-predictions"]["v"]
+    twin = EXPERIMENTS["ddpm-predictions"]["v"]
     assert found["DDPM, v"].hash() == twin.hash() and found["DDPM, v"].job is twin.job
     assert {setting.recipe.data for setting in found.values()} == {"digits"}
 
@@ -563,10 +564,10 @@ def test_shipped_weights_are_judged_on_their_own_data():
         "emoji, GAN": "gan-emoji",
         "emoji, GAN, label": "conditional-gan-emoji",
     }
-    assert set(ABLATIONS["ddpm-shipped"]) == ours.keys() | rivals.keys()
+    assert set(EXPERIMENTS["ddpm-shipped"]) == ours.keys() | rivals.keys()
     for job, expected in ((shipped, ours), (shipped_rival, rivals)):
         for name, weights in expected.items():
-            setting = ABLATIONS["ddpm-shipped"][name]
+            setting = EXPERIMENTS["ddpm-shipped"][name]
             assert setting.recipe is lookup(weights) and plain(setting.job) == (job, ("name", weights))
             assert setting.recipe.data == {"digits": "digits", "emoji": "emoji_on_white"}[name.partition(",")[0]]
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from course_lib import experiments
 from course_lib.data import as_float, load
-from course_lib.distillation import ablations
-from course_lib.distillation.ablations import (
+from course_lib.distillation import experiments as studies
+from course_lib.distillation.experiments import (
     UNSHOWN,
     aliveness,
     byol_with,
@@ -22,7 +22,8 @@ from course_lib.distillation.ablations import (
 )
 from course_lib.distillation.recipes import dino, small_vit
 from course_lib.evaluate import most_of_the_mass
-from course_lib.experiments import LOOKS, watched
+from course_lib.experiments import jobs
+from course_lib.experiments.jobs import LOOKS, watched
 from course_lib.recipe import Size, build, lookup
 
 
@@ -65,7 +66,7 @@ def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_loo
         assert not method.training
         return {"progress": method.progress, "norm": method.projector[0].weight.norm().item()}
 
-    monkeypatch.setattr(experiments, "RUNS", tmp_path / "a")
+    monkeypatch.setattr(jobs, "RUNS", tmp_path / "a")
     _, about = watched(TINY, 0, look)
     curve = about["curve"]
     assert curve["update"] == list(range(1, 4 * LOOKS, 4)) and about["steps"] == 4 * LOOKS
@@ -80,7 +81,7 @@ def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_loo
             raise KeyboardInterrupt
         return look(method)
 
-    monkeypatch.setattr(experiments, "RUNS", tmp_path / "b")
+    monkeypatch.setattr(jobs, "RUNS", tmp_path / "b")
     with pytest.raises(KeyboardInterrupt):
         watched(TINY, 0, interrupted)
     resumed = watched(TINY, 0, look)[1]["curve"]
@@ -130,7 +131,7 @@ def test_the_changed_transformers_differ_in_what_they_name_only():
     base = build(lookup("dino-vit"), 0)
     settings = ("momentum", "centre_momentum", "tau_s", "tau_t", "tau_t_start", "warmup", "freeze")
     changed = {"teacher's temperature 0.07": {"tau_t", "tau_t_start"}}
-    for name, setting in ablations.ABLATIONS["dino-vit-choices"].items():
+    for name, setting in studies.EXPERIMENTS["dino-vit-choices"].items():
         method = build(setting.recipe, 0)
         expected = changed.get(name, {"momentum"} if name.startswith("momentum") else set())
         assert {s for s in settings if getattr(method, s) != getattr(base, s)} == expected, name
@@ -156,9 +157,9 @@ def test_the_unshown_digit_is_in_no_batch_and_the_bias_serves_it(monkeypatch):
             seen.append(data)
         return (method or build(recipe, seed)).eval(), {"steps": 0}
 
-    monkeypatch.setattr(ablations, "train_to_the_end", untrained)
-    setting = ablations.ABLATIONS["distillation-unshown"]["soft targets"]
-    row = ablations.without_a_class(setting.recipe, 0)
+    monkeypatch.setattr(studies, "train_to_the_end", untrained)
+    setting = studies.EXPERIMENTS["distillation-unshown"]["soft targets"]
+    row = studies.without_a_class(setting.recipe, 0)
     (data,) = seen
     assert not (data.y == UNSHOWN).any() and set(data.y.tolist()) == set(range(10)) - {UNSHOWN}
     assert row["all_bias"] >= row["all"] - 0.05 and row["unshown_bias"] >= row["unshown"]

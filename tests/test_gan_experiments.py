@@ -19,11 +19,14 @@ from torch import nn
 from course_lib import evaluate, experiments, zoo
 from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
-from course_lib.experiments import LOOKS
-from course_lib.gan import ablations
-from course_lib.gan.ablations import (
-    ABLATIONS,
+from course_lib.experiments import jobs
+from course_lib.experiments.jobs import LOOKS
+from course_lib.experiments.judge import gan_draws, judged
+from course_lib.gan import experiments as studies
+from course_lib.gan.conditional import ConditionalGAN
+from course_lib.gan.experiments import (
     BEST,
+    EXPERIMENTS,
     GUIDELINES,
     PAIRS,
     POINTS,
@@ -33,7 +36,6 @@ from course_lib.gan.ablations import (
     chroma,
     coverage,
     covered,
-    drawn,
     followed,
     inner_detail,
     look,
@@ -48,14 +50,12 @@ from course_lib.gan.ablations import (
     unshifted_emoji,
     worth,
 )
-from course_lib.gan.conditional import ConditionalGAN
 from course_lib.gan.games import MINIMAX, NON_SATURATING, WASSERSTEIN
 from course_lib.gan.gan import GAN
 from course_lib.gan.painting import AdversarialPainting, fill_colour, fill_hole, hide_colour
 from course_lib.gan.progressive import ProgressiveGAN
 from course_lib.gan.recipes import conditional_gan, gan, gan_emoji, wgan_gp
 from course_lib.gan.wgan import WGAN
-from course_lib.latent.ablations import judged
 from course_lib.pretext.context_encoder import hide_square
 from course_lib.recipe import Size, build, lookup, recipes
 
@@ -99,15 +99,15 @@ def test_fakes_are_of_one_fixed_noise_by_the_average_in_eval_mode(threshold):
     method, labels = lively(conditional_gan), torch.arange(620) % 10  # a whole batch and the rest
     before = {name: value.clone() for name, value in method.state_dict().items()}
     state = torch.get_rng_state()
-    found = drawn(method.train(), labels, threshold)
+    found = gan_draws(method.train(), labels, threshold)
     assert torch.equal(state, torch.get_rng_state()) and not found.requires_grad and not method.training
     torch.testing.assert_close(found, fakes_of(method, 620, labels, threshold=threshold), atol=1e-4, rtol=0)
     assert (
         found.std(0).mean() > 0.05 and (found - method.generator(noise(620, 64, threshold), labels)).abs().max() > 0.1
     )
     torch.rand(7)
-    assert torch.equal(drawn(method, labels, threshold), found)  # the same again
-    assert not torch.allclose(drawn(method, labels.flip(0), threshold), found, atol=1e-2)
+    assert torch.equal(gan_draws(method, labels, threshold), found)  # the same again
+    assert not torch.allclose(gan_draws(method, labels.flip(0), threshold), found, atol=1e-2)
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
 
 
@@ -212,7 +212,7 @@ def test_inner_detail_and_chroma_by_loops():
 
 @pytest.fixture
 def few(tmp_path, monkeypatch):
-    return few_rows(tmp_path, monkeypatch, ablations)
+    return few_rows(tmp_path, monkeypatch, studies)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def given(monkeypatch):
     """A function: this method is what the jobs get as trained."""
 
     def give(method):
-        monkeypatch.setattr(ablations, "train_to_the_end", lambda recipe, seed: (method.train(), {"steps": 7}))
+        monkeypatch.setattr(studies, "train_to_the_end", lambda recipe, seed: (method.train(), {"steps": 7}))
         return method
 
     return give
@@ -231,7 +231,7 @@ def tiny(recipe, steps=2):
     return replace(recipe, cpu=size, gpu=size)
 
 
-JOBS = {setting.job for experiment in ABLATIONS.values() for setting in experiment.values()} - {of_random}
+JOBS = {setting.job for experiment in EXPERIMENTS.values() for setting in experiment.values()} - {of_random}
 
 
 @pytest.mark.parametrize("job", sorted(JOBS, key=lambda job: job.__name__))
@@ -243,8 +243,8 @@ def test_a_job_trains_with_gradients(monkeypatch, job):
         assert torch.is_grad_enabled()
         raise Begun
 
-    monkeypatch.setattr(ablations, "train_to_the_end", begin)
-    monkeypatch.setattr(ablations, "watched", begin)
+    monkeypatch.setattr(studies, "train_to_the_end", begin)
+    monkeypatch.setattr(studies, "watched", begin)
     with pytest.raises(Begun):
         job(lookup("gan"), 0)
     assert torch.is_grad_enabled()
@@ -255,7 +255,7 @@ def test_sampled_judges_as_many_fakes_as_there_are_unseen_pictures(few, name):
     recipe = tiny(lookup(name))
     row, test = sampled(recipe, 1), few(recipe.data, "test")
     assert set(row) == RUN | JUDGEMENT and row["steps"] == 2
-    method, _ = experiments.train_to_the_end(recipe, 1)
+    method, _ = jobs.train_to_the_end(recipe, 1)
     grown = (2, 1.0) if name == "progressive-gan" else ()
     with torch.no_grad():
         fakes = method.average.net.eval()(noise(300, 64), *grown)
@@ -267,7 +267,7 @@ def test_sampled_judges_as_many_fakes_as_there_are_unseen_pictures(few, name):
 def test_covered_measures_what_it_trained(few):
     recipe = tiny(toy("gaussians", False, 2, 0.0, 1e-3), steps=3)
     row = covered(recipe, 1)
-    method, _ = experiments.train_to_the_end(recipe, 1)
+    method, _ = jobs.train_to_the_end(recipe, 1)
     assert row == row | coverage(method, "gaussians") and set(row) == RUN | {"modes", "inside"}
     assert row["steps"] == 3 and row["batch_size"] == 3 * 16  # of all turns
     untouched = build(recipe, 1).generator.state_dict()
@@ -277,7 +277,7 @@ def test_covered_measures_what_it_trained(few):
 def test_a_representation_is_measured_trained_and_untrained(few):
     recipe = tiny(lookup("gan"))
     row, other = represented(recipe, 1), of_random(recipe, 1)
-    method, _ = experiments.train_to_the_end(recipe, 1)
+    method, _ = jobs.train_to_the_end(recipe, 1)
     assert set(row) == RUN | {"knn", "linear"} and row == row | worth(method, "digits") == represented(recipe, 1)
     assert other == {"steps": 0} | worth(build(recipe, 1), "digits") and other == of_random(recipe, 1)
 
@@ -296,8 +296,8 @@ def test_followed_is_spearmans_correlation_after_the_first_look(monkeypatch, see
         asked.append(of)
         return {"loss": 0.25, "frechet": 3.5}
 
-    monkeypatch.setattr(ablations, "look", end)
-    monkeypatch.setattr(ablations, "watched", lambda recipe, seed, look: (method, {"steps": look, "curve": curve}))
+    monkeypatch.setattr(studies, "look", end)
+    monkeypatch.setattr(studies, "watched", lambda recipe, seed, look: (method, {"steps": look, "curve": curve}))
     row = followed(lookup("gan"), 0)
     expected = spearmanr(loss[1:].tolist(), distance[1:].tolist()).statistic
     assert row.pop("correlation") == pytest.approx(expected, abs=1e-12) and asked == [method]
@@ -344,7 +344,7 @@ def test_told_counts_how_often_the_label_is_obeyed(few, given, monkeypatch):
         return {"frechet": float(len(seen)), "detail": -float(len(seen))}
 
     monkeypatch.setattr(zoo, "load", lambda name: {"supervised-digits": Reader()}[name])
-    monkeypatch.setattr(ablations, "judged", recorded)
+    monkeypatch.setattr(studies, "judged", recorded)
     given(ConditionalGAN(Shy(), nn.Identity(), 2))
     state = torch.get_rng_state()
     row = told(lookup("conditional-gan"), 0)
@@ -391,7 +391,7 @@ class Copyist(nn.Module):
 
 
 def test_real_pictures_of_the_label_are_obeyed_as_far_as_the_judge_can_tell(few, given, monkeypatch):
-    monkeypatch.setattr(ablations, "THRESHOLDS", (0.5, 4.0))
+    monkeypatch.setattr(studies, "THRESHOLDS", (0.5, 4.0))
     data, judge = load("digits", "test"), zoo.load("supervised-digits")
     with torch.no_grad():
         sure = evaluate.accuracy(judge.classifier(judge.encode(as_float(data.x[:1000]))), data.y[:1000])
@@ -536,7 +536,7 @@ HIDING = {"hole": (partial(hide_square, side=12), fill_hole), "colour": (hide_co
 def paint_over(few, given, monkeypatch, kind, change):
     """`painted` with a painter that answers the changed originals; and these pictures, and what was hidden of them."""
     data = load("emoji_on_white", "test")[:520]  # a whole batch and the rest
-    monkeypatch.setattr(ablations, "load", lambda name, split: {("emoji_on_white", "test"): data}[name, split])
+    monkeypatch.setattr(studies, "load", lambda name, split: {("emoji_on_white", "test"): data}[name, split])
     x = as_float(data.x)
     hide, fill = HIDING[kind]
     method = given(AdversarialPainting(hide, fill, Knows(x, change), nn.Identity(), nn.Identity(), 0.0))
@@ -586,7 +586,7 @@ def test_painted_on_a_tiny_run(few, name):
 
 
 def settings(name):
-    return {title: (setting, build(setting.recipe, 0)) for title, setting in ABLATIONS[name].items()}
+    return {title: (setting, build(setting.recipe, 0)) for title, setting in EXPERIMENTS[name].items()}
 
 
 def layers(net):
@@ -626,15 +626,15 @@ def betas(recipe):
 
 
 def test_every_setting_of_an_experiment_is_another():
-    for name, experiment in ABLATIONS.items():
+    for name, experiment in EXPERIMENTS.items():
         assert name.startswith("gan-") and name not in recipes()
         different = {(setting.hash(), setting.job) for setting in experiment.values()}
         assert len(different) == len(experiment), name
-    assert ABLATIONS.items() <= experiments.catalogue().items()
+    assert EXPERIMENTS.items() <= experiments.catalogue().items()
 
 
 def test_each_tuned_toy_is_what_it_is_called_and_has_as_many_turns():
-    assert len(TUNED) == len(ABLATIONS["gan-modes-tuning"]) == 2 * 3 * 4
+    assert len(TUNED) == len(EXPERIMENTS["gan-modes-tuning"]) == 2 * 3 * 4
     for name, (setting, method) in settings("gan-modes-tuning").items():
         data, kind, number, lr = name.split(", ")
         what, value = number.split(" = ")
@@ -667,10 +667,10 @@ def test_the_best_toys_cover_all_modes_and_have_the_most_points_inside_one():
 
 
 def test_the_best_toys_are_run_with_other_seeds():
-    assert set(ABLATIONS["gan-modes"]) == set(BEST)
-    for title, setting in ABLATIONS["gan-modes"].items():
+    assert set(EXPERIMENTS["gan-modes"]) == set(BEST)
+    for title, setting in EXPERIMENTS["gan-modes"].items():
         assert setting.recipe == TUNED[BEST[title]] and setting.job is covered and len(set(setting.seeds)) == 3
-        assert not set(setting.seeds) & set(ABLATIONS["gan-modes-tuning"][BEST[title]].seeds)
+        assert not set(setting.seeds) & set(EXPERIMENTS["gan-modes-tuning"][BEST[title]].seeds)
 
 
 CHANGED = {  # what is more and what is less in the generator and in the discriminator
@@ -771,12 +771,12 @@ def test_the_painters_of_squared_error_differ_in_the_weight_only():
 
 
 def test_arithmetic_and_representation_are_of_the_plain_recipes():
-    (setting,) = ABLATIONS["gan-arithmetic"].values()
+    (setting,) = EXPERIMENTS["gan-arithmetic"].values()
     assert setting.recipe is lookup("gan-emoji") and setting.job is arithmetic
-    for name, setting in ABLATIONS["gan-representation"].items():
+    for name, setting in EXPERIMENTS["gan-representation"].items():
         assert setting.recipe is lookup("gan-emoji" if name.startswith("emoji") else "gan")
         assert setting.job is (of_random if name.endswith(", untrained") else represented)
-    assert set(ABLATIONS["gan-representation"]) >= {"digits", "digits, untrained"}
+    assert set(EXPERIMENTS["gan-representation"]) >= {"digits", "digits, untrained"}
 
 
 # What notebook 12 says of the results.

@@ -19,7 +19,7 @@ import torch
 from safetensors.numpy import save
 
 from course_lib.__main__ import main
-from course_lib.grading import batch, doctor, library, report, sandbox, sheet
+from course_lib.grading import batch, doctor, library, replies, report, sandbox, sheet
 from course_lib.grading.answers import Unreadable, code_cells, defines, execute, is_stub, outcomes, parse
 from course_lib.grading.drive import Failure
 from course_lib.grading.inside import FAILURES, receive, send
@@ -211,7 +211,7 @@ def test_a_helper_that_dies_is_replaced(toy):
     with Sandbox(toy / "library", toy / "drivers.py", content, Limits()) as found:
         for _ in range(2):
             end, written = found.ask("double", arrays)
-            assert end == "done" and batch.parse(written, 1)[0]["value"].tolist() == [2, 2]
+            assert end == "done" and replies.parse(written, 1)[0]["value"].tolist() == [2, 2]
             found._kill()
             with pytest.raises(SandboxDied):
                 found.ask("double", arrays)
@@ -286,14 +286,14 @@ RIGHT = save({"0/value": np.ones(3, np.float32), "1/value": np.array(True)})
 
 
 def test_a_reply_comes_through():
-    found = batch.parse(frames(b"{}", RIGHT), 2)
+    found = replies.parse(frames(b"{}", RIGHT), 2)
     assert found[0]["value"].tolist() == [1, 1, 1] and found[1]["value"].item() is True
     said = {"1": ["Error<b>", "x" * 500 + "\n", ""], "0": ["ValueError", "a\u202eb\x07\n", "m"]}
-    found = batch.parse(frames(json.dumps(said).encode(), save({})), 2)
+    found = replies.parse(frames(json.dumps(said).encode(), save({})), 2)
     assert found == [Failure("ValueError", "ab", "m"), Failure("Exception", "x" * 120)]
     first = frames(b'{"0": ["NameError", "", ""]}', save({}))
-    assert batch.parse(first, 1) == [Failure("NameError")] == batch.parse(first + frames(b"{}", RIGHT)[:-1], 1)
-    assert batch.parse(first + frames(b"{}", save({"0/value": np.ones(1)})), 1)[0]["value"].tolist() == [1]
+    assert replies.parse(first, 1) == [Failure("NameError")] == replies.parse(first + frames(b"{}", RIGHT)[:-1], 1)
+    assert replies.parse(first + frames(b"{}", save({"0/value": np.ones(1)})), 1)[0]["value"].tolist() == [1]
 
 
 @pytest.mark.parametrize("written", [
@@ -307,7 +307,7 @@ def test_a_reply_comes_through():
     frames(b"{}", struct.pack("<Q", len(BRAIN)) + BRAIN + bytes(4)),
 ])  # fmt: skip
 def test_what_is_no_reply_is_none(written):
-    assert batch.parse(written, 2) is None
+    assert replies.parse(written, 2) is None
 
 
 def test_damaged_replies_never_raise():
@@ -318,11 +318,11 @@ def test_damaged_replies_never_raise():
         for _ in range(draw.randint(1, 6)):
             at = draw.randrange(len(content))
             content[at : at + draw.choice((0, 1, 1, 1, 4))] = draw.randbytes(draw.choice((0, 1, 1, 2)))
-        found = batch.parse(bytes(content), 2)
+        found = replies.parse(bytes(content), 2)
         assert found is None or len(found) == 2
     for size in (1, 8, 100, 5000):
         for _ in range(200):
-            assert batch.parse(draw.randbytes(size), 2) is None
+            assert replies.parse(draw.randbytes(size), 2) is None
 
 
 def test_frames_are_bounded():

@@ -24,14 +24,14 @@ from course_lib.data import Dataset, as_float, emoji_names, load
 from course_lib.data.captions import LENGTH, captioned, captions, token_names
 from course_lib.data.emoji import STYLES
 from course_lib.data.words import words_of
-from course_lib.diffusion import guidance_ablations as ablations
+from course_lib.diffusion import guidance_experiments as studies
 from course_lib.diffusion.conditional import ConditionalDDPM
 from course_lib.diffusion.ddpm import DDPM, X0, V
 from course_lib.diffusion.guidance import NoisyClassifier
-from course_lib.diffusion.guidance_ablations import (
-    ABLATIONS,
+from course_lib.diffusion.guidance_experiments import (
     CLASSIFIER,
     CLEAN,
+    EXPERIMENTS,
     TOLD,
     UNTOLD,
     WEIGHTS,
@@ -49,7 +49,8 @@ from course_lib.diffusion.guidance_ablations import (
 )
 from course_lib.diffusion.guidance_recipes import conditional_ddpm
 from course_lib.diffusion.schedules import cosine_betas
-from course_lib.latent.ablations import judged
+from course_lib.experiments import jobs
+from course_lib.experiments.judge import judged
 from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
 from course_lib.recipe import Recipe, Size, build, lookup, recipes
 
@@ -142,9 +143,9 @@ def test_the_same_unseen_pictures_are_picked_each_once(monkeypatch, data, rows):
         assert (name, split) == (data, "test")
         return replace(test, info={"row": torch.arange(rows)})
 
-    monkeypatch.setattr(ablations, "load", numbered)
+    monkeypatch.setattr(studies, "load", numbered)
     number = picked(data).info["row"]
-    assert len(number) == len(number.unique()) == ablations.JUDGED == 250
+    assert len(number) == len(number.unique()) == studies.JUDGED == 250
     assert torch.equal(usual.x, test.x[number]) and torch.equal(usual.y, test.y[number])
     torch.rand(3)
     assert torch.equal(picked(data).info["row"], number) and number.max() > rows / 2  # not only the first
@@ -173,8 +174,8 @@ def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monke
         ticks.append(100)
         return judged(drawn, others, data)
 
-    monkeypatch.setattr(ablations, "judged", slowly)
-    monkeypatch.setattr(ablations, "time", SimpleNamespace(perf_counter=lambda: sum(ticks)))
+    monkeypatch.setattr(studies, "judged", slowly)
+    monkeypatch.setattr(studies, "time", SimpleNamespace(perf_counter=lambda: sum(ticks)))
     found = sweep(method, unseen, "digits", 5, guide, tuple(pictures))
     assert set(found) == MEASURED and json.loads(json.dumps(found)) == found
     assert found["w"] == [0.0, 0.5, 3.0] and found["draw_seconds"] == [20, 20, 20]
@@ -192,8 +193,8 @@ def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monke
 @pytest.fixture
 def few(tmp_path, monkeypatch):
     """The loader of few rows; as few pictures are drawn."""
-    monkeypatch.setattr(ablations, "JUDGED", 40)
-    return few_rows(tmp_path, monkeypatch, ablations)
+    monkeypatch.setattr(studies, "JUDGED", 40)
+    return few_rows(tmp_path, monkeypatch, studies)
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def swept_over(monkeypatch):
         found.append((method, real, data, seed, guide, weights))
         return {"w": list(weights)}
 
-    monkeypatch.setattr(ablations, "sweep", recorded)
+    monkeypatch.setattr(studies, "sweep", recorded)
     return found
 
 
@@ -218,7 +219,7 @@ def guided_by(monkeypatch):
         found.append((eps, y, w))
         return eps
 
-    monkeypatch.setattr(ablations, "guided", recorded)
+    monkeypatch.setattr(studies, "guided", recorded)
     return found
 
 
@@ -249,7 +250,7 @@ def is_the_picked(data, few):
 
 def test_swept_guides_the_trained_average_to_the_unseen_labels(few, monkeypatch, swept_over, guided_by):
     method = knowing(few("digits", "test").x[:40]).train()
-    monkeypatch.setattr(ablations, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7, "seconds": seed}))
+    monkeypatch.setattr(studies, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7, "seconds": seed}))
     assert swept(TOLD, 3) == {"steps": 7, "seconds": 3, "curve": {"w": list(WEIGHTS)}}
     assert swept(TOLD, 4, weights=(0.0, 2.5))["curve"] == {"w": [0.0, 2.5]}
     for (who, unseen, data, seed, guide, weights), expected in zip(swept_over, (WEIGHTS, (0.0, 2.5)), strict=True):
@@ -281,8 +282,8 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
         assert seed == 6
         return runs[recipe]
 
-    monkeypatch.setattr(ablations, "train_to_the_end", trained)
-    monkeypatch.setattr(ablations, "classifier_guided", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(studies, "train_to_the_end", trained)
+    monkeypatch.setattr(studies, "classifier_guided", lambda *arguments: asked.append(arguments))
     row = swept_by_classifier(UNTOLD, 6, judge=CLEAN)
     assert row == {"steps": 7, "batch_size": 64, "seconds": 12.75, "curve": {"w": list(WEIGHTS)}}
     ((who, unseen, data, seed, guide, weights),) = swept_over
@@ -296,7 +297,7 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
 
 
 def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
-    monkeypatch.setattr(ablations, "JUDGED", 12)
+    monkeypatch.setattr(studies, "JUDGED", 12)
     row = swept_by_classifier(tiny(UNTOLD, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier))
     assert set(row) == RUN | {"curve"} and set(row["curve"]) == MEASURED and json.loads(json.dumps(row)) == row
     assert row["curve"]["w"] == list(WEIGHTS) and row["steps"] == 2
@@ -320,7 +321,7 @@ def test_shipped_captions_are_told_the_category_only(monkeypatch, swept_over, gu
     ((_, unseen, data, _, guide, _),) = swept_over
     guide(4.0)
     ((_, y, w),) = guided_by
-    assert data == "emoji_on_white" and len(unseen) == ablations.JUDGED and y.shape == (250, LENGTH) and w == 4.0
+    assert data == "emoji_on_white" and len(unseen) == studies.JUDGED and y.shape == (250, LENGTH) and w == 4.0
     assert y.dtype == torch.long and y[:, 0].max() == 0 == y[:, 2:].max()
     assert [token_names()[k] for k in y[:, 1].tolist()] == [unseen.classes[k] for k in unseen.y.tolist()]
 
@@ -332,8 +333,8 @@ def test_real_pictures_are_others_of_the_training_set_and_cost_no_network(few, m
         compared.append(arguments)
         return {"frechet": len(compared)}
 
-    monkeypatch.setattr(ablations, "train_to_the_end", None)
-    monkeypatch.setattr(ablations, "judged", recorded)
+    monkeypatch.setattr(studies, "train_to_the_end", None)
+    monkeypatch.setattr(studies, "judged", recorded)
     found = [real(TOLD, seed) for seed in (0, 0, 1)]
     assert torch.equal(state, torch.get_rng_state())
     number = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:40]
@@ -403,7 +404,7 @@ def test_new_names_are_of_unseen_emoji_and_of_known_words(groups):
 def test_a_name_is_new_by_its_words_and_not_by_their_order(monkeypatch):
     """Words 1 to 9; training emoji 0 and 1 have all of them but 9."""
     lists = tuple(map(torch.tensor, ([1, 2, 3, 4, 5], [6, 7, 8], [2, 1], [8, 6, 7], [4], [1, 8, 9], [5, 4, 3, 2])))
-    monkeypatch.setattr(ablations, "word_lists", lambda names_only: lists if names_only else None)
+    monkeypatch.setattr(studies, "word_lists", lambda names_only: lists if names_only else None)
 
     def known_words(emoji):
         rows = torch.zeros(len(emoji), LENGTH, dtype=torch.long)
@@ -413,7 +414,7 @@ def test_a_name_is_new_by_its_words_and_not_by_their_order(monkeypatch):
             row[2 : 2 + len(words)] = torch.tensor(words)
         return rows
 
-    monkeypatch.setattr(ablations, "captions", known_words)
+    monkeypatch.setattr(studies, "captions", known_words)
 
     def emoji(*numbers):
         return Dataset(torch.zeros(len(numbers), 2), torch.zeros(len(numbers)), (), {"emoji": torch.tensor(numbers)})
@@ -491,14 +492,14 @@ def but(recipe, **changes):
 
 
 def test_every_setting_of_an_experiment_is_another():
-    for name, experiment in ABLATIONS.items():
+    for name, experiment in EXPERIMENTS.items():
         assert name.startswith("guidance-") and name not in recipes()
         assert len({(setting.hash(), plain(setting.job)) for setting in experiment.values()}) == len(experiment), name
         for setting in experiment.values():
             assert setting.seeds == (0, 1, 2) and setting.recipe.cpu and (not setting.after or setting.after.cpu)
-    assert ABLATIONS.items() <= experiments.catalogue().items()
+    assert EXPERIMENTS.items() <= experiments.catalogue().items()
     assert len({TOLD.hash(), UNTOLD.hash(), CLASSIFIER.hash(), CLEAN.hash()}) == 4
-    trained = {setting.hash() for name in ("kinds", "dropout") for setting in ABLATIONS[f"guidance-{name}"].values()}
+    trained = {setting.hash() for name in ("kinds", "dropout") for setting in EXPERIMENTS[f"guidance-{name}"].values()}
     assert len(trained) == 6
 
 
@@ -509,10 +510,10 @@ def test_weights_and_captions_are_of_what_ships():
         "real emoji": ("text-ddpm", real),
         "emoji, shipped": ("text-ddpm", (swept_shipped, ("name", "text-ddpm"))),
     }
-    found = ABLATIONS["guidance-weights"]
+    found = EXPERIMENTS["guidance-weights"]
     assert {name: plain(setting.job) for name, setting in found.items()} == {k: job for k, (_, job) in expected.items()}
     assert all(found[name].recipe is lookup(recipe) for name, (recipe, _) in expected.items())
-    found = ABLATIONS["guidance-captions"]
+    found = EXPERIMENTS["guidance-captions"]
     assert {name: plain(setting.job) for name, setting in found.items()} == {
         k: (composed, ("which", k)) for k in GROUPS
     }
@@ -521,7 +522,7 @@ def test_weights_and_captions_are_of_what_ships():
 
 
 def test_kinds_differ_in_who_is_told_and_what_guides():
-    found = ABLATIONS["guidance-kinds"]
+    found = EXPERIMENTS["guidance-kinds"]
     assert list(found) == ["classifier-free", "classifier", "classifier of clean pictures"]
     free, by_classifier, clean = found.values()
     assert free.recipe is TOLD is lookup("conditional-ddpm") and plain(free.job) is swept and free.after is None
@@ -541,14 +542,14 @@ def test_kinds_differ_in_who_is_told_and_what_guides():
 def test_dropouts_differ_in_the_dropout_only():
     usual = build(TOLD, 3)
     assert usual.dropout == 0.1
-    for name, setting in ABLATIONS["guidance-dropout"].items():
+    for name, setting in EXPERIMENTS["guidance-dropout"].items():
         method = build(setting.recipe, 3)
         assert method.dropout == float(name) and but(setting.recipe) == but(TOLD)
         assert plain(setting.job) == (swept, ("weights", (0.0, 1.0, 4.0)))
         assert type(method) is type(usual) and repr(method) == repr(usual) and same(state_of(method), state_of(usual))
         assert torch.equal(method.null, usual.null) and method.prediction is usual.prediction
         assert torch.equal(method.schedule.abar, usual.schedule.abar) and method.momentum == usual.momentum
-    assert set(ABLATIONS["guidance-dropout"]) == {"0", "0.2", "0.5"} and conditional_ddpm(0.35).dropout == 0.35
+    assert set(EXPERIMENTS["guidance-dropout"]) == {"0", "0.2", "0.5"} and conditional_ddpm(0.35).dropout == 0.35
 
 
 def test_the_classifier_of_clean_pictures_is_the_noisy_ones_twin_and_sees_no_noise():
@@ -568,7 +569,7 @@ def test_the_classifier_of_clean_pictures_is_the_noisy_ones_twin_and_sees_no_noi
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
     """A function: runs train_zoo on these words, twelve updates. Its `began` are (seed, method as it began)."""
-    few_rows(tmp_path, monkeypatch, ablations)
+    few_rows(tmp_path, monkeypatch, studies)
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     for name, builder in (("untold", tiny_untold), ("told", tiny_told)):
         recipe = Recipe(builder, "digits", gpu=Size(2, 8, 0.01), cpu=Size(2, 8, 0.01), represents=False)
@@ -583,13 +584,13 @@ def tool(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("train_zoo", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    train, began = experiments.train_to_the_end, []
+    train, began = jobs.train_to_the_end, []
 
     def spied(recipe, seed, *, method, **options):
         began.append((seed, deepcopy(method)))
         return train(recipe, seed, method=method, **options)
 
-    monkeypatch.setattr(experiments, "train_to_the_end", spied)
+    monkeypatch.setattr(jobs, "train_to_the_end", spied)
 
     def run(*words):
         monkeypatch.setattr("sys.argv", ["train_zoo", *words, "--steps", "12"])

@@ -10,8 +10,8 @@ from torch import nn
 from course_lib import experiments
 from course_lib.data import as_float, load
 from course_lib.nets.resnet import ResNet
-from course_lib.pretext import layers
-from course_lib.pretext.ablations import FrozenEarly, chromatic_aberration, through_the_lens
+from course_lib.pretext import experiments as studies
+from course_lib.pretext.experiments import FrozenEarly, chromatic_aberration, through_the_lens
 from course_lib.recipe import build, lookup
 from course_lib.train import Method, adamw, fit
 
@@ -68,21 +68,21 @@ def test_early_layers_stay_frozen_and_the_last_stage_learns():
 
 def test_feature_maps_are_those_of_stem_and_stages():
     method, x = build(lookup("rotation"), 0).eval(), torch.rand(5, 3, 32, 32)
-    maps = layers.feature_maps(method, x, batch_size=2)
+    maps = studies.feature_maps(method, x, batch_size=2)
     assert [tuple(m.shape) for m in maps] == [(5, 24, 16, 16), (5, 24, 16, 16), (5, 48, 8, 8), (5, 96, 4, 4)]
     net = method.encoder
     with torch.no_grad():
         torch.testing.assert_close(maps[2], net.stages[:2](net.stem(x)))
         torch.testing.assert_close(maps[-1].mean((2, 3)), method.encode(x))
     assert not any(module._forward_hooks for module in method.modules())
-    two = layers.feature_maps(build(lookup("split-brain"), 0), x)
+    two = studies.feature_maps(build(lookup("split-brain"), 0), x)
     assert [m.shape[1] for m in two] == [24, 24, 48, 96]
 
 
 def test_attention_is_the_share_of_energy():
     maps = torch.zeros(1, 2, 2, 2)
     maps[0, :, 0, 0], maps[0, 0, 1, 1] = torch.tensor([3.0, -4.0]), 5.0
-    torch.testing.assert_close(layers.attention(maps), torch.tensor([[[[0.5, 0.0], [0.0, 0.5]]]]))
+    torch.testing.assert_close(studies.attention(maps), torch.tensor([[[[0.5, 0.0], [0.0, 0.5]]]]))
 
 
 class Guesser(Method):

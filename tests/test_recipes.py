@@ -17,9 +17,11 @@ from safetensors import safe_open
 from course_lib import evaluate, experiments, zoo
 from course_lib.__main__ import main
 from course_lib.augment import sobel
-from course_lib.contrastive import ablations
+from course_lib.contrastive import experiments as studies
 from course_lib.contrastive.recipes import simclr
 from course_lib.data import as_float, load
+from course_lib.experiments import jobs, results
+from course_lib.experiments.setting import Setting
 from course_lib.pretext.context_encoder import masked_reconstruction
 from course_lib.recipe import Size, build, fingerprint, lookup, recipes, train
 from course_lib.train import seeded
@@ -124,7 +126,7 @@ def test_a_gpu_recipe_says_so_on_the_cpu_and_its_network_fits_its_data():
     ):
         train(recipe, method, None, device="cpu")
     assert method.encode(torch.rand(2, 3, 32, 32)).shape == (2, 2048)
-    assert recipe.published and not (experiments.RESULTS / "simclr-cifar10.json").exists()
+    assert recipe.published and not (results.RESULTS / "simclr-cifar10.json").exists()
 
 
 def test_building_is_seeded_and_leaves_the_callers_random_state_alone():
@@ -148,12 +150,12 @@ def test_unknown_recipe_lists_the_known_ones():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_results_are_complete_belong_to_todays_recipes_and_a_short_row_comes_out_again(name):
-    assert experiments.stale(name, EXPERIMENTS[name]) == []
-    assert experiments.same(experiments.short(EXPERIMENTS[name]), experiments.read(name)["short"])
+    assert results.stale(name, EXPERIMENTS[name]) == []
+    assert results.same(results.short(EXPERIMENTS[name]), experiments.read(name)["short"])
 
 
 def test_every_results_file_has_its_experiment():
-    assert {path.stem for path in experiments.RESULTS.glob("*.json")} == set(EXPERIMENTS)
+    assert {path.stem for path in results.RESULTS.glob("*.json")} == set(EXPERIMENTS)
 
 
 ONE_MEASURE = {  # the other one they do not beat the untrained network by, notebooks 01 and 12 say and explain
@@ -189,7 +191,7 @@ def test_simclr_is_worth_fifteen_points_of_knn_after_500_steps():
 
 def test_a_random_encoders_row_comes_out_again():
     row = next(r for r in experiments.read("simclr")["rows"] if r["setting"] == "random encoder" and r["seed"] == 0)
-    again = experiments.random_encoder(lookup("simclr"), 0)
+    again = jobs.random_encoder(lookup("simclr"), 0)
     assert again["knn"] == pytest.approx(row["knn"], abs=2e-3) and again["probe"] == pytest.approx(
         row["probe"], abs=5e-3
     )
@@ -197,11 +199,11 @@ def test_a_random_encoders_row_comes_out_again():
 
 def count_jobs(folder, monkeypatch):
     """A recipe, and settings whose jobs leave a line in `folder` each time they run."""
-    monkeypatch.setattr(experiments, "RESULTS", folder)
-    monkeypatch.setattr(experiments, "RUNS", folder)
-    monkeypatch.setattr(experiments, "short", lambda experiment: {"simclr": [2.0]})
+    monkeypatch.setattr(results, "RESULTS", folder)
+    monkeypatch.setattr(jobs, "RUNS", folder)
+    monkeypatch.setattr(results, "short", lambda experiment: {"simclr": [2.0]})
     job = partial(noted, folder / "log")
-    return {name: experiments.Setting(lookup("simclr"), job, seeds=(0, 1)) for name in ("one", "two")}
+    return {name: Setting(lookup("simclr"), job, seeds=(0, 1)) for name in ("one", "two")}
 
 
 def noted(log, recipe, seed):
@@ -212,27 +214,27 @@ def noted(log, recipe, seed):
 
 def test_run_does_what_is_missing_and_a_changed_recipe_or_code_makes_rows_run_again(tmp_path, monkeypatch):
     experiment, log, path = count_jobs(tmp_path, monkeypatch), tmp_path / "log", tmp_path / "toy.json"
-    checkpoint = experiments.checkpoint_of(lookup("simclr"), 0)
+    checkpoint = jobs.checkpoint_of(lookup("simclr"), 0)
     checkpoint.touch()
-    monkeypatch.setattr(experiments, "catalogue", lambda: {"toy": experiment, "other": experiment})
-    experiments.run({"toy": experiment})
+    monkeypatch.setattr(results, "catalogue", lambda: {"toy": experiment, "other": experiment})
+    results.run({"toy": experiment})
     assert checkpoint.exists()  # another experiment, not complete, may need it
-    monkeypatch.setattr(experiments, "catalogue", lambda: {"toy": experiment})
-    experiments.run({"toy": experiment})
+    monkeypatch.setattr(results, "catalogue", lambda: {"toy": experiment})
+    results.run({"toy": experiment})
     found = json.loads(path.read_text())
     assert [(row["setting"], row["seed"]) for row in found["rows"]] == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
-    assert experiments.stale("toy", experiment) == [] and not checkpoint.exists()
-    experiments.run({"toy": experiment})
+    assert results.stale("toy", experiment) == [] and not checkpoint.exists()
+    results.run({"toy": experiment})
     assert json.loads(path.read_text()) == found and len(log.read_text().split()) == 4  # nothing was left to do
 
     changed = replace(lookup("simclr"), weight_decay=0.5)
     experiment["two"] = replace(experiment["two"], recipe=changed)
-    assert experiments.stale("toy", experiment) == ["two, seed 0", "two, seed 1"]
-    experiments.run({"toy": experiment})
-    assert not experiments.stale("toy", experiment) and len(log.read_text().split()) == 6
+    assert results.stale("toy", experiment) == ["two, seed 0", "two, seed 1"]
+    results.run({"toy": experiment})
+    assert not results.stale("toy", experiment) and len(log.read_text().split()) == 6
 
-    monkeypatch.setattr(experiments, "short", lambda experiment: {"simclr": [2.1]})  # now the code differs
-    experiments.run({"toy": experiment})
+    monkeypatch.setattr(results, "short", lambda experiment: {"simclr": [2.1]})  # now the code differs
+    results.run({"toy": experiment})
     assert len(log.read_text().split()) == 10 and json.loads(path.read_text())["short"] == {"simclr": [2.1]}
 
 
@@ -244,15 +246,15 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
     experiment = count_jobs(tmp_path, monkeypatch)
     experiment["one"] = replace(experiment["one"], job=fails_for_seed_0)
     with pytest.raises(RuntimeError, match="jobs of toy failed; the rest is done") as caught:
-        experiments.run({"toy": experiment})
+        results.run({"toy": experiment})
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    assert experiments.stale("toy", experiment) == ["one, seed 0"]
+    assert results.stale("toy", experiment) == ["one, seed 0"]
 
 
 def test_a_stale_table_is_not_printed(tmp_path, monkeypatch):
     found = experiments.read("simclr")
     found["rows"][0]["recipe"] = "another"
-    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
     (tmp_path / "simclr.json").write_text(json.dumps(found))
     with pytest.raises(ValueError, match="differs from today's raw pixels, seed 0: run `make results`"):
         experiments.table("simclr")
@@ -261,7 +263,7 @@ def test_a_stale_table_is_not_printed(tmp_path, monkeypatch):
 def test_settings_of_an_experiment_that_differ_have_different_recipes():
     """A hash sees what a variant's builder is given: functions by their source, other things by their value."""
     for experiment in EXPERIMENTS.values():
-        trained = [s for s in experiment.values() if s.job in (experiments.trained, ablations.trained_h_and_z)]
+        trained = [s for s in experiment.values() if s.job in (jobs.trained, studies.trained_h_and_z)]
         assert len({setting.recipe.hash() for setting in trained}) == len(trained)
     assert EXPERIMENTS["simclr-heads"]["MLP"].recipe == EXPERIMENTS["simclr-temperature"]["0.2"].recipe
 
@@ -292,8 +294,8 @@ def test_rows_that_begin_with_anothers_weights_are_stale_when_that_one_changes()
 
 def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(tmp_path, monkeypatch):
     few = load("scenes", "train")[:600]
-    monkeypatch.setattr(experiments, "RUNS", tmp_path)
-    for module in (experiments, ablations):
+    monkeypatch.setattr(jobs, "RUNS", tmp_path)
+    for module in (experiments, studies):
         monkeypatch.setattr(module, "load", lambda *_: few)
     short = replace(lookup("simclr"), cpu=Size(1, 64, 5e-3))
     monkeypatch.setitem(recipes(), "simclr", short)
@@ -303,10 +305,10 @@ def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(tmp_p
         seen.setdefault(len(seen), (method.encoder.stem[0].weight.clone(), data.info["emoji"].unique().tolist()))
         return train(recipe, method, data, **more)
 
-    pretrained, _ = experiments.train_to_the_end(short, 0)
-    monkeypatch.setattr(experiments, "train", watch)
-    scratch = ablations.from_scratch(recipe, 0)
-    tuned = ablations.fine_tuned(recipe, 0)
+    pretrained, _ = jobs.train_to_the_end(short, 0)
+    monkeypatch.setattr(jobs, "train", watch)
+    scratch = studies.from_scratch(recipe, 0)
+    tuned = studies.fine_tuned(recipe, 0)
     assert scratch.keys() == tuned.keys() >= {"1%", "10%", "100%", "steps", "seconds"}
     runs = list(seen.values())[:3] + list(seen.values())[-3:]  # the pretraining, done already, is among them
     for (fresh, rows), (start, same_rows) in zip(runs[:3], runs[3:]):
@@ -332,7 +334,7 @@ def test_what_a_variant_says_is_what_it_builds():
 
 
 def test_missing_results_say_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
     with pytest.raises(FileNotFoundError, match="run `make results`"):
         experiments.read("simclr")
 
@@ -455,7 +457,7 @@ def test_evaluate_prints_the_measured_table(capsys):
 def test_train_then_resume_then_evaluate_its_weights(tmp_path, capsys, monkeypatch):
     small = load("scenes", "train")[:512]
     monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
-    monkeypatch.setattr(experiments, "load", lambda *_: small)
+    monkeypatch.setattr(jobs, "load", lambda *_: small)
     arguments = ["train", "simclr", "--steps", "2", "--batch-size", "64", "--every", "1", "--device", "cpu"]
     arguments += ["--checkpoint", str(tmp_path / "c.pt"), "--out", str(tmp_path / "deep" / "w.pt")]
     assert main(arguments) == 0

@@ -16,36 +16,35 @@ from torch.distributions import Normal, kl_divergence
 
 from course_lib import evaluate, experiments, zoo
 from course_lib.data import as_float, load
-from course_lib.experiments import LOOKS
-from course_lib.latent import ablations
-from course_lib.latent.ablations import (
-    ABLATIONS,
+from course_lib.experiments import jobs
+from course_lib.experiments.jobs import LOOKS
+from course_lib.experiments.judge import detail, judged, pictures
+from course_lib.latent import experiments as studies
+from course_lib.latent.conditional_vae import ConditionalVAE
+from course_lib.latent.experiments import (
+    EXPERIMENTS,
     both_samples,
     bound,
     bounded,
-    detail,
     digits,
     fixed_sigma,
     followed,
-    judged,
     log_p,
     look,
     mean_and_trunk,
     mlp_autoencoder,
     of_random,
     per_pixel_sigma,
-    pictures,
     real,
     reconstructions,
     represented,
     scenes_vae,
     told,
 )
-from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Bernoulli, Gaussian, GaussianPerPixel, binarise, dequantise
 from course_lib.latent.recipes import conditional_vae, mlp_vae, vae_emoji
 from course_lib.latent.vae import VAE
-from course_lib.recipe import Size, build, lookup, train
+from course_lib.recipe import Size, build, lookup, recipes, train
 
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 PARTS = {"elbo", "distortion", "rate", "active", "units", "rmse"}
@@ -262,7 +261,7 @@ def test_both_samples_are_draws_of_the_prior_and_reconstructions(monkeypatch):
         seen.append(drawn)
         return {"frechet": float(len(seen))}
 
-    monkeypatch.setattr(ablations, "judged", recorded)
+    monkeypatch.setattr(studies, "judged", recorded)
     method = VAE(Beside(), nn.Unflatten(1, (1, 2, 2)), Gaussian(0.1))
     x = torch.randint(0, 256, (1200, 1, 2, 2), generator=torch.Generator().manual_seed(0)).byte()
     assert both_samples(method, x, "digits") == {"frechet prior": 1.0, "frechet posterior": 2.0}
@@ -359,7 +358,7 @@ def test_a_model_that_uses_no_code_has_no_rate_and_an_exact_bound():
 
 @pytest.fixture
 def few(tmp_path, monkeypatch):
-    return few_rows(tmp_path, monkeypatch, ablations)
+    return few_rows(tmp_path, monkeypatch, studies)
 
 
 def tiny(recipe, steps=2):
@@ -408,7 +407,7 @@ def test_bounded_measures_what_it_trained(few):
     row, test = bounded(recipe, 1), few("digits", "test")
     kinds = {f"{measure} {of}" for measure in JUDGEMENT for of in ("prior", "posterior")}
     assert set(row) == RUN | PARTS | kinds and row["steps"] == 2
-    method, _ = experiments.train_to_the_end(recipe, 1)
+    method, _ = jobs.train_to_the_end(recipe, 1)
     check_bound(row, by_hand(method.eval(), test.x))
     assert not torch.equal(method.encoder[1][0].weight, build(recipe, 1).encoder[1][0].weight)
     assert json.loads(json.dumps(row)) == row and bounded(recipe, 1) == row
@@ -416,7 +415,7 @@ def test_bounded_measures_what_it_trained(few):
 
 
 def test_bounded_on_emoji(few):
-    row = bounded(tiny(ABLATIONS["vae-likelihoods"]["sigma of each pixel"].recipe), 0)
+    row = bounded(tiny(EXPERIMENTS["vae-likelihoods"]["sigma of each pixel"].recipe), 0)
     assert all(math.isfinite(value) for key, value in row.items() if key != "units") and len(row["units"]) == 64
 
 
@@ -428,7 +427,7 @@ def test_other_real_pictures_are_training_rows_drawn_once_each_by_the_seed(monke
         assert data == "digits" and torch.equal(real_ones, load("digits", "test").x)
         return {"frechet": 1.5}
 
-    monkeypatch.setattr(ablations, "judged", recorded)
+    monkeypatch.setattr(studies, "judged", recorded)
     for seed in (0, 0, 1):
         assert real(lookup("vae"), seed) == {"steps": 0, "frechet prior": 1.5}
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
@@ -465,7 +464,7 @@ def test_told_counts_the_samples_in_which_the_judge_sees_their_label(few, monkey
     for shift, share in ((0, 1.0), (1, 0.0)):  # every digit painted as the next one
         method = called_at(conditional_vae)
         method.decoder = Copybook(copies.roll(-shift, 0) * 40 - 20)
-        monkeypatch.setattr(ablations, "train_to_the_end", lambda *_, method=method: (method, {"steps": 7}))
+        monkeypatch.setattr(studies, "train_to_the_end", lambda *_, method=method: (method, {"steps": 7}))
         row, test = told(lookup("conditional-vae"), 0), few("digits", "test")
         assert row["accuracy"] == share and row["steps"] == 7
         check_bound(row, by_hand(method, test.x, test.y))
@@ -494,19 +493,19 @@ def test_the_trunk_is_what_mean_and_log_variance_are_made_of(few, monkeypatch):
         return {"knn": float(len(asked))}
 
     x = load("scenes", "val").x[:4]
-    monkeypatch.setattr(ablations, "measures", recorded)
-    recipe = tiny(ABLATIONS["vae-representation"]["VAE"].recipe)
+    monkeypatch.setattr(studies, "measures", recorded)
+    recipe = tiny(EXPERIMENTS["vae-representation"]["VAE"].recipe)
     row = mean_and_trunk(recipe, 0)
     assert set(row) == RUN | {"knn", "knn_h"} and {row["knn"], row["knn_h"]} == {1.0, 2.0}
     h, mean = asked[int(row["knn_h"]) - 1], asked[int(row["knn"]) - 1]
-    method = experiments.train_to_the_end(recipe, 0)[0].eval()
+    method = jobs.train_to_the_end(recipe, 0)[0].eval()
     with torch.no_grad():
         torch.testing.assert_close(h, method.encoder[0](as_float(x)))
         torch.testing.assert_close(mean, F.linear(h, method.encoder[1].weight[:96], method.encoder[1].bias[:96]))
 
 
 def test_of_random_measures_the_untrained_network(few, tmp_path):
-    recipe = tiny(ABLATIONS["vae-representation"]["random"].recipe)
+    recipe = tiny(EXPERIMENTS["vae-representation"]["random"].recipe)
     row = of_random(recipe, 0)
     assert set(row) == {"steps"} | WORTH | {f"{measure}_h" for measure in WORTH} and row["steps"] == 0
     assert not list(tmp_path.iterdir())
@@ -522,7 +521,7 @@ def test_of_random_measures_the_untrained_network(few, tmp_path):
 
 
 def settings(name):
-    return {title: (setting, build(setting.recipe, 0)) for title, setting in ABLATIONS[name].items()}
+    return {title: (setting, build(setting.recipe, 0)) for title, setting in EXPERIMENTS[name].items()}
 
 
 def code(method):
@@ -541,11 +540,11 @@ def shapes(module):
 
 
 def test_every_setting_of_an_experiment_is_another():
-    for name, experiment in ABLATIONS.items():
-        assert name.startswith("vae-") and name not in experiments.recipes()
+    for name, experiment in EXPERIMENTS.items():
+        assert name.startswith("vae-") and name not in recipes()
         different = {(setting.hash(), setting.job) for setting in experiment.values()}
         assert len(different) == len(experiment), name
-    assert ABLATIONS.items() <= experiments.catalogue().items()
+    assert EXPERIMENTS.items() <= experiments.catalogue().items()
 
 
 def test_each_rate_distortion_setting_is_its_beta_and_nothing_else():
@@ -582,10 +581,10 @@ def test_the_training_labels_and_samples_settings_are_what_they_are_called():
     assert shapes(without.decoder)[1:] == shapes(given.decoder)[1:]
     assert shapes(given.decoder)[0][1] - shapes(without.decoder)[0][1] == given.classes == 10
     assert shapes(without.encoder)[:-2] == shapes(given.encoder)
-    for name, setting in ABLATIONS["vae-samples"].items():
+    for name, setting in EXPERIMENTS["vae-samples"].items():
         assert setting.job is (real if name.startswith("real") else bounded)
         assert setting.recipe.data == ("emoji_on_white" if "emoji" in name else "digits")
-    assert code(build(ABLATIONS["vae-samples"]["digits, 2"].recipe, 0)) == 2
+    assert code(build(EXPERIMENTS["vae-samples"]["digits, 2"].recipe, 0)) == 2
 
 
 def test_each_likelihoods_setting_has_the_sigma_of_its_name():
@@ -609,7 +608,7 @@ def test_each_likelihoods_setting_has_the_sigma_of_its_name():
 
 @pytest.mark.parametrize(("name", "reduced"), [("mean of squares", "mean"), ("sum of squares", "sum")])
 def test_squared_errors_with_a_kl_are_losses_of_one_sigma_up_to_a_constant(name, reduced):
-    method, d = build(ABLATIONS["vae-likelihoods"][name].recipe, 0).double(), 3 * 32 * 32
+    method, d = build(EXPERIMENTS["vae-likelihoods"][name].recipe, 0).double(), 3 * 32 * 32
     sigma2, test = {"mean": d / 2, "sum": 0.5}[reduced], load("emoji_on_white", "test").x
 
     def by_hand(x):
@@ -695,7 +694,7 @@ def test_the_test_loss_of_digits_falls_with_every_model_and_seed():
 
 
 def test_rate_falls_and_distortion_rises_with_beta_and_the_bound_is_best_at_one():
-    name, betas = "vae-rate-distortion", [f"{beta:g}" for beta in ablations.BETAS]
+    name, betas = "vae-rate-distortion", [f"{beta:g}" for beta in studies.BETAS]
     for low, high in zip(betas, betas[1:]):
         assert min(rows(name, "rate", low)) > max(rows(name, "rate", high))
         assert max(rows(name, "distortion", low)) < min(rows(name, "distortion", high))
@@ -730,7 +729,7 @@ def test_reconstructions_are_better_than_samples_and_both_are_blurred():
 
 
 def test_the_kernel_distance_is_lowest_at_one_too():
-    betas = [f"{beta:g}" for beta in ablations.BETAS]
+    betas = [f"{beta:g}" for beta in studies.BETAS]
     assert min(betas, key=lambda beta: of("vae-rate-distortion", "kernel prior", beta)) == "1"
 
 

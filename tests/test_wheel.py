@@ -11,12 +11,13 @@ from build_notebooks import ROOT
 
 ALONE = """\
 import json, sys
+from course_lib.experiments import results
 from course_lib import data, experiments, files, zoo
 from course_lib.notebook import checks
 print(json.dumps({
     "at": files.__file__, "data": len(data.load("scenes", "test").x), "zoo": sorted(zoo.manifest()),
     "weights": zoo.load("simclr").training, "sheets": [len(checks(sheet).exercises) for sheet in sys.argv[1:]],
-    "results": len(list(experiments.RESULTS.iterdir())), "knn": experiments.values("simclr")["trained"],
+    "results": len(list(results.RESULTS.iterdir())), "knn": experiments.values("simclr")["trained"],
 }))
 """
 

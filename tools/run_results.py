@@ -6,6 +6,7 @@
 import sys
 
 from course_lib import experiments
+from course_lib.experiments import results
 
 if __name__ == "__main__":
     known = experiments.catalogue()
@@ -13,6 +14,6 @@ if __name__ == "__main__":
     if unknown := [name for name in asked if not any(k.startswith(name) for k in known)]:
         sys.exit(f"no experiment begins with {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = {name: known[name] for name in known if name.startswith(tuple(asked))}
-    experiments.run(chosen)
+    results.run(chosen)
     for name in chosen:
         print(f"{name}\n{experiments.table(name)}\n")

@@ -10,7 +10,8 @@ import argparse
 
 import torch
 
-from course_lib import experiments, zoo
+from course_lib import zoo
+from course_lib.experiments import jobs
 from course_lib.recipe import build, lookup
 from course_lib.train import Frozen, Method, ema, frozen_copy
 
@@ -65,8 +66,8 @@ def main():
             before = {"start": args.start}
         seed = before.get("steps", 0)  # another order and other views than in the runs before
         part = f"{seed}-{args.start}" if args.start else seed
-        checkpoint = experiments.RUNS / f"zoo-{name}-{recipe.hash()}-{part}.pt"
-        _, run = experiments.train_to_the_end(
+        checkpoint = jobs.RUNS / f"zoo-{name}-{recipe.hash()}-{part}.pt"
+        _, run = jobs.train_to_the_end(
             recipe, seed, method=method, checkpoint=checkpoint, steps=args.steps, bf16=args.bf16
         )
         about = {
@@ -74,14 +75,14 @@ def main():
             "seed": seed,
             "steps": before.get("steps", 0) + args.steps,
             "seconds": round(before.get("seconds", 0) + run["seconds"]),
-            "device": experiments.device_name(torch.device("cpu")),
+            "device": jobs.device_name(torch.device("cpu")),
         }
         shipped = method.average.net
         if isinstance(getattr(shipped, "average", None), Frozen) and hasattr(shipped, "net"):
             ema(shipped.average, shipped.net, 0.0)  # the same weights twice are shipped once
         state = zoo.halved(shipped.state_dict())
         shipped.load_state_dict(state)  # what is shipped is measured
-        measured = {k: round(v, 4) for k, v in experiments.all_measures(shipped, recipe).items()}
+        measured = {k: round(v, 4) for k, v in jobs.all_measures(shipped, recipe).items()}
         zoo.save(name, shipped, about | measured)
         print(name, about | measured)
 

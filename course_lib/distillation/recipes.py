@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from course_lib import zoo
 from course_lib.augment import MultiCrop, simclr_augment
 from course_lib.contrastive.recipes import views
 from course_lib.distillation.byol import BYOL
@@ -60,8 +61,6 @@ def supervised_vit() -> Supervised:
 
 def distillation() -> KnowledgeDistillation:
     """A network of a quarter of its width learns what the course's supervised one says, without any label."""
-    from course_lib import zoo  # which reads this table
-
     teacher = zoo.load("supervised")
     encoder = ResNet(widths=(6, 12, 24))
     return KnowledgeDistillation(

@@ -2,5 +2,6 @@
 
 `exercise` (cases, properties, verdicts) and `drive` serve the student's check and the grader alike. `answers` finds the
 answers in a notebook. `sandbox`, `inside`, `library` and `doctor` keep submitted code away from everything else,
-`batch` runs a class, `report` writes it down. docs/instructors.md is the way in.
+`replies` reads what comes out of there, `batch` runs a class, `report` writes it down. The way in:
+docs/instructors.md.
 """

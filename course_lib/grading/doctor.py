@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from course_lib.grading import canary, library
+from course_lib.grading.replies import parse
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxDied
 
 ATTEMPTS = {
@@ -78,8 +79,6 @@ def attempts(isolated: bool = True) -> dict[str, bool | str]:
 
 
 def _reached(end: str, written: bytes) -> bool | str:
-    from course_lib.grading.batch import parse
-
     if end in ("memory", "processes"):
         return False
     outcome = (parse(written, 1) or [None])[0] if end == "done" else None

@@ -54,12 +54,11 @@ from course_lib.notebook import (
     show,
     subplots,
 )
-from course_lib.pretext.ablations import PER_CLASS, chromatic_aberration
 from course_lib.pretext.autoencoder import Autoencoder, variance_explained
 from course_lib.pretext.colourisation import Colourisation, split
 from course_lib.pretext.context_encoder import ContextEncoder, masked_reconstruction
+from course_lib.pretext.experiments import PER_CLASS, attention, chromatic_aberration, feature_maps
 from course_lib.pretext.jigsaw import Jigsaw, cut_tiles, permutation_set
-from course_lib.pretext.layers import attention, feature_maps
 from course_lib.pretext.patch_location import OFFSETS, PatchLocation, patch_pairs
 from course_lib.pretext.recipes import denoising_autoencoder
 from course_lib.pretext.rotation import Rotation, rotate_four_ways

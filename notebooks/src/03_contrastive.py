@@ -31,7 +31,7 @@ from sklearn.manifold import TSNE
 from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
 from course_lib.augment import simclr_augment
-from course_lib.contrastive.ablations import AUGMENTATIONS, FRACTIONS
+from course_lib.contrastive.experiments import AUGMENTATIONS, FRACTIONS
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, noise_contrastive
 from course_lib.contrastive.siamese import triplet
 from course_lib.contrastive.simclr import SimCLR

@@ -30,8 +30,9 @@ from torch import nn
 from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
 from course_lib.data import as_float, load
-from course_lib.latent.ablations import BETAS, DIMENSIONS, bound, pictures
+from course_lib.experiments.judge import pictures
 from course_lib.latent.conditional_vae import ConditionalVAE
+from course_lib.latent.experiments import BETAS, DIMENSIONS, bound
 from course_lib.latent.interpolation import slerp
 from course_lib.latent.likelihoods import (
     Bernoulli,

@@ -34,7 +34,7 @@ from course_lib.diffusion.ddpm import V
 from course_lib.diffusion.exact import MixtureNoise
 from course_lib.diffusion.gaussians import q_sample, score_from_eps
 from course_lib.diffusion.guidance import classifier_guided, guided, input_gradient
-from course_lib.diffusion.guidance_ablations import group
+from course_lib.diffusion.guidance_experiments import group
 from course_lib.diffusion.samplers import ancestral, ddim, last
 from course_lib.diffusion.schedules import Schedule, cosine_betas
 from course_lib.nets.mlp import TimedMLP

@@ -21,9 +21,9 @@ from course_lib.diffusion.gaussians import q_sample
 from course_lib.diffusion.next_step import NextStep, SaysNextStep
 from course_lib.diffusion.samplers import ancestral, ddim, last
 from course_lib.diffusion.schedules import cosine_betas, linear_betas
-from course_lib.experiments import Setting, train_to_the_end
-from course_lib.gan.ablations import drawn as faked
-from course_lib.latent.ablations import judged, prior_draws, some_of
+from course_lib.experiments.jobs import train_to_the_end
+from course_lib.experiments.judge import gan_draws, judged, prior_draws, some_of
+from course_lib.experiments.setting import Setting
 from course_lib.latent.vae import VAE
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
@@ -104,7 +104,7 @@ def shipped_rival(recipe: Recipe, seed: int, name: str) -> dict:
     """The same of the course's weights of a VAE, or of a GAN, which is told the labels where it listens."""
     test, method = load(recipe.data, "test"), zoo.load(name)
     with seeded(0):
-        found = prior_draws(method, test.x) if isinstance(method, VAE) else faked(method, test.y)
+        found = prior_draws(method, test.x) if isinstance(method, VAE) else gan_draws(method, test.y)
     return {"steps": 1} | judged(found, test.x, recipe.data)
 
 
@@ -121,7 +121,7 @@ def by_gan(recipe: Recipe, seed: int) -> dict:
     """JUDGED fakes, judged."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
-    return about | judged(faked(method, test.y[:JUDGED]), test.x[:JUDGED], recipe.data)
+    return about | judged(gan_draws(method, test.y[:JUDGED]), test.x[:JUDGED], recipe.data)
 
 
 def known(recipe: Recipe, seed: int) -> dict:
@@ -170,7 +170,7 @@ def lasting(name: str, steps: int) -> Recipe:
 
 SAMPLERS = {"DDPM": ancestral, "DDPM, variance beta": partial(ancestral, large=True), "DDIM": ddim}
 
-ABLATIONS = {
+EXPERIMENTS = {
     "ddpm-predictions": {
         "noise, linear": Setting(lookup("ddpm"), sampled),
         "noise": Setting(digits(digits_ddpm, "noise"), sampled),

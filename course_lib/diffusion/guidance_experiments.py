@@ -16,13 +16,14 @@ from course_lib.data import Dataset, load
 from course_lib.data.captions import captions, withheld
 from course_lib.data.emoji import STYLES
 from course_lib.data.words import word_lists
-from course_lib.diffusion.ablations import digits_ddpm
 from course_lib.diffusion.ddpm import DDPM
+from course_lib.diffusion.experiments import digits_ddpm
 from course_lib.diffusion.guidance import classifier_guided, guided
 from course_lib.diffusion.guidance_recipes import conditional_ddpm, noisy_classifier
 from course_lib.diffusion.samplers import EpsFn, ddim, last
-from course_lib.experiments import Setting, train_to_the_end
-from course_lib.latent.ablations import JUDGES, judged, some_of
+from course_lib.experiments.jobs import train_to_the_end
+from course_lib.experiments.judge import judge_of, judged, some_of
+from course_lib.experiments.setting import Setting
 from course_lib.recipe import Recipe, lookup
 from course_lib.train import seeded
 
@@ -43,7 +44,7 @@ def draw(method: DDPM, eps_fn: EpsFn, shape: tuple[int, ...], seed: int, steps: 
 
 def opinion(pictures: Tensor, data: str) -> Tensor:
     """The judge's logits, of a classifier that had no part in training or guiding: (N, classes)."""
-    judge = zoo.load(JUDGES[data])
+    judge = judge_of(data)
     return judge.classifier(evaluate.features(judge, pictures))
 
 
@@ -122,7 +123,7 @@ def composed(recipe: Recipe, seed: int, which: str) -> dict:
     shown; "new names", emoji never shown, of known words. Near: by cosine of the judge's features.
     """
     rows, method = group(which), zoo.load("text-ddpm")
-    asked, emoji, judge = captions(rows), rows.info["emoji"], zoo.load(JUDGES[recipe.data])
+    asked, emoji, judge = captions(rows), rows.info["emoji"], judge_of(recipe.data)
     asked[:, 1] = 0  # the name should say the category
     mine = emoji.unique()
     every = load(recipe.data, "test" if which == "new names" else "train")
@@ -169,7 +170,7 @@ UNTOLD = replace(TOLD, build=partial(digits_ddpm, "v"), cpu=replace(TOLD.cpu, st
 CLASSIFIER = lookup("noisy-classifier")
 CLEAN = replace(CLASSIFIER, build=partial(noisy_classifier, noise=False))
 
-ABLATIONS = {
+EXPERIMENTS = {
     "guidance-weights": {
         "real digits": Setting(TOLD, real),
         "digits, shipped": Setting(TOLD, partial(swept_shipped, name="conditional-ddpm")),

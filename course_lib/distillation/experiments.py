@@ -15,14 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import evaluate
-from course_lib.contrastive.ablations import SHARES
+from course_lib.contrastive.experiments import SHARES
 from course_lib.data import Dataset, as_float, load
 from course_lib.distillation.byol import BYOL
 from course_lib.distillation.dino import DINO, Prototypes
 from course_lib.distillation.knowledge import KnowledgeDistillation
 from course_lib.distillation.recipes import byol, dino, dino_vit, distillation, simsiam
 from course_lib.distillation.simsiam import SimSiam
-from course_lib.experiments import Setting, checkpoint_of, measures, train_on_few, train_to_the_end, watched
+from course_lib.experiments.jobs import checkpoint_of, measures, train_on_few, train_to_the_end, watched
+from course_lib.experiments.setting import Setting
 from course_lib.nets.mlp import mlp
 from course_lib.nets.vit import ViT, patches
 from course_lib.recipe import Recipe, Size, build, lookup
@@ -292,7 +293,7 @@ def barlow_of(batch_size: int, steps: int) -> Setting:
 WATCHED = replace(lookup("dino"), cpu=Size(200, 128, 3e-3))
 VIT = lookup("dino-vit")
 
-ABLATIONS = {
+EXPERIMENTS = {
     "distillation-collapse": {
         "SimSiam": collapsing(simsiam_with, True, True),
         "SimSiam, no predictor": collapsing(simsiam_with, False, True),

@@ -12,9 +12,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from course_lib import evaluate, zoo
+from course_lib import evaluate
 from course_lib.data import as_float, load
-from course_lib.experiments import Setting, measures, train_to_the_end, watched
+from course_lib.experiments.jobs import measures, train_to_the_end, watched
+from course_lib.experiments.judge import judge_of, judged, pictures, prior_draws, some_of
+from course_lib.experiments.setting import Setting
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Gaussian, GaussianPerPixel, dequantise
 from course_lib.latent.recipes import colour_vae, conditional_vae, mlp_vae, vae_emoji
@@ -25,8 +27,6 @@ from course_lib.nets.resnet import ResNet
 from course_lib.pretext.autoencoder import Autoencoder
 from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.train import seeded
-
-JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}  # whose features measure drawn pictures
 
 
 @torch.no_grad()
@@ -58,49 +58,11 @@ def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
     }
 
 
-def pictures(method: VAE, z: Tensor, y: Tensor | None = None) -> Tensor:
-    """The decoder's means at z as pictures in [0, 1]."""
-    return method.likelihood.mean(method.decode(z, y)).clamp(0, 1)
-
-
 @torch.no_grad()
 def reconstructions(method: VAE, x: Tensor) -> Tensor:
     """The decoder's means at one draw z of q(z given x), for 8-bit pictures x."""
     mean, log_variance = method.posterior(method.draw(as_float(x)))
     return pictures(method, reparameterise(mean, log_variance, torch.randn_like(mean)))
-
-
-def detail(x: Tensor) -> float:
-    """Mean squared difference of neighbouring pixels, (N, C, H, W) -> a number: low for blurred pictures."""
-    return (x.diff(dim=2).square().mean() + x.diff(dim=3).square().mean()).item()
-
-
-@torch.no_grad()
-def judged(drawn: Tensor, real: Tensor, data: str) -> dict[str, float]:
-    """Frechet and kernel distance, precision and recall of pictures in [0, 1] against 8-bit ones, by the features of
-    JUDGES[data]; detail, as a share of the real ones'."""
-    judge = zoo.load(JUDGES[data])
-    h_real, h = evaluate.features(judge, real), evaluate.features(judge, drawn)
-    precision, recall = evaluate.precision_recall(h_real, h)
-    return {
-        "frechet": evaluate.frechet_distance(h_real, h),
-        "kernel": evaluate.kernel_distance(h_real, h),
-        "precision": precision,
-        "recall": recall,
-        "detail": detail(drawn) / detail(as_float(real)),
-    }
-
-
-@torch.no_grad()
-def prior_draws(method: VAE, like: Tensor) -> Tensor:
-    """As many draws of the prior as there are 8-bit pictures `like`, as pictures."""
-    z = torch.randn(len(like), method.encode(as_float(like[:1])).shape[1])
-    return torch.cat([pictures(method, batch) for batch in z.split(500)])
-
-
-def some_of(x: Tensor, n: int, seed: int) -> Tensor:
-    """n of the 8-bit pictures x, in [0, 1], each at most once."""
-    return as_float(x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]])
 
 
 def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
@@ -161,7 +123,7 @@ def told(recipe: Recipe, seed: int) -> dict:
     test, dim = load("digits", "test"), method.eval().head[-1].out_features // 2
     with torch.no_grad(), seeded(0):
         drawn = pictures(method, torch.randn(len(test), dim), test.y)
-    judge = zoo.load(JUDGES["digits"])
+    judge = judge_of("digits")
     right = evaluate.accuracy(judge.classifier(judge.encode(drawn)), test.y)
     parts = bound(method, test.x, test.y, by_label=True)
     return about | parts | {"accuracy": right} | {f"{k} prior": v for k, v in judged(drawn, test.x, "digits").items()}
@@ -231,7 +193,7 @@ BETAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 DIMENSIONS = (2, 4, 8, 16, 32, 64)
 SCENES = replace(lookup("autoencoder"), build=partial(scenes_vae, 1.0))
 
-ABLATIONS = {
+EXPERIMENTS = {
     "vae-training": {
         "perceptron, 2": Setting(lookup("vae-plane"), followed),
         "perceptron, 16": Setting(digits(mlp_vae, 16, steps=1500), followed),

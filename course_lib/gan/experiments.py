@@ -10,11 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from course_lib import evaluate, zoo
+from course_lib import evaluate
 from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
-from course_lib.experiments import Setting, train_to_the_end, watched
-from course_lib.gan.conditional import truncated
+from course_lib.experiments.jobs import train_to_the_end, watched
+from course_lib.experiments.judge import gan_draws, judge_of, judged
+from course_lib.experiments.setting import Setting
 from course_lib.gan.games import MINIMAX, NON_SATURATING, WASSERSTEIN
 from course_lib.gan.gan import GAN
 from course_lib.gan.recipes import (
@@ -27,7 +28,6 @@ from course_lib.gan.recipes import (
     without_momentum,
 )
 from course_lib.gan.wgan import GradientPenalty
-from course_lib.latent.ablations import JUDGES, judged
 from course_lib.nets.dcgan import Discriminator, Generator
 from course_lib.nets.mlp import mlp
 from course_lib.recipe import Recipe, Size, build, lookup
@@ -40,19 +40,10 @@ THRESHOLDS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 # Measures.
 
 
-@torch.no_grad()
-def drawn(method: GAN, labels: Tensor, threshold: float | None = None) -> Tensor:
-    """One fake for each label, from one fixed noise (`truncated`, where a threshold is given), in eval mode."""
-    with seeded(0):
-        z = torch.randn(len(labels), method.dim)
-    z = z if threshold is None else truncated(z, threshold)
-    return torch.cat([method.eval().generate(part, y) for part, y in zip(z.split(500), labels.split(500))])
-
-
 def coverage(method: GAN, data: str) -> dict[str, float]:
     """`evaluate.mode_coverage` of POINTS fakes, within three standard deviations; modes as a share of all."""
     centres = CENTRES[data]()
-    modes, share = evaluate.mode_coverage(drawn(method, torch.zeros(POINTS, dtype=torch.long)), centres, 3 * NOISE)
+    modes, share = evaluate.mode_coverage(gan_draws(method, torch.zeros(POINTS, dtype=torch.long)), centres, 3 * NOISE)
     return {"modes": modes / len(centres), "inside": share}
 
 
@@ -60,9 +51,9 @@ def coverage(method: GAN, data: str) -> dict[str, float]:
 def look(method: GAN) -> dict[str, float]:
     """The discriminator's loss on unseen digits and as many fakes; the fakes' Frechet distance."""
     test = load("digits", "test")
-    fakes = drawn(method, test.y)
+    fakes = gan_draws(method, test.y)
     scores = [torch.cat([method.score(part) for part in x.split(500)]) for x in (as_float(test.x), fakes)]
-    judge = zoo.load(JUDGES["digits"])
+    judge = judge_of("digits")
     h_real, h = (evaluate.features(judge, x) for x in (test.x, fakes))
     return {"loss": method.game.discriminator(*scores).item(), "frechet": evaluate.frechet_distance(h_real, h)}
 
@@ -74,7 +65,7 @@ def sampled(recipe: Recipe, seed: int) -> dict:
     """As many fakes as there are unseen pictures, judged."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
-    return about | judged(drawn(method, test.y), test.x, recipe.data)
+    return about | judged(gan_draws(method, test.y), test.x, recipe.data)
 
 
 def covered(recipe: Recipe, seed: int) -> dict:
@@ -93,17 +84,17 @@ def followed(recipe: Recipe, seed: int) -> dict:
 def told(recipe: Recipe, seed: int) -> dict:
     """How often the judge sees the label that was asked for: over all, by label; and `curve`, all over THRESHOLDS."""
     method, about = train_to_the_end(recipe, seed)
-    test, judge = load(recipe.data, "test"), zoo.load(JUDGES[recipe.data])
+    test, judge = load(recipe.data, "test"), judge_of(recipe.data)
 
     def obeyed(fakes: Tensor) -> Tensor:
         with torch.no_grad():
             return (judge.classifier(judge.encode(fakes)).argmax(1) == test.y).double()
 
-    fakes = drawn(method, test.y)
+    fakes = gan_draws(method, test.y)
     right = obeyed(fakes)
     rows = []
     for threshold in THRESHOLDS:
-        cut = drawn(method, test.y, threshold)
+        cut = gan_draws(method, test.y, threshold)
         rows.append(judged(cut, test.x, recipe.data) | {"accuracy": obeyed(cut).mean().item()})
     curve = {"threshold": list(THRESHOLDS), **{name: [row[name] for row in rows] for name in rows[0]}}
     by_label = [right[test.y == label].mean().item() for label in range(len(test.classes))]
@@ -141,7 +132,7 @@ def arithmetic(recipe: Recipe, seed: int) -> dict:
     The means are of the half of 4,000 fakes' a and b that the judge is surest of; the steps begin at the others.
     """
     method, about = train_to_the_end(recipe, seed)
-    judge = zoo.load(JUDGES[recipe.data])
+    judge = judge_of(recipe.data)
 
     def says(x: Tensor) -> Tensor:
         return torch.cat([judge.classifier(judge.encode(part)).softmax(1) for part in x.split(500)])
@@ -190,7 +181,7 @@ def painted(recipe: Recipe, seed: int) -> dict:
     """Unseen pictures completed: root mean squared error over what was hidden; detail and chroma there, as shares of
     the pictures' own; the Frechet distance of the completed ones."""
     method, about = train_to_the_end(recipe, seed)
-    x, judge = as_float(load(recipe.data, "test").x), zoo.load(JUDGES[recipe.data])
+    x, judge = as_float(load(recipe.data, "test").x), judge_of(recipe.data)
     with torch.no_grad(), seeded(0):
         left, mask = method.eval().hide(x)
         done = torch.cat([method.paint(a, b) for a, b in zip(left.split(500), mask.split(500))]).clamp(0, 1)
@@ -278,7 +269,7 @@ GUIDELINES = {  # what is changed in the generator, in the discriminator
     "BatchNorm at both ends, too": ({"everywhere": True}, {"everywhere": True}),
 }
 
-ABLATIONS = {
+EXPERIMENTS = {
     "gan-modes-tuning": {name: Setting(recipe, covered, seeds=(0,)) for name, recipe in TUNED.items()},
     "gan-modes": {name: Setting(TUNED[best], covered, seeds=(1, 2, 3)) for name, best in BEST.items()},
     "gan-guidelines": {

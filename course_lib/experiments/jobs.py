@@ -1,0 +1,188 @@
+"""Jobs: functions (recipe, seed) -> what a row of results holds; and what they have in common.
+
+A job continues from its checkpoint in runs/ when it was interrupted.
+"""
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+import torch
+from torch import Tensor
+
+from course_lib import evaluate
+from course_lib.checks import count
+from course_lib.data import Dataset, as_float, labelled_subset, load
+from course_lib.files import ROOT
+from course_lib.recipe import Recipe, build, train
+from course_lib.train import Method, seeded
+
+RUNS = ROOT / "runs"
+LOOKS = 10  # during a run that is watched
+
+
+def measures(encoder: Callable, data: str = "scenes", split: str = "test") -> dict[str, float]:
+    """What a frozen representation is worth on unseen rows, by the course's protocol; the training rows are the bank.
+
+    knn, probe: accuracy of weighted k-NN (k = 20) and of a linear probe for the data's classes; effective_rank and
+    feature_std of the unseen rows' features. encoder: as for `evaluate.features`.
+    """
+    bank, unseen = load(data, "train"), load(data, split)
+    h_bank, h = evaluate.features(encoder, bank.x), evaluate.features(encoder, unseen.x)
+    probe = evaluate.linear_probe(h_bank, bank.y, groups=bank.info.get("emoji"))
+    return {
+        "knn": evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y),
+        "probe": evaluate.accuracy(probe(h), unseen.y),
+        "effective_rank": evaluate.effective_rank(h),
+        "feature_std": evaluate.feature_std(h),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU's name, or the CPU's architecture with the number of threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
+
+
+def raw_pixels(recipe: Recipe, seed: int) -> dict:
+    """No network at all, so one seed is enough."""
+    return {"steps": 0, **measures(lambda x: x.flatten(1), recipe.data)}
+
+
+def random_encoder(recipe: Recipe, seed: int) -> dict:
+    """The recipe's network as the seed makes it, untrained."""
+    return {"steps": 0, **measures(build(recipe, seed), recipe.data)}
+
+
+def random_calibrated(recipe: Recipe, seed: int) -> dict:
+    """The untrained network with BatchNorm statistics of 10,000 training rows: stricter by k-NN."""
+    method = build(recipe, seed).train()
+    with torch.no_grad():
+        for x in load(recipe.data, "train").x[:10_000].split(256):
+            method.encode(as_float(x))
+    return {"steps": 0, **measures(method, recipe.data)}
+
+
+def untrained(recipe: Recipe, seed: int) -> dict:
+    """All measures of what the seed makes, for methods that have no representation."""
+    return {"steps": 0, **all_measures(build(recipe, seed), recipe)}
+
+
+def trained(recipe: Recipe, seed: int) -> dict:
+    """The recipe, trained; continues from its checkpoint in runs/ when it was interrupted."""
+    method, about = train_to_the_end(recipe, seed)
+    return about | all_measures(method, recipe)
+
+
+def all_measures(method: Method, recipe: Recipe) -> dict[str, float]:
+    """`measures`, where there is a representation, and `pretext`: how well a method that has a `pretext_score` does its
+    own task on unseen rows."""
+    own = {"pretext": pretext_score(method, load(recipe.data, "test").x)} if hasattr(method, "pretext_score") else {}
+    return own | (measures(method, recipe.data) if recipe.represents else {})
+
+
+@torch.no_grad()
+def pretext_score(method: Method, x: Tensor) -> float:
+    """How well a method solves its own puzzle on pictures x (N, C, H, W): the mean over batches of 500, in eval mode.
+
+    The puzzles are drawn from one fixed seed; the caller's random state stays as it was.
+    """
+    training, device = method.training, next(method.parameters()).device
+    method.eval()
+    with seeded(0, device):
+        found = mean(float(method.pretext_score(as_float(batch.to(device)))) for batch in x.split(500))
+    method.train(training)
+    return found
+
+
+def train_to_the_end(
+    recipe: Recipe,
+    seed: int,
+    *,
+    method: Method | None = None,
+    data: Dataset | None = None,
+    checkpoint: Path | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    bf16: bool = False,
+) -> tuple[Method, dict]:
+    """Trains on the CPU, where results are comparable, with a line of progress now and then; a run that had already
+    ended is taken from its checkpoint. Returns the method and {steps, batch_size, seconds}.
+
+    method, data, steps, batch_size: where not the recipe's own; they want another checkpoint, too. bf16: fit's.
+    """
+    checkpoint = checkpoint_of(recipe, seed) if checkpoint is None else checkpoint
+    method = build(recipe, seed) if method is None else method
+    data = load(recipe.data, "train") if data is None else data
+    run = train(
+        recipe,
+        method,
+        data,
+        seed=seed,
+        device="cpu",
+        checkpoint=checkpoint,
+        steps=steps,
+        batch_size=batch_size,
+        bf16=bf16,
+    )
+    for step in run:
+        if step.k % 100 == 0:
+            print(f"{checkpoint.stem}: step {step.k} of {step.steps}, loss {step.loss:.3f}", flush=True)
+    steps, images, seconds = torch.load(checkpoint, weights_only=True)["done"]
+    return method, {"steps": steps, "batch_size": images // steps, "seconds": round(seconds, 1)}
+
+
+def watched(recipe: Recipe, seed: int, look: Callable[[Method], dict[str, float]]) -> tuple[Method, dict]:
+    """Trains the recipe, looking at the method, in eval mode, after the first update and LOOKS - 1 times more.
+
+    Returns it with what a row holds: steps, batch_size, seconds, and `curve`, {"update": [...], measure: [...]}. Raises
+    ValueError for a run too short for so many looks.
+    """
+    method, every = build(recipe, seed), count("steps", recipe.cpu.steps, low=2 * LOOKS) // LOOKS
+    names = list(look(method.eval()))
+    method.register_buffer("looks", torch.full((LOOKS, len(names)), torch.nan))  # an interrupted run keeps them
+    run = train(
+        recipe,
+        method,
+        load(recipe.data, "train"),
+        seed=seed,
+        device="cpu",
+        checkpoint=checkpoint_of(recipe, seed, "-w"),
+    )
+    for step in run:
+        empty = (step.k - 1) // every  # the look that is due, or that an interrupt took away
+        if empty < LOOKS and method.looks[empty].isnan().any():
+            method.looks[empty] = torch.tensor(list(look(method.eval()).values()))
+    method, about = train_to_the_end(recipe, seed, method=method, checkpoint=checkpoint_of(recipe, seed, "-w"))
+    curve = {"update": [1 + k * every for k in range(LOOKS)], **dict(zip(names, method.looks.T.tolist()))}
+    return method.eval(), about | {"curve": curve}
+
+
+def from_scratch_on_few(recipe: Recipe, seed: int, amounts: dict[str, dict]) -> dict:
+    """The supervised recipe on the labelled scenes alone."""
+    return train_on_few(recipe, seed, amounts, "scratch", lambda: build(recipe, seed))
+
+
+def train_on_few(recipe: Recipe, seed: int, amounts: dict[str, dict], name: str, start: Callable[[], Method]) -> dict:
+    """Supervised training from start(), anew for each amount of labels: what a row holds, test accuracy by amount.
+
+    amounts: title -> what `labelled_subset` is asked for. name: of these runs, for their checkpoints.
+    """
+    data, test, row = load("scenes", "train"), load("scenes", "test"), {"seconds": 0.0}
+    for title, amount in amounts.items():
+        few = data[labelled_subset(data, **amount, seed=seed)]
+        checkpoint = checkpoint_of(recipe, seed, f"-{name}-{title}")
+        method, about = train_to_the_end(
+            recipe, seed, method=start(), data=few, checkpoint=checkpoint, batch_size=min(128, len(few))
+        )
+        logits = method.classifier(evaluate.features(method, test.x))
+        about["seconds"] += row["seconds"]
+        row |= about | {title: evaluate.accuracy(logits, test.y)}
+    return row
+
+
+def checkpoint_of(recipe: Recipe, seed: int, part: str = "") -> Path:
+    """Where a run's state lies until its experiment is complete."""
+    return RUNS / f"{recipe.hash()}-{seed}{part}.pt"

@@ -1,0 +1,206 @@
+"""Measured results: every (setting, seed) of an experiment is a resumable job, and each row says how it came about.
+
+`results/NAME.json` holds {"short": ..., "rows": [...]}; a row is {setting, seed, recipe (a hash), device, steps,
+batch_size, seconds, measures...}. Rows that are there are not run again; a row of a changed recipe is, and all of them
+where one of the code's short rows comes out differently.
+"""
+
+import json
+import math
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import islice
+from multiprocessing import get_context
+from statistics import mean, stdev
+
+import torch
+
+from course_lib.data import load
+from course_lib.experiments import jobs
+from course_lib.experiments.setting import Experiment, Setting
+from course_lib.families import merged
+from course_lib.files import SHIPPED, write_json
+from course_lib.recipe import Recipe, build, recipes, train
+
+TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "feature_std": "std", "pretext": "own task"}
+RESULTS = SHIPPED / "results"
+
+
+def standard(recipe: Recipe) -> Experiment:
+    """What every method is measured by: trained against untrained."""
+    if not recipe.represents:
+        return {"untrained": Setting(recipe, jobs.untrained), "trained": Setting(recipe)}
+    return {
+        "random encoder": Setting(recipe, jobs.random_encoder),
+        "random, calibrated": Setting(recipe, jobs.random_calibrated),
+        "trained": Setting(recipe),
+    }
+
+
+def catalogue() -> dict[str, Experiment]:
+    """Every experiment of the course by name; those of the recipes have the recipe's name."""
+    methods = {name: standard(recipe) for name, recipe in recipes().items() if recipe.cpu}
+    pixels = {"raw pixels": Setting(recipes()["simclr"], jobs.raw_pixels, seeds=(0,))}
+    return {**methods, "simclr": pixels | methods["simclr"], **merged("experiments")}
+
+
+def short(experiment: Experiment) -> dict[str, list[float]]:
+    """builder -> losses of three small updates: repeated in seconds, they notice changed methods, data or loop.
+
+    One for each function that builds an experiment's methods. Rounding differs between machines, and at full rate the
+    first steps of Adam multiply it tenfold each: so these are the first three of a long run, still warming up. Only 128
+    rows, so that the third sees rows again.
+    """
+    found = {}
+    for recipe in [what.recipe for what in experiment.values()]:
+        builder = getattr(recipe.build, "func", recipe.build).__name__
+        if builder not in found:
+            data = load(recipe.data, "train")[:128]
+            steps = train(recipe, build(recipe, seed=0), data, steps=1000, batch_size=64, device="cpu")
+            found[builder] = [step.loss for step in islice(steps, 3)]
+    return found
+
+
+def same(losses: dict[str, list[float]], others: dict[str, list[float]]) -> bool:
+    """Whether two experiments' short rows differ by no more than rounding on different machines explains."""
+    return losses.keys() == others.keys() and all(
+        math.isclose(a, b, rel_tol=2e-3, abs_tol=1e-4)
+        for key in losses
+        for a, b in zip(losses[key], others[key], strict=True)
+    )
+
+
+def read(name: str) -> dict:
+    """The file results/NAME.json; FileNotFoundError says how to make it."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: run `make results` in a clone of the course")
+    return json.loads(path.read_text())
+
+
+def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
+    """setting -> the measure's values, one a seed, of those settings in results/NAME.json that have it."""
+    found = _by_setting(name)
+    return {setting: [row[measure] for row in rows] for setting, rows in found.items() if measure in rows[0]}
+
+
+def _by_setting(name: str) -> dict[str, list[dict]]:
+    """setting -> its rows in results/NAME.json."""
+    found = {}
+    for row in read(name)["rows"]:
+        found.setdefault(row["setting"], []).append(row)
+    return found
+
+
+def _begin():
+    torch.set_num_threads(1)
+    catalogue()  # imports now what a later job would else import as it stands by then
+
+
+def _job(tag: str, setting: str, what: Setting, seed: int) -> dict:
+    row = {"setting": setting, "seed": seed, "recipe": tag, "device": jobs.device_name(torch.device("cpu"))}
+    return row | what.job(what.recipe, seed)
+
+
+def _wanted(experiment: Experiment) -> dict[tuple[str, int], str]:
+    """(setting, seed) -> today's hash, in the order of the table."""
+    return {(setting, seed): what.hash() for setting, what in experiment.items() for seed in what.seeds}
+
+
+def run(experiments: dict[str, Experiment]):
+    """Runs what results/*.json does not hold yet, in the order given, one process a core with one thread each."""
+    jobs, files = [], {}
+    for name, experiment in experiments.items():
+        path, now = RESULTS / f"{name}.json", short(experiment)
+        found = json.loads(path.read_text()) if path.exists() else {"short": now, "rows": []}
+        if not same(found["short"], now):
+            found = {"short": now, "rows": []}
+            _forget(_recipes(experiment))
+        wanted = _wanted(experiment)
+        found["rows"] = [row for row in found["rows"] if wanted.get((row["setting"], row["seed"])) == row["recipe"]]
+        have = {(row["setting"], row["seed"]) for row in found["rows"]}
+        missing = [key for key in wanted if key not in have]
+        jobs += [(name, wanted[setting, seed], setting, experiment[setting], seed) for setting, seed in missing]
+        files[name] = path, list(wanted), found
+        write_json(path, found)
+    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_begin)
+    failed = {}
+    try:
+        running = {pool.submit(_job, *job): name for name, *job in jobs}
+        for done in as_completed(running):
+            path, order, found = files[running[done]]
+            if done.exception():  # the other jobs go on; its checkpoint stays in runs/
+                failed[running[done]] = done.exception()
+                continue
+            found["rows"].append(done.result())
+            found["rows"].sort(key=lambda row: order.index((row["setting"], row["seed"])))
+            write_json(path, found)
+    finally:  # after an interrupt the next call continues from the checkpoints
+        pool.shutdown(cancel_futures=True)
+    if failed:
+        raise RuntimeError(f"jobs of {', '.join(failed)} failed; the rest is done") from next(iter(failed.values()))
+    needed = {recipe for name, other in catalogue().items() if stale(name, other) for recipe in _recipes(other)}
+    for experiment in experiments.values():
+        _forget(_recipes(experiment) - needed)
+
+
+def _recipes(experiment: Experiment) -> set[str]:
+    """The hashes that begin the names of an experiment's checkpoints."""
+    return {recipe.hash() for what in experiment.values() for recipe in (what.recipe, what.after) if recipe}
+
+
+def _forget(recipes: set[str]):
+    for recipe in recipes:
+        for checkpoint in jobs.RUNS.glob(f"{recipe}-*.pt"):
+            checkpoint.unlink(missing_ok=True)
+
+
+def stale(name: str, experiment: Experiment) -> list[str]:
+    """Rows of results/NAME.json that are missing, of another recipe than today's, or too many: "setting, seed k"."""
+    rows = read(name)["rows"] if (RESULTS / f"{name}.json").exists() else []
+    found, wanted = {(row["setting"], row["seed"]): row["recipe"] for row in rows}, _wanted(experiment)
+    return [f"{key[0]}, seed {key[1]}" for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
+
+
+def table(name: str) -> str:
+    """results/NAME.json as text: each setting's mean and standard deviation over its seeds, the gain over random.
+
+    Raises ValueError for another name and where the recipes have changed since.
+    """
+    if name not in (known := catalogue()):
+        raise ValueError(f"argument `name`: expected one of {', '.join(known)}, got {name!r}")
+    by_setting = _by_setting(name)
+    if old := stale(name, known[name]):
+        raise ValueError(f"results/{name}.json differs from today's {'; '.join(old[:3])}: run `make results`")
+    rows = [row for of_it in by_setting.values() for row in of_it]
+    about = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
+    numbers = (key for row in rows for key in row if isinstance(row[key], (int, float)))  # and no curves
+    columns = [key for key in dict.fromkeys(numbers) if key not in about]
+    first = max(map(len, by_setting)) + 2
+    wide = {c: max(len(TITLES.get(c, c)), *(len(spread(each, c)) for each in by_setting.values())) + 2 for c in columns}
+    head = "".join(f"{TITLES.get(c, c):>{wide[c]}}" for c in columns)
+    lines = [f"{'':{first}}{head}  seeds   steps  seconds"]
+    for setting, of_it in by_setting.items():
+        found = "".join(f"{spread(of_it, c):>{wide[c]}}" for c in columns)
+        seeds, seconds = ",".join(str(row["seed"]) for row in of_it), mean(row.get("seconds", 0) for row in of_it)
+        lines.append(f"{setting:{first}}{found}  {seeds:7}{of_it[0]['steps']:>6}{seconds:>9.0f}")
+    for measure in ("knn", "probe"):
+        for baseline in ("random encoder", "random, calibrated"):
+            if "trained" in by_setting and baseline in by_setting:
+                random = {row["seed"]: row[measure] for row in by_setting[baseline]}
+                gains = [row[measure] - random[row["seed"]] for row in by_setting["trained"]]
+                by_seed = ", ".join(f"{gain:+.3f}" for gain in gains)
+                gain = f"trained - {baseline} of the same seed = {mean(gains):+.3f} ({by_seed})"
+                lines.append(f"{TITLES[measure]}: {gain}")
+    devices = sorted({row["device"] for row in rows})
+    return "\n".join([*lines, f"unseen rows; mean ± standard deviation over seeds; {'; '.join(devices)}"])
+
+
+def spread(rows: list[dict], measure: str) -> str:
+    """Mean ± standard deviation over the rows; of what only describes features the mean; nothing where they lack it."""
+    if measure not in rows[0]:
+        return ""
+    found = [row[measure] for row in rows]
+    if measure.startswith(("effective_rank", "feature_std")):
+        return f"{mean(found):.3g}"
+    return f"{mean(found):.3f}" + (f" ± {stdev(found):.3f}" if len(found) > 1 else "")
