@@ -1,7 +1,6 @@
 """Recipes, their measured results, the zoo and the command line."""
 
 import ast
-import inspect
 import json
 import re
 import subprocess
@@ -18,12 +17,11 @@ from course_lib import evaluate, experiments, zoo
 from course_lib.__main__ import main
 from course_lib.augment import sobel
 from course_lib.contrastive import experiments as studies
-from course_lib.contrastive.recipes import simclr
 from course_lib.data import as_float, load
 from course_lib.experiments import jobs, results
 from course_lib.experiments.setting import Setting
 from course_lib.pretext.context_encoder import masked_reconstruction
-from course_lib.recipe import Size, build, fingerprint, lookup, recipes, train
+from course_lib.recipe import Size, build, lookup, recipes, train
 from course_lib.train import seeded
 
 ON_CPU = [name for name, recipe in recipes().items() if recipe.cpu]
@@ -275,17 +273,6 @@ def test_hashes_are_the_same_in_another_process():
     assert ast.literal_eval(again) == [setting.hash() for x in EXPERIMENTS.values() for setting in x.values()]
 
 
-def calls_simclr(tau):
-    return simclr(), tau
-
-
-def test_a_fingerprint_holds_the_builders_called_and_refuses_what_has_no_name():
-    assert inspect.getsource(simclr) in fingerprint(partial(calls_simclr, 0.25))
-    assert "0.25" in fingerprint(partial(calls_simclr, 0.25)) and fingerprint(torch.nn.Identity).endswith("Identity")
-    with pytest.raises(ValueError, match="prints what it is"):
-        fingerprint(partial(calls_simclr, object()))
-
-
 def test_rows_that_begin_with_anothers_weights_are_stale_when_that_one_changes():
     tuned = EXPERIMENTS["simclr-labels"]["SimCLR, fine-tuned"]
     assert tuned.after == lookup("simclr")
@@ -295,7 +282,7 @@ def test_rows_that_begin_with_anothers_weights_are_stale_when_that_one_changes()
 def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(tmp_path, monkeypatch):
     few = load("scenes", "train")[:600]
     monkeypatch.setattr(jobs, "RUNS", tmp_path)
-    for module in (experiments, studies):
+    for module in (jobs, studies):
         monkeypatch.setattr(module, "load", lambda *_: few)
     short = replace(lookup("simclr"), cpu=Size(1, 64, 5e-3))
     monkeypatch.setitem(recipes(), "simclr", short)
