@@ -88,3 +88,9 @@ def positive(name: str, value):
     if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
         raise ValueError(f"argument `{name}`: expected a positive number, got {value!r}")
     return value
+
+
+def ordered(name: str, pair: tuple[float, float], high: float = float("inf")) -> None:
+    """Checks a range that random numbers are drawn from: 0 < pair[0] <= pair[1] <= high."""
+    if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= high:
+        raise ValueError(f"argument `{name}`: expected (low, high) with 0 < low <= high <= {high}, got {pair!r}")

@@ -2105,7 +2105,7 @@ SHEET: list[Master] = [
         ),
         alternatives=(rotation_by_flips, rotation_by_loops),
         hides=(
-            "course_lib.augment:rot90",
+            "course_lib.transforms:rot90",
             "course_lib.pretext.rotation:rotate_four_ways",
             "course_lib.pretext.rotation:Rotation",
         ),

@@ -7,6 +7,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as V
 
 from course_lib import augment as A
+from course_lib import transforms as T
 
 N = 6
 
@@ -47,30 +48,30 @@ TURNS = torch.tensor([0, 1, 2, 3, 1, 3])
 def test_resized_crop(size, antialias, channels):
     x, square = images(channels=channels), [size, size] if isinstance(size, int) else list(size)
     theirs = each(lambda image, box: V.resized_crop(image, *box, square, antialias=antialias), x, BOXES)
-    close(A.resized_crop(x, BOXES, size, antialias), theirs, 1e-5)
+    close(T.resized_crop(x, BOXES, size, antialias), theirs, 1e-5)
 
 
 def test_resized_crop_of_the_whole_image_is_the_image():
     x = images()
-    close(A.resized_crop(x, torch.tensor([[0, 0, 20, 26]] * N), (20, 26)), x, 1e-6)
+    close(T.resized_crop(x, torch.tensor([[0, 0, 20, 26]] * N), (20, 26)), x, 1e-6)
 
 
 @pytest.mark.parametrize("turns", range(4))
 def test_rot90(turns):
     x = images(17, 17)
     theirs = each(lambda image, k: V.rotate(image, 90 * k), x, (TURNS + turns) % 4)
-    close(A.rot90(x, (TURNS + turns) % 4), theirs, 0)
+    close(T.rot90(x, (TURNS + turns) % 4), theirs, 0)
 
 
 def test_horizontal_flip_and_grayscale():
-    close(A.horizontal_flip(images()), V.horizontal_flip(images()), 0)
-    close(A.rgb_to_grayscale(images()), V.rgb_to_grayscale(images()), 1e-6)
+    close(T.horizontal_flip(images()), V.horizontal_flip(images()), 0)
+    close(T.rgb_to_grayscale(images()), V.rgb_to_grayscale(images()), 1e-6)
 
 
 @pytest.mark.parametrize("name, low, high", [("brightness", 0, 2), ("contrast", 0, 2), ("saturation", 0, 2),
                                              ("hue", -0.5, 0.5), ("hue", -0.01, 0.01)])
 def test_adjust(name, low, high):
-    ours, theirs = getattr(A, f"adjust_{name}"), getattr(V, f"adjust_{name}")
+    ours, theirs = getattr(T, f"adjust_{name}"), getattr(V, f"adjust_{name}")
     for seed in range(3):
         x, factor = images(seed=seed), uniform(low, high, seed=seed)
         factor[0], factor[1] = low, high
@@ -80,15 +81,15 @@ def test_adjust(name, low, high):
 @pytest.mark.parametrize("name", ["brightness", "contrast"])
 def test_adjust_one_channel(name):
     x, factor = images(channels=1), uniform(0, 2)
-    close(getattr(A, f"adjust_{name}")(x, factor), each(getattr(V, f"adjust_{name}"), x, factor), 1e-5)
+    close(getattr(T, f"adjust_{name}")(x, factor), each(getattr(V, f"adjust_{name}"), x, factor), 1e-5)
 
 
 def test_adjust_hue_on_every_corner_and_edge_of_the_colour_cube():
     levels = torch.tensor([0.0, 1e-4, 0.5, 1.0])
     x = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 8, 8).repeat(13, 1, 1, 1)
     shift = torch.linspace(-0.5, 0.5, 13)
-    close(A.adjust_hue(x, shift), each(V.adjust_hue, x, shift), 1e-5)
-    close(A.adjust_hue(x, torch.zeros(13)), x, 1e-6)
+    close(T.adjust_hue(x, shift), each(V.adjust_hue, x, shift), 1e-5)
+    close(T.adjust_hue(x, torch.zeros(13)), x, 1e-6)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0), ()])
@@ -100,27 +101,27 @@ def test_color_jitter(order):
             image = (V.adjust_brightness, V.adjust_contrast, V.adjust_saturation, V.adjust_hue)[k](image, row[k])
         return image
 
-    close(A.color_jitter(x, factors, order), each(theirs, x, factors))
+    close(T.color_jitter(x, factors, order), each(theirs, x, factors))
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 9, 23])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gaussian_blur(kernel_size, channels):
     x, sigma = images(channels=channels), uniform(0.1, 3)
-    close(A.gaussian_blur(x, sigma, kernel_size), each(lambda i, s: V.gaussian_blur(i, kernel_size, s), x, sigma), 1e-5)
+    close(T.gaussian_blur(x, sigma, kernel_size), each(lambda i, s: V.gaussian_blur(i, kernel_size, s), x, sigma), 1e-5)
 
 
 def test_gaussian_noise(monkeypatch):
     x, noise = images(), torch.randn(N, 3, 20, 26)
     monkeypatch.setattr(torch, "randn_like", lambda image: noise)           # where torchvision draws it
-    close(A.gaussian_noise(x, 0.3 * noise), V.gaussian_noise(x, sigma=0.3), 1e-6)
+    close(T.gaussian_noise(x, 0.3 * noise), V.gaussian_noise(x, sigma=0.3), 1e-6)
 
 
 def test_erase():
     x = images()
-    close(A.erase(x, ERASED, 0.5), each(lambda image, b: V.erase(image, *b, torch.tensor(0.5)), x, ERASED), 0)
+    close(T.erase(x, ERASED, 0.5), each(lambda image, b: V.erase(image, *b, torch.tensor(0.5)), x, ERASED), 0)
     outside = torch.tensor([[-3, 20, 8, 10]] * N)                           # rows 0 to 4, columns 20 to 25 are inside
-    close(A.erase(x, outside), V.erase(x, 0, 20, 5, 6, torch.tensor(0.0)), 0)
+    close(T.erase(x, outside), V.erase(x, 0, 20, 5, 6, torch.tensor(0.0)), 0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -136,15 +137,15 @@ def test_sobel_against_a_naive_loop(channels):
                     pixel = x[:, :, min(max(i + a, 0), 6), min(max(j + b, 0), 8)]
                     across, down = across + kernel[a + 1, b + 1] * pixel, down + kernel[b + 1, a + 1] * pixel
             naive[:, :, i, j] = (across ** 2 + down ** 2).sqrt().clamp(max=1)
-    close(A.sobel(x), naive, 1e-6)
-    assert A.sobel(x)[3].max() == 1                                         # black above white: an edge of full height
+    close(T.sobel(x), naive, 1e-6)
+    assert T.sobel(x)[3].max() == 1                                         # black above white: an edge of full height
 
 
 # The random numbers.
 
 BATCHED = [
     A.RandomResizedCrop((12, 14)), A.RandomHorizontalFlip(), A.RandomGrayscale(0.5), A.ColorJitter(0.8, 0.8, 0.8, 0.2),
-    A.RandomRotate90(), A.Cutout(9), A.GaussianNoise(0.2), A.GaussianBlur(5), A.RandomApply(A.sobel),
+    A.RandomRotate90(), A.Cutout(9), A.GaussianNoise(0.2), A.GaussianBlur(5), A.RandomApply(T.sobel),
     A.simclr_augment(20), A.simclr_augment(12, strength=1, blur=0.5), A.RandomShift(3),
 ]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
@@ -185,7 +186,7 @@ def test_images_that_are_not_square(transform):
 def test_one_channel():
     x = images(20, 20, channels=1)
     for transform in (A.RandomResizedCrop(12), A.RandomHorizontalFlip(), A.ColorJitter(0.4, 0.4), A.RandomRotate90(),
-                      A.Cutout(9), A.GaussianNoise(), A.GaussianBlur(5), A.sobel, A.RandomShift(2)):
+                      A.Cutout(9), A.GaussianNoise(), A.GaussianBlur(5), T.sobel, A.RandomShift(2)):
         assert transform(x).shape[:2] == x.shape[:2]
     for transform in (A.ColorJitter(saturation=0.4), A.ColorJitter(hue=0.1), A.RandomGrayscale()):
         with pytest.raises(ValueError, match=r"`x`: expected .*\(N, 3, H, W\), got float32 of shape \(6, 1, 20, 20\)"):
@@ -200,12 +201,12 @@ def test_wrong_input_is_named(transform):
 
 
 @pytest.mark.parametrize("call, argument", [
-    (lambda x: A.resized_crop(x, torch.zeros(3, 4).long(), 8), "boxes"),
-    (lambda x: A.erase(x, torch.zeros(6, 4)), "boxes"), (lambda x: A.Cutout(0), "size"),
-    (lambda x: A.adjust_hue(x, torch.zeros(5)), "shift"), (lambda x: A.adjust_contrast(x, 0.5), "factor"),
-    (lambda x: A.rot90(x, torch.zeros(6).long()), "x"), (lambda x: A.color_jitter(x, torch.zeros(6, 3)), "factors"),
-    (lambda x: A.gaussian_blur(x, torch.ones(6), 4), "kernel_size"), (lambda x: A.GaussianBlur(41)(x), "kernel_size"),
-    (lambda x: A.gaussian_noise(x, torch.zeros(6, 3, 4, 4)), "noise"), (lambda x: A.RandomApply(A.sobel, 1.5), "p"),
+    (lambda x: T.resized_crop(x, torch.zeros(3, 4).long(), 8), "boxes"),
+    (lambda x: T.erase(x, torch.zeros(6, 4)), "boxes"), (lambda x: A.Cutout(0), "size"),
+    (lambda x: T.adjust_hue(x, torch.zeros(5)), "shift"), (lambda x: T.adjust_contrast(x, 0.5), "factor"),
+    (lambda x: T.rot90(x, torch.zeros(6).long()), "x"), (lambda x: T.color_jitter(x, torch.zeros(6, 3)), "factors"),
+    (lambda x: T.gaussian_blur(x, torch.ones(6), 4), "kernel_size"), (lambda x: A.GaussianBlur(41)(x), "kernel_size"),
+    (lambda x: T.gaussian_noise(x, torch.zeros(6, 3, 4, 4)), "noise"), (lambda x: A.RandomApply(T.sobel, 1.5), "p"),
     (lambda x: A.RandomGrayscale(-0.1)(x), "p"), (lambda x: A.ColorJitter(hue=0.6), "hue"),
     (lambda x: A.RandomResizedCrop(8, (0.5, 1.5)), "scale"), (lambda x: A.RandomResizedCrop(8, ratio=(2, 1)), "ratio"),
     (lambda x: A.RandomResizedCrop((8, 0)), "size"), (lambda x: A.GaussianBlur(3, (0, 1)), "sigma"),
@@ -222,7 +223,7 @@ def test_wrong_arguments_are_named(call, argument):
 def test_random_apply(p):
     torch.manual_seed(0)
     x = torch.rand(4000, 1, 2, 3)
-    y = A.RandomApply(A.horizontal_flip, p)(x)
+    y = A.RandomApply(T.horizontal_flip, p)(x)
     flipped = (y == x.flip(-1)).all(3).all(2).all(1)
     assert torch.equal(y[~flipped], x[~flipped])                            # the rest are exactly as they were
     assert abs(flipped.float().mean() - p) <= 4 * math.sqrt(p * (1 - p) / 4000)
@@ -236,7 +237,7 @@ def test_nothing_to_do_is_the_identity(transform):
 def test_random_boxes_lie_inside_and_are_distributed_as_torchvision_draws_them():
     torch.manual_seed(0)
     x, scale, ratio = torch.empty(20000, 1, 24, 40), (0.08, 1.0), (0.6, 1.0)
-    boxes = A.random_boxes(x, scale, ratio)
+    boxes = T.random_boxes(x, scale, ratio)
     top, left, h, w = boxes.T
     assert boxes.dtype == torch.int64 and min(top.min(), left.min()) >= 0 and min(h.min(), w.min()) >= 1
     assert (top + h).max() == 24 and (left + w).max() == 40                 # never beyond the edge, and up to it
@@ -249,7 +250,7 @@ def test_random_boxes_lie_inside_and_are_distributed_as_torchvision_draws_them()
 
 
 def test_random_boxes_where_none_fits_are_clamped():
-    boxes = A.random_boxes(torch.empty(50, 3, 4, 64), (0.9, 1.0), (1.0, 1.0))
+    boxes = T.random_boxes(torch.empty(50, 3, 4, 64), (0.9, 1.0), (1.0, 1.0))
     assert (boxes[:, 2] == 4).all() and (boxes[:, 3] <= 64).all() and (boxes[:, 1] + boxes[:, 3] <= 64).all()
 
 

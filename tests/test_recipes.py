@@ -15,7 +15,6 @@ from safetensors import safe_open
 
 from course_lib import evaluate, experiments, zoo
 from course_lib.__main__ import main
-from course_lib.augment import sobel
 from course_lib.contrastive import experiments as studies
 from course_lib.data import as_float, load
 from course_lib.experiments import jobs, results
@@ -23,6 +22,7 @@ from course_lib.experiments.setting import Setting
 from course_lib.pretext.context_encoder import masked_reconstruction
 from course_lib.recipe import Size, build, lookup, recipes, train
 from course_lib.train import seeded
+from course_lib.transforms import sobel
 
 ON_CPU = [name for name, recipe in recipes().items() if recipe.cpu]
 EXPERIMENTS = experiments.catalogue()

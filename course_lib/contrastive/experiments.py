@@ -22,7 +22,6 @@ from course_lib.augment import (
     RandomHorizontalFlip,
     RandomResizedCrop,
     RandomRotate90,
-    sobel,
 )
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
 from course_lib.contrastive.recipes import instance_discrimination, simclr
@@ -34,6 +33,7 @@ from course_lib.losses import nt_xent
 from course_lib.nets.mlp import mlp
 from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.supervised import Supervised
+from course_lib.transforms import sobel
 
 BASE = replace(lookup("simclr"), cpu=Size(300, 256, 5e-3))  # shorter, so that many settings fit
 

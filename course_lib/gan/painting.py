@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.augment import rgb_to_grayscale
 from course_lib.checks import number
 from course_lib.gan.games import NON_SATURATING, Game
 from course_lib.pretext.context_encoder import masked_reconstruction
 from course_lib.train import Method
+from course_lib.transforms import rgb_to_grayscale
 
 
 def hide_colour(x: Tensor) -> tuple[Tensor, Tensor]:

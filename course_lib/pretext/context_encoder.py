@@ -7,10 +7,10 @@ equation 1. Its second, adversarial term makes the paintings sharp; the features
 import torch
 from torch import Tensor, nn
 
-from course_lib.augment import erase
 from course_lib.checks import count, expects
 from course_lib.losses import full_precision
 from course_lib.train import Method
+from course_lib.transforms import erase
 
 
 @expects(prediction="float N C H W", target="float N C H W", mask="bool N 1 H W")

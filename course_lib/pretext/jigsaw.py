@@ -11,11 +11,11 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from course_lib.augment import resized_crop
 from course_lib.checks import count, expects
 from course_lib.evaluate import accuracy
 from course_lib.supervised import cross_entropy
 from course_lib.train import Method
+from course_lib.transforms import resized_crop
 
 
 def permutation_set(tiles: int, size: int, seed: int = 0) -> Tensor:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course_lib.augment import resized_crop
 from course_lib.checks import count, expects
 from course_lib.evaluate import accuracy
 from course_lib.supervised import cross_entropy
 from course_lib.train import Method
+from course_lib.transforms import resized_crop
 
 OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))  # (down, right) of the eight places
 

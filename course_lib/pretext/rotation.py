@@ -7,11 +7,11 @@ equations 2 and 3.
 import torch
 from torch import Tensor, nn
 
-from course_lib.augment import rot90
 from course_lib.checks import expects
 from course_lib.evaluate import accuracy
 from course_lib.supervised import cross_entropy
 from course_lib.train import Method
+from course_lib.transforms import rot90
 
 
 @expects(x="float N C S S")

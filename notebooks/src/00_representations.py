@@ -97,7 +97,6 @@ from torch import nn
 
 from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
-from course_lib.augment import adjust_brightness, adjust_hue, gaussian_blur, gaussian_noise
 from course_lib.clustering.kmeans import fit_patch_codes, inertia, kmeans, lloyd, means_of, nearest_mean
 from course_lib.data import (
     as_float,
@@ -127,6 +126,7 @@ from course_lib.notebook import (
 from course_lib.notebook.style import MARKERS, PALETTE
 from course_lib.skipgram import SkipGram, negative_sampling
 from course_lib.train import adamw, fit
+from course_lib.transforms import adjust_brightness, adjust_hue, gaussian_blur, gaussian_noise
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
 

@@ -31,7 +31,6 @@ from sklearn.decomposition import PCA
 
 from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
-from course_lib.augment import gaussian_noise
 from course_lib.colour import (
     ab_bins,
     annealed_mean,
@@ -63,6 +62,7 @@ from course_lib.pretext.patch_location import OFFSETS, PatchLocation, patch_pair
 from course_lib.pretext.recipes import denoising_autoencoder
 from course_lib.pretext.rotation import Rotation, rotate_four_ways
 from course_lib.pretext.split_brain import SplitBrain
+from course_lib.transforms import gaussian_noise
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
 
