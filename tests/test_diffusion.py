@@ -706,6 +706,116 @@ def test_all_modes_are_drawn_evenly(sampler, options, steps):
     assert (counts - n / 8).abs().max() < 5 * math.sqrt(n / 8 * 7 / 8)
 
 
+# --- the same in sigma: x / sqrt(abar) = x_0 + sigma eps, as the docstring of samplers.py has it for notebook 13 ---
+
+
+def with_levels(sigmas):
+    abar = 1 / (1 + sigmas.square())
+    return Schedule(1 - abar / torch.cat([torch.ones(1, dtype=F64), abar[:-1]]))
+
+
+SIGMAS = torch.logspace(-2, 1.7, 60, dtype=F64)  # geometric, as Song & Ermon's
+IN_SIGMA = {"linear": LINEAR, "cosine": COSINE, "geometric": with_levels(SIGMAS)}
+CENTRES, STD = circle_centres().double(), 0.2
+in_sigma = pytest.mark.parametrize("schedule", IN_SIGMA.values(), ids=IN_SIGMA.keys())
+
+
+def score_in_sigma(x, sigma):
+    """grad log p(x) of the toy + sigma eps, by torch's own mixture and gradient."""
+    spread = Independent(Normal(CENTRES, math.hypot(STD, sigma)), 1)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        density = MixtureSameFamily(Categorical(torch.ones(len(CENTRES), dtype=F64)), spread).log_prob(x)
+        return torch.autograd.grad(density.sum(), x)[0]
+
+
+def slope(x, sigma):
+    """dx / dsigma of the probability-flow ODE (Karras et al., equation 3): the noise, written by the score."""
+    return -sigma * score_in_sigma(x, sigma)
+
+
+def path_in_sigma(schedule, steps):
+    """(t, s, abar_t, abar_s, sigma_t, sigma_s) of every step; the end is level 0, with s = None."""
+    numbers = step_numbers(len(schedule), steps)
+    levels = [(t, schedule.abar[t].item(), signal_to_noise(schedule.abar[t]).item() ** -0.5) for t in numbers]
+    for (t, a, sigma), (s, b, after) in itertools.pairwise([*levels, (None, 1.0, 0.0)]):
+        yield t, s, a, b, sigma, after
+
+
+def test_levels_given_as_sigma_come_back():
+    close(signal_to_noise(with_levels(SIGMAS).abar) ** -0.5, SIGMAS, rtol=1e-9, atol=0)
+
+
+@in_sigma
+def test_the_score_in_sigma_is_the_roots_multiple(schedule):
+    for t in (0, len(schedule) // 2, len(schedule) - 1):
+        x, abar = normal(20, 2), schedule.abar[t].item()
+        eps = MixtureNoise(CENTRES, STD, schedule)(x, torch.full((20,), t))
+        sigma = math.sqrt((1 - abar) / abar)
+        close(math.sqrt(abar) * score_from_eps(eps, abar), score_in_sigma(x / math.sqrt(abar), sigma), rtol=1e-7)
+
+
+@pytest.mark.parametrize("steps", [50, 7])
+@in_sigma
+def test_ddim_is_eulers_step_of_the_probability_flow_ode(schedule, steps):
+    x = normal(20, 2)
+    exact = MixtureNoise(CENTRES, STD, schedule)
+    for (x_s, _), (_, _, a, b, sigma, after) in zip(
+        ddim(exact, x, schedule, steps), path_in_sigma(schedule, steps), strict=True
+    ):
+        here = x / math.sqrt(a)
+        expected = here + (after - sigma) * slope(here, sigma)
+        close(x_s / math.sqrt(b), expected, rtol=1e-9, atol=1e-9 * max(1, after))
+        x = x_s
+
+
+@in_sigma
+def test_heuns_step_is_ddims_with_the_mean_of_two_noises(schedule):
+    x = normal(20, 2)
+    exact = MixtureNoise(CENTRES, STD, schedule)
+    for t, s, a, b, sigma, after in path_in_sigma(schedule, 7):
+        here = x / math.sqrt(a)
+        first = slope(here, sigma)
+        expected = here + (after - sigma) * first
+        if after > 0:
+            expected = here + (after - sigma) * (first + slope(expected, after)) / 2
+        eps = exact(x, torch.full((20,), t))
+        x_s = q_sample(x0_from_eps(x, eps, a), b, eps)
+        if s is not None:
+            eps = (eps + exact(x_s, torch.full((20,), s))) / 2
+            x_s = q_sample(x0_from_eps(x, eps, a), b, eps)
+        close(x_s / math.sqrt(b), expected, rtol=1e-9, atol=1e-9 * max(1, after))
+        x = x_s
+
+
+@in_sigma
+def test_annealed_langevin_in_sigma_is_langevin_at_every_level(schedule):
+    """Song & Ermon's Algorithm 1: at each level 3 steps of size 0.1 sigma^2."""
+    x, exact = normal(20, 2), MixtureNoise(CENTRES, STD, schedule)
+    noises = iter(normal(20, 3, 20, 2, seed=1))
+    for t, _, a, b, sigma, _ in path_in_sigma(schedule, 20):
+        theirs, size = x / math.sqrt(a), 0.1 * sigma**2
+        for noise in next(noises):
+            theirs = theirs + size / 2 * score_in_sigma(theirs, sigma) + math.sqrt(size) * noise
+            score = score_from_eps(exact(x, torch.full((20,), t)), a)
+            x = x + a * size / 2 * score + math.sqrt(a * size) * noise
+        x = math.sqrt(b / a) * x
+        close(x / math.sqrt(b), theirs, rtol=1e-9, atol=1e-9 * max(1, sigma))
+
+
+@in_sigma
+def test_denoising_score_matching_weighted_by_the_variance_is_the_error_of_the_noise(schedule):
+    """Song & Ermon, equations 5 and 6 with lambda = sigma^2; a mean over dimensions, without the half."""
+    method, t = DDPM(Wave(), schedule.beta, pictures=False).train(), torch.tensor([0, 5, 30, 59])
+    x0, eps = normal(4, 2), normal(4, 2, seed=1)
+    abar = schedule.abar[t][:, None]
+    sigma = ((1 - abar) / abar).sqrt()
+    noisy = x0 + sigma * eps
+    score = -method.net(abar.sqrt() * noisy, t) / sigma
+    expected = (sigma * (score + (noisy - x0) / sigma.square())).square().mean(1)
+    close(method.errors(x0, t, eps), expected, rtol=1e-9)
+
+
 # --- DDPM ---
 
 

@@ -2,6 +2,7 @@
 
 Ho, Jain, Abbeel 2020 (arXiv 2006.11239): linear. Nichol & Dhariwal 2021 (arXiv 2102.09672): cosine. Steps are 1..T on
 paper and 0..T-1 here: index t is the paper's step t + 1.
+Levels of noise counted in sigma, as in notebook 13, are a Schedule, too: samplers.py has the map.
 """
 
 import math

@@ -42,7 +42,7 @@ from course_lib.diffusion.gaussians import (
     x0_from_eps,
 )
 from course_lib.diffusion.next_step import NextStep, SaysNextStep
-from course_lib.diffusion.samplers import ancestral, ddim, invert, last, step_numbers
+from course_lib.diffusion.samplers import ancestral, ddim, invert, last, sample, step_numbers
 from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas, signal_to_noise
 from course_lib.latent.interpolation import slerp
 from course_lib.nets.mlp import TimedMLP
@@ -345,6 +345,8 @@ image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same
 # Start at $x_T \sim \mathcal N(0, I)$. At each step guess the noise, which gives the mean, and add noise of variance $\sigma_t^2$; at the last step add none. Two choices of $\sigma_t^2$ are natural: $\tilde\beta_t$ is exactly right if the data are a single point; $\beta_t$ is exactly right if the data are already $\mathcal N(0, I)$. The truth lies between, and for many small steps the two are nearly equal.
 #
 # Why noise at all? The mean moves about twice as far along the score as a chain without noise may (section 10's DDIM goes half as far). Without the noise the points contract too much: the last lines below try it on a toy, eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
+#
+# The library writes the loop once, in `sample`, for steps from $t$ to any earlier $s$ ($s = t - 1$ in Algorithm 2; `before` is $\bar\alpha_s$). `ancestral` gives it the Gaussian that $x_s$ is drawn from (`transition`). Section 10 puts another Gaussian in its place.
 
 # %%
 def ancestral_by_hand(eps_fn, x, schedule, noises):
@@ -367,6 +369,7 @@ theirs = last(ancestral(exact, x_T, exact.schedule, noise=lambda x: noises[next(
 torch.testing.assert_close(theirs, ancestral_by_hand(exact, x_T, exact.schedule, noises), atol=1e-4, rtol=0)
 without = last(ancestral(exact, x_T, exact.schedule, noise=torch.zeros_like))
 print(f"mean distance from the middle: data {centres.norm(dim=1).mean():.2f}, drawn {theirs.norm(dim=1).mean():.2f}, drawn without noise {without.norm(dim=1).mean():.2f}")
+show(sample)
 show(ancestral)
 
 # %% [markdown]
@@ -580,7 +583,7 @@ predictions_figure()
 #
 # $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma\, \xi, \qquad \sigma = \eta \sqrt{\tilde\beta}, \quad \tilde\beta = \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\Big) .$$
 #
-# $\eta = 1$ gives back DDPM's posterior; $\eta = 0$ has **no noise but the first**: a fixed map from noise to picture, whose paths can be followed in large steps if they bend little; the cell below measures that on the toy.
+# $\eta = 1$ gives back DDPM's posterior; $\eta = 0$ has **no noise but the first**: a fixed map from noise to picture, whose paths can be followed in large steps if they bend little; the cell below measures that on the toy. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
 
 # %%
 def ddim_step_by_hand(x_t, eps, abar_t, abar_s, eta, noise):
