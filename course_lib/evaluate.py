@@ -16,6 +16,7 @@ from itertools import chain
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from course_lib.checks import count, expects, number, positive
@@ -247,7 +248,7 @@ class MaskProbe:
             raise ValueError(f"argument `maps`: expected {shape} after the rows, got {tuple(maps.shape)}")
         scores = [torch.einsum("nchw,cr->nrhw", maps[rows].double(), self.weight)
                   for rows in _chunks(len(maps), maps[0].numel())]
-        return F.pixel_shuffle(torch.cat(scores), side) + self.bias
+        return rearrange(torch.cat(scores), "n (p q) h w -> n 1 (h p) (w q)", p=side) + self.bias
 
 
 @torch.no_grad()
@@ -295,8 +296,8 @@ def _ridge(maps: Tensor, masks: Tensor, rows: Tensor, penalties: Sequence[float]
     prior = sum(masks[part].double().sum(0) for part in parts) / len(rows)      # is to centre each place by itself
     gram, cross = mean.new_zeros(c, c), mean.new_zeros(c, side**2)
     for part in parts:
-        x = (maps[part].double() - mean).movedim(1, -1).flatten(0, 2)           # (n h w, C)
-        y = F.pixel_unshuffle(2 * (masks[part].double() - prior), side).movedim(1, -1).flatten(0, 2)
+        x = rearrange(maps[part].double() - mean, "n c h w -> (n h w) c")
+        y = rearrange(2 * (masks[part].double() - prior), "n 1 (h p) (w q) -> (n h w) (p q)", p=side, q=side)
         gram, cross = gram.addmm_(x.T, x, alpha=1 / cells), cross.addmm_(x.T, y, alpha=1 / cells)
     std = gram.diagonal().sqrt()
     scale = std.masked_fill(std <= 1e-6 * mean.abs().amax((1, 2)), torch.inf)   # constant, as in logistic_regression

@@ -11,6 +11,7 @@ from itertools import islice
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from course_lib.checks import count, expects, positive
@@ -155,9 +156,10 @@ class PatchCodes(nn.Module):
             raise ValueError(f"argument `x`: expected (N, {self.channels}, H, W), H and W at least {least}, got "
                              f"{tuple(x.shape)}")
         h, w = ((side - self.patch) // self.stride + 1 for side in x.shape[2:])
-        patches = normalise(F.unfold(x, self.patch, stride=self.stride).mT.flatten(0, 1), self.contrast)  # (N h w, D)
+        patches = rearrange(F.unfold(x, self.patch, stride=self.stride), "n d places -> (n places) d")
+        patches = normalise(patches, self.contrast)  # (N h w, D)
         activities = self.code(torch.cdist((patches - self.centre) @ self.whiten, self.means))  # (N h w, K)
-        return activities.view(len(x), h, w, -1).permute(0, 3, 1, 2)
+        return rearrange(activities, "(n h w) k -> n k h w", h=h, w=w)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = x.split(64)  # of 32 x 32 pixels: 12,544 windows

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from course_lib.checks import expects, number
@@ -40,7 +41,7 @@ def load_emoji(split: str) -> Dataset:
     """
     a = _arrays()
     emoji = torch.from_numpy(np.flatnonzero(a["split"] == SPLITS.index(split)))
-    x = torch.from_numpy(a["pictures"][emoji.numpy()]).flatten(0, 1).permute(0, 3, 1, 2).contiguous()
+    x = rearrange(torch.from_numpy(a["pictures"][emoji.numpy()]), "n style h w c -> (n style) c h w").contiguous()
     info = {"emoji": emoji.repeat_interleave(3), "style": torch.arange(3).repeat(len(emoji))}
     for key in ("category", "subcategory"):
         info[key] = torch.from_numpy(a[key]).long()[info["emoji"]]

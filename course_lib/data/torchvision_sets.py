@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from course_lib.data.dataset import Dataset
 
@@ -49,7 +50,7 @@ def load_torchvision(name: str, split: str, root: str | Path | None = None) -> D
 
 def _read(data) -> tuple[np.ndarray, np.ndarray, list[str]]:
     if hasattr(data, "targets"):  # CIFAR10 keeps (N, H, W, C)
-        return data.data.transpose(0, 3, 1, 2), data.targets, data.classes
+        return rearrange(data.data, "n h w c -> n c h w"), data.targets, data.classes
     return data.data, data.labels, getattr(data, "classes", "0123456789")  # STL10, SVHN
 
 

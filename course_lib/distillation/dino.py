@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from course_lib.checks import expects, number, positive
@@ -94,7 +95,7 @@ class DINO(Method):
         if views[2:]:
             student.append(self.student(torch.cat(views[2:])))
         self.seen.append(teacher)
-        student, teacher = (outputs.unflatten(0, (-1, len(x))) for outputs in (torch.cat(student), teacher))
+        student, teacher = (rearrange(o, "(v n) k -> v n k", n=len(x)) for o in (torch.cat(student), teacher))
         return dino_loss(student, teacher, self.centre, self.tau_s, self.teacher_temperature())
 
     def after_step(self):

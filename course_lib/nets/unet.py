@@ -4,6 +4,7 @@ Ronneberger et al. 2015 (arXiv 1505.04597): down to a coarse grid and up again, 
 """
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from course_lib.checks import expects
@@ -72,10 +73,9 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(n, 3, self.heads, c // self.heads, h * w).transpose(3, 4)
-        mixed = nn.functional.scaled_dot_product_attention(*qkv.unbind(1))  # (N, heads, h w, C / heads)
-        return x + self.out(mixed.transpose(2, 3).reshape(n, c, h, w))
+        qkv = rearrange(self.qkv(self.norm(x)), "n (qkv heads c) h w -> qkv n heads (h w) c", qkv=3, heads=self.heads)
+        mixed = nn.functional.scaled_dot_product_attention(*qkv)  # (N, heads, h w, C / heads)
+        return x + self.out(rearrange(mixed, "n heads (h w) c -> n (heads c) h w", h=x.shape[2]))
 
 
 class UNetEncoder(nn.Module):

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from course_lib.checks import count, expects
@@ -23,11 +24,11 @@ class Attention(nn.Module):
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys, values: (N, heads, T, dim / heads) each."""
-        return self.to_qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return rearrange(self.to_qkv(x), "n t (qkv heads d) -> qkv n heads t d", qkv=3, heads=self.heads).unbind(0)
 
     def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         mixed = F.scaled_dot_product_attention(*self.qkv(x), seen)  # (N, heads, T, dim / heads)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(rearrange(mixed, "n heads t d -> n t (heads d)"))
 
     def maps(self, x: Tensor) -> Tensor:
         """softmax(q k^T / sqrt(dim / heads)): how much token i of each head looks at token j, (N, heads, T, T)."""
@@ -99,7 +100,7 @@ class ViT(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """The class token and a token for each place, row by row, before the first block: (N, 1 + h w, dim)."""
         places = self.stem(x)  # (N, dim, h, w)
-        places = (places + self.positions_for(*places.shape[2:])).flatten(2).mT  # (N, h w, dim)
+        places = rearrange(places + self.positions_for(*places.shape[2:]), "n d h w -> n (h w) d")
         return torch.cat([self.cls.expand(len(x), -1, -1), places], 1)
 
     def tokens(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 import textwrap
 
 import numpy as np
+from einops import rearrange
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -30,7 +31,7 @@ def _pictures(name: str, images, *shape: str) -> np.ndarray:
         raise ValueError(f"argument `{name}`: expected at least one image, of 1 (grey), 3 (RGB) or 4 (RGBA) channels, "
                          f"got shape {tuple(images.shape)}")
     images = images / 255 if images.dtype == np.uint8 else images.astype(float).clip(0, 1)
-    images = np.moveaxis(images, -3, -1)
+    images = rearrange(images, "... c h w -> ... h w c")
     return images[..., 0] if images.shape[-1] == 1 else images
 
 

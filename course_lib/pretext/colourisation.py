@@ -6,6 +6,7 @@ grey; a distribution over colour bins is not, and rare colours weigh more.
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from course_lib.checks import expects, positive
@@ -68,7 +69,7 @@ class Colourisation(Method):
         """The share of pixels whose bin is the likeliest one, rare and common bins counted as they come."""
         lightness, ab = split(x)
         logits = self.colours(lightness)
-        return accuracy(logits.movedim(1, -1).flatten(0, 2), nearest_bin(pooled(ab, logits), self.bins).flatten())
+        return accuracy(rearrange(logits, "n q h w -> (n h w) q"), nearest_bin(pooled(ab, logits), self.bins).flatten())
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import math
 from itertools import permutations
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from course_lib.checks import count, expects
@@ -50,8 +51,8 @@ def cut_tiles(x: Tensor, jitter: Tensor, tile: int) -> Tensor:
     grid = round(jitter.shape[1] ** 0.5)
     cell = torch.cartesian_prod(*[torch.arange(grid, device=x.device)] * 2) * (x.shape[-1] // grid)  # (T, 2)
     boxes = torch.cat([cell + jitter, torch.full_like(jitter, tile)], 2).flatten(0, 1)  # (N T, 4)
-    tiles = resized_crop(x.repeat_interleave(grid * grid, 0), boxes, tile)
-    return tiles.unflatten(0, (len(x), grid * grid))
+    tiles = resized_crop(repeat(x, "n c h w -> (n t) c h w", t=grid * grid), boxes, tile)
+    return rearrange(tiles, "(n t) c h w -> n t c h w", n=len(x))
 
 
 @expects(x="float ... C H W")
@@ -87,7 +88,7 @@ class Jigsaw(Method):
     def solve(self, tiles: Tensor) -> Tensor:
         """Tiles (N, T, C, tile, tile) -> logits (N, P)."""
         h = self.encoder(standardise(tiles).flatten(0, 1))  # (N T, D)
-        return self.classifier(h.view(len(tiles), -1))
+        return self.classifier(rearrange(h, "(n t) d -> n (t d)", n=len(tiles)))
 
     def loss(self, x: Tensor, y=None) -> Tensor:
         tiles, which = self.puzzles(x)

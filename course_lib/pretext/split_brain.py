@@ -5,6 +5,7 @@ Zhang, Isola, Efros 2017, "Split-Brain Autoencoders: Unsupervised Learning by Cr
 """
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from course_lib.colour import nearest_bin
@@ -35,7 +36,7 @@ class SplitBrain(Method):
         ab_class = nearest_bin(pooled(ab, ab_logits), self.bins)
         l_class = (pooled(lightness, l_logits)[:, 0] * steps).long().clamp(0, steps - 1)
         return [
-            (logits.movedim(1, -1).flatten(0, 2), classes.flatten())
+            (rearrange(logits, "n q h w -> (n h w) q"), classes.flatten())
             for logits, classes in ((ab_logits, ab_class), (l_logits, l_class))
         ]
 

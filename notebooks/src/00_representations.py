@@ -90,6 +90,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
 from IPython.display import display
 from ipywidgets import Combobox, Dropdown, IntSlider
 from sklearn.manifold import TSNE
@@ -512,6 +513,29 @@ image_grid(scene_means.view(16, 3, 32, 32), [f"{n} scenes" for n in scene_codes.
 # by *how often each kind of patch occurs* in each of its quarters. (The root of these counts; `PatchCodes` says why.)
 # No gradient, no label, no network.
 
+# %% [markdown]
+# **Axes with names.** To cut a picture into patches, one moves axes. The course writes this with
+# [einops](https://einops.rocks/1-einops-basics/): the axes of the input on the left, those of the output on the right.
+# Brackets on the left split an axis: the 32 rows `(h p)` are `h` bands of `p` rows each. Brackets on the right join axes:
+# `(n h w)` numbers the patches, and its last name counts fastest. Sizes that do not follow from the shape are given.
+# Plain torch needs three calls, and does not say which 8 is which. A name that is missing on the right is averaged
+# (`reduce`); a new name makes copies (`repeat`). These patches lie side by side; those of the patch codes overlap.
+
+# %%
+scene = as_float(bank.x[5:6])                                              # (1, 3, 32, 32)
+cut = rearrange(scene, "n c (h p) (w q) -> (n h w) c p q", p=8, q=8)       # (16, 3, 8, 8)
+by_hand = scene.view(1, 3, 4, 8, 4, 8).permute(0, 2, 4, 1, 3, 5).reshape(16, 3, 8, 8)
+assert torch.equal(cut, by_hand)
+assert torch.equal(rearrange(cut, "(n h w) c p q -> n c (h p) (w q)", h=4, w=4), scene)     # and back
+image_grid(cut, columns=4, title=f"A scene {tuple(scene.shape)}, cut into {tuple(cut.shape)}: 4 x 4 patches")
+
+# %%
+colours = reduce(scene, "n c (h p) (w q) -> n c h w", "mean", p=8, q=8)    # (1, 3, 4, 4): p and q are gone
+mosaic = repeat(colours, "n c h w -> n c (h p) (w q)", p=8, q=8)           # (1, 3, 32, 32): p and q are new
+torch.testing.assert_close(colours, F.avg_pool2d(scene, 8))
+assert torch.equal(mosaic, F.interpolate(colours, scale_factor=8))
+image_grid(torch.cat([scene, mosaic]), ["the scene", "its mosaic"], title="Each patch to its mean colour (reduce), and back to its size (repeat)")
+
 # %%
 SIZE = {"smoke": (20, 2000), "laptop": (100, 50_000), "gpu": (100, 50_000)}[BUDGET]
 encoders["patch codes"] = fit_patch_codes(bank.x, k=SIZE[0], patches=SIZE[1], seed=0)
@@ -694,8 +718,8 @@ def draw_change(change, strength):
     make, strengths = CHANGES[change]
     row, value = table_of_changes[change][strength - 1], strengths[strength - 1]
     figure, (left, right) = subplots(1, 2, height=2.8)
-    pairs = torch.cat([x[:4], make(value)[:4].clamp(0, 1)]).view(2, 4, 3, 32, 32).permute(0, 3, 1, 4, 2)
-    left.imshow(pairs.reshape(64, 128, 3))
+    pairs = torch.cat([x[:4], make(value)[:4].clamp(0, 1)])
+    left.imshow(rearrange(pairs, "(row column) c h w -> (row h) (column w) c", row=2))
     left.set(title=f"{change.split(' (')[0]} {value:g}: before, after", xticks=[], yticks=[])
     right.barh(list(row), list(row.values()), color=PALETTE[0])
     right.axvline(1, color="#666666", linestyle=":")

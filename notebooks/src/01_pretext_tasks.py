@@ -25,6 +25,7 @@ from itertools import permutations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from IPython.display import display
 from ipywidgets import FloatLogSlider, FloatSlider, IntSlider
 from sklearn.decomposition import PCA
@@ -83,7 +84,7 @@ scene = as_float(test.x[8:9])
 holed = scene.clone()
 holed[:, :, 8:24, 8:24] = scene.mean((2, 3), keepdim=True)
 tiles = cut_tiles(scene, torch.ones(1, 9, 2, dtype=torch.long), 8)[0, torch.randperm(9)]
-puzzle = F.pad(tiles, (1, 1, 1, 1), value=1.0).view(3, 3, 3, 10, 10).permute(2, 0, 3, 1, 4).reshape(1, 3, 30, 30)
+puzzle = rearrange(F.pad(tiles, (1, 1, 1, 1), value=1.0), "(row column) c h w -> 1 c (row h) (column w)", row=3)
 lightness, ab = split(scene)
 six = [scene, gaussian_noise(scene, 0.2 * torch.randn_like(scene)), holed, scene.rot90(1, (2, 3)),
        F.pad(puzzle, (1, 1, 1, 1), value=1.0), lightness.expand(-1, 3, -1, -1)]
@@ -327,7 +328,7 @@ def draw_rotation(scene, degrees):
     picture = turned(as_float(test.x[scene:scene + 1]), degrees)
     shares = turner.classifier(turner.encoder(picture)).softmax(1)[0]
     figure, (left, right) = subplots(1, 2, height=2.6)
-    left.imshow(picture[0].permute(1, 2, 0).clamp(0, 1))
+    left.imshow(rearrange(picture[0], "c h w -> h w c").clamp(0, 1))
     left.set(title=f"turned by {degrees} degrees", xticks=[], yticks=[])
     left.grid(False)
     right.bar(["0", "1", "2", "3"], shares)
@@ -450,8 +451,9 @@ solver = zoo.load("jigsaw")
 
 def board(tiles):
     """Nine tiles (9, 3, 8, 8) with white lines between them, as one picture (3, 32, 32)."""
-    framed = F.pad(tiles, (1, 1, 1, 1), value=1.0).view(3, 3, 3, 10, 10)
-    return F.pad(framed.permute(2, 0, 3, 1, 4).reshape(3, 30, 30), (1, 1, 1, 1), value=1.0)
+    framed = F.pad(tiles, (1, 1, 1, 1), value=1.0)
+    framed = rearrange(framed, "(row column) c h w -> c (row h) (column w)", row=3)
+    return F.pad(framed, (1, 1, 1, 1), value=1.0)
 
 
 @torch.no_grad()
@@ -551,7 +553,7 @@ def draw_colours(scene, temperature, down, right):
     figure, axes = subplots(1, 4, height=2.5)
     three = (split(pictures)[0].expand(-1, 3, -1, -1), coloured, pictures)
     for ax, picture, title in zip(axes, three, ("given", "coloured", "truth")):
-        ax.imshow(picture[0].permute(1, 2, 0))
+        ax.imshow(rearrange(picture[0], "c h w -> h w c"))
         ax.plot(2 * right + 0.5, 2 * down + 0.5, "+", color="#000000", markersize=12, markeredgewidth=3)
         ax.plot(2 * right + 0.5, 2 * down + 0.5, "+", color="#ffffff", markersize=11, markeredgewidth=1)
         ax.set(title=title, xticks=[], yticks=[])

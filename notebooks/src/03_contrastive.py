@@ -24,6 +24,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from IPython.display import display
 from ipywidgets import Dropdown, FloatLogSlider, FloatSlider, IntSlider, SelectionSlider
 from sklearn.manifold import TSNE
@@ -229,9 +230,9 @@ def best_scores(toy, pairs=2048):
 
 def bound(scores, n):
     """log N - L: the pairs are dealt into batches of N, whose scores are the N x N blocks along the diagonal."""
-    batches = len(scores) // n
-    blocks = scores.view(batches, n, batches, n).diagonal(dim1=0, dim2=2).permute(2, 0, 1)      # (batches, N, N)
-    return mutual_information_bound(info_nce(blocks.flatten(0, 1), torch.arange(n).repeat(batches)), n).item()
+    k = torch.arange(len(scores) // n)
+    blocks = rearrange(scores, "(k i) (l j) -> k l i j", i=n, j=n)[k, k]                        # (batches, N, N)
+    return mutual_information_bound(info_nce(blocks.flatten(0, 1), torch.arange(n).repeat(len(k))), n).item()
 
 
 toy = CorrelatedGaussians(0.9, dim=4)

@@ -22,6 +22,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from IPython.display import display
 from ipywidgets import Checkbox, Dropdown, FloatLogSlider, IntSlider, SelectionSlider
 from torch import nn
@@ -85,7 +86,7 @@ with torch.no_grad():
 def draw_soft_labels(temperature, picture):
     q = soft_targets(logits, temperature)[picture]
     figure, (left, right) = subplots(1, 2, height=3.0)
-    left.imshow(pictures[picture].permute(1, 2, 0))
+    left.imshow(rearrange(pictures[picture], "c h w -> h w c"))
     left.set_axis_off()
     right.barh(range(9), q, color=["C1" if c == test.y[[0, 40, 77, 120, 203, 260]][picture] else "C0" for c in range(9)])
     right.set_yticks(range(9), test.classes)
@@ -685,7 +686,7 @@ block = vit.blocks[-1].attention
 tokens = torch.randn(2, 65, vit.dim)
 with torch.no_grad():
     _, _, values = block.qkv(tokens)
-    by_hand = block.out((block.maps(tokens) @ values).transpose(1, 2).flatten(2))
+    by_hand = block.out(rearrange(block.maps(tokens) @ values, "n heads t d -> n t (heads d)"))
     torch.testing.assert_close(block(tokens), by_hand, rtol=1e-4, atol=1e-5)
     assert vit(torch.rand(2, 3, 32, 32)).shape == vit(torch.rand(2, 3, 16, 16)).shape    # any size, one vector
 show(Attention)
@@ -705,7 +706,7 @@ def draw_attention(picture, head, query):
     row, column = 1 + (query - 1) // 8, 1 + (query - 1) % 8                # places are numbered row by row, from 1
     looks = ATTENTION[picture, head - 1, query, 1:].view(8, 8)
     figure, (left, right) = subplots(1, 2, height=3.4)
-    left.imshow(looked_at[picture].permute(1, 2, 0), extent=(0.5, 8.5, 8.5, 0.5))
+    left.imshow(rearrange(looked_at[picture], "c h w -> h w c"), extent=(0.5, 8.5, 8.5, 0.5))
     image = right.imshow(looks, cmap="cividis", vmin=0, extent=(0.5, 8.5, 8.5, 0.5))
     figure.colorbar(image, ax=right, label="attention")
     for axis in (left, right):

@@ -23,6 +23,7 @@
 import math
 
 import torch
+from einops import rearrange
 from IPython.display import display
 from ipywidgets import FloatSlider, IntSlider, SelectionSlider
 from torch import nn
@@ -426,7 +427,7 @@ SIDE = 15
 quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(SIDE) + 0.5) / SIDE)
 corners = torch.stack(torch.meshgrid(quantiles, quantiles.flip(0), indexing="xy"), -1).flatten(0, 1)
 with torch.no_grad():
-    tiles = pictures(plane, corners).view(SIDE, SIDE, 28, 28).transpose(1, 2).reshape(SIDE * 28, SIDE * 28)
+    tiles = rearrange(pictures(plane, corners), "(row column) 1 h w -> (row h) (column w)", row=SIDE)
     means = plane.encode(as_float(test.x))
 figure, (left, right) = subplots(1, 2, height=4.2)
 left.imshow(1 - tiles, cmap="gray", vmin=0, vmax=1)

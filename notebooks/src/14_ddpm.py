@@ -19,6 +19,7 @@ import math
 
 import numpy as np
 import torch
+from einops import rearrange
 from IPython.display import Markdown, display
 from ipywidgets import Dropdown, FloatLogSlider, IntSlider, SelectionSlider
 
@@ -133,7 +134,7 @@ def draw_forward(picture, schedule, t):
     names = ["$x_0$", f"$\\sqrt{{\\bar\\alpha}}\\, x_0$, factor {math.sqrt(abar):.3f}", f"$\\sqrt{{1 - \\bar\\alpha}}\\, \\epsilon$, factor {math.sqrt(1 - abar):.3f}", "their sum, $x_t$"]
     figure, axes = subplots(1, 4, height=2.5)
     for ax, part, name in zip(axes, parts, names):
-        ax.imshow(((part[0] + 1) / 2).clamp(0, 1).permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        ax.imshow(rearrange(((part[0] + 1) / 2).clamp(0, 1), "c h w -> h w c").squeeze(-1), cmap="gray", vmin=0, vmax=1)
         ax.set_title(name, size=10)
         ax.set_axis_off()
     title = f"{picture}, {schedule} schedule, t = {t + 1} of 1000: signal to noise {abar / (1 - abar):.3g}"
