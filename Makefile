@@ -50,6 +50,7 @@ bench: .venv/test.ready
 	$(PY) benchmarks/sampling.py
 	$(PY) benchmarks/grading.py
 
+# The tables of README.md and docs/concepts.md, from syllabus/.
 readme: .venv/test.ready
 	$(PY) tools/build_readme.py
 

@@ -18,7 +18,7 @@ from course_lib.train import Method
 
 
 def show_list(_):
-    """A row a recipe: `code` is where README's table of concepts has it."""
+    """A row a recipe: `code` is where docs/concepts.md has it."""
 
     def size(row: Size | None) -> str:
         return f"{row.steps:>6} x {row.batch_size}" if row else "-"

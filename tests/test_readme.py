@@ -1,18 +1,21 @@
-"""syllabus.toml resolves, and README.md says what it says."""
+"""What syllabus/ names is there, README.md and docs/concepts.md say what it says, and their links lead somewhere."""
 import importlib
 import inspect
 import re
+import shutil
 
 import build_readme
 import pytest
+from build_book import slug
 from build_notebooks import NOTEBOOKS, ROOT
-from build_readme import SYLLABUS
+from build_readme import CONCEPTS, PAGES, README, SYLLABUS
 
 from course_lib.__main__ import main
 from course_lib.recipe import recipes
 from course_lib.train import Method
 
-TEXT = build_readme.README.read_text(encoding="utf-8")
+TEXT = README.read_text(encoding="utf-8")
+DOCS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def resolves(system: dict) -> bool:
@@ -25,10 +28,9 @@ def test_a_systems_symbol_notebook_and_slide_are_there(name):
     system = SYLLABUS["systems"][name]
     assert resolves(system), f"{system['symbol']} does not import"
     assert system.keys() <= {"symbol", "notebook", "exercise", "lecture", "paper"}
-    if "notebook" in system:
-        source = NOTEBOOKS / "src" / f"{system['notebook']}.py"
-        assert source.exists() and (NOTEBOOKS / f"{system['notebook']}.ipynb").exists()
-        assert system["symbol"].split(":")[1] in source.read_text(encoding="utf-8"), f"{source.name} never names it"
+    source = NOTEBOOKS / "src" / f"{system['notebook']}.py"
+    assert source.exists() and (NOTEBOOKS / f"{system['notebook']}.ipynb").exists()
+    assert system["symbol"].split(":")[1] in source.read_text(encoding="utf-8"), f"{source.name} never names it"
     if "exercise" in system:
         assert (ROOT / "exercises" / f"{system['exercise']}.ipynb").exists()
     if "lecture" in system:
@@ -58,7 +60,7 @@ def test_the_command_line_lists_what_the_table_of_concepts_has(capsys):
     assert main(["list"]) == 0
     rows = capsys.readouterr().out.splitlines()
     code = {row.split()[0]: row.split()[-1] for row in rows[1:-1] if not row.startswith(" ")}
-    in_table = {system["symbol"].removeprefix("course_lib.").replace(":", "."): system.get("notebook")
+    in_table = {system["symbol"].removeprefix("course_lib.").replace(":", "."): system["notebook"]
                 for system in SYLLABUS["systems"].values()}
     assert code.keys() == recipes().keys() and all(in_table[symbol] for symbol in code.values())
 
@@ -71,16 +73,53 @@ def test_the_notebooks_are_numbered_and_those_that_exist_are_in_the_table():
         assert notebook["title"] and notebook["topics"] and set(notebook["decks"]) <= set(SYLLABUS["decks"])
 
 
-def test_readme_is_up_to_date():
-    assert build_readme.filled(TEXT) == TEXT, "stale: make readme"
+def test_a_new_notebook_is_one_new_file_and_a_concept_has_one_row(tmp_path):
+    folder = shutil.copytree(ROOT / "syllabus", tmp_path / "syllabus")
+    mine = 'title = "New"\ntopics = "new things"\ndecks = ["AIA"]\n\n[systems.%s]\nsymbol = "a:b"\nexercise = true\n'
+    (folder / "18_new.toml").write_text(mine % "Newest")
+    merged = build_readme.read(folder)
+    assert merged["notebooks"].pop("18_new") == {"title": "New", "topics": "new things", "decks": ["AIA"]}
+    assert merged["systems"].pop("Newest") == {"symbol": "a:b", "notebook": "18_new", "exercise": "18_new"}
+    assert merged == SYLLABUS
+    (folder / "18_new.toml").write_text(mine % "InfoNCE")
+    with pytest.raises(ValueError, match="18_new.toml: 03_contrastive.toml has `InfoNCE`, too"):
+        build_readme.read(folder)
 
 
-def test_a_stale_readme_is_noticed():
-    for table in (build_readme.notebooks, build_readme.systems, build_readme.decks):
-        stale = TEXT.replace(table().splitlines()[-1], "")
-        assert stale != TEXT and build_readme.filled(stale) == TEXT
-    with pytest.raises(ValueError, match="begin systems"):
-        build_readme.filled(TEXT.replace("<!-- begin systems -->", ""))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_with_tables_is_up_to_date(page):
+    assert build_readme.filled(page) == page.read_text(encoding="utf-8"), "stale: make readme"
+
+
+def test_a_stale_table_is_noticed():
+    tables = [(page, table) for page in PAGES for table in PAGES[page]]
+    for page, table in tables:
+        text, last = page.read_text(encoding="utf-8"), table().splitlines()[-1]
+        stale = text.replace(last if page == README else build_readme.from_docs(last), "")
+        assert stale != text and build_readme.filled(page, stale) == text
+    assert [table.__name__ for _, table in tables] == ["notebooks", "decks", "systems"]
+    with pytest.raises(ValueError, match="concepts.md: .*begin systems"):
+        build_readme.filled(CONCEPTS, CONCEPTS.read_text(encoding="utf-8").replace("<!-- begin systems -->", ""))
+
+
+def test_readme_is_short_now_and_when_all_notebooks_are_there(monkeypatch):
+    assert README.stat().st_size <= 8192
+    monkeypatch.setattr(build_readme, "exists", lambda folder, name: True)
+    assert len(build_readme.filled(README).encode()) <= 8192
+
+
+def test_readme_shows_the_course_at_work():
+    (alt, path), = re.findall(r"^!\[([^]]*)\]\(([^)]*)\)$", TEXT, re.MULTILINE)
+    picture = (ROOT / path).read_bytes()
+    assert len(alt) > 100 and picture.startswith(b"\x89PNG") and len(picture) <= 150_000
+
+
+@pytest.mark.slow
+def test_the_picture_is_made_anew(tmp_path):
+    import build_picture
+
+    build_picture.save(tmp_path / "course.png")
+    assert 50_000 < (tmp_path / "course.png").stat().st_size <= 150_000
 
 
 def test_readme_begins_with_the_two_commands():
@@ -88,9 +127,41 @@ def test_readme_begins_with_the_two_commands():
     assert len(TEXT.split("```")[0].splitlines()) < 5
 
 
-def test_readmes_links_and_make_targets_are_there():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("https://")]
-    assert len(links) > 10 and [link for link in links if not (ROOT / link).exists()] == []
-    targets = re.findall(r"`make ([a-z-]+)[^`]*`", TEXT)
+def prose(path):
+    """A page without its blocks of code."""
+    return re.sub(r"^( *)```.*?^\1```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def dead(path, text):
+    """The links of a page that lead to no file, or to no heading of one."""
+    found = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        if link.startswith("https://"):
+            continue
+        if not target.exists() or anchor and anchor not in map(slug, re.findall(r"^#+ (.*)", prose(target), re.M)):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_a_pages_links_and_make_targets_are_there(page):
+    text = prose(page)
+    assert dead(page, text) == []
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert len(targets) > 6 and [target for target in targets if f"\n{target}:" not in makefile] == []
+    assert [target for target in re.findall(r"`make ([a-z-]+)[^`]*`", text) if f"\n{target}:" not in makefile] == []
+
+
+def test_every_page_is_reached_from_readme_and_every_make_target_is_explained():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("https://")]
+    assert {f"docs/{page.name}" for page in DOCS[1:]} <= set(links) and len(links) > 10
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split())
+    table = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert targets - set(re.findall(r"^\| `make ([a-z-]+)` \|", table, re.MULTILINE)) == set() and len(targets) > 6
+
+
+def test_a_dead_link_is_noticed():
+    text = "[a](start.md) [b](gone.md) [c](instructors.md#grade) [d](instructors.md#gone) [e](#for-students) [f](#no)"
+    assert dead(ROOT / "docs" / "start.md", text) == ["gone.md", "instructors.md#gone", "#no"]

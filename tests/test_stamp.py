@@ -24,8 +24,8 @@ for found in map(sheet.read, sheet.names(SOLUTIONS)):
     for folder in ("exercises", f"solutions/samples/{found.name}/Nobody yet"):  # a sample that is the sheet as it is
         if (ROOT / folder / f"{found.name}.ipynb").read_text(encoding="utf-8") != built:
             print(folder, found.name)
-text = build_readme.README.read_text(encoding="utf-8")
-print("README.md\\n" * (build_readme.filled(text) != text), end="")
+for page in build_readme.PAGES:
+    print(f"{page.name}\\n" * (build_readme.filled(page) != page.read_text(encoding="utf-8")), end="")
 """
 
 
@@ -58,7 +58,7 @@ def test_a_stamped_clone_has_one_address_and_is_still_as_its_sources_say(clone):
     for path in (clone / "solutions" / "samples").glob("*/*.zip"):
         with zipfile.ZipFile(path) as archive:
             assert b"github.com/ada-l/notes.on_learning" in archive.read(archive.namelist()[0])
-    given = [path for path in changed if path.suffix != ".zip"] + list((clone / "docs").iterdir())
+    given = [path for path in changed if path.suffix != ".zip"] + list((clone / "docs").glob("*.md"))
     assert not [path for path in given if PLACEHOLDER in path.read_text(encoding="utf-8")]
     done = run(clone, "-c", STALE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

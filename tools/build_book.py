@@ -13,7 +13,7 @@ import tarfile
 
 import nbformat
 from build_notebooks import NOTEBOOKS, ROOT
-from build_readme import SYLLABUS, decks, notebooks, systems
+from build_readme import SYLLABUS, decks, lectures, systems
 
 BUILD = ROOT / "build"
 FETCHED = BUILD / "book_static"
@@ -113,7 +113,7 @@ def sources() -> dict[str, str | bytes]:
     pictures = [picture(*wanted) for wanted in GALLERY]
     tables = {
         "gallery": "\n\n".join(markdown for _, _, markdown in pictures),
-        "notebooks": "\n".join(line.rpartition(" | ")[0] + " |" for line in notebooks().splitlines()),  # less the last
+        "notebooks": lectures(),
         "decks": decks(),
         "systems": re.sub(
             r"^\| (.*?) \| \[`(.*?)`\]\(.*?\)", r"| {index}`\1` | {py:obj}`\2 <course_lib.\2>`", systems(), flags=re.M

@@ -12,12 +12,13 @@ from build_notebooks import ROOT, tomllib
 from course_lib.grading import sheet
 
 GIVEN = (
-    "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml", "setup.py", "syllabus.toml",
-    "tools/setup_env.sh", "course_lib/", "exercises/", "notebooks/", "results/",
+    "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml", "setup.py", "tools/setup_env.sh",
+    "docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md",
+    "course_lib/", "exercises/", "notebooks/", "results/", "syllabus/",
 )  # fmt: skip
 NOTE = b"""\
-> This is the students' copy of the course: notebooks, exercises, library, data. `make lab` is all it needs. What is
-> said below of tests, tools, solutions and grading belongs to the instructor's repository.
+> This is the students' copy of the course: notebooks, exercises, library, data. `make lab` is all it needs. Tests,
+> tools, solutions, grading and the pages for instructors and authors are in the instructor's repository.
 
 """
 
