@@ -116,7 +116,9 @@ def sources() -> dict[str, str | bytes]:
         "notebooks": "\n".join(line.rpartition(" | ")[0] + " |" for line in notebooks().splitlines()),  # less the last
         "decks": decks(),
         "systems": re.sub(
-            r"^\| (.*?) \| \[`(.*?)`\]\(.*?\)", r"| {index}`\1` | {py:obj}`\2 <course_lib.\2>`", systems(), flags=re.M
+            r"^\| (.*?) \| \[`(.*?(\w+))`\]\((.*?)\.py\)",
+            lambda row: f"| {{index}}`{row[1]}` | {{py:obj}}`{row[2]} <{row[4].replace('/', '.')}.{row[3]}>`",
+            systems(), flags=re.M,
         ),
     }
     written = {

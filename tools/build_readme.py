@@ -3,6 +3,8 @@ import re
 
 from build_notebooks import NOTEBOOKS, ROOT, colab, tomllib
 
+from course_lib.grading.library import definition
+
 README = ROOT / "README.md"
 SYLLABUS = tomllib.loads((ROOT / "syllabus.toml").read_text(encoding="utf-8"))
 
@@ -34,7 +36,8 @@ def systems() -> str:
     lines = [row("concept", "code", "notebook", "exercise", "lecture: slide", "paper"), row(*6 * ["---"])]
     for name, system in SYLLABUS["systems"].items():
         module, symbol = system["symbol"].split(":")
-        code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({module.replace('.', '/')}.py)"
+        file = definition(system["symbol"], ROOT)[0].relative_to(ROOT).as_posix()
+        code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({file})"
         notebook = link(system["notebook"], system["notebook"][:2]) if "notebook" in system else ""
         practised = f"[{system['exercise'][:2]}](exercises/{system['exercise']}.ipynb)" if "exercise" in system else ""
         kind, _, number = system.get("paper", "").partition(":")
