@@ -15,6 +15,8 @@ import pytest
 from build_notebooks import NOTEBOOKS, REPOSITORY, ROOT
 from build_readme import SYLLABUS
 
+from course_lib.grading.library import definition
+
 BOOK = build_book.BUILD / "book"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
@@ -133,7 +135,8 @@ def test_every_notebook_and_exercise_has_its_page_with_widgets_and_local_formula
 def test_the_front_page_shows_the_gallery_and_the_concepts_lead_to_the_api(pages):
     pictures = [picture for picture in pages["index.html"].pictures if picture["src"].startswith("_images/")]
     assert len(pictures) == len(build_book.GALLERY) > 8
-    symbols = {system["symbol"].replace(":", ".") for system in SYLLABUS["systems"].values()}
+    places = [definition(system["symbol"], ROOT) for system in SYLLABUS["systems"].values()]
+    symbols = {".".join((*path.relative_to(ROOT).with_suffix("").parts, name)) for path, name in places}
     linked = {urlsplit(link).fragment for link in pages["concepts.html"].links}
     assert symbols and symbols - linked == set()
     entries = re.findall(r">([^<]*)</a>", (BOOK / "genindex.html").read_text(encoding="utf-8"))

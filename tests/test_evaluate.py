@@ -14,12 +14,12 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from course_lib import evaluate
 from course_lib.data import Dataset, labelled_subset, toys
 from course_lib.evaluate import (
     accuracy,
     alignment,
     bits_per_dimension,
+    dense,
     effective_rank,
     feature_std,
     features,
@@ -34,6 +34,7 @@ from course_lib.evaluate import (
     mode_coverage,
     precision_recall,
     relative_change,
+    representation,
     retrieval,
     uniformity,
 )
@@ -141,7 +142,7 @@ def test_knn_looks_at_directions_only_and_survives_cold_temperatures():
 def test_knn_in_chunks_is_knn_row_by_row():
     train = torch.randn(200_000, 8, generator=rng())  # 32 test rows a chunk; in 2-D, near ties
     y, test = torch.arange(200_000) % 7, torch.randn(70, 8, generator=rng(1))
-    assert len(list(evaluate._chunks(70, 200_000))) == 3
+    assert len(list(representation._chunks(70, 200_000))) == 3
     single = torch.cat([knn(train, y, test[i:i + 1]) for i in range(0, 70, 10)])
     torch.testing.assert_close(knn(train, y, test)[::10], single, rtol=1e-4, atol=1e-5)
 
@@ -225,13 +226,13 @@ def test_a_class_without_rows_is_never_predicted():
 
 def spied(monkeypatch):
     """Column 0 of the features of every fit, in order."""
-    fits, real = [], evaluate.logistic_regression
+    fits, real = [], representation.logistic_regression
 
     def spy(features, labels, strengths):
         fits.append(features[:, 0].long().tolist())
         return real(features, labels, strengths)
 
-    monkeypatch.setattr(evaluate, "logistic_regression", spy)
+    monkeypatch.setattr(representation, "logistic_regression", spy)
     return fits
 
 
@@ -354,13 +355,13 @@ def ridge_by_hand(maps, masks, penalty):
 def test_mask_probe_is_scikit_learns_ridge_with_threshold_and_penalty_by_validation(monkeypatch, penalties):
     masks = blots(60)
     maps, groups = noisy_maps(masks), torch.arange(60) % 20 * 7
-    fits, real = [], evaluate._ridge
+    fits, real = [], dense._ridge
 
     def spy(maps, masks, rows, penalties):
         fits.append(rows)
         return real(maps, masks, rows, penalties)
 
-    monkeypatch.setattr(evaluate, "_ridge", spy)
+    monkeypatch.setattr(dense, "_ridge", spy)
     probe = mask_probe(maps, masks, groups=groups, penalties=penalties)
     held = sorted(set(range(60)) - set(fits[0].tolist()))
     assert fits[1].tolist() == list(range(60)) and len(held) == 12
@@ -416,7 +417,7 @@ def test_mask_probe_does_not_see_offset_scale_and_dull_channels(monkeypatch):
     probe = mask_probe(dull, masks)
     assert not probe.weight[5:].any()
     torch.testing.assert_close(probe(dull), expected)
-    monkeypatch.setattr(evaluate, "_chunks", lambda rows, columns: (slice(i, i + 7) for i in range(0, rows, 7)))
+    monkeypatch.setattr(dense, "_chunks", lambda rows, columns: (slice(i, i + 7) for i in range(0, rows, 7)))
     torch.testing.assert_close(mask_probe(maps, masks)(maps), expected)
 
 
@@ -475,7 +476,7 @@ def test_retrieval_by_hand_and_at_its_extremes():
 def test_retrieval_in_chunks_is_retrieval_at_once(monkeypatch):
     x, items, styles = torch.randn(60, 5, generator=rng()), torch.arange(60) % 20, torch.arange(60) // 20
     whole = retrieval(x, items, styles)
-    monkeypatch.setattr(evaluate, "_chunks", lambda rows, columns: (slice(i, i + 7) for i in range(0, rows, 7)))
+    monkeypatch.setattr(representation, "_chunks", lambda rows, columns: (slice(i, i + 7) for i in range(0, rows, 7)))
     assert retrieval(x, items, styles) == pytest.approx(whole)
 
 
@@ -525,7 +526,7 @@ def test_uniformity_is_the_naive_loop_and_its_closed_forms():
     assert uniformity(torch.ones(10, 3)) == pytest.approx(0, abs=1e-5)
     assert uniformity(torch.tensor([[1.0, 0], [-2.0, 0]])) == pytest.approx(-8, rel=1e-5)
     sphere = torch.randn(3000, 3, generator=rng())  # more rows than one chunk has
-    assert len(list(evaluate._chunks(3000, 3000))) > 1
+    assert len(list(representation._chunks(3000, 3000))) > 1
     # evenly on the sphere in 3 dimensions, cos is uniform on [-1, 1]: log E exp(-2t (1 - cos)) = log (1 - e^-4t) / 4t
     assert uniformity(sphere) == pytest.approx(math.log((1 - math.exp(-8)) / 8), abs=0.01)
     pairs = torch.pdist(F.normalize(sphere, dim=1)).square().mul(-2).exp().double().mean().log().item()
@@ -823,7 +824,7 @@ def test_precision_and_recall_on_a_line_by_hand():
 
 def test_kernel_distance_precision_and_recall_see_every_chunk():
     real, generated = torch.randn(2500, 3, generator=rng()), torch.randn(2200, 3, generator=rng(1)) + 1.5
-    assert len(list(evaluate._chunks(2500, 2500))) > 1
+    assert len(list(representation._chunks(2500, 2500))) > 1
     x, y = real.double().numpy(), generated.double().numpy()
     kernels = [(a @ b.T / 3 + 1) ** 3 for a, b in ((x, x), (y, y), (x, y))]
     within = [(kernel.sum() - np.trace(kernel)) / (len(kernel) * (len(kernel) - 1)) for kernel in kernels[:2]]

@@ -16,13 +16,13 @@ LIBRARY = Path(course_lib.__file__).parent
 
 def test_a_new_module_brings_its_recipes_and_a_name_twice_is_an_error(tmp_path, monkeypatch):
     """A family is a folder, a module whose name ends in `recipes` is found in it; no list has to be edited."""
-    family = tmp_path / "toys"
+    known, family = recipes(), tmp_path / "toys"
     family.mkdir()
     (family / "__init__.py").touch()
     (family / "own_recipes.py").write_text("RECIPES = {'toy': 1}")
     monkeypatch.setattr(course_lib, "__path__", [*course_lib.__path__, str(tmp_path)])
     try:
-        assert merged("recipes") == recipes() | {"toy": 1}
+        assert merged("recipes") == known | {"toy": 1}
         (family / "recipes.py").write_text("RECIPES = {'simclr': 2}")
         with pytest.raises(
             ValueError, match="'simclr' stands in course_lib.contrastive.recipes and in course_lib.toys.recipes"

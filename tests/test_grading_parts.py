@@ -1,6 +1,8 @@
 """The grader's parts, on a sheet with one small exercise: files, notebooks, replies, reports, resuming, the doctor."""
 
 import csv
+import importlib
+import inspect
 import io
 import json
 import os
@@ -506,11 +508,28 @@ def test_a_symbol_is_replaced_by_one_that_refuses():
         library.without(source, "h")
 
 
+def test_a_symbol_is_found_where_it_is_defined_also_through_packages_and_other_names(tmp_path):
+    (tmp_path / "p" / "q").mkdir(parents=True)
+    (tmp_path / "p" / "__init__.py").write_text("import os\nfrom p.q import g, h as k\n\n\ndef own():\n    pass\n")
+    (tmp_path / "p" / "q" / "__init__.py").write_text("from p.q.deep import f as g\nfrom p.q.deep import h\n")
+    (tmp_path / "p" / "q" / "deep.py").write_text("def f():\n    pass\n\n\nclass h:\n    pass\n")
+    deep = tmp_path / "p" / "q" / "deep.py"
+    for symbol, name in (("p:g", "f"), ("p:k", "h"), ("p.q:g", "f"), ("p.q.deep:f", "f")):
+        assert library.definition(symbol, tmp_path) == (deep, name)
+    assert library.definition("p:own", tmp_path) == (tmp_path / "p" / "__init__.py", "own")
+    with pytest.raises(FileNotFoundError):
+        library.definition("p.none:f", tmp_path)
+
+
 def test_the_copy_of_the_library_works_without_what_is_graded(tmp_path):
     sheets = [sheet.read(name) for name in sheet.names(sheet.ROOT / "solutions")]
     hides = {symbol for found in sheets for master in found.masters for symbol in master.hides}
     library.copy(tmp_path, hides)
     assert not [p for p in tmp_path.rglob("*") if p.name in ("batch.py", "sheet.py", "check.py", "canary.py", "zoo")]
+    left = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.py"))
+    for module, name in (symbol.split(":") for symbol in hides):  # no file of the copy has its lines
+        source = inspect.getsource(inspect.unwrap(getattr(importlib.import_module(module), name)))
+        assert len(source.splitlines()) > 2 and source not in left, name
     code = f"""
 import importlib, pkgutil, course_lib
 assert course_lib.__file__.startswith({str(tmp_path)!r})

@@ -108,6 +108,11 @@ def api() -> dict[str, str]:
     return pages
 
 
+def module(path: str) -> str:
+    """course_lib/a/b or course_lib/a/__init__ as Python names it."""
+    return path.removesuffix("/__init__").replace("/", ".")
+
+
 def sources() -> dict[str, str | bytes]:
     """Every file that Sphinx reads, by its path in the book's source folder."""
     pictures = [picture(*wanted) for wanted in GALLERY]
@@ -116,7 +121,9 @@ def sources() -> dict[str, str | bytes]:
         "notebooks": lectures(),
         "decks": decks(),
         "systems": re.sub(
-            r"^\| (.*?) \| \[`(.*?)`\]\(.*?\)", r"| {index}`\1` | {py:obj}`\2 <course_lib.\2>`", systems(), flags=re.M
+            r"^\| (.*?) \| \[`(.*?(\w+))`\]\((.*?)\.py\)",
+            lambda row: f"| {{index}}`{row[1]}` | {{py:obj}}`{row[2]} <{module(row[4])}.{row[3]}>`",
+            systems(), flags=re.M,
         ),
     }
     written = {

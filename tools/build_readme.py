@@ -13,6 +13,8 @@ from pathlib import Path
 
 from build_notebooks import ROOT, colab, tomllib
 
+from course_lib.grading.library import definition
+
 README = ROOT / "README.md"
 CONCEPTS = ROOT / "docs" / "concepts.md"
 
@@ -86,7 +88,8 @@ def section(name: str) -> str:
     for concept, system in SYLLABUS["systems"].items():
         if system["notebook"] == name:
             module, symbol = system["symbol"].split(":")
-            code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({module.replace('.', '/')}.py)"
+            file = definition(system["symbol"], ROOT)[0].relative_to(ROOT).as_posix()
+            code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({file})"
             practised = f"[{name[:2]}](exercises/{name}.ipynb)" if "exercise" in system else ""
             kind, _, number = system.get("paper", "").partition(":")
             address = {"arXiv": "arxiv.org/abs", "doi": "doi.org", "": ""}[kind]

@@ -32,6 +32,19 @@ STUBS = {
 }
 
 
+def definition(symbol: str, folder: Path = PACKAGE.parent) -> tuple[Path, str]:
+    """The file below `folder` that defines `module:name`, and the name there: a package's `__init__` often only imports
+    it. Raises FileNotFoundError where there is no such module."""
+    module, name = symbol.split(":")
+    path = folder / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+            if name == (alias.asname or alias.name):
+                return definition(f"{node.module}:{alias.name}", folder)
+    return path, name
+
+
 def without(source: str, symbol: str) -> str:
     """A module's source with one function or class replaced by a stub. Raises ValueError where there is none."""
     for node in ast.parse(source).body:
@@ -53,8 +66,7 @@ def copy(to: Path, hides: Iterable[str]):
     (package / "notebook").mkdir()
     (package / "notebook" / "__init__.py").write_text(NO_NOTEBOOK)
     for symbol in sorted(set(hides)):
-        module, name = symbol.split(":")
-        path = to / f"{module.replace('.', '/')}.py"
+        path, name = definition(symbol, to)
         path.write_text(without(path.read_text(encoding="utf-8"), name), encoding="utf-8")
     compileall.compile_dir(package, quiet=2)
     for path in [to, *to.rglob("*")]:  # the sandbox's user is another one

@@ -1,30 +1,18 @@
-"""What a representation is worth: frozen features, then k-NN, linear probe, few labels, masks, retrieval, collapse;
-and a generator: distances between real and drawn pictures' features.
+"""What a representation is worth: frozen features, then k-NN, linear probe, few labels, retrieval, collapse."""
 
-    train, test = features(method, train_set.x), features(method, test_set.x)
-    accuracy(knn(train, train_set.y, test), test_set.y)
-    accuracy(linear_probe(train, train_set.y, groups=train_set.info["emoji"])(test), test_set.y)
-
-Everything runs where the features lie, CPU or GPU, in memory that does not grow with the size of the test set. Classes
-are the numbers 0 to C - 1. `groups` names what must stay together when rows are split: the scenes of one emoji look
-alike, and a validation scene of an emoji that was fitted measures memory.
-"""
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from course_lib.checks import count, expects, number, positive
 from course_lib.data import as_float
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-PENALTIES = (1e-4, 1e-2, 1.0)
-THRESHOLDS = tuple(step / 10 for step in range(-9, 4))
 
 
 @torch.no_grad()
@@ -207,109 +195,6 @@ def few_labels(train_features: Tensor, train_labels: Tensor, draws: Sequence[Ten
 
 
 @torch.no_grad()
-@expects(predicted="bool N 1 H W", true="bool N 1 H W")
-def intersection_over_union(predicted: Tensor, true: Tensor) -> float:
-    """The pixels in both masks over the pixels in either, 1 where both are empty: the mean over pictures."""
-    both, either = (predicted & true).flatten(1).sum(1), (predicted | true).flatten(1).sum(1)
-    return torch.where(either > 0, both.double() / either, 1).mean().item()
-
-
-@torch.no_grad()
-@expects(attention="float ... h w")
-def most_of_the_mass(attention: Tensor, share: float = 0.6) -> Tensor:
-    """Masks (..., h, w) of the fewest places that hold `share` of each map's sum, the strongest first.
-
-    How DINO makes masks of attention (Caron et al. 2021, arXiv 2104.14294, figure 4; there 60 %). Raises ValueError for
-    a share outside [0, 1].
-    """
-    flat = attention.flatten(-2)
-    strongest, places = flat.sort(-1, descending=True)
-    before = strongest.cumsum(-1) - strongest                                   # held by the stronger ones
-    kept = before < number("share", share, 0, 1) * flat.sum(-1, keepdim=True)
-    return torch.zeros_like(flat, dtype=torch.bool).scatter_(-1, places, kept).view(attention.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class MaskProbe:
-    """A mask from a feature map: each of its h x w cells predicts the pixels it covers, all with one matrix.
-
-    Scores, in float64, above 0 for what is inside: cell @ weight + bias, with a bias of its own for each pixel.
-    """
-    penalty: float      # the one it was fitted with
-    weight: Tensor      # (C, r^2), for maps as they come; a cell covers r x r pixels
-    bias: Tensor        # (1, H, W) = (1, r h, r w)
-
-    @expects(maps="float N C h w")
-    def __call__(self, maps: Tensor) -> Tensor:
-        """Scores (N, 1, H, W) of maps (N, C, h, w)."""
-        side = math.isqrt(self.weight.shape[1])
-        shape = len(self.weight), self.bias.shape[1] // side, self.bias.shape[2] // side
-        if maps.shape[1:] != shape:
-            raise ValueError(f"argument `maps`: expected {shape} after the rows, got {tuple(maps.shape)}")
-        scores = [torch.einsum("nchw,cr->nrhw", maps[rows].double(), self.weight)
-                  for rows in _chunks(len(maps), maps[0].numel())]
-        return rearrange(torch.cat(scores), "n (p q) h w -> n 1 (h p) (w q)", p=side) + self.bias
-
-
-@torch.no_grad()
-@expects(maps="float N C h w", masks="bool N 1 H W", groups="int N")
-def mask_probe(maps: Tensor, masks: Tensor, groups: Tensor | None = None, penalties: Sequence[float] = PENALTIES,
-               validation: float = 0.2, seed: int = 0) -> MaskProbe:
-    """Masks from frozen feature maps by ridge regression: do features tell where things are, not only what?
-
-        maps = features(nn.Sequential(net.stem, net.stages, nn.Flatten()), x).unflatten(1, (96, 4, 4))
-        intersection_over_union(mask_probe(maps, masks)(test_maps) > 0, test_masks)
-
-    maps (N, C, h, w), masks (N, 1, r h, r w). With pixels y of +-1 and the channels standardised, the minimum of
-
-        mean over pictures and cells of ||y - (cell W + b)||^2 + penalty ||W||^2
-
-    in closed form. The bias b is free at each pixel: of constant maps the mean mask remains, which others should beat.
-    IoU rewards calling a pixel inside before that is the likelier half, so a threshold is chosen with the penalty, by
-    IoU on a validation part drawn as linear_probe's (on a tie the largest penalty); then all rows are fitted. Raises
-    ValueError for masks that are not r times the maps, maps that are not finite, no penalty or one that is not
-    positive, and where either side of the split would be empty.
-    """
-    (h, w), (height, width) = maps.shape[2:], masks.shape[2:]
-    if height * w != width * h or height % h:
-        raise ValueError(f"argument `masks`: expected r times the {h} x {w} of `maps`, got {height} x {width}")
-    if not len(penalties):
-        raise ValueError("argument `penalties`: expected at least one positive number, got none")
-    for penalty in penalties:
-        positive("penalties", penalty)
-    _finite("maps", maps)
-    held = _held_out(torch.arange(len(maps), device=maps.device) if groups is None else groups, validation, seed)
-    found = []
-    for probe in _ridge(maps, masks, (~held).nonzero()[:, 0], sorted(penalties, reverse=True)):
-        scores = probe(maps[held])
-        found += [(intersection_over_union(scores > t, masks[held]), probe.penalty, t) for t in THRESHOLDS]
-    _, penalty, threshold = max(found, key=lambda row: row[0])
-    probe = _ridge(maps, masks, torch.arange(len(maps), device=maps.device), [penalty])[0]
-    return replace(probe, bias=probe.bias - threshold)
-
-
-def _ridge(maps: Tensor, masks: Tensor, rows: Tensor, penalties: Sequence[float]) -> list[MaskProbe]:
-    """The minimum on these rows for each penalty, in float64."""
-    (c, h, w), parts = maps.shape[1:], [rows[part] for part in _chunks(len(rows), maps[0].numel())]
-    side, cells = masks.shape[2] // h, len(rows) * h * w
-    mean = sum(maps[part].double().sum(0) for part in parts) / len(rows)        # (C, h, w): a free bias for each pixel
-    prior = sum(masks[part].double().sum(0) for part in parts) / len(rows)      # is to centre each place by itself
-    gram, cross = mean.new_zeros(c, c), mean.new_zeros(c, side**2)
-    for part in parts:
-        x = rearrange(maps[part].double() - mean, "n c h w -> (n h w) c")
-        y = rearrange(2 * (masks[part].double() - prior), "n 1 (h p) (w q) -> (n h w) (p q)", p=side, q=side)
-        gram, cross = gram.addmm_(x.T, x, alpha=1 / cells), cross.addmm_(x.T, y, alpha=1 / cells)
-    std = gram.diagonal().sqrt()
-    scale = std.masked_fill(std <= 1e-6 * mean.abs().amax((1, 2)), torch.inf)   # constant, as in logistic_regression
-    gram, cross, found = gram / scale / scale[:, None], cross / scale[:, None], []
-    for penalty in penalties:
-        weight = torch.linalg.solve(gram + penalty * torch.eye(c).to(gram), cross) / scale[:, None]
-        at_mean = MaskProbe(penalty, weight, torch.zeros_like(prior))(mean[None])[0]
-        found.append(MaskProbe(penalty, weight, 2 * prior - 1 - at_mean))
-    return found
-
-
-@torch.no_grad()
 @expects(features="float N D", items="int N", styles="int N")
 def retrieval(features: Tensor, items: Tensor, styles: Tensor, ks: Sequence[int] = (1, 5)) -> dict[str, float]:
     """Finds an item again in another style: {"recall@1": ..., "recall@5": ..., "mAP": ...}.
@@ -405,117 +290,6 @@ def relative_change(h: Tensor, changed: Tensor) -> float:
         raise ValueError(f"argument `h`: expected two different rows or more, got {len(h)} alike")
     apart = 2 * h.double().var(0).sum()                                         # of N - 1: half the mean over pairs
     return ((h.double() - _finite("changed", changed).double()).square().sum(1).mean() / apart).item()
-
-
-# Generators: how far drawn pictures are from real ones. All but the last read features, (N, D) of any encoder, and a
-# figure means nothing without that encoder's name: the published FID and KID are those of one Inception network.
-
-
-@torch.no_grad()
-@expects(real="float N D", generated="float M D")
-def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """||m_r - m_g||^2 + tr(C_r + C_g - 2 (C_r C_g)^(1/2)), of features' means m and covariances C (of N - 1).
-
-    The squared 2-Wasserstein distance of two Gaussians with these moments (Dowson & Landau 1982); with Inception
-    features Heusel et al. 2017 (arXiv 1706.08500) call it FID. Of finite sets it is too large, the more so the fewer
-    rows: compare equal numbers only, many times D. Raises ValueError for fewer than two rows or features that are not
-    finite.
-    """
-    (mean_r, cov_r), (mean_g, cov_g) = _moments("real", real), _moments("generated", generated)
-    root = _root(cov_r)
-    cross = torch.linalg.eigvalsh(root @ cov_g @ root).clamp(min=0).sqrt().sum()    # eigenvalues are those of C_r C_g
-    return ((mean_r - mean_g).square().sum() + cov_r.trace() + cov_g.trace() - 2 * cross).clamp(min=0).item()
-
-
-def _moments(name: str, features: Tensor) -> tuple[Tensor, Tensor]:
-    if len(features) < 2:
-        raise ValueError(f"argument `{name}`: expected two rows or more, got {len(features)}")
-    features = _finite(name, features).double()
-    return features.mean(0), torch.atleast_2d(features.T.cov())
-
-
-def _root(covariance: Tensor) -> Tensor:
-    values, axes = torch.linalg.eigh(covariance)
-    return axes * values.clamp(min=0).sqrt() @ axes.T
-
-
-@torch.no_grad()
-@expects(real="float N D", generated="float M D")
-def kernel_distance(real: Tensor, generated: Tensor) -> float:
-    """Squared maximum mean discrepancy with the kernel (u^T v / D + 1)^3: without bias, so it may be below 0.
-
-    With Inception features Binkowski et al. 2018 (arXiv 1801.01401) call it KID. Raises ValueError for fewer than two
-    rows or features that are not finite.
-    """
-    for name, rows in (("real", real), ("generated", generated)):
-        if len(_finite(name, rows)) < 2:
-            raise ValueError(f"argument `{name}`: expected two rows or more, got {len(rows)}")
-    n, m = len(real), len(generated)
-    within = _kernels(real) / (n * (n - 1)) + _kernels(generated) / (m * (m - 1))
-    return within - 2 * _kernels(real, generated) / (n * m)
-
-
-def _kernels(rows: Tensor, others: Tensor | None = None) -> float:
-    """The sum of the kernel over all pairs of a row and one of the others; without others, of two different rows."""
-    rows, total = rows.double(), 0.0
-    columns = rows if others is None else others.double()
-    for part in _chunks(len(rows), len(columns)):
-        kernel = (rows[part] @ columns.T / rows.shape[1] + 1) ** 3
-        if others is None:
-            kernel.diagonal(part.start).zero_()
-        total += kernel.sum().item()
-    return total
-
-
-@torch.no_grad()
-@expects(real="float N D", generated="float M D")
-def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
-    """Improved precision and recall (Kynkaanniemi et al. 2019, arXiv 1904.06991, equations 1 and 2).
-
-    Around each row of a set lies a ball that reaches to its k-th nearest other row. Precision: the share of generated
-    rows inside a real row's ball (are they real?); recall: of real rows inside a generated row's (is all there?).
-    Compare equal numbers of rows only. Raises ValueError unless 1 <= k < rows, or for features that are not finite.
-    """
-    count("k", k, min(len(real), len(generated)) - 1)
-    real, generated = _finite("real", real).double(), _finite("generated", generated).double()
-    return _covered(generated, real, k), _covered(real, generated, k)
-
-
-def _covered(rows: Tensor, centres: Tensor, k: int) -> float:
-    """The share of rows within some centre's ball."""
-    inside, exact = torch.zeros(len(rows), dtype=torch.bool, device=rows.device), "donot_use_mm_for_euclid_dist"
-    for part in _chunks(len(centres), max(len(rows), len(centres))):
-        apart = torch.cdist(centres[part], centres, compute_mode=exact)
-        radius = apart.kthvalue(k + 1, dim=1, keepdim=True).values              # the nearest of all is itself
-        inside |= (torch.cdist(centres[part], rows, compute_mode=exact) <= radius).any(0)
-    return inside.double().mean().item()
-
-
-@torch.no_grad()
-@expects(points="float N D", centres="float K D")
-def mode_coverage(points: Tensor, centres: Tensor, radius: float) -> tuple[int, float]:
-    """(modes, share): how many of K equally likely modes are drawn, and the share of points that lie in one.
-
-    A point lies in the mode of its nearest centre if it is at most radius away (three standard deviations in Srivastava
-    et al. 2017, arXiv 1705.07761); a mode counts where at least a tenth of its due, N / K, lies in it. Raises
-    ValueError for no points.
-    """
-    count("points", len(points))
-    distance, nearest = torch.cdist(points, centres, compute_mode="donot_use_mm_for_euclid_dist").min(1)
-    inside = distance <= positive("radius", radius)
-    drawn = nearest[inside].bincount(minlength=len(centres))
-    return int((drawn >= 0.1 * len(points) / len(centres)).sum()), inside.double().mean().item()
-
-
-def bits_per_dimension(log_density: float | Tensor, dimensions: int, levels: int = 256) -> float | Tensor:
-    """log2(levels) - log_density / (dimensions ln 2): nats of pictures in [0, 1] as bits for each of their pixels.
-
-    log_density: log p(x) or a bound on it, of pictures with uniform noise that fills the gaps between `levels` greys
-    (`course_lib.latent.likelihoods.dequantise`); then this is what storing one channel of one pixel costs. The uniform
-    density costs log2(levels). levels = 1: log_density is of discrete data, a log-probability. Theis et al. 2015 (arXiv
-    1511.01844).
-    """
-    return math.log2(count("levels", levels)) - log_density / (count("dimensions", dimensions) * math.log(2))
 
 
 def _chunks(rows: int, columns: int) -> Iterator[slice]:
