@@ -25,7 +25,8 @@ from course_lib.checks import count
 from course_lib.data import Dataset, as_float, labelled_subset, load
 from course_lib.files import ROOT, SHIPPED, write_json
 from course_lib.recipes import RECIPES, Recipe, build, train
-from course_lib.train import Method, seeded
+from course_lib.run import seeded
+from course_lib.train import Method
 
 TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "feature_std": "std", "pretext": "own task"}
 RESULTS, RUNS = SHIPPED / "results", ROOT / "runs"

@@ -43,6 +43,7 @@ from course_lib.nets.resnet import ResNet, torchvision_resnet
 from course_lib.nets.text import TextTransformer
 from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
 from course_lib.nets.vit import ViT, convolutions
+from course_lib.optim import Optimizers, adamw, sgd
 from course_lib.pretext.autoencoder import Autoencoder
 from course_lib.pretext.colourisation import Colourisation
 from course_lib.pretext.context_encoder import ContextEncoder, hide_square
@@ -51,8 +52,9 @@ from course_lib.pretext.patch_location import PatchLocation
 from course_lib.pretext.rotation import Rotation
 from course_lib.pretext.split_brain import SplitBrain
 from course_lib.redundancy.barlow_twins import BarlowTwins
+from course_lib.run import seeded
 from course_lib.supervised import Supervised
-from course_lib.train import Method, Optimizers, Step, adamw, fit, seeded, sgd
+from course_lib.train import Method, Step, fit
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from course_lib.distillation.dino import DINO, Prototypes
 from course_lib.distillation.simsiam import SimSiam
 from course_lib.distributed import gather, rank, world_size
 from course_lib.nets.mlp import mlp
+from course_lib.optim import sgd
 from course_lib.redundancy.barlow_twins import BarlowTwins
-from course_lib.train import fit, sgd
+from course_lib.train import fit
 
 
 def first_view(x):

@@ -21,7 +21,7 @@ from course_lib.contrastive import ablations
 from course_lib.data import as_float, load
 from course_lib.pretext.context_encoder import masked_reconstruction
 from course_lib.recipes import RECIPES, Size, build, fingerprint, lookup, simclr, train
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 ON_CPU = [name for name, recipe in RECIPES.items() if recipe.cpu]
 EXPERIMENTS = experiments.catalogue()

@@ -23,7 +23,7 @@ from course_lib.diffusion.samplers import EpsFn, ddim, last
 from course_lib.experiments import Setting, train_to_the_end
 from course_lib.latent.ablations import JUDGES, judged, some_of
 from course_lib.recipes import RECIPES, Recipe, conditional_ddpm, noisy_classifier
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 JUDGED = 250  # pictures for each weight
 STEPS = 20  # of DDIM

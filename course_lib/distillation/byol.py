@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from course_lib.checks import expects, number
 from course_lib.losses import full_precision
-from course_lib.train import Method, cosine_momentum, ema, frozen_copy
+from course_lib.teacher import cosine_momentum, ema, frozen_copy
+from course_lib.train import Method
 
 
 @expects(prediction="float N D", target="float N D")

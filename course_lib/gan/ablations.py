@@ -34,7 +34,7 @@ from course_lib.recipes import (
     inpainting,
     without_momentum,
 )
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 POINTS = 4000  # of a toy, drawn to be counted
 THRESHOLDS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)

@@ -23,7 +23,7 @@ from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext.autoencoder import Autoencoder
 from course_lib.recipes import RECIPES, Recipe, Size, build, colour_vae, conditional_vae, mlp_vae, vae_emoji
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}  # whose features measure drawn pictures
 

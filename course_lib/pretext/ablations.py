@@ -25,7 +25,7 @@ from course_lib.nets.resnet import ResNet
 from course_lib.pretext.patch_location import ColorDropping, PatchLocation
 from course_lib.recipes import RECIPES, Recipe, Size, build, patch_location
 from course_lib.supervised import Supervised
-from course_lib.train import frozen_copy
+from course_lib.teacher import frozen_copy
 
 # Few labels: a rotation network's early layers, frozen, with a last stage and a classifier trained on top, against the
 # same network trained from nothing (GT19: Evaluation on semi-supervised learning).

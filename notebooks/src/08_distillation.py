@@ -48,7 +48,7 @@ from course_lib.notebook import (
     subplots,
 )
 from course_lib.redundancy.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation
-from course_lib.train import cosine_momentum, ema
+from course_lib.teacher import cosine_momentum, ema
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
 train, test = load("scenes", "train"), load("scenes", "test")
