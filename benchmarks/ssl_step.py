@@ -28,7 +28,8 @@ from course_lib import evaluate
 from course_lib.data import load
 from course_lib.experiments.jobs import device_name
 from course_lib.recipe import build, lookup
-from course_lib.train import computes_in_bf16, fit
+from course_lib.run import computes_in_bf16
+from course_lib.train import fit
 
 BATCH = 256
 

@@ -28,6 +28,9 @@ def start() -> torch.device:
 
 
 class _Gather(torch.autograd.Function):
+    """torch.distributed.nn.functional.all_gather does the same, but warns that it is deprecated (torch 2.14); what is
+    to replace it is private and not in torch 2.6."""
+
     @staticmethod
     def forward(ctx, x):
         parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]

@@ -11,7 +11,9 @@ import torch
 from course_lib.data import Dataset
 from course_lib.families import merged
 from course_lib.fingerprint import fingerprint, weights_hash, weights_of
-from course_lib.train import Method, Optimizers, Step, adamw, fit, seeded
+from course_lib.optim import Optimizers, adamw
+from course_lib.run import seeded
+from course_lib.train import Method, Step, fit
 
 
 @dataclass(frozen=True)

@@ -559,7 +559,8 @@ from torch import nn
 
 from course_lib.colour import ab_bins, lab_to_rgb, rgb_to_lab
 from course_lib.data import Dataset, as_float, load, on_background
-from course_lib.train import adamw, fit
+from course_lib.optim import adamw
+from course_lib.train import fit
 
 
 def solved(*answers):

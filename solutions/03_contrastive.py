@@ -455,7 +455,8 @@ from course_lib.augment import simclr_augment
 from course_lib.data import load
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet
-from course_lib.train import adamw, fit
+from course_lib.optim import adamw
+from course_lib.train import fit
 
 
 def all_together(steps):

@@ -1871,6 +1871,7 @@ SHEET: list[Master] = [
             "course_lib.contrastive.simclr:SimCLR",
             "course_lib.contrastive.siamese:Siamese",
             "course_lib.contrastive.supcon:SupCon",
+            "course_lib.two_views:TwoViews",
         ),
     ),
 ]

@@ -1972,8 +1972,8 @@ SHEET: list[Master] = [
         ),
         alternatives=(ema_by_lerp, ema_by_steps, ema_in_double),
         hides=(
-            "course_lib.train:ema",
-            "course_lib.train:cosine_momentum",
+            "course_lib.teacher:ema",
+            "course_lib.teacher:cosine_momentum",
         ),
     ),
     Master(

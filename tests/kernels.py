@@ -16,8 +16,9 @@ from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.pretext.autoencoder import Autoencoder
 from course_lib.recipe import build, recipes
+from course_lib.run import seeded
 from course_lib.supervised import Supervised
-from course_lib.train import fit, seeded
+from course_lib.train import fit
 
 ROWS, BATCH = 64, 16
 

@@ -17,7 +17,8 @@ from course_lib.distributed import gather
 from course_lib.experiments import jobs
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
-from course_lib.train import Method, ema, frozen_copy
+from course_lib.teacher import ema, frozen_copy
+from course_lib.train import Method
 
 
 def points(n=64, dim=4, seed=0):

@@ -23,8 +23,9 @@ from course_lib.data import Dataset, by_row
 from course_lib.losses import info_nce, nt_xent
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
+from course_lib.optim import adamw
 from course_lib.supervised import Supervised, cross_entropy
-from course_lib.train import adamw, fit
+from course_lib.train import fit
 
 
 def dot(u, v):

@@ -41,7 +41,8 @@ from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas,
 from course_lib.evaluate import mode_coverage
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
-from course_lib.train import adamw, fit, sgd
+from course_lib.optim import adamw, sgd
+from course_lib.train import fit
 
 F32, F64 = torch.float32, torch.float64
 LINEAR, COSINE = Schedule(linear_betas()), Schedule(cosine_betas())

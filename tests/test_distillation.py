@@ -20,8 +20,9 @@ from course_lib.distillation.knowledge import KnowledgeDistillation, distillatio
 from course_lib.distillation.simsiam import SimSiam, negative_cosine
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
+from course_lib.optim import adamw, sgd
 from course_lib.redundancy.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation
-from course_lib.train import adamw, fit, sgd
+from course_lib.train import fit
 
 
 def dot(u, v):

@@ -6,6 +6,7 @@ import torch
 from methods import Queue, ToyGAN, fixed_view_simclr, points, two_processes, view_pairs
 
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
+from course_lib.contrastive.siamese import Siamese
 from course_lib.contrastive.supcon import SupCon
 from course_lib.data import Dataset
 from course_lib.distillation.byol import BYOL
@@ -13,8 +14,9 @@ from course_lib.distillation.dino import DINO, Prototypes
 from course_lib.distillation.simsiam import SimSiam
 from course_lib.distributed import gather, rank, world_size
 from course_lib.nets.mlp import mlp
+from course_lib.optim import sgd
 from course_lib.redundancy.barlow_twins import BarlowTwins
-from course_lib.train import fit, sgd
+from course_lib.train import fit
 
 
 def first_view(x):
@@ -24,6 +26,11 @@ def first_view(x):
 def fixed_view_supcon():
     method = fixed_view_simclr()
     return SupCon(method.encoder, method.projector, method.augment, temperature=0.3)
+
+
+def fixed_view_siamese():
+    method = fixed_view_simclr()
+    return Siamese(method.encoder, method.projector, method.augment)
 
 
 def fixed_view_bank(kind=InstanceDiscrimination, **options):
@@ -87,6 +94,7 @@ METHODS = {
     "ToyGAN": (ToyGAN, toy_points),
     "SimCLR": (fixed_view_simclr, view_pairs),
     "SupCon": (fixed_view_supcon, few_classes),
+    "Siamese": (fixed_view_siamese, view_pairs),
     "InstanceDiscrimination": (fixed_view_bank, view_pairs),
     "BYOL": (fixed_view_byol, view_pairs),
     "SimSiam": (fixed_view_simsiam, view_pairs),
@@ -165,7 +173,7 @@ def test_two_processes_equal_one_on_the_joint_batch(two, name):
     for per_process in two:
         close(per_process[name][1], after_one)
         close(per_process[name][2], state)
-    if name in ("SimCLR", "SupCon", "BarlowTwins"):  # every process computes the joint loss, of the rows of both
+    if name in ("SimCLR", "SupCon", "Siamese", "BarlowTwins"):  # every process computes the joint loss
         for per_process in two:
             assert torch.tensor(per_process[name][0]).sub(torch.tensor(losses)).abs().max() < 1e-5
     else:  # a plain mean: each process reports its own half

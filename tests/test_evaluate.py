@@ -38,7 +38,8 @@ from course_lib.evaluate import (
     retrieval,
     uniformity,
 )
-from course_lib.train import Method, frozen_copy
+from course_lib.teacher import frozen_copy
+from course_lib.train import Method
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
 

@@ -43,8 +43,9 @@ from course_lib.nets.conv import Decoder
 from course_lib.nets.dcgan import Discriminator, Generator, Stage, down, normal_weights, pooled, up
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
+from course_lib.optim import adamw, sgd
 from course_lib.pretext.context_encoder import hide_square
-from course_lib.train import adamw, fit, sgd
+from course_lib.train import fit
 
 F64 = torch.float64
 

@@ -41,7 +41,8 @@ from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas
 from course_lib.nets.mlp import TimedMLP, mlp, time_embedding
 from course_lib.nets.text import TextTransformer
 from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
-from course_lib.train import adamw, fit
+from course_lib.optim import adamw
+from course_lib.train import fit
 
 F32, F64 = torch.float32, torch.float64
 LINEAR, COSINE, QUICK = Schedule(linear_betas()), Schedule(cosine_betas()), Schedule(cosine_betas(12))

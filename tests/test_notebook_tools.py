@@ -39,7 +39,8 @@ from course_lib.notebook import (
     subplots,
 )
 from course_lib.notebook.style import INK, MARKERS, PALETTE, PAPER, RIGHT, WRONG
-from course_lib.train import Method, Step, ema, fit
+from course_lib.teacher import ema
+from course_lib.train import Method, Step, fit
 
 CLASSES = ["cats", "dogs", "birds"]
 PLOTS = {
@@ -465,8 +466,8 @@ def test_explore_redraws_with_real_values_and_shows_errors():
 def test_show_gives_the_source_with_its_place(capsys):
     show(ema)
     where, *source = capsys.readouterr().out.splitlines()
-    lines = open(course_lib.train.__file__).read().splitlines()
-    first = int(where.removeprefix("# course_lib/train.py, line "))
+    lines = open(course_lib.teacher.__file__).read().splitlines()
+    first = int(where.removeprefix("# course_lib/teacher.py, line "))
     assert source == lines[first - 1 : first - 1 + len(source)] and source[:2] == ["@torch.no_grad()", lines[first]]
     show(Method.turns, doc=False)
     assert capsys.readouterr().out.splitlines()[1:] == [

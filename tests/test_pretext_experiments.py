@@ -10,10 +10,11 @@ from torch import nn
 from course_lib import experiments
 from course_lib.data import as_float, load
 from course_lib.nets.resnet import ResNet
+from course_lib.optim import adamw
 from course_lib.pretext import experiments as studies
 from course_lib.pretext.experiments import FrozenEarly, chromatic_aberration, through_the_lens
 from course_lib.recipe import build, lookup
-from course_lib.train import Method, adamw, fit
+from course_lib.train import Method, fit
 
 TASKS = (
     "autoencoder",

@@ -21,7 +21,7 @@ from course_lib.experiments import jobs, results
 from course_lib.experiments.setting import Setting
 from course_lib.pretext.context_encoder import masked_reconstruction
 from course_lib.recipe import Size, build, lookup, recipes, train
-from course_lib.train import seeded
+from course_lib.run import seeded
 from course_lib.transforms import sobel
 
 ON_CPU = [name for name, recipe in recipes().items() if recipe.cpu]

@@ -11,7 +11,9 @@ from torch import nn
 
 from course_lib.data import Dataset
 from course_lib.nets.mlp import mlp
-from course_lib.train import Method, adamw, cosine, cosine_momentum, ema, fit, frozen_copy, sgd
+from course_lib.optim import adamw, cosine, sgd
+from course_lib.teacher import cosine_momentum, ema, frozen_copy
+from course_lib.train import Method, fit
 
 
 def made(kind, seed=0):

@@ -28,7 +28,8 @@ from course_lib.latent.likelihoods import (
 )
 from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound, reparameterise
 from course_lib.nets.mlp import mlp
-from course_lib.train import adamw, fit
+from course_lib.optim import adamw
+from course_lib.train import fit
 
 F64 = torch.float64
 

@@ -29,8 +29,9 @@ from course_lib.data import (
 from course_lib.data.emoji import SPLITS
 from course_lib.data.files import read
 from course_lib.evaluate import features
+from course_lib.optim import adamw
 from course_lib.skipgram import SkipGram, negative_sampling
-from course_lib.train import adamw, fit
+from course_lib.train import fit
 
 TOOL = Path(__file__).parents[1] / "tools" / "build_data.py"
 

@@ -13,7 +13,8 @@ import torch
 from course_lib import zoo
 from course_lib.experiments import jobs
 from course_lib.recipe import build, lookup
-from course_lib.train import Frozen, Method, ema, frozen_copy
+from course_lib.teacher import Frozen, ema, frozen_copy
+from course_lib.train import Method
 
 LATE = 6  # the average covers about the last sixth of the run: of the first weights e^-6 is left
 

@@ -8,8 +8,8 @@ from course_lib.contrastive.supcon import SupCon
 from course_lib.data import by_row
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, torchvision_resnet
+from course_lib.optim import sgd
 from course_lib.recipe import Recipe, Size
-from course_lib.train import sgd
 
 
 def views() -> Compose:

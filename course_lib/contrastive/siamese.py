@@ -6,13 +6,12 @@ Kalenichenko, Philbin 2015, "FaceNet", arXiv 1503.03832, equation 3). Bromley et
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.checks import expects, positive
 from course_lib.losses import full_precision
-from course_lib.train import Method
+from course_lib.two_views import TwoViews
 
 
 @expects(anchor="float N D", same="float N D", other="float N D")
@@ -29,7 +28,7 @@ def triplet(anchor: Tensor, same: Tensor, other: Tensor, margin: float = 0.5) ->
     return F.relu(energy_same - energy_other + margin).mean()
 
 
-class Siamese(Method):
+class Siamese(TwoViews):
     """Two views of a picture must have a lower energy than views of two pictures, by a margin.
 
     encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); augment: images -> a random view of each.
@@ -39,14 +38,9 @@ class Siamese(Method):
     def __init__(
         self, encoder: nn.Module, projector: nn.Module, augment: Callable[[Tensor], Tensor], margin: float = 0.5
     ):
-        super().__init__()
-        self.encoder, self.projector, self.augment = encoder, projector, augment
+        super().__init__(encoder, projector, augment)
         self.margin = positive("margin", margin)
 
     def loss(self, x: Tensor, y=None) -> Tensor:
-        views = torch.cat([self.augment(x), self.augment(x)])  # (2N, C, H, W)
-        z1, z2 = self.projector(self.encoder(views)).chunk(2)
+        z1, z2 = self.project(self.augment(x), self.augment(x))
         return triplet(z1, z2, z2.roll(1, 0), self.margin)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)

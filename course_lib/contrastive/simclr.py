@@ -6,16 +6,14 @@ arXiv 2002.05709, Algorithm 1.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from course_lib.checks import positive
-from course_lib.distributed import gather
 from course_lib.losses import nt_xent
-from course_lib.train import Method
+from course_lib.two_views import TwoViews
 
 
-class SimCLR(Method):
+class SimCLR(TwoViews):
     """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); augment: images -> a random view of each.
 
     z is what the loss sees; h is the representation, g is thrown away after training.
@@ -24,18 +22,9 @@ class SimCLR(Method):
     def __init__(
         self, encoder: nn.Module, projector: nn.Module, augment: Callable[[Tensor], Tensor], temperature: float = 0.5
     ):
-        super().__init__()
-        self.encoder, self.projector, self.augment = encoder, projector, augment
+        super().__init__(encoder, projector, augment)
         self.temperature = positive("temperature", temperature)
-
-    def project(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor]:
-        """z1, z2 (N, d) of all processes' pictures; one call of the encoder, so that BatchNorm sees both views."""
-        z1, z2 = self.projector(self.encoder(torch.cat([view1, view2]))).chunk(2)  # of (2N, d)
-        return gather(z1), gather(z2)
 
     def loss(self, x: Tensor, y=None) -> Tensor:
         z1, z2 = self.project(self.augment(x), self.augment(x))
         return nt_xent(z1, z2, self.temperature)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)

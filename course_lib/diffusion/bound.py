@@ -15,7 +15,7 @@ from course_lib.data import as_float
 from course_lib.diffusion.ddpm import DDPM
 from course_lib.diffusion.gaussians import posterior_variance, q_sample, x0_from_eps
 from course_lib.diffusion.schedules import Schedule, signal_to_noise
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 
 def noise_weights(schedule: Schedule) -> Tensor:

@@ -14,7 +14,8 @@ from course_lib.checks import number
 from course_lib.diffusion.gaussians import eps_from_v, eps_from_x0, q_sample, v_from
 from course_lib.diffusion.schedules import Schedule
 from course_lib.losses import full_precision
-from course_lib.train import Method, ema, frozen_copy
+from course_lib.teacher import ema, frozen_copy
+from course_lib.train import Method
 
 
 class Prediction(NamedTuple):

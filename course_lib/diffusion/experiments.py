@@ -28,7 +28,7 @@ from course_lib.latent.vae import VAE
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
 from course_lib.recipe import Recipe, Size, lookup
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 JUDGED = 250  # pictures drawn where training is compared
 STEPPED = 64  # where samplers are, with 1,000 steps among them

@@ -25,7 +25,7 @@ from course_lib.experiments.jobs import train_to_the_end
 from course_lib.experiments.judge import judge_of, judged, some_of
 from course_lib.experiments.setting import Setting
 from course_lib.recipe import Recipe, lookup
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 JUDGED = 250  # pictures for each weight
 STEPS = 20  # of DDIM

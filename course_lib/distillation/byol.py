@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from course_lib.checks import expects, number
 from course_lib.losses import full_precision
-from course_lib.train import Method, cosine_momentum, ema, frozen_copy
+from course_lib.teacher import cosine_momentum, ema, frozen_copy
+from course_lib.two_views import TwoViews
 
 
 @expects(prediction="float N D", target="float N D")
@@ -26,7 +27,7 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return (p - z).square().sum(1).mean()
 
 
-class BYOL(Method):
+class BYOL(TwoViews):
     """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor q: z -> a guess of the other z.
 
     augment: images -> a random view of each. momentum: of the target network, at first; it rises to 1 on a cosine.
@@ -40,8 +41,8 @@ class BYOL(Method):
         augment: Callable[[Tensor], Tensor],
         momentum: float = 0.996,
     ):
-        super().__init__()
-        self.encoder, self.projector, self.predictor, self.augment = encoder, projector, predictor, augment
+        super().__init__(encoder, projector, augment)
+        self.predictor = predictor
         self.target = frozen_copy(nn.Sequential(encoder, projector), training=True)
         self.momentum = number("momentum", momentum, 0, 1)
 
@@ -54,6 +55,3 @@ class BYOL(Method):
     def after_step(self):
         online = nn.Sequential(self.encoder, self.projector)
         ema(self.target, online, cosine_momentum(self.momentum, self.progress))
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)

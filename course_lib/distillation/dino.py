@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from course_lib.checks import expects, number, positive
 from course_lib.distributed import gather
 from course_lib.losses import full_precision
-from course_lib.train import Method, cosine_momentum, ema, frozen_copy
+from course_lib.teacher import cosine_momentum, ema, frozen_copy
+from course_lib.train import Method
 
 
 @expects(student="float V N K", teacher="float G N K", centre="float K")

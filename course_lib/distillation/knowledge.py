@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from course_lib.checks import expects, number, positive
 from course_lib.losses import full_precision
 from course_lib.supervised import cross_entropy
-from course_lib.train import Method, frozen_copy
+from course_lib.teacher import frozen_copy
+from course_lib.train import Method
 
 
 @expects(logits="float N C")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from course_lib.checks import expects
 from course_lib.losses import full_precision
-from course_lib.train import Method
+from course_lib.two_views import TwoViews
 
 
 @expects(prediction="float N D", target="float N D")
@@ -21,7 +21,7 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return -F.cosine_similarity(prediction, target, dim=1).mean()
 
 
-class SimSiam(Method):
+class SimSiam(TwoViews):
     """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor: z -> a guess of the other z.
 
     augment: images -> a random view of each.
@@ -30,8 +30,8 @@ class SimSiam(Method):
     def __init__(
         self, encoder: nn.Module, projector: nn.Module, predictor: nn.Module, augment: Callable[[Tensor], Tensor]
     ):
-        super().__init__()
-        self.encoder, self.projector, self.predictor, self.augment = encoder, projector, predictor, augment
+        super().__init__(encoder, projector, augment)
+        self.predictor = predictor
 
     def target(self, z: Tensor) -> Tensor:
         return z.detach()  # the stop-gradient
@@ -41,6 +41,3 @@ class SimSiam(Method):
         z = self.projector(self.encoder(views))
         (z1, z2), (p1, p2) = self.target(z).chunk(2), self.predictor(z).chunk(2)
         return negative_cosine(p1, z2) / 2 + negative_cosine(p2, z1) / 2
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)

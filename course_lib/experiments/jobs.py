@@ -16,7 +16,8 @@ from course_lib.checks import count
 from course_lib.data import Dataset, as_float, labelled_subset, load
 from course_lib.files import ROOT
 from course_lib.recipe import Recipe, build, train
-from course_lib.train import Method, seeded
+from course_lib.run import seeded
+from course_lib.train import Method
 
 RUNS = ROOT / "runs"
 LOOKS = 10  # during a run that is watched

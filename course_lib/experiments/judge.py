@@ -9,7 +9,8 @@ from course_lib.data import as_float
 from course_lib.gan.conditional import truncated
 from course_lib.gan.gan import GAN
 from course_lib.latent.vae import VAE
-from course_lib.train import Method, seeded
+from course_lib.run import seeded
+from course_lib.train import Method
 
 JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}  # whose features measure drawn pictures
 

@@ -31,7 +31,7 @@ from course_lib.gan.wgan import GradientPenalty
 from course_lib.nets.dcgan import Discriminator, Generator
 from course_lib.nets.mlp import mlp
 from course_lib.recipe import Recipe, Size, build, lookup
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 POINTS = 4000  # of a toy, drawn to be counted
 THRESHOLDS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)

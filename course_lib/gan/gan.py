@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from course_lib.checks import count, number
 from course_lib.evaluate import kernel_distance
 from course_lib.gan.games import NON_SATURATING, Game
-from course_lib.train import Method, ema, frozen_copy
+from course_lib.teacher import ema, frozen_copy
+from course_lib.train import Method
 
 
 class GAN(Method):

@@ -16,9 +16,9 @@ from course_lib.nets.conv import Decoder
 from course_lib.nets.dcgan import Discriminator, Generator
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet
+from course_lib.optim import Optimizers, adamw
 from course_lib.pretext.context_encoder import hide_square
 from course_lib.recipe import Recipe, Size
-from course_lib.train import Optimizers, adamw
 
 
 def gan(k: int = 1) -> GAN:

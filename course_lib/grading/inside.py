@@ -29,6 +29,7 @@ from safetensors.numpy import save
 from safetensors.torch import load
 
 import course_lib.losses  # noqa: F401  what an exercise's notebook is likely to import is there already
+import course_lib.teacher  # noqa: F401
 import course_lib.train  # noqa: F401
 from course_lib.grading import syscalls
 from course_lib.grading.answers import Unreadable, code_cells, outcomes

@@ -26,7 +26,7 @@ from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext.autoencoder import Autoencoder
 from course_lib.recipe import Recipe, Size, build, lookup
-from course_lib.train import seeded
+from course_lib.run import seeded
 
 
 @torch.no_grad()

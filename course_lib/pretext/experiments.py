@@ -23,7 +23,8 @@ from course_lib.pretext.patch_location import ColorDropping, PatchLocation
 from course_lib.pretext.recipes import patch_location
 from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.supervised import Supervised
-from course_lib.train import Method, frozen_copy
+from course_lib.teacher import frozen_copy
+from course_lib.train import Method
 
 # Few labels: a rotation network's early layers, frozen, with a last stage and a classifier trained on top, against the
 # same network trained from nothing (GT19: Evaluation on semi-supervised learning).

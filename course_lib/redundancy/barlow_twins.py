@@ -6,13 +6,11 @@ arXiv 2103.03230, Algorithm 1.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from course_lib.checks import expects, positive
-from course_lib.distributed import gather
 from course_lib.losses import full_precision
-from course_lib.train import Method
+from course_lib.two_views import TwoViews
 
 
 @expects(z1="float N D", z2="float N D")
@@ -42,23 +40,15 @@ def barlow_twins_loss(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Ten
     return (1 - diagonal).square().sum() + positive("off_diagonal", off_diagonal) * redundancy
 
 
-class BarlowTwins(Method):
+class BarlowTwins(TwoViews):
     """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d), wide here; augment: images -> views."""
 
     def __init__(
         self, encoder: nn.Module, projector: nn.Module, augment: Callable[[Tensor], Tensor], off_diagonal: float = 5e-3
     ):
-        super().__init__()
-        self.encoder, self.projector, self.augment = encoder, projector, augment
+        super().__init__(encoder, projector, augment)
         self.off_diagonal = positive("off_diagonal", off_diagonal)
 
-    def project(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor]:
-        """z1, z2 (N, d) of all processes' pictures; one call of the encoder, so that BatchNorm sees both views."""
-        z1, z2 = self.projector(self.encoder(torch.cat([view1, view2]))).chunk(2)  # of (2N, d)
-        return gather(z1), gather(z2)
-
     def loss(self, x: Tensor, y=None) -> Tensor:
-        return barlow_twins_loss(*self.project(self.augment(x), self.augment(x)), self.off_diagonal)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
+        z1, z2 = self.project(self.augment(x), self.augment(x))
+        return barlow_twins_loss(z1, z2, self.off_diagonal)

@@ -125,8 +125,9 @@ from course_lib.notebook import (
     subplots,
 )
 from course_lib.notebook.style import MARKERS, PALETTE
+from course_lib.optim import adamw
 from course_lib.skipgram import SkipGram, negative_sampling
-from course_lib.train import adamw, fit
+from course_lib.train import fit
 from course_lib.transforms import adjust_brightness, adjust_hue, gaussian_blur, gaussian_noise
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do

@@ -56,6 +56,10 @@ from course_lib.notebook import (
     subplots,
 )
 from course_lib.notebook.style import MARKERS, PALETTE
+from course_lib.optim import adamw, cosine
+from course_lib.run import mix, seeded
+from course_lib.train import fit
+from course_lib.two_views import TwoViews
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
 
@@ -125,6 +129,36 @@ torch.manual_seed(0)
 a, s, o = torch.randn(3, 6, 8)
 torch.testing.assert_close(triplet_by_hand(a, s, o, 0.5), triplet(a, s, o, margin=0.5))
 torch.testing.assert_close(triplet(a, s, s, margin=0.5), torch.tensor(0.5))
+
+# %% [markdown]
+# How is a network trained with such a loss? One loop, `fit`, trains every method of the course. Here it is in eight lines. The
+# rows of the data come in random order, `batch_size` at a time. The method draws views of them and returns its loss;
+# `backward` computes the gradient, and the optimiser takes a step. `after_step` is for what some methods do then (a
+# memory in section 10, a slow copy of the network in notebook 08). The `schedule` changes the learning rate: first up from
+# 0, then down to 0 on half a cosine. `seeded` fixes the random numbers of each update, so that a run can be repeated: from
+# the same seed, the eight lines and `fit` have the same losses. (`fit` also saves and resumes, and it uses GPUs.)
+
+# %%
+def fit_in_eight_lines(method, data, steps, batch_size, optimizer, seed=0):
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: cosine()((k + 0.5) / steps))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(mix(seed, 0)))
+    for k, rows in enumerate(order.split(batch_size)[:steps]):                # one pass over the data, or less
+        with seeded(mix(seed, 0, k + 1)):                                     # `mix` makes one seed of several numbers
+            loss = method.loss(as_float(data.x[rows]), data.y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step()
+        schedule.step()
+        yield loss.item()
+
+
+ours, theirs = (recipes.build(recipes.lookup("siamese"), seed=0) for _ in range(2))
+ours = ours.to(memory_format=torch.channels_last)                             # faster convolutions, as in `fit`
+losses = {"eight lines": list(fit_in_eight_lines(ours, train, 3, 64, adamw(5e-3)(ours.parameters()))),
+          "fit": [step.loss for step in fit(theirs, train, 3, batch_size=64, optimizers=adamw(5e-3), device="cpu")]}
+torch.testing.assert_close(torch.tensor(losses["eight lines"]), torch.tensor(losses["fit"]))
+losses
 
 # %% [markdown]
 # It works (section 12 says how well). But look at the curve on the right, the share of triplets that are in order, margin
@@ -313,7 +347,8 @@ torch.testing.assert_close(nt_xent_in_ten_lines(z1, z2, 0.5), nt_xent(z1, z2, 0.
 torch.testing.assert_close(nt_xent(torch.ones(6, 8), torch.ones(6, 8)), torch.tensor(11.0).log())
 
 # %% [markdown]
-# The library does all rows at once. Here is the whole method, to be read beside Algorithm 1 of the paper, which GT19 shows:
+# The library does all rows at once. Here is the whole method, to be read beside Algorithm 1 of the paper, which GT19 shows.
+# (`TwoViews` is what it shares with other methods that compare two views, such as the Siamese network of section 2.)
 #
 # | Algorithm 1 | in the code |
 # |---|---|
@@ -330,6 +365,7 @@ torch.testing.assert_close(nt_xent(torch.ones(6, 8), torch.ones(6, 8)), torch.te
 
 # %%
 show(nt_xent)
+show(TwoViews)
 show(SimCLR)
 
 # %% [markdown]

@@ -50,7 +50,7 @@ from course_lib.notebook import (
     subplots,
 )
 from course_lib.redundancy.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation
-from course_lib.train import cosine_momentum, ema
+from course_lib.teacher import cosine_momentum, ema
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
 train, test = load("scenes", "train"), load("scenes", "test")
@@ -208,6 +208,7 @@ bars_with_spread(unshown, xlabel="accuracy on test digits",
 # $$L = \lVert \bar p - \bar z \rVert^2 = \lVert\bar p\rVert^2 - 2\,\bar p\cdot\bar z + \lVert\bar z\rVert^2 = 2 - 2\cos(p, z),$$
 #
 # taken both ways (view 1 predicts view 2 and back). A small extra network, the **predictor**, sits on the online side only.
+# (`TwoViews`, of notebook 03, keeps encoder, projector and `augment`. Its `encode` returns h.)
 
 # %%
 def byol_by_hand(online, predictor, target, view1, view2):
@@ -425,6 +426,8 @@ explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 # *Margin notes.* AIA calls the target *a diagonal matrix*: it is the identity, a zero on the diagonal is as bad as can be. The
 # slide's Algorithm 1 divides by `std(0)`, which in PyTorch is the one with $N - 1$, and then by $N$: a feature that agrees with
 # itself perfectly gets $(N-1)/N$, not 1. Use one of the two in both places.
+#
+# (`self.project` is that of `TwoViews`: the outputs of both views, from one call of the networks.)
 
 # %%
 def barlow_by_hand(z1, z2, off_diagonal):

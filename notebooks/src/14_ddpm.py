@@ -49,7 +49,8 @@ from course_lib.latent.interpolation import slerp
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet, UNetEncoder
 from course_lib.notebook import bars_with_spread, budget, curve, describe, explore, image_grid, live, show, subplots
-from course_lib.train import adamw, fit
+from course_lib.optim import adamw
+from course_lib.train import fit
 
 BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
 
