@@ -28,7 +28,7 @@ NAME, SEED = "03_contrastive", 5
 SHEET = sheet.read("03")
 POINTS = {master.name: sum(p.points for p in master.properties) for master in SHEET.masters}
 TOTAL = sum(POINTS.values())
-LIMITS = Limits(seconds=10, memory=1 << 30, processes=33)
+LIMITS = Limits(seconds=4, memory=1 << 30, processes=33)
 SOLVED = [c.source for c in jupytext.read(sheet.ROOT / f"solutions/{NAME}.py").cells if c.cell_type == "code"]
 MARK = f"grading-{uuid.uuid4().hex}"  # of files that should never appear, and of a socket that nobody should reach
 RIGHT = "(scores.logsumexp(1) - scores.diagonal()).mean()"

@@ -5,6 +5,7 @@ batch_size, seconds, measures...}. Rows that are there are not run again; a row 
 where one of the code's short rows comes out differently.
 """
 
+import functools
 import json
 import math
 import os
@@ -47,18 +48,26 @@ def catalogue() -> dict[str, Experiment]:
 def short(experiment: Experiment) -> dict[str, list[float]]:
     """builder -> losses of three small updates: repeated in seconds, they notice changed methods, data or loop.
 
-    One for each function that builds an experiment's methods. Rounding differs between machines, and at full rate the
-    first steps of Adam multiply it tenfold each: so these are the first three of a long run, still warming up. Only 128
-    rows, so that the third sees rows again.
+    One for each function that builds an experiment's methods.
     """
     found = {}
     for recipe in [what.recipe for what in experiment.values()]:
         builder = getattr(recipe.build, "func", recipe.build).__name__
         if builder not in found:
-            data = load(recipe.data, "train")[:128]
-            steps = train(recipe, build(recipe, seed=0), data, steps=1000, batch_size=64, device="cpu")
-            found[builder] = [step.loss for step in islice(steps, 3)]
+            found[builder] = list(first_losses(recipe))
     return found
+
+
+@functools.cache
+def first_losses(recipe: Recipe) -> tuple[float, ...]:
+    """Of the first three updates.
+
+    Rounding differs between machines, and at full rate the first steps of Adam multiply it tenfold each: so it is a
+    long run, still warming up. Only 128 rows, so that the third update sees rows again.
+    """
+    data = load(recipe.data, "train")[:128]
+    steps = train(recipe, build(recipe, seed=0), data, steps=1000, batch_size=64, device="cpu")
+    return tuple(step.loss for step in islice(steps, 3))
 
 
 def same(losses: dict[str, list[float]], others: dict[str, list[float]]) -> bool:

@@ -40,7 +40,8 @@ REPLY = 32 << 20  # bytes of one answer's outputs at most
 FAILURES, LINE = 1 << 20, 120  # bytes of how it failed, characters of a line in it
 PR_SET_DUMPABLE = 4
 WAIT = 3  # times the limit: seconds on the clock, for an answer that waits or a machine that is busy
-IMPORTS = re.compile(rb"\b(optim|func|functorch|checkpoint)\b")  # words of what imports for seconds when first used
+# What torch imports for seconds when it is first used.
+IMPORTS = re.compile(rb"torch\.(optim|func)\b|import (optim|func)\b|functorch|utils\.checkpoint")
 SCRATCH = tempfile.gettempdir()
 
 
@@ -198,9 +199,12 @@ def forked(notebook: bytes, drive: Callable, name: str, arrays: dict, limits: di
 
 
 def warm():
-    """First uses of what torch imports only then, for 1 to 8 seconds."""
+    """First uses of what torch imports only then, for 1 to 8 seconds. It leaves the environment as it was."""
+    environment = dict(os.environ)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     torch.func.grad(torch.sin)(torch.zeros(()))
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def main(limits: dict, drivers: Path):

@@ -131,12 +131,13 @@ torch.testing.assert_close(triplet_by_hand(a, s, o, 0.5), triplet(a, s, o, margi
 torch.testing.assert_close(triplet(a, s, s, margin=0.5), torch.tensor(0.5))
 
 # %% [markdown]
-# How is a network trained with such a loss? One loop, `fit`, trains every method of the course. Here it is in eight lines. The
-# rows of the data come in random order, `batch_size` at a time. The method draws views of them and returns its loss;
-# `backward` computes the gradient, and the optimiser takes a step. `after_step` is for what some methods do then (a
-# memory in section 10, a slow copy of the network in notebook 08). The `schedule` changes the learning rate: first up from
-# 0, then down to 0 on half a cosine. `seeded` fixes the random numbers of each update, so that a run can be repeated: from
-# the same seed, the eight lines and `fit` have the same losses. (`fit` also saves and resumes, and it uses GPUs.)
+# How is a network trained with such a loss? One loop, `fit`, trains every method of the course. Here it is: the eight lines
+# from `for` to `schedule.step()`. The rows of the data come in random order, `batch_size` at a time. The method draws views
+# of them and returns its loss; `backward` computes the gradient, and the optimiser takes a step. `after_step` is for what
+# some methods do then (a memory in section 10, a slow copy of the network in notebook 08). The `schedule` changes the
+# learning rate: first up from 0, then down to 0 on half a cosine. `seeded` fixes the random numbers of each update, so that
+# a run can be repeated: from the same seed, the eight lines and `fit` have the same losses. (`fit` also saves and resumes,
+# and it uses GPUs.)
 
 # %%
 def fit_in_eight_lines(method, data, steps, batch_size, optimizer, seed=0):
