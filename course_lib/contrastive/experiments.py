@@ -27,8 +27,8 @@ from course_lib.contrastive.instance_discrimination import InstanceDiscriminatio
 from course_lib.contrastive.recipes import instance_discrimination, simclr
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.data import labelled_subset, load
-from course_lib.experiments.jobs import from_scratch_on_few, measures, train_on_few, train_to_the_end
-from course_lib.experiments.setting import Setting
+from course_lib.experiments.jobs import from_scratch_on_few, measures, raw_pixels, train_on_few, train_to_the_end
+from course_lib.experiments.setting import Setting, standard
 from course_lib.losses import nt_xent
 from course_lib.nets.mlp import mlp
 from course_lib.recipe import Recipe, Size, build, lookup
@@ -160,6 +160,7 @@ def from_random_rows() -> InstanceDiscrimination:
 BANK = lookup("instance-discrimination")
 
 EXPERIMENTS = {
+    "simclr": {"raw pixels": Setting(lookup("simclr"), raw_pixels, seeds=(0,)), **standard(lookup("simclr"))},
     "simclr-heads": {
         "none": Setting(variant(with_head, nn.Identity), trained_h_and_z),
         "linear": Setting(variant(with_head, partial(mlp, 96, 64)), trained_h_and_z),

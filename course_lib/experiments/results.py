@@ -18,7 +18,7 @@ import torch
 
 from course_lib.data import load
 from course_lib.experiments import jobs
-from course_lib.experiments.setting import Experiment, Setting
+from course_lib.experiments.setting import Experiment, Setting, standard
 from course_lib.families import merged
 from course_lib.files import SHIPPED, write_json
 from course_lib.recipe import Recipe, build, recipes, train
@@ -27,22 +27,10 @@ TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "fea
 RESULTS = SHIPPED / "results"
 
 
-def standard(recipe: Recipe) -> Experiment:
-    """What every method is measured by: trained against untrained."""
-    if not recipe.represents:
-        return {"untrained": Setting(recipe, jobs.untrained), "trained": Setting(recipe)}
-    return {
-        "random encoder": Setting(recipe, jobs.random_encoder),
-        "random, calibrated": Setting(recipe, jobs.random_calibrated),
-        "trained": Setting(recipe),
-    }
-
-
 def catalogue() -> dict[str, Experiment]:
-    """Every experiment of the course by name; those of the recipes have the recipe's name."""
+    """Every experiment of the course by name: one for each recipe, of the recipe's name, and the families' studies."""
     methods = {name: standard(recipe) for name, recipe in recipes().items() if recipe.cpu}
-    pixels = {"raw pixels": Setting(recipes()["simclr"], jobs.raw_pixels, seeds=(0,))}
-    return {**methods, "simclr": pixels | methods["simclr"], **merged("experiments")}
+    return methods | merged("experiments")  # a study may replace its recipe's
 
 
 def short(experiment: Experiment) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from course_lib.experiments.jobs import trained
+from course_lib.experiments.jobs import random_calibrated, random_encoder, trained, untrained
 from course_lib.experiments.judge import JUDGES
 from course_lib.fingerprint import fingerprint, weights_hash, weights_of
 from course_lib.recipe import Recipe
@@ -27,3 +27,14 @@ class Setting:
 
 
 Experiment = dict[str, Setting]
+
+
+def standard(recipe: Recipe) -> Experiment:
+    """What every method is measured by: trained against untrained."""
+    if not recipe.represents:
+        return {"untrained": Setting(recipe, untrained), "trained": Setting(recipe)}
+    return {
+        "random encoder": Setting(recipe, random_encoder),
+        "random, calibrated": Setting(recipe, random_calibrated),
+        "trained": Setting(recipe),
+    }
