@@ -10,17 +10,17 @@ or Song et al.'s q_sigma (`ddim`).
 The variable is x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps, and a level of noise is its abar. Notebook 13 counts in sigma
 (Song & Ermon 2019, arXiv 1907.05600; Karras et al. 2022, arXiv 2206.00364). The map, tested in tests/test_diffusion.py:
 
-- Variable: x_t / sqrt(abar) = x_0 + sigma eps, with the same eps. sigma = signal_to_noise(abar)**-0.5.
-- Levels sigma_1 < ... < sigma_T, such as a geometric sequence: abar = 1 / (1 + sigma^2) and
+Variable: x_t / sqrt(abar) = x_0 + sigma eps, with the same eps. sigma = signal_to_noise(abar)**-0.5.
+Levels sigma_1 < ... < sigma_T, such as a geometric sequence: abar = 1 / (1 + sigma^2) and
   Schedule(1 - abar / cat([1, abar[:-1]])). Then DDPM, MixtureNoise, guidance and all samplers work with these levels;
   x_T stays standard normal.
-- Score: of x_t it is score_from_eps(eps, abar); of x_0 + sigma eps it is sqrt(abar) times that, -eps / sigma.
-- Loss: denoising score matching with weight sigma^2 is DDPM's squared error of eps.
-- Probability-flow ODE: dx / dsigma = eps in the variable x_0 + sigma eps. Euler's step from t to s is `ddim` with
+Score: of x_t it is score_from_eps(eps, abar); of x_0 + sigma eps it is sqrt(abar) times that, -eps / sigma.
+Loss: denoising score matching with weight sigma^2 is DDPM's squared error of eps.
+Probability-flow ODE: dx / dsigma = eps in the variable x_0 + sigma eps. Euler's step from t to s is `ddim` with
   eta = 0: q_sample(x0_from_eps(x_t, eps, abar_t), abar_s, eps). Heun's step is this one twice, both from x_t: with eps
   at x_t, then with the mean of eps at x_t and eps at the first result; only once at the end, where sigma_s = 0. It asks
   twice a step: write a loop of its own over `_path`, in this file.
-- Annealed Langevin (Song & Ermon, Algorithm 1): a loop over `_path`, too. At level t, n times
+Annealed Langevin (Song & Ermon, Algorithm 1): a loop over `_path`, too. At level t, n times
   x = x + a / 2 score_from_eps(eps, abar_t) + sqrt(a) noise, a = abar_t times the paper's step size; then
   x = sqrt(abar_s / abar_t) x.
 """
