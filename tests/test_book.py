@@ -136,7 +136,8 @@ def test_the_front_page_shows_the_gallery_and_the_concepts_lead_to_the_api(pages
     pictures = [picture for picture in pages["index.html"].pictures if picture["src"].startswith("_images/")]
     assert len(pictures) == len(build_book.GALLERY) > 8
     places = [definition(system["symbol"], ROOT) for system in SYLLABUS["systems"].values()]
-    symbols = {".".join((*path.relative_to(ROOT).with_suffix("").parts, name)) for path, name in places}
+    modules = [(".".join(path.relative_to(ROOT).with_suffix("").parts), name) for path, name in places]
+    symbols = {f"{module.removesuffix('.__init__')}.{name}" for module, name in modules}
     linked = {urlsplit(link).fragment for link in pages["concepts.html"].links}
     assert symbols and symbols - linked == set()
     entries = re.findall(r">([^<]*)</a>", (BOOK / "genindex.html").read_text(encoding="utf-8"))
