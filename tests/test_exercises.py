@@ -152,7 +152,7 @@ def secrets(name: str) -> dict[str, str]:
     nodes = [node for node in private if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     nodes += [ast.parse(found.sources[master.name]).body[0] for master in found.masters]
     known = {body(node): node.name for node in nodes if len(body(node)) > 150}
-    assert len(known) > 10 and {master.name for master in found.masters} <= set(known.values())
+    assert len(known) > len(found.masters) and {master.name for master in found.masters} <= set(known.values())
     return known
 
 

@@ -1,6 +1,6 @@
 """make results: runs every experiment's missing (setting, seed) jobs, prints the tables. May be interrupted.
 
-    python tools/run_results.py [NAME ...]     all of them, or those whose names begin so
+    python tools/run_results.py [NAME ...]     all of them, those of these names, or those whose names begin so
 """
 
 import sys
@@ -13,7 +13,7 @@ if __name__ == "__main__":
     asked = sys.argv[1:] or [""]
     if unknown := [name for name in asked if not any(k.startswith(name) for k in known)]:
         sys.exit(f"no experiment begins with {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = {name: known[name] for name in known if name.startswith(tuple(asked))}
+    chosen = {name: known[name] for a in asked for name in known if name == a or a not in known and name.startswith(a)}
     results.run(chosen)
     for name in chosen:
         print(f"{name}\n{experiments.table(name)}\n")

@@ -134,6 +134,10 @@ RECIPES = {
         adversarial_inpainting, "emoji_on_white", cpu=Size(200, 128, 2e-3), gpu=Size(2000, 128, 2e-3)
     ),
     "adversarial-colourisation": game_recipe(
-        adversarial_colourisation, "emoji_on_white", cpu=Size(200, 128, 2e-3), gpu=Size(2000, 128, 2e-3)
+        adversarial_colourisation,
+        "emoji_on_white",
+        cpu=Size(200, 128, 2e-3),
+        gpu=Size(2000, 128, 2e-3),
+        beats_random_in=("knn",),
     ),
 }

@@ -70,14 +70,18 @@ def split_brain() -> SplitBrain:
 
 
 RECIPES = {
-    "autoencoder": Recipe(autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "autoencoder": Recipe(
+        autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3), beats_random_in=("knn",)
+    ),
     "denoising-autoencoder": Recipe(
-        denoising_autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+        denoising_autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3), beats_random_in=("knn",)
     ),
     "context-encoder": Recipe(context_encoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
     "rotation": Recipe(rotation, "scenes", cpu=Size(300, 64, 5e-3), gpu=Size(3000, 128, 5e-3)),
     "patch-location": Recipe(patch_location, "scenes", cpu=Size(600, 256, 5e-3), gpu=Size(6000, 512, 5e-3)),
-    "jigsaw": Recipe(jigsaw, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "jigsaw": Recipe(
+        jigsaw, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3), beats_random_in=("probe",)
+    ),
     "colourisation": Recipe(colourisation, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
     "split-brain": Recipe(split_brain, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
 }
