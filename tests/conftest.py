@@ -4,7 +4,6 @@ pyproject.toml has the limits, ten times what the slowest test, and five times w
 a test that hangs is ended with a traceback of all threads (`faulthandler_timeout`), and its worker with it.
 """
 
-import _thread
 import os
 import pathlib
 import runpy
@@ -64,7 +63,7 @@ class Clock:
     def end(self):
         at_work = ", ".join(self.running) or "no test"
         print(f"\nnot finished after {self.seconds:g} s; at work: {at_work}", file=sys.__stderr__, flush=True)
-        _thread.interrupt_main()
+        os._exit(pytest.ExitCode.INTERRUPTED)  # an interrupt is ignored where a shell started the run in the background
 
 
 def pytest_configure(config):

@@ -1,6 +1,7 @@
 """A run whose worker dies, whose test hangs or that never ends is ended, and says which test it was."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +30,13 @@ def test_a_broken_run_ends_and_names_the_test(tmp_path, files, option, words):
     command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "-p", "conftest", "-p", "no:nbval"]
     command += ["-o", option, "-n", "2", "--dist", "loadfile", tmp_path]
     paths = os.pathsep.join([str(ROOT / "tests"), os.environ["PYTHONPATH"]])
-    ran = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, text=True, timeout=600
-    )
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
+    try:
+        ran = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, text=True, timeout=600
+        )
+    finally:
+        signal.signal(signal.SIGINT, handler)
     said = ran.stdout + ran.stderr
     assert ran.returncode in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED), said
     assert all(word in said for word in words), said
