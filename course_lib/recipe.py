@@ -45,6 +45,7 @@ class Recipe:
         code = fingerprint(self.build, self.optimizer, self.pairs)
         teachers = sorted(map(weights_hash, weights_of(self.build)))
         row = [code, self.data, self.cpu, self.gpu, self.weight_decay, teachers]
+        row += [] if self.represents else ["no representation"]
         return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
 
 
