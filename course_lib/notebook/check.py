@@ -205,13 +205,13 @@ class _Attempt(threading.Thread):
         computed = waited = 0.0
         with _torch_restored():
             try:  # with an event: an interrupted join() or is_alive() takes the thread for dead (Python 3.10 to 3.12)
-                before = self._seconds(), time.monotonic()
+                before, imported = (self._seconds(), time.monotonic()), False
                 self.start()
                 while not self.ended.wait(0.05) and computed <= limit and waited <= WAIT * limit:
-                    now = self._seconds(), time.monotonic()
-                    if not self._imports():
+                    now, imports = (self._seconds(), time.monotonic()), self._imports()
+                    if not (imports or imported):
                         computed, waited = computed + now[0] - before[0], waited + now[1] - before[1]
-                    before = now
+                    before, imported = now, imports
             finally:
                 self.allowed = f"{limit if computed > limit else WAIT * limit:g} s"
                 for _ in range(5):
