@@ -47,7 +47,12 @@ def weights_of(*values) -> set[str]:
 
 def weights_hash(name: str) -> str:
     """Of trained weights in the zoo."""
-    return json.loads((Path(__file__).parent / "zoo" / "manifest.json").read_text())[name]["sha256"][:12]
+    return _manifest()[name]["sha256"][:12]
+
+
+def _manifest() -> dict[str, dict]:
+    """The zoo's, which is read here since the zoo itself imports recipes."""
+    return json.loads((Path(__file__).parent / "zoo" / "manifest.json").read_text())
 
 
 class _Found:
@@ -107,14 +112,9 @@ def _is_plain(value) -> bool:
     """Numbers, texts, and functions, in lists and dictionaries of any depth."""
     if isinstance(value, dict):
         return all(map(_is_plain, [*value, *value.values()]))
-    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+    if type(value) in (list, tuple):
         return all(map(_is_plain, value))
     return isinstance(value, PLAIN) or inspect.isfunction(value)
-
-
-@functools.cache
-def _manifest() -> frozenset[str]:
-    return frozenset(json.loads((Path(__file__).parent / "zoo" / "manifest.json").read_text()))
 
 
 @functools.cache
