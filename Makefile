@@ -1,13 +1,14 @@
 # `make lab` opens the course, `make test` checks all of it. Every target sets up .venv by itself.
 #   make lab PYTHON=/path/to/python3.12      another Python than the first on PATH that will do
 #   make lab LAB_ARGS="--no-browser"         more arguments for JupyterLab
-#   make notebooks NAMES="03_contrastive"    only these
+#   make notebooks NAMES="03_contrastive"    only these; make exercises, too
 #   make grade ARGS="SUBMISSIONS --exercise 03 --seed 7 --out RESULTS"    a class; without ARGS the samples
 PY := .venv/bin/python
 WORKERS := 2
-# One thread for each of the workers: twice as fast as the threads of one fighting with those of the other.
+# One thread for each of the workers: twice as fast as the threads of one fighting with those of the other. Files in
+# their order, as the last ones, notebooks, are short: else those of few tests come last, and one worker has nothing to do.
 CHECK = COURSE_BUDGET=smoke OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest tests notebooks exercises \
-	-n $(WORKERS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --durations=10
+	-n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --durations=10
 
 .PHONY: lab test test-all book notebooks exercises release grade results zoo bench readme clean
 
@@ -31,7 +32,7 @@ notebooks: .venv/test.ready
 	$(PY) tools/build_notebooks.py $(NAMES)
 
 exercises: .venv/test.ready
-	$(PY) tools/build_exercises.py $(ARGS)
+	$(PY) tools/build_exercises.py $(NAMES) $(ARGS)
 
 release: .venv/test.ready
 	$(PY) tools/build_release.py $(ARGS)

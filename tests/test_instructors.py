@@ -47,17 +47,22 @@ def test_its_answers_get_the_marks_they_should(found):
             assert not verdict(mutant).solved and verdict(mutant).mistake.name == mutant.__name__
 
 
-def test_its_student_version_is_built_and_checks(solutions, found, tmp_path, monkeypatch):
+def test_its_student_version_is_built_and_checks(solutions, found, tmp_path, monkeypatch, capsys):
     command = ["build_exercises.py", "--solutions", str(solutions), "--to", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     assert build_exercises.main() == 0
     assert len(list((tmp_path / "solutions" / "samples" / NAME).iterdir())) == 12
     text = (tmp_path / "exercises" / f"{NAME}.ipynb").read_text(encoding="utf-8")
     assert "raise NotImplementedError()" in text and "x.mean(0)" not in text and "HIDDEN" not in text
+    monkeypatch.setattr(sys, "argv", [*command, "--check"])
+    assert build_exercises.main() == 0 and capsys.readouterr().err == ""
     check = checks(NAME, folder=tmp_path / "exercises" / "checks")
     assert check(found.solutions[ANSWER]).solved
     wrong = check(type(found.solutions[ANSWER])(found.masters[0].mutants[2].__code__, {}, ANSWER))
     assert "each row's mean" in repr(wrong)
+    (tmp_path / "exercises" / f"{NAME}.ipynb").write_text(text + " ", encoding="utf-8")
+    assert build_exercises.main() == 1
+    assert capsys.readouterr().err == f"exercises/{NAME}.ipynb: stale (make exercises)\n"
 
 
 def test_it_is_graded_from_the_command_line(solutions, found, tmp_path):

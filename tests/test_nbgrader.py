@@ -34,7 +34,7 @@ def course(tmp_path_factory) -> Path:
     config = f"c = get_config()\nc.CourseDirectory.root = {str(folder)!r}\n"
     (folder / "nbgrader_config.py").write_text(config, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["build_exercises.py", "--check", "--nbgrader", str(folder)])
+        patch.setattr(sys, "argv", ["build_exercises.py", NAME, "--check", "--nbgrader", str(folder)])
         assert build_exercises.main() == 0
     nbgrader(folder, "generate_assignment", NAME)
     return folder

@@ -1,6 +1,6 @@
 """solutions/NN_topic.py and NN_topic_grading.py, the masters -> exercises/NN_topic.ipynb, exercises/checks/, samples.
 
-    python tools/build_exercises.py                    builds all that is generated from the masters
+    python tools/build_exercises.py [NAME ...]         builds what is generated from the masters, of all sheets or these
     python tools/build_exercises.py --check            says what is stale; writes nothing
     python tools/build_exercises.py --solutions FOLDER --to FOLDER     masters of your own, kept elsewhere
     python tools/build_exercises.py --nbgrader FOLDER  also writes FOLDER/source/NN_topic/ for nbgrader
@@ -210,13 +210,14 @@ def _entries(path: Path) -> list[zipfile.Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a sheet's name or how it begins; all without any")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--solutions", type=Path, default=SOLUTIONS)
     parser.add_argument("--to", type=Path, default=ROOT)
     parser.add_argument("--nbgrader", type=Path)
     asked = parser.parse_args()
     bad = []
-    for name in sheet.names(asked.solutions):
+    for name in asked.names or sheet.names(asked.solutions):
         found = sheet.read(name, asked.solutions)
         if asked.check:
             bad += stale(found, asked.to)
@@ -224,10 +225,13 @@ def main() -> int:
             build(found, asked.to)
         if asked.nbgrader:
             source = nbformat.writes(solved(found)) + "\n"
-            write_whole(asked.nbgrader / "source" / name / f"{name}.ipynb", source.encode())
+            write_whole(asked.nbgrader / "source" / found.name / f"{found.name}.ipynb", source.encode())
     print("\n".join(bad), end="\n" if bad else "", file=sys.stderr)
     return bool(bad)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ValueError as error:
+        sys.exit(f"error: {error}")
