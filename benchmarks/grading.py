@@ -47,7 +47,7 @@ def submission(found: sheet.Sheet, kind: str, rng: random.Random) -> nbformat.No
     if kind == "another way":
         sources = {m.name: answer(found, rng.choice(m.alternatives), m.name) for m in found.masters}
     if kind == "mistakes":
-        sources = {m.name: answer(found, rng.choice(m.mutants), m.name) for m in rng.sample(found.masters, 3)}
+        sources = {m.name: rng.choice(found.wrong[m.name]).source for m in rng.sample(found.masters, 3)}
     if kind in ("half", "unsolved"):
         stubs = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in unsolved(found).cells}
         share = 0.5 if kind == "half" else 1.0

@@ -142,9 +142,9 @@ def test_training_is_drawn_without_flicker_and_stopped_by_button_and_menu(lab):
 
 
 def test_an_exercise_says_what_is_wrong_and_what_is_right(lab):
-    master = sheet.read("03_contrastive").masters[0]
-    wrong = next(mutant for mutant in master.mutants if mutant.__name__ == "cosine_dot_product")
-    right = next(answer for answer in master.alternatives if answer.__name__ == "cosine_by_einsum")
+    found = sheet.read("03_contrastive")
+    master, right = found.masters[0], inspect.getsource(found.masters[0].alternatives[0])
+    wrong = next(one for one in found.wrong[master.name] if one.name == "dot_product")
     notebook = lab("exercise", committed(ROOT / "exercises" / "03_contrastive.ipynb"))
     notebook.run_all()
     sources = [cell["source"] for cell in notebook.cells()]
@@ -152,13 +152,14 @@ def test_an_exercise_says_what_is_wrong_and_what_is_right(lab):
     stub, panel = (notebook.page.locator(".jp-CodeCell").nth(j) for j in (k - 1, k))
     status = panel.locator("[role=status]")
     assert "to do" in status.text_content()  # inner_text is empty out of sight
-    for answer, says in ((wrong, ("wrong", " ".join(wrong.__doc__.split()))), (right, ("solved, 5 of 5", "right"))):
+    right = right.replace(master.alternatives[0].__name__, master.name)
+    for answer, says in ((wrong.source, ("wrong", wrong.hint)), (right, ("solved, 5 of 5", "right"))):
         stub.locator(".cm-content").click()
         notebook.page.keyboard.press("Control+A")
-        notebook.page.keyboard.insert_text(inspect.getsource(answer).replace(answer.__name__, master.name))
+        notebook.page.keyboard.insert_text(answer)
         notebook.page.keyboard.press("Shift+Enter")  # runs it and goes on to the check
         notebook.page.keyboard.press("Shift+Enter")
         poll(lambda says=says: all(words in " ".join(status.all_text_contents()) for words in says), says[-1])
-        assert ("wrong" in status.text_content()) == (answer is wrong)
-        panel.screenshot(path=PICTURES / f"exercise-{'wrong' if answer is wrong else 'right'}.png")
+        assert ("wrong" in status.text_content()) == (answer is wrong.source)
+        panel.screenshot(path=PICTURES / f"exercise-{'wrong' if answer is wrong.source else 'right'}.png")
     notebook.close()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.grading.exercise import Case, Master, Property, read_public, write_public
+from course_lib.grading.exercise import Case, Master, Property, Wrong, read_public, write_public
 from course_lib.notebook import check as check_module
 from course_lib.notebook import checks
 from course_lib.notebook.style import INK, PAPER
@@ -57,8 +57,7 @@ def squares(x):
 
 
 def detaches(x):
-    """This is what you get when
-    the value leaves the graph."""
+    """This is what you get when the value leaves the graph."""
     return (2 * x).detach()
 
 
@@ -89,9 +88,10 @@ def folder(tmp_path_factory):
     (folder / "99_toy_drivers.py").write_text(DRIVERS)
     drivers = {}
     exec(DRIVERS, drivers)
-    master = Master("double", PROPERTIES, cases, (squares, detaches, overflows, picks))
-    other = Master("total", (Property("adds", 1),), lambda generator, hidden: cases(generator, hidden)[:1], ())
-    doubling = dataclasses.replace(master.exercise(drivers["drive_double"], double), solution=SOLUTION)
+    master = Master("double", PROPERTIES, cases)
+    other = Master("total", (Property("adds", 1),), lambda generator, hidden: cases(generator, hidden)[:1])
+    wrong = [Wrong(f.__name__, f.__doc__, "", f) for f in (squares, detaches, overflows, picks)]
+    doubling = dataclasses.replace(master.exercise(drivers["drive_double"], double, wrong), solution=SOLUTION)
     write_public([doubling, other.exercise(drivers["drive_total"], total)], folder / "99_toy")
     return folder
 

@@ -1,10 +1,11 @@
-"""Exercises: what is generated is as its masters say; solutions, alternatives and mutants get the marks they should."""
+"""Exercises: what is generated is as its masters say; solutions, alternatives and mistakes get their marks."""
 import ast
 import inspect
 import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import build_exercises
 import build_release
@@ -13,7 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from build_exercises import SOLUTIONS, solved, unsolved
+from build_exercises import SOLUTIONS, solved, unnoticed, unsolved
 from build_notebooks import ROOT
 from build_readme import SYLLABUS
 from IPython.core.interactiveshell import InteractiveShell
@@ -92,21 +93,32 @@ def test_solution_and_alternatives_get_full_marks(name, k, public, graded):
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
-def test_every_mutant_loses_points_and_is_named(name, k, public, graded):
+def test_every_mistake_loses_points_and_is_named(name, k, public, graded):
     master = SHEETS[name].masters[k]
-    assert len(master.mutants) >= 5
-    named = []
-    for mutant in master.mutants:
-        found = verdict(public[name][master.name], mutant)
-        assert not found.solved
-        named.append(found.mistake is not None and found.mistake.name == mutant.__name__)
-        assert all(not verdict(exercises[k], mutant).solved for exercises in graded[name]), mutant
-    assert sum(named) >= 0.8 * len(named)
+    bank = SHEETS[name].wrong[master.name]
+    assert len(bank) >= 5 and len({wrong.name for wrong in bank}) == len(bank)
+    for wrong in bank:
+        found = verdict(public[name][master.name], wrong.answer)
+        assert not found.solved and found.mistake.name == wrong.name
+    for exercises in graded[name]:
+        assert unnoticed(exercises[k]) == []
+
+
+def test_a_mistake_that_is_not_noticed_is_reported():
+    (exercise,) = [e for e in SHEETS["03_contrastive"].public() if e.name == "nt_xent"]
+    first, second = exercise.mistakes[:2]
+    right = replace(first, name="right", outputs=exercise.expected)
+    same_again = replace(second, name="again")
+    found = unnoticed(replace(exercise, mistakes=[right, second, same_again]))
+    assert found == [
+        "nt_xent: the mistake `right` gets full points",
+        f"nt_xent: the check does not know the mistake `again`, it takes it for `{second.name}`",
+    ]
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
 def test_hidden_cases_are_made_from_the_seed_and_have_other_shapes(name, k, graded):
-    master, driver = SHEETS[name].masters[k], SHEETS[name].public()[k].drive
+    master, driver = SHEETS[name].masters[k], SHEETS[name].drivers[f"drive_{SHEETS[name].masters[k].name}"]
     solution = SHEETS[name].solutions[master.name]
     known = master.exercise(driver, solution)
 
@@ -116,7 +128,7 @@ def test_hidden_cases_are_made_from_the_seed_and_have_other_shapes(name, k, grad
     def shapes(exercise):
         return set(map(shapes_of, exercise.cases))
 
-    first, again, other = (master.exercise(driver, solution, seed, hidden=True) for seed in (0, 0, 1))
+    first, again, other = (master.exercise(driver, solution, seed=seed, hidden=True) for seed in (0, 0, 1))
     assert not shapes(first) & shapes(known)
     for a, b in zip(first.cases, again.cases, strict=True):
         assert a.arrays.keys() == b.arrays.keys() and all(torch.equal(a.arrays[key], b.arrays[key]) for key in a.arrays)
@@ -147,9 +159,9 @@ def test_expected_gradients_are_those_of_the_values(name, k, graded, monkeypatch
 
 
 def secrets(name: str) -> dict[str, str]:
-    """What no student may get of a sheet: solutions, mutants, alternatives, case makers, by the trees of their code."""
+    """What no student may get of a sheet: solutions, alternatives, case makers, by the trees of their code."""
     found = SHEETS[name]
-    text = (SOLUTIONS / f"{name}_grading.py").read_text(encoding="utf-8")
+    text = (SOLUTIONS / name / "exercises.py").read_text(encoding="utf-8")
     private = ast.parse(text[text.index(sheet.PRIVATE) :]).body
     nodes = [node for node in private if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     nodes += [ast.parse(found.sources[master.name]).body[0] for master in found.masters]
@@ -287,8 +299,9 @@ def test_a_sheet_that_is_not_there_is_named(tmp_path):
         sheet.read("77")
     with pytest.raises(ValueError, match="none yet"):
         sheet.read("03", tmp_path)
-    (tmp_path / "98_a_grading.py").write_text("SHEET = []\n")
-    with pytest.raises(ValueError, match="expected the solved notebook beside 98_a_grading.py"):
+    (tmp_path / "98_a").mkdir()
+    (tmp_path / "98_a" / "exercises.py").write_text("SHEET = []\n")
+    with pytest.raises(ValueError, match="expected the solved notebook beside the folder 98_a"):
         sheet.read("98", tmp_path)
     (tmp_path / "98_a.py").write_text("")
     with pytest.raises(ValueError, match="expected a line that begins with `# --- private`"):

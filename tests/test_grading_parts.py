@@ -43,27 +43,24 @@ import torch
 from course_lib.grading.exercise import Case, Master, Property
 
 
-def triple(x):
-    """Twice, not three times."""
-    return 3 * x
-
-
 def cases(generator, hidden):
     return [Case("ordinary", {"x": torch.randn(4 if hidden else 3, generator=generator)})]
 
 
 PROPERTIES = Property("right", 2), Property("pure", 1, outputs=("unchanged",))
-SHEET = [Master("double", PROPERTIES, cases, (triple,), hides=("course_lib.losses:nt_xent",))]
+SHEET = [Master("double", PROPERTIES, cases, hides=("course_lib.losses:nt_xent",))]
 '''
+MISTAKES = "[double]\ntriple: Twice, not three times.\n    2 => 3\n"
 
 
 @pytest.fixture
 def toy(tmp_path):
     """A folder with a sheet 90_toy, and an empty one for submissions."""
-    (tmp_path / "solutions").mkdir()
+    (tmp_path / "solutions" / "90_toy").mkdir(parents=True)
     (tmp_path / "class").mkdir()
     (tmp_path / "solutions" / "90_toy.py").write_text(SOLUTION)
-    (tmp_path / "solutions" / "90_toy_grading.py").write_text(GRADING)
+    (tmp_path / "solutions" / "90_toy" / "exercises.py").write_text(GRADING)
+    (tmp_path / "solutions" / "90_toy" / "mistakes.txt").write_text(MISTAKES)
     return tmp_path
 
 

@@ -22,10 +22,11 @@ NAME, ANSWER = "98_example", "centre"
 
 @pytest.fixture(scope="module")
 def solutions(tmp_path_factory):
-    """The page's two files in a folder of their own."""
+    """The page's three files in a folder of their own."""
     folder = tmp_path_factory.mktemp("solutions")
-    files = dict(re.findall(r"^`solutions/(\w+\.py)`\n\n```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
-    assert files.keys() == {f"{NAME}.py", f"{NAME}_grading.py"}
+    files = dict(re.findall(r"^`solutions/([\w/]+\.\w+)`\n\n```\w*\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+    assert files.keys() == {f"{NAME}.py", f"{NAME}/exercises.py", f"{NAME}/mistakes.txt"}
+    (folder / NAME).mkdir()
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
@@ -43,8 +44,9 @@ def test_its_answers_get_the_marks_they_should(found):
             return judge(exercise, [run(exercise.drive, answer, case.arrays) for case in exercise.cases])
 
         assert all(verdict(a).points == 4 for a in (found.solutions[ANSWER], *master.alternatives))
-        for mutant in master.mutants:
-            assert not verdict(mutant).solved and verdict(mutant).mistake.name == mutant.__name__
+        assert len(found.wrong[ANSWER]) >= 6
+        for wrong in found.wrong[ANSWER]:
+            assert not verdict(wrong.answer).solved and verdict(wrong.answer).mistake.name == wrong.name
 
 
 def test_its_student_version_is_built_and_checks(solutions, found, tmp_path, monkeypatch, capsys):
@@ -58,18 +60,18 @@ def test_its_student_version_is_built_and_checks(solutions, found, tmp_path, mon
     assert build_exercises.main() == 0 and capsys.readouterr().err == ""
     check = checks(NAME, folder=tmp_path / "exercises" / "checks")
     assert check(found.solutions[ANSWER]).solved
-    wrong = check(type(found.solutions[ANSWER])(found.masters[0].mutants[2].__code__, {}, ANSWER))
-    assert "each row's mean" in repr(wrong)
+    (rows,) = [wrong for wrong in found.wrong[ANSWER] if wrong.name == "rows"]
+    assert rows.hint in repr(check(rows.answer))
     (tmp_path / "exercises" / f"{NAME}.ipynb").write_text(text + " ", encoding="utf-8")
     assert build_exercises.main() == 1
     assert capsys.readouterr().err == f"exercises/{NAME}.ipynb: stale (make exercises)\n"
 
 
 def test_it_is_graded_from_the_command_line(solutions, found, tmp_path):
-    rows_centred = next(mutant for mutant in found.masters[0].mutants if mutant.__name__ == "centre_rows")
+    (by_rows,) = [wrong for wrong in found.wrong[ANSWER] if wrong.name == "rows"]
     handed_in = {
         "right": build_exercises.solved(found), "none": build_exercises.unsolved(found),
-        "wrong": build_exercises.with_answers(found, {ANSWER: build_exercises.answer(found, rows_centred, ANSWER)}),
+        "wrong": build_exercises.with_answers(found, {ANSWER: by_rows.source}),
     }  # fmt: skip
     for student, notebook in handed_in.items():
         (tmp_path / "in" / student).mkdir(parents=True)
@@ -86,8 +88,8 @@ def test_it_is_graded_from_the_command_line(solutions, found, tmp_path):
     }  # fmt: skip
     marks = json.loads((tmp_path / "out" / "marks.json").read_text(encoding="utf-8"))
     exercises = {student["student"]: student["exercises"][0] for student in marks["students"]}
-    assert {name: e["mistake"] for name, e in exercises.items()} == {"right": "", "none": "", "wrong": "centre_rows"}
-    assert exercises["none"]["todo"] and "each row's mean" in exercises["wrong"]["hint"] and marks["isolated"]
+    assert {name: e["mistake"] for name, e in exercises.items()} == {"right": "", "none": "", "wrong": "rows"}
+    assert exercises["none"]["todo"] and exercises["wrong"]["hint"] == by_rows.hint and marks["isolated"]
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"class.html", "students", "state"}
 
 

@@ -11,6 +11,7 @@ from course_lib.grading.exercise import (
     Master,
     Mistake,
     Property,
+    Wrong,
     judge,
     read_public,
     same,
@@ -243,13 +244,10 @@ def cubed(x: Tensor) -> Tensor:
 
 
 def squared(x):
-    """Squares."""
     return x**2
 
 
 def detached(x):
-    """The graph
-    is lost."""
     return (x**3).detach()
 
 
@@ -273,7 +271,8 @@ def piecewise(x):
 
 
 MASTER = Master("toy", (VALUE, Property("gradient", 2, outputs=("gradient", "slope"))),
-                lambda generator, hidden: [Case("ordinary", {"x": X})], (squared, detached))
+                lambda generator, hidden: [Case("ordinary", {"x": X})])
+WRONG = [Wrong(answer.__name__, "a hint", "", answer) for answer in (squared, detached)]
 
 
 @pytest.mark.parametrize("answer, points, why, mistake", [
@@ -283,7 +282,7 @@ MASTER = Master("toy", (VALUE, Property("gradient", 2, outputs=("gradient", "slo
     (piecewise, 3, "slope: wrong", None), (lambda x: x.pow_(3), 5, "", None),
 ])
 def test_values_alone_are_not_enough(answer, points, why, mistake):
-    e = MASTER.exercise(cube, cubed)
+    e = MASTER.exercise(cube, cubed, WRONG)
     v = judge(e, [run(e.drive, answer, case.arrays) for case in e.cases])
     assert v.points == points and v.results[1].why == why and (v.mistake and v.mistake.name) == mistake
 
@@ -297,7 +296,7 @@ def test_arrays_without_dimensions_keep_their_shape_in_the_file(tmp_path):
     drivers = "def drive_toy(answer, arrays):\n    return {'value': answer(**arrays)}\n"
     (tmp_path / "98_toy_drivers.py").write_text(drivers)
     case = Case("ordinary", {"x": tensor(2.0), "k": tensor([[1, 2]])})
-    master = Master("toy", (VALUE,), lambda generator, hidden: [case], ())
+    master = Master("toy", (VALUE,), lambda generator, hidden: [case])
     write_public([master.exercise(lambda f, arrays: {"value": f(**arrays)}, lambda x, k: x.sum())], tmp_path / "98_toy")
     e = read_public(tmp_path / "98_toy")["toy"]
     assert e.cases[0].arrays["x"].shape == () and e.cases[0].arrays["k"].tolist() == [[1, 2]]

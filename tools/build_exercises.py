@@ -1,4 +1,4 @@
-"""solutions/NN_topic.py and NN_topic_grading.py, the masters -> exercises/NN_topic.ipynb, exercises/checks/, samples.
+"""solutions/NN_topic.py and NN_topic/, the masters -> exercises/NN_topic.ipynb, exercises/checks/, samples.
 
     python tools/build_exercises.py [NAME ...]         builds what is generated from the masters, of all sheets or these
     python tools/build_exercises.py --check            says what is stale; writes nothing
@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 from course_lib.files import write_whole
 from course_lib.grading import sheet
-from course_lib.grading.exercise import same, write_public
+from course_lib.grading.exercise import Exercise, judge, same, write_public
 from course_lib.grading.sheet import Sheet
 
 SOLUTIONS = ROOT / "solutions"
@@ -58,8 +58,8 @@ def drivers(found: Sheet) -> str:
 
 
 def answer(found: Sheet, function, name: str) -> str:
-    """The source of a mutant or alternative under an answer's name, with what it uses of its file, imports included."""
-    text = (found.folder / f"{found.name}_grading.py").read_text(encoding="utf-8")
+    """The source of an alternative under an answer's name, with what it uses of its file, imports included."""
+    text = (found.folder / found.name / "exercises.py").read_text(encoding="utf-8")
     known, imports = {}, {}
     for node in ast.parse(text).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -106,8 +106,8 @@ def samples(found: Sheet) -> dict[str, bytes]:
         return with_answers(found, {m: answer(found, function, m) for m, function in others.items()})
 
     def mistaken(every: int) -> NotebookNode:
-        wrong = {m.name: m.mutants[len(m.mutants) // (1 + every)] for m in masters[::every]}
-        return with_answers(found, {m: answer(found, mutant, m) for m, mutant in wrong.items()})
+        wrong = {m.name: found.wrong[m.name] for m in masters[::every]}
+        return with_answers(found, {m: bank[len(bank) // (1 + every)].source for m, bank in wrong.items()})
 
     def packed(notebook: NotebookNode) -> bytes:
         buffer = io.BytesIO()
@@ -132,7 +132,7 @@ def samples(found: Sheet) -> dict[str, bytes]:
         last: hostile(last, "kept = []", "while True:", "    kept.append(bytearray(10**8))"),
     })  # fmt: skip
     spies = with_answers(found, {
-        first: hostile(first, f"return eval(open('../../{name}_grading.py').read())"),
+        first: hostile(first, f"return eval(open('../../{name}/exercises.py').read())"),
         last: hostile(last, "import urllib.request", "return urllib.request.urlopen('http://example.org').read()"),
     })  # fmt: skip
     return {
@@ -208,6 +208,19 @@ def _entries(path: Path) -> list[zipfile.Path]:
     return [entry for folder in zipfile.Path(path).iterdir() for entry in folder.iterdir()]
 
 
+def unnoticed(exercise: Exercise) -> list[str]:
+    """Which of its mistakes get full points, or another one's hint: a line each."""
+    bad = []
+    for mistake in exercise.mistakes:
+        verdict = judge(exercise, mistake.outputs)
+        if verdict.solved:
+            bad.append(f"{exercise.name}: the mistake `{mistake.name}` gets full points")
+        elif verdict.mistake is None or verdict.mistake.name != mistake.name:
+            said = f"takes it for `{verdict.mistake.name}`" if verdict.mistake else "names none"
+            bad.append(f"{exercise.name}: the check does not know the mistake `{mistake.name}`, it {said}")
+    return bad
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a sheet's name or how it begins; all without any")
@@ -223,6 +236,7 @@ def main() -> int:
             bad += stale(found, asked.to)
         else:
             build(found, asked.to)
+            bad += [f"{name}, {line}" for e in (*found.public(), *found.graded(0)) for line in unnoticed(e)]
         if asked.nbgrader:
             source = nbformat.writes(solved(found)) + "\n"
             write_whole(asked.nbgrader / "source" / found.name / f"{found.name}.ipynb", source.encode())

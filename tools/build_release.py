@@ -1,4 +1,4 @@
-"""What students get, as dist/NAME-VERSION.zip: no solutions, hidden cases, mutants, tests or benchmarks."""
+"""What students get, as dist/NAME-VERSION.zip: no solutions, hidden cases, mistakes, tests or benchmarks."""
 import argparse
 import subprocess
 import sys

@@ -4,6 +4,8 @@ same values."""
 import torch
 from torch import Generator, Tensor
 
+F32, F64 = torch.float32, torch.float64
+
 
 def whole(generator: Generator, low: int, high: int) -> int:
     """A whole number from low to high, both included."""
@@ -12,14 +14,19 @@ def whole(generator: Generator, low: int, high: int) -> int:
 
 def between(generator: Generator, low: float, high: float) -> float:
     """A number uniform in [low, high)."""
-    return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
+    return low + (high - low) * torch.rand((), generator=generator, dtype=F64).item()
 
 
-def normal(generator: Generator, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def uniform(generator: Generator, *shape: int, low=0.0, high=1.0, dtype: torch.dtype = F32) -> Tensor:
+    """Numbers uniform in [low, high), of that shape."""
+    return (low + (high - low) * torch.rand(shape, generator=generator, dtype=F64)).to(dtype)
+
+
+def normal(generator: Generator, *shape: int, dtype: torch.dtype = F32) -> Tensor:
     """Standard normal numbers of that shape."""
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+    return torch.randn(shape, generator=generator, dtype=F64).to(dtype)
 
 
-def scalar(value: float | int) -> Tensor:
-    """A setting as a case holds it: a 0-d tensor, int64 for a whole number, else float64."""
-    return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
+def normals(generator: Generator, dtype: torch.dtype, **shapes: tuple[int, ...]) -> dict[str, Tensor]:
+    """Standard normal tensors by name, drawn in this order."""
+    return {name: normal(generator, *shape, dtype=dtype) for name, shape in shapes.items()}

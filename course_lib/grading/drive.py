@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+Arrays = dict[str, Tensor]
 STEP = 0.05  # of the finite difference; large enough for an answer that computes in float32
 LARGEST = 1_000_000  # elements of one output
 FOREIGN = (str(Path(torch.__file__).parents[1]), str(Path(traceback.__file__).parent), str(Path(__file__).parents[1]))
@@ -31,7 +32,7 @@ class Failure:
     message: str = ""
 
 
-def run(drive: Callable, answer, arrays: dict[str, Tensor]) -> dict[str, np.ndarray] | Failure:
+def run(drive: Callable, answer, arrays: Arrays) -> dict[str, np.ndarray] | Failure:
     """One case: the driver's outputs as float, integer or bool arrays, or how the answer failed. Raises nothing."""
     try:
         outputs = drive(answer, {name: array.clone() for name, array in arrays.items()})
@@ -78,8 +79,8 @@ def plain(value) -> np.ndarray:
 
 
 def function(
-    answer: Callable, tensors: dict[str, Tensor], *parameters, differentiate: tuple[str, ...] = (), cotangent=None
-) -> dict[str, Tensor]:
+    answer: Callable, tensors: Arrays, *parameters, differentiate: tuple[str, ...] = (), cotangent=None
+) -> Arrays:
     """Calls answer(*tensors, *parameters). Outputs:
 
     `value`; `unchanged`, whether the tensors are as they were; and where `differentiate` names some of the tensors:
@@ -111,18 +112,22 @@ def function(
 
 def on_case(
     answer: Callable,
-    a: dict[str, Tensor],
+    a: Arrays,
     tensors: tuple[str, ...],
     settings: tuple[str, ...] = (),
     flows: tuple[str, ...] = (),
     stops: tuple[str, ...] = (),
-) -> dict[str, Tensor]:
-    """`function` for answer(*tensors, *settings), all of them named from the case's arrays.
+    names: tuple[str, ...] = (),
+) -> Arrays:
+    """`function` for answer(*tensors, *settings), all of them named from the case's arrays. names: of the things that
+    come back, where there are several; then it is `several`, without gradients.
 
     A case that brings a `cotangent` asks for the gradients of those that `flows` names too, and of those of `stops`
     where there are any, in a call of their own: they have no part in `slope`.
     """
     given, numbers = {name: a[name] for name in tensors}, [a[name].item() for name in settings]
+    if names:
+        return several(answer, names, given, *numbers)
     if "cotangent" not in a:
         return function(answer, given, *numbers)
     outputs = function(answer, given, *numbers, differentiate=flows, cotangent=a["cotangent"])
@@ -141,7 +146,7 @@ def parts(came, names: tuple[str, ...]):
     return came
 
 
-def several(answer: Callable, names: tuple[str, ...], tensors: dict[str, Tensor], *parameters) -> dict[str, Tensor]:
+def several(answer: Callable, names: tuple[str, ...], tensors: Arrays, *parameters) -> Arrays:
     """Calls answer(*tensors, *parameters), which returns as many things as there are names. Outputs: these by name, and
     `unchanged`, whether the tensors are as they were."""
     given = {name: tensor.clone() for name, tensor in tensors.items()}
@@ -150,17 +155,25 @@ def several(answer: Callable, names: tuple[str, ...], tensors: dict[str, Tensor]
     return found | {"unchanged": torch.tensor(unchanged)}
 
 
-def by_number(answer: Callable, a: dict[str, Tensor], given: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
-    """Asks for numbers by name, once for each place of the arrays (Q,) that `given` names: (Q, names), float64."""
+def by_number(answer: Callable, a: Arrays, given: tuple[str, ...], groups: dict[str, str]) -> Arrays:
+    """Asks for several numbers, once for each place of the arrays (Q,) that `given` names. The numbers have letters;
+    groups: the letters of each output, as in {"losses": "ab", "cost": "c"}. Outputs: (Q,) for one letter, (Q, letters)
+    for several, float64. Raises TypeError for another number of numbers."""
+    letters = tuple("".join(groups.values()))
     rows = []
     for question in zip(*(a[name].tolist() for name in given)):
         came = answer(*question)
         came = came.tolist() if isinstance(came, Tensor) else came
-        rows.append([float(part) for part in parts(came, names)])
-    return torch.tensor(rows, dtype=torch.float64)
+        rows.append([float(part) for part in parts(came, letters)])
+    said, outputs, start = torch.tensor(rows, dtype=torch.float64), {}, 0
+    for name, group in groups.items():
+        numbers = said[:, start : start + len(group)]
+        outputs[name] = numbers if len(group) > 1 else numbers[:, 0]
+        start += len(group)
+    return outputs
 
 
-def gradients(value, leaves: dict[str, Tensor], cotangent=None) -> dict[str, Tensor]:
+def gradients(value, leaves: Arrays, cotangent=None) -> Arrays:
     """`gradient NAME` of <cotangent, value> for each leaf that `value` depends on."""
     if not isinstance(value, Tensor) or not value.requires_grad:
         return {}
@@ -168,6 +181,18 @@ def gradients(value, leaves: dict[str, Tensor], cotangent=None) -> dict[str, Ten
     total = value.sum() if cotangent is None else (value * cotangent).sum()
     found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     return {f"gradient {name}": gradient for name, gradient in zip(leaves, found) if gradient is not None}
+
+
+def layer(kind: type[nn.Module], weight: Tensor, bias: Tensor, **options) -> nn.Module:
+    """A layer of that kind, nn.Linear or nn.Conv2d, with this weight (out, in, ...) and bias (out,) as parameters."""
+    built = kind(*weight.shape[1::-1], dtype=weight.dtype, **options)
+    built.weight, built.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return built
+
+
+def named_parameters(**networks: nn.Module) -> dict[str, nn.Parameter]:
+    """All parameters of the networks by name: `NETWORK PARAMETER`."""
+    return {f"{name} {part}": p for name, network in networks.items() for part, p in network.named_parameters()}
 
 
 def direction(tensor: Tensor) -> Tensor:

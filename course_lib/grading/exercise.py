@@ -7,7 +7,7 @@ of one kind and is worth points. The first property is what the exercise is abou
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +45,11 @@ class Property:
 UNCHANGED = Property("leaves its arguments alone", 1, outputs=("unchanged",))
 
 
+def values(points: int) -> Property:
+    """The first property of most exercises."""
+    return Property("gives the right values", points)
+
+
 def gradient(points: int, name: str = "has the right gradient") -> Property:
     """What most sheets ask beside the values, as UNCHANGED is."""
     return Property(name, points, "gradient", ("gradient", "slope"))
@@ -56,9 +61,38 @@ class Case:
     arrays: dict[str, Tensor]
 
 
+def as_tensor(value: bool | float | list) -> Tensor:
+    """A number, or a list of numbers, as a case holds it: float64 for decimals, else int64 or bool."""
+    tensor = torch.tensor(value)
+    return torch.tensor(value, dtype=torch.float64) if tensor.is_floating_point() else tensor
+
+
+def make_case(kind: str, draw_cotangent: Callable[[], Tensor | float] | None = None, **arrays) -> Case:
+    """A case of these arrays; what is no tensor becomes one, by `as_tensor`. draw_cotangent is called for kind
+    "gradient" only; what it returns is the last array, `cotangent`."""
+    if kind == "gradient" and draw_cotangent:
+        arrays["cotangent"] = draw_cotangent()
+    return Case(kind, {k: v if isinstance(v, Tensor) else as_tensor(v) for k, v in arrays.items()})
+
+
+def make_cases(make: Callable[..., Case], **rows: list[tuple]) -> list[Case]:
+    """make(kind, *row) for each kind and each of its rows, as in `make_cases(case, ordinary=[(3, 4), (2, 5)])`."""
+    return [make(kind, *row) for kind, listed in rows.items() for row in listed]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong answer: its name, the hint for who made this mistake, its source, and what that defines."""
+
+    name: str
+    hint: str
+    source: str
+    answer: Callable
+
+
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer that somebody might well give: its name, a hint, and what it puts out for each case."""
+    """What is kept of a wrong answer: its name, the hint, and what it puts out for each case."""
 
     name: str
     hint: str
@@ -85,17 +119,18 @@ class Exercise:
 @dataclass(frozen=True)
 class Master:
     """An exercise as its author writes it. cases(generator, hidden) makes cases: public ones always the same, hidden
-    ones of other shapes. mutants: wrong answers, docstring = hint. alternatives: right ones in another form.
-    hides: `module:symbol` of the library that would answer it."""
+    ones of other shapes. alternatives: right answers in another form. hides: `module:symbol` of the library that would
+    answer it."""
 
     name: str
     properties: tuple[Property, ...]
     cases: Callable[[torch.Generator, bool], list[Case]]
-    mutants: tuple[Callable, ...]
     alternatives: tuple[Callable, ...] = ()
     hides: tuple[str, ...] = ()
 
-    def exercise(self, drive: Callable, solution: Callable, seed: int = 0, hidden: bool = False) -> Exercise:
+    def exercise(
+        self, drive: Callable, solution: Callable, wrong: Iterable[Wrong] = (), seed: int = 0, hidden: bool = False
+    ) -> Exercise:
         """The exercise with cases drawn from the seed. Raises RuntimeError where the solution itself fails, or
         where a property has no case to look at."""
         cases = self.cases(torch.Generator().manual_seed(seed), hidden)
@@ -104,11 +139,13 @@ class Master:
         expected = [run(drive, solution, case.arrays) for case in cases]
         if failed := [outputs for outputs in expected if isinstance(outputs, Failure)]:
             raise RuntimeError(f"the solution of {self.name} fails on its own cases: {failed[0]}")
-        mistakes = [
-            Mistake(mutant.__name__, " ".join(mutant.__doc__.split()), [run(drive, mutant, c.arrays) for c in cases])
-            for mutant in self.mutants
-        ]
+        mistakes = [Mistake(w.name, w.hint, [run(drive, w.answer, c.arrays) for c in cases]) for w in wrong]
         return Exercise(self.name, self.properties, drive, cases, expected, mistakes)
+
+
+def library(module: str, *names: str) -> tuple[str, ...]:
+    """These functions and classes of course_lib.MODULE, as a master's `hides` wants them."""
+    return tuple(f"course_lib.{module}:{name}" for name in names)
 
 
 @dataclass(frozen=True)
@@ -237,7 +274,8 @@ def _matches(exercise: Exercise, outcomes: list, mistake: Mistake, p: Property) 
 
 def _said(failure: Failure) -> tuple[str, str]:
     """An exception's type and the beginning of its message, which tells one TypeError from another."""
-    return failure.type, " ".join("".join(c if c.isprintable() else " " for c in failure.message).split())[:80]
+    message = " ".join("".join(c if c.isprintable() else " " for c in failure.message).split())
+    return failure.type, message[:80].rstrip()  # the same again of what was said once
 
 
 def _kind(value: np.ndarray) -> str:
@@ -314,10 +352,7 @@ def read_public(stem: Path) -> dict[str, Exercise]:
             Mistake(
                 m["name"],
                 m["hint"],
-                [
-                    Failure(r[0], message=r[1]) if r else part(name, i, f"mistake{j}")
-                    for i, r in enumerate(m["raises"])
-                ],
+                [Failure(r[0], message=r[1]) if r else part(name, i, f"mistake{j}") for i, r in enumerate(m["raises"])],
             )
             for j, m in enumerate(text["mistakes"])
         ]

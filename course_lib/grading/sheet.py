@@ -1,4 +1,5 @@
-"""An exercise sheet as its author keeps it: solutions/NN_topic.py (the notebook) and solutions/NN_topic_grading.py."""
+"""An exercise sheet as its author keeps it: in solutions/, NN_topic.py (the solved notebook) and in
+NN_topic/ exercises.py (drivers, cases, alternatives, properties) and mistakes.txt (hints and edits)."""
 
 import ast
 import hashlib
@@ -8,36 +9,46 @@ from pathlib import Path
 import torch
 
 from course_lib.files import ROOT
+from course_lib.grading import mistakes
 from course_lib.grading.answers import execute
-from course_lib.grading.exercise import Exercise, Master, load_module
+from course_lib.grading.exercise import Exercise, Master, Wrong, load_module
 
-PRIVATE = "# --- private"  # the line of a grading file below which nothing is given to students
+PRIVATE = "# --- private"  # the line of exercises.py below which nothing is given to students
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """solutions: functions and classes of the solved notebook, sources: their code, both by name; hash: of the sheet,
-    the grader's code and torch's version, all that a mark depends on beside the submission and the seed."""
+    """solutions: functions and classes of the solved notebook, sources: their code, both by name; wrong: the wrong
+    answers to each exercise; hash: of the sheet, the grader's code and torch's version, all that a mark depends on
+    beside the submission and the seed."""
 
     name: str
     folder: Path
     masters: list[Master]
     solutions: dict
     sources: dict[str, str]
+    wrong: dict[str, list[Wrong]]
     drivers: dict
     public_drivers: str  # source
     hash: str
 
+    def exercise(self, master: Master, seed: int = 0, hidden: bool = False) -> Exercise:
+        """One exercise of the sheet, with its public or its hidden cases."""
+        name = master.name
+        return master.exercise(
+            self.drivers[f"drive_{name}"], self.solutions[name], self.wrong.get(name, ()), seed, hidden
+        )
+
     def public(self, reveal: bool = False) -> list[Exercise]:
         """What `check` uses; reveal puts the worked solutions in."""
-        found = [m.exercise(self.drivers[f"drive_{m.name}"], self.solutions[m.name]) for m in self.masters]
+        found = [self.exercise(m) for m in self.masters]
         return [replace(e, solution=self.sources[e.name]) for e in found] if reveal else found
 
     def graded(self, seed: int) -> list[Exercise]:
         """Hidden cases from the seed and the public ones, shuffled together."""
         exercises = []
         for master, public in zip(self.masters, self.public()):
-            hidden = master.exercise(public.drive, self.solutions[master.name], seed, hidden=True)
+            hidden = self.exercise(master, seed, hidden=True)
             order = torch.randperm(
                 len(public.cases) + len(hidden.cases), generator=torch.Generator().manual_seed(seed)
             ).tolist()
@@ -56,7 +67,7 @@ def _shuffled(items: list, order: list[int]) -> list:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.stem.removesuffix("_grading") for path in folder.glob("*_grading.py"))
+    return sorted(path.parent.name for path in folder.glob("*/exercises.py"))
 
 
 def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
@@ -67,9 +78,9 @@ def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
         there = ", ".join(names(folder)) or "none yet"
         raise ValueError(f"argument `exercise`: expected one of {there} (or its number) in {folder}, got {name!r}")
     (name,) = found
-    notebook, grading = folder / f"{name}.py", folder / f"{name}_grading.py"
+    notebook, grading = folder / f"{name}.py", folder / name / "exercises.py"
     if not notebook.exists():
-        raise ValueError(f"{notebook}: expected the solved notebook beside {grading.name}, found none")
+        raise ValueError(f"{notebook}: expected the solved notebook beside the folder {name}, found none")
     source, text = notebook.read_text(encoding="utf-8"), grading.read_text(encoding="utf-8")
     module = load_module(grading)
     solutions, failed = execute([source])
@@ -80,11 +91,20 @@ def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
                 f"{notebook.name}: expected a solution `{master.name}`, found {failed.get(master.name, 'none')}"
             )
         if f"drive_{master.name}" not in drivers:
-            raise ValueError(f"{grading.name}: expected a driver `drive_{master.name}`, found none")
+            raise ValueError(f"{grading}: expected a driver `drive_{master.name}`, found none")
     public, line, _ = text.partition(f"\n{PRIVATE}")
     if not line:
-        raise ValueError(f"{grading.name}: expected a line that begins with `{PRIVATE}`, found none")
-    sources = {n.name: ast.get_source_segment(source, n) for n in ast.parse(source).body if hasattr(n, "name")}
-    code = "".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py")))
-    digest = hashlib.sha256((source + text + code + torch.__version__).encode()).hexdigest()[:16]
-    return Sheet(name, folder, module.SHEET, solutions, sources, drivers, public.rstrip() + "\n", digest)
+        raise ValueError(f"{grading}: expected a line that begins with `{PRIVATE}`, found none")
+    sources = {node.name: _whole(source, node) for node in ast.parse(source).body if hasattr(node, "name")}
+    listed = grading.with_name("mistakes.txt")
+    wrong = mistakes.read(listed, {master.name: sources[master.name] for master in module.SHEET}, solutions)
+    code = "".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.*")))
+    everything = source + text + listed.read_text(encoding="utf-8") + code + torch.__version__
+    digest = hashlib.sha256(everything.encode()).hexdigest()[:16]
+    return Sheet(name, folder, module.SHEET, solutions, sources, wrong, drivers, public.rstrip() + "\n", digest)
+
+
+def _whole(source: str, node: ast.FunctionDef | ast.ClassDef) -> str:
+    """The source of a function or class, its decorators included."""
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return "\n".join(source.splitlines()[first - 1 : node.end_lineno])

@@ -2,75 +2,56 @@
 
 from functools import partial
 
-from torch import Tensor
+from course_lib.grading.drive import Arrays, by_number, gradients, on_case
 
-from course_lib.grading.drive import by_number, gradients, on_case, several
+Q = ("mean", "log_variance")  # of the encoder's Gaussian
 
-
-def drive_reparameterise(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """mean, log_variance, eps. Gradient for mean and log_variance."""
-    return on_case(answer, a, ("mean", "log_variance", "eps"), flows=("mean", "log_variance"))
-
-
-def drive_gaussian_kl(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """mean, log_variance. Gradient for both."""
-    return on_case(answer, a, ("mean", "log_variance"), flows=("mean", "log_variance"))
-
-
-def drive_bernoulli_log_likelihood(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """logits, x. Gradient for the logits."""
-    return on_case(answer, a, ("logits", "x"), flows=("logits",))
+drive_reparameterise = partial(on_case, tensors=(*Q, "eps"), flows=Q)
+drive_gaussian_kl = partial(on_case, tensors=Q, flows=Q)
+drive_bernoulli_log_likelihood = partial(
+    on_case, tensors=("logits", "x"), flows=("logits",)
+)
+drive_gaussian_log_likelihood = partial(
+    on_case, tensors=("mean", "x", "log_sigma"), flows=("mean", "log_sigma")
+)
 
 
-def drive_gaussian_log_likelihood(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """mean, x, log_sigma. Gradient for mean and log_sigma."""
-    return on_case(answer, a, ("mean", "x", "log_sigma"), flows=("mean", "log_sigma"))
-
-
-def drive_negative_elbo(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Builds a tiny encoder and decoder from the weights; x, eps. `gradient ...`: of the networks' weights."""
-    weights = {name: a[name].requires_grad_() for name in ("encoder", "encoder bias", "decoder", "decoder bias")}
+def drive_negative_elbo(answer, a: Arrays) -> Arrays:
+    """Builds a tiny encoder and decoder from the weights. `gradient ...`: of these."""
+    names = ("encoder", "encoder bias", "decoder", "decoder bias")
+    w = {name: a[name].requires_grad_() for name in names}
     shape = a["x"].shape[1:]
 
     def encoder(x):
-        return (x.flatten(1) @ weights["encoder"] + weights["encoder bias"]).chunk(2, 1)
+        return (x.flatten(1) @ w["encoder"] + w["encoder bias"]).chunk(2, 1)
 
     def decoder(z):
-        return (z @ weights["decoder"] + z.sin() @ weights["decoder"] + weights["decoder bias"]).unflatten(1, shape)
+        logits = (z + z.sin()) @ w["decoder"] + w["decoder bias"]
+        return logits.unflatten(1, shape)
 
     value = answer(encoder, decoder, a["x"], a["eps"])
-    return {"value": value} | gradients(value, weights)
+    return {"value": value} | gradients(value, w)
 
 
-def drive_importance_weighted_bound(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """log_likelihood, z, mean, log_variance. Gradient for all four."""
-    tensors = ("log_likelihood", "z", "mean", "log_variance")
-    return on_case(answer, a, tensors, flows=tensors)
+drive_importance_weighted_bound = partial(
+    on_case, tensors=("log_likelihood", "z", *Q), flows=("log_likelihood", "z", *Q)
+)
+drive_hidden_assumptions = partial(
+    by_number,
+    given=("pixels", "error", "share", "nats"),
+    groups={"sigmas": "ab", "trade": "cd", "ignored": "e", "bits": "f"},
+)
+drive_slerp = partial(on_case, tensors=("a", "b"), settings=("t",))
+drive_kl_by_dimension = partial(
+    on_case, tensors=Q, settings=("threshold",), names=("kl", "alive")
+)
 
 
-def drive_hidden_assumptions(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """pixels, error, share, nats, (Q,) each: the answer is asked Q times. `sigmas`: a and b, `trade`: c and d,
-    `ignored`: e, `bits`: f."""
-    said = by_number(answer, a, ("pixels", "error", "share", "nats"), tuple("abcdef"))
-    return {"sigmas": said[:, :2], "trade": said[:, 2:4], "ignored": said[:, 4], "bits": said[:, 5]}
-
-
-def drive_slerp(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """a, b, t."""
-    return on_case(answer, a, ("a", "b"), ("t",))
-
-
-def drive_kl_by_dimension(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """mean, log_variance, threshold. `kl`, `alive`: what comes back."""
-    tensors = {name: a[name] for name in ("mean", "log_variance")}
-    return several(answer, ("kl", "alive"), tensors, a["threshold"].item())
-
-
-def drive_two_gradients(answer, a: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Builds f(z) = sin(z . wave) + z^2 . bowl; mean, sigma, eps, baseline. `score`, `path`: what comes back."""
+def drive_two_gradients(answer, a: Arrays) -> Arrays:
+    """Builds f(z) = sin(z . wave) + z^2 . bowl."""
 
     def f(z):
         return (z @ a["wave"]).sin() + z.square() @ a["bowl"]
 
-    tensors = {name: a[name] for name in ("mean", "sigma", "eps")}
-    return several(partial(answer, f), ("score", "path"), tensors, a["baseline"].item())
+    tensors, names = ("mean", "sigma", "eps"), ("score", "path")
+    return on_case(partial(answer, f), a, tensors, ("baseline",), names=names)
