@@ -1,9 +1,10 @@
 # %% [markdown]
 # # Exercises 08. Distillation
 #
-# **Nine short pieces, and at the end you make a teacher collapse, twice, and heal it.** You soften a teacher's answers and
-# learn from them, move a target slowly, write BYOL's and SimSiam's losses with the gradient where it belongs, Barlow
-# Twins' matrix, and DINO: pairs of crops, the centre, sharpening, and the numbers that tell you what is going wrong.
+# **Nine short exercises. At the end you make a teacher collapse in two ways, and heal it.** You soften a teacher's
+# outputs and learn from them, and you move a target slowly. You write BYOL's and SimSiam's losses with the gradient in
+# the right place, and Barlow Twins' matrix. For DINO you write the pairs of crops, the centre, sharpening, and the
+# numbers that tell you what is going wrong.
 #
 # **You need** notebook 08, the lecture. Each exercise names the part it belongs to.
 #
@@ -48,13 +49,13 @@ check = checks("08_distillation")
 #
 # *The lecture, on what a teacher says beyond the label.*
 #
-# A label says "dog". A teacher says "dog, perhaps wolf, never a bus", and that *perhaps* is what a student can learn more
-# from. A trained teacher is very sure, though, and the perhaps is a number like $10^{-4}$. A temperature $\tau > 1$ lifts it:
-# with $a_{nc}$ the logit of class c for picture n,
+# A label says "dog". A teacher says "dog, perhaps wolf, never a bus", and a student can learn more from this *perhaps*.
+# But a trained teacher is very sure, so the *perhaps* is a number like $10^{-4}$. A temperature $\tau > 1$ makes it
+# larger. With $a_{nc}$ the logit of class c for picture n,
 #
 # $$q_{nc} = \frac{\exp(a_{nc} / \tau)}{\sum_{c'} \exp(a_{nc'} / \tau)}.$$
 #
-# Make it right for logits of $\pm 10^4$.
+# Your function must be right for logits of $\pm 10^4$ too.
 #
 # *5 minutes, ★.* Points: 2 right values, 1 argument left alone, 1 large logits, 1 right gradient.
 
@@ -63,7 +64,7 @@ def soft_targets(logits, temperature):
     """Class probabilities at a temperature.
 
     logits (N, C), float32 or float64: a row for each picture. temperature: a number >
-    0. Returns (N, C): rows >= 0 that sum to 1, the flatter the higher the temperature;
+    0. Returns (N, C): rows >= 0 that sum to 1. A higher temperature makes them flatter;
     1 gives the ordinary softmax.
     """
     ### BEGIN SOLUTION
@@ -100,10 +101,10 @@ assert check(soft_targets).solved
 # $$L = \lambda\; \tau^2\, \frac1N \sum_n \sum_c q_{nc} \log\frac{q_{nc}}{p_{nc}}
 # \;+\; (1 - \lambda)\, \frac1N \sum_n -\log p^{(1)}_{n y_n}.$$
 #
-# The gradient of the soft half shrinks like $1/\tau^2$; the factor in front makes up for it, so that $\lambda$ keeps its
-# meaning when you turn the temperature. The labels are certain: no temperature there. The teacher is not to learn from its
-# student, so no gradient reaches it. And a teacher may be so sure that some $q_{nc}$ is exactly 0 in floating point: such
-# a term counts 0, not NaN.
+# The gradient of the soft half shrinks like $1/\tau^2$. The factor $\tau^2$ makes up for this, so $\lambda$ keeps its
+# meaning when you change the temperature. The labels are certain, so they get no temperature. The teacher must not
+# learn from its student, so no gradient reaches it. A teacher may be so sure that some $q_{nc}$ is exactly 0 in
+# floating point. Such a term counts 0, not NaN.
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 very sure networks, 2 right gradient, for the student only.
 
@@ -153,14 +154,14 @@ assert check(distillation_loss).solved
 #
 # *The lecture, on BYOL's target network.*
 #
-# BYOL's target and DINO's teacher learn nothing by themselves: after each step they move a little towards the online
-# network. How little is the momentum's say, and it grows in the course of the training, so that the target comes to rest.
-# With $\theta$ a parameter of the online network, $\xi$ the same of the target, and $t \in [0, 1]$ the progress,
+# BYOL's target and DINO's teacher learn nothing by themselves. After each step they move a little towards the online
+# network. The momentum says how little. It grows during training, so that the target comes to rest. With $\theta$ a
+# parameter of the online network, $\xi$ the same parameter of the target, and $t \in [0, 1]$ the progress,
 #
 # $$m(t) = 1 - (1 - m_0)\,\frac{\cos(\pi t) + 1}{2}, \qquad \xi \leftarrow m(t)\,\xi + (1 - m(t))\,\theta.$$
 #
-# At the start $m = m_0$, at the end $m = 1$. As in any update of weights, no gradient is kept: the online parameters come
-# as they are, and want one.
+# At the start $m = m_0$, at the end $m = 1$. As in any update of weights, no gradient is kept, although the online
+# parameters that you get require one.
 #
 # *15 minutes, ★★.* Points: 2 right average, 1 right schedule, 1 arguments left alone, 2 no gradient kept.
 
@@ -169,8 +170,8 @@ def ema_update(target, online, start, progress):
     """The target's parameters after one step, as new tensors; the given ones stay as
     they are.
 
-    target, online: lists of tensors, float32 or float64, of any shapes, those of one
-    place of the same shape; those of online require grad. start: the momentum at
+    target, online: lists of tensors, float32 or float64, of any shapes, the same shape
+    at the same place; those of online require grad. start: the momentum at
     progress 0, in [0, 1]. progress: a number in [0, 1]. Returns a list of tensors like
     target's: m * target + (1 - m) * online, m the momentum at this progress. They carry
     no gradient.
@@ -190,8 +191,8 @@ assert check(ema_update).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First the momentum, a single number: `math.cos` and `math.pi`. Try progress 0, 1/2 and 1 by hand. Then one line for all
-# parameters: `zip` walks along two lists together.
+# First compute the momentum, a single number, with `math.cos` and `math.pi`. Try progress 0, 1/2 and 1 by hand. Then
+# write one line for all parameters: `zip` walks along two lists together.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -201,7 +202,7 @@ assert check(ema_update).solved
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# Operations whose names end with an underscore write into their tensor. Here new tensors are asked for; `detach()` or
+# Operations whose names end with an underscore write into their tensor. Here you need new tensors. `detach()` or
 # `torch.no_grad()` keeps the gradient out.
 #
 # </details>
@@ -211,13 +212,14 @@ assert check(ema_update).solved
 #
 # *The lecture, on BYOL.*
 #
-# Guess what the target network says of the *other* view. No negatives, no softmax: the squared distance of two unit vectors.
-# With a hat for "taken to unit length", $p$ the predictions from the online network and $z$ the target's projections,
+# Predict the target network's output for the *other* view. There are no negatives and no softmax, only the squared
+# distance of two unit vectors. A hat means "normalised to unit length". With $p$ the predictions from the online
+# network and $z$ the target's projections,
 #
 # $$L = \frac1N \sum_n \big\lVert \hat p^{(1)}_n - \hat z^{(2)}_n \big\rVert^2
 #     + \frac1N \sum_n \big\lVert \hat p^{(2)}_n - \hat z^{(1)}_n \big\rVert^2.$$
 #
-# The target's $z$ are what is to be guessed: no gradient reaches them. The loss lies between 0 and 8.
+# The target's $z$ are the values to predict, so no gradient reaches them. The loss lies between 0 and 8.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 2 right gradient, for the predictions only.
 
@@ -228,8 +230,8 @@ def byol_loss(p1, p2, z1, z2):
     p1, p2 (N, D): predictions made from the first and from the second view; z1, z2 (N,
     D): the target's projections of the first and of the second view. All float32 or
     float64, rows of any Euclidean norm but 0, row n of each from picture n. Returns the
-    mean over the pictures of the squared distance between unit rows, p of one view and
-    z of the other, added for both views: a 0-d tensor. No gradient reaches z1 and z2.
+    squared distance between unit rows, p of one view and z of the other, averaged over
+    the pictures and added for both views: a 0-d tensor. No gradient reaches z1 and z2.
     """
     ### BEGIN SOLUTION
     p1, p2, z1, z2 = (F.normalize(rows, dim=1) for rows in (p1, p2, z1.detach(), z2.detach()))
@@ -251,8 +253,8 @@ assert check(byol_loss).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `F.normalize(x, dim=1)` takes rows to unit length. A squared distance is a *sum* over the D coordinates; the mean is over
-# the N pictures. (Of unit vectors it is 2 - 2 cos: another way to write the whole exercise.)
+# `F.normalize(x, dim=1)` normalises rows to unit length. A squared distance is a *sum* over the D coordinates; the mean
+# is over the N pictures. (For unit vectors it is 2 - 2 cos, which is another way to write the whole exercise.)
 #
 # </details>
 
@@ -261,9 +263,9 @@ assert check(byol_loss).solved
 #
 # *The lecture, on SimSiam.*
 #
-# SimSiam is BYOL without the slow copy: the target is the same network, at this very moment. One `detach` is all that keeps
-# it from saying always the same. Leave it out, or put it on the other side, and the value of the loss is as before, while
-# the training is ruined. So this check looks at the gradient.
+# SimSiam is BYOL without the slow copy: the target is the same network, with the same weights. One `detach` is all that
+# keeps it from always giving the same output. If you leave it out, or put it on the other side, the value of the loss
+# is as before, but the training is ruined. So this check looks at the gradient.
 #
 # With the encoder $f$, the predictor $h$, and $z^{(v)} = f(x^{(v)})$, $p^{(v)} = h(z^{(v)})$ for the views $v = 1, 2$,
 #
@@ -300,14 +302,14 @@ assert check(simsiam_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Each $z$ has two roles: it is the predictor's input, with gradient, and the other view's target, without. Which of the two
-# should meet a `detach`?
+# Each $z$ has two roles: it is the predictor's input, with gradient, and the other view's target, without gradient.
+# Which of the two roles needs a `detach`?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `z.detach()` makes a second tensor; `z` itself still has its gradient. So detach where the cosine is taken, not where z is
-# made. `F.cosine_similarity(a, b, dim=1)` gives N cosines.
+# `z.detach()` makes a second tensor; `z` itself still has its gradient. So detach where the cosine is computed, not
+# where z is computed. `F.cosine_similarity(a, b, dim=1)` gives N cosines.
 #
 # </details>
 
@@ -316,10 +318,10 @@ assert check(simsiam_loss).solved
 #
 # *The lecture, on Barlow Twins.*
 #
-# Another way out of collapse, with no stopped gradient, slow copy or negatives: look at the features, not at the pictures.
-# A feature should agree with itself across the two views, and with no other feature. Standardise each feature *along the
-# batch*, with its mean $\mu$ and its standard deviation $\sigma$ over the N rows (divided by N, not N - 1), in each view on its
-# own. Then
+# Barlow Twins avoids the collapse in another way, with no stopped gradient, slow copy or negatives. It looks at the
+# features, not at the pictures. A feature should agree with itself across the two views, and with no other feature.
+# Standardise each feature *along the batch*, with its mean $\mu$ and its standard deviation $\sigma$ over the N rows
+# (divided by N, not N - 1), separately in each view. Then
 #
 # $$C_{ij} = \frac1N \sum_n \frac{z^{(1)}_{ni} - \mu^{(1)}_i}{\sigma^{(1)}_i}\cdot\frac{z^{(2)}_{nj} - \mu^{(2)}_j}{\sigma^{(2)}_j},
 # \qquad L = \sum_i (1 - C_{ii})^2 + \lambda \sum_i \sum_{j \ne i} C_{ij}^2.$$
@@ -356,19 +358,19 @@ assert check(barlow_twins).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The batch is dimension 0: one mean and one standard deviation for each column. `std` divides by N - 1 unless told
-# otherwise: `correction=0`.
+# The batch is dimension 0: one mean and one standard deviation for each column. `std` divides by N - 1 by default.
+# `correction=0` changes this.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A matrix product sums over what stands between: (D, N) @ (N, D). Which of the two views is transposed?
+# A matrix product sums over the inner dimension: (D, N) @ (N, D). Which of the two views is transposed?
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# The loss compares C with the identity: `c.diagonal()` for the first sum; for the second all squares without the diagonal's.
-# And keep what you divide by above some tiny number.
+# The loss compares C with the identity. Use `c.diagonal()` for the first sum, and all squares except those of the
+# diagonal for the second. And keep what you divide by above some tiny number.
 #
 # </details>
 
@@ -377,24 +379,24 @@ assert check(barlow_twins).solved
 #
 # *The lecture, on DINO's crops.*
 #
-# DINO's teacher sees the G large crops of a picture, its student sees all V crops: the same G first, in the same order, then
-# the small ones. Each crop that the student sees shall say what the teacher says of each large crop, but for one thing: what
-# the teacher says of the very same crop is no question. With the teacher's outputs $t$ and the student's $s$,
+# DINO's teacher sees the G large crops of a picture. Its student sees all V crops: first the same G, in the same order,
+# then the small ones. For each crop that the student sees, it should predict the teacher's output for each large crop.
+# There is one exception: a crop is not compared with itself. With the teacher's outputs $t$ and the student's $s$,
 #
 # $$P^t = \text{softmax}(t / \tau_t), \quad P^s = \text{softmax}(s / \tau_s), \qquad
 # L = \frac{1}{G\,(V - 1)} \sum_{i=1}^{G} \sum_{j = 1,\, j \ne i}^{V} \frac1N \sum_{n=1}^{N} \sum_{k=1}^{K} -P^t_{ink} \log P^s_{jnk}.$$
 #
-# $\tau_t$ is the lower one: a teacher should be surer than its student. No gradient reaches the teacher. Make it right for
-# $\tau = 0.01$ as well.
+# $\tau_t$ is the lower one, because a teacher should be surer than its student. No gradient reaches the teacher. Your
+# function must be right for $\tau = 0.01$ too.
 #
 # *20 minutes, ★★★.* Points: 2 right values, 1 arguments left alone, 1 low temperatures, 2 right gradient, for the student only.
 
 # %% nbgrader={"grade": false, "grade_id": "multicrop_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def multicrop_loss(student, teacher, tau_s, tau_t):
-    """DINO's loss over all pairs of crops but those of a crop with itself.
+    """DINO's loss over all pairs of crops, except pairs of a crop with itself.
 
     student (V, N, K): outputs for V crops of N pictures. teacher (G, N, K), 1 <= G <=
-    V, V >= 2: outputs for the first G of these crops, centred already. Both float32 or
+    V, V >= 2: outputs for the first G of these crops, already centred. Both float32 or
     float64, of one dtype. tau_s, tau_t: the temperatures of student and teacher,
     numbers > 0. Returns the cross-entropy, averaged over the pictures and over the G (V
     - 1) pairs: a 0-d tensor, in nats. No gradient reaches the teacher.
@@ -416,13 +418,14 @@ assert check(multicrop_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Two loops, over i in range(G) and j in range(V), with an `if i != j` inside, are a good answer. How often did you add?
+# Two loops, over i in range(G) and j in range(V), with an `if i != j` inside, are a good answer. How many terms did you
+# add?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# One cross-entropy: the teacher's probabilities times the student's log probabilities, summed over K, the last dimension;
-# minus the mean over the pictures. `log_softmax` does what `log` of a softmax cannot.
+# For one cross-entropy, multiply the teacher's probabilities by the student's log probabilities and sum over K, the
+# last dimension. Then take minus the mean over the pictures. `log_softmax` is safe where `log` of a softmax is not.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -437,22 +440,22 @@ assert check(multicrop_loss).solved
 #
 # *The lecture, on DINO's centring and sharpening.*
 #
-# There are two ways to say always the same: one prototype wins for every picture, or all are equally likely. Centring
-# prevents the first and drives towards the second; sharpening, a low temperature, prevents the second and drives towards the
-# first. Together they keep the balance. With $t_m$ the teacher's outputs for M crops (all of a batch), $c$ the centre and $\mu$ its
-# momentum,
+# There are two kinds of collapse: one prototype wins for every picture, or all are equally likely. Centring prevents
+# the first and drives towards the second. Sharpening, a low temperature, prevents the second and drives towards the
+# first. Together they keep the balance. With $t_m$ the teacher's outputs for M crops (all of a batch), $c$ the centre
+# and $\mu$ its momentum,
 #
 # $$P_m = \text{softmax}\big((t_m - c) / \tau_t\big), \qquad c \leftarrow \mu\, c + (1 - \mu)\, \frac1M \sum_{m=1}^{M} t_m.$$
 #
-# The trap, in which a lecture's slide sits too: the mean is that of the outputs *as they came*, not of the centred ones. Centred
-# outputs have a mean near 0 as soon as the centre is right, and it would forget itself. The new centre is for the next batch,
-# not for this one. Neither result carries a gradient.
+# There is a trap, and a lecture's slide falls into it too. The mean is that of the outputs *as they came*, not of the
+# centred ones. Centred outputs have a mean near 0 as soon as the centre is right, so the centre would forget what it
+# has learnt. The new centre is for the next batch, not for this one. Neither result carries a gradient.
 #
 # *10 minutes, ★★.* Points: 2 right probabilities, 2 right centre, 1 arguments left alone, 1 no gradient kept.
 
 # %% nbgrader={"grade": false, "grade_id": "centre_and_sharpen", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def centre_and_sharpen(outputs, centre, temperature, momentum):
-    """What DINO's teacher says, and its centre for the next batch.
+    """The probabilities of DINO's teacher, and its centre for the next batch.
 
     outputs (M, K), float32 or float64: the teacher's, for M crops; may require grad.
     centre (K,), of the same dtype. temperature: tau_t, a number > 0. momentum: of the
@@ -491,19 +494,22 @@ assert check(centre_and_sharpen).solved
 #
 # *The lecture, on DINO: its crops, and its two ways to collapse.*
 #
-# No network here: pen and paper, then a number for each question, as a formula of what is given. DINO has K prototypes, G
-# large crops and S small ones a picture. Entropies and losses are in nats; the loss is the cross-entropy of exercise 7.
+# There is no network here. Use pen and paper, then give a number for each question, as a formula of what is given. DINO
+# has K prototypes, and G large and S small crops for each picture. Entropies and losses are in nats. The loss is the
+# cross-entropy of exercise 7.
 #
-# - **a.** One prototype wins for every picture, with probability 1. The entropy of the teacher's probabilities?
-# - **b.** All prototypes are equally likely for every picture. The entropy of the teacher's probabilities?
-# - **c.** The student has learnt to say what the teacher of a. says. The loss?
-# - **d.** The student says that all are equally likely; the teacher is sure, of a different prototype for each picture. The loss?
+# - **a.** One prototype wins for every picture, with probability 1. What is the entropy of the teacher's probabilities?
+# - **b.** All prototypes are equally likely for every picture. What is the entropy of the teacher's probabilities?
+# - **c.** The student has learnt to give the same output as the teacher in question a. What is the loss?
+# - **d.** The student says that all prototypes are equally likely. The teacher is sure, of a different prototype for
+#   each picture. What is the loss?
 # - **e.** How many pairs of crops are compared for one picture?
-# - **f.** Teacher and student are equally large, and a crop costs in proportion to its area. A small crop has the share a of a large
-#   crop's area. How much do the forward passes for one picture cost, in units of one network looking at one large crop?
+# - **f.** Teacher and student are equally large, and a crop costs in proportion to its area. A small crop has the share
+#   a of a large crop's area. How much do the forward passes for one picture cost, in units of one network's pass over
+#   one large crop?
 #
-# The lesson of c and d: a loss near 0 may be a disaster, and a loss of log K says only that the student is undecided. Plot
-# the teacher's entropy.
+# The lesson of c and d is that a loss near 0 may be a disaster, and that a loss of log K says only that the student is
+# undecided. Plot the teacher's entropy.
 #
 # *10 minutes, ★★.* Points: 1 entropies, 1 losses, 1 pairs, 1 cost.
 
@@ -546,15 +552,16 @@ assert check(numbers_by_heart).solved
 # %% [markdown]
 # ## All together
 #
-# **A DINO of eighteen numbers.** A "picture" is a point in the plane; there are six clusters of them, and they lie to one side
-# of the origin, as photographs too have much in common. Student and teacher are linear, 2 numbers in and 6 prototypes out. A
-# large crop moves the point a little, a small one more. Your `multicrop_loss` trains the student, your `ema_update` moves the
-# teacher, your `centre_and_sharpen` says what it says. Train it three times: as it is; with the centre held at 0; with the
-# teacher's temperature as high as the student's. (Not marked; some seconds.)
+# **A DINO of eighteen numbers.** A "picture" is a point in the plane. The points form six clusters, which lie to one
+# side of the origin, as photographs too have much in common. Student and teacher are linear, with 2 inputs and 6
+# outputs, the prototypes. A large crop moves the point a little, a small one more. Your `multicrop_loss` trains the
+# student, your `ema_update` moves the teacher, and your `centre_and_sharpen` computes the teacher's probabilities.
+# Train it three times: as it is; with the centre held at 0; with the teacher's temperature as high as the student's.
+# (Not marked; some seconds.)
 
 # %%
 def ready(*answers):
-    """Are they right? Says what is to do where one is not."""
+    """Are all of them right? Says which are to do where one is not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
         print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
@@ -601,8 +608,8 @@ def collapses(steps):
 collapses(steps=10 if budget() == "smoke" else 120)
 
 # %% [markdown]
-# **A matrix becomes the identity.** The same points, and your `barlow_twins`: five features made by a small network from two
-# noisy views. All that a point has to say is two numbers. How far do five features get at being all different?
+# **A matrix becomes the identity.** Now take the same points and your `barlow_twins`. A small network makes five
+# features from two noisy views. A point contains only two numbers. How different can all five features become?
 
 # %%
 def twins(steps):
@@ -632,9 +639,10 @@ twins(steps=10 if budget() == "smoke" else 200)
 # %% [markdown]
 # ## What next
 #
-# With both halves in place the entropy settles somewhere between, and several prototypes share the points; take one half
-# away, and your a. and b. are where it ends. Nothing here was told what a cluster is. Barlow's five features all become
-# different, though the points have two numbers only: what is uncorrelated may still depend on the same thing. Give `tiny_dino` other temperatures, or
-# a `start` of 0 in `ema_update` (a teacher that is the student of the last step): what breaks first? Then train for real:
-# the lecture's DINO on scenes looks at the same entropy curve. And put your `byol_loss` or `simsiam_loss` in place of
-# `multicrop_loss`, with a `detach` too few: how fast is everything the same?
+# With both centring and sharpening, the entropy settles somewhere between, and several prototypes share the points.
+# Without one of the two, it ends at your answer to question a or b. Nobody told this DINO what a cluster is. Barlow's
+# five features all become different, although the points have two numbers only: uncorrelated features may still depend
+# on the same thing. Give `tiny_dino` other temperatures, or a `start` of 0 in `ema_update` (then the teacher is the
+# student of the last step): what breaks first? Then train for real: the lecture's DINO on scenes looks at the same
+# entropy curve. And put your `byol_loss` or `simsiam_loss` in place of `multicrop_loss`, with one `detach` missing: how
+# fast do all outputs become the same?

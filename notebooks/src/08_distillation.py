@@ -1,18 +1,23 @@
 # %% [markdown]
 # # 08. Distillation: from a cumbersome teacher to no labels at all
 #
-# **Who teaches, when nobody has labels?** A large trained network can teach a small one: it says more than a label does. Now
-# take the labels away, and then the large network too. What is left is a network that learns from a slow copy of itself,
-# and a riddle: the easiest answer, always to say the same, would satisfy both. Why don't they agree on it?
+# **Who teaches, when nobody has labels?** A large trained network can teach a small one, because it says more than a
+# label does. Now take the labels away, and then the large network too. What is left is a network that learns from a
+# slow copy of itself. The easiest answer, the same output for every picture, would satisfy both networks. Why don't
+# they agree on it?
 #
-# **You will be able to** derive the $\tau^2$ of knowledge distillation, and distil a class that the student never saw; write
-# BYOL, SimSiam, Barlow Twins and DINO in a few lines each and check them; say what keeps each from collapsing, having switched
-# it off; read a transformer's attention, and measure whether it finds the object.
+# **You will be able to** derive the $\tau^2$ of knowledge distillation, and distil a class that is missing from the
+# student's training pictures; write BYOL, SimSiam, Barlow Twins and DINO in a few lines each and check them; say what
+# keeps each from collapsing (to the same output for every picture), after you have switched it off; read a
+# transformer's attention, and measure whether it finds the object.
 #
 # **You need** notebook 03: views, projection head, the random encoder as the baseline.
 #
-# **Lectures** MLMI17: *Distillation-based Self-Supervision* to *Why does it learn local information?*. REP: *DINO*. AIA: *Barlow
-# Twins*. ENS: *Peut-on apprendre une représentation sans échantillon négatif ?* to *DINO: Self-Distillation with No Labels*.
+# **Lectures** Deck MLMI17, *Advanced Computer Vision: representation learning, generative models*: slides
+# *Distillation-based Self-Supervision* to *Why does it learn local information?*. Deck REP, *Representation Learning*:
+# *DINO*. Deck AIA, *Automatic Image Analysis, lecture 13*: *Barlow Twins*. Deck ENS, *Apprentissage continu de
+# représentations visuelles*: *Peut-on apprendre une représentation sans échantillon négatif ?* to *DINO:
+# Self-Distillation with No Labels*.
 #
 # **Time** reading an hour and a half; computing about four minutes on two cores. Long experiments were run
 # beforehand (`make results`); here they are plotted.
@@ -67,14 +72,16 @@ def training(name, steps, method=None, **more):
 # %% [markdown]
 # ## 1. What a teacher says beyond the label
 #
-# The course's supervised network was trained on nine categories of emoji. Below is what it says of scenes whose emoji it has
-# never seen. The label of the first is one word, *objects*. The teacher adds that it might well have been food, and surely was no
-# flag. Hinton, Vinyals and Dean (2015, MLMI17's *cumbersome model*) call this *dark knowledge*. Usually it is hidden: the large
-# probability hides the small ones. A temperature $\tau$ brings them out:
+# The course's supervised network was trained on nine categories of emoji. Below you see its predictions for scenes with
+# held-out emoji (*unseen* in the figures). The label of the first scene is one word, *objects*. The teacher adds that
+# it might well have been food, and surely was no flag. Hinton, Vinyals and Dean (2015; MLMI17 shows their *cumbersome
+# model*) call this *dark knowledge*. Usually it is hidden, because the large probability hides the small ones. A
+# temperature $\tau$ makes them visible:
 #
 # $$q_i = \frac{\exp(v_i/\tau)}{\sum_j \exp(v_j/\tau)} \qquad\text{for the teacher's logits } v.$$
 #
-# **Try it.** At which temperature do you see what the teacher thinks beside the label? At which does it say nothing any more?
+# **Try it.** At which temperature do you see which other categories the teacher considers? At which do its
+# probabilities say nothing any more?
 
 # %%
 teacher = zoo.load("supervised")
@@ -102,22 +109,23 @@ explore(draw_soft_labels, temperature=FloatLogSlider(1.0, base=10, min=-1, max=2
         picture=IntSlider(0, 0, len(pictures) - 1))
 
 # %% [markdown]
-# **The loss.** The student, with logits $u$ and $p_i \propto \exp(u_i/\tau)$, shall say the same. Hinton minimises the
-# cross-entropy $H(q, p) = -\sum_i q_i\log p_i$; as $H(q, p) = H(q) + \mathrm{KL}(q\,\|\,p)$ and the teacher's entropy $H(q)$ does
-# not depend on the student, the KL divergence has the same gradient, and 0 where they agree. Step by step:
+# **The loss.** The student has logits $u$ and probabilities $p_i \propto \exp(u_i/\tau)$, which should agree with the
+# teacher's $q_i$. Hinton minimises the cross-entropy $H(q, p) = -\sum_i q_i\log p_i$. We have
+# $H(q, p) = H(q) + \mathrm{KL}(q\,\|\,p)$, and the teacher's entropy $H(q)$ does not depend on the student. So the KL
+# divergence has the same gradient, and it is 0 where the two agree. Step by step:
 #
 # $$\frac{\partial}{\partial u_k}\log p_i = \frac{1}{\tau}(\mathbb{1}[i = k] - p_k)
 # \quad\Rightarrow\quad
 # \frac{\partial\,\mathrm{KL}}{\partial u_k} = -\sum_i q_i\,\frac{1}{\tau}(\mathbb{1}[i = k] - p_k) = \frac{1}{\tau}(p_k - q_k).$$
 #
-# Now let $\tau$ be large against the logits. $\exp(u/\tau) \approx 1 + u/\tau$, so with $C$ classes and logits centred to a mean
-# of zero, $p_k \approx \frac1C(1 + u_k/\tau)$ and likewise $q_k$:
+# Now let $\tau$ be large compared with the logits. Then $\exp(u/\tau) \approx 1 + u/\tau$. So with $C$ classes and
+# logits centred to a mean of zero, $p_k \approx \frac1C(1 + u_k/\tau)$ and likewise $q_k$:
 #
 # $$\frac{\partial\,\mathrm{KL}}{\partial u_k} \approx \frac{1}{\tau}\cdot\frac{1}{C\tau}(u_k - v_k) = \frac{u_k - v_k}{C\tau^2}.$$
 #
-# Two things follow. At high temperature distillation **matches logits**, as $\frac{1}{2C}\sum_k(u_k - v_k)^2$ would. And the
-# gradient shrinks with $\tau^2$: hence the factor $\tau^2$ in front, without which the temperature would also change the weight of
-# this loss beside the one of hard labels.
+# Two things follow. At high temperature distillation **matches logits**, as $\frac{1}{2C}\sum_k(u_k - v_k)^2$ would.
+# And the gradient shrinks like $1/\tau^2$. The factor $\tau^2$ in front makes up for this. Without it, the temperature
+# would also change the weight of this loss relative to the loss of hard labels.
 
 # %%
 def distillation_by_hand(student, teacher, tau):
@@ -140,8 +148,9 @@ torch.testing.assert_close(gradient, limit.detach(), rtol=1e-2, atol=1e-4)
 show(KnowledgeDistillation)
 
 # %% [markdown]
-# **Does it work?** The student has a quarter of the teacher's width and sees no label at all: it only listens. (MLMI17 and ENS
-# show both losses; ENS adds that *often only the distillation loss is used*. So here.)
+# **Does it work?** The student has a quarter of the teacher's width and is trained without labels: it learns only from
+# the teacher's outputs. (MLMI17 and ENS show both losses. ENS adds that *often only the distillation loss is used*, and
+# we do so here.)
 
 # %%
 student, run = training("distillation", 150)
@@ -150,7 +159,7 @@ for step in run:
 
 
 def label_accuracy(method):
-    """Share of unseen scenes that the method's own classifier gets right."""
+    """Share of test scenes that the method's own classifier gets right."""
     method.eval().to("cpu")
     unseen = test[:500] if BUDGET == "smoke" else test
     return evaluate.accuracy(method.classifier(evaluate.features(method, unseen.x)).detach(), unseen.y)
@@ -163,10 +172,11 @@ for name, net in weights.items():
     print(f"{name}: {sum(p.numel() for p in net.parameters()):,} weights, {accuracy:.3f} of unseen emoji right")
 
 # %% [markdown]
-# How much is the *softness* worth? MLMI17's experiment: the same student, the same pictures, soft targets against labels only.
-# Few pictures make the difference clear. A label says little; a row of nine probabilities says how the teacher sees this very
-# picture, and works as a regulariser (Hinton et al., section 5: with 3 % of the data, hard targets overfit badly, soft ones hardly).
-# The teacher itself has seen all labels; it is what hands them on.
+# How much do *soft* targets improve the accuracy? This is MLMI17's experiment: the same student and pictures, with soft
+# targets or with labels only. Few pictures make the difference clear. A label says little. A row of nine probabilities
+# says how the teacher sees this very picture, and works as a regulariser (Hinton et al., section 5: with 3 % of the
+# data, hard targets overfit badly, soft ones hardly). The teacher itself was trained with all labels, and passes them
+# on.
 
 # %%
 labels = {f"{title}, {share} of the emoji": values for share in ("1%", "10%", "100%")
@@ -175,13 +185,15 @@ bars_with_spread(labels, xlabel="accuracy on unseen emoji",
                  title="By what the student is told; 200 updates, 3 seeds")
 
 # %% [markdown]
-# With 1 % of the emoji soft targets are worth seven points, with each seed. From 10 % on there is nothing between the two: so small a
-# network takes in no more in 200 updates, and its scenes then say enough by themselves.
+# With 1 % of the emoji, soft targets improve the accuracy by seven points, and they help with each seed. From 10 % on
+# there is no difference between the two. So small a network does not learn more in 200 updates, and its scenes then say
+# enough by themselves.
 #
-# **A class that the student never sees.** The paper's most striking experiment, repeated on digits: all threes are taken out of the
-# student's pictures. With labels only it cannot know that there is a three. With soft targets it hears, at each eight and each
-# five, how much of a three the teacher finds in it. Its bias for *three* comes out too low, since nothing it saw was one. The
-# paper raises that one number until most digits are right, and so do we (on training digits).
+# **A class that the student never sees.** This is the paper's most striking experiment, repeated on digits. All threes
+# are taken out of the student's training pictures. With labels only, the student cannot know that there is a three.
+# Soft targets tell it, for each eight and each five, how much of a three the teacher finds in the picture. The
+# student's bias for *three* comes out too low, because none of its training pictures was a three. The paper raises this
+# one number until most digits are right, and so do we (on training digits).
 
 # %%
 unshown = {}
@@ -192,23 +204,27 @@ bars_with_spread(unshown, xlabel="accuracy on test digits",
                  title="A student that was never shown a three; 1500 updates, 3 seeds")
 
 # %% [markdown]
-# With labels only, no three is ever recognised, whatever its bias. With soft targets more than half are, and nearly nine of ten once the
-# bias is right: by a student that has never seen one, and was never told that there is a tenth digit to be drawn.
+# With labels only, no three is ever recognised, whatever the bias for *three*. With soft targets more than half of the
+# threes are recognised, and nearly nine of ten once the bias is right. Yet the student has never seen a three, and was
+# never told that there is a tenth digit to be drawn.
 #
 # ## 2. No labels, no large network: BYOL
 #
-# Without labels there is no trained teacher. BYOL (*Bootstrap Your Own Latent*, Grill et al. 2020; ENS) makes one out of the
-# student's own past. Two networks of the same shape: the **online** network learns to predict, from one view of a picture, what
-# the **target** network says of another view. The target is never trained. It is a moving average, with **momentum** $\mu$, of the online weights,
+# Without labels there is no trained teacher. BYOL (*Bootstrap Your Own Latent*, Grill et al. 2020; ENS) makes one out
+# of the student's own past. It has two networks of the same shape. The **online** network learns to predict, from one
+# view of a picture, the output of the **target** network for another view. The target is never trained. Its weights are
+# a moving average, with **momentum** $\mu$, of the online weights,
 #
 # $$\text{target} \leftarrow \mu\,\text{target} + (1 - \mu)\,\text{online}.$$
 #
-# With unit vectors $\bar p, \bar z$ the loss is a distance that you know from notebook 03, an energy without negatives:
+# With unit vectors $\bar p, \bar z$ the loss is a distance that you know from notebook 03. It is an energy without
+# negatives:
 #
 # $$L = \lVert \bar p - \bar z \rVert^2 = \lVert\bar p\rVert^2 - 2\,\bar p\cdot\bar z + \lVert\bar z\rVert^2 = 2 - 2\cos(p, z),$$
 #
-# taken both ways (view 1 predicts view 2 and back). A small extra network, the **predictor**, sits on the online side only.
-# (`TwoViews`, of notebook 03, keeps encoder, projector and `augment`. Its `encode` returns h.)
+# added for both directions (view 1 predicts view 2, and the reverse). A small extra network, the **predictor**, belongs
+# to the online side only. (`TwoViews`, from notebook 03, holds encoder, projector and `augment`. Its `encode` returns
+# h.)
 
 # %%
 def byol_by_hand(online, predictor, target, view1, view2):
@@ -234,17 +250,19 @@ torch.testing.assert_close(byol_loss(p1, p1), torch.tensor(0.0))  # agreeing is 
 show(BYOL)
 
 # %% [markdown]
-# The last line of that cell is the riddle: **a network that says the same of all pictures has loss 0.** Nothing in $L$ forbids it.
-# Grill et al. answer that BYOL does not minimise $L$ over both networks: the target is not moved down the loss's slope, and the
-# predictor can always do better than a constant as long as the target is not one. That is an intuition, not a proof;
-# section 4 tests it. ENS says the target follows *à chaque époque*: it does after every update, `after_step`. (Another slide there
-# gives BYOL group norm and weight standardisation: that is the follow-up, arXiv 2010.10241. The first one uses BatchNorm, as we do.)
+# An assertion in that cell shows the puzzle: **a network that gives the same output for all pictures has loss 0.**
+# Nothing in $L$ forbids it. Grill et al. answer that BYOL does not minimise $L$ over both networks. The target does not
+# follow the gradient of the loss. And as long as the target is not constant, the predictor can always do better than a
+# constant. This is an intuition, not a proof; section 4 tests it. ENS says that the target follows *à chaque époque*
+# (at each epoch), but it follows after every update, in `after_step`. (Another slide there gives BYOL group norm and
+# weight standardisation, which belong to the follow-up, arXiv 2010.10241. The first paper uses BatchNorm, as we do.)
 #
-# **What does the momentum do?** Unroll the average: the weights of $k$ updates ago have the share $(1 - \mu)\mu^k$, so the target
-# remembers about $1/(1 - \mu)$ updates. A toy of two networks with one weight each: the online one wants to follow a
-# curve, but its updates are noisy. The target is steadier, and later.
+# **What does the momentum do?** Unroll the average. The weights of $k$ updates ago have the share $(1 - \mu)\mu^k$, so
+# the target remembers about $1/(1 - \mu)$ updates. A toy example has two networks with one weight each. The online
+# network wants to follow a curve, but its updates are noisy. The target is steadier, but it lags behind.
 #
-# **Try it.** At which momentum is the target's error least? What is the price on both sides?
+# **Try it.** At which momentum is the target's error smallest? What is the disadvantage of a lower momentum, and of a
+# higher one?
 
 # %%
 torch.manual_seed(1)
@@ -286,8 +304,9 @@ def draw_momentum(momentum):
 explore(draw_momentum, momentum=SelectionSlider(options=MOMENTA, value=0.5))
 
 # %% [markdown]
-# The best value depends on how fast the online network moves. Early it moves fast and should be forgotten soon; at the end it
-# settles. So BYOL and DINO let the momentum rise to 1 on half a cosine, $1 - (1 - \mu)(\cos(\pi k/K) + 1)/2$:
+# The best value depends on how fast the online network moves. Early in training it moves fast, and its old weights
+# should be forgotten soon. At the end it settles. So BYOL and DINO let the momentum rise to 1 along half a cosine,
+# $1 - (1 - \mu)(\cos(\pi k/K) + 1)/2$:
 
 # %%
 progress = torch.linspace(0, 1, 101)
@@ -295,14 +314,15 @@ curve(progress, {f"from {m}": torch.tensor([cosine_momentum(m, p) for p in progr
       title="Momentum of the target over the training", xlabel="share of the training done", ylabel="momentum")
 
 # %% [markdown]
-# **Train it.** Beside the loss we watch notebook 03's spread (section 9), here of $z$: 0 would be the collapse. Ours rises instead.
+# **Train it.** Beside the loss we watch the spread from notebook 03 (section 9), here of $z$. A spread of 0 would be
+# the collapse. Ours rises instead.
 
 # %%
 watched = as_float(train.x[:400])
 
 
 def share_of_std(network):
-    """Spread of the unit outputs on some scenes: 0 when all are alike, 1 when spread evenly."""
+    """Spread of the unit outputs on some scenes: 0 if all equal, 1 if spread evenly."""
     z = evaluate.features(network, watched)
     return evaluate.feature_std(z) * z.shape[1] ** 0.5
 
@@ -315,13 +335,14 @@ for step in run:
 # %% [markdown]
 # ## 3. SimSiam: without the slow copy
 #
-# Chen and He (2020) took BYOL apart and removed the moving average: target and online network are the same, and only the
-# **stop-gradient** is left. With $D(p, z) = -\cos(p, z)$ (BYOL's loss halved and shifted: $2D = L - 2$),
+# Chen and He (2020) analysed the parts of BYOL and removed the moving average. Target and online network are then the
+# same, and only the **stop-gradient** is left. With $D(p, z) = -\cos(p, z)$ (BYOL's loss halved and shifted:
+# $2D = L - 2$),
 #
 # $$L = \tfrac12 D(p_1, \mathrm{stopgrad}(z_2)) + \tfrac12 D(p_2, \mathrm{stopgrad}(z_1)).$$
 #
-# "Stop" means: treat $z$ as a number in this update. Here is the same gradient twice, from the library and with targets computed
-# beforehand, as numbers, and a third one that differs: without the stop.
+# "Stop" means that $z$ is treated as a number in this update. Below, the same gradient is computed twice: by the
+# library, and with targets that were computed beforehand, as numbers. A third one, without the stop, differs.
 
 # %%
 simsiam = recipes.build(recipes.lookup("simsiam"), seed=0)
@@ -346,16 +367,17 @@ torch.testing.assert_close(negative_cosine(p1, z2) * 2 + 2, byol_loss(p1, z2))
 show(SimSiam)
 
 # %% [markdown]
-# Why should that help? Chen and He's hypothesis: there is a second set of unknowns, one vector $\eta_x$ for each picture, and the
-# loss is $\mathbb{E}\,\lVert f(\text{view of } x) - \eta_x\rVert^2$. Like k-means (notebook 00) it is minimised in turns: with the
-# network fixed, $\eta_x$ is the mean of $f$ over views of $x$; with the $\eta_x$ fixed, the network takes a step. Taking one view in
-# place of the mean gives SimSiam; the predictor makes up for the mean that was not taken. Each turn goes downhill, and
-# nobody ever goes down the slope that leads both to a constant.
+# Why should that help? Chen and He's hypothesis is that there is a second set of unknowns, one vector $\eta_x$ for each
+# picture, and the loss is $\mathbb{E}\,\lVert f(\text{view of } x) - \eta_x\rVert^2$. As in k-means (notebook 00), two
+# steps take turns to minimise it. With the network fixed, $\eta_x$ is the mean of $f$ over views of $x$. With the
+# $\eta_x$ fixed, the network takes a step. SimSiam takes one view in place of the mean, and the predictor makes up for
+# the mean that was not taken. Each of the two steps goes downhill, but no step goes down the slope that leads both $f$
+# and $\eta_x$ to a constant.
 #
 # ## 4. The collapse laboratory
 #
-# **Try it**: switch the remedies off, one at a time. Each curve was trained three times, 100 updates of 128 scenes; the spread is that of
-# what the loss sees ($z$), on unseen scenes.
+# **Try it**: switch the remedies against collapse off, one at a time. Each setting was trained three times, with 100
+# updates of 128 scenes. The curves show the spread of $z$, which the loss sees, on held-out scenes.
 
 # %%
 LABORATORY = experiments.read("distillation-collapse")["rows"]
@@ -399,35 +421,37 @@ laboratory.observe(name_switches, "value")
 explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 
 # %% [markdown]
-# **What we see.** *SimSiam without stop-gradient* is gone within forty updates, struggles once more, and ends at a tenth of the
-# spread that it has with both remedies. Without the predictor, or with neither, about a quarter is left. Both are needed, as
-# Chen and He say. *BYOL without predictor* keeps less than half.
-# But **BYOL with momentum 0 lives**, where Grill et al. report 0.3 % accuracy (their table 5): with momentum 0 the target is
-# the online network itself, without gradient, and that is SimSiam but for its last normalisation. Only with neither remedy the end
-# is complete. With a predictor the moving average is not needed to stay alive; without one, it slows the fall.
+# **What we see.** *SimSiam without stop-gradient* collapses within forty updates, recovers briefly, and ends at a tenth
+# of the spread that it has with both remedies. Without the predictor, or with neither remedy, about a quarter is left.
+# Both are needed, as Chen and He say. *BYOL without predictor* keeps less than half.
+# But **BYOL with momentum 0 does not collapse**, although Grill et al. report 0.3 % accuracy for it (their table 5).
+# With momentum 0 the target is the online network itself, without gradient. This is SimSiam, except for its last
+# normalisation. Only with neither remedy is the collapse complete. With a predictor, the moving average is not needed
+# to prevent the collapse. Without a predictor, it slows the collapse.
 #
-# And look at the k-NN accuracy in the title: it hardly tells these runs apart. We read $h$, before the head, where the collapse
-# comes last, and after 100 updates $h$ has learnt little anyway. Do not wait for k-NN to warn you.
+# Look at the k-NN accuracy in the title too: it hardly differs between these runs. We evaluate $h$, before the head,
+# where the collapse comes last, and after 100 updates $h$ has learnt little anyway. Do not wait for k-NN to warn you.
 #
 # ## 5. Barlow Twins: forbid the collapse in the loss
 #
-# ENS names two ways without negatives: self-distillation, and *a special loss*. Barlow Twins (Zbontar et al. 2021) is the second.
-# AIA quotes Horace Barlow, 1961: neurons should respond alike to a picture and its distortion, and not all respond alike.
-# Take the outputs of two views, $z^A, z^B$, each of $N \times d$ numbers, and correlate feature $i$ of one with feature $j$ of
-# the other over the batch:
+# ENS names two ways to train without negatives: self-distillation, and *a special loss*. The second is Barlow Twins
+# (Zbontar et al. 2021). AIA quotes Horace Barlow, 1961: neurons should respond in the same way to a picture and to its
+# distortion, but they should not all respond in the same way. Take the outputs of two views, $z^A, z^B$, each of
+# $N \times d$ numbers, and correlate feature $i$ of one view with feature $j$ of the other over the batch:
 #
 # $$C_{ij} = \frac{\sum_b \hat z^A_{b,i}\,\hat z^B_{b,j}}{\sqrt{\sum_b (\hat z^A_{b,i})^2}\sqrt{\sum_b (\hat z^B_{b,j})^2}},
 # \qquad L = \sum_i (1 - C_{ii})^2 + \lambda\sum_i\sum_{j\neq i} C_{ij}^2 ,$$
 #
-# with $\hat z$ the features minus their mean over the batch. The diagonal asks each feature to agree with itself across
-# views. The rest asks features not to repeat each other. A constant feature correlates with nothing, its $C_{ii}$ is 0, and costs
-# 1: the collapse is the **worst** solution here, not the best.
+# where $\hat z$ are the features minus their mean over the batch. The diagonal asks each feature to agree with itself
+# across views. The other entries ask features not to repeat each other. A constant feature correlates with nothing, so
+# its $C_{ii}$ is 0 and costs 1. The collapse is therefore the **worst** solution here, not the best.
 #
-# *Margin notes.* AIA calls the target *a diagonal matrix*: it is the identity, a zero on the diagonal is as bad as can be. The
-# slide's Algorithm 1 divides by `std(0)`, which in PyTorch is the one with $N - 1$, and then by $N$: a feature that agrees with
-# itself perfectly gets $(N-1)/N$, not 1. Use one of the two in both places.
+# *Margin notes.* AIA calls the target *a diagonal matrix*. In fact it is the identity, because a zero on the diagonal
+# is as bad as can be. The slide's Algorithm 1 divides by `std(0)`, which in PyTorch is the one with $N - 1$, and then
+# by $N$. So a feature that agrees with itself perfectly gets $(N-1)/N$, not 1. Use either $N - 1$ or $N$ in both
+# places.
 #
-# (`self.project` is that of `TwoViews`: the outputs of both views, from one call of the networks.)
+# (`self.project`, of `TwoViews`, returns the outputs of both views from one call of the networks.)
 
 # %%
 def barlow_by_hand(z1, z2, off_diagonal):
@@ -491,9 +515,10 @@ def draw_correlations(scene):
 explore(draw_correlations, scene=IntSlider(len(film) - 1, 0, len(film) - 1))
 
 # %% [markdown]
-# **Batch size.** SimCLR needs its negatives from the batch; Barlow Twins needs the batch only to estimate correlations. The paper's
-# figure: SimCLR loses with small batches, Barlow Twins hardly. The same number of scenes for all (25,600), the learning rate
-# with the square root of the batch size for both; SimCLR's rows are notebook 03's.
+# **Batch size.** SimCLR needs its negatives from the batch; Barlow Twins needs the batch only to estimate correlations.
+# In the paper's figure SimCLR loses accuracy with small batches, and Barlow Twins hardly does. Here all runs see the
+# same number of scenes (25,600), and for both methods the learning rate grows with the square root of the batch size.
+# SimCLR's rows come from notebook 03.
 
 # %%
 batches = {}
@@ -504,30 +529,32 @@ for setting_name in ("batch 32, 800 steps", "batch 128, 200 steps", "batch 256, 
 bars_with_spread(batches, xlabel="k-NN accuracy on unseen emoji", title="25,600 scenes in batches of three sizes, 3 seeds")
 
 # %% [markdown]
-# With as many scenes Barlow Twins does not depend on the batch size, as published (what differs is within the spread of the seeds; the
-# largest batch has the fewest updates). But **neither does SimCLR**, here: notebook 03 finds that small batches catch
-# up when they are given their updates. The paper's figure compares equal numbers of epochs too, at a hundred times our length and with
-# batches from 256 up. At our scale the difference between the two methods does not show.
+# With the same number of scenes, Barlow Twins does not depend on the batch size, as published. (The differences are
+# within the spread of the seeds, and the largest batch has the fewest updates.) But **neither does SimCLR**, here:
+# notebook 03 finds that small batches catch up when they are given their updates. The paper's figure compares equal
+# numbers of epochs too, at a hundred times our length and with batches from 256 up. At our scale the difference between
+# the two methods does not show.
 #
 # ## 6. DINO: distillation with no labels
 #
-# DINO (Caron et al. 2021) is knowledge distillation once more, section 1's loss and all, with section 2's teacher. (MLMI17
-# shows the title page of SwAV here; the paper is *Emerging Properties in Self-Supervised Vision Transformers*.) The network ends in
-# $K$ outputs, which no one has given a meaning: classes that are invented on the way. Student and teacher turn them into
-# probabilities,
+# DINO (Caron et al. 2021) is knowledge distillation once more: it uses the loss of section 1 with the teacher of
+# section 2. (MLMI17 shows the title page of SwAV here; the paper is *Emerging Properties in Self-Supervised Vision
+# Transformers*.) The network ends in $K$ outputs, to which no one has given a meaning. They are classes that are
+# invented during training. Student and teacher turn them into probabilities,
 #
 # $$P_s = \mathrm{softmax}(g_s(x)/\tau_s), \qquad P_t = \mathrm{softmax}((g_t(x) - c)/\tau_t), \qquad
 # L = H(P_t, P_s) = -\sum_k P_t^{(k)}\log P_s^{(k)},$$
 #
-# and no gradient reaches the teacher. Two collapses are possible, with remedies that pull in opposite ways (MLMI17):
+# and no gradient reaches the teacher. Two collapses are possible, with remedies that pull in opposite directions
+# (MLMI17):
 #
-# - **one output wins** for all pictures: $P_t$ has entropy 0. *Centring* takes away what all pictures have in common: $c$ is the
-#   moving average of the teacher's outputs.
-# - **all outputs are equal**: entropy $\ln K$. *Sharpening*, $\tau_t < \tau_s$, makes the teacher decide.
+# - **one output wins** for all pictures: $P_t$ has entropy 0. *Centring* takes away what all pictures have in common,
+#   because $c$ is the moving average of the teacher's outputs.
+# - **all outputs are equal**: $P_t$ has entropy $\ln K$. *Sharpening*, $\tau_t < \tau_s$, makes the teacher decide.
 #
-# *Margin notes.* MLMI17 writes $g_t(x) = g_t(x) - c$ and then averages $g_t$ into $c$: the average is of the **uncentred** outputs. With
-# the centred ones $c$ would be pulled towards 0 as soon as it was right. REP says *the trained student network is used for
-# feature extraction*: the authors use the teacher, and below you see why.
+# *Margin notes.* MLMI17 writes $g_t(x) = g_t(x) - c$ and then averages $g_t$ into $c$. But the average is of the
+# **uncentred** outputs. With the centred ones $c$ would be pulled towards 0 as soon as it was right. REP says *the
+# trained student network is used for feature extraction*. But the authors use the teacher, and below you see why.
 #
 # Here is the slides' Algorithm 1, without multi-crop:
 
@@ -551,7 +578,8 @@ show(Prototypes)
 show(DINO)
 
 # %% [markdown]
-# **Try it**: what do centring and sharpening do to a teacher's outputs? 200 pictures, 10 outputs, of which one has begun to win.
+# **Try it**: what do centring and sharpening do to a teacher's outputs? The example has 200 pictures and 10 outputs,
+# one of which has begun to win.
 
 # %%
 torch.manual_seed(0)
@@ -578,8 +606,8 @@ def draw_centring(temperature, centring):
 explore(draw_centring, temperature=FloatLogSlider(0.1, base=10, min=-2, max=0.5, step=0.1), centring=Checkbox(False))
 
 # %% [markdown]
-# What one wants is on the right: each picture's entropy low, the mean's high. Centring alone gives the second, sharpening alone the
-# first, and the two entropies are all there is to watch. In training:
+# We want each picture's $P_t$ to have a low entropy, and their mean (on the right) a high one. Centring alone gives the
+# second, sharpening alone the first. These two entropies are all that there is to watch. In training:
 
 # %%
 def entropies(measure, ylabel):
@@ -593,17 +621,19 @@ display(entropies("entropy", "entropy of P_t as a share of ln K"))
 entropies("kl", "KL from P_t to P_s, nats")
 
 # %% [markdown]
-# As MLMI17 says. **Without centring** the entropy falls to a tenth of $\ln K$: for most pictures one output has won. **Without
-# sharpening** it rises to 0.97 $\ln K$, all outputs equal, and the KL divergence goes to 0 for want of anything to learn. With neither,
-# the second has the upper hand. With both it stays in between, and the KL stays up: the teacher keeps having something to say.
+# This is as MLMI17 says. **Without centring** the entropy falls to a tenth of $\ln K$, which means that for most
+# pictures one output has won. **Without sharpening** it rises to 0.97 $\ln K$. Then all outputs are equal, and the KL
+# divergence goes to 0 because there is nothing to learn. With neither, the second collapse is stronger. With both, the
+# entropy stays in between and the KL divergence stays high, so the teacher keeps having something to teach.
 #
-# The fifth curve is a finding of ours. Our head has a BatchNorm, the paper's (for transformers) has none. Take it out, and
-# without centring the collapse is nearly complete, 0.02 $\ln K$: BatchNorm keeps the pictures of a batch apart, and is a remedy by
-# itself.
+# The fifth curve is a finding of ours. Our head has a BatchNorm; the paper's head (for transformers) has none. Without
+# BatchNorm and without centring, the collapse is nearly complete, at 0.02 $\ln K$. BatchNorm keeps the pictures of a
+# batch apart, so it is a remedy by itself.
 #
-# **Multi-crop** (from SwAV): two large views and several small ones. The student sees all of them, the teacher only the
-# large ones: so the student has to say, from a part, what the teacher says of the whole. That is one answer to MLMI17's question
-# *why does it learn local information?* The loss runs over all pairs of a teacher's and a student's view, except a view with itself:
+# **Multi-crop** (from SwAV) makes two large views and several small ones. The student sees all of them, the teacher
+# only the large ones. So the student has to predict, from a part of the picture, the teacher's output for the whole.
+# That is one answer to MLMI17's question *why does it learn local information?* The loss runs over all pairs of a
+# teacher's view and a student's view, except a view with itself:
 
 # %%
 dino = recipes.build(recipes.lookup("dino"), seed=0)
@@ -642,9 +672,9 @@ for step in run:
     pass
 
 # %% [markdown]
-# **Who leads?** In the paper's figure 6 the teacher, an average of past students, is better than the student throughout: so there is
-# something to learn from it. Here is the k-NN accuracy of both during training, and once more with a teacher of short memory
-# ($\mu$ from 0.9).
+# **Who leads?** In the paper's figure 6 the teacher, an average of past students, is better than the student
+# throughout. So there is something to learn from the teacher. Below is the k-NN accuracy of both during training, and
+# once more with a teacher of short memory ($\mu$ from 0.9).
 
 # %%
 crop_rows = experiments.read("dino-crops")["rows"]
@@ -659,13 +689,13 @@ curve(crop_rows[0]["curve"]["update"], {name: torch.tensor(values) for name, val
       ylabel="k-NN accuracy, validation emoji")
 
 # %% [markdown]
-# Not so here: with $\mu$ from 0.99 **the student leads**. The teacher remembers 100 updates, half of this run, and less and less
-# is added as $\mu$ rises to 1, while the student's learning rate falls and it needs no averaging any more; ImageNet's runs have some 100,000
-# updates. With a short memory the two are level (with one seed of three the teacher leads, with one the student), but then both end
-# lower: a teacher that close to its student does not keep it steady. What a teacher is worth is a matter of its
-# memory against the length of the run.
+# This is not so here: with $\mu$ from 0.99 **the student leads**. The teacher remembers 100 updates, which is half of
+# this run. As $\mu$ rises to 1, less and less is added to it. Meanwhile the student's learning rate falls, and it needs
+# no averaging any more. ImageNet's runs have some 100,000 updates. With a short memory the two are level (with one seed
+# of three the teacher leads, with one the student). But then both end lower, because a teacher so close to its student
+# does not keep it steady. How useful a teacher is depends on its memory relative to the length of the run.
 #
-# And the small crops? In so short a run they are worth less than a point, within the spread of the seeds:
+# And the small crops? In so short a run they improve the accuracy by less than a point, within the spread of the seeds:
 
 # %%
 bars_with_spread(experiments.values("dino-crops", "knn"), xlabel="k-NN accuracy on unseen emoji",
@@ -674,14 +704,16 @@ bars_with_spread(experiments.values("dino-crops", "knn"), xlabel="k-NN accuracy 
 # %% [markdown]
 # ## 7. A transformer that looks
 #
-# DINO's features became famous with the **vision transformer** (ViT; ENS introduces it here). A picture becomes a sequence: a
-# token for each patch, plus a learnt position, plus one further token, the *class token*, which belongs to no place and
-# is what we read in the end. In each block every token looks at all tokens and takes from those it finds useful:
+# DINO's features became famous with the **vision transformer** (ViT; ENS introduces it here). A picture becomes a
+# sequence of tokens: one for each patch, plus a learnt position, and one further token, the *class token*. It belongs
+# to no place, and we read it in the end. In each block every token attends to (looks at) all tokens, and takes
+# information from those that it finds useful:
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{Q K^\top}{\sqrt d}\Big) V,$$
 #
-# several times side by side (*heads*). Row $i$ of the softmax is a picture: where token $i$ looks. Small crops have fewer places;
-# the positions are interpolated. PyTorch's fused function never forms the map; when asked, our network computes it:
+# several times in parallel (*heads*). Row $i$ of the softmax is a picture of where token $i$ looks. Small crops have
+# fewer places, so the positions are interpolated. PyTorch's fused function never forms the attention map. Our network
+# computes it when asked:
 
 # %%
 vit = zoo.load("dino-vit").teacher.net[0]
@@ -696,9 +728,10 @@ show(Attention)
 show(ViT)
 
 # %% [markdown]
-# The shipped network is this DINO on scenes, no label seen. (The paper: ImageNet, patches of 8 x 8 on 28 x 28 places; ours
-# has 8 x 8 places.) **Try it**: where does the class token look, head by head? (Query token 0.) Then choose a place on
-# the emoji, or one beside it, and ask where *it* looks: tokens 1 to 64 are the places, row by row.
+# The shipped network is this DINO, trained on scenes without any label. (The paper: ImageNet, patches of 8 x 8 on 28 x
+# 28 places; ours has 8 x 8 places.) **Try it**: where does the class token look, head by head? (Query token 0.) Then
+# choose a place on the emoji, or one beside it, and ask where *this token* looks. Tokens 1 to 64 are the places, row by
+# row.
 
 # %%
 looked_at = test.x[[3, 8, 20, 41, 60, 77, 120, 203]]
@@ -736,10 +769,10 @@ image_grid(torch.cat([as_float(some), *rows]), columns=6,
            title="Scenes; where the shipped DINO's class token looks (mean of heads); an untrained one's")
 
 # %% [markdown]
-# On scenes we know the truth, the emoji's mask. As in the paper's figure 4: keep the strongest places that hold 60 % of the class
-# token's attention, and compare with the mask (intersection over union). *Best head*: on validation scenes (the paper
-# takes the best head for each picture, which needs the answer). *Tuned*: head, or mean, and share (30 to 90 %) chosen on validation
-# scenes, for each network alike.
+# On scenes we know the truth, the emoji's mask. As in the paper's figure 4, we keep the strongest places that hold 60 %
+# of the class token's attention, and compare them with the mask (intersection over union). *Best head*: chosen on
+# validation scenes. (The paper takes the best head for each picture, which needs the true mask.) *Tuned*: head (or mean
+# of heads) and share (30 to 90 %) are chosen on validation scenes, in the same way for each network.
 
 # %%
 show(evaluate.most_of_the_mass)
@@ -752,31 +785,34 @@ bars_with_spread(found, xlabel="intersection over union with the true mask",
                  title="Attention as a mask of the emoji, 3 seeds")
 
 # %% [markdown]
-# A network that was never told what an object is finds it: tuned, 0.51 of intersection over union, where the whole picture has 0.31, the
-# untrained transformer no more, and the **supervised one 0.37**. This is the paper's observation at the scale of emoji. A
-# classifier may do with a few telling places; to say the same of a part and of the whole, one has to find the object (that is
-# our reading, not a measurement). Each of our heads looks at a few places, and their mean is better than the best of them. Without small crops
-# (one seed) the masks are as good, but the features are not:
+# DINO was never told what an object is, and yet finds it. Tuned, its attention reaches an intersection over union of
+# 0.51. The whole picture as mask has 0.31, the untrained transformer no more, and the **supervised one 0.37**. This is
+# the paper's observation at the scale of emoji. A classifier may need only a few informative places. To give the same
+# output for a part and for the whole, a network has to find the object (that is our interpretation, not a measurement).
+# Each of our heads looks at a few places, and their mean is better than the best of them. Without small crops (one
+# seed) the masks are as good, but the features are not:
 
 # %%
 {name: [round(value, 3) for value in values] for name, values in experiments.values("dino-attention", "knn").items()}
 
 # %% [markdown]
-# **What mattered.** Transformers are hard to train on few pictures. One choice changed at a time, a short run of one
-# seed, on validation scenes (so read differences of two points as none):
+# **What mattered.** Transformers are hard to train on few pictures. Below, one choice is changed at a time, in a short
+# run of one seed, on validation scenes (so treat differences of two points as none):
 
 # %%
 bars_with_spread(experiments.values("dino-vit-choices", "knn"), xlabel="k-NN accuracy, validation emoji, 4,000 scenes to compare with",
                  title="DINO on the transformer, 200 updates, one seed")
 
 # %% [markdown]
-# Two choices count here: the convolutional stem (Xiao et al. 2021; a linear map of patches has to learn
-# from our few pictures what a convolution is built with), and **BatchNorm in the head**, which the paper leaves out. The rest is tuning:
-# temperature (0.07 for the published 0.04), teacher's momentum and learning rate hardly matter in so short a run.
+# Two choices count here: the convolutional stem (Xiao et al. 2021), and **BatchNorm in the head**, which the paper
+# leaves out. (Instead of the stem, a linear map of patches has to learn from our few pictures what is built into a
+# convolution.) The rest is tuning. The temperature (0.07 instead of the published 0.04), the teacher's momentum and the
+# learning rate hardly matter in so short a run.
 #
 # ## 8. What are the features worth?
 #
-# All by the course's protocol, unseen emoji, each of three seeds beside the untrained network of the same kind.
+# All results follow the course's protocol, on held-out emoji, with each of three seeds beside the untrained network of
+# the same kind.
 
 # %%
 METHODS = {"untrained network": ("simclr", "random encoder"), "SimCLR, 300 updates": ("simclr-temperature", "0.2"),
@@ -795,11 +831,13 @@ for measure in ("probe", "knn"):
 bars_with_spread(gains, xlabel="k-NN accuracy, trained minus untrained", title="Gain over the same seed's untrained network, 3 seeds")
 
 # %% [markdown]
-# Every method beats its untrained network with each of three seeds, by both measures. **Barlow Twins** is the best of the new ones on the residual
-# network, and near SimCLR after as many updates (notebook 03). BYOL and SimSiam gain five points. ENS says that BYOL *améliore les
-# résultats par rapport à SimCLR*: on ImageNet, after a thousand epochs; here are four epochs, and a method that starts from the noise of
-# its own target starts slowly. The **transformer with DINO** gains fifteen points, more than any residual network without labels, and comes within
-# three of the same transformer with all labels (a thousand updates of DINO, 500 with labels). The shipped one, trained longer, passes it:
+# Every method beats its untrained network with each of three seeds, by both measures. **Barlow Twins** is the best of
+# the new methods on the residual network, and near SimCLR after as many updates (notebook 03). BYOL and SimSiam gain
+# five points. ENS says that BYOL *améliore les résultats par rapport à SimCLR* (improves on SimCLR). This is on
+# ImageNet, after a thousand epochs. Here it is four epochs, and a method that starts from the noise of its own target
+# starts slowly. The **transformer with DINO** gains fifteen points, more than any residual network without labels. It
+# comes within three points of the same transformer with all labels (a thousand updates of DINO, 500 with labels). The
+# shipped DINO, trained longer, is better than that transformer:
 
 # %%
 {name: {key: about[key] for key in ("knn", "probe", "steps", "seconds")}
@@ -808,26 +846,30 @@ bars_with_spread(gains, xlabel="k-NN accuracy, trained minus untrained", title="
 # %% [markdown]
 # ## 9. Pitfalls
 #
-# - **A low loss proves nothing.** BYOL's, SimSiam's and DINO's losses are lowest in collapse. Watch the features' spread, or DINO's two
-#   entropies; and k-NN, for the rest.
-# - **One temperature for both** is a collapse in disguise: the teacher must be sharper than the student.
-# - **The mean of centred outputs** is nearly 0: a centre made of it forgets what it was for.
-# - **Where the gradient stops** is the method. `detach` on the prediction instead of the target trains nothing, or everything.
-# - **BatchNorm in the target** uses its own batch's statistics here (`frozen_copy(training=True)`), and a trained teacher never
-#   does (`training=False`).
+# - **A low loss proves nothing.** BYOL's, SimSiam's and DINO's losses are lowest in collapse. Watch the features'
+#   spread, or DINO's two entropies, and k-NN for everything else.
+# - **One temperature for both** networks is a hidden form of collapse, because the teacher must be sharper than the
+#   student.
+# - **The mean of centred outputs** is nearly 0, so a centre made of it no longer serves its purpose.
+# - **Where the gradient stops** defines the method. With `detach` on the prediction instead of the target, either
+#   nothing is trained or everything.
+# - **BatchNorm in the target** uses the statistics of its own batch here (`frozen_copy(training=True)`). In a trained
+#   teacher it never does (`training=False`).
 # - **A view with itself** ($i = j$) makes DINO's task trivial.
-# - **The momentum's memory** must fit the run: 0.996 remembers 250 updates, which is most of ours and nothing of ImageNet's.
+# - **The momentum's memory** must fit the run: 0.996 remembers 250 updates, which is most of our run and nothing of a
+#   run on ImageNet.
 #
 # ## 10. What to try next
 #
 # **Exercises**: [`exercises/08_distillation.ipynb`](../exercises/08_distillation.ipynb), each checked when you run the cell below it.
 #
-# Give DINO 16 prototypes, then 4,096: does the entropy still tell the collapses apart? Let $\tau_t$ warm up from 0.04 to 0.07 as in the
-# paper (`tau_t_start`, `warmup`). Take SimSiam's last normalisation away. Give Barlow Twins 16 features, then 1,024. Distil the
-# shipped DINO into a smaller network with `distillation_loss` on its prototypes: no label anywhere.
+# Give DINO 16 prototypes, then 4,096: does the entropy still distinguish the two kinds of collapse? Let $\tau_t$ warm
+# up from 0.04 to 0.07 as in the paper (`tau_t_start`, `warmup`). Take SimSiam's last normalisation away. Give Barlow
+# Twins 16 features, then 1,024. Distil the shipped DINO into a smaller network with `distillation_loss` on its
+# prototypes, without any label.
 #
-# Planned: notebook 07 invents its classes by clustering (SwAV, where multi-crop comes from), 04 has the moving average and keeps
-# the negatives, 09 trains the same transformer by filling in what is missing.
+# Planned: notebook 07 invents its classes by clustering (SwAV, where multi-crop comes from), notebook 04 has the moving
+# average and keeps the negatives, and notebook 09 trains the same transformer by filling in missing parts.
 #
 # ## 11. What to read
 #
