@@ -1,23 +1,24 @@
 # %% [markdown]
 # # Exercises 11. The variational autoencoder
 #
-# **Ten short pieces, and at the end a plane full of digits.** You draw with a gradient, measure how far a guess is from the
-# prior, say what a picture costs in nats, for pixels of two kinds, and put it all into one loss. Then you tighten the bound,
-# find out what a mean squared error silently assumes, walk on a sphere, look for dimensions that sleep, and see what the
-# reparameterisation trick saves.
+# **Ten short exercises, and at the end a plane full of digits.** You draw with a gradient, measure how far a guess is
+# from the prior, compute what a picture costs in nats for two kinds of pixels, and put all of this into one loss. Then
+# you tighten the bound, find out what a mean squared error silently assumes, interpolate on a sphere, look for
+# dimensions that are not used, and see what the reparameterisation trick saves.
 #
 # **You need** notebook 11, the lecture. Each exercise names the part it belongs to.
 #
-# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
-# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
-# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
-# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
+# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on
+# a few small cases. If it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
+# the mark comes from other cases, of other shapes and with other values. So write what the formula says, not what makes
+# these few cases pass. The library's own functions are not available when you are marked: write the answer yourself,
+# with torch.
 #
-# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
-# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
-# need (a helper, another import) may stand in any cell, and one answer may call another. No answer draws random numbers: the
-# noise comes in as an argument. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file
-# as the grader reads it.
+# *Run All* works from the start: an answer that you have not written yet is reported as to do. When your notebook is
+# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep
+# these. Other things that you need (a helper, another import) may stand in any cell, and one answer may call another.
+# No answer draws random numbers, because the noise is an argument. Before you hand in,
+# `python -m course_lib check NOTEBOOK` runs the public cases on your file as the grader reads it.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
@@ -52,19 +53,20 @@ check = checks("11_vae")
 #
 # *The lecture, on reparameterisation.*
 #
-# The encoder does not say where a picture lies in latent space; it says where it might lie: around a mean $\mu$, give or take
-# $\sigma$. The decoder wants a point, so we draw one. No gradient goes through a draw, though. So draw the noise $\epsilon$
-# first, from a Gaussian that nobody learns, and move it to its place:
+# The encoder does not return one place in latent space for a picture. It returns a Gaussian with mean $\mu$ and
+# standard deviation $\sigma$. The decoder needs a point, so we draw one. But no gradient goes through a draw. So first
+# draw the noise $\epsilon$ from a Gaussian without learnt parameters, then scale and shift it:
 #
 # $$z = \mu + \sigma\,\epsilon, \qquad \epsilon \sim \mathcal N(0, I).$$
 #
-# Networks put out any real number, and $\sigma > 0$. So the encoder gives the *log-variance* $\log \sigma^2$. What is $\sigma$?
+# Networks return any real number, but $\sigma > 0$. So the encoder gives the *log-variance* $\log \sigma^2$. What is
+# $\sigma$?
 #
 # *5 minutes, ★.* Points: 2 right values, 1 arguments left alone, 2 right gradient.
 
 # %% nbgrader={"grade": false, "grade_id": "reparameterise", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def reparameterise(mean, log_variance, eps):
-    """A draw from N(mean, sigma^2), by noise that is given.
+    """A draw from N(mean, sigma^2), made from the given noise.
 
     mean, log_variance (N, D): of q, float32 or float64, a row for each picture;
     log_variance is log sigma^2. eps (N, D): standard normal noise. Returns z (N, D).
@@ -85,12 +87,13 @@ assert check(reparameterise).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# $\exp(\log \sigma^2) = \sigma^2$ is the variance. You want its root, and a root is a factor 1/2 in the exponent.
+# $\exp(\log \sigma^2) = \sigma^2$ is the variance. You need its square root, which is a factor 1/2 in the exponent.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Plain operations keep the gradient: no `torch.normal`, no `detach`, no `item`. And `mean += ...` would write into the caller's tensor.
+# Plain operations keep the gradient. Do not use `torch.normal`, `detach` or `item`. And `mean += ...` would change the
+# caller's tensor.
 #
 # </details>
 
@@ -99,12 +102,13 @@ assert check(reparameterise).solved
 #
 # *The lecture, on the KL in closed form.*
 #
-# What keeps the encoder from giving each picture a far-away point of its own? A price, in nats, for every picture: the
-# divergence of its $q(z \mid x) = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ from the prior $\mathcal N(0, I)$. For Gaussians it needs no draws:
+# Why does the encoder not give each picture a point far away from all others? Because every picture has a cost, in
+# nats: the KL divergence of its $q(z \mid x) = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ from the prior
+# $\mathcal N(0, I)$. For Gaussians it needs no draws:
 #
 # $$\mathrm{KL}_n = \frac12 \sum_{d=1}^{D} \big(\mu_{nd}^2 + \sigma_{nd}^2 - 1 - \log \sigma_{nd}^2\big).$$
 #
-# Saying nothing, $\mu = 0$ and $\sigma = 1$, is free.
+# A code without information, $\mu = 0$ and $\sigma = 1$, costs nothing.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
 
@@ -134,7 +138,8 @@ assert check(gaussian_kl).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The $-1$ stands inside the sum: D dimensions, D of them. Try `mean = 0`, `log_variance = 0` by hand: what must come out?
+# The $-1$ stands inside the sum, so it is added D times. Try `mean = 0`, `log_variance = 0` by hand: what must come
+# out?
 #
 # </details>
 
@@ -143,13 +148,14 @@ assert check(gaussian_kl).solved
 #
 # *The lecture, on what the decoder's outputs mean.*
 #
-# Given z, the pixels are independent coins: pixel i is 1 with probability $p_i = \text{sigmoid}(a_i)$, where $a_i$, the logit, is what the
-# decoder puts out. How likely is the whole picture?
+# Given z, the pixels are independent, like coins: pixel i is 1 with probability $p_i = \text{sigmoid}(a_i)$, where the
+# logit $a_i$ is the output of the decoder. How likely is the whole picture?
 #
 # $$\log p(x_n \mid z_n) = \sum_{i} x_{ni} \log p_{ni} + (1 - x_{ni}) \log (1 - p_{ni}).$$
 #
-# The sum runs over all pixels and channels; a mean in its place is a common reason why a VAE seems not to work. And make it right for logits of
-# $\pm 10^3$: a decoder that is sure and wrong pays 1000 nats, not infinity, and not 100.
+# The sum runs over all pixels and channels. A mean in its place is a common reason why a VAE seems not to work. Your
+# answer must also be right for logits of $\pm 10^3$: a decoder that is sure and wrong costs 1000 nats, not infinity,
+# and not 100.
 #
 # *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 very sure decoders, 1 right gradient.
 
@@ -175,17 +181,19 @@ assert check(bernoulli_log_likelihood).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# In float32 the sigmoid of 20 is 1, and $\log(1 - 1)$ is $-\infty$. `F.logsigmoid(a)` is $\log p$ without that; and what is $1 - \text{sigmoid}(a)$?
+# In float32 the sigmoid of 20 is 1, and $\log(1 - 1)$ is $-\infty$. `F.logsigmoid(a)` is $\log p$ without this problem.
+# And what is $1 - \text{sigmoid}(a)$?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `F.binary_cross_entropy_with_logits` does it all, but averages over everything unless `reduction` says otherwise, and it is a *loss*.
+# `F.binary_cross_entropy_with_logits` does all of this. But it averages over everything unless `reduction` says
+# otherwise, and it is a *loss*.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `t.flatten(1)` makes of (N, C, H, W) a row for each picture.
+# `t.flatten(1)` turns (N, C, H, W) into one row for each picture.
 #
 # </details>
 
@@ -194,13 +202,13 @@ assert check(bernoulli_log_likelihood).solved
 #
 # *The lecture, on the Gaussian likelihood and MSE.*
 #
-# "Minimise the MSE", says the slide. That is a Gaussian in disguise: with the decoder's output $m$ as the mean, and the same
-# $\sigma$ for all pixels,
+# "Minimise the MSE", says the slide. Behind this is a Gaussian likelihood, with the decoder's output $m$ as the mean
+# and the same $\sigma$ for all pixels:
 #
 # $$\log p(x_n \mid z_n) = -\sum_i \Big[ \frac{(x_{ni} - m_{ni})^2}{2 \sigma^2} + \log \sigma + \tfrac12 \log 2\pi \Big].$$
 #
-# Here $\sigma$ is no setting that somebody guessed: its logarithm comes as a tensor, to be learnt with the rest. Large, it forgives
-# errors, and $\log \sigma$ is what that costs.
+# Here nobody guesses $\sigma$: its logarithm comes as a tensor, which is learnt with the other parameters. A large
+# $\sigma$ makes errors cheap, but then $\log \sigma$ costs more.
 #
 # *10 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient, for sigma too.
 
@@ -211,7 +219,8 @@ def gaussian_log_likelihood(mean, x, log_sigma):
     mean (N, C, H, W): the decoder's outputs, float32 or float64; x (N, C, H, W): the
     pictures; log_sigma: a 0-d tensor, the logarithm of the standard deviation of all
     pixels. All of one dtype. Returns (N,): nats, summed over C, H and W, constants
-    included. Of a density, so it may be above 0. Gradient reaches mean and log_sigma.
+    included. It comes from a density, so it may be above 0. Gradient reaches mean
+    and log_sigma.
     """
     ### BEGIN SOLUTION
     squares = ((x - mean) / log_sigma.exp()).square()
@@ -228,12 +237,14 @@ assert check(gaussian_log_likelihood).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Each of the three terms belongs to each pixel. A 0-d tensor added *before* the sum is counted for every pixel; after it, once.
+# Each of the three terms belongs to each pixel. A 0-d tensor is counted for every pixel if you add it *before* the sum,
+# and once if you add it after the sum.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `log_sigma` is the logarithm of $\sigma$, not of $\sigma^2$. `log_sigma.exp()` keeps the gradient; `math.exp(log_sigma)` makes a mere number.
+# `log_sigma` is the logarithm of $\sigma$, not of $\sigma^2$. `log_sigma.exp()` keeps the gradient;
+# `math.exp(log_sigma)` makes a plain number without a gradient.
 #
 # </details>
 
@@ -242,26 +253,26 @@ assert check(gaussian_log_likelihood).solved
 #
 # *The lecture, on the ELBO.*
 #
-# Now all of it. Encode, draw, decode; then what the picture costs given z, plus what z costs:
+# Now put all parts together. Encode, draw, decode. Then add the cost of the picture given z and the cost of z:
 #
 # $$L = \frac1N \sum_{n=1}^{N} \Big[ -\log p(x_n \mid z_n) + \mathrm{KL}\big(q(z \mid x_n) \,\|\, p(z)\big) \Big],
 # \qquad z_n = \mu_n + \sigma_n \epsilon_n.$$
 #
-# The likelihood is exercise 3's, the KL the closed form of exercise 2. Sums over pixels and over latent dimensions, a mean over
-# the pictures: then L is minus a lower bound on $\log p(x)$, in nats, and not something that merely falls. The check builds
-# a tiny encoder and decoder, and looks at the gradient of each weight.
+# The likelihood is that of exercise 3, the KL is the closed form of exercise 2. Take sums over pixels and over latent
+# dimensions, and a mean over the pictures. Then L is minus a lower bound on $\log p(x)$, in nats, and not just a number
+# that falls. The check builds a tiny encoder and decoder, and looks at the gradient of each weight.
 #
 # *15 minutes, ★★.* Points: 3 right values, 3 right gradient.
 
 # %% nbgrader={"grade": false, "grade_id": "negative_elbo", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def negative_elbo(encoder, decoder, x, eps):
-    """A VAE's training loss: -ELBO, by one draw of z for each picture.
+    """A VAE's training loss: -ELBO, from one draw of z for each picture.
 
     encoder: a function, x (N, C, H, W) -> (mean, log_variance), (N, D) each. decoder: a
     function, z (N, D) -> logits (N, C, H, W). x: pictures of 0 and 1, float32 or
     float64. eps (N, D): standard normal noise. Returns a 0-d tensor: nats, the mean
-    over the N pictures. Gradient reaches the parameters of both networks, the encoder's
-    through z and through the KL.
+    over the N pictures. Gradient reaches the parameters of both networks. It reaches
+    the encoder's through z and through the KL.
     """
     ### BEGIN SOLUTION
     mean, log_variance = encoder(x)
@@ -281,7 +292,7 @@ assert check(negative_elbo).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Your answers 1, 2 and 3 may be called: then it is four lines, one each to encode, draw, decode and add up.
+# You may call your answers 1, 2 and 3. Then four lines are enough, one each to encode, draw, decode and add up.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -295,14 +306,16 @@ assert check(negative_elbo).solved
 #
 # *The lecture, on importance weighting.*
 #
-# The ELBO averages the logarithms of its draws, so one bad draw weighs heavily. Average *before* the logarithm, and you
-# have a better bound, which climbs to $\log p(x)$ as K grows. With K draws $z_k \sim q(z \mid x_n)$ for picture n,
+# The ELBO averages the log-weights of its draws, so one bad draw counts a lot. If you average *before* the logarithm,
+# you get a better bound, which rises to $\log p(x)$ as K grows. With K draws $z_k \sim q(z \mid x_n)$ for picture n,
 #
 # $$\log w_{kn} = \log p(x_n \mid z_{kn}) + \log p(z_{kn}) - \log q(z_{kn} \mid x_n), \qquad
 # L_n = \log \frac1K \sum_{k=1}^{K} w_{kn}.$$
 #
-# For one latent dimension a Gaussian's log-density is $-\tfrac12 \big[(z - \mu)^2 / \sigma^2 + \log \sigma^2 + \log 2\pi\big]$; dimensions add up. The
-# prior is the one with $\mu = 0$, $\sigma = 1$. Log-likelihoods of $\pm 1000$ are nothing unusual: make it right for these.
+# For one latent dimension a Gaussian's log-density is
+# $-\tfrac12 \big[(z - \mu)^2 / \sigma^2 + \log \sigma^2 + \log 2\pi\big]$; add these up over the dimensions. The prior
+# is the Gaussian with $\mu = 0$, $\sigma = 1$. Log-likelihoods of $\pm 1000$ are not unusual: your answer must be right
+# for these, too.
 #
 # *20 minutes, ★★★.* Points: 3 right values, 1 arguments left alone, 1 weights of any size, 1 right gradient.
 
@@ -330,17 +343,18 @@ assert check(importance_weighted_bound).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First two tensors of shape (K, N): $\log p(z)$ and $\log q(z \mid x)$. `z - mean` broadcasts over K by itself.
+# First compute two tensors of shape (K, N): $\log p(z)$ and $\log q(z \mid x)$. `z - mean` broadcasts over K by itself.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The log of a mean of exponentials: `t.logsumexp(0)` does it without ever making a number too large, but for the 1/K. What does 1/K become outside of the logarithm?
+# You need the log of a mean of exponentials. `t.logsumexp(0)` gives it without ever making a number too large, except
+# for the factor 1/K. What does 1/K become outside of the logarithm?
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# With K = 1 it is one draw of the ELBO: nothing is left but the log-weight itself.
+# With K = 1 it is one draw of the ELBO: the result is the log-weight itself.
 #
 # </details>
 
@@ -349,19 +363,22 @@ assert check(importance_weighted_bound).solved
 #
 # *The lecture, on the Gaussian likelihood and MSE, on beta, on collapse, and on bits.*
 #
-# No network here: pen and paper, then a number for each question, as a formula of what is given. A picture has d pixels, the
-# decoder says m for it.
+# This exercise has no network. Work with pen and paper, then return a number for each question, as a formula of the
+# given numbers. A picture has d pixels, and the decoder's output for it is m.
 #
-# - **a.** Somebody's loss is the *sum* of the squared errors, $\sum_i (x_i - m_i)^2$, plus the KL. For which $\sigma$ is this sum
-#   exercise 4's $-\log p(x \mid z)$, but for a constant?
-# - **b.** Somebody else's is their *mean*, $\frac1d \sum_i (x_i - m_i)^2$, plus the KL. Now which $\sigma$?
-# - **c.** The loss of b. is, but for a factor in front, that of a beta-VAE with $\sigma = 1$: $-\log p(x \mid z) + \beta\,\mathrm{KL}$. Which $\beta$?
+# - **a.** A loss is the *sum* of the squared errors, $\sum_i (x_i - m_i)^2$, plus the KL. For which $\sigma$ is this
+#   sum equal to $-\log p(x \mid z)$ of exercise 4, up to a constant?
+# - **b.** Another loss is their *mean*, $\frac1d \sum_i (x_i - m_i)^2$, plus the KL. Which $\sigma$ is it now?
+# - **c.** Up to a factor in front, the loss of b. is that of a beta-VAE with $\sigma = 1$:
+#   $-\log p(x \mid z) + \beta\,\mathrm{KL}$. Which $\beta$?
 # - **d.** After training, the mean squared error *of a pixel* is e. Which $\sigma$ makes these pictures most likely?
-# - **e.** Now pixels are 0 or 1, and the posterior has collapsed: q is the prior for every picture, and the decoder, deaf to z, can only
-#   say the same probability for every pixel. A share r of the pixels is 1. What is the best ELBO it can reach, in nats a picture?
-# - **f.** An ELBO is L nats a picture, L < 0, again of pixels that are 0 or 1. How many bits is that for each pixel?
+# - **e.** Now pixels are 0 or 1, and the posterior has collapsed: q is the prior for every picture. The decoder ignores
+#   z and can only return the same probability for every pixel. A share r of the pixels is 1. What is the best ELBO it
+#   can reach, in nats per picture?
+# - **f.** An ELBO is L nats per picture, L < 0, again for pixels that are 0 or 1. How many bits per pixel is that?
 #
-# The lesson of b and c: whoever averages over 784 pixels has set $\beta$ to several hundred, and wonders why all samples look the same.
+# The lesson of b and c: if you average over 784 pixels, you have set $\beta$ to several hundred. Then all samples look
+# the same.
 #
 # *15 minutes, ★★.* Points: 1 assumed sigma, 1 beta and the best sigma, 1 without z, 1 bits.
 
@@ -391,17 +408,19 @@ assert check(hidden_assumptions).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# For a and b: what stands before $(x_i - m_i)^2$ in exercise 4, and what before it here? For c multiply b's loss until its squares look like $\sigma = 1$'s; the KL comes along.
+# For a and b: which factor stands before $(x_i - m_i)^2$ in exercise 4, and which factor here? For c: multiply the loss
+# of b until its squares have the factor that they have for $\sigma = 1$. This multiplies the KL, too.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For d: per pixel $e / (2\sigma^2) + \log \sigma$ is to be small, so its derivative is 0. For e: the KL is 0; what remains is exercise 3 with one p for all pixels, and the best p is r.
+# For d: $e / (2\sigma^2) + \log \sigma$ per pixel must be as small as possible, so its derivative is 0. For e: the KL
+# is 0. What remains is exercise 3 with one p for all pixels, and the best p is r.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# A bit is $\log 2 = 0.69$ nats. A pixel that is a fair coin costs one.
+# A bit is $\log 2 = 0.69$ nats. A pixel that is 0 or 1 with equal probability costs one bit.
 #
 # </details>
 
@@ -410,14 +429,14 @@ assert check(hidden_assumptions).solved
 #
 # *The lecture, on walking through latent space.*
 #
-# In D dimensions nearly all draws of $\mathcal N(0, I)$ lie close to a sphere of radius $\sqrt D$. The straight line between two of
-# them cuts through the inside, where the decoder has never been. So go round, at an even pace: with $\Omega$ the
-# angle between a and b,
+# In D dimensions nearly all draws of $\mathcal N(0, I)$ lie close to a sphere of radius $\sqrt D$. The straight line
+# between two of them passes through the inside of the sphere, where the decoder was never trained. So follow the sphere
+# at constant speed. With $\Omega$ the angle between a and b,
 #
 # $$\text{slerp}(a, b; t) = \frac{\sin\big((1 - t)\,\Omega\big)}{\sin \Omega}\, a + \frac{\sin(t\,\Omega)}{\sin \Omega}\, b.$$
 #
-# a and b keep their lengths; only the angle is that of unit vectors. Where both point the same way the formula says 0/0: there go
-# straight, $(1 - t)\,a + t\,b$, for that row alone.
+# a and b keep their lengths; only the angle is that of unit vectors. Where both point in the same direction the formula
+# gives 0/0. For such a row alone, use the straight line $(1 - t)\,a + t\,b$.
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 ends that point the same way.
 
@@ -425,9 +444,9 @@ assert check(hidden_assumptions).solved
 def slerp(a, b, t):
     """Spherical interpolation, row by row.
 
-    a, b (N, D): latent points, float32 or float64, rows of any length but 0, none
-    opposite to its partner. t: a number in [0, 1]. Returns (N, D): a at t = 0, b at t =
-    1; a straight line where a and b point the same way.
+    a, b (N, D): latent points, float32 or float64, rows of any length except 0. No row
+    of a is opposite to the same row of b. t: a number in [0, 1]. Returns (N, D): a at
+    t = 0, b at t = 1; a straight line where a and b point in the same direction.
     """
     ### BEGIN SOLUTION
     angle = F.cosine_similarity(a, b, dim=1).clamp(-1, 1).acos()[:, None]
@@ -445,17 +464,19 @@ assert check(slerp).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `F.cosine_similarity(a, b, dim=1)` gives N cosines, `acos` makes angles of them. Rounding may lift a cosine above 1, where `acos` is NaN: `clamp`.
+# `F.cosine_similarity(a, b, dim=1)` gives N cosines, and `acos` turns them into angles. Rounding may make a cosine
+# larger than 1, where `acos` is NaN. So use `clamp`.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# N angles shall weigh N rows of D numbers: `angle[:, None]` has the shape (N, 1).
+# N angles must multiply N rows of D numbers: `angle[:, None]` has the shape (N, 1).
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `torch.where(condition, one, other)` decides for each row, with a condition of shape (N, 1). What NaN stands in the branch not taken does no harm here.
+# `torch.where(condition, one, other)` decides for each row, with a condition of shape (N, 1). A NaN in the branch that
+# is not taken does no harm here.
 #
 # </details>
 
@@ -464,12 +485,14 @@ assert check(slerp).solved
 #
 # *The lecture, on posterior collapse.*
 #
-# You ordered 32 latent dimensions. How many arrived? A dimension that nobody uses costs nothing, and is easy to find:
+# Your model has 32 latent dimensions. How many does it use? A dimension that is not used costs nothing, so it is easy
+# to find:
 #
 # $$\mathrm{KL}_d = \frac1N \sum_{n=1}^{N} \frac12 \big(\mu_{nd}^2 + \sigma_{nd}^2 - 1 - \log \sigma_{nd}^2\big).$$
 #
-# A dimension is alive where $\mathrm{KL}_d$ is above a threshold. Together they are the KL of the loss: one look at them says where the
-# nats go. (Others count where the *mean* varies from picture to picture. When do the two counts differ?)
+# A dimension is alive where $\mathrm{KL}_d$ is above a threshold. The sum of all $\mathrm{KL}_d$ is the KL of the loss,
+# so they show which dimensions use the nats. (Others count the dimensions whose *mean* varies from picture to picture.
+# When do the two counts differ?)
 #
 # *5 minutes, ★.* Points: 2 each dimension's KL, 1 those alive, 1 arguments left alone.
 
@@ -496,7 +519,7 @@ assert check(kl_by_dimension).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Exercise 2, with another dimension of the tensor added up, and a mean in place of the sum.
+# This is exercise 2 along another dimension of the tensor, with a mean in place of the sum.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -510,15 +533,16 @@ assert check(kl_by_dimension).solved
 #
 # *The lecture, on reparameterisation, and on what was done before it.*
 #
-# We want $\nabla_\mu\, \mathbb E\, f(z)$ with $z \sim \mathcal N(\mu, \sigma^2)$, from K draws $z_k = \mu + \sigma \epsilon_k$. The old way, the *score function* (REINFORCE),
-# needs only the values of f: where f was better than usual, pull $\mu$ there. The new way goes along the *path* $\epsilon \to z \to f$,
-# and needs f's gradient:
+# We want $\nabla_\mu\, \mathbb E\, f(z)$ with $z \sim \mathcal N(\mu, \sigma^2)$, from K draws
+# $z_k = \mu + \sigma \epsilon_k$. The old way, the *score function* (REINFORCE), needs only the values of f: it pulls
+# $\mu$ to draws where f was better than usual. The new way, reparameterisation, follows the *path*
+# $\epsilon \to z \to f$ and needs the gradient of f:
 #
 # $$g^{\text{score}} = \frac1K \sum_k \big(f(z_k) - b\big)\, \frac{z_k - \mu}{\sigma^2}, \qquad
 # g^{\text{path}} = \frac1K \sum_k \nabla f(z_k).$$
 #
-# Both are right on average, for any baseline b that does not look at the draws. One of them is far noisier: the last cell below shows how
-# much, and what a good baseline saves.
+# Both are right on average, for any baseline b that does not depend on the draws. One of them has a much larger
+# variance: the last cell below shows how much larger, and how much a good baseline helps.
 #
 # *20 minutes, ★★★.* Points: 2 the score function's estimate, 2 the path's, 1 arguments left alone.
 
@@ -550,25 +574,28 @@ assert check(two_gradients).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# $(z_k - \mu) / \sigma^2 = \epsilon_k / \sigma$. A value for each draw times a row for each draw: `values[:, None] * rows`.
+# $(z_k - \mu) / \sigma^2 = \epsilon_k / \sigma$. Multiply one value for each draw by one row for each draw:
+# `values[:, None] * rows`.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.autograd.grad(output, z)[0]` is the gradient of one number with respect to z, which must want one: `z.requires_grad_()` before f sees it. Each value depends on its own row only, so the gradient of the *sum* holds in row k the gradient of $f(z_k)$.
+# `torch.autograd.grad(output, z)[0]` is the gradient of one number with respect to z. For this, z must require a
+# gradient: call `z.requires_grad_()` before you call f. Each value depends on its own row only, so row k of the
+# gradient of the *sum* is the gradient of $f(z_k)$.
 #
 # </details>
 
 # %% [markdown]
 # ## All together
 #
-# **A plane full of digits.** Small networks, two latent dimensions, digits of 14 x 14 pixels, and your own `negative_elbo` as the loss.
-# Then the decoder is asked at each point of a grid, spaced so that each square of it has the same share of the prior. (Not marked;
-# some seconds.)
+# **A plane full of digits.** We train small networks with two latent dimensions on digits of 14 x 14 pixels, with your
+# own `negative_elbo` as the loss. Then the decoder draws a picture for each point of a grid. The grid is spaced so that
+# each square of it has the same share of the prior. (Not marked; some seconds.)
 
 # %%
 def ready(*answers):
-    """Are they right? Says what is to do where one is not."""
+    """Are all answers right? Prints what is to do if one is not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
         print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
@@ -576,14 +603,14 @@ def ready(*answers):
 
 
 def small_digits(split, count):
-    """Black and white digits, (count, 1, 14, 14), and nothing in between."""
+    """Digits of black and white pixels only, without grey, (count, 1, 14, 14)."""
     digits = load("digits", split).x
     rows = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:count]
     return (F.avg_pool2d(digits[rows] / 255, 2) > 0.4).float()
 
 
 def tiny_vae(steps):
-    """Encoder and decoder, trained, and the loss of each step."""
+    """A trained encoder and decoder, and the loss of each step."""
     g, x = torch.Generator().manual_seed(0), small_digits("train", 4000)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -606,7 +633,7 @@ def tiny_vae(steps):
 
 @torch.no_grad()
 def measured(encoder, decoder):
-    """Bounds on log p(x) from more and more draws, on digits that were not trained on, and the dimensions' KL."""
+    """Test digits: bounds on log p(x) from more and more draws, KL of each dimension."""
     x, g = small_digits("test", 200), torch.Generator().manual_seed(1)
     mean, log_variance = encoder(x)
     for draws in (1, 10, 100):
@@ -637,8 +664,9 @@ def plane(steps):
 plane(steps=10 if budget() == "smoke" else 1500)
 
 # %% [markdown]
-# **What the trick saves.** The same gradient, estimated 500 times from K draws: how far apart do the estimates lie? Your
-# `two_gradients`, on $f(z) = \lVert z \rVert^2$ in ten dimensions, with the mean at (1, ..., 1): the truth is 2 in each of them.
+# **What the trick saves.** We estimate the same gradient 500 times from K draws. How much do the estimates differ? We
+# use your `two_gradients`, on $f(z) = \lVert z \rVert^2$ in ten dimensions, with the mean at (1, ..., 1). The true
+# gradient is 2 in each of them.
 
 # %%
 def noise_of_gradients(repeats):
@@ -662,7 +690,8 @@ def noise_of_gradients(repeats):
 noise_of_gradients(repeats=20 if budget() == "smoke" else 500)
 
 # %% [markdown]
-# **Inside or around?** Two draws of $\mathcal N(0, I)$ in 200 dimensions, and the way from one to the other: how far from the origin is it?
+# **Inside or around?** Take two draws of $\mathcal N(0, I)$ in 200 dimensions, and the path from one to the other. How
+# far from the origin is each point of the path?
 
 # %%
 def two_ways():
@@ -681,7 +710,8 @@ two_ways()
 # %% [markdown]
 # ## What next
 #
-# Neighbours on the plane look alike, and between two digits lies something of both: nobody told it what a digit is. The samples are
-# soft where the plane must choose; the bound rises with K while the model stays the same. Write a second loss that averages
-# over the pixels, let `tiny_vae` use it, and look again: how many dimensions are alive now, and did c. of exercise 7 warn
-# you? Give it more dimensions, and see how many wake up. Then train for real: the lecture does, with convolutions, labels and a learnt sigma.
+# Neighbours on the plane look similar, and between two digits there are mixtures of both, although nobody gave the
+# model any labels. The samples are blurry where one kind of digit changes into another. The bound rises with K while
+# the model stays the same. Write a second loss that averages over the pixels, let `tiny_vae` use it, and look again.
+# How many dimensions are alive now, and did c. of exercise 7 warn you? Give the model more dimensions, and see how many
+# it uses. Then train larger models, as the lecture does, with convolutions, labels and a learnt sigma.

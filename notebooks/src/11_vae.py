@@ -1,20 +1,25 @@
 # %% [markdown]
 # # 11. The variational autoencoder
 #
-# **Where does a picture come from?** Suppose that somebody first draws a few numbers, and then paints what they say. If that were how
-# digits arise, one could learn the painter, draw new numbers, and have new digits. But nobody has seen the numbers. This notebook
-# learns both at once, the painter and a guess of the numbers, by one inequality, the **evidence lower bound** (ELBO); and because it is
-# an inequality between numbers that we can compute in small cases, we check every step of it.
+# **Where does a picture come from?** Suppose that somebody first draws a few random numbers, and then paints a picture
+# that these numbers describe. If digits arose in this way, we could learn the painter, draw new numbers, and get new
+# digits. But nobody can observe the numbers. This notebook learns both at once, the painter and a guess of the numbers,
+# by one inequality, the **evidence lower bound** (ELBO). In small cases we can compute both sides of it, so we check
+# every step.
 #
-# **You will be able to** derive the ELBO twice and say what its gap is; compute it in nats, constants included; say why one
-# reparameterises, with both variances measured; choose a likelihood and know what the squared error silently assumes; see collapse
-# coming; tell whether samples are any good, by numbers whose limits you know.
+# **You will be able to** derive the ELBO in two ways and say what its gap is; compute it in nats, with all constants;
+# say why one reparameterises, with the variances of both gradient estimates measured; choose a likelihood and know what
+# the squared error silently assumes; recognise posterior collapse early; evaluate samples by numbers whose limits you
+# know.
 #
-# **You need** Gaussian densities, Bayes' rule, expectation; notebook 01's autoencoder. Notebooks 00 and 03 for how representations are
-# measured.
+# **You need** Gaussian densities, Bayes' rule, expectation; the autoencoder of notebook 01. Notebooks 00 and 03 explain
+# how representations are evaluated.
 #
-# **Lectures** AIA: *What's generative learning?* to *VAE*. GT19: *Recall: Variational Autoencoders*, *Connection to VAEs*. MLMI17: *What is a
-# generative model?*, *Direct approach*, *Indirect approach*.
+# **Lectures** Deck AIA, *Automatic Image Analysis, lecture 13: un- and self-supervised learning*: from *What's
+# generative learning?* to *VAE*. Deck GT19, *CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive
+# learning*: *Recall: Variational Autoencoders*, *Connection to VAEs*. Deck MLMI17, *Cambridge MLMI17, Advanced Computer
+# Vision: representation learning, generative models*: *What is a generative model?*, *Direct approach*, *Indirect
+# approach*.
 #
 # **Time** reading an hour and a half; computing about two minutes on two cores. Long experiments were run
 # beforehand (`make results`); here they are plotted.
@@ -53,19 +58,21 @@ BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" th
 # %% [markdown]
 # ## 1. What is a generative model?
 #
-# MLMI17 gives two answers: *an algorithm that generates data*, and *a statistical model of the joint distribution of some data*. And two
-# ways to one: the **direct approach** learns $G: \mathcal Z \to \mathcal X$, from noise to pictures (this notebook, 12, 14); the **indirect**
-# one learns a function that scores pictures, $E: \mathcal X \to \mathbb R$, and searches for those that score well (notebook 13, planned).
+# MLMI17 gives two answers: *an algorithm that generates data*, and *a statistical model of the joint distribution of
+# some data*. It also gives two ways to learn such a model. The **direct approach** learns
+# $G: \mathcal Z \to \mathcal X$, from noise to pictures (this notebook, 12, 14). The **indirect** approach learns a
+# function that scores pictures, $E: \mathcal X \to \mathbb R$, and searches for pictures with a good score (notebook
+# 13, planned).
 #
-# AIA starts from the statistical model: *we want to model the data distribution p(x) directly*. A picture is a vector of pixels, so by the
-# chain rule $p(x) = \prod_i p(x_i \mid x_1, \dots, x_{i-1})$, pixel by pixel, which a network can learn as a classification (notebook 10, planned). It is exact,
-# and it needs one forward pass for each pixel to draw a picture. The other way is **a latent variable**: a few numbers $z$ that
-# explain what the pixels have in common.
+# AIA starts from the statistical model: *we want to model the data distribution p(x) directly*. A picture is a vector
+# of pixels, so by the chain rule $p(x) = \prod_i p(x_i \mid x_1, \dots, x_{i-1})$, pixel by pixel. A network can learn
+# each factor as a classification (notebook 10, planned). This is exact, but drawing a picture needs one forward pass
+# for each pixel. The other way is **a latent variable**: a few numbers $z$ that explain what the pixels have in common.
 #
-# *Margin note.* The slide writes the chain rule as $\prod_i p(x_i)\,p(x_i \mid x_1, \dots, x_{i-1})$; the first factor does not belong there. And a
-# pixel of 8 bits has 256 values: *1 out of 255* is one short.
+# *Margin note.* The slide writes the chain rule as $\prod_i p(x_i)\,p(x_i \mid x_1, \dots, x_{i-1})$; the first factor
+# does not belong there. And a pixel of 8 bits has 256 values, so the slide's *1 out of 255* is one too few.
 #
-# Here is where we shall arrive. Nobody drew these digits and emoji: a network painted what 16 (and 64) random numbers told it.
+# This is our goal. Nobody drew these digits and emoji: a network painted them from 16 (and 64) random numbers.
 
 # %%
 train, test = load("digits", "train"), load("digits", "test")
@@ -80,14 +87,16 @@ image_grid(drawn_emoji, columns=12, title="Emoji that nobody drew")
 # %% [markdown]
 # ## 2. A latent variable, and the integral that stands in the way
 #
-# The story in symbols: draw $z \sim p(z) = \mathcal N(0, I)$ in $D$ dimensions; a network, the **decoder**, turns it into the parameters of a distribution of
-# pictures, $p(x \mid z)$; draw $x$. GT19: *assume p(z) is known and simple ... conditional p(x given z) is complex => represent with neural network*.
-# To learn by maximum likelihood we need
+# In symbols: draw $z \sim p(z) = \mathcal N(0, I)$ in $D$ dimensions. A network, the **decoder**, turns it into the
+# parameters of a distribution of pictures, $p(x \mid z)$. Then draw $x$ from this distribution. GT19: *assume p(z) is
+# known and simple ... conditional p(x given z) is complex => represent with neural network*. To learn by maximum
+# likelihood we need
 #
 # $$p(x) = \int p(x \mid z)\, p(z)\, dz = \mathbb E_{z \sim p(z)}\, p(x \mid z).$$
 #
-# An expectation! Why not draw many $z$ and average? With the shipped model of **two** latent dimensions one can do better: put a
-# grid over the plane and add up. So here we *know* $\log p(x)$, to many digits, and can watch the average of random draws on its way to it.
+# This is an expectation. So why not draw many $z$ and average? With the shipped model of **two** latent dimensions we
+# can do better: we put a grid over the plane and add up the values. So here we *know* $\log p(x)$, to many digits, and
+# we can watch how the average of random draws approaches it.
 
 # %%
 BATCH, POINTS = (20, 100) if BUDGET == "smoke" else (40, 200)
@@ -131,7 +140,8 @@ figure.axes[0].set_xscale("log")
 figure
 
 # %% [markdown]
-# With two dimensions a few thousand draws will do. The integrand says why so many are needed: of all the plane, only a speck explains *this* picture. (Each window shows a 2 x 2 part of it.)
+# With two dimensions a few thousand draws are enough. The integrand shows why so many are needed: only a very small
+# part of the plane explains *this* picture. (Each window shows a 2 x 2 part of the plane.)
 
 # %%
 def show_posterior(ax, i):
@@ -156,10 +166,12 @@ figure.suptitle("True posterior of four test digits (bright); the encoder's gues
 describe(figure, "Four windows of the latent plane. The true posterior of each digit is a small bright spot, round or long; orange ellipses of q lie on it, and for the 5 far beside it.")
 
 # %% [markdown]
-# In 16 dimensions a grid of 200 points a side has $200^{16}$ cells, and the share of the prior that explains a picture is so small that no number of draws
-# finds it. The **posterior** $p(z \mid x) = p(x \mid z)\,p(z) / p(x)$ would tell where to look, but it has the very integral in its denominator: this is what
-# *intractable* means. GT19: *we need an approximate posterior q(z|x) to tell us which z corresponds to which x*. The orange ellipses are such a guess, made by
-# a second network, the **encoder** (AIA: *recognition model*), which reads $x$ and answers with a mean and a variance for each latent dimension:
+# In 16 dimensions a grid of 200 points a side has $200^{16}$ cells, and the share of the prior that explains a picture
+# is so small that no number of draws finds it. The **posterior** $p(z \mid x) = p(x \mid z)\,p(z) / p(x)$ would tell us
+# where to look, but its denominator is the same integral. This is what *intractable* means. GT19: *we need an
+# approximate posterior q(z|x) to tell us which z corresponds to which x*. The orange ellipses are such an approximate
+# posterior, in short a *guess*, made by a second network. This **encoder** (AIA: *recognition model*) reads $x$ and
+# returns a mean and a variance for each latent dimension:
 #
 # $$q(z \mid x) = \mathcal N\big(z;\ \mu(x),\ \operatorname{diag} \sigma^2(x)\big).$$
 #
@@ -167,31 +179,38 @@ describe(figure, "Four windows of the latent plane. The true posterior of each d
 #
 # ## 3. The ELBO, twice
 #
-# Write $p(x)$ with the guess inside, $p(x) = \int q(z \mid x)\, \frac{p(x, z)}{q(z \mid x)}\, dz = \mathbb E_q\!\left[\frac{p(x, z)}{q(z \mid x)}\right]$.
+# Write $p(x)$ with the guess inside the integral:
+# $p(x) = \int q(z \mid x)\, \frac{p(x, z)}{q(z \mid x)}\, dz = \mathbb E_q\!\left[\frac{p(x, z)}{q(z \mid x)}\right]$.
 #
 # **By Jensen.** The logarithm is concave, so $\log \mathbb E[w] \ge \mathbb E[\log w]$:
 #
 # $$\log p(x) \ \ge\ \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] =: \mathrm{ELBO}(x).$$
 #
-# One line, but it does not say how much is lost.
+# This takes one line, but it does not say how much is lost.
 #
-# **By the identity.** Bayes' rule says $p(x) = p(x, z) / p(z \mid x)$ for *every* $z$. Take logarithms, put $q$ in, and average over $z \sim q$ (the left side has no $z$):
+# **By the identity.** Bayes' rule says $p(x) = p(x, z) / p(z \mid x)$ for *every* $z$. Take logarithms, insert $q$, and
+# average over $z \sim q$ (the left side does not depend on $z$):
 #
 # $$\log p(x) = \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] + \mathbb E_q\Big[\log \frac{q(z \mid x)}{p(z \mid x)}\Big]
 # = \mathrm{ELBO}(x) + \mathrm{KL}\big(q(z \mid x)\,\|\,p(z \mid x)\big).$$
 #
-# So what Jensen's step loses is exactly a KL divergence, which is at least 0 (notebook 03; by Jensen again) and is 0 only for $q = p(z \mid x)$. To raise the ELBO is to raise $\log p(x)$, or to make the guess better, or
-# both. This is GT19's slide *Connection to VAEs*. Splitting $p(x, z) = p(x \mid z)\,p(z)$ gives the form that AIA maximises,
+# So Jensen's step loses exactly a KL divergence. It is at least 0 (notebook 03; by Jensen again) and is 0 only for
+# $q = p(z \mid x)$. To raise the ELBO means to raise $\log p(x)$, or to make the guess better, or both. GT19 shows this
+# on the slide *Connection to VAEs*. Splitting $p(x, z) = p(x \mid z)\,p(z)$ gives the form that AIA maximises,
 #
 # $$\mathrm{ELBO}(x) = \underbrace{\mathbb E_{q}\, \log p(x \mid z)}_{-\text{distortion}} \;-\; \underbrace{\mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big)}_{\text{rate}} .$$
 #
-# The names come from data compression: the *rate* is what the code costs, the *distortion* what is still to be said of the picture once the code is known (section 11). Mind the two divergences: the *rate* compares the guess with the **prior** and is a term of the bound; the *gap* compares it with the **posterior** and is what the bound
+# The names come from data compression. The *rate* is the cost of the code. The *distortion* is the cost of the picture
+# when the code is known (section 11). Do not confuse the two divergences. The *rate* compares the guess with the
+# **prior** and is a term of the bound. The *gap* compares the guess with the **posterior** and is what the bound
 # misses.
 #
-# *Margin note.* AIA calls the KL divergence *a similarity measurement*. It is larger the *less* alike two distributions are, and not symmetric.
+# *Margin note.* AIA calls the KL divergence *a similarity measurement*. But it is larger when two distributions are
+# *less* similar, and it is not symmetric.
 #
-# **Every term by quadrature.** One latent dimension, one pixel: $z \sim \mathcal N(0, 1)$ and $x \mid z \sim \mathcal N(z^2, 0.4^2)$. The decoder folds the line, so a
-# picture $x = 1$ may have come from $z = 1$ or from $z = -1$: the posterior has two peaks, which a Gaussian $q$ cannot have.
+# **Every term by quadrature.** Take one latent dimension and one pixel: $z \sim \mathcal N(0, 1)$ and
+# $x \mid z \sim \mathcal N(z^2, 0.4^2)$. The decoder ignores the sign of $z$. So a picture $x = 1$ may come from
+# $z = 1$ or from $z = -1$. The posterior has two peaks, which a Gaussian $q$ cannot have.
 
 # %%
 Z = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
@@ -226,8 +245,10 @@ for x1, m, s in ((1.0, 0.0, 1.0), (1.0, 0.9, 0.2), (-0.3, 0.1, 0.4), (2.0, -1.5,
     assert abs(fit - exact) < 1e-6 and abs(rate - by_formula) < 1e-6              # and the quadrature is right, too
 
 # %% [markdown]
-# **Try it.** Move $q$ by hand. The dark bar, $\log p(x)$, never moves: what the ELBO gains, the gap loses. First for $x = 1$: put $q$ on one peak, then between the two,
-# then make it wide enough for both. Which has the best ELBO? Then $x = -0.3$, which no $z$ explains well: there one peak is left, and a Gaussian all but closes the gap.
+# **Try it.** Move $q$ by hand. The dark bar, $\log p(x)$, does not move: when the ELBO rises, the gap falls by the same
+# amount. Begin with $x = 1$. Put $q$ on one peak, then between the two, then make it wide enough for both. Which $q$
+# has the best ELBO? Then take $x = -0.3$, which no $z$ explains well. There the posterior has only one peak, and a
+# Gaussian closes the gap almost completely.
 
 # %%
 def draw_parts(x, m, s):
@@ -256,21 +277,25 @@ explore(draw_parts, x=FloatSlider(1.0, min=-1.0, max=4.0, step=0.1), m=FloatSlid
         s=FloatSlider(1.0, min=0.05, max=2.0, step=0.05))
 
 # %% [markdown]
-# On one peak the gap is at best 0.75: $\log 2 = 0.69$ for the half of the posterior that is missed, the rest because a peak is not quite a Gaussian. The best broad $q$ has 1.03. So the best Gaussian prefers missing a peak to covering the valley between them, since
-# $\mathrm{KL}(q \| p)$ punishes $q$ heavily where $p$ is nearly 0. Such a VAE is *sure* of $z = 1$ where the truth is *one or minus one*.
+# On one peak the gap is at best 0.75. Of this, $\log 2 = 0.69$ is for the half of the posterior that is missed, and the
+# rest is because a peak is not quite a Gaussian. The best broad $q$ has a gap of 1.03. So the best Gaussian misses one
+# peak and does not cover the valley between the two, because $\mathrm{KL}(q \| p)$ punishes $q$ heavily where $p$ is
+# nearly 0. Such a VAE is *sure* of $z = 1$, although the truth is *one or minus one*.
 #
 # ## 4. The rate in closed form
 #
-# For $q = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ and the standard normal prior the KL needs no sampling. Dimensions are independent, so it is a sum over them; for one
+# For $q = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ and the standard normal prior the KL needs no sampling. The
+# dimensions are independent, so the KL is a sum over them. For one dimension
 #
 # $$\mathbb E_q \log q = -\tfrac12 \log 2\pi - \tfrac12 \log \sigma^2 - \tfrac12, \qquad
 # \mathbb E_q \log p = -\tfrac12 \log 2\pi - \tfrac12\, \mathbb E_q z^2 = -\tfrac12 \log 2\pi - \tfrac12 (\mu^2 + \sigma^2),$$
 #
-# the first because $\mathbb E_q (z - \mu)^2 / \sigma^2 = 1$. The difference is
+# where the first holds because $\mathbb E_q (z - \mu)^2 / \sigma^2 = 1$. The difference is
 #
 # $$\mathrm{KL} = \tfrac12 \sum_{j=1}^{D} \big( \mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2 \big).$$
 #
-# It is 0 at $\mu = 0$, $\sigma = 1$ only (since $\log t \le t - 1$). A sum, in nats: a mean over $j$, a common slip, would make the rate $D$ times too cheap.
+# It is 0 only at $\mu = 0$, $\sigma = 1$ (since $\log t \le t - 1$). It is a sum, in nats. A mean over $j$ is a common
+# mistake, which would make the rate $D$ times too small.
 
 # %%
 def kl_by_draws(mean, log_variance, draws=200_000):
@@ -287,20 +312,23 @@ show(gaussian_kl)
 # %% [markdown]
 # ## 5. A gradient through a random draw
 #
-# The other term, $\mathbb E_{z \sim q} f(z)$ with $f(z) = \log p(x \mid z)$, has no closed form. Estimating it is easy: draw one $z$. But the encoder's parameters sit
-# in the *distribution* that is drawn from. AIA: *we cannot backpropagate through z ~ N*. There are two ways out.
+# The other term, $\mathbb E_{z \sim q} f(z)$ with $f(z) = \log p(x \mid z)$, has no closed form. Estimating it is easy:
+# draw one $z$. But the encoder's parameters are in the *distribution* from which we draw. AIA: *we cannot backpropagate
+# through z ~ N*. There are two solutions.
 #
 # **Score function** (REINFORCE). Since $\nabla q = q\, \nabla \log q$,
 #
 # $$\nabla_\mu \int q(z) f(z)\, dz = \mathbb E_q\big[f(z)\, \nabla_\mu \log q(z)\big] = \mathbb E_q\Big[f(z)\, \frac{z - \mu}{\sigma^2}\Big].$$
 #
-# It needs only *values* of $f$. **Reparameterisation.** Draw $\epsilon \sim \mathcal N(0, I)$, which has no parameters, and set $z = \mu + \sigma \epsilon$. Now the expectation is over
-# $\epsilon$, and the derivative goes inside:
+# It needs only *values* of $f$. **Reparameterisation.** Draw $\epsilon \sim \mathcal N(0, I)$, which has no parameters,
+# and set $z = \mu + \sigma \epsilon$. Now the expectation is over $\epsilon$, so we can take the derivative inside it:
 #
 # $$\nabla_\mu \mathbb E_\epsilon f(\mu + \sigma\epsilon) = \mathbb E_\epsilon\, f'(z), \qquad \nabla_\sigma \mathbb E_\epsilon f(\mu + \sigma\epsilon) = \mathbb E_\epsilon\, f'(z)\,\epsilon .$$
 #
-# It uses the *slope* of $f$. Both are unbiased; they differ in how far single draws scatter. On a case with a known answer, $f(z) = -\frac12 \lVert z - a \rVert^2$ in $D$ dimensions
-# (so $\nabla_\mu \mathbb E f = a - \mu$), the slope's scatter does not depend on $D$ at all, while $f$ is a sum over all dimensions, and its square grows as $D^2$:
+# It uses the *slope* of $f$. Both estimates are unbiased, but their variances differ. We take a case with a known
+# answer, $f(z) = -\frac12 \lVert z - a \rVert^2$ in $D$ dimensions (so $\nabla_\mu \mathbb E f = a - \mu$). Here the
+# variance of the slope does not depend on $D$ at all. But $f$ is a sum over all dimensions, and its square grows as
+# $D^2$:
 
 # %%
 def gradient_draws(dim, draws=20_000):
@@ -323,10 +351,13 @@ figure.axes[0].set(xscale="log", yscale="log")
 figure
 
 # %% [markdown]
-# At $D = 100$ the score function needs some ten thousand times the draws for the same precision. (Subtracting the baseline $\mathbb E f$ from $f$ leaves the estimate unbiased and helps a good deal: the variance here becomes $1.5\,D + 3$ instead of about $D^2$. It still grows with $D$; the slope's does not.) Reparameterisation wants a
-# differentiable $f$ and a continuous $z$; where there is none, as for words or codes of a codebook, one is back at the first, or at tricks that pass a gradient straight through.
-# In the library it is one line. *Margin note:* the noise multiplies $\sigma = e^{\frac12 \log \sigma^2}$. Networks predict $\log\sigma^2$ because it may be any real
-# number; to forget the one half is the commonest slip there is.
+# At $D = 100$ the score function needs about ten thousand times as many draws for the same precision. (Subtracting the
+# baseline $\mathbb E f$ from $f$ leaves the estimate unbiased and helps a lot: the variance here becomes $1.5\,D + 3$
+# instead of about $D^2$. It still grows with $D$, but the variance of the slope does not.) Reparameterisation needs a
+# differentiable $f$ and a continuous $z$. Words or codes of a codebook are not continuous. For them one needs the score
+# function, or tricks such as straight-through estimators. In the library, reparameterisation is one line. *Margin
+# note:* the noise multiplies $\sigma = e^{\frac12 \log \sigma^2}$. Networks predict $\log\sigma^2$ because it may be
+# any real number. The most common mistake is to forget the factor one half.
 
 # %%
 show(reparameterise)
@@ -334,20 +365,24 @@ show(reparameterise)
 # %% [markdown]
 # ## 6. What is a pixel? The likelihood
 #
-# AIA: *minimize MSE to maximize E log p(x|z)*. True for one particular likelihood; let us write down which. The decoder's outputs $o = o(z)$ are parameters of a distribution of pixels, independent
-# *given z* (all that they have in common has to go through $z$).
+# AIA: *minimize MSE to maximize E log p(x|z)*. This is true for one particular likelihood. Let us write down which one.
+# The decoder's outputs $o = o(z)$ are parameters of a distribution of pixels. The pixels are independent *given z*
+# (everything that they have in common has to go through $z$).
 #
 # **Bernoulli**, for pixels that are 0 or 1, with $o$ the logits, $\sigma(\cdot)$ the logistic function:
-# $\ \log p(x \mid z) = \sum_i x_i \log \sigma(o_i) + (1 - x_i) \log(1 - \sigma(o_i))$. Our digits are grey, so they are *binarised*, each pixel drawn as 1 with its grey as probability, anew each time. (For a grey
-# $x_i = 0.5$ the formula still gives a number, but no probability of anything.)
+# $\ \log p(x \mid z) = \sum_i x_i \log \sigma(o_i) + (1 - x_i) \log(1 - \sigma(o_i))$. Our digits are grey, so they are
+# *binarised*: each pixel is drawn as 1 with its grey value as probability, anew each time. (For a grey value
+# $x_i = 0.5$ the formula still gives a number, but this number is not the probability of anything.)
 #
 # **Gaussian**, $p(x \mid z) = \prod_i \mathcal N(x_i; o_i, s^2)$ with one $s$ for all $d$ pixels:
 #
 # $$-\log p(x \mid z) = \frac{\lVert x - o \rVert^2}{2 s^2} + d \log s + \frac d2 \log 2\pi .$$
 #
-# For a fixed $s$ this is the squared error, up to a constant and a **weight** $1 / 2 s^2$ which decides how much the error counts beside the rate. So a loss *sum of squares + KL* says $s^2 = \frac12$: that
-# pixels between 0 and 1 have noise of standard deviation 0.71. And *mean* of squares + KL says $s^2 = d / 2$, for our emoji a standard deviation of 39: the rate is then not worth paying, and the code
-# collapses (section 11). Better: make $s$ a parameter. At the optimum, $s^2$ is the mean squared error, found by setting the derivative to 0.
+# For a fixed $s$ this is the squared error, up to a constant and a **weight** $1 / 2 s^2$. The weight decides how much
+# the error counts compared with the rate. So a loss *sum of squares + KL* assumes $s^2 = \frac12$, which means that
+# pixels between 0 and 1 have noise of standard deviation 0.71. And *mean* of squares + KL assumes $s^2 = d / 2$, which
+# for our emoji is a standard deviation of 39. Then the rate costs more than it saves, and the code collapses (section
+# 11). It is better to make $s$ a parameter. At the optimum, $s^2$ is the mean squared error: set the derivative to 0.
 
 # %%
 d, squared_error = 3072, 25.0
@@ -363,10 +398,12 @@ show(Bernoulli)
 show(Gaussian)
 
 # %% [markdown]
-# A Gaussian is a density of real numbers, and our pictures are whole numbers from 0 to 255. On a pixel that is always white a density may grow without end, so
-# the greys are spread over their intervals, $(255 x + u) / 256$ with uniform $u$ (`dequantise`). Then the mean log-density minus $d \log 256$ is a lower bound on the log-probability of the 8-bit picture: by Jensen,
-# with $y = (255 x + u) / 256$ that probability is $P(x) = 256^{-d}\, \mathbb E_u\, p(y)$, so $\mathbb E_u \log p(y) - d \log 256 \le \log P(x)$. With its sign turned and divided by $d \ln 2$ it is in **bits per dimension**, the unit in which generative models are compared; 8 is what the
-# uniform density pays.
+# A Gaussian is a density of real numbers, but our pictures are whole numbers from 0 to 255. On a pixel that is always
+# white a density may grow without limit. So the grey values are spread over their intervals, $(255 x + u) / 256$ with
+# uniform $u$ (`dequantise`). Then the mean log-density minus $d \log 256$ is a lower bound on the log-probability of
+# the 8-bit picture. By Jensen, with $y = (255 x + u) / 256$ that probability is $P(x) = 256^{-d}\, \mathbb E_u\, p(y)$,
+# so $\mathbb E_u \log p(y) - d \log 256 \le \log P(x)$. With its sign changed and divided by $d \ln 2$, the bound is in
+# **bits per dimension**, the unit in which generative models are compared. The uniform density needs 8.
 
 # %%
 show(dequantise)
@@ -374,7 +411,7 @@ show(dequantise)
 # %% [markdown]
 # ## 7. The VAE
 #
-# Encoder, draw, decoder, two terms. All of it is ten lines:
+# A VAE is an encoder, a draw, a decoder and two loss terms, in ten lines:
 
 # %%
 def negative_elbo_by_hand(encoder, decoder, x, eps):
@@ -394,7 +431,8 @@ torch.testing.assert_close((kl - log_likelihood).mean(), negative_elbo_by_hand(v
 show(VAE)
 
 # %% [markdown]
-# And now train one: Kingma and Welling's experiment, perceptrons, digits, a plane. The right curve is the test ELBO, with its sign turned: nats that it would take to send a binarised digit (section 11).
+# Now train one. This is Kingma and Welling's experiment: perceptrons, digits, a plane. The right curve is the test ELBO
+# with its sign changed. It is the number of nats needed to send a binarised digit (section 11).
 
 # %%
 STEPS = {"smoke": 40, "laptop": 1500, "gpu": 1500}[BUDGET]
@@ -419,8 +457,9 @@ vae = vae.eval().to("cpu")
 # %% [markdown]
 # ## 8. A walk through the plane
 #
-# AIA: *a grid in the latent space leads to consistent generations in pixel space*. Kingma and Welling's figure 4 takes the points of the grid at equal steps of *probability*: where the prior has more
-# mass, there are more pictures. Shipped weights:
+# AIA: *a grid in the latent space leads to consistent generations in pixel space*. Kingma and Welling's figure 4 takes
+# the points of the grid at equal steps of *probability*, so there are more pictures where the prior has more mass. Here
+# it is for the shipped weights:
 
 # %%
 SIDE = 15
@@ -443,8 +482,9 @@ figure.suptitle("Two numbers for a digit; nobody told it which digits there are"
 describe(figure, "Left: a 15 by 15 grid of drawn digits that change smoothly into each other. Right: test digits' latent means, digits of a kind together.")
 
 # %% [markdown]
-# **Try it.** Walk by two sliders, in standard deviations of the prior. On the right is the nearest neighbour in the plane among the training digits: is the decoder copying? Go to a border between two
-# kinds of digit; then far out, where the prior has no mass and nothing was ever asked of the decoder.
+# **Try it.** Walk with two sliders, in standard deviations of the prior. On the right is the training digit that is
+# nearest in the plane. Does the decoder copy it? Go to a border between two kinds of digit. Then go far out, where the
+# prior has no mass and the decoder was never trained.
 
 # %%
 with torch.no_grad():
@@ -477,13 +517,18 @@ explore(draw_walk, z1=FloatSlider(0.0, min=-3.5, max=3.5, step=0.1, description=
 # %% [markdown]
 # ## 9. Why the means are blurry
 #
-# Not because of the squared error: our digits have a Bernoulli likelihood and are blurry too. Hold the encoder fixed and ask which decoder is best at one point $z$. The loss there is an average over the training
-# pictures, each with the weight $q(z \mid x_n)$ that its posterior has at that point, and for a Gaussian as for a Bernoulli the best mean is the weighted average of the pictures:
+# The reason is not the squared error, because our digits have a Bernoulli likelihood and are blurry too. Keep the
+# encoder fixed and ask which decoder is best at one point $z$. The loss there is an average over the training pictures.
+# Each picture has the weight $q(z \mid x_n)$, the density of its posterior at that point. For a Gaussian as for a
+# Bernoulli the best mean is the weighted average of the pictures:
 #
 # $$m^*(z) = \frac{\sum_n q(z \mid x_n)\, x_n}{\sum_n q(z \mid x_n)} = \mathbb E_q[x \mid z],$$
 #
-# where $m$ is the mean of $p(x \mid z)$, $o$ for a Gaussian and $\sigma(o)$ for a Bernoulli; set the derivative with respect to it to 0. (The expectation is over *draw a training picture, then its code*.) **All pictures whose posteriors overlap at z are averaged**, and an average of sharp pictures is a blurred one. It is the same conditional mean as in notebook 01's
-# inpainting. We can compute it without any decoder, from the encoder and 12,000 training digits:
+# where $m$ is the mean of $p(x \mid z)$, which is $o$ for a Gaussian and $\sigma(o)$ for a Bernoulli. To prove the
+# formula, set the derivative with respect to $m$ to 0. (The expectation is over two draws: a training picture, then its
+# code.) **All pictures whose posteriors overlap at z are averaged**, and an average of sharp pictures is blurred. It is
+# the same conditional mean as in the inpainting of notebook 01. We can compute it without any decoder, from the encoder
+# and 12,000 training digits:
 
 # %%
 @torch.no_grad()
@@ -504,12 +549,16 @@ image_grid(torch.cat([painted, averages]), [*[""] * 10, *[f"of {int(n)}" for n i
            title=f"Decoder's means; weighted averages of so many training digits; they differ by {error:.2f}")
 
 # %% [markdown]
-# Much the same pictures (the decoder's are a little smoother still). So what one shows of a VAE, the decoder's mean, is an average; a true *draw* from $p(x \mid z)$ would add independent noise to each pixel, which is worse to look at. Sharper means need posteriors that
-# overlap less: more latent dimensions, a smaller $s$ (a higher rate), or a likelihood that does not call pixels independent. Or another judge than a likelihood: notebook 12.
+# The two rows are much the same (the decoder's is a little smoother still). So the decoder's mean, which one usually
+# shows of a VAE, is an average. A true *draw* from $p(x \mid z)$ would add independent noise to each pixel, which looks
+# worse. Sharper means need posteriors that overlap less: more latent dimensions, a smaller $s$ (a higher rate), or a
+# likelihood in which the pixels are not independent. Another way is to replace the likelihood by a discriminator
+# (notebook 12).
 #
 # ## 10. What is the bound worth?
 #
-# Test $-$ELBO of digits while three models learn, three seeds each: two dimensions, 16 dimensions, and 16 with convolutions.
+# The figure shows the test $-$ELBO of digits while three models learn, three seeds each: two dimensions, 16 dimensions,
+# and 16 with convolutions.
 
 # %%
 def curves(name, setting, measure):
@@ -536,13 +585,16 @@ bars_with_spread({f"{setting}: {title}": [-value for value in by_setting[measure
                  xlabel="nats per digit, lower is better", title="-ELBO and a tighter bound, 500 digits, 3 seeds")
 
 # %% [markdown]
-# **A tighter bound.** With $K$ draws from $q$ and weights $w_k = p(x, z_k) / q(z_k \mid x)$, which are unbiased, $\mathbb E\, w_k = p(x)$, Jensen gives (Burda et al. 2015)
+# **A tighter bound.** Take $K$ draws from $q$, with weights $w_k = p(x, z_k) / q(z_k \mid x)$. The weights are
+# unbiased, $\mathbb E\, w_k = p(x)$, so Jensen gives (Burda et al. 2015)
 #
 # $$\mathrm{ELBO} = \mathcal L_1 \ \le\ \mathcal L_K = \mathbb E \log \frac1K \sum_{k=1}^K w_k \ \le\ \log p(x), \qquad \mathcal L_K \le \mathcal L_{K+1},$$
 #
-# and $\mathcal L_K \to \log p(x)$ where the weights are bounded; how fast is another matter.
+# and $\mathcal L_K \to \log p(x)$ where the weights are bounded. This does not say how fast.
 #
-# (Why it rises: the mean of $K$ weights is the average, over the ways to leave one of $K + 1$ out, of means of $K$; move the logarithm inside.) On the plane, where the grid knows the truth, we can see how far it gets. So the ELBO's gap is measured, too.
+# (Why it rises: leave one of $K + 1$ weights out. The mean of $K$ weights is the average, over all ways to do this, of
+# means of $K$. Then move the logarithm inside.) On the plane the grid gives the true value, so we can see how close the
+# bound comes. This also measures the ELBO's gap.
 
 # %%
 torch.manual_seed(0)
@@ -559,14 +611,19 @@ figure.axes[0].set_xscale("log")
 figure
 
 # %% [markdown]
-# It rises with every $K$, as it must, and within 200 draws it does not arrive. The reason was to be seen in section 2: for some digits the encoder's guess lies *beside* the true posterior, and is sure of it. Draws from there have tiny weights, and the place
-# that matters is hardly ever drawn. Such a gap has two parts: the best Gaussian is not the posterior, and the encoder, one network for all pictures, does not find the best Gaussian (*amortisation gap*, Cremer et al. 2018).
+# The bound rises with every $K$, as it must, but 200 draws are not enough to reach the true value. Section 2 showed the
+# reason: for some digits the encoder's guess lies *beside* the true posterior and is very narrow. Draws from there have
+# tiny weights, and the region that matters is hardly ever drawn. Such a gap has two parts: the best Gaussian is not the
+# posterior, and the encoder, one network for all pictures, does not find the best Gaussian (*amortisation gap*, Cremer
+# et al. 2018).
 
 # %%
 show(importance_weighted_bound)
 
 # %% [markdown]
-# And without an encoder? The shipped convolutional model of 16 dimensions, which painted section 1's digits: its $\log p(x)$ by draws from the prior, and by draws from $q$: a hundred good guesses against thousands of blind ones.
+# What happens without an encoder? For the shipped convolutional model of 16 dimensions, which painted the digits of
+# section 1, we estimate $\log p(x)$ by draws from the prior and by draws from $q$. This compares thousands of blind
+# draws with a hundred good guesses.
 
 # %%
 few = x[:20]
@@ -586,11 +643,14 @@ figure
 # %% [markdown]
 # ## 11. Rate against distortion
 #
-# The ELBO adds two costs, as a telegram does: the rate, nats to send the code $z$ to the precision of $q$ (the *bits-back* argument of Hinton and van Camp 1993); the distortion, nats to send the picture given the code. **beta** weighs the first (Higgins et al. 2017):
+# The ELBO adds two costs of a message. The rate is the nats needed to send the code $z$ to the precision of $q$ (the
+# *bits-back* argument of Hinton and van Camp 1993). The distortion is the nats needed to send the picture given the
+# code. **beta** is a weight on the rate (Higgins et al. 2017):
 #
 # $$L_\beta = \mathbb E_q[-\log p(x \mid z)] + \beta\, \mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big).$$
 #
-# $\beta = 1$ is the bound. For a Gaussian likelihood, $\beta$ and $s^2$ are one knob: multiplying the KL by $\beta$ is dividing the error's weight by it. Each $\beta$ buys another point of a curve (Alemi et al. 2017):
+# $\beta = 1$ is the bound. For a Gaussian likelihood, $\beta$ and $s^2$ have the same effect: multiplying the KL by
+# $\beta$ means dividing the error's weight by it. Each $\beta$ gives another point of a curve (Alemi et al. 2017):
 
 # %%
 rows = {beta: [row for row in experiments.read("vae-rate-distortion")["rows"] if row["setting"] == f"{beta:g}"] for beta in BETAS}
@@ -621,16 +681,21 @@ figure.suptitle("Test digits, perceptrons, 16 dimensions, 1000 updates, 3 seeds"
 describe(figure, "Left: distortion falls as the rate rises, from beta 30 to beta 0.1. Right: -ELBO over beta, lowest near 1.")
 
 # %% [markdown]
-# Read the curve from the right. At $\beta = 0.1$ a code of some 44 nats buys the best reconstructions, and the *bound* is worse than at 1: the code costs more than it saves. Along the dotted line the sum is that of $\beta = 1$; all others lie above it, 0.3 by a nat. At $\beta = 10$ one unit is left, at
-# 30 none: the distortion is then what a digit costs without any code. And the samples? Their distance to real digits (section 15) is lowest near 1, too: below, the prior is not where the codes are; above, the codes say too little.
+# Read the curve from right to left. At $\beta = 0.1$ a code of about 44 nats gives the best reconstructions, but the
+# *bound* is worse than at 1, because the code costs more than it saves. Along the dotted line the sum of both costs is
+# that of $\beta = 1$. All other points lie above it, 0.3 by one nat. At $\beta = 10$ one unit (latent dimension) is
+# left, at 30 none: the distortion is then the cost of a digit without any code. The distance of samples to real digits
+# (section 15) is lowest near 1, too. Below 1, the prior is not where the codes are. Above 1, the codes contain too
+# little information.
 
 # %%
 bars_with_spread({f"beta = {beta:g}": values for beta, values in points("frechet prior").items()},
                  xlabel="Frechet distance of samples to test digits, lower is better", title="Samples of the prior by beta, 3 seeds")
 
 # %% [markdown]
-# **Try it**: short runs of every beta, trained here. What goes first as beta rises: the strokes' details, the slant, the digit itself? And at small beta: the reconstructions are good, but look at the **samples**, drawn from a prior that the encoder was never
-# held to.
+# **Try it** with short runs of every beta, trained here. What is lost first as beta rises: the strokes' details, the
+# slant, or the digit itself? At small beta the reconstructions are good. But look at the **samples**: they are drawn
+# from a prior that the encoder was never forced to match.
 
 # %%
 BETA_STEPS = {"smoke": 20, "laptop": 1000, "gpu": 1000}[BUDGET]
@@ -661,8 +726,11 @@ explore(draw_beta, beta=SelectionSlider(options=BETAS, value=1.0))
 # %% [markdown]
 # ## 12. Posterior collapse, and how it shows
 #
-# A unit that is not worth its rate is switched off: its posterior becomes the prior, $\mu_j = 0$, $\sigma_j = 1$ for every picture, and its KL is 0. If all are, the decoder paints one average picture and the ELBO stops at what pixels are
-# worth without a code. When only some units collapse, neither the loss nor the samples say so. It shows in **the KL of each unit**. Burda et al. count **active units**, those whose mean varies over pictures with a variance above 0.01; here is that count, and a stricter one.
+# A unit whose rate costs more than it saves is switched off. Its posterior becomes the prior, $\mu_j = 0$,
+# $\sigma_j = 1$ for every picture, and its KL is 0. If all units are off, the decoder paints one average picture, and
+# the ELBO is no better than without a code. When only some units collapse, neither the loss nor the samples show it,
+# but **the KL of each unit** does. Burda et al. count **active units**, those whose mean varies over pictures with a
+# variance above 0.01. The figure shows that count and a stricter one.
 
 # %%
 figure, (left, right) = subplots(1, 2, height=3.6)
@@ -691,15 +759,23 @@ bars_with_spread({name: [-value for value in values] for name, values in experim
                  xlabel="-ELBO, nats per test digit, lower is better", title="The bound by number of latent dimensions; 1000 updates, 3 seeds")
 
 # %% [markdown]
-# At $\beta = 1$ seven to twelve units carry the digit, most of them between one and two nats each; offered 64, the model uses a dozen. The published count says 61 of 64: after so short a training the other means still wander by more than 0.1 though they carry nothing, so *look at the KLs*. Unused units do some harm here:
-# from 16 to 64 dimensions the bound gets worse by 6.5 nats, since early in the training every unit is noise for the decoder. **Warm-up** (Bowman et al. 2015: beta grows from 0 to 1 during the first half) lets units become useful before they are priced, and wins most of it back.
+# At $\beta = 1$ seven to twelve units carry the digit, most of them between one and two nats each. Even with 64 units,
+# the model uses only a dozen. The published count says 61 of 64. After such a short training the means of the other
+# units still vary by more than 0.1 although they carry nothing, so *look at the KLs*. Unused units do some harm here:
+# from 16 to 64 dimensions the bound gets worse by 6.5 nats, because early in the training every unit is noise for the
+# decoder. In **warm-up** (Bowman et al. 2015), beta grows from 0 to 1 during the first half. So units can become useful
+# before their rate counts fully. This wins back most of what was lost.
 #
-# Why collapse at all? In a *linear* VAE all is known (Lucas et al. 2019): the units are principal components, and a component is worth a unit exactly where its variance exceeds $\beta s^2$. The ELBO is not to blame: the maximum of the likelihood does the same. A decoder strong enough to explain
-# the pixels without $z$, such as an autoregressive one, collapses for another reason: then the code really is not needed.
+# Why do units collapse at all? For a *linear* VAE the answer is known (Lucas et al. 2019): the units are principal
+# components, and a component gets a unit exactly where its variance exceeds $\beta s^2$. The ELBO is not the cause,
+# because the maximum of the likelihood does the same. A decoder strong enough to explain the pixels without $z$, such
+# as an autoregressive one, collapses for another reason: it really does not need the code.
 #
 # ## 13. Emoji: what the likelihood decides
 #
-# The same networks on colour pictures, five likelihoods (*sigma* in the plots is section 6's $s$, not the encoder's $\sigma$). First the bound, in bits per dimension; then what each does to the rate and to the code.
+# We train the same networks on colour pictures with five likelihoods (*sigma* in the plots is section 6's $s$, not the
+# encoder's $\sigma$). The plots show first the bound, in bits per dimension, then what each likelihood does to the rate
+# and to the code.
 
 # %%
 likelihoods = {name: [evaluate.bits_per_dimension(value, 3072) for value in values]
@@ -709,9 +785,13 @@ for measure, xlabel in (("rate", "rate, nats"), ("active", "active units of 64")
     display(bars_with_spread(experiments.values("vae-likelihoods", measure), xlabel=xlabel, title=f"The same models: {xlabel}"))
 
 # %% [markdown]
-# **The mean of squares** collapses altogether: rate 0, no unit active, every reconstruction the same average picture. **The sum of squares** keeps 22 nats for a code, where a learnt sigma finds 138 worth paying. **Learning sigma** takes the guess away. And **a sigma for each pixel** is best
-# by far in bits, 6.4 against 7.7: almost half of an emoji is plain white, and who knows where can give those pixels a tiny sigma (they then cost as little as 1.4 bits each; no less, since sigma is not let below 1/256). But its reconstructions are *worse* than with one fitted sigma (root mean squared error 0.19
-# against 0.17), perhaps because its code is spent on where the white is. A better likelihood is not a better picture (Theis et al. 2015), and this is the simplest
+# **The mean of squares** collapses completely: the rate is 0, no unit is active, and every reconstruction is the same
+# average picture. **The sum of squares** uses 22 nats for a code, where a learnt sigma uses 138. **Learning sigma**
+# means that nobody has to guess it. And **a sigma for each pixel** is best by far in bits, 6.4 against 7.7. Almost half
+# of an emoji is plain white, and a model that knows where can give those pixels a tiny sigma. (They then cost as little
+# as 1.4 bits each. They cannot cost less, because sigma is not allowed below 1/256.) But its reconstructions are
+# *worse* than with one fitted sigma (root mean squared error 0.19 against 0.17), perhaps because it uses its code to
+# describe where the white is. A better likelihood is not a better picture (Theis et al. 2015), and this is the simplest
 # example that we know. The shipped model has one learnt sigma.
 
 # %%
@@ -720,8 +800,11 @@ show(GaussianPerPixel)
 # %% [markdown]
 # ## 14. Between pictures, and along one unit
 #
-# **Interpolation.** Straight through pixel space, one picture fades while the other appears. In the latent space each step is a picture of its own. Straight lines or arcs? Draws from $\mathcal N(0, I)$ in $D$ dimensions have length near $\sqrt D$, and the middle of a
-# straight line between two is shorter by a factor of about $\sqrt 2$, where the prior has hardly any mass; `slerp` stays on the sphere. For codes of *pictures*, here, the difference is hard to see.
+# **Interpolation.** On a straight line through pixel space, one picture fades while the other appears. In the latent
+# space each step is a picture of its own. Should we take straight lines or arcs? Draws from $\mathcal N(0, I)$ in $D$
+# dimensions have length near $\sqrt D$. The middle of a straight line between two draws is shorter by a factor of about
+# $\sqrt 2$, and the prior has hardly any mass there. `slerp` stays on the sphere. For the codes of *pictures* in this
+# figure, the difference is hard to see.
 
 # %%
 def between(model, a, b, steps=10):
@@ -742,9 +825,12 @@ emoji = load("emoji_on_white", "test")
 image_grid(between(emoji_painter, *as_float(emoji.x[[30, 600]])), columns=10, title="The same for two emoji")
 
 # %% [markdown]
-# **Traversal.** Take one emoji's code and move one unit at a time. Units are sorted by their rate: the first says most. **Try it**: does any unit stand for one thing, the colour, the size, the shape? beta-VAE's promise was that single units come to mean single things. The likelihood
-# does not ask for it: rotate the code, and the decoder with it, and $p(x)$ is the same. (A diagonal $q$ does prefer some axes, as the linear VAE's principal components show, but not necessarily those with a meaning. Locatello et al. 2019 prove that without supervision *and* without assumptions on model and data nothing can
-# single them out.)
+# **Traversal.** Take the code of one emoji and move one unit at a time. The units are sorted by their rate, so the
+# first carries most information. **Try it**: does any unit stand for one thing, such as the colour, the size or the
+# shape? The promise of beta-VAE was that each unit comes to mean one thing. The likelihood does not require this:
+# rotate the code, and the decoder with it, and $p(x)$ is the same. (A diagonal $q$ does prefer some axes, as the
+# principal components of the linear VAE show, but not necessarily axes with a meaning. Locatello et al. 2019 prove that
+# no method can find the meaningful axes without supervision *and* without assumptions on model and data.)
 
 # %%
 with torch.no_grad():
@@ -769,12 +855,16 @@ explore(draw_traversal, picture=IntSlider(30, 0, len(emoji) - 1), first=IntSlide
 # %% [markdown]
 # ## 15. Samples of the prior against samples of the posterior
 #
-# The decoder was trained at codes of *pictures*, and is used at codes of the *prior*. All codes together make the **aggregated posterior** $q(z) = \frac1N \sum_n q(z \mid x_n)$. The average rate is, exactly,
+# The decoder was trained at codes of *pictures*, but for samples we use it at codes of the *prior*. All codes together
+# have a distribution, the **aggregated posterior** $q(z) = \frac1N \sum_n q(z \mid x_n)$. The average rate is, exactly,
 #
 # $$\frac1N \sum_n \mathrm{KL}\big(q(z \mid x_n)\,\|\,p(z)\big) = I_q(x; z) + \mathrm{KL}\big(q(z)\,\|\,p(z)\big),$$
 #
-# what the code knows of the picture, plus how far all codes together are from the prior (add and subtract $\log q(z)$). ($I_q$ is the mutual information, notebook 03's, of a training picture and its code.) Where the second is not 0 the codes are not distributed as the prior: some regions hold more of them than their share, others fewer. Regions with
-# mass and hardly a code are **holes**; the decoder was never trained there, and samples from there may look like nothing.
+# where the first term is what the code tells about the picture, and the second is how far all codes together are from
+# the prior (add and subtract $\log q(z)$). ($I_q$ is the mutual information, as in notebook 03, of a training picture
+# and its code.) If the second term is not 0, the codes are not distributed as the prior: some regions hold more codes
+# than their share, others fewer. Regions with prior mass and hardly any code are **holes**. The decoder was never
+# trained there, and samples from there may look like no real picture.
 
 # %%
 grid_means, grid_logs = train_mean, train_log_variance
@@ -794,12 +884,17 @@ figure.suptitle("The plane: what the decoder was trained on, and where it is ask
 describe(figure, "Left: the aggregated posterior, patchy, with gaps between digits. Right: the smooth prior.")
 
 # %% [markdown]
-# How good are samples? By eye first. Then by numbers, all of them read off **features** of a network, here our own classifier of digits (`zoo: supervised-digits`) and our classifier of scenes for emoji. Let real pictures' features have mean $m_r$ and covariance $C_r$, drawn ones' $m_g$, $C_g$:
+# How good are samples? First look at them. Then use numbers. All of them are computed from **features** of a network,
+# here our own classifier of digits (`zoo: supervised-digits`) and our classifier of scenes for emoji. Let the features
+# of real pictures have mean $m_r$ and covariance $C_r$, those of generated ones $m_g$, $C_g$:
 #
 # $$d^2_{\text{Frechet}} = \lVert m_r - m_g \rVert^2 + \operatorname{tr}\big(C_r + C_g - 2 (C_r C_g)^{1/2}\big),$$
 #
-# the squared Wasserstein distance of two Gaussians with these moments. With the features of one particular Inception network it is the FID of the papers; ours is **not comparable with theirs**, only with itself. **Precision**: the share of drawn pictures that lie among the real ones (within the distance of some real one to its
-# third neighbour). **Recall**: the share of real ones that lie among the drawn. A generator that knows one perfect digit has precision 1 and recall 0.
+# which is the squared Wasserstein distance of two Gaussians with these moments. With the features of one particular
+# Inception network it is the FID of the papers. Ours is **not comparable with theirs**, only with itself. **Precision**
+# is the share of generated pictures that lie among the real ones (within the distance of some real one to its third
+# neighbour). **Recall** is the share of real pictures that lie among the generated ones. A generator that makes only
+# one perfect digit has precision 1 and recall 0.
 
 # %%
 show(evaluate.frechet_distance)
@@ -817,15 +912,29 @@ for measure, title in (("frechet", "Frechet distance to test pictures, lower is 
     display(bars_with_spread(found, xlabel=title, title=f"{title.split(',')[0].capitalize()}; 3 seeds"))
 
 # %% [markdown]
-# What the numbers say (digits and emoji have different judges: compare within each). **Reconstructions of digits are close to real ones** (Frechet distance 0.9; other real digits: 0.4); **samples are not** (12), as it seems because the decoder is good where codes are, and the prior is not where codes are. With two dimensions recall is near 0 (0.02) although precision is 0.82: the
-# drawn averages lie close together amid the real digits, each within a real one's reach, but their own reach is so short that hardly any real digit falls within it. Emoji: 79 for samples, 39 for reconstructions, 2 for other real emoji. And *detail*, the mean squared difference of neighbouring pixels, is about half of the real digits' (a fifth with two dimensions), and 15 to 28 % of the real emoji's: the blur in one number.
+# What do the numbers say? (Different classifiers evaluate digits and emoji, so compare only within each.)
+# **Reconstructions of digits are close to real ones** (Frechet distance 0.9; other real digits: 0.4). **Samples are
+# not** (12). The reason seems to be that the decoder is good where codes are, but the prior is not where codes are.
+# With two dimensions recall is near 0 (0.02) although precision is 0.82. The generated averages lie close together
+# among the real digits, each within the reach of a real one (its distance to the third neighbour). But their own reach
+# is so short that hardly any real digit lies within it. For emoji the distance is 79 for samples, 39 for
+# reconstructions, 2 for other real emoji. And *detail*, the mean squared difference of neighbouring pixels, is about
+# half of the real digits' (a fifth with two dimensions), and 15 to 28 % of the real emoji's. This one number measures
+# the blur.
 #
-# Now look at the **precision of the emoji samples: 0.94**. Nobody would take the blobs of section 1 for emoji. The features are a classifier's that never saw a bad emoji; the blobs seem to lie *in the middle* of them, in reach of some real one, and precision asks no more. The Frechet distance and recall do notice. A number is as
-# good as its features, and one number is never enough. (`evaluate.kernel_distance`, known as KID with Inception features, drops the Gaussian assumption and has no bias; it, too, finds the samples of section 11 best at $\beta = 1$.)
+# Now look at the **precision of the emoji samples: 0.94**. Nobody would say that the blobs of section 1 are emoji. The
+# features come from a classifier that was never trained on a bad emoji. The blobs seem to lie *in the middle* of the
+# features, within reach of some real one, and precision requires no more. The Frechet distance and recall do show the
+# problem. A number is only as good as its features, and one number is never enough. (`evaluate.kernel_distance`, known
+# as KID with Inception features, needs no Gaussian assumption and has no bias. It also finds the samples of section 11
+# best at $\beta = 1$.)
 #
 # ## 16. Told the label
 #
-# If the digit's name is given to encoder and decoder, the code need not say it. Everything above holds with $y$ behind the bar: $\log p(x \mid y) \ge \mathbb E_q \log p(x \mid z, y) - \mathrm{KL}(q(z \mid x, y)\,\|\,p(z))$. What is left for $z$? The *hand*: slant, width, weight. The same $z$ in every row, another label:
+# If encoder and decoder get the digit's label, the code need not contain it. Everything above holds with $y$ as a
+# condition: $\log p(x \mid y) \ge \mathbb E_q \log p(x \mid z, y) - \mathrm{KL}(q(z \mid x, y)\,\|\,p(z))$. What
+# remains for $z$? The *hand*, or style of writing: slant, width, weight. In each row, $z$ is the same and the label
+# changes:
 
 # %%
 show(ConditionalVAE)
@@ -843,7 +952,8 @@ with torch.no_grad():
 image_grid(written, columns=10, title="Six hands (rows), ten digits each: z is the same along a row")
 
 # %% [markdown]
-# **Try it.** Move the two units that say most about the hand. Does slant stay slant from digit to digit?
+# **Try it.** Move the two units that carry most information about the hand. Does a unit for slant change the slant of
+# every digit?
 
 # %%
 def draw_hand(unit1, unit2):
@@ -866,13 +976,19 @@ bars_with_spread(experiments.values("vae-labels", "frechet prior"), xlabel="Frec
                  title="Samples without and with the label, 3 seeds")
 
 # %% [markdown]
-# The label makes the **samples** better, 0.9 against 4.8: the code no longer has to be a digit as well, so the prior fits it. (Precision rises from .76 to .86, but recall falls from .75 to .52: fewer kinds of hand.) It does not make the **bound** better. A label can save at most $\log 10 = 2.3$ nats, and with so little at stake the model is slow to believe it: after 1500 updates a fifth of the samples are
-# another digit than they were told, since the code still says which. With a *linear* layer where the label meets the picture, as many disobey after 4500 updates: its mean and log-variance can only be shifted by the label. Its bound is four nats better than without a label (106.4 against 110.8), more than a label is
-# worth, so part of that is a better fit. What one wants, obedience, is not what the loss asks for.
+# The label makes the **samples** better, with a Frechet distance of 0.9 against 4.8: the code no longer has to describe
+# the digit as well, so the prior fits it. (Precision rises from .76 to .86, but recall falls from .75 to .52: fewer
+# kinds of hand.) It does not make the **bound** better. A label can save at most $\log 10 = 2.3$ nats. This is so
+# little that the model learns to use it only slowly. After 1500 updates a fifth of the samples show another digit than
+# their label, because the code still says which digit it is. With a *linear* layer where the label meets the picture,
+# as many are wrong after 4500 updates, because the label can only shift the mean and the log-variance. The bound of
+# this model is four nats better than without a label (106.4 against 110.8). This is more than a label can save, so part
+# of it is a better fit. We want samples that obey their label, but the loss does not ask for it.
 #
 # ## 17. What is the representation worth?
 #
-# A VAE is an autoencoder with noise in its code and a price on it. Is its posterior mean a better representation than notebook 01's code? On digits, with the same perceptrons; then on scenes, with notebook 01's networks:
+# A VAE is an autoencoder with noise in its code and a cost for it. Is its posterior mean a better representation than
+# the code of notebook 01? We compare on digits, with the same perceptrons, then on scenes, with notebook 01's networks:
 
 # %%
 for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):
@@ -886,30 +1002,46 @@ for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accurac
     display(bars_with_spread(scenes, xlabel=f"{title} on unseen emoji", title=f"Scenes: {title}, 300 updates, 3 seeds"))
 
 # %% [markdown]
-# No. On digits with 16 dimensions the autoencoder is ahead by k-NN (.90 against .86) and level by the probe; with two dimensions each wins once (k-NN by cosine sees only the angle in a plane, and the seeds scatter widely). On scenes a VAE is worth **no more than its untrained network**, where notebook 01's autoencoder gains two points by k-NN. It is not
-# the price of the code: $\beta = 0.1$ changes nothing. What both must explain first are the pixels that vary most, the soft background, and the VAE's noise may hide the rest (our reading, not a measurement). The convolutional VAE on digits reaches .94 by k-NN, since on black ground the digit *is* what varies, and single emoji on white go from .47 untrained to .57: `python -m course_lib evaluate vae`. A likelihood
-# of pixels rewards what costs many bits, not what has a name.
+# No. On digits with 16 dimensions the autoencoder is better in k-NN accuracy (.90 against .86) and about equal in
+# linear probe accuracy. With two dimensions each wins once (k-NN by cosine sees only the angle in a plane, and the
+# results of the seeds differ widely). On scenes a VAE is **no better than its untrained network**, where notebook 01's
+# autoencoder gains two points in k-NN accuracy. The reason is not the cost of the code, because $\beta = 0.1$ changes
+# nothing. Both models must first explain the pixels that vary most, the soft background, and the VAE's noise may hide
+# the rest (our interpretation, not a measurement). The convolutional VAE on digits reaches .94 in k-NN accuracy,
+# because on a black background the digit *is* what varies. Single emoji on white go from .47 untrained to .57:
+# `python -m course_lib evaluate vae`. A likelihood of pixels rewards the parts of a picture that cost many bits, not
+# the parts that have a name.
 #
 # ## 18. Pitfalls
 #
-# - **A mean where a sum belongs.** `reduction="mean"` over pixels beside a KL summed over units is, for squared errors, a VAE with $s^2 = d/2$: it collapses, and its "ELBO" is none. Terms are summed over dimensions, averaged over pictures.
-# - **Constants dropped**: fine for training with fixed $s$, wrong for every comparison, and with a learnt $s$, without $d \log s$, the loss falls for ever as $s$ grows.
-# - **log-variance taken for standard deviation**: `mean + log_variance * eps` trains, badly, in silence.
-# - **sigmoid, then log**: infinite at a sure and wrong pixel. Work with logits.
-# - **The same eps for the whole batch**: draw one for every picture and every unit. Draws for one $x$ have the variance $\sigma^2(x)$: check it.
-# - **Sampling from the posterior and calling it generation**: reconstructions are better than samples. Say which is shown.
-# - **Nats of binarised digits and nats of grey ones** are different quantities, a probability's and a density's, and cannot be compared; nor can two ways to binarise.
+# - **A mean where a sum belongs.** `reduction="mean"` over pixels beside a KL summed over units is, for squared errors,
+#   a VAE with $s^2 = d/2$. It collapses, and its "ELBO" is not an ELBO. Sum the terms over dimensions, and average them
+#   over pictures.
+# - **Constants dropped**: this is fine for training with fixed $s$, but wrong for every comparison. With a learnt $s$
+#   and without $d \log s$, the loss falls for ever as $s$ grows.
+# - **log-variance taken for standard deviation**: `mean + log_variance * eps` trains badly and raises no error.
+# - **sigmoid, then log**: the loss is infinite at a sure and wrong pixel. Work with logits.
+# - **The same eps for the whole batch**: draw a separate one for every picture and every unit. Draws for one $x$ must
+#   have the variance $\sigma^2(x)$: check it.
+# - **Sampling from the posterior and calling it generation**: reconstructions are better than samples. Say which of the
+#   two you show.
+# - **Nats of binarised digits and nats of grey ones** are different quantities, of a probability and of a density. They
+#   cannot be compared. Two ways to binarise cannot be compared either.
 # - **A Frechet distance without its features, its number of pictures and its preprocessing** says nothing.
-# - **eval mode**: with BatchNorm in the networks, bounds are measured in eval mode, on pictures that were not trained on.
+# - **eval mode**: with BatchNorm in the networks, measure bounds in eval mode, on held-out pictures.
 #
 # ## 19. What to try next
 #
 # **Exercises**: [`exercises/11_vae.ipynb`](../exercises/11_vae.ipynb), each checked when you run the cell below it.
 #
-# Give the plane three dimensions and colour the grid. Train with $K = 10$ importance weights *in the loss* (Burda et al. 2015): do more units stay alive? Give the prior the shape of the codes (fit a mixture to the means and draw from that). Learn $s$ and $\beta$ together and find out why that fails.
-# Let the encoder be trained ten steps for each of the decoder's: does the collapse go away (He et al. 2019)?
+# Give the plane three dimensions and colour the grid. Train with $K = 10$ importance weights *in the loss* (Burda et
+# al. 2015): do more units stay active? Give the prior the shape of the codes (fit a mixture to the means and draw from
+# that). Learn $s$ and $\beta$ together and find out why that fails. Train the encoder for ten steps for each step of
+# the decoder: does the collapse go away (He et al. 2019)?
 #
-# Notebook 10 (planned) does without a code, pixel by pixel; 12 replaces the likelihood by a judge, 14 stacks a thousand of these latent variables whose encoder is fixed, and its ELBO is this one; 16 (planned) puts a diffusion model where the prior was.
+# Notebook 10 (planned) works without a code, pixel by pixel. Notebook 12 replaces the likelihood by a discriminator.
+# Notebook 14 stacks a thousand of these latent variables with a fixed encoder, and its ELBO is this one. Notebook 16
+# (planned) replaces the prior by a diffusion model.
 #
 # ## 20. What to read
 #
