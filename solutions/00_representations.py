@@ -1,22 +1,23 @@
 # %% [markdown]
 # # Exercises 00. Representations
 #
-# **Eight short pieces, and at the end they find the emoji in a picture.** You ask an embedding for a word's neighbours, let
-# neighbours vote, take a step of a linear probe and one of k-means, measure what a representation notices and how many
-# directions it uses, score a mask, and report a result so that others may believe it.
+# **Eight short exercises. At the end, your code finds the emoji in a picture.** You find a word's neighbours in an embedding,
+# let neighbours vote, and take a step of a linear probe and one of k-means. You measure what a representation notices and how
+# many directions it uses, score a mask, and report a result so that others can trust it.
 #
-# **You need** notebook 00, the lecture. Each exercise names the part it belongs to.
+# **You need** notebook 00, the lecture. Each exercise names its part of the lecture.
 #
-# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
-# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
-# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
-# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
+# **How it works.** Write your code where the cell says so and run the cell below it. The check tests your answer on a few
+# small cases. If the answer is wrong, the check says how, and often names the likely mistake. *The check is not the final
+# mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not what makes
+# these few cases pass. The library's own functions are not available when you are marked, so write the answer yourself, with
+# torch.
 #
-# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
-# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
-# need (a helper, another import) may stand in any cell. No answer draws random numbers; what is random comes in as an
-# argument. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file as the grader reads
-# it.
+# *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
+# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the names.
+# Anything else that you need (a helper, another import) may stand in any cell. No answer draws random numbers. Random values
+# come in as arguments. Before you hand in, run `python -m course_lib check NOTEBOOK`. It runs the public cases on your file,
+# which it reads as the grader does.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
@@ -45,25 +46,26 @@ check = checks("00_representations")
 #
 # *The lecture, from one-hot vectors to embedding vectors.*
 #
-# A one-hot vector names a word and says nothing else: any two different words are equally unlike. In an embedding, words
-# that are used alike have rows $e_w$ that point alike, and so a word can be asked for its neighbours: the words $v \ne w$
-# with the largest
+# A one-hot vector names a word and says nothing else, because any two different words are equally far apart. In an embedding,
+# words with similar use have rows $e_w$ with similar directions. So each word $w$ has neighbours, the words $v \ne w$ with
+# the largest
 #
 # $$\cos(e_w, e_v) = \frac{e_w^\top e_v}{\lVert e_w\rVert\, \lVert e_v\rVert}.$$
 #
-# Nearest first. Where two words are equally near (with one-hot vectors all of them are), the lower index comes first, so
-# that everybody gets the same answer. A synonym with the very row of $w$ is a neighbour; $w$ itself is not.
+# The nearest word comes first. Where two words are equally near (with one-hot vectors all of them are), the lower index comes
+# first, so that everybody gets the same answer. A synonym with exactly the same row as $w$ is a neighbour, but $w$ itself is
+# not.
 #
 # *10 minutes, ★.* Points: 3 right neighbours, 1 table left alone, 1 order of equals.
 
 # %% nbgrader={"grade": false, "grade_id": "nearest_words", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def nearest_words(table, word, k):
-    """The k words most like a given one, by the cosine of their rows.
+    """The k words most similar to a given word, by the cosine of their rows.
 
     table (V, D), float32 or float64: row v is the vector of word v, of any length but 0.
-    word: a whole number from 0 to V - 1; k: one from 1 to V - 1. Returns (k,), whole
-    numbers: the other words with the largest cosines, largest first, equal ones in
-    ascending order.
+    word: a whole number from 0 to V - 1. k: a whole number from 1 to V - 1. Returns
+    (k,), whole numbers: the other words with the largest cosines, largest first. Words
+    with equal cosines are in ascending order.
     """
     ### BEGIN SOLUTION
     unit = F.normalize(table, dim=1)
@@ -82,14 +84,13 @@ assert check(nearest_words).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Take the rows to unit length; then one matrix-vector product gives all cosines. Which similarity would keep the word
-# itself from ever being among the first?
+# Scale the rows to unit length. Then one matrix-vector product gives all cosines. Which similarity must the word itself get,
+# so that it is never among the first?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `topk` promises nothing about the order of equals. Sorting does, where it is asked to be stable:
-# `argsort(descending=True, stable=True)`.
+# `topk` promises nothing about the order of equal values. A stable sort does: `argsort(descending=True, stable=True)`.
 #
 # </details>
 
@@ -98,12 +99,12 @@ assert check(nearest_words).solved
 #
 # *The lecture, on how the course measures: k-NN.*
 #
-# How good is a representation? The simplest question to ask of it: are things of one class near each other? The k training
-# rows nearest to a test row $t$, by the Euclidean distance $\lVert t - x_i\rVert$, have one vote each, and the class with most
-# votes wins. Nothing is trained, so whatever is found was in the features already.
+# How good is a representation? The simplest question is: are things of one class near each other? The k training rows nearest
+# to a test row $t$, by the Euclidean distance $\lVert t - x_i\rVert$, have one vote each, and the class with most votes wins.
+# Nothing is trained, so the vote uses only information that was in the features already.
 #
-# Votes can tie, with k = 2 or with three classes. Then, of the classes that tie, the one wins whose nearest voter is nearest
-# to $t$. No two distances are equal here.
+# Votes can tie, with k = 2 or with three classes. Then compare the nearest voter of each tied class. The class whose voter is
+# nearest to $t$ wins. No two distances are equal here.
 #
 # *15 minutes, ★★.* Points: 3 right classes, 1 arguments left alone, 2 ties.
 
@@ -139,9 +140,9 @@ assert check(majority_vote).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Ties: ask not "how many votes has each class?" but "how many votes has each voter's class?", in the order of the voters.
-# The first voter whose number is the largest belongs to the class you are looking for. `argmax` returns the first of
-# several largest; `mode` would take the smallest label instead.
+# For ties, do not count the votes of each class. For each voter, in order, count the votes of the voter's class. The first
+# voter whose count is the largest belongs to the class you are looking for. `argmax` returns the first of several largest
+# values. `mode` would take the smallest label instead.
 #
 # </details>
 
@@ -150,17 +151,18 @@ assert check(majority_vote).solved
 #
 # *The lecture, on how the course measures: the linear probe.*
 #
-# A linear probe is the smallest classifier one can train on frozen features: one matrix W, one bias b. Its gradient is short
-# enough to write down, so here is a step of gradient descent without autograd. With features $X$, (N, D), one-hot labels $Y$,
-# (N, C), and the probabilities $P$, each row of $XW + b$ through a softmax,
+# A linear probe is the smallest classifier that one can train on frozen features. It has one matrix W and one bias b. Its
+# gradient is short enough to write down, so here is a step of gradient descent without autograd. Take features $X$, (N, D),
+# one-hot labels $Y$, (N, C), and the probabilities $P$, the softmax of each row of $XW + b$. The step is
 #
 # $$W \leftarrow W - \eta \left( \tfrac1N X^\top (P - Y) + \lambda W \right), \qquad
 # b \leftarrow b - \eta\, \tfrac1N \sum_{i=1}^{N} (p_i - y_i),$$
 #
-# where $p_i, y_i$ are rows of $P, Y$, $\eta$ is the learning rate and $\lambda$ the weight decay: the gradient of
-# $\tfrac\lambda2 \lVert W\rVert^2$. The bias is not decayed. Both are computed from the old W and b.
+# where $p_i, y_i$ are rows of $P, Y$, $\eta$ is the learning rate and $\lambda$ is the weight decay. The term $\lambda W$ is
+# the gradient of $\tfrac\lambda2 \lVert W\rVert^2$. The bias is not decayed. The new W and the new b are both computed from
+# the old W and b.
 #
-# Features of a network may be large, and so are the logits then: they must not turn the step into NaN.
+# Features of a network may be large, and then the logits are large, too. They must not turn the step into NaN.
 #
 # *15 minutes, ★★.* Points: 3 right step, 1 arguments left alone, 1 classes without rows, 1 large logits.
 
@@ -189,14 +191,15 @@ assert check(probe_step).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First the error $P - Y$, (N, C), one number for each row and class. The gradient of the bias is its mean over the rows.
-# That of the weight is a matrix product whose shape, (D, C), tells you what to transpose.
+# First compute the error $P - Y$, (N, C), one number for each row and class. The gradient of the bias is the mean of the
+# error over the rows. The gradient of the weight is a matrix product. Its shape, (D, C), tells you what to transpose.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `F.one_hot(labels)` has as many columns as the largest label wants; `F.one_hot(labels, C)` has C. And `softmax` subtracts
-# each row's maximum before it takes an exponential: write $e^{x} / \sum e^{x}$ yourself and you have to do so, too.
+# The largest label decides how many columns `F.one_hot(labels)` has, but `F.one_hot(labels, C)` has C. And `softmax`
+# subtracts each row's maximum before it takes an exponential. If you write $e^{x} / \sum e^{x}$ yourself, you have to do
+# this, too.
 #
 # </details>
 
@@ -205,20 +208,20 @@ assert check(probe_step).solved
 #
 # *The lecture, on k-means codes.*
 #
-# K-means turns a vector into a *code*: the number of the mean it is nearest to. Learning alternates between two halves,
-# codes from means and means from codes. With the vectors $x_i$ and the means $m_1, \dots, m_K$,
+# K-means turns a vector into a *code*, the number of the nearest mean. Learning alternates between two half-steps: find the
+# codes from the means, and find the means from the codes. With the vectors $x_i$ and the means $m_1, \dots, m_K$, one step is
 #
 # $$c_i = \arg\min_k \lVert x_i - m_k \rVert^2, \qquad
 # m_k \leftarrow \frac{1}{|\{i : c_i = k\}|} \sum_{i:\, c_i = k} x_i .$$
 #
-# A mean that nobody chose has no members to be the mean of: it stays where it was. (In code, classes and means are counted
-# from 0. No vector is equally near to two means here.)
+# If no vector chose a mean, it has no members and stays where it was. (In code, codes and means are counted from 0. No vector
+# is equally near to two means here.)
 #
 # *10 minutes, ★★.* Points: 2 right codes, 2 right means, 1 arguments left alone, 1 means without members.
 
 # %% nbgrader={"grade": false, "grade_id": "kmeans_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def kmeans_step(x, means):
-    """One step of k-means: who belongs to which mean, and where the means go then.
+    """One step of k-means: which mean each row belongs to, and the new means.
 
     x (N, D), means (K, D): float32 or float64, both of one dtype. Returns the codes
     (N,), whole numbers from 0 to K - 1, and the new means (K, D), in this order, as new
@@ -246,8 +249,8 @@ assert check(kmeans_step).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A loop over the K means is fine: `x[codes == j]` are the members of mean j. `new = means.clone()` first, and write a row
-# only where there are members; the mean of no rows is NaN.
+# A loop over the K means is fine: `x[codes == j]` are the members of mean j. Start with `new = means.clone()`, and write a
+# row only where there are members, because the mean of no rows is NaN.
 #
 # </details>
 
@@ -256,16 +259,16 @@ assert check(kmeans_step).solved
 #
 # *The lecture, on what makes a representation good: smoothness, robustness, invariance.*
 #
-# Turn the picture a little, mirror it, add noise: does the representation notice? How far it moves means nothing by itself,
-# since features come in all scales. So compare with how far apart *different* pictures are. With the features $h_i$ of N
-# pictures and $h'_i$ of the same pictures, changed,
+# Turn the picture a little, mirror it, or add noise. Does the representation notice, that is, does it change? The size of its
+# change means nothing by itself, because features come in all scales. So compare it with how far apart *different* pictures
+# are. With the features $h_i$ of N pictures and $h'_i$ of the same pictures after the change,
 #
 # $$\text{relative change} = \frac{\frac1N \sum_{i} \lVert h_i - h'_i \rVert^2}
 # {\frac{1}{N (N - 1)} \sum_{i \ne j} \lVert h_i - h_j \rVert^2}.$$
 #
-# It is 0 for a representation that does not notice, and 1 where the changed picture is as far away as another one. It does not
-# depend on the scale of the features, nor on where their mean is. That holds for numbers on paper; the last point is for code
-# that is right in float32, too, when the features' mean is large compared with their spread.
+# It is 0 for a representation that does not notice, and 1 where the changed picture is as far away as another picture. It
+# does not depend on the scale of the features or on their mean. This is true on paper. The last point is for code that is
+# also right in float32 when the features' mean is large compared with their spread.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 large means.
 
@@ -293,15 +296,15 @@ assert check(relative_change).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `h[:, None] - h[None]` holds all differences, (N, N, D). The pairs of a row with itself add nothing to the sum; what must you
-# divide by, so that they do not count in the mean either?
+# `h[:, None] - h[None]` holds all differences, (N, N, D). The pairs of a row with itself add nothing to the sum. By what must
+# you divide, so that they do not count in the mean either?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# No pair need be formed: $\sum_{i \ne j} \lVert h_i - h_j \rVert^2 = 2 N \sum_i \lVert h_i - \bar h \rVert^2$ with the mean
-# $\bar h$. Subtract the mean before you square: $\overline{h^2} - \bar h^2$ is the same on paper, and in float32 it is what is
-# left when two large numbers cancel.
+# You need not form the pairs, because $\sum_{i \ne j} \lVert h_i - h_j \rVert^2 = 2 N \sum_i \lVert h_i - \bar h \rVert^2$
+# with the mean $\bar h$. Subtract the mean before you square. On paper, $\overline{h^2} - \bar h^2$ is the same. In float32,
+# two large numbers cancel there, and little precision is left.
 #
 # </details>
 
@@ -310,21 +313,21 @@ assert check(relative_change).solved
 #
 # *The lecture, on what makes a representation good: compactness.*
 #
-# A representation of 256 dimensions may use three of them. Count directions by how much lies along them: the singular values
-# $\sigma_1, \dots, \sigma_r$ of the (N, D) features, as they are, not centred. Their shares form a distribution, and the
-# exponential of its entropy says how many values it is spread over,
+# A representation of 256 dimensions may use only three of them. The singular values $\sigma_1, \dots, \sigma_r$ of the (N, D)
+# features say how much lies along each direction. (Take the features as they are, not centred.) The shares of the singular
+# values form a distribution, and the exponential of its entropy says over how many values it is spread,
 #
 # $$p_k = \frac{\sigma_k}{\sum_j \sigma_j}, \qquad \text{effective rank} = \exp\Big( - \sum_k p_k \log p_k \Big),$$
 #
-# from 1 (all rows are multiples of one) to the smaller of N and D (all directions alike). A singular value of 0 contributes
-# nothing: $p \log p \to 0$ as $p \to 0$. (Roy and Vetterli 2007; as a measure of self-supervised features: RankMe,
-# arXiv 2210.02885.)
+# from 1 (all rows are multiples of one row) to the smaller of N and D (all directions are used equally). A singular value of
+# 0 contributes nothing, because $p \log p \to 0$ as $p \to 0$. (Roy and Vetterli 2007; as a measure of self-supervised
+# features: RankMe, arXiv 2210.02885.)
 #
 # *10 minutes, ★.* Points: 2 right values, 1 argument left alone, 1 singular values of 0.
 
 # %% nbgrader={"grade": false, "grade_id": "effective_rank", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def effective_rank(features):
-    """exp of the entropy of the singular values' shares.
+    """The exponential of the entropy of the singular values' shares.
 
     features (N, D), float32 or float64, not all zeros. Returns a 0-d tensor, from 1 to
     min(N, D); singular values of 0 contribute nothing.
@@ -350,7 +353,7 @@ assert check(effective_rank).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `0 * log(0)` is NaN for a computer. `torch.special.entr(p)` is $-p \log p$ with the right value at 0; or keep only
+# `0 * log(0)` is NaN for a computer. `torch.special.entr(p)` is $-p \log p$ with the right value at 0. Or keep only
 # `share[share > 0]`.
 #
 # </details>
@@ -360,13 +363,15 @@ assert check(effective_rank).solved
 #
 # *The lecture, on how the course measures: masks.*
 #
-# A probe of every pixel says where the object is: its score is positive there. How good is that mask? With the predicted
-# pixels $P_n$ of picture n and the true ones $T_n$, the intersection over union, averaged over the pictures, is
+# A probe gives every pixel a score. The pixels with a positive score are its mask of the object. How good is this mask? With
+# the predicted pixels $P_n$ and the true pixels $T_n$ of picture n, the intersection over union, averaged over the pictures,
+# is
 #
 # $$\text{IoU} = \frac1N \sum_{n=1}^{N} \frac{|P_n \cap T_n|}{|P_n \cup T_n|}.$$
 #
-# Counting right pixels would praise a probe that finds nothing in a picture that is mostly background. And each picture
-# counts the same, however large its object is. A picture without an object, in which none is found, is perfect: 1.
+# If we counted right pixels, a probe that finds nothing would score well in a picture that is mostly background. And each
+# picture counts the same, however large its object is. If a picture has no object and the probe finds none, the result is
+# perfect and counts as 1.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 empty masks.
 
@@ -375,9 +380,9 @@ def mean_iou(scores, masks):
     """Intersection over union of predicted and true masks, averaged over the pictures.
 
     scores (N, 1, H, W), float32 or float64: a pixel is predicted to belong to the object
-    where its score is greater than 0. masks (N, 1, H, W), boolean: where it does.
-    Returns a 0-d floating point tensor; a picture in which both masks are empty counts
-    as 1.
+    where its score is greater than 0. masks (N, 1, H, W), boolean: True where a pixel
+    really belongs to it. Returns a 0-d floating point tensor. A picture in which both
+    masks are empty counts as 1.
     """
     ### BEGIN SOLUTION
     predicted, masks = (scores > 0).flatten(1), masks.flatten(1)
@@ -395,13 +400,13 @@ assert check(mean_iou).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `&` and `|` of boolean tensors are intersection and union, pixel by pixel. Sum over everything but the pictures, divide, and
-# only then take the mean over the pictures.
+# `&` and `|` of boolean tensors are intersection and union, pixel by pixel. Sum over all dimensions except the pictures,
+# divide, and only then take the mean over the pictures.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# 0 / 0 is NaN. `torch.where(union > 0, ..., 1.0)` picks the other value there.
+# 0 / 0 is NaN. `torch.where(union > 0, ..., 1.0)` gives the value 1 there.
 #
 # </details>
 
@@ -410,16 +415,16 @@ assert check(mean_iou).solved
 #
 # *The lecture, on how to fool oneself.*
 #
-# You tried S settings (a temperature, a number of neighbours, a learning rate) with R random seeds each, and measured every
-# run on the validation set and on the test set: $v_{sr}$ and $t_{sr}$. Which number do you report? Whoever picks the best of
-# the *test* numbers reports luck. So choose the setting on validation, by its mean over the seeds, and report the test
-# accuracies of that setting, all seeds of it:
+# You tried S settings (a temperature, a number of neighbours, a learning rate) with R random seeds each, and measured the
+# accuracy of every run on the validation set, $v_{sr}$, and on the test set, $t_{sr}$. Which number do you report? If you
+# pick the best of the *test* numbers, you report luck. So choose the setting on the validation set, by its mean over the
+# seeds. Then report the test accuracies of this setting, over all its seeds:
 #
 # $$s^* = \arg\max_s \frac1R \sum_r v_{sr}, \qquad \text{mean} = \frac1R \sum_r t_{s^* r}, \qquad
 # \text{std} = \sqrt{\frac{1}{R - 1} \sum_r \left( t_{s^* r} - \text{mean} \right)^2}.$$
 #
-# Of settings with the same mean validation accuracy the first one is taken. The standard deviation is that of the seeds, with
-# $R - 1$: the mean was estimated from the same R numbers.
+# If several settings have the same mean validation accuracy, take the first one. The standard deviation is over the seeds,
+# and it divides by $R - 1$ because the mean was estimated from the same R numbers.
 #
 # *10 minutes, ★★.* Points: 2 right setting and mean, 1 standard deviation, 1 arguments left alone, 1 settings that tie.
 
@@ -429,8 +434,8 @@ def report(validation, test):
 
     validation, test (S, R), float32 or float64, R >= 2: the accuracies of each run.
     Returns three things, in this order: the setting with the largest mean validation
-    accuracy, a whole number, the first of several; the mean of its test accuracies; and
-    their sample standard deviation (R - 1). Numbers or 0-d tensors.
+    accuracy (a whole number, the first of several equal ones), the mean of its test
+    accuracies, and their sample standard deviation (R - 1). Numbers or 0-d tensors.
     """
     ### BEGIN SOLUTION
     setting = validation.mean(1).argmax()  # the first of several
@@ -447,21 +452,22 @@ assert check(report).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The test accuracies have no say in the choice. Which dimension are the seeds?
+# The test accuracies must not influence the choice. Which dimension are the seeds?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `argmax` returns the first of several largest. `torch.std` divides by R - 1 unless told otherwise; NumPy's divides by R.
+# `argmax` returns the first of several largest values. By default, `torch.std` divides by R - 1, and NumPy's `std` divides by
+# R.
 #
 # </details>
 
 # %% [markdown]
 # ## All together
 #
-# Three looks at the course's emoji with what you have written; not marked, some seconds each. First, **words**. Every emoji
-# comes with words, and a word is known by its company: its vector counts with which words it shares how many emoji. Nothing is
-# trained. One-hot vectors know nothing, whatever the word.
+# Here you use your functions on the course's emoji, in three parts. The parts are not marked, and take some seconds each.
+# First, **words**. Every emoji comes with words, and we describe a word by its company. Its vector counts how many emoji it
+# shares with each word. Nothing is trained. One-hot vectors say nothing about neighbours, whatever the word.
 
 # %%
 from course_lib import evaluate
@@ -471,7 +477,7 @@ from course_lib.nets.resnet import ResNet
 
 
 def ready(*answers):
-    """Are they right? Says what is to do where one is not."""
+    """Are all answers right? Prints which ones are still to do."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
         print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
@@ -481,7 +487,8 @@ def ready(*answers):
 def ask_words(*asked):
     if ready(nearest_words):
         words, bags = vocabulary(), bags_of_words()  # bags (E, V): 1 where an emoji has that word
-        company = (bags.T @ bags).sqrt()  # (V, V); the root, so that the commonest words do not drown the others
+        # (V, V); with the root, so that the most frequent words do not dominate
+        company = (bags.T @ bags).sqrt()
         for word in asked:
             for kind, table in (("company", company), ("one-hot", torch.eye(len(words)))):
                 near = [words[v] for v in nearest_words(table, words.index(word), 6)]
@@ -492,8 +499,8 @@ ask_words("octopus", "train", "moon", "happy", "king")
 
 # %% [markdown]
 # Second, **a report** on three representations of scenes that nobody trained: the pixels (averaged 4 by 4), a random network,
-# and a histogram of colour codes, your k-means on single pixels. The setting is the k of the vote, chosen on validation
-# scenes; the seeds draw the 500 scenes that vote. What the representation should not notice is a mirror.
+# and a histogram of colour codes, from your k-means on single pixels. The setting is the k of the vote, chosen on validation
+# scenes. The seeds draw the 500 scenes that vote. The representation should not notice when the picture is mirrored.
 
 # %%
 def pixels(x):
@@ -511,7 +518,7 @@ def colour_means(x, k, steps):
 
 
 def histogram(x, means):
-    """(N, 3, H, W) -> (N, K): how many of a picture's pixels have each code, as shares."""
+    """(N, 3, H, W) -> (N, K): the share of a picture's pixels that have each code."""
     codes, _ = kmeans_step(pixels(x), means)
     return torch.stack([torch.bincount(c, minlength=len(means)) for c in codes.view(len(x), -1)]) / x[0, 0].numel()
 
@@ -547,9 +554,10 @@ def compare(n):
 compare(200 if budget() == "smoke" else 1000)
 
 # %% [markdown]
-# Third, **masks**. Your probe looks at every pixel by itself: its colour, its place, how rough the picture is around it, and how
-# far its colour is from that of the picture's edge. No network, 30 steps. The picture shows scenes the probe has not seen, the
-# same in the six colours that your k-means found in them, and what the probe cuts out.
+# Third, **masks**. Your probe classifies every pixel by itself. It uses the pixel's colour, its place, how rough the picture
+# is around it, and how far its colour is from that of the picture's edge. There is no network, and training takes 30 steps.
+# The figure shows test scenes, the same scenes in the six colours that your k-means found in them, and the parts that the
+# probe cuts out.
 
 # %%
 def describe_pixels(x):
@@ -591,8 +599,9 @@ cut_out(50 if budget() == "smoke" else 300, steps=30)
 # %% [markdown]
 # ## What next
 #
-# Nobody trained the three representations that you compared, and only one of them is clearly above "always the largest class".
-# What does it tell the vote that pixels do not? Give `compare` a trained one: `zoo.load("simclr")`, with `from course_lib import
-# zoo`, has an `encode`, and `evaluate.features` takes the whole. Then replace the mirror by noise, or by `x.roll(4, 3)`: what
-# should a representation of emoji notice, and what does each of these? At last choose k on the test scenes, for once. How much
-# does that buy, and how large is the standard deviation beside it?
+# Nobody trained the three representations that you compared, and only one of them is clearly above "always the largest
+# class". What information does it give to the vote that pixels do not give? Add a trained representation to `compare`:
+# `zoo.load("simclr")`, with `from course_lib import zoo`, has an `encode`, and you can pass the whole object to
+# `evaluate.features`. Then replace the mirror by noise, or by `x.roll(4, 3)`. What should a representation of emoji notice,
+# and what does each of these notice? Finally, choose k on the test scenes, only this once. How much accuracy do you gain, and
+# how large is the standard deviation in comparison?

@@ -1,66 +1,71 @@
 # %% [markdown]
 # # 00. Representations
 #
-# **What is in a picture, as numbers?** A picture is numbers already: 3,072 of them, one for each pixel and colour. But
-# they do not say *octopus*. This notebook turns pictures and words into other numbers, in half a dozen ways, and asks
-# each time: what do these numbers know, what have they forgotten, and how would one find out? The same questions are
-# put to every method of the course.
+# **Which numbers describe a picture?** A picture is already a list of 3,072 numbers, one for each pixel and colour. But
+# these numbers do not say *octopus*. This notebook turns pictures and words into other numbers, in about six ways. Each
+# time it asks: what do these numbers tell us, what have they lost, and how can we find out? The course asks every
+# method the same questions.
 #
 # **You will be able to** make features by hand, by counting, by k-means, by supervision and by self-supervision; derive
 # why k-means converges and what a word vector measures; measure smoothness, robustness, invariance and compactness,
-# each by one number; evaluate a representation so that others may believe the result.
+# each by one number; evaluate a representation so that others can trust the result.
 #
 # **You need** Python; the basics of PyTorch (tensors, a training loop); vectors, matrices, eigenvectors; probabilities
 # and means.
 #
-# **Lectures** REP: *What are good representations?* to *Self-supervised Approaches*. AIA: from the title to
-# *Energy-based self-supervised representation learning*. GT19: *Self-supervised Learning* to *How to evaluate a
-# self-supervised learning method?* MLMI17: *What is representation learning?*, *Three classes of self-supervision*.
-# ENS: *Two main trends*, *Deuxième "classification" des méthodes SSL*.
+# **Lectures** Deck REP, *Representation Learning: DINO, MoCo, SimCLR, CLIP, MAE*: *What are good representations?* to
+# *Self-supervised Approaches*. Deck AIA, *Automatic Image Analysis, lecture 13: un- and self-supervised learning*: from
+# the title to *Energy-based self-supervised representation learning*. Deck GT19, *CS 4644/7643, lecture 19: diffusion,
+# GANs, pretext tasks, contrastive learning*: *Self-supervised Learning* to *How to evaluate a self-supervised learning
+# method?* Deck MLMI17, *Cambridge MLMI17, Advanced Computer Vision: representation learning, generative models*: *What
+# is representation learning?*, *Three classes of self-supervision*. Deck ENS, *ENSIMAG, Apprentissage continu de
+# représentations visuelles* (in French): *Two main trends*, *Deuxième "classification" des méthodes SSL*.
 #
-# **Time** reading an hour and a half; computing about three minutes on two cores. Long experiments were run beforehand
-# (`make results`); here they are plotted.
+# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
+# beforehand (`make results`). Here we only plot their results.
 #
 # ## How this course works
 #
 # | no. | notebook | |
 # |---|---|---|
-# | 00, 01, 02 | representations; pretext tasks; pretext tasks on video | 00 and 01 are there |
-# | 03, 04, 05, 06 | contrastive learning; momentum contrast; predictive coding; CLIP | 03 is there |
-# | 07, 08, 09 | clustering; distillation; masked autoencoders | 08 is there |
-# | 10, 11, 12, 13 | autoregressive models; VAE; GAN; energies and scores | 11 and 12 are there |
-# | 14, 15, 16 | denoising diffusion; guidance; latent diffusion and unCLIP | 14 and 15 are there |
+# | 00, 01, 02 | representations; pretext tasks; pretext tasks on video | 00 and 01 are available |
+# | 03, 04, 05, 06 | contrastive learning; momentum contrast; predictive coding; CLIP | 03 is available |
+# | 07, 08, 09 | clustering; distillation; masked autoencoders | 08 is available |
+# | 10, 11, 12, 13 | autoregressive models; VAE; GAN; energies and scores | 11 and 12 are available |
+# | 14, 15, 16 | denoising diffusion; guidance; latent diffusion and unCLIP | 14 and 15 are available |
 # | 17 | the leaderboard: everything side by side | planned |
 #
-# Each takes an hour or two to read, and minutes to run. Start here; 01 and 03 need only this one.
+# Each notebook takes an hour or two to read, and some minutes to run. Start here. Notebooks 01 and 03 need only this
+# one.
 #
-# - **Run All** works without a network: pictures, words and trained weights come with the course.
-# - **`BUDGET`** says how much a notebook may compute. `laptop`: up to three minutes a training run on two cores; `gpu`:
-#   more steps; `smoke`: only shows that all cells work. It is found by itself; the environment variable `COURSE_BUDGET`
-#   overrules it.
-# - **Ten lines, then the library.** An idea is written out once, slowly, and an `assert` compares it with `course_lib`,
-#   which is used from then on. `show(...)` displays the library's own source.
-# - **Live and measured.** Short runs train before your eyes. What takes hours was run beforehand by `make results`,
-#   with several seeds; its tables lie in `results/`. Weights trained longer are loaded from `course_lib.zoo`.
-# - **Exercises** are in `exercises/`, one sheet a notebook. Below each answer, `check(answer)` says within a second
-#   what is right, and often names the mistake.
+# - **Run All** works without an internet connection, because pictures, words and trained weights come with the course.
+# - **`BUDGET`** says how much a notebook may compute. `laptop`: up to three minutes for each training run on two cores;
+#   `gpu`: more steps; `smoke`: only shows that all cells work. The notebook chooses `laptop` or `gpu` itself. The
+#   environment variable `COURSE_BUDGET` overrides this choice.
+# - **Ten lines, then the library.** We write each idea out once, in simple and slow code. An `assert` compares this
+#   code with `course_lib`, and from then on we use `course_lib`. `show(...)` displays the library's own source code.
+# - **Live and measured.** Short training runs happen while you watch. Experiments that take hours were run beforehand
+#   by `make results`, with several seeds. Their tables are in `results/`. Weights from longer training are loaded from
+#   `course_lib.zoo`.
+# - **Exercises** are in `exercises/`, one sheet for each notebook. Below each answer, `check(answer)` says within a
+#   second which parts are right, and often names the mistake.
 #
 # <details><summary><b>Words of the course</b> (unfold, and come back when you need one)</summary>
 #
 # | word | meaning |
 # |---|---|
 # | representation, features | the numbers that stand for a picture; usually a vector |
-# | encoder | the function that makes them, often a network |
-# | embedding | a learnt vector for each of many things (words, pictures), near where the things are alike |
+# | encoder | the function that computes the representation, often a network |
+# | embedding | a learnt vector for each of many things (words, pictures); similar things have similar vectors |
 # | code | a representation that names one of finitely many cases |
-# | downstream (target) task | what the representation is wanted for |
-# | pretext (proxy) task | what an encoder is trained on, for want of labels |
+# | downstream (target) task | the task for which we want the representation |
+# | pretext (proxy) task | the task on which an encoder is trained when there are no labels |
 # | self-supervised | trained on a task whose answers come from the data itself |
 # | frozen | not trained any further |
 # | linear probe | a linear classifier on frozen features |
 # | k-NN | a vote of the k nearest training rows |
-# | fine-tuning | training goes on, encoder included, with the labels of the target task |
-# | invariance | a change of the picture leaves the features as they are |
+# | fine-tuning | training continues on the labels of the target task, and the encoder changes too |
+# | invariance | the features stay the same when the picture changes in a certain way |
 # | collapse | all pictures get (nearly) the same features |
 # | view, augmentation | a randomly changed copy of a picture; the random change |
 #
@@ -72,7 +77,7 @@
 # | $x$, (N, C, H, W) | a batch of N pictures with C colours, H rows, W columns, in [0, 1] |
 # | view1, view2 | two random augmentations of $x$ |
 # | $f$, $h = f(x)$, (N, D) | encoder and representation |
-# | $g$, $z = g(h)$ | projection head and its output, which only the loss sees (03) |
+# | $g$, $z = g(h)$ | projection head and its output, which only the loss uses (03) |
 # | cos(u, v), score(u, v) | cosine similarity; any scoring function |
 # | $\tau$ | temperature: scores are divided by it before a softmax |
 # | momentum | of a moving average: target <- momentum target + (1 - momentum) online |
@@ -130,12 +135,13 @@ from course_lib.skipgram import SkipGram, negative_sampling
 from course_lib.train import fit
 from course_lib.transforms import adjust_brightness, adjust_hue, gaussian_blur, gaussian_noise
 
-BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" shows that the notebook runs; "laptop" and "gpu" show that the methods work
+BUDGET = budget()
 
 # %% [markdown]
 # ## 1. The pictures, and their pixels
 #
-# 1,906 emoji, each drawn by three hands. To us the three mean the same.
+# The course uses 1,906 emoji, each drawn by three hands (in three styles). To us, the three drawings mean the same.
 
 # %%
 emoji, names = load("emoji"), emoji_names()
@@ -145,9 +151,10 @@ image_grid(on_background(emoji.x[rows]), [names[e] for e in emoji.info["emoji"][
            title="Three emoji, each by three hands")
 
 # %% [markdown]
-# The course trains on **scenes**: an emoji of random size, place and turn on a smooth random texture. Each has one of
-# nine categories as its label. The emoji of the test scenes never occur in the training scenes. In this notebook a part
-# of the training scenes is the **bank**, whose labels we may use.
+# The course trains on **scenes**. A scene is an emoji of random size, position and rotation on a smooth random texture.
+# Each scene has one of nine categories as its label. The emoji of the test scenes never occur in the training scenes,
+# so code and figures call the test scenes *unseen*. In this notebook a part of the training scenes is the **bank**, and
+# we may use its labels.
 
 # %%
 ROWS = {"smoke": (1000, 400), "laptop": (5000, 2000), "gpu": (20_000, 4000)}[BUDGET]
@@ -156,9 +163,9 @@ bank, unseen = train[:ROWS[0]], test[:ROWS[1]]
 image_grid(bank.x[:16], [bank.classes[c] for c in bank.y[:16]], title="Scenes with their categories")
 
 # %% [markdown]
-# The first representation is the picture itself: $h = x$, 3,072 pixel values in a row. What is near what? AIA warns
-# that *similarity does not mean similar appearance in pixel space*. Take an anchor, the same drawing elsewhere, and
-# another drawing in its place. Which of the two has more like pixels?
+# The first representation is the picture itself: $h = x$, a vector of 3,072 pixel values. Which pictures are near each
+# other? AIA warns that *similarity does not mean similar appearance in pixel space*. Take an anchor, the same drawing
+# elsewhere, and another drawing in the place of the anchor. Which of the last two is nearer to the anchor in pixels?
 
 # %%
 anchor, same_drawing, same_place = shortcut_triplets(load("emoji", "test"), 200, seed=7)
@@ -175,10 +182,10 @@ image_grid(torch.cat([part.x[:8] for part in (anchor, same_drawing, same_place)]
            title="Anchors (first row), the same drawing elsewhere (second), another drawing in its place (third)")
 
 # %% [markdown]
-# Pixels say where and on what, and hardly *what*. A number for that: give each unseen scene the category of those
-# scenes of the bank that are most similar to it. This is **k-NN**, the first measure of the course: the k = 20 most
-# similar rows, by cosine, vote with weight $\exp(\cos / 0.07)$. Nothing is trained, so whatever is found was in the
-# numbers already.
+# Pixels say where the drawing is and on which background, but hardly *what* it is. We measure this by an accuracy. Each
+# test scene gets the category of those scenes of the bank that are most similar to it. This is **k-NN**, the first
+# measure of the course. The k = 20 most similar rows, by cosine similarity, vote with weight $\exp(\cos / 0.07)$.
+# Nothing is trained, so k-NN uses only information that was in the numbers already.
 
 # %%
 def vote_by_hand(h_bank, labels, h, k=20, temperature=0.07):
@@ -193,7 +200,7 @@ def vote_by_hand(h_bank, labels, h, k=20, temperature=0.07):
 
 
 def both(encoder):
-    """Features of the bank and of the unseen scenes."""
+    """Features of the bank and of the test scenes."""
     return evaluate.features(encoder, bank.x), evaluate.features(encoder, unseen.x)
 
 
@@ -212,10 +219,10 @@ print(f"accuracy on {len(unseen):,} unseen scenes: always the commonest category
 # %% [markdown]
 # ## 2. By hand: attributes
 #
-# REP's first example is a *handcrafted attribute*: gender, eye colour, hair colour. Somebody thinks about what matters,
-# and measures it. Let us do so. We know how our scenes are made: the texture is smooth, the drawing has edges. So
-# *where it is sharp, there is the drawing*. Sharpness, as a weight of each pixel, gives a mean colour, a centre, a
-# spread.
+# REP's first example is a *handcrafted attribute*: gender, eye colour, hair colour. Somebody decides which properties
+# matter, and measures them. Let us do the same. We know how our scenes are made: the texture is smooth, and the drawing
+# has edges. So *the drawing is where the picture is sharp*. With the sharpness as a weight of each pixel, we get a mean
+# colour, a centre and a spread.
 
 # %%
 def sharpness(x):
@@ -253,8 +260,9 @@ image_grid(torch.cat([as_float(looked_at), sharp]), captions, columns=8,
            title="Unseen scenes; their sharpness, with three of the nine attributes")
 
 # %% [markdown]
-# Nine numbers in nine units: a distance between two scenes would depend on whether somebody gives the size in pixels or
-# in picture widths. So they are **standardised**: less the bank's mean, divided by its standard deviation.
+# The nine numbers have nine units. A distance between two scenes would depend on whether the size is given in pixels or
+# in picture widths. So the numbers are **standardised**: we subtract the bank's mean and divide by the bank's standard
+# deviation.
 
 # %%
 in_units = evaluate.features(attributes, bank.x)
@@ -265,22 +273,23 @@ print(f"k-NN accuracy: raw pixels {knn_accuracy(features['raw pixels']):.3f}; ni
       f"{knn_accuracy(both(attributes)):.3f}, standardised {knn_accuracy(features['attributes']):.3f}")
 
 # %% [markdown]
-# Nine numbers tell more about the category than 3,072 pixels do, because *knowledge went into them*: that the drawing
-# is where it is sharp, that colour, size and outline matter. (Standardised or not hardly matters to k-NN here. It will
-# matter to distances, section 7.) Nothing was learnt from data. And that is the limit: on photographs, sharp textures
-# make "where it is sharp" worthless, and somebody has to think again. The rest of the course lets a network find out
-# what matters.
+# Nine numbers tell more about the category than 3,072 pixels do, because *we put knowledge into them*: the drawing is
+# where the picture is sharp, and colour, size and outline matter. (Standardising hardly changes the k-NN accuracy here.
+# It will matter for distances in section 7.) Nothing was learnt from data, and this is the limit of the method. On
+# photographs, textures can be sharp too. Then sharpness is useless, and somebody has to think again. In the rest of the
+# course, a network finds out what matters.
 #
-# *Margin note.* REP writes hair colour as {"black": 0, "blond": 1}. With two values that is fine. With a third, {"red":
-# 2}, it says that blond lies between black and red: **a number for a category claims an order**, and distances that
-# nobody measured.
+# *Margin note.* REP writes hair colour as {"black": 0, "blond": 1}. With two values that is fine. With a third value,
+# {"red": 2}, the numbers say that blond lies between black and red. **A number for a category claims an order**, and it
+# claims distances that nobody measured.
 # ## 3. From one-hot vectors to embedding vectors
 #
-# The cure is REP's second example, the **one-hot vector**: word number $w$ of $V$ becomes $e_w \in \{0, 1\}^V$ with a
-# single 1. No order is claimed, since $\lVert e_a - e_b\rVert^2 = 1 + 1$: any two words are at distance $\sqrt 2$. And
-# that is the new trouble. It cannot say that *octopus* is nearer to *squid* than to *rocket*.
+# REP's second example, the **one-hot vector**, solves this problem. Word number $w$ of $V$ becomes $e_w \in \{0, 1\}^V$
+# with a single 1. One-hot vectors claim no order, because $\lVert e_a - e_b\rVert^2 = 1 + 1$ for any two words, so all
+# distances are $\sqrt 2$. But this is a new problem, because they cannot say that *octopus* is nearer to *squid* than
+# to *rocket*.
 #
-# Each of our emoji comes with words: those of its name, and keywords under which people look for it.
+# Each of our emoji comes with words: the words of its name, and keywords that people use to search for it.
 
 # %%
 words, bags = vocabulary(), bags_of_words()                        # bags: (1906, V), 1 where an emoji has that word
@@ -291,23 +300,25 @@ for name in ("octopus", "squid", "rocket"):
     print(f"{name:8}", ", ".join(words[w] for w in bags[names.index(name)].nonzero().flatten()))
 
 # %% [markdown]
-# An **embedding** gives each word a short vector $v_w$, REP's third example. Nobody labels it. *You shall know a word
-# by the company it keeps* (Firth 1957): words that stand with the same other words shall be near. **Skip-gram**
-# (Mikolov et al. 2013) makes a task of it. Given a word $w$ and another one, tell whether the two come from one emoji,
-# with a second vector $u_c$ for each word in the role of company. For a true pair $(w, c)$ and K words $n_k$ drawn at
-# random,
+# REP's third example is an **embedding**, which gives each word a short vector $v_w$. It needs no labels. *You shall
+# know a word by the company it keeps* (Firth 1957): words that occur with the same other words should be near each
+# other. **Skip-gram** (Mikolov et al. 2013) turns this idea into a task. Given a word $w$ and a second word $c$,
+# predict whether the two come from the same emoji. Each word $c$ has another vector, $u_c$, for its role as the second
+# word (the *context*). For a true pair $(w, c)$ and K words $n_k$ drawn at random, the loss is
 #
 # $$L = -\log \sigma(u_c^\top v_w) - \sum_{k=1}^{K} \log \sigma(-u_{n_k}^\top v_w), \qquad \sigma(s) = \frac{1}{1 + e^{-s}}.$$
 #
-# *What does it learn?* Let $a$ be how often the pair (w, c) is shown as true and $b$ how often as drawn. Their share of
-# the loss is $-a \log\sigma(s) - b \log\sigma(-s)$ with $s = u_c^\top v_w$. Its derivative is $-a\,\sigma(-s) +
-# b\,\sigma(s)$, zero where $e^{s} = a / b$. With P for frequencies among the pairs and $P_n$ for the drawing, $a
-# \propto P(w, c)$ and $b \propto K\,P(w)\,P_n(c)$, so
+# *What does skip-gram learn?* Let $a$ be how often the pair (w, c) occurs as a true pair, and $b$ how often it occurs
+# because $c$ was drawn at random. These cases add $-a \log\sigma(s) - b \log\sigma(-s)$ to the loss, with
+# $s = u_c^\top v_w$. The derivative is $-a\,\sigma(-s) + b\,\sigma(s)$, which is zero where $e^{s} = a / b$. Let P be
+# the frequencies among the true pairs, and $P_n$ the distribution of the random words. Then $a \propto P(w, c)$ and
+# $b \propto K\,P(w)\,P_n(c)$, so
 #
 # $$u_c^\top v_w = \log \frac{P(w, c)}{P(w)\,P_n(c)} - \log K,$$
 #
-# if there are enough dimensions (Levy and Goldberg 2014): how many times likelier the two stand together than by
-# chance. In 32 dimensions it must compromise, and words with like company get like vectors.
+# if there are enough dimensions (Levy and Goldberg 2014). The fraction says how many times more likely the two words
+# are to occur together than by chance. In 32 dimensions skip-gram must compromise, and words with similar contexts get
+# similar vectors.
 
 # %%
 def skip_gram_by_hand(positive, negative):
@@ -323,9 +334,10 @@ torch.testing.assert_close(skip_gram_by_hand(positive, negative), negative_sampl
 show(SkipGram, doc=False)
 
 # %% [markdown]
-# We train it on all pairs of words that share an emoji. To watch: for each emoji, the mean of its words' vectors, and
-# its five nearest among the emoji with which it shares *no word*. How many of them are of its subcategory (there are
-# 98, such as "animal-marine")? One-hot vectors can only guess there.
+# We train skip-gram on all pairs of words that share an emoji, and watch one number. The vector of an emoji is the mean
+# of its words' vectors. For each emoji we take the five nearest among the emoji with which it shares *no word*. How
+# many of these five are of its subcategory (there are 98, such as "animal-marine")? One-hot vectors can only guess
+# here.
 
 # %%
 every = [load("emoji", split) for split in ("train", "val", "test")]
@@ -364,13 +376,15 @@ bars_with_spread(shares, xlabel="share of the five nearest that are of the same 
                  title=f"Neighbours of {len(bags):,} emoji; embedding of {step.k:,} steps")
 
 # %% [markdown]
-# Among all emoji, shared words are a good guide, and the embedding is as good with 32 numbers as the bag with 2,651.
-# The difference shows among emoji that share no word: there the bag, like one-hot vectors, can only draw lots, and the
-# embedding finds the right kind many times as often. It has learnt from third words that two words belong together.
-# (All of it on the words it was trained on; nothing is claimed about new ones.)
+# Among all emoji, shared words help a lot, and the embedding with 32 numbers is as good as the bag of words (a 0 or 1
+# for each word) with 2,651. The difference shows among emoji that share no word. There the bag of words, like one-hot
+# vectors, can only guess. The embedding finds the right subcategory many times as often. It has learnt that two words
+# belong together when both occur with a third word. (We measured all this on the training words, and claim nothing
+# about new ones.)
 #
-# Where do the vectors come from, technically? A layer `nn.Embedding` looks up row $w$ of a matrix $M$. That is the one-hot
-# vector times the matrix, $e_w^\top M = v_w$: one linear layer on one-hot vectors, without the multiplications by 0.
+# How does the code get the vectors? A layer `nn.Embedding` looks up row $w$ of a matrix $M$. This row is the one-hot
+# vector times the matrix, $e_w^\top M = v_w$. So this layer is a linear layer on one-hot vectors, without the
+# multiplications by 0.
 
 # %%
 skipgram.to("cpu")
@@ -380,8 +394,9 @@ torch.testing.assert_close(one_hot[[3, 14, 15]] @ table, looked_up)
 torch.testing.assert_close(skipgram.encode(one_hot[[3, 14, 15]]).detach(), looked_up)
 
 # %% [markdown]
-# **Try it.** Type a word (king, winter, dance, sad, germany ...). Which emoji lie nearest to its vector? Then switch to
-# bags of words: emoji that have the very word are found, and behind them come others at similarity 0, no matter which.
+# **Try it.** Type a word (king, winter, dance, sad, germany ...). Which emoji are nearest to its vector? Then switch to
+# bags of words. The emoji that have exactly this word come first. After them come others at similarity 0, in no
+# meaningful order.
 
 # %%
 emoji_vectors = {"embedding": F.normalize(of_emoji(), dim=1), "bag of words": F.normalize(bags, dim=1)}
@@ -407,9 +422,10 @@ explore(draw_word, word=Combobox(value="octopus", options=words, ensure_option=T
 # %% [markdown]
 # ## 4. With labels: the features of a supervised network
 #
-# REP: train a classifier, then use its features. A residual network $f$ with 96 outputs (the course's encoder), a
-# linear layer on top, cross-entropy. Beside it we load shipped weights: the same trained for longer, and the same
-# encoder trained by SimCLR, which saw no label (notebook 03). And we keep an untrained one, the **random encoder**.
+# REP: train a classifier, then use its features. Ours is a residual network $f$ with 96 outputs (the course's encoder)
+# and a linear layer on top. It is trained with cross-entropy. We also load weights that come with the course: the same
+# network trained for longer, and the same encoder trained by SimCLR, which uses no labels (notebook 03). And we keep an
+# untrained encoder, the **random encoder**.
 
 # %%
 STEPS = {"smoke": 6, "laptop": 150, "gpu": 600}[BUDGET]
@@ -426,8 +442,9 @@ print(f"k-NN accuracy: random encoder {knn_accuracy(features['random encoder']):
       f"{knn_accuracy(both(supervised)):.3f}, trained longer {knn_accuracy(features['supervised']):.3f}")
 
 # %% [markdown]
-# *Margin note.* REP says "the features in the last layer". The last layer's nine outputs are scores of categories. What
-# one uses is the layer before, the *penultimate*: $h = f(x)$. Ask both a question that they were not trained for:
+# *Margin note.* REP says "the features in the last layer". The last layer's nine outputs are scores of categories. As
+# features, one uses the outputs of the layer before it, the *penultimate* layer: $h = f(x)$. We ask both layers a
+# question for which they were not trained:
 
 # %%
 penultimate = features["supervised"]
@@ -438,23 +455,24 @@ for title, layer in (("last layer, 9 outputs", last), ("penultimate layer, 96 fe
           f"for the {len(kind.unique())} subcategories {knn_accuracy(layer, *fine):.3f}")
 
 # %% [markdown]
-# For the nine categories the nine scores are as good. For the finer question the layer before knows more: the last
-# layer keeps what its labels asked for, and drops the rest.
+# For the nine categories, the nine scores are as good as the features. For the subcategories, the penultimate layer is
+# better. The last layer keeps the information that its labels need, and drops the rest.
 #
 # ## 5. Without labels: k-means codes
 #
-# REP's example of the unsupervised kind. Choose K means $m_1, \dots, m_K$ and give each $x_i$ the **code** $c_i$ of the
-# nearest one, so that the **inertia** is small:
+# This is REP's example of an unsupervised method. Choose K means $m_1, \dots, m_K$, and give each $x_i$ the **code**
+# $c_i$, the number of the nearest mean, so that the **inertia** is small:
 #
 # $$J(c, m) = \sum_{i=1}^{N} \lVert x_i - m_{c_i} \rVert^2.$$
 #
-# Alternate two halves. *Codes*: for fixed means, each term is least for the nearest mean. *Means*: for fixed codes,
-# look at one cluster S, with $\bar x$ the mean of its points. Since $\sum_{i \in S} (x_i - \bar x) = 0$,
+# K-means alternates between two half-steps. *Codes*: for fixed means, each term is smallest for the nearest mean.
+# *Means*: for fixed codes, look at one cluster S, and let $\bar x$ be the mean of its points. Since
+# $\sum_{i \in S} (x_i - \bar x) = 0$,
 #
 # $$\sum_{i \in S} \lVert x_i - m\rVert^2 = \sum_{i \in S} \lVert x_i - \bar x\rVert^2 + |S|\,\lVert \bar x - m\rVert^2,$$
 #
-# which is least for $m = \bar x$. Neither half can raise $J$, and there are finitely many codes, so it ends: in a local
-# minimum.
+# which is smallest for $m = \bar x$. Neither half-step can raise $J$, and there are finitely many codes. So the
+# algorithm ends, in a local minimum.
 
 # %%
 def kmeans_step_by_hand(x, means):
@@ -473,9 +491,9 @@ print("inertia, step by step:", [round(value) for value in falling])
 assert all(later <= earlier for earlier, later in zip(falling, falling[1:]))
 
 # %% [markdown]
-# **Try it.** Watch the means (crosses) move, step by step. Eight Gaussians and K = 8: does every start find them? (Here
-# the start is K of the points, at random, so that you see bad ones; the library's `kmeans` spreads them, k-means++.) Is
-# there a K that suits the moons?
+# **Try it.** Watch the means (crosses) move, step by step. With eight Gaussians and K = 8, does every start find them?
+# (Here the start is K of the points, at random, so that you see bad starts. The library's `kmeans` spreads the starting
+# points, by k-means++.) Is there a K that fits the moons?
 
 # %%
 toys = {name: load(name).x[:400] for name in ("gaussians", "moons", "rings")}
@@ -499,8 +517,8 @@ explore(draw_kmeans, data=Dropdown(options=list(toys)), k=IntSlider(8, 1, 9), st
         start=IntSlider(0, 0, 9))
 
 # %% [markdown]
-# Now scenes. REP's slide puts *mean vectors as representations*: a picture becomes the mean of its cluster, or, which
-# says the same, that mean's number. What do whole scenes have in common? Look at the means:
+# Now we cluster scenes. REP's slide says *mean vectors as representations*: a picture is represented by the mean of its
+# cluster. The number of this mean says the same. What do whole scenes have in common? Look at the means:
 
 # %%
 scene_means, scene_codes = kmeans(as_float(bank.x[:2000]).flatten(1), 16, steps=10, seed=0)
@@ -508,19 +526,21 @@ image_grid(scene_means.view(16, 3, 32, 32), [f"{n} scenes" for n in scene_codes.
            title=f"16 means of {len(scene_codes):,} whole scenes")
 
 # %% [markdown]
-# Mostly blurs of one brightness or colour, and some clusters of a few scenes. One mean shows a thing, a yellow face:
-# these look much alike. In small patches there is less to vary, and more in common. Coates, Lee and Ng (2011): cut out
-# many patches of 6 x 6 pixels, make their pixels uncorrelated (*whitening*), find K = 100 means, and describe a picture
-# by *how often each kind of patch occurs* in each of its quarters. (The root of these counts; `PatchCodes` says why.)
-# No gradient, no label, no network.
+# Most means are blurs of one brightness or colour, and some clusters have only a few scenes. One mean shows an object,
+# a yellow face, because such faces look very similar. Small patches vary less, and have more in common. This is the
+# method of Coates, Lee and Ng (2011): cut out many patches of 6 x 6 pixels, make their pixels uncorrelated
+# (*whitening*), find K = 100 means, and describe a picture by *how often each kind of patch occurs* in each of its
+# quarters. (We take the square root of these counts. `PatchCodes` says why.) It needs no gradient, no label and no
+# network.
 
 # %% [markdown]
-# **Axes with names.** To cut a picture into patches, one moves axes. The course writes this with
-# [einops](https://einops.rocks/1-einops-basics/): the axes of the input on the left, those of the output on the right.
-# Brackets on the left split an axis: the 32 rows `(h p)` are `h` bands of `p` rows each. Brackets on the right join axes:
-# `(n h w)` numbers the patches, and its last name counts fastest. Sizes that do not follow from the shape are given.
-# Plain torch needs three calls, and does not say which 8 is which. A name that is missing on the right is averaged
-# (`reduce`); a new name makes copies (`repeat`). These patches lie side by side; those of the patch codes overlap.
+# **Axes with names.** To cut a picture into patches, one splits and reorders axes. The course writes this with
+# [einops](https://einops.rocks/1-einops-basics/): the input's axes are on the left, and the output's axes on the right.
+# Brackets on the left split an axis: the 32 rows `(h p)` are `h` bands of `p` rows each. Brackets on the right join
+# axes: `(n h w)` numbers the patches, and its last name changes fastest. Sizes that do not follow from the shape are
+# passed as arguments. Plain torch needs three calls, and does not say which 8 is which. An axis whose name is missing
+# on the right is averaged (`reduce`). A new name makes copies (`repeat`). These patches lie side by side, but those of
+# the patch codes overlap.
 
 # %%
 scene = as_float(bank.x[5:6])                                              # (1, 3, 32, 32)
@@ -547,23 +567,25 @@ print(f"k-NN accuracy: raw pixels {knn_accuracy(features['raw pixels']):.3f}, "
 image_grid(dictionary, columns=20, title=f"The dictionary: {len(dictionary)} mean patches")
 
 # %% [markdown]
-# Edges in many directions, corners, flat colours. No label, no gradient, and k-NN gets most of the way from pixels to
-# our nine attributes. A linear probe (section 8) will get more out of them than out of the nine.
+# The dictionary has edges in many directions, corners and flat colours. It needed no label and no gradient. Yet the
+# k-NN accuracy of the patch codes gets most of the way from pixels to our nine attributes. A linear probe (section 8)
+# will get more out of the patch codes than out of the nine.
 #
 # ## 6. Self-supervision: the map of the course
 #
-# Labels are scarce: AIA reckons up ImageNet's 1,281,167 of them for 1,000 concepts, and asks how many concepts people
-# use. REP sets the supply of unlabelled pictures beside it. Self-supervision *creates its own supervision* (GT19):
-# skip-gram's were the other words of an emoji. The decks sort the methods in four ways.
+# Labels are scarce. AIA states that ImageNet has 1,281,167 labels for 1,000 concepts, and asks how many concepts people
+# use. REP compares this with the supply of unlabelled pictures. Self-supervision *creates its own supervision* (GT19).
+# For skip-gram, the supervision was the other words of an emoji. The decks sort the methods in four ways.
 #
-# - **MLMI17, three classes**: *generative* (paint the picture, or what is missing of it), *contrastive* (two views
-#   alike, different pictures unlike), *distillation* (a student predicts what a teacher says of the same picture).
-# - **ENS, two trends**: *discriminative* (solve a pretext task, or tell instances apart) and *generative* (mask or
+# - **MLMI17, three classes**: *generative* (produce the picture, or its missing part), *contrastive* (make two views
+#   similar and different pictures dissimilar), *distillation* (a student predicts a teacher's output for the same
+#   picture).
+# - **ENS, two trends**: *discriminative* (solve a pretext task, or distinguish instances) and *generative* (mask or
 #   change the picture and reconstruct it).
 # - **ENS, second classification**: *predictive* or *contrastive* proxy tasks: is there an answer to predict, or are
 #   pairs compared?
-# - **AIA, three topics**: *pretext tasks*, *energy-based methods* (low energy for what goes together), *generative
-#   learning*.
+# - **AIA, three topics**: *pretext tasks*, *energy-based methods* (low energy for inputs that belong together),
+#   *generative learning*.
 #
 # | methods | notebook | MLMI17 | ENS: trend | ENS: task | AIA |
 # |---|---|---|---|---|---|
@@ -576,19 +598,21 @@ image_grid(dictionary, columns=20, title=f"The dictionary: {len(dictionary)} mea
 # | masked autoencoders | 09 | generative | generative | predictive | (later than AIA) |
 # | PixelCNN, VAE, GAN, diffusion | 10 to 16 | generative | generative | predictive, or a game | generative |
 #
-# A map, no law. The decks place only some of the methods; the other entries are ours. The borders are soft: SwAV
-# compares two views by predicting codes, and CPC calls itself *predictive* and is contrastive by its loss. MLMI17's
-# three classes have no place for a rotation.
+# This table is a guide, not a law. The decks place only some of the methods. The other entries are ours. The borders
+# are not sharp: SwAV compares two views by predicting codes, and CPC calls itself *predictive* but has a contrastive
+# loss. MLMI17's three classes have no place for rotation prediction.
 #
 # ## 7. What makes a representation good?
 #
-# REP's slide has four answers: *smoothness*, *compactness*, *robustness*, *abstraction and invariances*. Here each of
-# them becomes a number. Three of them ask the same question: the picture changes a little (or in a way that does not
-# matter); how much does $h$ change? In units of how far apart the features of different pictures are:
+# REP's slide has four answers: *smoothness*, *compactness*, *robustness*, *abstraction and invariances*. Here we
+# measure each of them by a number. Three of them ask the same question. If the picture changes a little (or in a way
+# that does not matter), how much does $h$ change? We compare this change with how far apart the features of different
+# pictures are:
 #
 # $$\text{relative change} = \frac{\frac1N \sum_i \lVert h_i - h_i' \rVert^2}{\frac{1}{N (N - 1)} \sum_{i \ne j} \lVert h_i - h_j \rVert^2}.$$
 #
-# 0: it does not notice. 1: the changed picture is as far away as another one.
+# A value of 0 means that $h$ does not change. A value of 1 means that the changed picture is as far away as another
+# picture.
 
 # %%
 def relative_change_by_hand(h, changed):
@@ -637,10 +661,11 @@ def changes(pictures):
 table_of_changes = {title: [changes(change(s)) for s in strengths] for title, (change, strengths) in CHANGES.items()}
 
 # %% [markdown]
-# **Smoothness: close inputs map to close outputs.** Shift by an eighth of a pixel, by a quarter, and so on. For a
-# smooth $f$ a shift by $s$ moves $h$ by about $s$ times a derivative, so the *squared* change begins like $s^2$: on
-# logarithmic axes a line of slope 2 (dotted). A code jumps: twice the shift, twice as many patches get another code,
-# slope 1. (A shift by half a pixel mixes neighbouring pixels and so blurs a little; by whole pixels it does not.)
+# **Smoothness: close inputs map to close outputs.** We shift by an eighth of a pixel, by a quarter, and so on. For a
+# smooth $f$, a shift by $s$ moves $h$ by about $s$ times a derivative. So the *squared* change begins like $s^2$, which
+# is a line of slope 2 on logarithmic axes (dotted). A code changes in jumps. With twice the shift, twice as many
+# patches get another code, so the slope is 1. (A shift by half a pixel mixes neighbouring pixels, so it blurs a little.
+# A shift by whole pixels does not.)
 
 # %%
 def draw_changes(title, what):
@@ -661,10 +686,10 @@ picture.axes[0].plot([0.125, 2], [0.0012, 0.0012 * 256], color="#666666", linest
 picture
 
 # %% [markdown]
-# Pixels and the random encoder begin with slope 2. Patch codes start much higher and rise with slope 1; a shift by two
-# pixels, the stride of their windows, disturbs them *less* than one by one pixel. Attributes and SimCLR change more at
-# half a pixel than at a whole one: what they mind is the blur that comes with it. A measure answers the question that
-# the pictures ask, not the one that was meant.
+# Pixels and the random encoder begin with slope 2. Patch codes start much higher and rise with slope 1. A shift by two
+# pixels, the stride of their windows, changes them *less* than a shift by one pixel. Attributes and SimCLR change more
+# at half a pixel than at a whole pixel, because they are sensitive to the blur of the half-pixel shift. A measure
+# depends on everything that changes in the pictures, not only on the change that we meant.
 #
 # **Robustness: features are insensitive to input noise.**
 
@@ -672,14 +697,14 @@ picture
 draw_changes("noise (sigma)", "Robustness: how far features move under Gaussian noise")
 
 # %% [markdown]
-# SimCLR is the least robust: at sigma = 0.1 its features move as far as another picture is. (Look at such noise in the
-# widget below.) Attributes and the supervised network follow. Nobody asked the networks for robustness: noise was not
-# among the views they were trained on. And the most robust, nearly everywhere, is the random encoder, by k-NN hardly
-# better than pixels. A property alone is no merit.
+# SimCLR is the least robust. At sigma = 0.1 its features move as far as another picture is away. (Look at such noise in
+# the widget below.) Attributes and the supervised network come next. The networks were not trained to be robust,
+# because noise was not among their augmentations. The most robust, at nearly all strengths, is the random encoder, but
+# by k-NN it is hardly better than pixels. One good property alone does not make a good representation.
 #
-# **Abstraction and invariances.** Now changes that are large in pixels and small in meaning: mirrored; turned by a
-# quarter; all hues turned by a third of the circle; the same drawing, in its place, on another texture; the same emoji
-# by another hand, in the same place on the same texture.
+# **Abstraction and invariances.** Now we make changes that are large in pixels and small in meaning. The picture is
+# mirrored, or turned by a quarter. All hues are turned by a third of the circle. The same drawing stands in its place
+# on another texture. The same emoji is drawn by another hand, in the same place on the same texture.
 
 # %%
 nothing = replace(drawings, x=torch.zeros_like(drawings.x))                            # no drawing: textures alone
@@ -705,14 +730,14 @@ picture.axes[0].set_yticks(range(6), ORDER)
 picture
 
 # %% [markdown]
-# SimCLR's row reads like its recipe, in which views are mirrored and mildly coloured: invariant to mirroring, nearly so
-# to hues. Nobody asked it to ignore the texture, and yet it nearly does. (Notebook 03 looks into that.) The supervised
-# network minds other hues. And the three hands? Even the supervised network, which was told that they are of one
-# category, keeps them apart. To SimCLR they are simply different pictures, further apart than in pixels, where they at
-# least share an outline.
+# SimCLR's row matches its training, in which the views are mirrored and mildly recoloured. It is invariant to mirroring
+# and nearly invariant to hues. Its training does not ask it to ignore the texture, and yet it nearly does. (Notebook 03
+# studies this.) The supervised network is sensitive to other hues. And the three hands? Even the supervised network
+# keeps them apart, although its labels put them in one category. To SimCLR they are simply different pictures, further
+# apart than in pixels, where they at least share an outline.
 #
-# **Try it.** Every change at six strengths. The dotted line is another picture. Which representation minds a turn
-# least? Which one is upset by a blur that you hardly see?
+# **Try it.** Every change has six strengths. The dotted line is the distance to another picture. Which representation
+# changes least under a turn? Which one changes much under a blur that you hardly see?
 
 # %%
 def draw_change(change, strength):
@@ -733,8 +758,8 @@ def draw_change(change, strength):
 explore(draw_change, change=Dropdown(options=list(CHANGES), value="turn (degrees)"), strength=IntSlider(4, 1, 6))
 
 # %% [markdown]
-# **More invariance is not better.** REP says *problem driven*, and this is why. Any encoder becomes exactly invariant
-# to quarter turns by averaging over the four of them. Then it has to tell a 6 from a 9:
+# **More invariance is not better.** REP says *problem driven*, and this example shows why. Any encoder becomes exactly
+# invariant to quarter turns if we average its features over the four turns. Then it has to distinguish a 6 from a 9:
 
 # %%
 def four_turns(x):
@@ -756,14 +781,14 @@ turned_six = as_float(asked.x[:1])
 torch.testing.assert_close(four_turns(turned_six), four_turns(turned_six.rot90(2, (2, 3))), atol=1e-4, rtol=1e-4)
 
 # %% [markdown]
-# It loses a lot where turning changes the meaning, and little where it does not. *Which* invariances are good is not a
-# property of the representation but of the task.
+# The invariant encoder loses a lot of accuracy where turning changes the meaning, and little where it does not. The
+# task, not the representation, decides *which* invariances are good.
 #
 # **Compactness: input dimension much larger than output dimension.** But how many of its dimensions does a
-# representation use? With singular values $\sigma_k$ of the features (N, D), centred, and $p_k = \sigma_k / \sum_j
-# \sigma_j$, the **effective rank** is $\exp(-\sum_k p_k \log p_k)$ (Roy and Vetterli 2007): 1 if all lies on a line, D
-# if all directions are used alike. And how many does the task need? Keep the first d principal components only, and ask
-# k-NN.
+# representation use? Take the singular values $\sigma_k$ of the centred features (N, D), and
+# $p_k = \sigma_k / \sum_j \sigma_j$. The **effective rank** is $\exp(-\sum_k p_k \log p_k)$ (Roy and Vetterli 2007). It
+# is 1 if all features lie on a line, and D if all directions are used equally. And how many dimensions does the task
+# need? We keep only the first d principal components, and measure the k-NN accuracy.
 
 # %%
 def principal(features, d):
@@ -792,22 +817,22 @@ picture.axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 picture
 
 # %% [markdown]
-# Few dimensions do most of the work: from 8 or 16 components on, little is gained. SimCLR spreads what it knows more
-# widely and gains up to 64. A high effective rank is no merit by itself, or pixels would win. A very low one is an
-# alarm: 1 would be collapse.
+# A few dimensions give most of the accuracy. From 8 or 16 components on, there is little improvement. SimCLR spreads
+# its information over more dimensions, and improves up to 64. A high effective rank alone does not make a good
+# representation, otherwise pixels would win. A very low effective rank is a warning, because 1 would be collapse.
 #
 # ## 8. How the course measures
 #
 # GT19: *we usually don't care about the performance of the self-supervised learning task*. We care about the features,
-# on tasks that they were not made for. Seven ways to ask, from the cheapest to the dearest; unless said otherwise the
-# encoder is **frozen**.
+# on tasks for which they were not made. There are seven ways to measure this, from the cheapest to the most expensive.
+# Unless we say otherwise, the encoder is **frozen**.
 #
-# **k-NN** you know: no training, no settings to tune. **Linear probe** (GT19: attach a shallow network; AIA: *with or
-# without finetuning*): logistic regression on $h$ finds categories that a plane can cut apart, also where they are not
-# round clusters. Its strength of regularisation is chosen on a part of the *training* emoji. **Retrieval**: look for an
-# emoji among the drawings of the other two hands, on plain white; recall@1 is the share of first finds that are right,
-# mAP the mean average precision. No label of a category is involved. (Of pixels the probe gets 64 principal components,
-# for speed.)
+# You know **k-NN** already: it has no training and no settings to tune. The **linear probe** (GT19: attach a shallow
+# network; AIA: *with or without finetuning*) is a logistic regression on $h$. It finds categories that a plane can
+# separate, even where they are not round clusters. Its strength of regularisation is chosen on a part of the *training*
+# emoji. **Retrieval** searches for an emoji among the drawings of the other two hands, on plain white. Its recall@1 is
+# the share of searches whose first result is right, and mAP is the mean average precision. Retrieval uses no category
+# labels. (For speed, the probe gets only 64 principal components of the pixels.)
 
 # %%
 def probe_accuracy(features):
@@ -826,17 +851,17 @@ for name in ORDER:
     print(f"{name:16}{knn:7.3f}{probe_accuracy(reduced):8.3f}{found['recall@1']:10.3f}{found['mAP']:7.3f}")
 
 # %% [markdown]
-# The order depends on the question. Labels make the best features for the labels' question. Patch codes come right
-# behind SimCLR when a probe may weigh them, and well behind when all 400 count alike. And on plain white, where the
-# three drawings of an emoji lie on top of each other, nothing finds them as well as raw pixels. So say *which* number
-# you mean when you say "better".
+# The order depends on the question. For the categories, training with their labels makes the best features. Patch codes
+# come right behind SimCLR when a probe can weight their numbers. They come well behind when all 400 numbers count
+# equally, as in k-NN. And on plain white, the three drawings of an emoji lie on top of each other. There no
+# representation finds them as well as raw pixels do. So say *which* number you mean when you say "better".
 #
-# **By layer.** The probe may read anywhere in the network: here after the stem and after each of three stages, feature
-# maps averaged over positions.
+# **By layer.** The probe may read features anywhere in the network. Here it reads after the stem and after each of
+# three stages, and feature maps are averaged over positions.
 
 # %%
 def up_to(name, stages):
-    """The network of that name up to so many stages, and the mean over positions."""
+    """The named network up to a number of stages, then the mean over positions."""
     net = encoders[name].encoder
     return nn.Sequential(net.stem, net.stages[:stages], nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
@@ -848,11 +873,11 @@ picture.axes[0].set_xticks(range(4), ["stem", "stage 1", "stage 2", "stage 3"])
 picture
 
 # %% [markdown]
-# In the random encoder depth adds nothing. In the trained ones each stage adds. (That is no law: notebook 01 asks the
-# same of networks whose last stage is busy with a puzzle.)
+# In the random encoder, depth does not improve the accuracy. In the trained encoders, each stage improves it. (This is
+# not a law: notebook 01 asks the same question about networks whose last stage works on a puzzle.)
 #
-# **Few labels.** Labels of 1, 3, 10 or 30 emoji of each category (with all of their scenes), logistic regression, five
-# draws.
+# **Few labels.** We train a logistic regression on the labels of 1, 3, 10 or 30 emoji of each category (with all of
+# their scenes), for five random draws.
 
 # %%
 PER_CLASS = (1, 3, 10, 30)
@@ -867,24 +892,25 @@ picture.axes[0].minorticks_off()
 picture
 
 # %% [markdown]
-# The bands are the luck of the draw: *which* emoji got a label. So the same draws serve every encoder.
+# The bands show the effect of the random draw, which decides *which* emoji got a label. So we use the same draws for
+# every encoder.
 #
-# **Fine-tuning.** Training goes on, encoder included. It costs a training run for each number, so these come from
-# `results/`: labels for 10 % of the emoji, 600 steps, against the same network trained from scratch, and against frozen
-# features.
+# **Fine-tuning.** Training continues, and it includes the encoder. Each number costs a training run, so these come from
+# `results/`, with labels for 10 % of the emoji and 600 steps. We compare with the same network trained from scratch,
+# and with frozen features.
 
 # %%
 bars_with_spread(experiments.values("simclr-labels", "10%"), xlabel="accuracy on unseen emoji",
                  title="Labels for 10 % of the emoji: frozen, fine-tuned, from scratch; 3 seeds")
 
 # %% [markdown]
-# To start from SimCLR and fine-tune is better than to start from scratch, and both are better than frozen features.
-# Notebook 03 has the whole curve, seed by seed.
+# Fine-tuning from SimCLR is better than training from scratch, and both are better than frozen features. Notebook 03
+# has the whole curve, seed by seed.
 #
-# **Dense transfer.** Does $f$ know *where*? The maps after the second stage have 8 x 8 positions. From the features of
-# each, a linear map predicts which of its 4 x 4 pixels belong to the emoji. The score is *intersection over union*:
-# pixels in both masks over pixels in either. The baseline is the best single mask for all pictures, which knows only
-# that emoji stand in the middle.
+# **Dense transfer.** Do the features also say *where* the emoji is? The feature maps after the second stage have 8 x 8
+# positions. From the features of each position, a linear function predicts which of its 4 x 4 pixels belong to the
+# emoji. The score is *intersection over union*: the number of pixels in both masks, divided by the number in at least
+# one. The baseline is the best single mask for all pictures. It uses only that emoji stand in the middle.
 
 # %%
 def maps(name, pictures):
@@ -911,11 +937,12 @@ image_grid(torch.cat([as_float(unseen.x[:8]), *shown]), columns=8,
            title="Scenes; true masks; masks from the random encoder's features; from SimCLR's")
 
 # %% [markdown]
-# Here SimCLR beats the supervised network, which was better at categories. To say *flag* one need not know where its
-# border is. A representation that is best at one task need not be best at another: this is why one asks several.
+# Here SimCLR beats the supervised network, which was better at categories. To recognise a *flag*, a network does not
+# need to know where its border is. A representation that is best at one task may not be best at another. This is why
+# one evaluates on several tasks.
 #
-# **A map.** t-SNE lays the features out in the plane so that near ones stay near. Distances between groups and their
-# sizes mean nothing. It is for looking, not for ranking.
+# **A map.** t-SNE places the features in the plane so that near features stay near. Distances between groups and sizes
+# of groups mean nothing. Use the map to look, not to rank.
 
 # %%
 SHOWN = {"smoke": 150}.get(BUDGET, 700)
@@ -926,14 +953,14 @@ for name in ("raw pixels", "SimCLR"):
                         xlabel="t-SNE, first coordinate", ylabel="second coordinate"))
 
 # %% [markdown]
-# In pixels the categories lie mixed. SimCLR has islands: flags, faces. It has not separated nine categories, and nobody
-# told it to.
+# In pixels the categories are mixed. SimCLR has separate groups: flags, faces. It has not separated the nine
+# categories, and was not trained to do so.
 #
 # ## 9. How to fool oneself
 #
-# **The wrong baseline.** Nine categories, so chance is one ninth? Untrained networks and raw pixels are better than
-# that, and by a lot where the task is easy. Compare with *them*, the random encoder first. On plain white, without the
-# textures, pixels are a strong baseline:
+# **The wrong baseline.** There are nine categories, so is chance one ninth? Untrained networks and raw pixels are
+# better than that, and much better where the task is easy. Compare with *them*, and first with the random encoder. On
+# plain white, without the textures, pixels are a strong baseline:
 
 # %%
 measured = experiments.values("simclr")
@@ -947,11 +974,11 @@ for name in ("raw pixels", "random encoder", "SimCLR"):
     print(f"plain white, {name}: {evaluate.accuracy(evaluate.knn(h_bank, plain[0].y, h), plain[1].y):.3f}")
 
 # %% [markdown]
-# "Four times chance" sounds better than "0.16 above an untrained network". And on plain white raw pixels are better
-# than SimCLR is on scenes: accuracies on different data cannot be compared.
+# "Four times chance" sounds better than "0.16 above an untrained network". And raw pixels on plain white are better
+# than SimCLR on scenes. Accuracies on different data cannot be compared.
 #
-# **The leak.** Each training emoji comes in about fifteen scenes, which look alike. If they are split by row and not by
-# emoji, the test asks for memory:
+# **The leak.** Each training emoji occurs in about fifteen scenes, which look similar. If the scenes are split by row
+# and not by emoji, the test measures memory:
 
 # %%
 others = train[ROWS[0]:ROWS[0] + len(unseen)] if BUDGET != "gpu" else train[:len(unseen)]
@@ -964,12 +991,12 @@ for name in ("raw pixels", "attributes", "random encoder"):
           f"split by emoji {knn_accuracy(features[name]):.3f}")
 
 # %% [markdown]
-# The attributes did not change, nor the task; a sloppy split alone is worth eight points to them. (SimCLR is left out,
-# because it was trained on these scenes.)
+# Neither the attributes nor the task changed. The careless split alone raises the accuracy of the attributes by eight
+# points. (SimCLR is left out, because it was trained on these scenes.)
 #
 # **Choosing on the test set.** Here are up to 50 useless settings: random projections of the pixels to 20 numbers. None
-# is better than another, but their scores on a small test set differ by luck. Whoever tries many and reports the best
-# reports the luck.
+# is better than another, but their scores on a small test set differ by luck. If you try many settings and report the
+# best score, you report luck.
 
 # %%
 settings, half = {"smoke": 5}.get(BUDGET, 50), 200
@@ -987,18 +1014,20 @@ curve(range(1, settings + 1), lines, title=f"Choosing among useless settings on 
       xlabel="settings tried", ylabel="k-NN accuracy")
 
 # %% [markdown]
-# The winner's score keeps rising with the number of settings tried, and on fresh scenes it is hardly better than the
-# average. So: choose on validation emoji, look at the test set once.
+# The best score keeps rising with the number of settings tried. On fresh scenes, the setting chosen is hardly better
+# than the average. So choose on validation emoji, and look at the test set only once.
 #
-# **One seed.** The same training from another seed gives another number. Labels for 1 % of the emoji, each dot a seed:
+# **One seed.** The same training from another seed gives another number. Here we use labels for 1 % of the emoji, and
+# each dot is a seed:
 
 # %%
 bars_with_spread(experiments.values("simclr-labels", "1%"), xlabel="accuracy on unseen emoji",
                  title="Labels for 1 % of the emoji; each dot a seed")
 
 # %% [markdown]
-# The best seed from scratch beats two of the three fine-tuned ones. With one seed each you might report either order.
-# Here the honest sentence is "too close to tell with three seeds". (Paired by seed, on the same labels, fine-tuning wins three times of three: notebook 03, section 12. Pair what can be paired.)
+# The best seed from scratch beats two of the three fine-tuned seeds. With one seed for each method, you might report
+# either order. The honest statement here is "too close to tell with three seeds". (If we compare seed by seed, on the
+# same labels, fine-tuning wins three times of three: notebook 03, section 12. Compare in pairs where you can.)
 #
 # ## 10. What to try next
 #
@@ -1006,11 +1035,11 @@ bars_with_spread(experiments.values("simclr-labels", "1%"), xlabel="accuracy on 
 #
 # Add a tenth attribute: can you beat your nine? Leave out the root in the patch codes, or give `code=triangle`
 # (`course_lib.clustering.kmeans`): what happens to smoothness? Train `SkipGram` with `dim=2` and draw the words. Give
-# `draw_kmeans` rings and K = 3: why can no start be right? Make the random encoder invariant to mirroring as
-# `four_turns` does it: does k-NN on scenes gain?
+# `draw_kmeans` rings and K = 3: why can no start be right? Make the random encoder invariant to mirroring, in the way
+# of `four_turns`: does the k-NN accuracy on scenes improve?
 #
-# Then go on: 01 makes labels
-# out of pictures, 03 compares views. Both end with the measures of section 8.
+# Then go on: notebook 01 makes labels out of pictures, and notebook 03 compares views. Both end with the measures of
+# section 8.
 #
 # ## 11. What to read
 #
