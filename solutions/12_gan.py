@@ -1,9 +1,10 @@
 # %% [markdown]
 # # Exercises 12. Generative adversarial networks
 #
-# **A forger and a detective, in ten short pieces.** You say what the best detective would say, write down what each of the
-# two wants, find a distance that still speaks where the detective has won, and keep a critic from getting too steep, in two
-# ways. Then labels, growing pictures, and in the end the two of them play, by your own rules.
+# **A forger and a detective, in ten short pieces.** The forger is the generator, the detective is the discriminator.
+# You compute what the best detective would say, write down the loss of each of the two, compute a distance that still
+# helps where the detective has won, and keep a critic from getting too steep, in two ways. Then come labels and growing
+# pictures. In the end the two play, with your own code.
 #
 # **You need** notebook 12, the lecture. Each exercise names the part it belongs to.
 #
@@ -53,20 +54,21 @@ check = checks("12_gan")
 #
 # *The lecture, on the best discriminator and the value of the game.*
 #
-# Suppose you *knew* how likely everything is: $p$ for the data, $q$ for the generator. Then nobody could judge better than
+# Suppose you *knew* all probabilities: $p$ for the data, $q$ for the generator. Then no discriminator could be better
+# than
 #
 # $$D^*(x) = \frac{p(x)}{p(x) + q(x)}, \qquad
 # V = \sum_x p(x) \log D^*(x) + q(x) \log\big(1 - D^*(x)\big) = -\log 4 + 2\,\mathrm{JSD}(p, q).$$
 #
-# V is what this D gets out of the game. Probabilities of whole pictures are tiny, so they come as logarithms, and must stay that way: where
-# both p and q are too small for the computer, the fraction is 0/0, though one may be seven times the other. Divide it by p: what function of
-# $\log p - \log q$ is it?
+# V is the value of the game for this D. Probabilities of whole pictures are tiny, so they are given as logarithms, and
+# must stay logarithms. Where both p and q are too small for the computer, the fraction is 0/0, though one may be seven
+# times the other. Divide its numerator and denominator by p. Which function of $\log p - \log q$ do you get?
 #
 # *15 minutes, ★★.* Points: 2 best D, 1 value of the game, 1 arguments left alone, 1 tiny probabilities.
 
 # %% nbgrader={"grade": false, "grade_id": "optimal_discriminator", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def optimal_discriminator(log_p, log_q):
-    """What the best discriminator says, and what the game is worth to it.
+    """The output of the best discriminator, and the value of the game for it.
 
     log_p, log_q (K,): logarithms of two tables of K probabilities, of data and of fakes,
     float32 or float64; all finite, but exp may round them to 0. Returns two things: D*
@@ -93,12 +95,14 @@ assert check(optimal_discriminator).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# So $\log p - \log q$ is the *logit* of $D^*$. `F.logsigmoid` is the logarithm of a sigmoid without the detour, and $1 - \text{sigmoid}(a) = \text{sigmoid}(-a)$.
+# So $\log p - \log q$ is the *logit* of $D^*$. `F.logsigmoid` computes the logarithm of a sigmoid directly, and
+# $1 - \text{sigmoid}(a) = \text{sigmoid}(-a)$.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# In the value, p and q themselves are needed only as weights: there `exp` may round to 0, as long as the logarithm beside it is finite.
+# In the value, p and q themselves are needed only as weights. There `exp` may round to 0, as long as the logarithm
+# beside it is finite.
 #
 # </details>
 
@@ -107,12 +111,13 @@ assert check(optimal_discriminator).solved
 #
 # *The lecture, on the minimax game.*
 #
-# Real pictures should get a D near 1, fakes one near 0. D maximises the game's value; optimisers minimise, so its loss is
+# D should be near 1 for real pictures and near 0 for fakes. D maximises the game's value, but optimisers minimise, so
+# its loss is
 #
 # $$L_D = -\frac1N \sum_{n=1}^{N} \log D(x_n) - \frac1M \sum_{m=1}^{M} \log\big(1 - D(G(z_m))\big).$$
 #
-# Two means, added: there may be more fakes than real pictures. And D gets very sure of itself in this trade: where it is sure and wrong by
-# a logit of 1000, the loss is to grow by 1000, not by infinity.
+# This is a sum of two means, because there may be more fakes than real pictures. And D gets very sure of itself in this
+# game. Where it is sure and wrong by a logit of 1000, the loss must grow by 1000, not by infinity.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 a very sure D, 1 right gradient.
 
@@ -142,7 +147,8 @@ assert check(discriminator_loss).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Or twice `F.binary_cross_entropy_with_logits`, with ones for labels, then with zeros. Try all logits 0: D is 1/2 everywhere, and log 4 must come out.
+# Or use `F.binary_cross_entropy_with_logits` twice, first with ones as labels, then with zeros. Try all logits 0: D is
+# 1/2 everywhere, and the loss must be log 4.
 #
 # </details>
 
@@ -151,12 +157,14 @@ assert check(discriminator_loss).solved
 #
 # *The lecture, on the two losses of the generator.*
 #
-# The game says: minimise $\log(1 - D(G(z)))$, the *saturating* loss. Its slope for a logit is $-D$. In the beginning D sees through everything, D is
-# about 0, and the generator hears nothing. So nearly everybody minimises something else that wants the same:
+# The game says: minimise $\log(1 - D(G(z)))$, the *saturating* loss. Its slope with respect to a logit is $-D$. In the
+# beginning the discriminator recognises every fake. Then D is about 0, and the generator gets no gradient. So nearly
+# everybody minimises another loss with the same goal:
 #
 # $$L_{\text{sat}} = \frac1M \sum_m \log\big(1 - D(G(z_m))\big), \qquad L_{\text{non-sat}} = -\frac1M \sum_m \log D(G(z_m)).$$
 #
-# The second one's slope is $-(1 - D)$: loud where it matters. In the picture at the end you see your own slopes.
+# The slope of the second one is $-(1 - D)$, which is large where it matters. The figure at the end shows your own
+# slopes.
 #
 # *10 minutes, ★.* Points: 2 both losses, 1 argument left alone, 1 a very sure D, 2 right gradient.
 
@@ -187,7 +195,8 @@ assert check(generator_losses).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The first one is minus a part of exercise 2. In the second, the fakes are labelled as *real*, and the loss is the usual one.
+# The first loss is minus a part of exercise 2. In the second, the fakes are labelled as *real*, and the loss is the
+# usual one.
 #
 # </details>
 
@@ -196,12 +205,14 @@ assert check(generator_losses).solved
 #
 # *The lecture, on the Wasserstein distance.*
 #
-# Where data and fakes do not overlap, the divergence of exercise 1 is log 2, whether they are a hair or a mile apart. The earth mover asks how far the mass
-# must be carried. On a line, with N points each, nobody needs to overtake anybody: the smallest goes to the smallest, the next to the next,
+# Where data and fakes do not overlap, the divergence of exercise 1 is log 2, whether they are near or far apart. The
+# earth mover's distance asks how far the mass must be carried. On a line, with N points each, no point needs to
+# overtake another. The smallest goes to the smallest, the next to the next, so the distance is
 #
 # $$W_1 = \frac1N \sum_{i=1}^{N} \big|a_{(i)} - b_{(i)}\big|,$$
 #
-# with $a_{(1)} \le a_{(2)} \le \dots$ the points in order. In more dimensions nothing can be sorted, and a WGAN needs a critic.
+# with $a_{(1)} \le a_{(2)} \le \dots$ the points in order. In more dimensions points cannot be sorted, so a WGAN needs
+# a critic.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
 
@@ -240,22 +251,22 @@ assert check(wasserstein).solved
 #
 # *The lecture, on the WGAN.*
 #
-# A critic's values differ by what a picture is worth, and it may not be steep, else it would win with ever larger numbers. The first WGAN kept it
-# flat by force. After each update every weight is cut off:
+# A critic's value says how good a picture is. The critic must not be steep, because otherwise it would win with ever
+# larger numbers. The first WGAN kept it flat by force. After each update every weight is cut off (*clipped*):
 #
 # $$w \leftarrow \min\big(\max(w, -c),\, c\big) \quad \text{for every parameter } w.$$
 #
-# *In place*: the optimiser holds these very tensors. Gradients and buffers are none of its business. ("A clearly terrible way",
-# say its authors; exercise 6 is the better one.)
+# Do it *in place*, because the optimiser holds these same tensors. Gradients and buffers must not change. ("A clearly
+# terrible way", say its authors; exercise 6 is the better way.)
 #
 # *5 minutes, ★.* Points: 2 all weights cut off, 1 nothing else changed.
 
 # %% nbgrader={"grade": false, "grade_id": "clip_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def clip_weights(critic, c):
-    """Cuts all parameters of a critic off at -c and c, in place.
+    """Clips all parameters of a critic to [-c, c], in place.
 
-    critic: an nn.Module; its parameters, weights and biases of any shape, want gradients
-    and have some. c: a number > 0. What it returns does not matter.
+    critic: an nn.Module; its parameters, weights and biases of any shape, require
+    gradients and have some. c: a number > 0. What it returns does not matter.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -278,7 +289,7 @@ assert check(clip_weights).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A tensor that wants a gradient may be changed in place only where none is recorded: `with torch.no_grad():`.
+# A tensor that requires a gradient may be changed in place only where none is recorded: `with torch.no_grad():`.
 #
 # </details>
 
@@ -287,12 +298,14 @@ assert check(clip_weights).solved
 #
 # *The lecture, on the gradient penalty.*
 #
-# The best critic has slope 1 nearly everywhere between a real picture and a fake. So ask for that, at one point between each pair:
+# The best critic has slope 1 nearly everywhere between a real picture and a fake. So ask for slope 1 at one point
+# between each pair:
 #
 # $$P = \frac1N \sum_{n=1}^{N} \Big( \big\lVert \nabla_{\hat x} f(\hat x_n) \big\rVert_2 - 1 \Big)^2, \qquad \hat x_n = t_n\, x_n + (1 - t_n)\, G(z_n).$$
 #
-# The norm is over all numbers of one picture. Note what happens here: a gradient *is* the loss, and it will be differentiated once more, for the
-# critic's weights. Without that the value is right, the curve looks fine, and nothing is learnt.
+# The norm is over all numbers of one picture. Note that here the loss is made of a *gradient*. This gradient will be
+# differentiated once more, with respect to the critic's weights. Without that, the value is right and the curve looks
+# fine, but nothing is learnt.
 #
 # *20 minutes, ★★★.* Points: 3 right values, 3 teaches the critic.
 
@@ -302,7 +315,7 @@ def gradient_penalty(critic, real, fake, t):
 
     critic: a function, pictures (N, C, H, W) -> (N,), each number from its own picture.
     real, fake (N, C, H, W): pictures and fakes without gradient, float32 or float64. t
-    (N,), in [0, 1]: each pair's place, the real picture's share. Returns a 0-d tensor,
+    (N,), in [0, 1]: the real picture's share in each point. Returns a 0-d tensor,
     the mean over the N pairs. Gradient reaches the critic's weights.
     """
     ### BEGIN SOLUTION
@@ -322,8 +335,9 @@ assert check(gradient_penalty).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `torch.autograd.grad(output, x)[0]` is the gradient of one number for x, which must want one: `x.requires_grad_()` before the critic sees it. Each of the
-# N outputs depends on its own picture only, so the gradient of their *sum* holds them all.
+# `torch.autograd.grad(output, x)[0]` is the gradient of one number with respect to x. For this, call
+# `x.requires_grad_()` before the critic gets x. Each of the N outputs depends on its own picture only, so the gradient
+# of their *sum* contains all their gradients.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -333,7 +347,8 @@ assert check(gradient_penalty).solved
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# t has the shape (N,), pictures (N, C, H, W): `t[:, None, None, None]`. And `flatten(1)` makes a row of each picture.
+# t has the shape (N,), but pictures (N, C, H, W), so use `t[:, None, None, None]`. And `flatten(1)` makes a row of each
+# picture.
 #
 # </details>
 
@@ -342,8 +357,8 @@ assert check(gradient_penalty).solved
 #
 # *The lecture, on conditional GANs.*
 #
-# How does a generator learn what to paint? One way changes hardly anything: BatchNorm has a gain and a bias for each channel. Give it a
-# table of them, a row for each class, and let the label choose:
+# How does a generator know which class to paint? One way changes hardly anything in the network. BatchNorm has a gain
+# and a bias for each channel. Give it a table of them, with a row for each class, and let the label choose the row:
 #
 # $$\hat x_{nchw} = \gamma_{y_n c}\, \frac{x_{nchw} - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} + \beta_{y_n c}.$$
 #
@@ -354,7 +369,7 @@ assert check(gradient_penalty).solved
 
 # %% nbgrader={"grade": false, "grade_id": "conditional_batch_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conditional_batch_norm(x, gain, bias, y, eps):
-    """BatchNorm, as in training, whose gain and bias are the label's.
+    """BatchNorm, as in training, with a gain and a bias for each label.
 
     x (N, C, H, W): maps, float32 or float64. gain, bias (classes, C): a row for each
     class, of the same dtype. y (N,): labels, int64. eps: a number > 0. Returns maps
@@ -377,12 +392,13 @@ assert check(conditional_batch_norm).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `x.mean((0, 2, 3), keepdim=True)` has the shape (1, C, 1, 1): one number for each channel. `x.var` divides by one less unless told `correction=0`.
+# `x.mean((0, 2, 3), keepdim=True)` has the shape (1, C, 1, 1): one number for each channel. `x.var` divides by one
+# less, unless you set `correction=0`.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `gain[y]` picks a row for each picture, (N, C). For maps it wants two more dimensions: `[:, :, None, None]`.
+# `gain[y]` picks a row for each picture, (N, C). For maps it needs two more dimensions: `[:, :, None, None]`.
 #
 # </details>
 
@@ -391,12 +407,12 @@ assert check(conditional_batch_norm).solved
 #
 # *The lecture, on the projection discriminator.*
 #
-# And how does the discriminator use a label? Let h be its features of a picture. Two questions, one logit:
+# And how does the discriminator use a label? Let h be its features of a picture. One logit answers two questions:
 #
 # $$\text{logit}(x_n, y_n) = \langle \psi, h_n \rangle + \langle v_{y_n}, h_n \rangle.$$
 #
-# The first part asks "is it real?", the second "is it a $y_n$?". $v_y$ is row y of a table that is learnt. No softmax, no other class
-# has a say.
+# The first part asks "is it real?", the second "is it a $y_n$?". $v_y$ is row y of a table that is learnt. There is no
+# softmax, and the other classes do not matter.
 #
 # *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
 
@@ -427,7 +443,8 @@ assert check(projection_logit).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Inner products row by row are not a matrix product: multiply, then sum over D. (The two parts have h in common: could you do with one?)
+# Inner products row by row are not a matrix product, so multiply, then sum over D. (The two parts have h in common. Is
+# one inner product enough?)
 #
 # </details>
 
@@ -436,13 +453,13 @@ assert check(projection_logit).solved
 #
 # *The lecture, on progressive growing.*
 #
-# A generator with L levels first learns small pictures, then twice as large ones, and so on. Training is cut into $2L - 1$ phases of equal length: level
-# 0 alone, level 1 fading in, level 1 alone, level 2 fading in, ..., level $L - 1$ alone. While a level fades in, its $\alpha$ grows evenly from 0 to 1 in that
-# phase, and what is shown is
+# A generator with L levels first learns small pictures, then twice as large ones, and so on. Training is cut into
+# $2L - 1$ phases of equal length: level 0 alone, level 1 fading in, level 1 alone, level 2 fading in, ..., level
+# $L - 1$ alone. While a level fades in, its $\alpha$ grows evenly from 0 to 1 in that phase, and the generator shows
 #
 # $$(1 - \alpha)\, \text{enlarged}(\text{old}) + \alpha\, \text{new}.$$
 #
-# Enlarging makes each pixel four equal ones; and at the very end, at progress 1, the last level stands alone.
+# Enlarging makes four equal pixels of each pixel. At the very end, at progress 1, the last level is alone.
 #
 # *20 minutes, ★★.* Points: 3 the next level fades in, 1 one level alone in between, 1 arguments left alone.
 
@@ -475,17 +492,20 @@ assert check(grown).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `progress * (2 * L - 1)`: its whole part is the number of the phase, from 0; the rest says how far that phase has come. Even phases: a level alone. Which one?
+# The integer part of `progress * (2 * L - 1)` is the number of the phase, counted from 0. The rest says how far this
+# phase has come. In even phases a level is alone. Which one?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# L = 2 has three phases. At progress 0.5 half of the second one is over: level 1 has $\alpha = 1/2$. At progress 1 the whole part is 3, and there is no such phase.
+# L = 2 has three phases. At progress 0.5 half of the second phase is over, so level 1 has $\alpha = 1/2$. At progress 1
+# the integer part is 3, and there is no such phase.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `x.repeat_interleave(2, dim=2)` repeats each row of pixels; `F.interpolate(x, scale_factor=2)` does both directions at once, by repetition unless told otherwise.
+# `x.repeat_interleave(2, dim=2)` repeats each row of pixels; `F.interpolate(x, scale_factor=2)` does both directions at
+# once, by default by repetition.
 #
 # </details>
 
@@ -494,13 +514,15 @@ assert check(grown).solved
 #
 # *The lecture, on GAN's training algorithm.*
 #
-# Now let them play. Both networks start by a function `init` that is given (in the lecture: small normal weights). Then, in each round:
+# Now let them play. Both networks start with a given function `init` (in the lecture: small normal weights). Then, in
+# each round:
 #
 # 1. k times: a batch of real pictures, noise, and one step of gradient descent on $L_D$ of exercise 2, for D's parameters *only*;
 # 2. once: noise, and one step on the non-saturating loss of exercise 3, for G's parameters *only*.
 #
-# A step is the plain one, $w \leftarrow w - \text{lr} \cdot \partial L / \partial w$. What can go wrong? G's gradient flows through D; D's flows into G unless it is stopped;
-# and gradients add up until somebody clears them. You may use `torch.optim.SGD`.
+# A step is plain gradient descent, $w \leftarrow w - \text{lr} \cdot \partial L / \partial w$. What can go wrong? G's
+# gradient flows through D. D's gradient flows into G unless you stop it. And gradients add up until you clear them. You
+# may use `torch.optim.SGD`.
 #
 # *25 minutes, ★★★.* Points: 1 both networks start with init, 2 the discriminator moves k times, 2 then the generator once, 1 round after round, 1 arguments left alone.
 
@@ -551,25 +573,29 @@ assert check(Adversaries).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `torch.autograd.grad(loss, list(net.parameters()))` gives the gradients of one player and leaves none behind; with `loss.backward()` say `zero_grad()` just before.
+# `torch.autograd.grad(loss, list(net.parameters()))` gives the gradients of one player and stores none. With
+# `loss.backward()`, call `zero_grad()` just before.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# In D's turn: `self.generator(noise).detach()`, and the fakes are mere data. In G's turn nothing is detached: its gradient comes *through* D, only D does not move.
+# In D's turn use `self.generator(noise).detach()`, so that the fakes are only data. In G's turn nothing is detached,
+# because G's gradient comes *through* D. But D does not move.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `zip(reals, noises)` stops with the shorter list, so that `noises[-1]` is left for the generator. Change parameters in place, with `torch.no_grad()`.
+# `zip(reals, noises)` stops with the shorter list, so `noises[-1]` is left for the generator. Change parameters in
+# place, with `torch.no_grad()`.
 #
 # </details>
 
 # %% [markdown]
 # ## All together
 #
-# **A mile or a hair.** Data around 0, fakes the same shape, moved aside by d. What do your `optimal_discriminator` and your
-# `wasserstein` say of them? And what slope does a generator hear, by your `generator_losses`, when D believes a fake to be real with probability D?
+# **Near or far.** The data lie around 0. The fakes have the same shape, moved by d. What do your
+# `optimal_discriminator` and your `wasserstein` say about them? And which slope does a generator get from your
+# `generator_losses`, when the discriminator believes with probability D that a fake is real?
 
 # %%
 def ready(*answers):
@@ -612,7 +638,7 @@ def slopes():
 slopes()
 
 # %% [markdown]
-# **A picture grows.** One emoji at four levels, from 4 x 4 pixels to 32 x 32, and your `grown`.
+# **A picture grows.** Here is one emoji at four levels, from 4 x 4 pixels to 32 x 32, with your `grown`.
 
 # %%
 def growing():
@@ -628,12 +654,13 @@ def growing():
 growing()
 
 # %% [markdown]
-# **The game.** Data on eight islands, two tiny networks, and your `Adversaries`: the generator starts as one random cloud. Behind
-# the points is what your D believes. (Not marked; some seconds.)
+# **The game.** The data lie on eight islands, and your `Adversaries` trains two tiny networks. The generator starts as
+# one random cloud. The colours behind the points show the output of your D. (This is not marked, and takes some
+# seconds.)
 
 # %%
 def tiny_players():
-    """Generator and discriminator of the plane, with a hidden layer each, and a start for both."""
+    """Two networks for the plane, with a hidden layer each, and an init for both."""
     g = torch.Generator().manual_seed(0)
 
     def init(network):
@@ -649,7 +676,7 @@ def tiny_players():
 
 @torch.no_grad()
 def look(ax, generator, discriminator, title):
-    """Draws real points, fakes, and D's opinion of the plane; says how the game stands."""
+    """Draws real points, fakes and D's output; prints the state of the game."""
     g = torch.Generator().manual_seed(1)
     real, fake = gaussians(500, g)[0], generator(torch.randn(500, 2, generator=g))
     line = torch.linspace(-2.6, 2.6, 80)
@@ -685,8 +712,9 @@ game(rounds=10 if budget() == "smoke" else 1500)
 # %% [markdown]
 # ## What next
 #
-# In the first picture D knows nothing, and its opinion is chance; later it is red (fake) where fakes lie and no data, and the fakes leave.
-# The two keep circling: a later picture need not be a better one, and D's loss does not say which is. Give the game another `k`, a larger `lr`, or
-# the saturating loss in `step`: what breaks first? Put a critic in D's place, with the means of its outputs for losses and ten times your
-# `gradient_penalty` (seen as pictures of 1 x 1 pixel with two channels) or your `clip_weights` after each turn. How many islands are
-# reached? Then train for real: the lecture does, with convolutions.
+# In the first picture D knows nothing, and its output is random. Later it is red (fake) where there are fakes but no
+# data, and the fakes move away. The two keep circling, so a later picture need not be a better one, and D's loss does
+# not say which is better. Give the game another `k`, a larger `lr`, or the saturating loss in `step`. What fails first?
+# Put a critic in D's place, with the means of its outputs as losses and ten times your `gradient_penalty` (treat points
+# as pictures of 1 x 1 pixel with two channels) or your `clip_weights` after each turn. How many islands are reached?
+# Then train on pictures with convolutions, as the lecture does.

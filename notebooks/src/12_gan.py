@@ -1,19 +1,24 @@
 # %% [markdown]
 # # 12. Generative adversarial networks
 #
-# **Who says what a good picture is?** The decoder of notebook 11 was told by a likelihood, pixel by pixel, and painted blurs. AIA: *instead of formulating
-# a good error measurement ourselves, we can train a classifier to distinguish between a real image and a generated (fake) image*. So there are two
-# networks: one paints, the other tells paintings from pictures, and each is the other's teacher. This notebook derives what that game's equilibrium is, plays
-# it, and measures what goes wrong and what the repairs are good for.
+# **Who says what a good picture is?** The decoder of notebook 11 learnt from a likelihood, pixel by pixel, and painted
+# blurs. Deck AIA (*Automatic Image Analysis, lecture 13: un- and self-supervised learning*) says: *instead of
+# formulating a good error measurement ourselves, we can train a classifier to distinguish between a real image and a
+# generated (fake) image*. So there are two networks. One paints, the other distinguishes paintings from real pictures,
+# and each learns from the other. This notebook derives the equilibrium of this game, plays it, and measures what goes
+# wrong and how much the repairs help.
 #
-# **You will be able to** derive the best discriminator and the game's value; say why the slide's loss for the generator is not the one anybody uses, from
-# gradients you have measured; build a DCGAN and know what each of its guidelines is worth here; go from earth mover's distance to a gradient penalty,
-# step by step; tell a loss that measures something from one that does not; ask a generator for a class, and trade variety for quality.
+# **You will be able to** derive the best discriminator and the game's value; explain, with gradients you have measured,
+# why nobody uses the slide's loss for the generator; build a DCGAN and say how much each of its guidelines matters
+# here; go from the earth mover's distance to a gradient penalty, step by step; distinguish a loss that measures
+# something from one that does not; ask a generator for a class, and trade variety for quality.
 #
 # **You need** binary cross-entropy, KL divergence, Lipschitz continuity; notebook 11's latent variable and its Frechet distance, precision and recall.
 #
-# **Lectures** GT19: *GANs: learning to generate samples directly* to *Closing thoughts*. AIA: *GAN* to *Taxonomy of generative methods*. MLMI17: *State of the art (once
-# upon a time)*.
+# **Lectures** Deck GT19 (*CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive learning*): *GANs:
+# learning to generate samples directly* to *Closing thoughts*. AIA: *GAN* to *Taxonomy of generative methods*. Deck
+# MLMI17 (*Cambridge MLMI17, Advanced Computer Vision: representation learning, generative models*): *State of the art
+# (once upon a time)*.
 #
 # **Time** reading an hour and a half; computing about five minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
 
@@ -60,10 +65,13 @@ BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" th
 # %% [markdown]
 # ## 1. A ruler and a judge
 #
-# AIA's argument in its smallest case. A shirt in a grey photograph may be red or blue, with equal probability. What should the network paint? The mean of squares has one answer for all such cases, the mean:
-# a greyish purple, which never occurs. A judge who has seen shirts would reject it, and pass both red and blue.
+# Here is AIA's argument in its smallest case. A shirt in a grey photograph may be red or blue, with equal probability.
+# What should the network paint? The mean squared error has one answer for all such cases, the mean. Here it is a
+# greyish purple, which never occurs. A judge who has seen shirts would reject purple, and accept both red and blue.
 #
-# Here is the same at full size: what the VAE of notebook 11 draws from noise, and what the adversarial network of this notebook draws. The second had no likelihood and no encoder, only a judge. Both are the first 27 draws of a seed.
+# Here is the same at full size: first what the VAE of notebook 11 draws from noise, then what the adversarial network
+# of this notebook draws. The second had no likelihood and no encoder, only a judge (the discriminator of section 2).
+# Both figures show the first 27 draws of a seed.
 
 # %%
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
@@ -78,27 +86,40 @@ image_grid(fakes, columns=9, title="Drawn by a GAN, which was told only whether 
 # %% [markdown]
 # ## 2. The game
 #
-# A **generator** $G$ turns noise $z \sim \mathcal N(0, I)$ into a picture $G(z)$. A **discriminator** $D$ looks at a picture and answers with the probability that it is real. GT19:
+# A **generator** $G$ turns noise $z \sim \mathcal N(0, I)$ into a picture $G(z)$. A **discriminator** $D$ looks at a
+# picture and returns the probability that it is real. GT19 writes:
 #
 # $$\min_{G} \max_{D}\; V(D, G) = \mathbb E_{x \sim p_{\text{data}}} \log D(x) + \mathbb E_{z \sim p(z)} \log\big(1 - D(G(z))\big).$$
 #
-# $V$ is minus a binary cross-entropy: $D$ is a classifier with two classes, and $G$ makes one of the classes. No density of pictures is written down anywhere: $G$ only *draws*. MLMI17 calls that the direct approach, *confusingly, sometimes called an implicit generative model*. Let $p_g$ be the
-# distribution of $G(z)$; what does it become?
+# $V$ is minus a binary cross-entropy, because $D$ is a classifier with two classes, and $G$ makes one of the classes.
+# No density of pictures is written down anywhere, because $G$ only *draws*. MLMI17 calls this the direct approach,
+# *confusingly, sometimes called an implicit generative model*. Let $p_g$ be the distribution of $G(z)$. What does $p_g$
+# become in this game?
 #
-# **The best discriminator.** Write both expectations as integrals over pictures, $V = \int p_{\text{data}}(x) \log D(x) + p_g(x) \log(1 - D(x))\, dx$. Nothing ties $D$ at one picture to $D$ at another (if the network can be any function), so maximise under the integral. With $a = p_{\text{data}}(x)$, $b = p_g(x)$:
+# **The best discriminator.** Write both expectations as integrals over pictures,
+# $V = \int p_{\text{data}}(x) \log D(x) + p_g(x) \log(1 - D(x))\, dx$. If the network can be any function, its value at
+# one picture does not restrict its value at another. So we maximise under the integral. With $a = p_{\text{data}}(x)$,
+# $b = p_g(x)$:
 #
 # $$\frac{\partial}{\partial D}\big[a \log D + b \log(1 - D)\big] = \frac aD - \frac b{1 - D} = 0 \quad\Rightarrow\quad D^*(x) = \frac{a}{a + b} = \frac{p_{\text{data}}(x)}{p_{\text{data}}(x) + p_g(x)},$$
 #
-# and the second derivative $-a/D^2 - b/(1-D)^2$ is negative: it is a maximum. As a **logit** this is simpler still: $\operatorname{logit} D^* = \log \frac{D^*}{1 - D^*} = \log p_{\text{data}}(x) - \log p_g(x)$. A discriminator estimates a *ratio of densities*, notebook 03's best score (section 4) in other clothes.
+# and the second derivative $-a/D^2 - b/(1-D)^2$ is negative, so this is a maximum. The **logit** of $D^*$ is simpler
+# still: $\operatorname{logit} D^* = \log \frac{D^*}{1 - D^*} = \log p_{\text{data}}(x) - \log p_g(x)$. So a
+# discriminator estimates a *ratio of densities*, as the best score in section 4 of notebook 03 does.
 #
-# **The value for the best discriminator.** Put $D^*$ in and pull a factor $\tfrac12$ out of each fraction, with the mixture $m = \tfrac12(p_{\text{data}} + p_g)$:
+# **The value for the best discriminator.** Insert $D^*$ and take a factor $\tfrac12$ out of each fraction, with the
+# mixture $m = \tfrac12(p_{\text{data}} + p_g)$:
 #
 # $$V(D^*, G) = \mathbb E_{p_{\text{data}}} \log \frac{p_{\text{data}}}{2 m} + \mathbb E_{p_g} \log \frac{p_g}{2 m}
 # = -\log 4 + \mathrm{KL}(p_{\text{data}} \| m) + \mathrm{KL}(p_g \| m) = -\log 4 + 2\, \mathrm{JSD}(p_{\text{data}}, p_g).$$
 #
-# The Jensen-Shannon divergence is at least 0 and is 0 only for equal distributions, since each KL is. So the outer minimum, over generators each judged by *its own* best $D$, is at $p_g = p_{\text{data}}$; there $D^* = \tfrac12$ and $V = -\log 4$. The order matters: against one *fixed* $D$ the best generator draws nothing but the picture that $D$ likes most (section 8).
+# The Jensen-Shannon divergence is at least 0, and is 0 only for equal distributions, because the same holds for each
+# KL. So the outer minimum, where each generator plays against *its own* best $D$, is at $p_g = p_{\text{data}}$. There
+# $D^* = \tfrac12$ and $V = -\log 4$. The order of minimum and maximum matters: against one *fixed* $D$ the best
+# generator draws only the picture with the largest $D$ (section 8).
 #
-# Check both on six pictures with known probabilities. The discriminator is six free logits; nobody tells it the formula.
+# Check both on six pictures with known probabilities. The discriminator consists of six free logits, trained without
+# the formula.
 
 # %%
 torch.manual_seed(0)
@@ -122,7 +143,11 @@ show(optimal_logit)
 show(jensen_shannon)
 
 # %% [markdown]
-# **Try it.** The data on a line (blue), the fakes (orange) wherever you push them. First make the fakes narrow (0.3), then move them away: $D^*$ becomes a cliff, and the JSD stops at $\log 2$, however far you go. There $D^*$, and with it the saturating loss, is flat at the fakes. (Its *logit* still has a slope here, since Gaussians overlap a little everywhere; section 7 is about distributions that do not.) The earth mover's distance $W$ (section 7) keeps counting. Then put the narrow fakes on one half of the data: where is $D^*$ above a half?
+# **Try it.** The data lie on a line (blue), and you can move the fakes (orange). First make the fakes narrow (0.3),
+# then move them away. $D^*$ becomes a cliff, and the JSD stops at $\log 2$, however far you go. Then $D^*$ is flat at
+# the fakes, and so is the saturating loss (section 4). (The *logit* of $D^*$ still has a slope here, because Gaussians
+# overlap a little everywhere; section 7 is about distributions that do not.) The earth mover's distance $W$ (section 7)
+# continues to grow. Then put the narrow fakes on one half of the data: where is $D^*$ above a half?
 
 # %%
 LINE = torch.linspace(-8, 8, 3201, dtype=torch.float64)
@@ -161,10 +186,11 @@ explore(draw_game, mean=FloatSlider(0.0, min=-5.0, max=5.0, step=0.1), width=Flo
 # %% [markdown]
 # ## 3. Playing it
 #
-# Nobody can maximise over $D$ at every step, so GT19's algorithm takes turns: $k$ steps of the discriminator, one of the generator. Two
-# details matter. First, **the discriminator's turn must not move the generator**, nor the other way round: each has an optimiser of its own, and fakes
-# for the discriminator are made without gradient. Second, **write the losses on logits**: $-\log D = \operatorname{softplus}(-l)$ and $-\log(1 - D) = \operatorname{softplus}(l)$
-# are finite for every logit $l$, while the logarithm of a sigmoid is not.
+# Nobody can maximise over $D$ at every step, so in GT19's algorithm the players take turns: $k$ steps of the
+# discriminator, then one step of the generator. Two details matter. First, **the discriminator's turn must not move the
+# generator**, and vice versa. So each has an optimiser of its own, and fakes for the discriminator are made without
+# gradient. Second, **write the losses on logits**: $-\log D = \operatorname{softplus}(-l)$ and
+# $-\log(1 - D) = \operatorname{softplus}(l)$ are finite for every logit $l$, while the logarithm of a sigmoid is not.
 
 # %%
 def one_update_by_hand(generator, discriminator, x, z_for_d, z_for_g):
@@ -192,8 +218,9 @@ for big in (-1000.0, 1000.0):
 show(GAN)
 
 # %% [markdown]
-# `fit` plays the turns of any method in order, each with its own optimiser. On eight Gaussians one can watch: the generator's points, and what the
-# discriminator thinks of each place. (Perceptrons with two hidden layers; noise of two dimensions.)
+# `fit` plays the turns of any method in order, each with its own optimiser. On eight Gaussians we can watch the
+# generator's points and the discriminator's output at each place. (The networks are perceptrons with two hidden layers;
+# the noise has two dimensions.)
 
 # %%
 FRAMES = 24
@@ -260,28 +287,47 @@ explore(draw_frame, players=Dropdown(options=list(films), description="players",
         moment=IntSlider(FRAMES - 4, min=0, max=FRAMES - 1, description="moment"))
 
 # %% [markdown]
-# **Try it.** Drag the moment from the left, then change the players. The discriminator's landscape is not at rest until the learning rate goes to zero: where fakes crowd, its output falls and pushes them away. At equilibrium both losses are constants ($\log 4$ and $\log 2$); but a discriminator that has learnt nothing stands there too,
-# whatever the fakes.
+# **Try it.** Move the slider `moment` from left to right, then change the players. The discriminator's output keeps
+# changing until the learning rate goes to zero, because it falls where many fakes gather, and this pushes them away. At
+# equilibrium both losses are constants ($\log 4$ and $\log 2$). But a discriminator that has learnt nothing has the
+# same losses, whatever the fakes are.
 #
-# **Circling.** Taking turns need not converge. For $V = xy$ small simultaneous steps spiral outwards, alternating ones circle around $(0, 0)$ for ever. Hence two habits: Adam with a short memory ($\beta_1 = 0.5$ or 0 instead of 0.9), since the other player keeps turning the gradient; and drawing with a moving average of the generator's weights
-# (`momentum`, notebook 08, section 2; Yazici et al. 2018), which lies nearer the middle. What the image models of this notebook draw in eval mode comes from such averages.
+# **Circling.** Taking turns need not converge. For $V = xy$ small simultaneous steps spiral outwards, and alternating
+# steps circle around $(0, 0)$ for ever. This explains two habits. First, Adam gets a short memory ($\beta_1 = 0.5$ or 0
+# instead of 0.9), because the other player keeps turning the gradient. Second, we draw with a moving average of the
+# generator's weights (`momentum`, notebook 08, section 2; Yazici et al. 2018), which lies nearer the middle. In eval
+# mode the image models of this notebook use such averages.
 #
-# *Margin note.* AIA: the discriminator learns *if an image x is within p(x) or out of distribution*. It learns real against generated; at equilibrium the fakes are *in* distribution, and of a third kind of picture it has learnt nothing.
+# *Margin note.* AIA: the discriminator learns *if an image x is within p(x) or out of distribution*. In fact it learns
+# to distinguish real from generated pictures. At equilibrium the fakes are *in* distribution, and about a third kind of
+# picture it has learnt nothing.
 #
 # ## 4. The slide's two curves
 #
-# Why is the generator's loss not the $\log(1 - D(G(z)))$ of the formula? GT19 draws both losses against $D(G(z))$. Differentiate them by the discriminator's logit $l$, $D = \sigma(l)$, $\sigma' = \sigma (1 - \sigma)$:
+# Why is the generator's loss not the $\log(1 - D(G(z)))$ of the formula? GT19 draws this loss and $-\log D(G(z))$
+# against $D(G(z))$. Differentiate both with respect to the discriminator's logit $l$, with $D = \sigma(l)$,
+# $\sigma' = \sigma (1 - \sigma)$:
 #
 # $$\frac{\partial}{\partial l} \log(1 - D) = -D, \qquad \frac{\partial}{\partial l}\big(-\log D\big) = -(1 - D).$$
 #
-# GT19: *gradient signal dominated by region where sample is already good*. Early on, fakes are bad and the discriminator knows: $D(G(z)) \approx 0$. There the first slope is 0, **where the generator most needs to learn, it hears nothing**; it *saturates*. The second slope is $-1$ there. For one picture both gradients have the same direction, and their lengths' ratio is $(1 - D)/D = e^{-l}$. The equilibrium is the same: where $D = \frac12$ everywhere, the logit has no slope *for the picture*, and neither loss moves $G$.
+# GT19 says of the first loss: *gradient signal dominated by region where sample is already good*. Early on, fakes are
+# bad and the discriminator recognises them, so $D(G(z)) \approx 0$. There the first slope is 0. **Where the generator
+# most needs to learn, it gets no gradient**: the loss *saturates*. The second slope is $-1$ there. For one picture both
+# gradients have the same direction, and the ratio of their lengths is $(1 - D)/D = e^{-l}$. The equilibrium is the
+# same: where $D = \frac12$ everywhere, the logit does not change *with the picture*, so neither loss moves $G$.
 #
-# But it is not the same game. At the best $D$ the first loss has the gradient of $2\,\mathrm{JSD}$. For the second write $-\log D^* = \log \frac{p_g}{p_{\text{data}}} - \log(1 - D^*)$: its gradient is that of $\mathrm{KL}(p_g \| p_{\text{data}}) - 2\,\mathrm{JSD}$ (Arjovsky and Bottou). That KL punishes fakes where no data are, and hardly punishes what is left out, like notebook 11's one-peaked $q$.
+# But the two losses do not play the same game. At the best $D$ the first loss has the gradient of $2\,\mathrm{JSD}$.
+# For the second loss write $-\log D^* = \log \frac{p_g}{p_{\text{data}}} - \log(1 - D^*)$. So its gradient is that of
+# $\mathrm{KL}(p_g \| p_{\text{data}}) - 2\,\mathrm{JSD}$ (Arjovsky and Bottou). This KL punishes fakes where there are
+# no data, but hardly punishes data that the fakes leave out, as with notebook 11's one-peaked $q$.
 #
-# *Margin note.* GT19 says of the second loss *same objective of fooling discriminator*; the fixed point is the same, the objective is not. Its *discriminator outputs likelihood in (0,1)* is a probability, of being real given $x$, and no likelihood; the *noise prior $p_g(z)$* of its algorithm is its $p(z)$ elsewhere. AIA's *backpropagate the negative gradient of
-# the discriminator* is the saturating game.
+# *Margin note.* GT19 says of the second loss *same objective of fooling discriminator*. The fixed point is the same,
+# but the objective is not. GT19's *discriminator outputs likelihood in (0,1)* means the probability of being real given
+# $x$, and no likelihood. The *noise prior $p_g(z)$* of GT19's algorithm is called $p(z)$ elsewhere. AIA's
+# *backpropagate the negative gradient of the discriminator* is the saturating game.
 #
-# That was on paper. Now from the networks: a DCGAN for digits (section 5), its generator as it was initialised. Only the discriminator trains; on the way we ask how long the gradient is that would reach the generator's weights.
+# So far this is theory. Now take a DCGAN for digits (section 5), with its generator as it was initialised. Only the
+# discriminator is trained. At each step we measure the length of the gradient that would reach the generator's weights.
 
 # %%
 AHEAD = {"smoke": 8, "laptop": 60, "gpu": 60}[BUDGET]
@@ -324,14 +370,19 @@ describe(figure, "Left: log(1 - D) is flat at D = 0, -log D is steep. Right: as 
 # %% [markdown]
 # ## 5. Convolutions, and five guidelines
 #
-# GT19: *generator is an upsampling network with fractionally-strided convolutions, discriminator is a convolutional network*. Radford et al. (DCGAN) searched for
-# architectures that train at all and left five guidelines: strided convolutions instead of pooling; batch norm; no hidden fully connected layer; ReLU in the generator and
-# tanh at its end; LeakyReLU in the discriminator. In `course_lib` each is an argument, and the recommendation its default.
+# GT19: *generator is an upsampling network with fractionally-strided convolutions, discriminator is a convolutional
+# network*. Radford et al. (DCGAN) searched for architectures that train at all, and gave five guidelines: strided
+# convolutions instead of pooling; batch norm; no hidden fully connected layer; ReLU in the generator and tanh at its
+# end; LeakyReLU in the discriminator. In `course_lib` each guideline is an argument, and the recommended value is its
+# default.
 #
-# *Margin note.* GT19 says *use batchnorm in both*. The paper adds where **not**: at the generator's output and at the discriminator's input. A norm at the output would force every batch of fakes to have one mean and one
-# contrast; one at the input would hide from the discriminator how bright, and how rich in contrast, a whole batch is. And *LeakyReLU for all layers* means all but the output.
+# *Margin note.* GT19 says *use batchnorm in both*. The paper adds where **not** to use it: at the generator's output
+# and at the discriminator's input. A norm at the output would force every batch of fakes to the same mean and the same
+# contrast. A norm at the input would hide the brightness and the contrast of a whole batch from the discriminator. And
+# *LeakyReLU for all layers* means all layers but the output.
 #
-# A tanh moved from $[-1, 1]$ to $[0, 1]$ is nothing else than a sigmoid: $\frac12(\tanh a + 1) = \sigma(2a)$. What counts is that the output is bounded, as pixels are.
+# A tanh that is mapped from $[-1, 1]$ to $[0, 1]$ is a sigmoid: $\frac12(\tanh a + 1) = \sigma(2a)$. The important
+# point is that the output is bounded, as pixels are.
 
 # %%
 show(Generator, doc=False)
@@ -356,40 +407,57 @@ titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
 image_grid(torch.cat([fakes[:10] for fakes in stages.values()]), titles, columns=10, title="The same ten noises after so many updates")
 
 # %% [markdown]
-# Which of the guidelines matters here? Each is switched off alone, on digits, 300 updates, three seeds; the Frechet distance is measured in the features of a classifier of digits (notebook 11; two sets of real digits
-# are 0.4 apart).
+# Which of the guidelines matters here? We switch off one guideline at a time (digits, 300 updates, three seeds). The
+# Frechet distance is measured in the features of a classifier of digits (notebook 11; two sets of real digits are 0.4
+# apart).
 
 # %%
 measured = experiments.values("gan-guidelines", "frechet")
 bars_with_spread(measured, title="One guideline changed at a time (digits, 3 seeds)", xlabel="Frechet distance of fakes to real digits; lower is better")
 
 # %% [markdown]
-# Read the bars from the far end. **BatchNorm at both ends, the slide's version, learns nothing** in all three runs, and so does a hidden layer (which begins, like every layer here, with weights of 0.02 and has no norm: it may pass on too little of the noise). Without BatchNorm training is slow and loses variety. A tanh in the generator costs a
-# little. ReLU for LeakyReLU in the discriminator makes no difference here. And one guideline is wrong for us: *without* strides, by repeating pixels and by max-pooling, the distance is nearly half, at twice the computing time. Guidelines are findings about one family of networks on one kind of data; some outlive it.
+# Begin with the longest bars. **BatchNorm at both ends, the slide's version, learns nothing** in all three runs. With a
+# hidden fully connected layer nothing is learnt either. (This layer begins, like every layer here, with weights of
+# 0.02. It has no norm, so it may pass on too little of the noise.) Without BatchNorm training is slow, and variety is
+# lost. A tanh in the generator makes the fakes a little worse. ReLU instead of LeakyReLU in the discriminator makes no
+# difference here. And one guideline is wrong for us: *without* strides, with repeated pixels and with max-pooling, the
+# distance is nearly halved, at twice the computing time. Guidelines are findings about one family of networks on one
+# kind of data. Some also hold elsewhere.
 #
 # ## 6. How many turns for the discriminator?
 #
-# GT19: *some find k = 1 more stable, others use k > 1, no best rule*. The theory of section 2 wants the best discriminator, so a large $k$; section 4 says that a very good one gives no gradient to a
-# saturating generator. Count the cost, too: $k = 5$ spends three times as many turns as $k = 1$.
+# GT19: *some find k = 1 more stable, others use k > 1, no best rule*. The theory of section 2 assumes the best
+# discriminator, so a large $k$. Section 4 says that a very good one gives no gradient to a generator with the
+# saturating loss. Consider the cost, too: $k = 5$ takes three times as many turns as $k = 1$.
 
 # %%
 bars_with_spread(experiments.values("gan-k", "frechet"), title="k turns of the discriminator (digits, 3 seeds)",
                  xlabel="Frechet distance; 300 updates of the generator, the last bar 900")
 
 # %% [markdown]
-# At equal updates of the generator more turns for the discriminator make it *worse* here, and with $k = 5$ the seeds differ widely; at equal turns, which is about equal time, $k = 1$ wins by far: each turn of the generator is worth more than a better teacher. A non-saturating game with BatchNorm wants no perfect discriminator. For a critic (section 7) it is otherwise.
+# With equally many updates of the generator, more turns for the discriminator make the fakes *worse* here, and with
+# $k = 5$ the seeds differ widely. With equally many turns, which means about equal time, $k = 1$ wins by far: each turn
+# of the generator helps more than a better discriminator. A non-saturating game with BatchNorm does not need a perfect
+# discriminator. For a critic (section 7) this is different.
 #
 # ## 7. When the two do not overlap
 #
-# Pictures of 784 pixels that come from 64 numbers lie on a surface of dimension 64 at most; so do, more or less, real digits. Two such surfaces in general position hardly meet. Then some discriminator
-# is right everywhere, $\mathrm{JSD} = \log 2$ wherever the fakes are, and the JSD's slope for the generator's position is **zero**. Is $-\log D$ not the cure? It was for a saturated *sigmoid*. But where supports do not meet, $\log p_{\text{data}} - \log p_g$ is not even finite: the best logit has no slope that theory could promise, and what a
-# network puts there is an accident of its training (Arjovsky and Bottou). The remedy: a distance that knows how far.
+# Pictures of 784 pixels that are made from 64 numbers lie on a surface of dimension 64 at most. Real digits do so, too,
+# more or less. Two such surfaces in general position hardly meet. Then some discriminator is right everywhere,
+# $\mathrm{JSD} = \log 2$ wherever the fakes are, and the derivative of the JSD with respect to the generator's position
+# is **zero**. Does $-\log D$ not solve this? It did for a saturated *sigmoid*. But where the supports do not meet,
+# $\log p_{\text{data}} - \log p_g$ is not even finite. So theory cannot promise any slope of the best logit, and the
+# slope that a network has there is an accident of its training (Arjovsky and Bottou). The remedy is a distance that
+# tells how far apart the two distributions are.
 #
-# **Earth mover's distance.** Let a transport plan $\pi(x, \tilde x)$ be a joint distribution whose marginals are $p$ and $q$: how much earth is moved from $x$ to $\tilde x$. The cheapest plan costs
+# **Earth mover's distance.** A transport plan $\pi(x, \tilde x)$ says how much earth is moved from $x$ to $\tilde x$.
+# It is a joint distribution whose marginals are $p$ and $q$. The cheapest plan costs
 #
 # $$W(p, q) = \min_{\pi \in \Pi(p, q)} \mathbb E_{(x, \tilde x) \sim \pi} \lVert x - \tilde x \rVert .$$
 #
-# Two points at a distance $\theta$: $W = |\theta|$, with slope $\pm 1$, while $\mathrm{JSD} = \log 2$ for every $\theta \ne 0$, with slope 0. On a line the best plan never crosses: sort both samples and pair them in order. With two intervals of width 1, one of them moved by $\theta$:
+# For two points at a distance $\theta$ we have $W = |\theta|$, with slope $\pm 1$, while $\mathrm{JSD} = \log 2$ for
+# every $\theta \ne 0$, with slope 0. On a line the paths of the best plan never cross, so we sort both samples and pair
+# them in order. The figure has two intervals of width 1, one of them moved by $\theta$:
 
 # %%
 def moved_interval():
@@ -407,21 +475,37 @@ moved_interval()
 
 # %% [markdown]
 #
-# **Kantorovich and Rubinstein.** A minimum over plans is nothing a network can compute; its dual is. On finitely many points, with $c_{ij} = \lVert x_i - \tilde x_j \rVert$, this is a linear programme,
-# $\min_{\pi \ge 0} \sum_{ij} \pi_{ij} c_{ij}$ subject to $\sum_j \pi_{ij} = p_i$, $\sum_i \pi_{ij} = q_j$. With a multiplier $f_i$ for each row and $-g_j$ for each column, the Lagrangian is
+# **Kantorovich and Rubinstein.** A network cannot compute a minimum over plans, but it can compute the dual. On
+# finitely many points, with $c_{ij} = \lVert x_i - \tilde x_j \rVert$, this is a linear programme,
+# $\min_{\pi \ge 0} \sum_{ij} \pi_{ij} c_{ij}$ subject to $\sum_j \pi_{ij} = p_i$, $\sum_i \pi_{ij} = q_j$. With a
+# multiplier $f_i$ for each row and $-g_j$ for each column, the Lagrangian is
 #
 # $$\sum_i f_i p_i - \sum_j g_j q_j + \sum_{ij} \pi_{ij} \big(c_{ij} - f_i + g_j\big).$$
 #
-# Its minimum over $\pi \ge 0$ is $-\infty$ unless $f_i - g_j \le c_{ij}$ for all $i, j$; so the dual is $\max \sum f_i p_i - \sum g_j q_j$ under these constraints, and for linear programmes both values agree. Now let $p$ and $q$ live on the same points. For given $g$ the best $f$ is as large as allowed, $f_i = \min_j (c_{ij} + g_j)$.
-# Two things follow from this formula. With $j = i$, $f_i \le g_i$. And a minimum of functions that change by at most $c$ changes by at most $c$: $|f_i - f_k| \le c_{ik}$, by the triangle inequality; so $f$ is *1-Lipschitz*, and $(f, f)$ satisfies the constraints itself. Putting $f$ in the place of $g$ can only raise $-\sum g_j q_j$. Conversely every 1-Lipschitz $f$ gives an admissible pair $(f, f)$, so none does better. (The theorem holds for distributions that are not finite, too; we use it.) Hence
+# Its minimum over $\pi \ge 0$ is $-\infty$ unless $f_i - g_j \le c_{ij}$ for all $i, j$. So the dual is
+# $\max \sum f_i p_i - \sum g_j q_j$ under these constraints, and for linear programmes both values are equal. Now let
+# $p$ and $q$ live on the same points. For a given $g$ the best $f$ is as large as the constraints allow,
+# $f_i = \min_j (c_{ij} + g_j)$. Two things follow from this formula. First, $j = i$ gives $f_i \le g_i$. Second, a
+# minimum of functions that change by at most $c$ also changes by at most $c$. So $|f_i - f_k| \le c_{ik}$, by the
+# triangle inequality. This means that $f$ is *1-Lipschitz*, and $(f, f)$ satisfies the constraints itself. Replacing
+# $g$ by $f$ can only raise $-\sum g_j q_j$. Conversely every 1-Lipschitz $f$ gives an admissible pair $(f, f)$, so none
+# does better than the dual. (The theorem also holds for distributions that are not finite, and we use it for them.)
+# Hence
 #
 # $$W(p, q) = \max_{\lVert f \rVert_L \le 1} \mathbb E_p f - \mathbb E_q f .$$
 #
-# A discriminator without a sigmoid, that may nowhere be steeper than 1: a **critic**. It is trained to maximise the difference of means, and the generator follows its slope. How is a network kept from being steep?
+# A **critic** is a discriminator without a sigmoid that may nowhere be steeper than 1. It is trained to maximise the
+# difference of means, and the generator follows its slope. How do we keep a network from being steep?
 #
-# - **Clip** every weight to $[-c, c]$ after each update (WGAN): then it is $K$-Lipschitz with a $K$ that nobody knows, and the loss estimates $K\,W$ at best.
-# - **Penalise** the slope (WGAN-GP). Since both values agree, $\sum_{ij} \pi_{ij} (c_{ij} - f_i + f_j) = 0$ without a negative term: $f_i - f_j = c_{ij}$ wherever $\pi_{ij} > 0$. A 1-Lipschitz $f$ that falls by the whole distance is a straight ramp on the way, so its gradient there (where it has one) has norm 1. Gulrajani et al. ask for that at random points between
-#   *independently* drawn real pictures and fakes: $\lambda\, \mathbb E_{t}\big(\lVert \nabla f(x_t) \rVert - 1\big)^2$, $x_t = t\, x + (1 - t)\, G(z)$. That is more than the theorem says: for $p = q$ the best $f$ is constant, and the penalty forbids it. BatchNorm in the critic would make one picture's slope depend on the others of its batch; leave it out.
+# - **Clip** every weight to $[-c, c]$ after each update (WGAN). Then the critic is $K$-Lipschitz with a $K$ that nobody
+#   knows, and the loss estimates $K\,W$ at best.
+# - **Penalise** the slope (WGAN-GP). Because both values are equal, $\sum_{ij} \pi_{ij} (c_{ij} - f_i + f_j) = 0$, and
+#   no term of this sum is negative. So $f_i - f_j = c_{ij}$ wherever $\pi_{ij} > 0$. A 1-Lipschitz $f$ that falls by
+#   the whole distance is a straight ramp on the way, so its gradient there (where it has one) has norm 1. Gulrajani et
+#   al. ask for this norm at random points between *independently* drawn real pictures and fakes:
+#   $\lambda\, \mathbb E_{t}\big(\lVert \nabla f(x_t) \rVert - 1\big)^2$, $x_t = t\, x + (1 - t)\, G(z)$. This is more
+#   than the theorem says: for $p = q$ the best $f$ is constant, and the penalty forbids a constant $f$. BatchNorm in
+#   the critic would make one picture's slope depend on the other pictures of its batch, so leave it out.
 
 # %%
 def penalty_by_hand(critic, real, fake, t):
@@ -440,7 +524,8 @@ show(gradient_penalty)
 show(WGAN)
 
 # %% [markdown]
-# Does a critic find the distance? For two samples of equal size the best plan pairs their points, and scipy finds the pairing. A small critic, by penalty or by clipping, on two clouds in the plane:
+# Does a critic find the distance? For two samples of equal size the best plan pairs their points, and scipy finds the
+# pairing. We train a small critic, with a penalty or with clipping, on two clouds in the plane:
 
 # %%
 CRITIC_STEPS = {"smoke": 60, "laptop": 500, "gpu": 500}[BUDGET]
@@ -477,15 +562,26 @@ figure.axes[0].set_yscale("symlog", linthresh=2)
 figure
 
 # %% [markdown]
-# With the penalty the critic comes near the distance; with clipped weights it arrives at a multiple of it that depends on the clip, the depth and the widths. A penalty is a price, not a wall: let the critic be a ramp of slope $s$ between two points at a distance $W$. It maximises $s W - \lambda (s - 1)^2$, which gives
-# $s = 1 + W / (2 \lambda)$: too steep by about 5 % for $\lambda = 10$ here, by nearly half for $\lambda = 1$. $\lambda$ also depends on the unit of $x$: the paper's 10 is for pictures in $[-1, 1]$, ours are in $[0, 1]$.
+# With the penalty the critic's estimate comes near the distance. With clipped weights it arrives at a multiple of the
+# distance that depends on the clip, the depth and the widths. A penalty makes a steep critic costly, but does not
+# forbid it. Let the critic be a ramp of slope $s$ between two points at a distance $W$. It maximises
+# $s W - \lambda (s - 1)^2$, which gives $s = 1 + W / (2 \lambda)$. This is too steep by about 5 % for $\lambda = 10$
+# here, and by nearly half for $\lambda = 1$. $\lambda$ also depends on the unit of $x$: the paper's 10 is for pictures
+# in $[-1, 1]$, but ours are in $[0, 1]$.
 #
-# **Does the loss mean anything?** GT19 asks whether WGAN's loss measures quality. *Minus* the discriminator's loss is $2\,\mathrm{JSD} - \log 4$ for a best discriminator, and $W$ for a best critic: if it measures, it falls with the Frechet distance, and their correlation is near 1. Five games, 300 updates of the generator, three seeds; we look ten times at minus the loss on unseen digits and at the Frechet distance
-# of as many fakes. (The generators are alike; discriminators in the first two columns have BatchNorm, with running statistics when we look; the others have none. WGANs take five turns for one.)
+# **Does the loss mean anything?** GT19 asks whether WGAN's loss measures quality. *Minus* the discriminator's loss is
+# $2\,\mathrm{JSD} - \log 4$ for a best discriminator, and $W$ for a best critic. If it measures quality, it falls with
+# the Frechet distance, and their correlation is near 1. We play five games, with 300 updates of the generator and three
+# seeds. Ten times in each run we measure minus the loss on held-out digits and the Frechet distance of as many fakes.
+# (The generators have the same architecture. The discriminators in the first two columns have BatchNorm, with running
+# statistics when we measure; the others have none. WGAN critics take five turns for one of the generator.)
 
 # %%
 def losses_and_quality():
-    """Upper row: minus the discriminator's loss on unseen digits; lower row: the Frechet distance; a line for each seed."""
+    """Minus the loss on held-out digits (above) and the Frechet distance (below).
+
+    It is the discriminator's loss. Each seed has a line.
+    """
     rows = experiments.read("gan-losses")["rows"]
     settings = list(dict.fromkeys(row["setting"] for row in rows))
     figure, axes = subplots(2, len(settings), height=4.6)
@@ -506,13 +602,24 @@ def losses_and_quality():
 losses_and_quality()
 
 # %% [markdown]
-# Only in the last column do both curves tell the same story: minus the loss of the critic with a penalty falls as the fakes come nearer, look by look, in every run. (Nine looks at curves that both fall: a common trend, no more.) The clipped critic's loss is an unknown multiple of something, and *rises* while the fakes improve. For the non-saturating game minus the
-# loss hardly tells; without BatchNorm it follows in part. And **the saturating game has not begun**: its discriminator sees through everything (a loss of 0.001 nats), and after 300 updates the fakes are farther from digits than noise was. That is section 4 at full size, and why nobody plays the formula of section 2 as it stands.
+# Only in the last column do both curves agree: minus the loss of the critic with a penalty falls as the fakes come
+# nearer, from one measurement to the next, in every run. (Nine measurements of two curves that both fall show a common
+# trend, no more.) The clipped critic's loss is an unknown multiple of something, and *rises* while the fakes improve.
+# For the non-saturating game minus the loss says hardly anything about quality. Without BatchNorm it follows quality in
+# part. And **the saturating game has not begun**: its discriminator recognises every fake (a loss of 0.001 nats), and
+# after 300 updates the fakes are farther from digits than noise was. This is section 4 at full size, and the reason why
+# nobody uses the formula of section 2 as it stands.
 #
 # ## 8. Modes
 #
-# A generator that draws one perfect picture fools a discriminator that judges pictures one by one, until it learns to reject that one; then another. (Section 4's KL does not object.) *Mode collapse* is the name, *diversity* is GT19's word for what is lost. On eight Gaussians, and on twenty-five, we can count. The usual figure compares a plain GAN of unlucky
-# settings with a tuned WGAN. Here **both were tuned with equal care**: six settings each on each toy (three learning rates; for the plain one $k = 1$ or 5, for WGAN-GP, always with $k = 5$, $\lambda = 0.1$ or 1; 9,000 turns each, so that its generator has 1,500 updates; one seed), and the best of each was run again with three other seeds. A mode counts if at least a tenth of its due is drawn.
+# A generator that draws one perfect picture fools a discriminator that looks at pictures one by one. When the
+# discriminator has learnt to reject this picture, the generator draws another. (Section 4's KL does not punish this.)
+# This is called *mode collapse*, and GT19 calls the lost variety *diversity*. On eight Gaussians, and on twenty-five,
+# we can count modes. The usual figure compares a poorly tuned plain GAN with a tuned WGAN. Here **both were tuned with
+# equal care**. On each toy each GAN had six settings: three learning rates, and $k = 1$ or 5 for the plain GAN,
+# $\lambda = 0.1$ or 1 for WGAN-GP (always with $k = 5$). Each run had one seed and 9,000 turns, which gives WGAN-GP's
+# generator 1,500 updates. The best of each was run again with three other seeds. A mode counts if at least a tenth of
+# its expected share is drawn.
 
 # %%
 chosen = experiments.values("gan-modes", "inside")
@@ -525,25 +632,33 @@ display(bars_with_spread(experiments.values("gan-modes", "modes"), title="Share 
 bars_with_spread(chosen, title="Share of the fakes inside a mode", xlabel="share of fakes within three standard deviations (of the data: 0.989)")
 
 # %% [markdown]
-# No setting collapses; the worst of the 24 runs misses two modes of twenty-five. With equal care the plain GAN draws all modes, as the WGAN with a penalty does, and puts about as many points inside them, or more. What the penalty buys on these toys is tolerance: none of its settings missed a mode. This is Lucic et al.'s finding in the small: *are GANs
-# created equal?* The collapsed circles of many a tutorial are real, but of one setting; look at the films of section 3 for what the choice of loss and of Adam's memory does.
+# No setting collapses: the worst of the 24 runs misses two modes of twenty-five. With equal care the plain GAN draws
+# all modes, as the WGAN with a penalty does, and puts about as many points inside them, or more. On these toys the
+# penalty makes the choice of settings less critical: none of its settings missed a mode. This is the finding of Lucic
+# et al., *are GANs created equal?*, on a small scale. The collapsed circles in many tutorials are real, but come from
+# one setting. The films of section 3 show what the choice of loss and of Adam's memory does.
 #
 # ## 9. Asking for a class
 #
-# AIA: *class conditional generation of images*, BigGAN. Two small parts of it carry the idea.
+# AIA: *class conditional generation of images*, BigGAN. Two small parts of BigGAN contain the idea.
 #
-# **The generator** hears the label through its norms. BatchNorm brings each channel to mean 0 and variance 1 and then applies a gain and a bias; let those be the label's:
-# $\gamma_y \odot \hat h + \beta_y$. A gain near 0 shuts a channel off: the label chooses which features are painted.
+# **The generator** gets the label through its norms. BatchNorm brings each channel to mean 0 and variance 1 and then
+# applies a gain and a bias. Now each label has its own gain and bias: $\gamma_y \odot \hat h + \beta_y$. A gain near 0
+# switches a channel off, so the label chooses which features are painted.
 #
-# **The discriminator** must judge whether $x$ is real *and* a $y$. Its best logit is $\log \frac{p(x, y)}{p_g(x, y)}$ (section 2, for pairs). Factor both:
+# **The discriminator** must decide whether $x$ is real *and* of class $y$. Its best logit is
+# $\log \frac{p(x, y)}{p_g(x, y)}$ (section 2, applied to pairs). Factor both densities:
 #
 # $$\log \frac{p(x, y)}{p_g(x, y)} = \log \frac{p(x)}{p_g(x)} + \log \frac{p(y \mid x)}{p_g(y \mid x)} .$$
 #
-# Suppose that both conditionals are softmax classifiers on features $h(x)$: $\log p(y \mid x) = \langle v_y, h \rangle - \log Z(h)$. The second term becomes $\langle v_y - v^g_y, h \rangle - (\log Z - \log Z_g)$; the part without $y$ joins the first term, and with $v_y$ now short for the difference $v_y - v^g_y$ what is left is Miyato and Koyama's **projection**,
+# Suppose that both conditionals are softmax classifiers on features $h(x)$:
+# $\log p(y \mid x) = \langle v_y, h \rangle - \log Z(h)$. Then the second term becomes
+# $\langle v_y - v^g_y, h \rangle - (\log Z - \log Z_g)$. We add the part without $y$ to the first term, and now write
+# $v_y$ for the difference $v_y - v^g_y$. The result is Miyato and Koyama's **projection**,
 #
 # $$\operatorname{logit}(x, y) = \psi\big(h(x)\big) + \langle v_y, h(x) \rangle :$$
 #
-# is it real, and does it point the way of a $y$?
+# the first term asks whether the picture is real, the second whether its features point in the direction of class $y$.
 
 # %%
 def conditional_norm_by_hand(x, y, gain, bias):
@@ -566,11 +681,15 @@ with torch.no_grad():
 image_grid(written, columns=10, title="A row is one noise, a column one label: the label says which digit, the noise how")
 
 # %% [markdown]
-# How often does a judge (notebook 11's classifier of digits, notebook 00's of emoji) see the label that was asked for?
+# How often does a classifier (notebook 11's for digits, notebook 00's for emoji) predict the label that was asked for?
+# The figure calls this *judged as asked*.
 
 # %%
 def judged_as_asked(method, judge, data):
-    """Share of 600 fakes of the shipped weights, and of the test pictures, in which the judge sees each label."""
+    """For each label, how often the judge (a classifier) predicts it where it is right.
+
+    Two shares: of 600 fakes of the shipped weights, and of the test pictures.
+    """
     classes = len(data.classes)
     asked = torch.arange(600) % classes
     with torch.no_grad():
@@ -603,10 +722,17 @@ def by_label():
 by_label()
 
 # %% [markdown]
-# In short runs the label is heard, but not yet obeyed; the shipped digits obey nearly always. The judge of emoji is no authority: of real test emoji, which it never saw, it names few of most categories. The shipped fakes are more typical of their category than real emoji are.
+# In short runs the label has an effect, but many fakes do not yet show the class that was asked for. The shipped digits
+# nearly always show it. The classifier of emoji is not reliable: in most categories it recognises few of the real test
+# emoji, which it never saw in training. The shipped fakes are more typical of their category than real emoji are.
 #
-# **Truncation.** BigGAN's trick costs nothing: draw noise from the middle of the Gaussian only, numbers beyond a threshold are drawn again. (`truncated` maps each number to the same quantile of what is left instead, which has the same distribution.) Each number is likeliest near 0, but 64 of them together are not: training noise has a
-# length of about 8, noise cut at 1 one of 4.3. So a truncated draw lies *inside* the sphere on which the generator was trained. If the generator is smooth it paints something typical there; BigGAN's authors found that many of theirs were not, and added a regulariser. Over 2,000 digits and over 1,146 emoji, three seeds each:
+# **Truncation.** BigGAN's trick costs nothing: draw noise from the middle of the Gaussian only, which means that
+# numbers beyond a threshold are drawn again. (Instead, `truncated` maps each number to the same quantile of the
+# truncated Gaussian. The result has the same distribution.) Each number alone is most likely near 0, but the vector of
+# 64 numbers is not: training noise has a length of about 8, and noise truncated at 1 has a length of 4.3. So a
+# truncated draw lies *inside* the sphere on which the generator was trained. If the generator is smooth, it paints
+# something typical there. BigGAN's authors found that many of their generators were not smooth, and added a
+# regulariser. The figure uses 2,000 digits and 1,146 emoji, with three seeds each:
 
 # %%
 def truncation_figure():
@@ -630,9 +756,11 @@ def truncation_figure():
 truncation_figure()
 
 # %% [markdown]
-# Recall falls from the right to the left, as it must. Down to a threshold of about 0.75 or 1 the digits' obedience and precision rise, the emoji's hardly; below it all of them **fall**: of these small generators too much truncation paints blurred in-betweens, for such noise lies where they were never asked to paint.
+# Recall falls from the right to the left, as it must. Down to a threshold of about 0.75 or 1, accuracy and precision
+# rise for the digits, but hardly for the emoji. Below this threshold all of them **fall**. With too much truncation
+# these small generators paint blurred mixtures, because they were never trained on such noise.
 #
-# **Try it.** Choose a class, a noise and a threshold. Emoji first; then the digits.
+# **Try it.** Choose a class, a noise and a threshold. Begin with the emoji, then try the digits.
 
 # %%
 def draw_class(which, label, noise, threshold):
@@ -650,8 +778,12 @@ explore(draw_class, which=Dropdown(options=["emoji", "digits"], description="dat
 # %% [markdown]
 # ## 10. Growing up
 #
-# Karras et al. (MLMI17's *State of the art, once upon a time*) do not ask for large pictures at once. The networks begin with 8 x 8 pixels (the paper with 4 x 4); after a fixed share of the training the layers of the next level are **faded in**: the picture is $(1 - \alpha)$ times the old level's, enlarged, plus $\alpha$ times the new one's,
-# and real pictures are blended the same way, so that the discriminator cannot tell by sharpness alone. `progress`, which `fit` sets before each update, says where we are; here the networks are grown up after half of the training.
+# Karras et al. (MLMI17's *State of the art, once upon a time*) do not begin with large pictures. The networks begin
+# with 8 x 8 pixels (in the paper with 4 x 4). After a fixed share of the training the layers of the next level are
+# **faded in**. Then the picture is $(1 - \alpha)$ times the old level's, enlarged, plus $\alpha$ times the new level's.
+# Real pictures are blended in the same way, so that the discriminator cannot recognise fakes by sharpness alone.
+# `progress`, which `fit` sets before each update, says how far the training has come. Here the networks are fully grown
+# after half of it.
 
 # %%
 growing_recipe = recipes.lookup("progressive-gan")
@@ -691,13 +823,17 @@ titles = [str(k) if i == 0 else "" for k in grown for i in range(10)]
 image_grid(torch.cat(list(grown.values())), titles, columns=10, title=f"The same noises after so many of {GROWTH_STEPS} updates")
 
 # %% [markdown]
-# At equal updates growing gives what the plain networks give (Frechet distance 37 against 37 for pictures that are not shifted; section 14's table). Emoji of 32 pixels are no hard case: the method was made for 1024, where nothing else trained.
+# After equally many updates, growing networks are as good as plain ones (Frechet distance 37 against 37 for pictures
+# that are not shifted; see the table of section 14). Emoji of 32 pixels are not a hard case. The method was made for
+# 1024 pixels, where no other method could be trained.
 #
 # ## 11. A walk, and arithmetic
 #
-# Every noise is a picture, so a way through noise is a film. In 64 dimensions draws lie near a sphere (notebook 11), so we walk along it (`slerp`).
+# Every noise gives a picture, so a path through noise gives a film. In 64 dimensions draws lie near a sphere (notebook
+# 11), so we walk along this sphere (`slerp`).
 #
-# **Try it.** Two noises and the way between. Is there a place where one thing becomes another at once?
+# **Try it.** Choose two noises and a place `t` on the way between them. Is there a place where one thing suddenly
+# becomes another?
 
 # %%
 def draw_way(start, end, t):
@@ -715,7 +851,11 @@ def draw_way(start, end, t):
 explore(draw_way, start=IntSlider(3, min=0, max=60), end=IntSlider(8, min=0, max=60), t=FloatSlider(0.4, min=0.0, max=1.0, step=0.02))
 
 # %% [markdown]
-# **Arithmetic.** DCGAN's famous figure: the mean noise of *smiling women* minus *neutral women* plus *neutral men* paints a smiling man. Here a judge, notebook 00's classifier, sorts fakes into categories; from the noise of a flag we subtract the mean noise of the surest flags and add that of the surest smileys. Two controls: a step of the same length in a random direction, and, as in the paper, the same sums with pixels.
+# **Arithmetic.** In DCGAN's famous figure, the mean noise of *smiling women* minus *neutral women* plus *neutral men*
+# paints a smiling man. Here notebook 00's classifier sorts fakes into categories. From the noise of a flag we subtract
+# the mean noise of the most confidently classified flags, and add that of the most confidently classified smileys.
+# There are two controls: a step of the same length in a random direction, and, as in the paper, the same sums with
+# pixels.
 
 # %%
 def arithmetic_pictures(a=2, b=6):
@@ -745,16 +885,24 @@ bars_with_spread({text: [row[name] for row in rows] for name, text in named.item
                  title="Did the fake become what was added? (3 seeds)", xlabel="share judged so, mean over six pairs of categories")
 
 # %% [markdown]
-# More than half of the fakes arrive, of random steps hardly any, of the sums of pixels a third, as pale double exposures. A caution: a step of this length in this direction moves a fake towards the *typical* smiley, and the judge that chose the direction is the judge that grades it.
+# More than half of the fakes become what was added. With random steps hardly any do, and with sums of pixels a third,
+# as pale double exposures. A warning: a step of this length in this direction moves a fake towards the *typical*
+# smiley, and the classifier that chose the direction also evaluates the result.
 #
 # ## 12. A representation from the game
 #
-# AIA: *Paper also uses discriminator features for image classification.* Whoever can tell digits from fakes must have looked at strokes. And GT19's tables of representations have a line *BiGAN*: put an
-# **encoder** into the game. The discriminator now sees *pairs* of picture and code, either a real picture with its code, $(x, E(x))$, or a noise with its picture, $(G(z), z)$, and must tell which. By section 2, applied to pairs, the game's optimum makes both joint distributions equal,
+# AIA: *Paper also uses discriminator features for image classification.* A network that distinguishes digits from fakes
+# must have looked at strokes. And GT19's tables of representations have a line *BiGAN*. BiGAN puts an **encoder** into
+# the game. The discriminator now gets *pairs* of picture and code: either a real picture with its code, $(x, E(x))$, or
+# a noise with its picture, $(G(z), z)$. It must decide which of the two it is. By section 2, applied to pairs, both
+# joint distributions are equal at the game's optimum,
 #
 # $$p_{\text{data}}(x)\, \delta\big(z - E(x)\big) = p(z)\, \delta\big(x - G(z)\big) .$$
 #
-# The left side has mass only where $z = E(x)$, the right side only where $x = G(z)$; for both at once $x = G(E(x))$ on the data: **the encoder inverts the generator**, though nobody ever compared a picture with its reconstruction. This speaks of the optimum only. Both kinds of pairs lie on thin surfaces, as in section 7, and a discriminator can tell them apart long before; look how near a real encoder comes.
+# The left side has mass only where $z = E(x)$, the right side only where $x = G(z)$. Both conditions together give
+# $x = G(E(x))$ on the data: **the encoder inverts the generator**, though nobody ever compared a picture with its
+# reconstruction. This holds at the optimum only. Both kinds of pairs lie on thin surfaces, as in section 7, and a
+# discriminator can distinguish them long before the optimum. Look how near a real encoder comes to it.
 
 # %%
 show(BiGAN)
@@ -786,13 +934,21 @@ image_grid(torch.cat([x, rebuilt]), [text if i == 0 else "" for text in ("digits
            title="Test digits and what BiGAN makes of their codes: nobody compared them in training")
 
 # %% [markdown]
-# The discriminator's features gain little: half a point to two points over the same network untrained, by run. (DCGAN's own experiment compared with k-means features, not with an untrained network; a lesson of notebook 00.) BiGAN's code of 32 numbers gains fifteen points, and its reconstructions are often, not always, the digit that was coded. The VAE of
-# notebook 11 keeps more. What must tell fakes from digits need not know which digit it sees.
+# The discriminator's features gain little: half a point to two points of accuracy over the same network untrained,
+# depending on the run. (DCGAN's own experiment compared with k-means features, not with an untrained network. Notebook
+# 00 uses the latter.) BiGAN's code of 32 numbers gains fifteen points, and its reconstructions often, but not always,
+# show the digit that was coded. The code of notebook 11's VAE keeps more. A network that distinguishes fakes from
+# digits need not know which digit it sees.
 #
 # ## 13. Back to the blurry means
 #
-# AIA comes to GANs from colourisation: *we do not actually care if the image is exactly the same as the input image. We just want it to be realistic. But the MSE forces the output to be the same as the reference*. So take notebook 01's two painters, of colours and of holes, and add a judge to the squared
-# error; the judge sees what the painter saw, too (Isola et al.), so that a realistic picture of something else does not pass. The painter's networks are those of notebook 01. In the bars only the weight of the second term differs; the rows of pictures are a painter before and after some updates without its judge (of colours: trained here; of holes: shipped).
+# AIA comes to GANs from colourisation: *we do not actually care if the image is exactly the same as the input image. We
+# just want it to be realistic. But the MSE forces the output to be the same as the reference*. So take notebook 01's
+# two painters, one for colours and one for holes, and add an adversarial term to the squared error. Its discriminator
+# (the *judge* of the figures) also gets the painter's input (Isola et al.), so that a realistic picture of something
+# else does not pass. The painter's networks are those of notebook 01. In the bars only the weight of the adversarial
+# term differs. The rows of pictures show a painter before and after some updates without its discriminator. (The one
+# for colours is trained here, the one for holes is shipped.)
 
 # %%
 show(AdversarialPainting)
@@ -809,7 +965,7 @@ def train_painter(name, painter, steps):
 
 
 def with_and_without(name, painter):
-    """A painter, and the same one after some updates without its judge."""
+    """A painter, and the same one after some updates without its discriminator."""
     x = as_float(emoji.x[[0, 45, 130, 300, 420, 560, 700, 800, 950, 1100]])
     torch.manual_seed(0)
     left, mask = painter.hide(x)
@@ -841,13 +997,18 @@ figure.suptitle("Unseen emoji: error, detail and chroma (shares of real) of what
 describe(figure, "Bars for inpainting and colours with squared error alone and with the adversarial term: error, detail, chroma, Frechet distance.")
 
 # %% [markdown]
-# As AIA says. With the judge the squared error is *larger* in both tasks, and what it buys is what one looks for: colours are as strong as real ones where squares gave two thirds, holes have nearly three times the detail, and completed pictures are nearer to real ones. The squared error's painter is right on average about every pixel, and paints nothing that occurs. (Under the judge the painter's encoder
-# is worth more to k-NN than untrained in each run; to a linear probe the colouring one is not.)
+# The results agree with AIA. With the discriminator the squared error is *larger* in both tasks. In return we get what
+# we look for. Colours are as strong as real ones, where the squared error alone gave two thirds of this strength. Holes
+# have nearly three times the detail, and completed pictures are nearer to real ones. With the squared error alone, the
+# painter is right on average about every pixel, and paints nothing that occurs. (With the discriminator, the painter's
+# encoder is better than an untrained one for k-NN in each run. For a linear probe the colouring one is not.)
 #
 # ## 14. The family tree
 #
-# AIA closes with Goodfellow's taxonomy of generative models: does the model write down a density? Can it be computed, or only bounded? This course has most of the branches, some of them planned. The claims of the tree that
-# the course can measure by now are measured; every number is read from `results/`, a mean over three seeds.
+# AIA closes with Goodfellow's taxonomy of generative models. Does the model write down a density? Can this density be
+# computed, or only bounded? This course has most of the branches, some of them planned. The claims of the tree that the
+# course can measure by now are measured. Every number is read from `results/` and is a mean over three seeds. (*Told
+# the label*: class-conditional; *obey*: the classifier predicts the label that was asked for.)
 
 # %%
 def mean_of(name, setting, measure):
@@ -901,25 +1062,37 @@ def quality_figure():
 quality_figure()
 
 # %% [markdown]
-# For digits a VAE of convolutions is *ahead* of a plain GAN at recipe size, in distance and in recall, though its pictures have half the detail: handwriting forgives a little blur. For emoji it is the other way round by far (79 against 29), and only the VAE's precision is higher, from a judge that never saw a blur (notebook 11). The claim of the tree
-# that *GANs produce the best samples* is a claim about data. What it gets right without exception: nobody can say how likely a GAN finds a picture, and there is no bound to watch while it trains.
+# For digits a convolutional VAE is *ahead* of a plain GAN at recipe size, in distance and in recall, though its
+# pictures have half the detail. A little blur does little harm to handwriting. For emoji the GAN is far ahead (79
+# against 29). Only the VAE's precision is higher, and it comes from an evaluation network that never saw a blur
+# (notebook 11). So the claim of the tree that *GANs produce the best samples* depends on the data. In one point the
+# tree is right without exception: nobody can say how likely a picture is under a GAN, and there is no bound to watch
+# while the GAN trains.
 #
 # ## 15. Pitfalls
 #
-# - **A sigmoid before the loss.** `log(1 - sigmoid(l))` is minus infinity for a logit of 20; write losses on logits (section 3).
+# - **A sigmoid before the loss.** `log(1 - sigmoid(l))` is minus infinity for a logit of 20, so write losses on logits
+#   (section 3).
 # - **Fakes that carry gradient into the generator in the discriminator's turn**, and gradients of the generator's turn left in the discriminator. `fit` gives each player only its own parameters.
-# - **`create_graph`.** Without it the gradient penalty is a number without gradient for the critic's weights: the loss looks right, nothing is penalised.
-# - **BatchNorm in a critic with a penalty**, whose slope for one picture then depends on the others; BatchNorm over a batch that mixes real pictures and fakes; BatchNorm at the generator's output.
+# - **`create_graph`.** Without it the gradient penalty is a number without gradient for the critic's weights: the loss
+#   looks right, but nothing is penalised.
+# - **BatchNorm in a critic with a penalty**, because the slope for one picture then depends on the other pictures;
+#   BatchNorm over a batch that mixes real pictures and fakes; BatchNorm at the generator's output.
 # - **A loss curve as proof.** Section 7 measured which losses follow quality.
-# - **Frechet distances of different judges**, or of different numbers of pictures. The judge here has seen a few thousand emoji; published FIDs come from one Inception network and 50,000 pictures.
-# - **Small data.** A discriminator can learn 4,000 emoji by heart; then its judgement of them is no news. It was shown shifted pictures, real and fake alike (section 14's table has the other case).
-# - **Cherries.** Figures of the literature are often truncated, sorted or chosen. Say how yours were drawn: ours are the first draws of a named seed.
+# - **Frechet distances of different evaluation networks**, or of different numbers of pictures. The evaluation network
+#   here has seen a few thousand emoji, but published FIDs come from one Inception network and 50,000 pictures.
+# - **Small data.** A discriminator can learn 4,000 emoji by heart. Then its output for them tells nothing new. Here the
+#   discriminator got shifted pictures, both real and fake (section 14's table has the other case).
+# - **Cherry-picking.** The samples in published figures are often truncated, sorted or selected. Say how you drew
+#   yours. Ours are the first draws of a named seed.
 #
 # ## 16. What to try next
 #
 # **Exercises**: [`exercises/12_gan.ipynb`](../exercises/12_gan.ipynb): the optimal discriminator, both players' losses, moving earth on a line, the gradient penalty, clipping, conditional BatchNorm, projection, fade-in, and the alternating step as a class, each checked when you run the cell below it.
 #
-# Train `gan` with `MINIMAX` and a discriminator that is smaller than the generator: when does it saturate no more? Give the toy of section 3 noise of one dimension. Put `GradientPenalty` beside the non-saturating loss. Take the labels of the emoji's subcategories.
+# Train `gan` with `MINIMAX` and a discriminator that is smaller than the generator: when does the game no longer
+# saturate? Give the toy of section 3 noise of one dimension. Add `GradientPenalty` to the non-saturating loss. Use the
+# emoji's subcategories as labels.
 #
 # ## 17. What to read
 #
