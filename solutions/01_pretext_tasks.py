@@ -1,22 +1,23 @@
 # %% [markdown]
 # # Exercises 01. Pretext tasks
 #
-# **Nine ways to make a picture ask its own question.** Turn it, cut it up, shuffle it, punch a hole in it, take its colour
-# away: each time the answer is known, because you did it. You write what makes the questions, the losses that go with
-# them, and at the end a network that colours grey drawings.
+# **Nine exercises about puzzles that need no labels.** Turn a picture, cut it up, shuffle it, cut a hole into it, take
+# away its colours. Each time you know the answer, because you made the change. You write the functions that make such
+# puzzles and the losses that go with them. At the end you write a network that colours grey drawings.
 #
-# **You need** notebook 01, the lecture. Each exercise names what it belongs to.
+# **You need** notebook 01, the lecture. Each exercise names the part of the lecture that it belongs to.
 #
-# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
-# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
-# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
-# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
+# **How it works.** Write your code where the cell says so and run the cell below it. The check tests your answer on a
+# few small cases. If the answer is wrong, the check says how, and often names the likely mistake. *The check is not the
+# final mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not
+# what makes these few cases pass. The library's own functions are not available when you are marked, so write the
+# answer yourself, with torch.
 #
-# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
-# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
-# need (a helper, another import) may stand in any cell. No answer draws random numbers; what is random comes in as an
-# argument. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file as the grader reads
-# it.
+# *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
+# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
+# names. Everything else that you need (a helper, another import) may stand in any cell. No answer draws random numbers.
+# Random values come in as arguments. Before you hand in, run `python -m course_lib check NOTEBOOK`. It runs the public
+# cases on your file, which it reads as the grader does.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
@@ -31,7 +32,7 @@
 # | 9. Two half networks | 7 | 15 | ★★ |
 # | **together** | **50** | **110** | |
 #
-# The first line of each check must be right before the others count.
+# The first line of each check must be right before the other lines count.
 
 # %%
 import torch
@@ -46,22 +47,22 @@ check = checks("01_pretext_tasks")
 #
 # *The lecture, on rotation.*
 #
-# Which way is up? Whoever knows what a picture shows can tell, and nobody has to label anything. RotNet (Gidaris et al.
-# 2018) gives the network all four turns of each picture in one batch, and asks for the number of quarters.
+# Which way is up? If you know what a picture shows, you can tell, and nobody has to label anything. RotNet (Gidaris et
+# al. 2018) gives the network each picture in all four rotations in one batch, and asks for the number of quarter turns.
 #
-# Anticlockwise, one quarter makes $\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}$ into
+# One quarter turn anticlockwise changes $\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}$ into
 # $\begin{pmatrix} 2 & 4 \\ 1 & 3 \end{pmatrix}$.
 #
 # *10 minutes, ★.* Points: 3 right views in the right order, 2 right labels.
 
 # %% nbgrader={"grade": false, "grade_id": "rotation_batch", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def rotation_batch(x):
-    """All four quarter turns of every picture, with the number of quarters as label.
+    """Every picture in four rotations, with the number of quarter turns as label.
 
-    x (N, C, S, S): square pictures, float32 or float64. Returns two tensors: views (4N,
-    C, S, S), first all pictures as they are, then all of them turned by one quarter
-    anticlockwise, by two, by three; and labels (4N,), int64, the quarters 0 to 3 of
-    each view.
+    x (N, C, S, S): square pictures, float32 or float64. Returns two tensors, views and
+    labels. views (4N, C, S, S): first all pictures as they are, then all of them turned
+    anticlockwise by one quarter, then by two, then by three. labels (4N,), int64: the
+    number of quarter turns of each view, 0 to 3.
     """
     ### BEGIN SOLUTION
     views = torch.cat([torch.rot90(x, quarters, (2, 3)) for quarters in range(4)])
@@ -84,8 +85,8 @@ assert check(rotation_batch).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.cat` puts the four batches one below the other. The labels are then 0 ... 0, 1 ... 1, and so on: that is
-# `repeat_interleave`, while `repeat` makes 0 1 2 3 0 1 2 3.
+# `torch.cat` joins the four batches one after the other. So the labels are 0 ... 0, 1 ... 1, and so on.
+# `repeat_interleave` gives this order, while `repeat` gives 0 1 2 3 0 1 2 3.
 #
 # </details>
 
@@ -94,16 +95,16 @@ assert check(rotation_batch).solved
 #
 # *The lecture, on relative patch location.*
 #
-# Here is an ear; here is another piece of the same picture. Is it above, below, to the left? Doersch et al. (2015) cut a 3
-# x 3 grid of patches and ask where the second one lies, seen from the one in the middle. The eight places are numbered row
-# by row, without the middle:
+# Suppose that one patch shows an ear, and another patch comes from the same picture. Is it above, below, to the left?
+# Doersch et al. (2015) cut a 3 x 3 grid of patches and ask where a second patch lies, seen from the one in the middle.
+# The eight places are numbered row by row, without the middle:
 #
 # $$\begin{pmatrix} 0 & 1 & 2 \\ 3 & \cdot & 4 \\ 5 & 6 & 7 \end{pmatrix}.$$
 #
-# Networks cheat where they can: a line that runs on from patch to patch gives the answer away. So there are `gap` pixels
-# between two patches, and each patch is displaced by a few pixels of its own, the **jitter**. With corner $c_i$ of picture
-# i's grid, jitter $\delta_{ip}$, and p = 0 for the middle and p = 1 for the neighbour, the top left pixel of a patch in
-# row r and column s of the grid (counted from 0) is at
+# Networks use shortcuts where they can. For example, a line that continues from one patch into the next reveals the
+# answer. So there are `gap` pixels between two patches, and each patch is displaced by a few pixels of its own, the
+# **jitter**. Let $c_i$ be the corner of picture i's grid and $\delta_{ip}$ the jitter, with p = 0 for the middle and
+# p = 1 for the neighbour. Then the top left pixel of a patch in row r and column s of the grid (counted from 0) is at
 #
 # $$c_i + (\text{patch} + \text{gap}) \begin{pmatrix} r \\ s \end{pmatrix} + \delta_{ip}, \qquad \text{(down, right)}.$$
 #
@@ -115,11 +116,12 @@ def cut_patches(x, corner, which, jitter, patch, gap):
 
     x (N, C, H, W), float32 or float64. corner (N, 2): row and column of the top left
     pixel of the grid's first patch, before jitter. which (N,): the neighbour, from 0 to
-    7, row by row without the middle. jitter (N, 2, 2): by how many pixels (down, right)
-    the middle patch, jitter[i, 0], and the neighbour, jitter[i, 1], are displaced; may
-    be negative. All three hold whole numbers. patch, gap: a patch's side and the pixels
-    between two, whole numbers. All patches lie inside their picture. Returns two
-    tensors (N, C, patch, patch): the middle patches, the neighbours.
+    7, row by row without the middle. jitter (N, 2, 2): the displacement in pixels
+    (down, right) of the middle patch, jitter[i, 0], and of the neighbour, jitter[i, 1];
+    it may be negative. corner, which and jitter hold whole numbers. patch: a patch's
+    side. gap: the pixels between two patches. Both are whole numbers. All patches lie
+    inside their picture. Returns two tensors (N, C, patch, patch): the middle patches
+    and the neighbours.
     """
     ### BEGIN SOLUTION
     cell = torch.where(which < 4, which, which + 1)  # 0 to 8, row by row; 4 is the middle
@@ -150,13 +152,14 @@ assert check(cut_patches).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# First the start of every patch, in one tensor (N, 2); then a loop over the pictures that slices
-# `picture[:, top : top + patch, left : left + patch]`, and `torch.stack` of the slices.
+# First compute the start of every patch, in one tensor (N, 2). Then loop over the pictures, cut out
+# `picture[:, top : top + patch, left : left + patch]`, and put the pieces together with `torch.stack`.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `which[which >= 4] += 1` would change the caller's own tensor: `torch.where(which < 4, which, which + 1)` makes a new one.
+# `which[which >= 4] += 1` would change the caller's own tensor. `torch.where(which < 4, which, which + 1)` makes a new
+# one.
 #
 # </details>
 
@@ -165,10 +168,11 @@ assert check(cut_patches).solved
 #
 # *The lecture, on jigsaw puzzles.*
 #
-# Nine tiles can be shuffled in 9! = 362,880 ways, too many classes. Which thousand shall the network tell apart? If two of
-# them differ in two tiles only, the question is not fair: pieces of sky look all alike. Noroozi & Favaro (2016, Algorithm
-# 1) choose greedily. The **Hamming distance** of two permutations is the number of places in which they differ; with
-# candidates $p_1, \dots, p_M$, begin with the first and add, again and again, the row
+# Nine tiles can be shuffled in 9! = 362,880 ways. These are too many classes. Which thousand should the network tell
+# apart? If two permutations differ in two tiles only, the question is not fair, because pieces of sky look alike.
+# Noroozi & Favaro (2016, Algorithm 1) choose permutations greedily. The **Hamming distance** of two permutations is the
+# number of places in which they differ. From the candidates $p_1, \dots, p_M$, take the first, and then add, again and
+# again, the row
 #
 # $$\arg\max_{k \text{ not yet chosen}} \; \sum_{j \text{ chosen}} \operatorname{Hamming}(p_j, p_k).$$
 #
@@ -178,11 +182,11 @@ assert check(cut_patches).solved
 def permutation_set(candidates, count):
     """Row numbers of `count` permutations that are far apart, chosen greedily.
 
-    candidates (M, T), int64: a permutation of 0 to T - 1 in each row, all different.
-    count: a whole number from 1 to M. Returns (count,), int64: row 0 first, then each
-    time the row not yet chosen whose Hamming distances to all rows chosen so far have
-    the largest sum, the lowest row number where several have it. In the order in which
-    they are chosen.
+    candidates (M, T), int64: each row is a permutation of 0 to T - 1, and all rows are
+    different. count: a whole number from 1 to M. Returns (count,), int64: the row
+    numbers in the order in which they are chosen. Row 0 is first. Then comes, each
+    time, the row not yet chosen whose Hamming distances to all rows chosen so far have
+    the largest sum. If several rows have it, the lowest row number is chosen.
     """
     ### BEGIN SOLUTION
     chosen, total = [0], torch.zeros(len(candidates), dtype=torch.int64)
@@ -202,14 +206,15 @@ assert check(permutation_set).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Keep a running total for each candidate, (M,). Every time a row is chosen, its distances to all candidates are added:
-# `(candidates != candidates[row]).sum(1)`.
+# Keep a running total for each candidate, a tensor (M,). Every time a row is chosen, add its distances to all
+# candidates: `(candidates != candidates[row]).sum(1)`.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A row that is chosen already may still have the largest total, though its distance to itself is 0. Give the chosen ones a
-# total below all others before you look for the largest; `argmax` returns the first of several.
+# A row that is already chosen may still have the largest total, although its distance to itself is 0. So give the
+# chosen rows a total below all others before you look for the largest one. If several are largest, `argmax` returns the
+# first.
 #
 # </details>
 
@@ -218,9 +223,9 @@ assert check(permutation_set).solved
 #
 # *The lecture, on jigsaw puzzles.*
 #
-# Cut, shuffle, and ask in which way it was shuffled. A picture is cut into `side` x `side` tiles, $t_0, \dots, t_{T-1}$
-# with $T = \text{side}^2$, numbered row by row. The network gets them as a row of tiles. With the permutation $\pi$ that
-# picture i's label names, place j of that row holds
+# This puzzle cuts a picture into tiles, shuffles them, and asks for the permutation. A picture is cut into `side` x
+# `side` tiles, $t_0, \dots, t_{T-1}$ with $T = \text{side}^2$, numbered row by row. The network gets them as a sequence
+# of tiles. Let $\pi$ be the permutation that picture i's label names. Then place j of the sequence holds
 #
 # $$\text{tile}_{ij} = t_{\pi(j)}, \qquad \pi = \text{permutations}[\text{labels}_i].$$
 #
@@ -228,12 +233,12 @@ assert check(permutation_set).solved
 
 # %% nbgrader={"grade": false, "grade_id": "shuffle_tiles", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def shuffle_tiles(x, permutations, labels, side):
-    """Pictures cut into tiles, which come in the order of each picture's permutation.
+    """Cut pictures into tiles, in the order that each picture's permutation gives.
 
     x (N, C, H, W), float32 or float64; `side` divides H and W. permutations (P, T), T =
-    side * side: a permutation of 0 to T - 1 in each row. labels (N,): whole numbers
+    side * side: each row is a permutation of 0 to T - 1. labels (N,): whole numbers
     from 0 to P - 1. side: a whole number. Returns (N, T, C, H / side, W / side): entry
-    [i, j] is tile permutations[labels[i], j] of picture i; tiles are numbered row by
+    [i, j] is tile permutations[labels[i], j] of picture i. Tiles are numbered row by
     row.
     """
     ### BEGIN SOLUTION
@@ -253,14 +258,15 @@ assert check(shuffle_tiles).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# A row of pixels, H long, is `side` blocks of H / side: a reshape may split one dimension in two, (N, C, side, h, side, w).
-# Then the dimensions are brought in order, and two of them made one. (Slices in two loops do as well.)
+# A row of pixels, H long, consists of `side` blocks of H / side. A reshape may split one dimension in two:
+# (N, C, side, h, side, w). Then bring the dimensions into the right order, and merge two of them into one. (Slices
+# in two loops work as well.)
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `tiles[:, order]` would shuffle all pictures in the same ways. Name the picture together with the tile: with `rows =
-# torch.arange(N)[:, None]`, `tiles[rows, order]` pairs each row of `order` with its own picture.
+# `tiles[:, order]` would shuffle all pictures in the same ways. So index the picture together with the tile: with
+# `rows = torch.arange(N)[:, None]`, `tiles[rows, order]` pairs each row of `order` with its own picture.
 #
 # </details>
 
@@ -269,14 +275,15 @@ assert check(shuffle_tiles).solved
 #
 # *The lecture, on context encoders.*
 #
-# A context encoder (Pathak et al. 2016) sees a picture with a hole and paints the whole of it. Only the hole counts: to
-# copy what one sees teaches nothing. With prediction $\hat x$, picture $x$ and $m = 1$ where a pixel is missing,
+# A context encoder (Pathak et al. 2016) sees a picture with a hole and paints the whole picture. Only the hole counts,
+# because copying visible pixels teaches nothing. With prediction $\hat x$, picture $x$, and $m = 1$ where a pixel is
+# missing, the loss is
 #
 # $$L = \frac{\sum_{i,c,p} m_{ip} (\hat x_{icp} - x_{icp})^2}{C \sum_{i,p} m_{ip}},$$
 #
-# with pictures i, channels c = 1 to C, pixels p. All missing values of the batch count alike, in whichever picture they
-# are. And a batch in which nothing is missing has the loss 0, with which a training loop can go on: `backward()` works and
-# gives zeros.
+# with pictures i, channels c = 1 to C, pixels p. All missing values of the batch have the same weight, whichever
+# picture they are in. A batch in which nothing is missing has the loss 0, and a training loop can go on with it:
+# `backward()` works and gives zeros.
 #
 # *10 minutes, ★.* Points: 3 right values, 1 arguments left alone, 1 nothing missing, 1 right gradient.
 
@@ -284,10 +291,10 @@ assert check(shuffle_tiles).solved
 def masked_loss(prediction, target, mask):
     """Mean squared error over the missing pixels only.
 
-    prediction, target (N, C, H, W), float32 or float64, both of one dtype. mask (N, 1,
-    H, W), bool: True where the pixel is missing, in all its channels. Returns a 0-d
-    tensor: the mean of (prediction - target)^2 over all missing values of the batch; 0
-    with a gradient of zeros where there are none.
+    prediction, target (N, C, H, W), float32 or float64, both of the same dtype. mask
+    (N, 1, H, W), bool: True where the pixel is missing, in all its channels. Returns a
+    0-d tensor: the mean of (prediction - target)^2 over all missing values of the
+    batch. If no value is missing, it is 0, with a gradient of zeros.
     """
     ### BEGIN SOLUTION
     error = (prediction - target).square() * mask
@@ -304,14 +311,14 @@ assert check(masked_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Multiply the squared error by the mask: one mask channel goes with all C of the picture. How many *values* are missing,
-# when `mask.sum()` *pixels* are?
+# Multiply the squared error by the mask: its one channel goes with all C channels of the picture. If `mask.sum()`
+# *pixels* are missing, how many *values* are missing?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# 0 / 0 is NaN, and so is its gradient, even if the value is repaired afterwards. `clamp(min=1)` on the number you divide by
-# changes nothing where a pixel is missing.
+# 0 / 0 is NaN, and so is its gradient, even if you repair the value afterwards. `clamp(min=1)` on the number you divide
+# by changes nothing if a pixel is missing.
 #
 # </details>
 
@@ -320,25 +327,27 @@ assert check(masked_loss).solved
 #
 # *The lecture, on colourisation.*
 #
-# From lightness L, predict the colours (a, b) of a pixel. The mean of a red and a green apple is a brown one, so Zhang et
-# al. (2016) make it a classification: the plane of (a, b) is cut into squares, the **bins**. A colour belongs to several at
-# once: to its k nearest bins q, each with a share that falls with the distance d of colour and centre,
+# From lightness L, predict the colours (a, b) of a pixel. The mean of a red apple and a green apple is a brown apple.
+# So Zhang et al. (2016) make this a classification, and divide the plane of (a, b) into squares, the **bins**. A colour
+# belongs to several bins at once, its k nearest bins q. Each of these bins has a share that falls with the distance d
+# between the colour and the bin's centre,
 #
 # $$\text{share}_q = \frac{\exp(-d_q^2 / 2\sigma^2)}{\sum_{q'} \exp(-d_{q'}^2 / 2\sigma^2)},$$
 #
-# where q and q' run over these k bins only; all others get 0. (The paper: k = 5, $\sigma$ = 5, bins 10 apart.) Far away
-# from every bin all the exponentials are 0 in floating point; the shares still exist and sum to 1.
+# where q and q' run over these k bins only. All other bins get 0. (The paper: k = 5, $\sigma$ = 5, bins 10 apart.) Far
+# away from every bin, all the exponentials are 0 in floating point, but the shares still exist and sum to 1.
 #
 # *15 minutes, ★★.* Points: 4 right shares, 1 arguments left alone, 1 far away from every bin.
 
 # %% nbgrader={"grade": false, "grade_id": "soft_bins", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def soft_bins(ab, bins, neighbours, sigma):
-    """Each colour shared among its nearest bins.
+    """The shares of each colour in its nearest bins.
 
-    ab (M, 2): colours, bins (Q, 2): centres, float32 or float64, both of one dtype.
+    ab (M, 2): colours; bins (Q, 2): centres. Same dtype for both, float32 or float64.
     neighbours: how many bins share a colour, a whole number from 1 to Q. sigma: a
     number > 0. Returns (M, Q): row i is proportional to exp(-d^2 / (2 sigma^2)) at the
-    bins nearest to colour i, d the Euclidean distance, and 0 elsewhere; it sums to 1.
+    bins nearest to colour i, where d is the Euclidean distance, and 0 elsewhere. Each
+    row sums to 1.
     """
     ### BEGIN SOLUTION
     squared = (ab[:, None] - bins[None]).square().sum(2)  # (M, Q)
@@ -357,15 +366,15 @@ assert check(soft_bins).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Three steps: squared distances (M, Q), by broadcasting `ab[:, None]` against `bins[None]`; the k smallest of each row with
-# their places; exponentials divided by their sum.
+# There are three steps. First compute the squared distances (M, Q), by broadcasting `ab[:, None]` against `bins[None]`.
+# Then find the k smallest of each row and their places. Then divide the exponentials by their sum.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Exponentials divided by the sum of exponentials have a name, and the function of that name subtracts the largest exponent
-# first. `topk(..., largest=False)` gives values and indices, and `zeros.scatter(1, indices, shares)` puts the shares into
-# the columns of their bins.
+# Exponentials divided by the sum of exponentials are a well-known function, and torch's version subtracts the largest
+# exponent first. `topk(..., largest=False)` gives values and indices, and `zeros.scatter(1, indices, shares)` puts the
+# shares into the columns of their bins.
 #
 # </details>
 
@@ -374,13 +383,14 @@ assert check(soft_bins).solved
 #
 # *The lecture, on colourisation.*
 #
-# Skies, walls and floors are grey: a network that says grey everywhere is mostly right. So a pixel's loss is multiplied by
-# a weight, the larger the rarer its colour. With the prior $p_q$, the share of all pixels that are in bin q, mixed with a
-# uniform distribution over the Q bins so that a colour nobody wears does not get an infinite weight,
+# Skies, walls and floors are grey, so a network that always predicts grey is mostly right. Therefore a pixel's loss is
+# multiplied by a weight, which is larger for rarer colours. The prior $p_q$ is the share of all pixels that are in bin
+# q. It is mixed with a uniform distribution over the Q bins, so that a colour that never occurs does not get an
+# infinite weight:
 #
 # $$w_q \propto \frac{1}{(1 - \lambda)\, p_q + \lambda / Q}, \qquad \sum_{q} p_q w_q = 1.$$
 #
-# The second formula keeps the size of the loss: the mean weight of a pixel is 1.
+# The second formula keeps the size of the loss, because the mean weight of a pixel is 1.
 #
 # *5 minutes, ★.* Points: 2 right weights, 1 argument left alone, 1 bins that never occur.
 
@@ -388,10 +398,10 @@ assert check(soft_bins).solved
 def rebalancing_weights(prior, mix):
     """A weight for each colour bin, larger for rare ones.
 
-    prior (Q,), float32 or float64: the bins' shares of all pixels, >= 0, summing to 1.
-    mix: lambda, the uniform distribution's share, a number in (0, 1]. Returns (Q,):
-    weights proportional to 1 / ((1 - mix) prior + mix / Q), scaled so that the sum of
-    prior * weights is 1.
+    prior (Q,), float32 or float64: each bin's share of all pixels. The shares are >= 0
+    and sum to 1. mix: lambda, the uniform distribution's share, a number in (0, 1].
+    Returns (Q,): weights proportional to 1 / ((1 - mix) prior + mix / Q), scaled so
+    that the sum of prior * weights is 1.
     """
     ### BEGIN SOLUTION
     weights = 1 / ((1 - mix) * prior + mix / len(prior))
@@ -408,13 +418,13 @@ assert check(rebalancing_weights).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Two lines: the weights up to a factor, then the factor.
+# Two lines are enough: first compute the weights up to a factor, then the factor.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# If the sum of prior times weight is s, then dividing all weights by s makes it 1. With mix = 1 all weights are 1, whatever
-# the prior.
+# If the sum of prior times weight is s, then dividing all weights by s makes this sum 1. With mix = 1 all weights are 1
+# for every prior.
 #
 # </details>
 
@@ -423,13 +433,14 @@ assert check(rebalancing_weights).solved
 #
 # *The lecture, on colourisation.*
 #
-# The network gives each pixel a distribution over the bins; a picture wants one colour. The mean is pale, the mode is
-# vivid but patchy. Zhang et al. take the mean of a distribution that is sharpened first, by a temperature T below 1. With
-# probabilities $p_q$, the softmax of the logits, and centres $c_q$,
+# The network gives each pixel a distribution over the bins, but a picture needs one colour per pixel. The mean is pale,
+# the mode is vivid but patchy. Zhang et al. first sharpen the distribution with a temperature T below 1, and then take
+# its mean. With probabilities $p_q$, the softmax of the logits, and centres $c_q$, the colour is
 #
 # $$\text{colour} = \sum_{q} f_q c_q, \qquad f_q = \frac{\exp(\log p_q / T)}{\sum_{q'} \exp(\log p_{q'} / T)}.$$
 #
-# T = 1 is the mean, T near 0 the mode; the paper chose 0.38. It must be right for logits of $\pm 700$ and at T = 0.002.
+# T = 1 gives the mean, T near 0 gives the mode; the paper chose 0.38. Your answer must be right for logits of $\pm 700$
+# and at T = 0.002.
 #
 # *10 minutes, ★.* Points: 3 right colours, 1 arguments left alone, 1 large logits and low temperatures.
 
@@ -437,10 +448,10 @@ assert check(rebalancing_weights).solved
 def annealed_mean(logits, bins, temperature):
     """One colour for each pixel, from its distribution over bins.
 
-    logits (N, Q, H, W), bins (Q, 2): float32 or float64, both of one dtype.
+    logits (N, Q, H, W), bins (Q, 2): float32 or float64, both of the same dtype.
     temperature: a number > 0. Returns (N, 2, H, W): the mean of the bins' centres under
-    the distribution proportional to p^(1 / temperature), p the softmax of a pixel's
-    logits over the bins.
+    the distribution proportional to p^(1 / temperature), where p is the softmax of a
+    pixel's logits over the bins.
     """
     ### BEGIN SOLUTION
     shares = (logits / temperature).softmax(1)  # log p is the logit minus what all bins of the pixel share
@@ -462,8 +473,8 @@ assert check(annealed_mean).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# So f is one softmax, of the logits over T, along the dimension of the bins. The mean is a sum over q of (N, Q, H, W) times
-# (Q, 2): `torch.einsum("nqhw,qc->nchw", ...)`.
+# So f is one softmax, of the logits divided by T, along the dimension of the bins. The mean is a sum over q of
+# (N, Q, H, W) times (Q, 2): `torch.einsum("nqhw,qc->nchw", ...)`.
 #
 # </details>
 
@@ -472,16 +483,16 @@ assert check(annealed_mean).solved
 #
 # *The lecture, on split-brain autoencoders.*
 #
-# Who predicts colour from lightness has never seen a colour, and that is a pity for a representation. Zhang et al. (2017)
-# split the network in two: one half sees L and predicts (a, b), the other sees (a, b) and predicts L. Neither sees what it
-# has to predict; together they have seen everything. With the halves $f_L$ and $f_{ab}$, a head g for each, and a loss
-# $\ell$ for each,
+# A network that predicts colour from lightness never sees a colour, and its representation suffers from this. Zhang et
+# al. (2017) split the network in two: one half sees L and predicts (a, b), the other half sees (a, b) and predicts L.
+# Neither half sees what it has to predict, but together they have seen everything. With the halves $f_L$ and $f_{ab}$,
+# a head g for each, and a loss $\ell$ for each, the loss and the representation h are
 #
 # $$\text{loss} = \ell_{ab}\big(g_{ab}(f_L(L)),\, ab\big) + \ell_L\big(g_L(f_{ab}(ab)),\, L\big), \qquad
 # h = \big[f_L(L),\, f_{ab}(ab)\big].$$
 #
-# A `Method` is a torch module, which `fit` can train. It gives the optimiser the parameters of all networks it knows of, and
-# it knows of those that are attributes of it. `fit` calls `loss(lab, y)`; y is not used.
+# A `Method` is a torch module that `fit` can train. It gives the optimiser the parameters of all networks that it
+# knows, and it knows those that are its attributes. `fit` calls `loss(lab, y)`, but y is not used.
 #
 # *15 minutes, ★★.* Points: 3 right wiring, 1 parameters handed to the optimiser, 1 gradient through all four networks, 2
 # right representation.
@@ -493,11 +504,12 @@ class CrossChannel(Method):
     from_l: lightness (N, 1, H, W) -> features (N, D, h, w). from_ab: colours (N, 2, H,
     W) -> features (N, E, h, w). to_ab: features of lightness -> a prediction of colour;
     to_l: features of colour -> a prediction of lightness. loss_ab(prediction, ab),
-    loss_l(prediction, lightness): 0-d each; they do all that is needed to compare.
+    loss_l(prediction, lightness): each compares its two arguments and returns a 0-d
+    tensor; nothing else is needed.
     """
 
     def __init__(self, from_l, from_ab, to_ab, to_l, loss_ab, loss_l):
-        """Keeps the six."""
+        """Keeps the six arguments."""
         ### BEGIN SOLUTION
         super().__init__()
         self.from_l, self.from_ab, self.to_ab, self.to_l = from_l, from_ab, to_ab, to_l
@@ -505,8 +517,8 @@ class CrossChannel(Method):
         ### END SOLUTION
 
     def loss(self, lab, y=None):
-        """lab (N, 3, H, W), channels L, a, b, float32 or float64, given to networks and
-        losses as it is -> 0-d: the loss of colour plus the loss of lightness.
+        """lab (N, 3, H, W): channels L, a, b, float32 or float64. Networks and losses
+        get it as it is. Returns a 0-d tensor: loss of colour plus loss of lightness.
         """
         ### BEGIN SOLUTION
         lightness, ab = lab[:, :1], lab[:, 1:]
@@ -515,8 +527,8 @@ class CrossChannel(Method):
         ### END SOLUTION
 
     def encode(self, lab):
-        """lab (N, 3, H, W) -> (N, D + E, h, w): the features of lightness, then those
-        of colour.
+        """lab (N, 3, H, W) -> (N, D + E, h, w): first the features of lightness, then
+        the features of colour.
         """
         ### BEGIN SOLUTION
         return torch.cat([self.from_l(lab[:, :1]), self.from_ab(lab[:, 1:])], dim=1)
@@ -532,26 +544,26 @@ assert check(CrossChannel).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `super().__init__()` comes first in `__init__`: it makes the place where the module notes its networks. Then each of the
-# six becomes an attribute of its own.
+# `super().__init__()` comes first in `__init__`, because it makes the place where the module registers its networks.
+# Then make each of the six an attribute of its own.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `lab[:, :1]` is lightness with its channel, (N, 1, H, W); `lab[:, 0]` would lose it. Write down for each of the two terms
-# what goes in, through which two networks, and what comes out is compared with.
+# `lab[:, :1]` is lightness with its channel dimension, (N, 1, H, W); `lab[:, 0]` would lose this dimension. For each of
+# the two terms, write down the input, the two networks that it goes through, and the target of the comparison.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `encode` needs neither head: the features of both halves, one behind the other along dimension 1.
+# `encode` needs neither head. It joins the features of both halves along dimension 1.
 #
 # </details>
 
 # %% [markdown]
 # ## All together: a page of puzzles
 #
-# Four of your answers make the questions; can you answer them? (Not marked.)
+# Four of your answers make these puzzles. Can you solve them? (This part is not marked.)
 
 # %%
 import torch.nn.functional as F
@@ -564,7 +576,7 @@ from course_lib.train import fit
 
 
 def solved(*answers):
-    """Whether all of them are; says what is missing."""
+    """Whether all these answers are right; prints which ones are not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
         print("To do: this shows something as soon as these are right:", ", ".join(missing))
@@ -572,7 +584,7 @@ def solved(*answers):
 
 
 def puzzles():
-    """A row for each of four emoji: turned, two patches, shuffled; the picture itself comes last."""
+    """A row for each of four emoji: turned, two patches, shuffled, and the picture."""
     g = torch.Generator().manual_seed(3)
     x = as_float(on_background(load("emoji", "test").x[::240][:4]))[:, :, 1:31, 1:31]
     n = len(x)
@@ -595,10 +607,10 @@ puzzles() if solved(rotation_batch, cut_patches, permutation_set, shuffle_tiles)
 # %% [markdown]
 # ## And a network that colours grey drawings
 #
-# Your `CrossChannel`, on emoji, with the colour loss that your `soft_bins` and `rebalancing_weights` make, and your
-# `masked_loss` for lightness: the paper around a drawing is white, which is no question, so only the drawing counts. The
-# half that sees lightness then colours emoji that it has never seen; your `annealed_mean` chooses the colours. (Not marked;
-# about fifteen seconds on two cores.)
+# This cell trains your `CrossChannel` on emoji. Your `soft_bins` and `rebalancing_weights` make the colour loss. Your
+# `masked_loss` is the lightness loss: it counts only the drawing, because the paper around it is always white. The half
+# that sees lightness then colours held-out emoji, and your `annealed_mean` chooses the colours. (This part is not
+# marked. It takes about fifteen seconds on two cores.)
 
 # %%
 BINS, SIGMA = ab_bins(20.0), 10.0  # coarser than the paper's, for a small network
@@ -614,7 +626,7 @@ def halved(x):
 
 
 def shares_of(ab):
-    """ab (N, 2, 32, 32) -> shares of the bins (N 16 16, Q), on a grid of 16 x 16."""
+    """ab (N, 2, 32, 32) -> shares of the bins (N * 16 * 16, Q), on a 16 x 16 grid."""
     return soft_bins(halved(ab).movedim(1, 3).flatten(0, 2), BINS, neighbours=5, sigma=SIGMA)
 
 
@@ -661,8 +673,8 @@ coloured(steps=10 if budget() == "smoke" else 200) if ready else None
 # %% [markdown]
 # ## What next
 #
-# The network has found out that faces are yellow. A shirt may have any colour, and the rows show what each temperature
-# makes of that: T = 1 mixes all of them to a brownish grey, T = 0.05 makes up its mind pixel by pixel. Give the rebalancing
-# a `mix` of 1 and see what becomes of rare colours; leave out the gap between the patches and ask yourself how a network
-# would cheat. Pretty pictures are not the point, though: the features are, which `encode` returns. The lecture measures what
-# each puzzle's are worth.
+# The network has learnt that faces are yellow. A shirt may have any colour, and the rows show what each temperature
+# does in such a case: T = 1 mixes all colours to a brownish grey, T = 0.05 decides for one colour, pixel by pixel. Give
+# the rebalancing a `mix` of 1 and see what happens to rare colours. Leave out the gap between the patches and ask
+# yourself which shortcut a network would use. But the aim is not pretty pictures. The aim is the features, which
+# `encode` returns. The lecture measures how useful the features of each puzzle are.

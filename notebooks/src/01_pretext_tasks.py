@@ -1,23 +1,28 @@
 # %% [markdown]
 # # 01. Pretext tasks
 #
-# **What can a picture ask about itself?** Turn it and ask by how much. Cut a hole and ask what was there. Take its colours
-# away and ask for them back. Every such puzzle comes with its answer, and nobody has to write a label. This notebook builds
-# eight of them, plays against the networks that solve them, and then asks what matters: did solving the puzzle teach
-# anything about *what is in the picture*?
+# **Which questions can a picture ask about itself?** Turn the picture and ask how far. Cut a hole into it and ask what
+# was there. Take away its colours and ask which they were. The answer to every such puzzle, a *pretext task*, is known,
+# so nobody has to write a label. This notebook builds eight pretext tasks, and you play against the networks that solve
+# them. Then comes the important question: did a network that solves the puzzle learn anything about *what is in the
+# picture*?
 #
-# **You will be able to** turn unlabelled pictures into supervised tasks of five kinds and train them; derive why an
-# autoencoder is a kind of principal component analysis, and why regression paints grey; find the shortcut by which a network
-# cheats; measure what its features are worth, and show that the best puzzle solver is not the best teacher.
+# **You will be able to** turn unlabelled pictures into supervised tasks of five kinds and train networks on them;
+# derive why an autoencoder is a kind of principal component analysis, and why regression predicts grey; find the
+# shortcut by which a network cheats; measure how useful a network's features are; show that the network that solves its
+# puzzle best does not have the best features.
 #
-# **You need** notebook 00 for how a representation is measured; supervised training with PyTorch.
+# **You need** notebook 00, which explains how a representation is evaluated, and supervised training with PyTorch.
 #
-# **Lectures** GT19: *Self-supervised pretext tasks* to *Summary: pretext tasks from image transformations*. AIA: *Pretext
-# tasks* to *Pretext tasks: Transfer knowledge*. REP: *Self-supervised Approaches*. ENS: *Two main trends*. MLMI17: *Three
-# classes of self-supervision*.
+# **Lectures** Deck GT19 (*CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive learning*):
+# *Self-supervised pretext tasks* to *Summary: pretext tasks from image transformations*. Deck AIA (*Automatic Image
+# Analysis, lecture 13: un- and self-supervised learning*): *Pretext tasks* to *Pretext tasks: Transfer knowledge*. Deck
+# REP (*Representation Learning: DINO, MoCo, SimCLR, CLIP, MAE*): *Self-supervised Approaches*. Deck ENS (*ENSIMAG,
+# Apprentissage continu de représentations visuelles*, in French): *Two main trends*. Deck MLMI17 (*Cambridge MLMI17,
+# Advanced Computer Vision: representation learning, generative models*): *Three classes of self-supervision*.
 #
-# **Time** reading an hour and a half; computing about five minutes on two cores. Long experiments were run
-# beforehand (`make results`); here they are plotted.
+# **Time** Reading takes an hour and a half, and computing about five minutes on two cores. Long experiments were run
+# beforehand (`make results`). Here we only plot their results.
 
 # %%
 import math
@@ -65,17 +70,18 @@ from course_lib.pretext.rotation import Rotation, rotate_four_ways
 from course_lib.pretext.split_brain import SplitBrain
 from course_lib.transforms import gaussian_noise
 
-BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
+BUDGET = budget()
 
 # %% [markdown]
 # ## 1. Supervision for nothing
 #
-# GT19 puts it plainly: self-supervised learning is *still supervised learning*, with two distinctions. The labels are
-# generated, not written by hand; and the goal is a representation that is good for *other* tasks. MLMI17 gives the general
-# recipe in four lines: collect much unlabelled data, define an auxiliary task, train a model to solve it, and pray. We
-# replace the fourth line by a measurement.
+# GT19 says it plainly: self-supervised learning is *still supervised learning*, with two distinctions. First, the
+# labels are generated and not written by hand. Second, the goal is a representation that is good for *other* tasks.
+# MLMI17 gives the general recipe in four lines: collect much unlabelled data, define an auxiliary task, train a model
+# to solve it, and pray. We replace the fourth line by a measurement.
 #
-# Here is one scene, and five puzzles made of it. All of the answers are in the picture itself.
+# Here is one scene, and five puzzles made from it. The picture itself contains all the answers.
 
 # %%
 train, test = load("scenes", "train"), load("scenes", "test")
@@ -92,20 +98,22 @@ image_grid(torch.cat(six), ["the scene", "denoise", "what was there?", "how far 
            columns=6, title="One scene, and puzzles that need no label")
 
 # %% [markdown]
-# The puzzles are of two kinds. Some ask for **pixels** (denoise, fill the hole, colour): ENS calls this trend *generative*,
-# REP shows it as *reconstruction*. Some ask for a **property of the transformation** (which turn, which order): ENS's
-# *discriminative* trend. GT19 takes sides: learning to generate pixels is often unnecessary. We shall see.
+# The puzzles are of two kinds. Some ask for **pixels** (denoise, fill the hole, colour). ENS calls this trend
+# *generative*, and REP shows it as *reconstruction*. Others ask for a **property of the transformation** (which
+# rotation, which order). ENS calls this trend *discriminative*. GT19 takes sides: it says that learning to generate
+# pixels is often unnecessary. Section 9 tests this.
 #
-# All methods below share the course's encoder (24, 48 and 96 channels, `course_lib/nets/resnet.py`), its 20,000 training
-# scenes, and the loop `fit`. Every one has a method `pretext_score`: how well it solves its own puzzle on unseen scenes.
+# All methods below share the course's encoder (24, 48 and 96 channels, `course_lib/nets/resnet.py`), its 20,000
+# training scenes, and the training loop `fit`. Each has a function `pretext_score`, which measures how well the method
+# solves its own puzzle on held-out scenes (the test set; code and figures call them *unseen*).
 
 # %%
 STEPS = {"smoke": 6, "laptop": 100, "gpu": 500}[BUDGET]
-SMALL = 32 if BUDGET == "smoke" else None        # batch size; None is the recipe's
+SMALL = 32 if BUDGET == "smoke" else None        # batch size; None: take the recipe's
 
 
 def training(name, **more):
-    """The method of that recipe, and the run that trains it, drawn while it goes."""
+    """A recipe's method, and its training run, which is plotted live."""
     recipe = recipes.lookup(name)
     method = recipes.build(recipe, seed=0)
     return method, live(recipes.train(recipe, method, train, seed=0, steps=STEPS, batch_size=SMALL), **more)
@@ -116,30 +124,31 @@ unseen = as_float(test.x[:400])
 # %% [markdown]
 # ## 2. Compress and reconstruct: the autoencoder
 #
-# AIA's first pretext task: an encoder $f$ squeezes the picture $x$ (3,072 numbers) into a code $h = f(x)$ (here 96), a
-# decoder $d$ paints it again, and the loss compares pixels:
+# This is AIA's first pretext task. An encoder $f$ compresses the picture $x$ (3,072 numbers) into a code $h = f(x)$
+# (here 96 numbers). A decoder $d$ reconstructs the picture from the code, and the loss compares pixels:
 #
 # $$L = \mathbb{E}\,\lVert d(f(x)) - x \rVert^2 / 3072.$$
 #
-# Without the squeeze, the identity would solve it and nothing be learnt. What does a bottleneck keep? For *linear* $f$ and
-# $d$ the answer is known, and it is instructive.
+# Without this bottleneck, the identity would solve the task, and nothing would be learnt. Which information does the
+# bottleneck keep? For *linear* $f$ and $d$ the answer is known, and it is instructive.
 #
-# **A linear autoencoder is principal component analysis.** Let $x$ be centred with covariance $\Sigma$, and
+# **A linear autoencoder is principal component analysis.** Let $x$ have mean 0 and covariance $\Sigma$, and let
 # $d(f(x)) = Px$ with a matrix $P$ of rank at most $k$.
 #
-# *Step 1.* For a given range (a k-dimensional subspace with orthonormal basis $U$) the nearest point to $x$ in it is
-# $UU^\top x$. So the best $P$ is an orthogonal projection, $P = UU^\top$.
+# *Step 1.* Fix the range of $P$, a k-dimensional subspace with orthonormal basis $U$. The point of this subspace that
+# is nearest to $x$ is $UU^\top x$. So the best $P$ is an orthogonal projection, $P = UU^\top$.
 #
-# *Step 2.* By Pythagoras $\lVert x\rVert^2 = \lVert UU^\top x\rVert^2 + \lVert x - UU^\top x\rVert^2$, so the least error is the
-# largest $\mathbb{E}\lVert U^\top x\rVert^2 = \operatorname{tr}(U^\top \Sigma U)$.
+# *Step 2.* By Pythagoras $\lVert x\rVert^2 = \lVert UU^\top x\rVert^2 + \lVert x - UU^\top x\rVert^2$. So the error is
+# smallest where $\mathbb{E}\lVert U^\top x\rVert^2 = \operatorname{tr}(U^\top \Sigma U)$ is largest.
 #
-# *Step 3.* With eigenvalues $\lambda_1 \ge \lambda_2 \ge \dots$ of $\Sigma$ and its eigenvectors $e_i$, this trace is $\sum_i w_i \lambda_i$
-# with $w_i = \lVert U^\top e_i\rVert^2 \in [0, 1]$ and $\sum_i w_i = k$. It is largest when the whole weight is on the first
-# k: $U$ spans the first k principal components, and the error is $\sum_{i > k} \lambda_i$. $\qquad\blacksquare$
+# *Step 3.* Let $\lambda_1 \ge \lambda_2 \ge \dots$ be the eigenvalues of $\Sigma$, and $e_i$ its eigenvectors. Then
+# this trace is $\sum_i w_i \lambda_i$ with $w_i = \lVert U^\top e_i\rVert^2 \in [0, 1]$ and $\sum_i w_i = k$. It is
+# largest when the whole weight is on the first k eigenvalues. Then $U$ spans the first k principal components, and the
+# error is $\sum_{i > k} \lambda_i$. $\qquad\blacksquare$
 #
-# So it keeps the directions in which *pixels vary most*: in our scenes, the large soft blobs of the background. Nothing in
-# the loss says that the emoji matters. Let us look at the subspace, and at how far it gets: no linear autoencoder with a
-# code of 96 numbers can do better on these training scenes.
+# So a linear autoencoder keeps the directions in which *pixels vary most*. In our scenes these are the large soft blobs
+# of the background. Nothing in the loss says that the emoji matters. Let us look at this subspace, and at the share of
+# the variance that it explains. No linear autoencoder with a code of 96 numbers can do better on these training scenes.
 
 # %%
 flat = as_float(train.x[:4000]).flatten(1)
@@ -151,9 +160,9 @@ image_grid(0.5 + components * 8, [f"{i + 1}" for i in range(16)], columns=8,
            title=f"First 16 of 96 principal components; together they explain {of_pca:.0%} of unseen pixels' variance")
 
 # %% [markdown]
-# The library's autoencoder is nonlinear, and explains *less*, about half of the variance after 300 steps (section 9): its
-# code is a mean over positions, and a short training has to learn what an eigenvalue problem solves exactly. `corrupt`
-# stays the identity for a plain one.
+# The library's autoencoder is nonlinear, but it explains *less*: about half of the variance after 300 steps (section
+# 9). The reasons are that its code is a mean over positions, and that a short training has to learn what an eigenvalue
+# problem solves exactly. In a plain autoencoder `corrupt` stays the identity.
 
 # %%
 show(Autoencoder)
@@ -161,18 +170,20 @@ show(Autoencoder)
 # %% [markdown]
 # ### Denoise
 #
-# The bottleneck is one way to forbid the identity. Another is to damage the input, $\tilde x = x + \sigma\epsilon$, and ask
-# for the *clean* picture: the **denoising autoencoder** (Vincent et al. 2008), AIA's "same as before but apply a distortion
-# function". To undo noise one must know what pictures look like. For Gaussian noise the best possible answer is even known:
-# it is the posterior mean, which moves the noisy picture uphill on the density of noisy pictures $p_\sigma$,
+# The bottleneck is one way to rule out the identity. Another way is to damage the input,
+# $\tilde x = x + \sigma\epsilon$, and to ask for the *clean* picture. This is the **denoising autoencoder** (Vincent et
+# al. 2008), which AIA describes as "same as before but apply a distortion function". To remove noise, a network must
+# know what pictures look like. For Gaussian noise the best possible answer is even known. It is the posterior mean,
+# which moves the noisy picture uphill on the density $p_\sigma$ of noisy pictures:
 #
 # $$\mathbb{E}[x \mid \tilde x] = \tilde x + \sigma^2\, \nabla \log p_\sigma(\tilde x).$$
 #
-# *Why (Tweedie's formula).* $p_\sigma(\tilde x) = \int p(x)\, \mathcal N(\tilde x; x, \sigma^2 I)\, dx$, and the gradient of a
-# Gaussian in $\tilde x$ is the Gaussian times $(x - \tilde x) / \sigma^2$. So $\nabla p_\sigma(\tilde x) = \int p(x)\, \mathcal N(\tilde x; x, \sigma^2 I)\,
-# \frac{x - \tilde x}{\sigma^2}\, dx = p_\sigma(\tilde x)\, \frac{\mathbb{E}[x \mid \tilde x] - \tilde x}{\sigma^2}$; divide by
-# $p_\sigma$. Remember it: notebook 14 makes pictures out of it. Ten lines check it where all is known: x is 1 or -1,
-# equally likely.
+# *Why (Tweedie's formula).* By definition $p_\sigma(\tilde x) = \int p(x)\, \mathcal N(\tilde x; x, \sigma^2 I)\, dx$.
+# The gradient of a Gaussian with respect to $\tilde x$ is the Gaussian times $(x - \tilde x) / \sigma^2$. So
+# $\nabla p_\sigma(\tilde x) = \int p(x)\, \mathcal N(\tilde x; x, \sigma^2 I)\, \frac{x - \tilde x}{\sigma^2}\, dx
+# = p_\sigma(\tilde x)\, \frac{\mathbb{E}[x \mid \tilde x] - \tilde x}{\sigma^2}$.
+# Divide by $p_\sigma$. Remember this formula, because notebook 14 generates pictures with it. The next ten lines check
+# it in a case where everything is known: x is 1 or -1, with equal probability.
 
 # %%
 def posterior_mean(noisy, sigma):
@@ -187,8 +198,8 @@ score = torch.autograd.grad(log_density.sum(), noisy)[0]
 torch.testing.assert_close(noisy + 0.7**2 * score, posterior_mean(noisy, 0.7))
 
 # %% [markdown]
-# Now train one on scenes. The curve on the right is its pretext score: the share of the clean pixels' variance that it
-# explains, on unseen noisy scenes.
+# Now we train a denoising autoencoder on scenes. The curve on the right is its pretext score: the share of the clean
+# pixels' variance that it explains on held-out noisy scenes.
 
 # %%
 show(denoising_autoencoder)
@@ -198,8 +209,9 @@ for step in run:
     pass
 
 # %% [markdown]
-# **Try it.** How much noise before the picture is lost? Look at what the reconstruction keeps, and at what it gives up
-# long before the noise comes: fine drawing. 96 numbers and a mean squared error spend themselves on blobs.
+# **Try it.** How much noise can you add before the picture is lost? Look at what the reconstruction keeps, and at what
+# it loses even without noise: the fine lines. With 96 numbers and a mean squared error, the network reproduces mostly
+# blobs.
 
 # %%
 torch.manual_seed(0)
@@ -223,12 +235,12 @@ explore(draw_denoising, noise=FloatSlider(value=0.2, min=0.0, max=1.0, step=0.05
 # %% [markdown]
 # ## 3. Fill the hole: the context encoder
 #
-# AIA: "predict one part of the data from another". Let M be 1 inside the hole. The network sees $(1 - M) \odot x$ and its
-# painting is judged inside only (Pathak et al. 2016, equation 1):
+# AIA describes this task as "predict one part of the data from another". Let M be 1 inside the hole. The network sees
+# $(1 - M) \odot x$, and the loss evaluates its painting only inside the hole (Pathak et al. 2016, equation 1):
 #
 # $$L = \frac{\lVert M \odot (d(f((1 - M) \odot x)) - x)\rVert^2}{\text{number of hidden values}}.$$
 #
-# Why inside only? Outside, copying would do.
+# Why only inside? Outside the hole, the network could simply copy its input.
 
 # %%
 def masked_loss_by_hand(prediction, target, mask):
@@ -245,8 +257,9 @@ torch.testing.assert_close(masked_loss_by_hand(prediction, target, mask), masked
 show(ContextEncoder)
 
 # %% [markdown]
-# **Try it** with shipped weights (the same recipe, trained longer). Move the hole over the emoji, and off it. Colours run on
-# a few pixels from the border inwards; the middle of a large hole is a soft guess, more so over the emoji than beside it.
+# **Try it** with pretrained weights (shipped with the course: the same recipe, trained longer). Move the hole over the
+# emoji, and away from it. Colours continue from the border of the hole for a few pixels inwards. The middle of a large
+# hole is a blurry guess, and it is blurrier over the emoji than beside it.
 
 # %%
 painter = zoo.load("context-encoder")
@@ -268,21 +281,24 @@ explore(draw_inpainting, size=IntSlider(14, 4, 24), down=IntSlider(9, 0, 24), ri
         first=IntSlider(60, 0, 394, description="first scene"))
 
 # %% [markdown]
-# Why soft? **The mean squared error asks for the mean.** For any hole there are many fillings $y$; the best single
-# answer $a$ minimises $\mathbb{E}\lVert y - a\rVert^2 = \lVert a - \mathbb{E}y\rVert^2 + \operatorname{tr}\operatorname{Cov}(y)$, so it is
-# $\mathbb{E}[y \mid \text{what is seen}]$, the average of all fillings, and an average of sharp pictures is blurry. Pathak et
-# al. add an adversarial term that punishes what does not look like a picture; we do that in notebook 12. They report that
-# it makes paintings sharper; the features that they transfer come from the reconstruction loss.
+# Why is it blurry? **The mean squared error is smallest for the mean.** For any hole there are many possible fillings
+# $y$. The best single answer $a$ minimises
+# $\mathbb{E}\lVert y - a\rVert^2 = \lVert a - \mathbb{E}y\rVert^2 + \operatorname{tr}\operatorname{Cov}(y)$. So the
+# best answer is $\mathbb{E}[y \mid \text{what is seen}]$, the average of all fillings, and an average of sharp pictures
+# is blurry. Pathak et al. add an adversarial term, which penalises paintings that do not look like a picture. We do
+# that in notebook 12. They report that this term makes paintings sharper. The features that they transfer come from the
+# reconstruction loss.
 #
 # ## 4. How far turned? RotNet
 #
-# GT19's hypothesis: *a model could recognise the correct rotation of an object only if it has the "visual commonsense" of
-# what the object should look like unperturbed*. Turn each picture by $r \in \{0, 1, 2, 3\}$ quarters, and classify r
-# (Gidaris et al. 2018):
+# GT19 states this hypothesis: *a model could recognise the correct rotation of an object only if it has the "visual
+# commonsense" of what the object should look like unperturbed*. So turn each picture by $r \in \{0, 1, 2, 3\}$ quarter
+# turns, and let the network classify r (Gidaris et al. 2018):
 #
 # $$L = -\frac1{4N} \sum_{i=1}^{N} \sum_{r=0}^{3} \log p_r(\text{turn}(x_i, r)).$$
 #
-# A quarter turn needs no resampling, so no blur gives it away, and it has no border that an odd angle would have.
+# A quarter turn needs no resampling, so no blur reveals the answer. It also leaves no empty corners, as other angles
+# would.
 
 # %%
 def rotation_batch_by_hand(x):
@@ -308,9 +324,10 @@ for step in run:
     pass
 
 # %% [markdown]
-# **Try it** with shipped weights: choose a scene and turn it by any angle. The network knows four answers only. Where does
-# it change its mind? (Halfway between two quarters, if it goes by the object. Corners that a turn leaves empty are filled
-# from the edge.) And which emoji fool it? Those that have no up: look for balls, clocks and flags.
+# **Try it** with pretrained weights: choose a scene and turn it by any angle. The network knows only four answers. At
+# which angle does its answer change? (It changes halfway between two quarter turns, if the network uses the object.
+# Corners that are empty after a turn are filled with colours from the edge.) And which emoji does the network get
+# wrong? Those that have no upright position: look for balls, clocks and flags.
 
 # %%
 turner = zoo.load("rotation")
@@ -344,8 +361,9 @@ explore(draw_rotation, scene=IntSlider(41, 0, 399), degrees=IntSlider(0, -180, 1
 # %% [markdown]
 # ## 5. Where does the other patch lie?
 #
-# Doersch et al. 2015: cut a patch from the middle of a 3 x 3 grid and one of its eight neighbours; which one is it?
-# AIA calls it *a discrete spatial relation*. The two patches go through one network, a classifier sees both codes.
+# Doersch et al. 2015 cut two patches from a 3 x 3 grid: the patch in the middle and one of its eight neighbours. The
+# network has to say which neighbour it is. AIA calls this *a discrete spatial relation*. Both patches go through the
+# same encoder, and a classifier sees both codes.
 
 # %%
 torch.manual_seed(1)
@@ -366,15 +384,17 @@ show(PatchLocation)
 # %% [markdown]
 # ### How a network cheats
 #
-# A puzzle is only as good as the cheapest way to solve it. Doersch et al. met two shortcuts, and we measure both.
+# A network takes the easiest way to solve a puzzle. This way may be a *shortcut*, which needs no understanding of the
+# picture. Doersch et al. found two shortcuts, and we measure both.
 #
-# **Lines that run on.** If the patches touch, it is enough to continue an edge or a slope of brightness from one into the
-# other. Remedy: a *gap* between patches, and *jitter* of each place, so that borders never match.
+# **Lines that continue.** If the patches touch, it is enough to follow an edge or a gradient of brightness from one
+# patch into the other. The remedy is a *gap* between patches and a *jitter* (random shift) of each patch, so that
+# borders never match.
 #
-# **The lens.** Glass bends colours differently: in a photograph red is a hair larger than green, so that colour fringes grow
-# towards the corners. A patch's fringes say *where in the picture it was taken*, with no need to see what is in it. Remedy:
-# *colour dropping*, which replaces two of the three channels by noise. Our scenes have no lens, so we build one,
-# with fringes of one pixel at the border:
+# **The lens.** Glass refracts each colour differently. So in a photograph, red is very slightly larger than green, and
+# colour fringes grow towards the corners. A patch's fringes reveal *where in the picture it was taken*, without any
+# need to see what is in it. The remedy is *colour dropping*, which replaces two of the three channels by noise. Our
+# scenes have no lens, so we simulate one, with fringes of one pixel at the border:
 
 # %%
 fringed = chromatic_aberration(as_float(test.x[40:46]), 1.0)
@@ -396,22 +416,25 @@ bars_with_spread(shortcut_scores("probe"), xlabel="linear probe accuracy (9 cate
                  title="What the features are worth, 3 seeds")
 
 # %% [markdown]
-# *Patches that touch* find more places, and their features are the worst: that surplus was cheating, and it taught
-# nothing. The gap and the jitter take it away, and the probe rises. *The lens* helps the network that may use it, and without
-# fringes it loses about three points: so much of its score came from the glass. Dropping colours closes that door, the score
-# no longer depends on the lens at all; but it also takes the colours from which the network might have learnt, and the
-# score falls. In Doersch et al.'s photographs the fringes gave away far more: patches of 96 x 96 pixels show them better than
-# ours of 8 x 8.
+# With *patches that touch*, the network finds more places, but its features are the worst. The additional score came
+# from the shortcut, and the shortcut taught nothing. The gap and the jitter remove it, and the accuracy of the linear
+# probe rises. *The lens* helps the network that may use the fringes. Without fringes this network loses about three
+# percentage points, so this part of its score came from the lens. Colour dropping closes this shortcut, and the score
+# no longer depends on the lens at all. But it also removes the colours from which the network might have learnt, and
+# the score falls. In Doersch et al.'s photographs the fringes revealed far more, because patches of 96 x 96 pixels show
+# them better than our patches of 8 x 8.
 #
 # ## 6. Solve the jigsaw
 #
-# Noroozi & Favaro 2016: cut the picture into nine tiles, shuffle them by a permutation out of a known set, and ask for its
-# number. The encoder sees each tile on its own, the trunk is shared; only the classifier sees all nine codes.
+# Noroozi & Favaro 2016 cut the picture into nine tiles, shuffle them by a permutation from a fixed set, and ask for the
+# number of this permutation. The encoder sees each tile on its own, with the same weights for all tiles. Only the
+# classifier sees all nine codes.
 #
-# *Margin note.* AIA's slide speaks of one of n! classes. For nine tiles that is 362,880, and many differ by two tiles only: a
-# puzzle that is ambiguous wherever two tiles look alike. The paper takes a subset that is as different as possible: start with
-# one, and add again and again the permutation with the largest sum of **Hamming distances** (places in which two
-# permutations differ) to those that are in.
+# *Margin note.* AIA's slide speaks of one of n! classes. For nine tiles that is 362,880 classes, and many permutations
+# differ in two tiles only. Such a puzzle is ambiguous wherever two tiles look alike. The paper takes a subset of
+# permutations that are as different as possible. It starts with one permutation. Then it adds, again and again, the
+# permutation with the largest sum of **Hamming distances** (numbers of places in which two permutations differ) to
+# those already chosen.
 
 # %%
 def permutation_set_by_hand(candidates, size, first):
@@ -434,16 +457,16 @@ matrices({f"{name}, mean {d[~torch.eye(64, dtype=torch.bool)].mean():.2f}": d fo
          title="Hamming distances within 64 permutations of nine tiles", xlabel="permutation", ylabel="permutation")
 
 # %% [markdown]
-# Shortcuts again: tiles are cut with a random gap between them (8 x 8 pixels anywhere in a cell of 10 x 10), and each is
-# *standardised*, for neighbours share their brightness and contrast.
+# Here, too, we have to close shortcuts. Tiles are cut with a random gap between them (8 x 8 pixels anywhere in a cell
+# of 10 x 10). Each tile is also *standardised*, because neighbours have similar brightness and contrast.
 
 # %%
 show(Jigsaw)
 
 # %% [markdown]
-# **Play against the network.** Here is a puzzle. Decide where the tiles belong; then look at the network's answer in the
-# last row, put together as it believes. (It knows 64 permutations and only has to recognise which; you would have to find one of
-# 362,880.)
+# **Play against the network.** Here is a puzzle. Decide where the tiles belong. Then look at the network's answer in
+# the last row, which shows the tiles in the order that the network predicts. (The network knows 64 permutations and
+# only has to recognise which one it is. You would have to find one of 362,880.)
 
 # %%
 solver = zoo.load("jigsaw")
@@ -474,9 +497,10 @@ explore(draw_jigsaw, first=IntSlider(100, 0, 394, description="first scene"), pe
 # %% [markdown]
 # ## 7. Colour it
 #
-# GT19: from lightness $L$ predict the colours $ab$ (Zhang et al. 2016). In **CIE Lab**, L is how light a pixel is; a runs from
-# green to red, b from blue to yellow. Lab is not linear in RGB: first undo the screen's gamma, then take cone-like responses,
-# then cube roots, because we see ratios. `course_lib/colour.py` does it; scikit-image agrees in the tests.
+# GT19 gives this task: from lightness $L$, predict the colours $ab$ (Zhang et al. 2016). In **CIE Lab**, L says how
+# light a pixel is, a goes from green to red, and b from blue to yellow. Lab is not linear in RGB. To compute it, first
+# undo the screen's gamma, then take cone-like responses, then cube roots, because our eyes perceive ratios.
+# `course_lib/colour.py` does this, and the tests confirm that scikit-image gives the same values.
 
 # %%
 lab = rgb_to_lab(as_float(test.x[8:14]))
@@ -486,10 +510,11 @@ image_grid(torch.cat([as_float(test.x[8:14]), halves]), columns=6,
            title="Six scenes; their lightness, which is given; their colours, which are asked for")
 
 # %% [markdown]
-# **Why not regress (a, b)?** A balloon is red or blue. The mean squared error wants the mean (section 3), which is a
-# greyish violet that no balloon has. So make colour a *class*: lay squares of side 20 (the paper: 10) over the plane,
-# keep those that some screen colour reaches, and predict a distribution over these **bins**. The target is softened over the
-# five nearest bins $q$ with weights $\propto \exp(-d_q^2 / 2\sigma^2)$.
+# **Why not regress (a, b)?** A balloon is red or blue. The mean squared error is smallest for the mean (section 3), a
+# greyish violet that no balloon has. So we make colour a *class*. We divide the plane of (a, b) into squares of side 20
+# (the paper: 10) and keep those squares that contain some screen colour. The network predicts a distribution over these
+# **bins**. The target is softened: it is spread over the five nearest bins $q$ with weights
+# $\propto \exp(-d_q^2 / 2\sigma^2)$.
 
 # %%
 def soft_bins_by_hand(colour, bins, neighbours, sigma):
@@ -518,13 +543,13 @@ for ax, value, title in ((axes[0], prior, "how often"), (axes[1], weights, "weig
 describe(figure, f"{len(bins)} bins in the plane of a and b; the middle ones are the commonest and weigh least")
 
 # %% [markdown]
-# **Rare colours weigh more.** Most pixels are near grey, and a network that never says anything else does well. Equation 4
-# of the paper: mix the bins' frequencies with a uniform distribution and weigh by the inverse,
+# **Rare colours weigh more.** Most pixels are near grey, so a network that always predicts grey does well. Therefore
+# equation 4 of the paper mixes the bins' frequencies with a uniform distribution and takes the inverse as the weight,
 # $w_q \propto \left((1 - \lambda)\,p_q + \lambda / Q\right)^{-1}$ with $\sum_q p_q w_q = 1$ and $\lambda = \tfrac12$.
 #
-# **One colour out of a distribution.** The mode is vivid and patchy, the mean smooth and pale. Between them lies the
-# **annealed mean**: sharpen the distribution with a temperature, then average,
-# $\hat z_q = \exp(\log z_q / T) / \sum_{q'} \exp(\log z_{q'} / T)$, $T = 0.38$.
+# **One colour from a distribution.** The mode is vivid but patchy, the mean is smooth but pale. The **annealed mean**
+# lies between them. First sharpen the distribution with a temperature,
+# $\hat z_q = \exp(\log z_q / T) / \sum_{q'} \exp(\log z_{q'} / T)$ with $T = 0.38$, then take its mean.
 
 # %%
 show(Colourisation)
@@ -536,8 +561,8 @@ for step in run:
     pass
 
 # %% [markdown]
-# **Try it** with shipped weights. The temperature first: right for the mean, left for the mode. Then move the pixel (the
-# cross) and read the distribution: where are two colours likely at once?
+# **Try it** with pretrained weights. First change the temperature: move it to the right for the mean, to the left for
+# the mode. Then move the pixel (the cross) and read its distribution. Where are two colours likely at the same time?
 
 # %%
 painter_of_colours = zoo.load("colourisation")
@@ -571,9 +596,10 @@ explore(draw_colours, scene=IntSlider(60, 0, 399), temperature=FloatLogSlider(va
 # %% [markdown]
 # ## 8. Two half brains
 #
-# A colouriser never sees colour, so its features cannot know any. Zhang et al. 2017 split the network: one half predicts
-# ab from L, the other L from ab, and their features are put side by side. Neither half sees what it has to predict (else the
-# identity would do), yet both together have seen all of the picture.
+# A colourisation network never sees colour, so its features cannot describe colour. Zhang et al. 2017 split the network
+# into two halves. One half predicts ab from L, the other half predicts L from ab, and their features are concatenated.
+# Neither half sees what it has to predict (otherwise the identity would solve the task), but both together have seen
+# the whole picture.
 
 # %%
 show(SplitBrain)
@@ -584,14 +610,17 @@ x = as_float(test.x[:2]).requires_grad_()
 (colour_logits, _), (light_logits, _) = brain.tasks(x)
 h_l, h_ab = brain.encode(x).split(48, dim=1)
 grey = lab_to_rgb(torch.cat([rgb_to_lab(x.detach())[:, :1], torch.zeros(2, 2, 32, 32)], 1))
-torch.testing.assert_close(brain.encode(grey)[:, :48], h_l, atol=2e-3, rtol=0)   # the half that sees L cannot tell
-assert (brain.encode(grey)[:, 48:] - h_ab).abs().max() > 0.05                    # the other one can
+# The half that sees L gives the same features for a grey copy of the picture
+torch.testing.assert_close(brain.encode(grey)[:, :48], h_l, atol=2e-3, rtol=0)
+# The half that sees ab gives others
+assert (brain.encode(grey)[:, 48:] - h_ab).abs().max() > 0.05
 
 # %% [markdown]
 # ## 9. What is it all worth?
 #
-# A solved puzzle is not the aim (GT19; notebook 00, section 8): freeze the encoder, and ask notebook 00's questions on emoji that it has never seen. GT19 shows the papers' transfer tables (Pascal
-# VOC, AlexNet); here is ours, every row trained on the same scenes with the same encoder, 3 seeds.
+# The aim is not to solve a puzzle (GT19; notebook 00, section 8). So we freeze the encoder and evaluate it on held-out
+# emoji, as in notebook 00. GT19 shows the papers' transfer tables (Pascal VOC, AlexNet). Here is our table. Every row
+# was trained on the same scenes with the same encoder, with 3 seeds.
 
 # %%
 TASKS = {"autoencoder": "autoencoder", "denoising-autoencoder": "denoising", "context-encoder": "inpainting",
@@ -614,27 +643,32 @@ for name, title in TASKS.items():
           + "  ".join(f"{gain:+.3f}" for gain in gains))
 
 # %% [markdown]
-# **The two rankings differ, and that is the lesson.** Compare the columns *puzzle* and *probe* (scores of different puzzles
-# share no scale: chance is 1/4 for turns, 1/8 for places, 1/64 for the jigsaw; the first three are shares of variance). The
-# jigsaw is solved three times out of four, and its features are the worst of all by k-NN, better than the untrained network's with one seed of three; by the probe they are a little better with each. Turns are hardly recognised on emoji never seen before, and the features of that
-# network are among the best. A puzzle is worth what its *difficult* part needs: the jigsaw can be solved by continuing
-# textures and outlines, one tile beside the next, while to know what is up one has to know what it is.
+# **The two rankings differ, and that is the lesson.** Compare the columns *puzzle* and *probe*. (The scores of
+# different puzzles have no common scale. Chance is 1/4 for rotations, 1/8 for places and 1/64 for the jigsaw; the first
+# three scores are shares of variance.) The jigsaw is solved three times out of four. But by k-NN its features are the
+# worst of all, and they beat the untrained network's with one seed of three. By the probe they are a little better with
+# each seed. Rotations are hardly recognised on held-out emoji, but the features of that network are among the best. A
+# puzzle teaches what its *difficult* part needs. The jigsaw can be solved by continuing textures and outlines from one
+# tile to the next. But to know which side is up, a network has to know what the object is.
 #
-# **Pixels, or properties?** GT19 and ENS warn of methods that predict pixels. The two autoencoders confirm it: they know
-# about half of the variance and, by the probe, no more about categories than the random network. But colourisation and split-brain
-# predict every pixel too, and are, with rotation, at the top of the table: it matters *what is asked*. The colours of an object cannot be copied from
-# its lightness, they must be known. (And our categories have their colours, flags, fruit and faces, more than photographs do.)
+# **Pixels, or properties?** GT19 and ENS warn against methods that predict pixels. The two autoencoders confirm this:
+# they explain about half of the variance, and by the probe they know no more about categories than the random network.
+# But colourisation and split-brain also predict every pixel, and they are at the top of the table, together with
+# rotation. So it matters *what the puzzle asks for*. The colours of an object cannot be copied from its lightness; the
+# network must know them. (And our categories, such as flags, fruit and faces, have typical colours, more than the
+# categories of photographs do.)
 #
-# In the papers' tables (AlexNet, Pascal VOC) the order is: context encoder, colourisation, split-brain, jigsaw, rotation, from 56
-# to 73 % of mAP in classification. What differs here is the jigsaw, which has nine tiles of 8 x 8 pixels to look at, and
-# the scale: a few minutes instead of days. Kolesnikov et al. 2019 found that with other networks the order of these tasks
-# changes, too. No row reaches the supervised network, as in the papers.
+# In the papers' tables (AlexNet, Pascal VOC) the order is: context encoder, colourisation, split-brain, jigsaw,
+# rotation, from 56 to 73 % mAP in classification. Two things differ here: the jigsaw, which sees nine tiles of 8 x 8
+# pixels, and the scale, a few minutes of training instead of days. Kolesnikov et al. 2019 found that the order of these
+# tasks also changes with other networks. As in the papers, no row reaches the supervised network.
 #
 # ## 10. With few labels
 #
-# GT19, *Evaluation on semi-supervised learning*: RotNet's early layers are frozen, a last stage and a classifier are trained
-# on few labelled pictures, and compared with the same network trained from scratch on the same few. We count labelled
-# *emoji* per category, with all of their scenes. Each run: 200 steps.
+# GT19 shows this experiment in *Evaluation on semi-supervised learning*. RotNet's early layers are frozen, and a new
+# last stage and a classifier are trained on a few labelled pictures. The comparison is the same network, trained from
+# scratch on the same pictures. We count labelled *emoji* per category, with all of their scenes. Each run has 200
+# steps.
 
 # %%
 labels = {name: torch.tensor([[row[str(k)] for k in PER_CLASS] for row in experiments.read("rotation-labels")["rows"]
@@ -647,13 +681,15 @@ picture.axes[0].minorticks_off()
 picture
 
 # %% [markdown]
-# In the paper (CIFAR-10, GT19's figure) the frozen layers win by a wide margin at 20 labels per class and lose from about
-# 1,000 on, where the curves cross. Ours **do not show that win**: up to ten emoji per category the two are level within the
-# spread of the seeds, from thirty on the supervised network is ahead, and with all of the labels it is with every seed.
-# It is not that the frozen features were worth nothing: below, a linear classifier on all of the shipped rotation network, frozen,
-# is far above one on an untrained network for the same labels. What we suspect, and have not tested: a label is more
-# here. One labelled emoji comes with some fifteen scenes of it, and the supervised network sees new views of them all the time,
-# while 20 labels in CIFAR-10 are 20 photographs. What is scarce here is emoji, and no frozen layer makes more of them.
+# In the paper (CIFAR-10, GT19's figure) the frozen layers are better by a wide margin at 20 labels per class. The
+# curves cross at about 1,000 labels, and from there on the frozen layers are worse. Our curves **do not show this
+# advantage**. Up to ten emoji per category the two are level within the spread of the seeds. From thirty on the
+# supervised network is ahead, and with all of the labels it is ahead with every seed. But the frozen features are not
+# useless. Below, a linear classifier on the whole pretrained rotation network, frozen, is far better than one on an
+# untrained network with the same labels. We suspect, but have not tested, the following reason: a label carries more
+# information here. One labelled emoji comes with about fifteen scenes of it, and the supervised network sees new views
+# of them all the time, while 20 labels in CIFAR-10 are 20 photographs. Here the emoji are scarce, and frozen layers do
+# not add emoji.
 
 # %%
 frozen = {}
@@ -674,8 +710,8 @@ picture
 # %% [markdown]
 # ## 11. What do the layers know, and where do they look?
 #
-# The last layer solves the puzzle; that is what it is for. So general knowledge may sit further down. A linear probe on each
-# stage (its map averaged over positions):
+# The last layer is there to solve the puzzle. So general knowledge may be found in earlier layers. The figure shows a
+# linear probe on each stage (its feature map averaged over positions):
 
 # %%
 STAGES = ("stage 1", "stage 2", "stage 3")
@@ -689,14 +725,15 @@ picture.axes[0].set_xticks(range(3), STAGES)
 picture
 
 # %% [markdown]
-# AIA's slide warns that *learned representations are very task specific*, and here it can be seen to happen. Rotation needs
-# to know what it sees up to the end: its curve does not fall. The jigsaw's is best early and falls towards the layer that
-# serves the puzzle (Gidaris et al. and Kolesnikov et al. find the same of their networks: the last layers of a pretext task are not
-# the best ones to keep). The autoencoder's is level with the untrained network's everywhere. Only labels make each stage
-# better than the one before by much.
+# AIA's slide warns that *learned representations are very task specific*, and here we see this happen. The rotation
+# network needs to know what it sees up to its last layer, so its curve does not fall. The jigsaw's curve is best early
+# and falls towards the layer that solves the puzzle. (Gidaris et al. and Kolesnikov et al. find the same for their
+# networks: the last layers of a pretext network are not the best ones to keep.) The autoencoder's curve is level with
+# the untrained network's at every stage. Only with labels is each stage much better than the one before.
 #
-# GT19 shows Gidaris et al.'s **attention maps**: at each position the sum of squares over the channels of a feature map. On
-# our scenes we know the truth, the emoji's mask. Second stage, 8 x 8 positions:
+# GT19 shows Gidaris et al.'s **attention maps**: at each position, the sum of squares over the channels of a feature
+# map. For our scenes we know the true answer, the emoji's mask. Here are the maps of the second stage, with 8 x 8
+# positions:
 
 # %%
 untrained = recipes.build(recipes.lookup("rotation"), seed=0)
@@ -714,41 +751,46 @@ bars_with_spread({name: [a for a, _ in values] for name, values in dense.items()
                  xlabel="share of attention on the emoji", title="Attention of the second stage inside the true mask, 3 seeds")
 
 # %% [markdown]
-# **A dense task**: predict the emoji's mask, pixel by pixel, by a linear map from the frozen features of the second stage (GT19's
-# segmentation column).
+# **A dense task**: a linear map predicts the emoji's mask, pixel by pixel, from the frozen features of the second stage
+# (as in GT19's segmentation column).
 
 # %%
 bars_with_spread({name: [m for _, m in values] for name, values in dense.items()},
                  xlabel="intersection over union with the true mask", title="Masks from frozen features, unseen emoji, 3 seeds")
 
 # %% [markdown]
-# A third ranking. Asked *where* the emoji is, colourisation comes first, and the jigsaw is level with the supervised network; the
-# untrained one, the autoencoder and inpainting are last. To colour, or to order tiles, one has to find outlines. So there is no best pretext task,
-# only one that is best *for* something, which is why the course asks several questions of each representation.
+# This is a third ranking. When the question is *where* the emoji is, colourisation comes first, and the jigsaw is level
+# with the supervised network. The untrained network, the autoencoder and inpainting are last. To colour a picture or to
+# order tiles, a network has to find outlines. So there is no best pretext task, only one that is best *for* a certain
+# purpose. This is why the course evaluates each representation in several ways.
 #
 # ## 12. Pitfalls
 #
-# - **The cheapest solution wins.** Gap, jitter, standardised tiles, dropped colours: look for the shortcut before you
-#   believe a pretext score. A score that is surprisingly good is a reason for suspicion.
-# - **A pretext score is not a result.** Different puzzles' scores cannot be compared, and none of them orders the features.
-# - **Not every picture has an up.** RotNet learns from what has a usual orientation. Balls, textures, cells under a
-#   microscope and aerial photographs have none.
-# - **Train and use must match.** The jigsaw's encoder sees standardised tiles, so it must see standardised pictures later;
-#   the colouriser's sees lightness. `encode` takes care of it here.
-# - **BatchNorm's statistics** come from tiles, patches or holed pictures, and are used on whole ones.
-# - **The random encoder of the same kind** is the baseline: a network for lightness alone starts lower than one for colours.
+# - **Networks take the easiest solution.** A gap, jitter, standardised tiles, dropped colours: each closes a shortcut.
+#   Look for shortcuts before you believe a pretext score. A score that is surprisingly good is a reason for suspicion.
+# - **A pretext score is not a result.** The scores of different puzzles cannot be compared, and none of them ranks the
+#   features.
+# - **Not every picture has an upright position.** RotNet learns from objects that have a usual orientation. Balls,
+#   textures, cells under a microscope and aerial photographs have none.
+# - **Training and use must match.** The jigsaw's encoder is trained on standardised tiles, so it must see standardised
+#   pictures later. The colourisation encoder must see lightness. Here `encode` does both.
+# - **BatchNorm's statistics** come from tiles, patches or pictures with holes, but they are used on whole pictures.
+# - **The random encoder of the same kind** is the baseline, because a network for lightness alone starts lower than one
+#   for colours.
 #
 # ## 13. What to try next
 #
 # **Exercises**: [`exercises/01_pretext_tasks.ipynb`](../exercises/01_pretext_tasks.ipynb), each checked when you run the cell below it.
 #
-# Give the rotation network eight turns, by 45 degrees: which new shortcut opens? Hide a stripe instead of a square. Train the
-# jigsaw without `standardise` and with tiles of 10: does the score rise, and do the features? Give the colouriser `mix=1.0` and
-# `mix=0.01`. Let the denoiser see 0.5 of noise.
+# Train the rotation network with eight rotations, in steps of 45 degrees. Which new shortcut can it use? Hide a stripe
+# instead of a square. Train the jigsaw without `standardise` and with tiles of 10. Does its score rise, and do its
+# features improve? Train the colourisation network with `mix=1.0` and `mix=0.01`. Train the denoising autoencoder with
+# noise of 0.5.
 #
-# GT19's summary names two problems: *coming up with individual pretext tasks is tedious*, and *the learned representations may
-# not be general*. Notebook 03 answers with one task for all, telling pictures apart. Planned: 04 makes a representation *invariant* to
-# what a pretext task would predict (PIRL); 09 fills holes again, with a transformer and three quarters hidden.
+# GT19's summary names two problems: *coming up with individual pretext tasks is tedious*, and *the learned
+# representations may not be general*. Notebook 03 answers with a single task, which is to tell pictures apart. Two
+# notebooks are planned: 04 makes a representation *invariant* to what a pretext task would predict (PIRL), and 09 fills
+# holes again, with a transformer and three quarters of each picture hidden.
 #
 # ## 14. What to read
 #
@@ -762,7 +804,7 @@ bars_with_spread({name: [m for _, m in values] for name, values in dense.items()
 # Denoising Autoencoders*. Baldi, Hornik 1989, *Neural networks and principal component analysis*. Zagoruyko, Komodakis 2017,
 # *Paying More Attention to Attention* ([arXiv 1612.03928](https://arxiv.org/abs/1612.03928)). Kolesnikov, Zhai, Beyer 2019,
 # *Revisiting Self-Supervised Visual Representation Learning* ([arXiv 1901.09005](https://arxiv.org/abs/1901.09005)): the network
-# matters as much as the task. Only named in the lectures: counting (Noroozi et al. 2017,
+# matters as much as the task. The lectures only name these: counting (Noroozi et al. 2017,
 # [arXiv 1708.06734](https://arxiv.org/abs/1708.06734)), egomotion (Agrawal et al. 2015,
 # [arXiv 1505.01596](https://arxiv.org/abs/1505.01596)), noise as targets (Bojanowski, Joulin 2017,
 # [arXiv 1704.05310](https://arxiv.org/abs/1704.05310)).
