@@ -36,29 +36,29 @@ def expects(**specifications):
 
         @functools.wraps(function)
         def checked(*args, **kwargs):
-            given, sizes, device = signature.bind(*args, **kwargs).arguments, {}, None
+            arguments, sizes, device = signature.bind(*args, **kwargs).arguments, {}, None
             for name, (kind, dims) in parsed.items():
-                value = given.get(name)
+                value = arguments.get(name)
                 if value is None and signature.parameters[name].default is None:
                     continue
                 where = f"{function.__name__}: argument `{name}`"
                 expected = f"expected a tensor ({kind}) of shape ({', '.join(dims)})"
                 if not isinstance(value, Tensor):
                     raise ValueError(f"{where}: {expected}, got {type(value).__name__}")
-                came = f"got {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+                got = f"got {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
                 if not KINDS[kind](value.dtype):
-                    raise ValueError(f"{where}: {expected}, {came}")
-                shape, wanted = tuple(value.shape), dims
+                    raise ValueError(f"{where}: {expected}, {got}")
+                shape, trailing = tuple(value.shape), dims
                 if dims[:1] == ["..."]:
-                    wanted = dims[1:]
-                    shape = shape[len(shape) - len(wanted):] if len(shape) >= len(wanted) else ()
-                if len(shape) != len(wanted):
-                    raise ValueError(f"{where}: {expected}, {came}")
-                for dim, size in zip(wanted, shape):
+                    trailing = dims[1:]
+                    shape = shape[len(shape) - len(trailing):] if len(shape) >= len(trailing) else ()
+                if len(shape) != len(trailing):
+                    raise ValueError(f"{where}: {expected}, {got}")
+                for dim, size in zip(trailing, shape):
                     known, owner = (int(dim), None) if dim.isdigit() else sizes.setdefault(dim, (size, name))
                     if size != known:
                         why = f", where {dim} = {known} in `{owner}`" if owner else ""
-                        raise ValueError(f"{where}: {expected}{why}, {came}")
+                        raise ValueError(f"{where}: {expected}{why}, {got}")
                 if device is not None and value.device != device[0]:
                     raise ValueError(f"{where}: expected on {device[0]} like `{device[1]}`, got {value.device}")
                 device = device or (value.device, name)

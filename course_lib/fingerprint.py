@@ -33,16 +33,17 @@ def fingerprint(*values) -> str:
     arguments'; of torch's own things their names; of everything else what it prints. Raises ValueError for something
     that prints its place in memory, and for a job that loads trained weights whose name cannot be read in its source.
     """
-    found = _Found()
-    return "\n".join([*(found.value(value) for value in values), *found.functions.values(), *sorted(found.constants)])
+    depends = _Dependencies()
+    texts = [depends.value(value) for value in values]
+    return "\n".join([*texts, *depends.functions.values(), *sorted(depends.constants)])
 
 
 def weights_of(*values) -> set[str]:
     """Names of the zoo's weights that these builders or jobs load; "judge" where it is the judge of their data."""
-    found = _Found()
+    depends = _Dependencies()
     for value in values:
-        found.value(value)
-    return found.weights
+        depends.value(value)
+    return depends.weights
 
 
 def weights_hash(name: str) -> str:
@@ -55,7 +56,7 @@ def _manifest() -> dict[str, dict]:
     return json.loads((Path(__file__).parent / "zoo" / "manifest.json").read_text())
 
 
-class _Found:
+class _Dependencies:
     """What was met on the way: functions (name -> syntax), constants, weights."""
 
     def __init__(self):
@@ -146,7 +147,7 @@ def _weights(argument: ast.expr, function) -> set[str]:
     if function.__name__ == "judge_of":
         return {"judge"}
     if isinstance(argument, ast.Name) and argument.id in inspect.signature(function).parameters:
-        return set()  # `_Found.value` sees it among the arguments
+        return set()  # `_Dependencies.value` sees it among the arguments
     raise ValueError(f"{function.__qualname__}: expected zoo.load of a name in quotes or of a parameter, got "
                      f"zoo.load({ast.unparse(argument)})")  # fmt: skip
 

@@ -127,10 +127,10 @@ class checks:
         attempt.run_for(self.limit)
         if attempt.exercise is None:
             expected = " or ".join(self.exercises)
-            return Panel([("title", "Nothing to check"), ("box", f"Expected {expected}, got {attempt.came}. Pass the "
-                          f"function or class itself: check({next(iter(self.exercises), 'answer')})"),
+            return Panel([("title", "Nothing to check"), ("box", f"Expected {expected}, got {attempt.received}. Pass "
+                          f"the function or class itself: check({next(iter(self.exercises), 'answer')})"),
                           *(("box", note) for note in attempt.notes())])
-        verdict, lines = _judged(attempt)
+        verdict, lines = _verdict(attempt)
         if not verdict.todo:
             self._attempted.add(verdict.exercise)
         return Panel(lines, verdict, attempt.exercise.solution if verdict.exercise in self._attempted else "")
@@ -144,7 +144,7 @@ class checks:
         for exercise in self.exercises.values():
             attempt = _FileAttempt(cells, exercise)
             attempt.run_for(self.limit)
-            verdict, lines = _judged(attempt)
+            verdict, lines = _verdict(attempt)
             panels.append(Panel(lines, verdict))
         return panels
 
@@ -161,13 +161,13 @@ class checks:
 
 
 class _Attempt(threading.Thread):
-    """An answer at work on the public cases. Afterwards: `exercise` (None for an unknown name), `came` (what was given,
-    in words), `outcomes` (as far as it got), `late` (set once its time was up), `ended` (not set: it runs on)."""
+    """An answer at work on the public cases. Afterwards: `exercise` (None for an unknown name), `received` (the
+    answer, in words), `outcomes` (as far as it got), `late` (set once time was up), `ended` (not set: it runs on)."""
 
     def __init__(self, answer, exercises: dict[str, Exercise]):
         super().__init__(daemon=True)
         self._answer, self._exercises = answer, exercises
-        self.exercise, self.came, self.outcomes, self.allowed = None, "a value", [], ""
+        self.exercise, self.received, self.outcomes, self.allowed = None, "a value", [], ""
         self.late, self.ended = threading.Event(), threading.Event()
         self._clock = None  # of this thread's own seconds
 
@@ -182,11 +182,11 @@ class _Attempt(threading.Thread):
 
     def _work(self):
         kind = _safe(type.__dict__["__name__"].__get__(type(self._answer)))  # whatever its metaclass says
-        self.came = "None" if self._answer is None else f"a value of type {kind}"
+        self.received = "None" if self._answer is None else f"a value of type {kind}"
         name = _safe(self._answer.__name__)  # this may be computed, too
-        self.came = "a lambda" if name == "<lambda>" else f"`{name}`"
+        self.received = "a lambda" if name == "<lambda>" else f"`{name}`"
         if type(home := getattr(self._answer, "__module__", None)) is str and home.startswith("course_lib."):
-            self.came = f"the library's own {self.came}, which is not there when you are marked"
+            self.received = f"the library's own {self.received}, which is not there when you are marked"
             return
         self.exercise = self._exercises.get(name)
         for case in self.exercise.cases if self.exercise else ():
@@ -265,7 +265,7 @@ def _checked(outcome: dict[str, np.ndarray] | Failure) -> dict[str, np.ndarray] 
     return outcome if fine else Failure("NotATensor", message="expected a tensor, got something in its disguise")
 
 
-def _judged(attempt: _Attempt) -> tuple[Verdict, list[tuple[str, str]]]:
+def _verdict(attempt: _Attempt) -> tuple[Verdict, list[tuple[str, str]]]:
     """The verdict on what an attempt at an exercise left, and the lines of its panel."""
     missing = Failure("TimeLimit") if attempt.late.is_set() else Failure("an exception that cannot be read")
     exercise, notes = attempt.exercise, attempt.notes()

@@ -78,22 +78,22 @@ def image_grid(images, titles=None, *, title: str, columns: int = 8) -> Picture:
     return describe(figure, f"{title}. {len(images)} images" + (": " + ", ".join(map(str, titles)) if titles else ""))
 
 
-def neighbours(queries, found, correct, *, title: str, criterion: str) -> Picture:
-    """A row for each query: the query, then what was found for it, nearest first.
+def neighbours(queries, nearest, correct, *, title: str, criterion: str) -> Picture:
+    """A row for each query: the query, then its K neighbours, nearest first.
 
-    queries: (Q, C, H, W); found: (Q, K, C, H, W); correct: bool (Q, K). A found image gets a solid frame and a tick
+    queries: (Q, C, H, W); nearest: (Q, K, C, H, W); correct: bool (Q, K). A neighbour gets a solid frame and a tick
     where it is correct, a dashed frame of another colour and a cross where it is not. criterion: what a tick means,
     such as "same category".
     Raises ValueError when shapes or numbers disagree.
     """
     queries = _pictures("queries", queries, "Q", "C", "H", "W")
-    found = _pictures("found", found, "Q", "K", "C", "H", "W")
+    nearest = _pictures("nearest", nearest, "Q", "K", "C", "H", "W")
     correct = _array("correct", correct, "Q", "K")
-    if correct.dtype != bool or correct.shape != found.shape[:2]:
-        raise ValueError(f"argument `correct`: expected bool of shape {found.shape[:2]}, one for each image of "
-                         f"`found`, got {correct.dtype} of shape {correct.shape}")
-    if len(queries) != len(found):
-        raise ValueError(f"argument `queries`: expected {len(found)} images, one for each row of `found`, "
+    if correct.dtype != bool or correct.shape != nearest.shape[:2]:
+        raise ValueError(f"argument `correct`: expected bool of shape {nearest.shape[:2]}, one for each image of "
+                         f"`nearest`, got {correct.dtype} of shape {correct.shape}")
+    if len(queries) != len(nearest):
+        raise ValueError(f"argument `queries`: expected {len(nearest)} images, one for each row of `nearest`, "
                          f"got {len(queries)}")
     rows, columns = correct.shape
     height, width = queries.shape[1] / queries.shape[2], columns + 1.3
@@ -107,7 +107,7 @@ def neighbours(queries, found, correct, *, title: str, criterion: str) -> Pictur
         for column in range(columns):
             x, right = 1.3 + column, correct[row, column]
             colour, mark, line = (RIGHT, "✓", "-") if right else (WRONG, "✗", (0, (3, 1.5)))
-            ax.imshow(found[row, column], extent=(x, x + 0.94, y + height - 0.06, y), **frame)
+            ax.imshow(nearest[row, column], extent=(x, x + 0.94, y + height - 0.06, y), **frame)
             ax.add_patch(Rectangle((x, y), 0.94, height - 0.06, fill=False, edgecolor=colour, linestyle=line, lw=3))
             ax.text(x + 0.9, y + 0.05, mark, color=colour, size=10, weight="bold", ha="right", va="top",
                     bbox=dict(facecolor=PAPER, edgecolor="none", pad=1))
