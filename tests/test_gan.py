@@ -1139,7 +1139,7 @@ def test_the_two_players_losses_of_pairs(game):
         encoded = judge(torch.cat([x, method.encoder(x)], 1))[:, 0].tolist()
         generated = judge(torch.cat([method.generator(z), z], 1))[:, 0].tolist()
     give(method, z, z, z)
-    for logits, expected in zip(method.pairs(x), (encoded, generated), strict=True):
+    for logits, expected in zip(method.pair_logits(x), (encoded, generated), strict=True):
         assert logits.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert method.discriminator_loss(x).item() == pytest.approx(theirs[0](encoded, generated), rel=1e-4, abs=1e-6)
     # the other player wants the two kinds of pairs exchanged: an encoded pair's chance to be called generated is 1 - D

@@ -41,21 +41,21 @@ class BiGAN(GAN):
         super().__init__(generator, discriminator, dim, game, momentum=momentum)
         self.encoder = encoder
 
-    def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def pair_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's logits of (x, E(x)) and of (G(z), z), (N,) each."""
         z = self.noise(len(x))
         return self.discriminator(x, self.encoder(x)), self.discriminator(self.generate(z), z)
 
     def discriminator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.game.discriminator(*self.pairs(x))
+        return self.game.discriminator(*self.pair_logits(x))
 
     def generator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        encoded, generated = self.pairs(x)
+        encoded, generated = self.pair_logits(x)
         return self.game.generator(generated) + self.game.generator(-encoded)
 
     def turns(self):
-        (discriminate, theirs), (generate, ours) = super().turns()
-        return [(discriminate, theirs), (generate, [*ours, *self.encoder.parameters()])]
+        discriminator_turn, (loss, parameters) = super().turns()
+        return [discriminator_turn, (loss, [*parameters, *self.encoder.parameters()])]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """G(E(x)): nobody asked for it to be like x."""

@@ -24,13 +24,13 @@ class TextTransformer(nn.Module):
 
     @expects(tokens="int N L")
     def forward(self, tokens: Tensor) -> Tensor:
-        told, length = tokens > 0, tokens.shape[1]
+        is_word, length = tokens > 0, tokens.shape[1]
         if length > len(self.positions):
             raise ValueError(f"argument `tokens`: expected at most {len(self.positions)} a caption, got {length}")
         x = self.words(tokens) + self.positions[:length]  # (N, L, dim)
         # Words look at words; at itself also each empty place, whose softmax would else be over nothing.
-        seen = told[:, None, None] | torch.eye(length, dtype=torch.bool, device=told.device)
+        attn_mask = is_word[:, None, None] | torch.eye(length, dtype=torch.bool, device=tokens.device)
         for block in self.blocks:
-            x = block(x, seen)
-        told = told[:, :, None]
-        return self.out((self.norm(x) * told).sum(1) / told.sum(1).clamp(min=1))
+            x = block(x, attn_mask)
+        is_word = is_word[:, :, None]
+        return self.out((self.norm(x) * is_word).sum(1) / is_word.sum(1).clamp(min=1))

@@ -12,7 +12,7 @@ from course_lib.nets.resnet import Norm
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017, arXiv 1706.03762): tokens (N, T, dim) -> (N, T, dim).
 
-    seen: which tokens each may look at, bool (N, heads, T, T) or 1 in place of N, heads; all by default.
+    attn_mask: where token i may attend to token j, bool (N, heads, T, T) or 1 in place of N, heads; all by default.
     """
 
     def __init__(self, dim: int, heads: int):
@@ -26,8 +26,8 @@ class Attention(nn.Module):
         """Queries, keys, values: (N, heads, T, dim / heads) each."""
         return rearrange(self.to_qkv(x), "n t (qkv heads d) -> qkv n heads t d", qkv=3, heads=self.heads).unbind(0)
 
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        mixed = F.scaled_dot_product_attention(*self.qkv(x), seen)  # (N, heads, T, dim / heads)
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        mixed = F.scaled_dot_product_attention(*self.qkv(x), attn_mask)  # (N, heads, T, dim / heads)
         return self.out(rearrange(mixed, "n heads t d -> n t (heads d)"))
 
     def maps(self, x: Tensor) -> Tensor:
@@ -45,8 +45,8 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        x = x + self.attention(self.norm1(x), seen)
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        x = x + self.attention(self.norm1(x), attn_mask)
         return x + self.mlp(self.norm2(x))
 
 
