@@ -32,15 +32,15 @@ class Method(nn.Module):
     """A learning method: its networks and the two halves of its paper's Algorithm box.
 
     `progress` in [0, 1) is set by `fit` before each update, for temperature warm-up, momentum schedules, fade-in.
-    `seen` is a list: `loss` appends what `after_step` needs (keys for a queue, outputs for a centre), one entry a
-    micro-batch, and `after_step` consumes it. State that must survive a resume lives in parameters and buffers.
+    `step_outputs` is a list: `loss` appends what `after_step` needs (keys for a queue, outputs for a centre), one entry
+    a micro-batch, and `after_step` consumes it. State that must survive a resume lives in parameters and buffers.
     """
 
     progress = 0.0
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.step_outputs = []
 
     def loss(self, x: Tensor, y=None) -> Tensor:
         """Every line up to `loss.backward()`, augmentation included: images (N, C, H, W) in [0, 1] -> 0-d loss.
@@ -147,7 +147,7 @@ def fit(
         stream = batches(stored, batch_size, seed, start=done * per_update, device=device, workers=workers)
         broken = torch.zeros((), dtype=torch.bool, device=device)
         method.zero_grad(set_to_none=True)  # what an interrupted run may have left
-        method.seen.clear()
+        method.step_outputs.clear()
 
         def update(turn: int, factor: float) -> Tensor:
             """One player's step along the mean gradient of `accumulate` batches; returns their mean loss."""
@@ -181,7 +181,7 @@ def fit(
                 losses = tuple(update(turn, schedule((k - 0.5) / steps)) for turn in range(len(turns)))
             with torch.no_grad(), seeded(mix(seed, -2, k), device):
                 method.after_step()
-            method.seen.clear()
+            method.step_outputs.clear()
             images += batch_size * per_update
             broken |= ~torch.stack(losses).isfinite().all()
             save = checkpoint is not None and (k % save_every == 0 or k == steps)

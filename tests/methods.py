@@ -49,12 +49,12 @@ class Queue(Method):
 
     def loss(self, x, y=None):
         query, key = F.normalize(self.query(x), dim=1), F.normalize(self.key(x + 0.1), dim=1)
-        self.seen.append(key)
+        self.step_outputs.append(key)
         scores = torch.cat([(query * key).sum(1, keepdim=True), query @ self.queue.T], 1) / 0.2
         return F.cross_entropy(scores, torch.zeros(len(x), dtype=torch.long))
 
     def after_step(self):
-        keys = torch.cat([gather(key) for key in self.seen])
+        keys = torch.cat([gather(key) for key in self.step_outputs])
         self.queue.copy_(torch.cat([self.queue, keys])[-len(self.queue) :])
         ema(self.key, self.query, 0.9)
 

@@ -546,7 +546,7 @@ def test_dino_loss_and_centre_equal_lightlys():
         student, teacher = student.roll(1, 2), 1.5 * teacher + k
         ours = dino_loss(student, teacher, method.centre, 0.2, 0.07)
         assert ours.item() == pytest.approx(theirs(list(teacher), list(student)).item(), rel=1e-5)
-        method.seen = [teacher.flatten(0, 1)]
+        method.step_outputs = [teacher.flatten(0, 1)]
         method.after_step()
         torch.testing.assert_close(method.centre, theirs.center[0, 0])
 
@@ -595,7 +595,7 @@ def test_dinos_centre_is_the_moving_average_of_uncentred_outputs(accumulate):
         expected = 0.6 * expected + 0.4 * mean
         torch.testing.assert_close(method.centre, expected, rtol=1e-5, atol=1e-6)
         outputs.clear()
-    assert expected.abs().max() > 0.05 and method.seen == []
+    assert expected.abs().max() > 0.05 and method.step_outputs == []
 
 
 def test_dinos_centre_moves_in_after_step_only():

@@ -64,7 +64,7 @@ def test_queue_takes_the_keys_of_all_accumulated_batches_oldest_out():
     pushed = method.queue[-16:]
     assert torch.equal(method.queue[:8], made(Queue).queue[16:])
     assert pushed.norm(dim=1) == pytest.approx(torch.ones(16)) and not torch.equal(pushed[:8], pushed[8:])
-    assert method.seen == []
+    assert method.step_outputs == []
 
 
 def test_each_player_moves_only_in_its_turn():
@@ -255,7 +255,7 @@ def test_leaving_the_loop_keeps_what_was_learnt_and_an_interrupt_leaves_nothing_
     interrupted = made(Queue)
     for p in interrupted.query.parameters():
         p.grad = torch.ones_like(p)  # as an interrupt in the middle of backward() leaves it
-    interrupted.seen.append(torch.ones(16, 3))
+    interrupted.step_outputs.append(torch.ones(16, 3))
     assert_same(run(interrupted, points(), 10)[1], other.state_dict())
 
 

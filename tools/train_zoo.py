@@ -26,7 +26,7 @@ class Averaged(Method):
         super().__init__()
         self.momentum = momentum
         self.method, self.average = method, frozen_copy(method, training=False)
-        self.seen = method.seen  # one list: what the method's loss leaves there is cleared by fit
+        self.step_outputs = method.step_outputs  # one list: what the method's loss leaves there is cleared by fit
 
     def turns(self):
         return self.method.turns()

@@ -95,14 +95,14 @@ class InstanceDiscrimination(Method):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         v = self.embed(x)
         loss = self.compare(v, y)
-        self.seen.append((y, v.detach()))
+        self.step_outputs.append((y, v.detach()))
         return loss
 
     def compare(self, v: Tensor, y: Tensor) -> Tensor:
         return non_parametric_softmax(v, self.bank, y, self.temperature)
 
     def after_step(self):
-        for y, v in self.seen:
+        for y, v in self.step_outputs:
             y, v = gather(y), gather(v)
             mixed = self.momentum * self.bank[y] + (1 - self.momentum) * v
             self.bank[y] = F.normalize(mixed, dim=1)  # the rows of this batch's pictures move, no other
@@ -133,7 +133,7 @@ class NCEInstanceDiscrimination(InstanceDiscrimination):
         self.register_buffer("log_z", torch.zeros(()))
 
     def compare(self, v: Tensor, y: Tensor) -> Tensor:
-        if self.progress == 0 and not self.seen:  # the first batch of the first update
+        if self.progress == 0 and not self.step_outputs:  # the first batch of the first update
             self.log_z.copy_(log_partition(gather(v.detach()), self.bank, self.temperature))
         noise = torch.randint(len(self.bank), (len(v), self.noise), device=v.device)
         return noise_contrastive(v, self.bank, y, noise, self.log_z, self.temperature)

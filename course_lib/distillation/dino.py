@@ -45,7 +45,9 @@ class Prototypes(nn.Module):
         self.learns = True
 
     def forward(self, z: Tensor) -> Tensor:
-        weight = self.weight if self.learns else self.weight.detach() + 0 * self.weight  # gradient 0, for DDP not None
+        weight = self.weight
+        if not self.learns:
+            weight = weight.detach() + 0 * weight  # the same values; the gradient is zeros, not None: DDP waits for one
         return F.normalize(z, dim=-1) @ F.normalize(weight, dim=-1).T
 
 
@@ -95,13 +97,13 @@ class DINO(Method):
         student = [self.student(torch.cat(views[:2]))]  # one call for each size of view
         if views[2:]:
             student.append(self.student(torch.cat(views[2:])))
-        self.seen.append(teacher)
+        self.step_outputs.append(teacher)
         student, teacher = (rearrange(o, "(v n) k -> v n k", n=len(x)) for o in (torch.cat(student), teacher))
         return dino_loss(student, teacher, self.centre, self.tau_s, self.teacher_temperature())
 
     def after_step(self):
         ema(self.teacher, self.student, cosine_momentum(self.momentum, self.progress))
-        mean = gather(torch.cat(self.seen)).mean(0)  # of what the teacher put out, before centring
+        mean = gather(torch.cat(self.step_outputs)).mean(0)  # of what the teacher put out, before centring
         self.centre.lerp_(mean, 1 - self.centre_momentum)
 
     def encode(self, x: Tensor) -> Tensor:
