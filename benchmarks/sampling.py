@@ -59,8 +59,8 @@ def ratios(name, shape, steps, rounds, device) -> dict[str, float]:
 
     runs = {
         "bare network": bare,
-        "ddim": lambda: last(ddim(method.eps, x, method.schedule, steps, limit=1.0)),
-        "ancestral": lambda: last(ancestral(method.eps, x, method.schedule, steps, limit=1.0)),
+        "ddim": lambda: last(ddim(method.eps, x, method.schedule, steps, clip_denoised=1.0)),
+        "ancestral": lambda: last(ancestral(method.eps, x, method.schedule, steps, clip_denoised=1.0)),
     }
     if DDIMPipeline:
         pipe = pipeline(method.average, shape, method.schedule.beta.cpu())

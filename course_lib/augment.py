@@ -196,16 +196,17 @@ def simclr_augment(size: int, strength: float = 0.5, blur: float = 0.0,
 
 @dataclass(frozen=True)
 class MultiCrop:
-    """Views of several sizes: twice `large`, then `count` times `small`, each batch of views (N, C, h, w) on its own.
+    """Views of several sizes: two global crops, then `count` local ones, each batch of views (N, C, h, w) on its own.
 
-    Caron et al. 2020 (SwAV, arXiv 2006.09882): small crops cost little and make the large ones answer for their parts.
+    Caron et al. 2020 (SwAV, arXiv 2006.09882): local crops are small, so they cost little, and make the global ones
+    answer for their parts.
     """
-    large: Callable[[Tensor], Tensor]
-    small: Callable[[Tensor], Tensor]
+    global_crop: Callable[[Tensor], Tensor]
+    local_crop: Callable[[Tensor], Tensor]
     count: int
 
     def __post_init__(self):
         count("count", self.count, low=0)
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        return [self.large(x), self.large(x), *(self.small(x) for _ in range(self.count))]
+        return [self.global_crop(x), self.global_crop(x), *(self.local_crop(x) for _ in range(self.count))]

@@ -36,16 +36,16 @@ class Recipe:
     optimizer: Callable[..., Optimizers] = adamw
     weight_decay: float = 1e-4
     published: str = ""  # reference figure of the paper, for recipes that repeat one
-    pairs: Callable[[Dataset], Dataset] | None = None  # replaces y where a method wants something else than the label
-    represents: bool = True  # False: it is no representation that the method learns, and `encode` has none to measure
+    prepare_data: Callable[[Dataset], Dataset] | None = None  # say, y becomes what the method wants instead of labels
+    has_representation: bool = True  # False: what it learns is none, and `encode` has nothing to measure
     beats_random_in: tuple[str, ...] = ("knn", "probe")  # with each of 3 seeds; a notebook explains what is missing
 
     def hash(self) -> str:
         """Changes when the builder, what this row says of the training, or a teacher's weights do."""
-        code = fingerprint(self.build, self.optimizer, self.pairs)
+        code = fingerprint(self.build, self.optimizer, self.prepare_data)
         teachers = sorted(map(weights_hash, weights_of(self.build)))
         row = [code, self.data, self.cpu, self.gpu, self.weight_decay, teachers]
-        row += [] if self.represents else ["no representation"]
+        row += [] if self.has_representation else ["no representation"]
         return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
 
 
@@ -85,7 +85,7 @@ def train(
     Raises ValueError where the recipe has no size for the CPU and none is given.
     """
     on_gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
-    data = recipe.pairs(data) if recipe.pairs else data
+    data = recipe.prepare_data(data) if recipe.prepare_data else data
     size = recipe.gpu if on_gpu else recipe.cpu
     if size is None:
         if steps is None or batch_size is None:

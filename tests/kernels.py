@@ -94,7 +94,7 @@ def all_recipes():
     for name, recipe in recipes().items():
         if recipe.cpu:
             data = load(recipe.data, "train")[:ROWS]
-            yield name, build(recipe, 0), recipe.pairs(data) if recipe.pairs else data
+            yield name, build(recipe, 0), recipe.prepare_data(data) if recipe.prepare_data else data
 
 
 def smooth(net):

@@ -387,7 +387,7 @@ def test_multi_crop(count, device):
     for size in (views[:2], views[2:]):                                     # every view is a draw of its own
         assert all(not torch.equal(a, b) for i, a in enumerate(size) for b in size[:i])
     torch.manual_seed(0)
-    parts = [crops.large(x), crops.large(x)] + [crops.small(x) for _ in range(count)]
+    parts = [crops.global_crop(x), crops.global_crop(x)] + [crops.local_crop(x) for _ in range(count)]
     assert all(torch.equal(view, part) for view, part in zip(views, parts, strict=True))
 
 

@@ -130,7 +130,7 @@ def test_cosine_abar_is_the_papers_formula(steps, offset):
 def test_abar_is_the_running_product_and_before_is_one_step_late(schedule):
     expected = products(schedule.beta)
     close(schedule.abar, expected, rtol=1e-10, atol=0)
-    assert schedule.before.tolist() == [1.0, *schedule.abar[:-1].tolist()]
+    assert schedule.abar_prev.tolist() == [1.0, *schedule.abar[:-1].tolist()]
     assert len(schedule) == len(schedule.beta) == len(expected)
     ratios = [abar / (1 - abar) for abar in expected]
     close(signal_to_noise(schedule.abar), ratios, rtol=1e-9, atol=0)
@@ -138,10 +138,10 @@ def test_abar_is_the_running_product_and_before_is_one_step_late(schedule):
 
 def test_a_schedule_is_float64_in_no_checkpoint_and_moves():
     schedule = Schedule(linear_betas(50).float())
-    assert schedule.beta.dtype == schedule.abar.dtype == schedule.before.dtype == F64
+    assert schedule.beta.dtype == schedule.abar.dtype == schedule.abar_prev.dtype == F64
     assert not schedule.state_dict() and not list(schedule.parameters())
     moved = Schedule(linear_betas(50)).to("meta")
-    assert moved.beta.device.type == moved.abar.device.type == moved.before.device.type == "meta"
+    assert moved.beta.device.type == moved.abar.device.type == moved.abar_prev.device.type == "meta"
 
 
 def test_weights_in_half_precision_leave_the_schedule_exact():
@@ -260,7 +260,7 @@ def test_posterior_is_the_conditioned_chain(schedule, s, t):
 
 @schedules
 def test_btilde_is_the_papers_for_neighbours(schedule):
-    btilde = posterior_variance(schedule.abar, schedule.before)
+    btilde = posterior_variance(schedule.abar, schedule.abar_prev)
     expected, abar = [], [1.0, *products(schedule.beta)]
     for t, beta in enumerate(schedule.beta.tolist()):
         expected.append((1 - abar[t]) / (1 - abar[t + 1]) * beta)
@@ -272,7 +272,7 @@ def test_btilde_is_the_papers_for_neighbours(schedule):
 def test_the_mean_written_by_the_noise_is_the_posteriors(schedule):
     t = torch.tensor([0, 1, len(schedule) // 2, len(schedule) - 2])
     x_t, eps = normal(4, 3), normal(4, 3, seed=1)
-    abar, beta, before = schedule.abar[t], schedule.beta[t], schedule.before[t]
+    abar, beta, before = schedule.abar[t], schedule.beta[t], schedule.abar_prev[t]
     x0 = x0_from_eps(x_t, eps, abar)
     close(mean_from_eps(x_t, eps, beta, abar), posterior_mean(x0, x_t, abar, before), rtol=1e-7, atol=1e-7)
 
@@ -433,7 +433,7 @@ def test_ancestral_sampling_is_diffusers_ddpm(schedule, steps, limit, large):
     shape = (3, 2) if steps is None else (2, 3, 4, 4)
     x, mine, other = normal(*shape), seeded(5), seeded(5)
     noise = lambda like: torch.randn(like.shape, generator=mine, dtype=like.dtype)  # noqa: E731
-    ours = list(ancestral(wave, x, schedule, steps, large=large, limit=limit, noise=noise))
+    ours = list(ancestral(wave, x, schedule, steps, large_variance=large, clip_denoised=limit, noise=noise))
     assert len(ours) == len(numbers)
     for k, (t, (x_s, x0)) in enumerate(zip(numbers, ours)):
         step = theirs.step(wave(x, torch.full((len(x),), t)), len(numbers) - 1 - k, x, generator=other)
@@ -451,7 +451,7 @@ def test_ddim_is_diffusers_ddim(schedule, steps, limit, eta):
     theirs = as_theirs(DDIMScheduler, schedule, numbers, set_alpha_to_one=True, **clipped)
     shape = (3, 2) if steps is None else (2, 3, 4, 4)
     x, noises = normal(*shape), normal(len(numbers), *shape, seed=5)
-    ours = list(ddim(wave, x, schedule, steps, eta=eta, limit=limit, noise=prepared(noises)))
+    ours = list(ddim(wave, x, schedule, steps, eta=eta, clip_denoised=limit, noise=prepared(noises)))
     assert len(ours) == len(numbers)
     for k, (t, (x_s, x0)) in enumerate(zip(numbers, ours)):
         said = wave(x, torch.full((len(x),), t))
@@ -473,7 +473,7 @@ def test_whatever_the_network_predicts_samplers_do_as_diffusers(name, sampler):
     theirs = as_theirs(DDPMScheduler if sampler is ancestral else DDIMScheduler, schedule, range(100), **options)
     x, mine, other = normal(2, 3, 2, 2), seeded(5), seeded(5)
     noise = lambda like: torch.randn(like.shape, generator=mine, dtype=like.dtype)  # noqa: E731
-    for t, (x_s, x0) in zip(reversed(range(100)), sampler(method.eps, x, schedule, limit=limit, noise=noise)):
+    for t, (x_s, x0) in zip(reversed(range(100)), sampler(method.eps, x, schedule, clip_denoised=limit, noise=noise)):
         said = 0.9 * wave(x, torch.full((2,), t))
         extra = dict(generator=other) if sampler is ancestral else dict(use_clipped_model_output=True)
         step = theirs.step(said, t, x, **extra)
@@ -485,8 +485,8 @@ def test_whatever_the_network_predicts_samplers_do_as_diffusers(name, sampler):
 def test_single_precision_is_enough_for_a_thousand_steps():
     x, noises = normal(3, 2), normal(1000, 3, 2, seed=1)
     for sampler in (ancestral, ddim):
-        exact = last(sampler(wave, x, LINEAR, limit=1.0, noise=prepared(noises)))
-        single = last(sampler(wave, x.float(), LINEAR, limit=1.0, noise=prepared(noises.float())))
+        exact = last(sampler(wave, x, LINEAR, clip_denoised=1.0, noise=prepared(noises)))
+        single = last(sampler(wave, x.float(), LINEAR, clip_denoised=1.0, noise=prepared(noises.float())))
         assert single.dtype == F32
         close(single, exact.float(), rtol=1e-3, atol=1e-3)
 
@@ -516,8 +516,8 @@ def test_a_single_step_is_from_the_last_level():
 def test_ddim_with_all_its_noise_is_ancestral_sampling(schedule, steps, limit):
     x, noises = normal(2, 3), normal(1000, 2, 3, seed=1)
     pairs = zip(
-        ancestral(wave, x, schedule, steps, limit=limit, noise=prepared(noises)),
-        ddim(wave, x, schedule, steps, eta=1.0, limit=limit, noise=prepared(noises)),
+        ancestral(wave, x, schedule, steps, clip_denoised=limit, noise=prepared(noises)),
+        ddim(wave, x, schedule, steps, eta=1.0, clip_denoised=limit, noise=prepared(noises)),
         strict=True,
     )
     for (a, a0), (b, b0) in pairs:
@@ -528,7 +528,7 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling(schedule, steps, limit):
 @chains
 def test_when_noise_is_drawn_and_what_is_yielded(schedule, steps):
     x, n = normal(2, 3), steps or len(schedule)
-    for options in (dict(sampler=ancestral), dict(sampler=ancestral, large=True), dict(sampler=ddim, eta=0.3)):
+    for options in (dict(sampler=ancestral), dict(sampler=ancestral, large_variance=True), dict(sampler=ddim, eta=0.3)):
         sampler, drawn, asked = options.pop("sampler"), [], []
 
         def noise(like):
@@ -563,7 +563,8 @@ def test_by_default_noise_is_standard_normal_and_torchs():
 
 def test_a_batch_is_its_rows_one_by_one():
     schedule, x, noises = Schedule(cosine_betas(20)), normal(4, 3, 2, 2), normal(20, 4, 3, 2, 2, seed=1)
-    for sampler, options in ((ancestral, {"large": True}), (ancestral, {"limit": 0.5}), (ddim, {"eta": 0.5})):
+    cases = (ancestral, {"large_variance": True}), (ancestral, {"clip_denoised": 0.5}), (ddim, {"eta": 0.5})
+    for sampler, options in cases:
         together = last(sampler(wave, x, schedule, 9, noise=prepared(noises), **options))
         for row in range(4):
             alone = last(sampler(wave, x[row, None], schedule, 9, noise=prepared(noises[:, row, None]), **options))
@@ -575,7 +576,7 @@ def test_the_guess_stays_within_the_limit_and_is_free_without(sampler):
     def loud(x, t):
         return 5 * wave(x, t)
 
-    path = list(sampler(loud, normal(3, 2), COSINE, 30, limit=0.25))
+    path = list(sampler(loud, normal(3, 2), COSINE, 30, clip_denoised=0.25))
     assert all(x0.abs().max() <= 0.25 for _, x0 in path) and path[-1][0].abs().max() <= 0.25
     assert any(x0.abs().max() > 1 for _, x0 in sampler(loud, normal(3, 2), COSINE, 30))
 
@@ -657,11 +658,11 @@ def on_a_line(mean, std, schedule):
 def test_each_variance_is_exactly_right_for_its_data(mean, std, large, steps):
     """beta for N(0, 1), btilde for a point: every x_s before the last has just the distribution of q."""
     exact, m, v = on_a_line(mean, std, LINEAR)
-    ours, truth = law(ancestral, exact, LINEAR, steps, m, v, large=large), true_law(LINEAR, steps, mean, std)
+    ours, truth = law(ancestral, exact, LINEAR, steps, m, v, large_variance=large), true_law(LINEAR, steps, mean, std)
     for got, expected in zip(ours[:-1], truth[:-1]):
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert ours[-1] == pytest.approx(truth[-1], rel=2e-4, abs=1e-9)
-    wrong = law(ancestral, exact, LINEAR, steps, m, v, large=not large)
+    wrong = law(ancestral, exact, LINEAR, steps, m, v, large_variance=not large)
     assert max(abs(got[1] / right[1] - 1) for got, right in zip(wrong[:-1], truth)) > 5e-3
 
 
@@ -671,7 +672,7 @@ def test_the_moments_of_a_gaussian_come_back(std, steps, tolerance):
     exact, *_ = on_a_line(0.8, std, COSINE)
     kinds = [
         (ancestral, {}, -1),
-        (ancestral, {"large": True}, 1),
+        (ancestral, {"large_variance": True}, 1),
         (ddim, {}, 0),
         (ddim, {"eta": 0.5}, 0),
     ]
@@ -687,7 +688,7 @@ def test_the_law_that_is_computed_is_the_law_that_is_drawn():
     """Once by Monte Carlo, with torch's own noise."""
     exact, *_ = on_a_line(0.8, 0.5, COSINE)
     torch.manual_seed(0)
-    for sampler, options in ((ancestral, {"large": True}), (ddim, {"eta": 0.7})):
+    for sampler, options in ((ancestral, {"large_variance": True}), (ddim, {"eta": 0.7})):
         mean, variance = law(sampler, exact, COSINE, 40, 0.0, 1.0, **options)[-1]
         x = last(sampler(exact, torch.randn(20_000, 1, dtype=F64), COSINE, 40, **options))
         within(x, mean)
@@ -695,7 +696,7 @@ def test_the_law_that_is_computed_is_the_law_that_is_drawn():
 
 
 @pytest.mark.parametrize(
-    ("sampler", "options", "steps"), [(ancestral, {}, 100), (ancestral, {"large": True}, 100), (ddim, {}, 50)]
+    ("sampler", "options", "steps"), [(ancestral, {}, 100), (ancestral, {"large_variance": True}, 100), (ddim, {}, 50)]
 )
 def test_all_modes_are_drawn_evenly(sampler, options, steps):
     centres, n = circle_centres(), 2000
@@ -845,9 +846,9 @@ def test_loss_by_hand(name, pictures):
         errors.append(sum((a - b) ** 2 for a, b in pairs) / 12)
     torch.manual_seed(3)
     assert method.loss(x, y).item() == pytest.approx(sum(errors) / 6, rel=1e-9)
-    close(method.errors(method.centred(x), t, eps).detach(), errors)
+    close(method.errors(method.normalise(x), t, eps).detach(), errors)
     torch.manual_seed(3)
-    assert method.pretext_score(x) == pytest.approx(-method.errors(method.centred(x), t, eps).mean().item(), rel=1e-9)
+    assert method.pretext_score(x) == pytest.approx(-method.errors(method.normalise(x), t, eps).mean().item(), rel=1e-9)
 
 
 def test_every_step_is_equally_likely_and_the_noise_is_normal():
@@ -886,11 +887,11 @@ def test_the_right_prediction_costs_nothing(name, pictures):
 def test_pictures_are_centred_and_shown_again_and_points_left_alone():
     x = torch.rand(3, 1, 4, 4, generator=seeded())
     method = DDPM(Wave(), SHORT)
-    assert method.centred(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1] and method.limit == 1
-    close(method.shown(method.centred(x)), x, rtol=1e-6, atol=1e-6)
-    assert method.shown(torch.tensor([-1.2, 0.0, 1.2])).tolist() == [0, 0.5, 1]
+    assert method.normalise(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1] and method.clip_denoised == 1
+    close(method.denormalise(method.normalise(x)), x, rtol=1e-6, atol=1e-6)
+    assert method.denormalise(torch.tensor([-1.2, 0.0, 1.2])).tolist() == [0, 0.5, 1]
     points = DDPM(Wave(), SHORT, pictures=False)
-    assert points.centred(x) is x and points.shown(5 * x).max() > 1 and points.limit is None
+    assert points.normalise(x) is x and points.denormalise(5 * x).max() > 1 and points.clip_denoised is None
 
 
 def test_the_average_follows_with_a_momentum_that_grows():
@@ -1059,7 +1060,7 @@ def test_a_network_that_says_the_next_step_says_the_noise(shape):
     x0, eps, t = normal(*shape), normal(*shape, seed=1), torch.arange(4)
     abar, schedule = torch.tensor(products(SHORT), dtype=F64), Schedule(SHORT)
     x_t = q_sample(x0, abar, eps)
-    truth = SaysNextStep(lambda x, t, y=None: posterior_mean(x0, x, abar[t], schedule.before[t]), SHORT)
+    truth = SaysNextStep(lambda x, t, y=None: posterior_mean(x0, x, abar[t], schedule.abar_prev[t]), SHORT)
     close(truth(x_t, t), eps)
     own = SaysNextStep(Wave(), SHORT)
     y = torch.arange(4)
@@ -1332,7 +1333,7 @@ class FixedDraws(DDPM):
 
     def loss(self, x, y=None):
         places = torch.arange(x.shape[1])
-        return self.errors(self.centred(x), 7 * y % len(self.schedule), torch.cos(y[:, None] + 2.0 * places)).mean()
+        return self.errors(self.normalise(x), 7 * y % len(self.schedule), torch.cos(y[:, None] + 2.0 * places)).mean()
 
 
 def train():

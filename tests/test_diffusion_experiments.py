@@ -30,8 +30,8 @@ from course_lib.diffusion.experiments import (
     SAMPLERS,
     by_gan,
     by_vae,
+    compared_with_exact,
     drawn,
-    known,
     noise_error,
     real,
     sampled,
@@ -44,7 +44,7 @@ from course_lib.diffusion.next_step import NextStep, SaysNextStep
 from course_lib.diffusion.samplers import ancestral, ddim, last
 from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas
 from course_lib.experiments import jobs
-from course_lib.experiments.judge import judged
+from course_lib.experiments.judge import generation_metrics
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
 from course_lib.recipe import Size, build, lookup, recipes
@@ -137,8 +137,8 @@ def test_draws_are_by_ddim_in_50_steps_from_the_seeds_noise_by_the_average_in_ev
 def test_a_sampler_and_its_steps_are_passed_on(pictures):
     method, calls = waving(pictures).train(), []
 
-    def sampler(eps, x, schedule, steps, limit):
-        calls.append((len(x), schedule, steps, limit))
+    def sampler(eps, x, schedule, steps, clip_denoised):
+        calls.append((len(x), schedule, steps, clip_denoised))
         assert not torch.is_grad_enabled()
         torch.testing.assert_close(eps(x, torch.full((len(x),), 3)), torch.sin(0.7 * x + 0.3))
         yield x, x
@@ -200,7 +200,7 @@ def test_noise_error_of_the_exact_answer_is_zero():
 @pytest.fixture
 def few(tmp_path, monkeypatch):
     """The loader of few rows; as few pictures are drawn, and points."""
-    for name, value in {"JUDGED": 40, "STEPPED": 30, "POINTS": 700}.items():
+    for name, value in {"SAMPLES": 40, "FEW_SAMPLES": 30, "POINTS": 700}.items():
         monkeypatch.setattr(studies, name, value)
     return few_rows(tmp_path, monkeypatch, studies)
 
@@ -225,7 +225,7 @@ def shown(monkeypatch):
         found.append(arguments)
         return {"frechet": len(found)}
 
-    monkeypatch.setattr(studies, "judged", recorded)
+    monkeypatch.setattr(studies, "generation_metrics", recorded)
     return found
 
 
@@ -238,7 +238,7 @@ def tiny_ddpm():
     return DDPM(UNet(1, (8,), patch=4), cosine_betas(50))
 
 
-@pytest.mark.parametrize("job", [sampled, by_vae, by_gan, known])
+@pytest.mark.parametrize("job", [sampled, by_vae, by_gan, compared_with_exact])
 def test_a_job_trains_with_gradients(monkeypatch, job):
     class Begun(Exception):
         pass
@@ -279,8 +279,8 @@ def test_sampled_on_a_tiny_run(few):
     method, _ = jobs.train_to_the_end(recipe, 1)
     real = few("digits", "test").x[:40]
     x = called_at(torch.randn, 40, 1, 28, 28)
-    fakes = last(ddim(method.eval().eps, x, method.schedule, 50, limit=1.0)) / 2 + 0.5
-    for measure, value in judged(fakes.clamp(0, 1), real, "digits").items():
+    fakes = last(ddim(method.eval().eps, x, method.schedule, 50, clip_denoised=1.0)) / 2 + 0.5
+    for measure, value in generation_metrics(fakes.clamp(0, 1), real, "digits").items():
         assert row[measure] == pytest.approx(value, rel=1e-3, abs=1e-3), measure
 
 
@@ -293,8 +293,8 @@ def ticking(monkeypatch, *times):
 def test_stepped_passes_on_seed_sampler_and_steps_and_times_a_picture(few, monkeypatch, shown):
     method, calls = waving(), []
 
-    def sampler(eps, x, schedule, steps, limit):
-        calls.append((x, schedule, steps, limit))
+    def sampler(eps, x, schedule, steps, clip_denoised):
+        calls.append((x, schedule, steps, clip_denoised))
         yield x / 4, x
 
     monkeypatch.setattr(zoo, "load", {"ddpm": method}.__getitem__)
@@ -336,7 +336,7 @@ def test_real_pictures_are_others_of_the_training_set_for_each_seed(few, shown):
 def test_real_pictures_are_close_to_the_unseen_ones(few):
     row = real(lookup("ddpm"), 0, n=300)
     assert set(row) == {"steps"} | JUDGEMENT and row["steps"] == 0 and json.loads(json.dumps(row)) == row
-    noise = judged(torch.rand(300, 1, 28, 28), few("digits", "test").x, "digits")
+    noise = generation_metrics(torch.rand(300, 1, 28, 28), few("digits", "test").x, "digits")
     assert row["frechet"] < noise["frechet"] / 5 and min(row["precision"], row["recall"]) > 0.6
     assert row["detail"] == pytest.approx(1, abs=0.1)
 
@@ -414,7 +414,7 @@ def test_the_rivals_on_tiny_runs(few, job, name):
 def test_the_exact_noise_has_no_error_and_draws_every_mode(few, given, data):
     given(of_mixture(CENTRES[data](), NOISE, cosine_betas(100)))
     state = torch.get_rng_state()
-    row = known(toy(data), 0)
+    row = compared_with_exact(toy(data), 0)
     assert torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
     assert set(row) == {"steps", "error", "modes", "inside", "curve"} and row["steps"] == 7
     assert row["error"] == 0 and row["modes"] == 1 and row["curve"]["error"] == [0.0] * LEVELS
@@ -425,7 +425,7 @@ def test_the_exact_noise_has_no_error_and_draws_every_mode(few, given, data):
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_the_error_is_a_share_of_the_noises_size(few, given, share):
     given(of_mixture(CENTRES["gaussians"](), NOISE, cosine_betas(100), share))
-    row = known(toy("gaussians"), 0)
+    row = compared_with_exact(toy("gaussians"), 0)
     assert row["error"] == pytest.approx((1 - share) ** 2, rel=1e-5) and row["inside"] < 0.5
     curve = row["curve"]
     assert curve["t"] == list(range(0, 100, 11))
@@ -440,7 +440,7 @@ def test_toys_draw_by_ancestral_sampling_on_all_steps_from_the_jobs_seed(few, gi
         return CENTRES["grid"]()[:3].repeat(100, 1)
 
     monkeypatch.setattr(studies, "drawn", recorded)
-    row = known(toy("grid"), 6)
+    row = compared_with_exact(toy("grid"), 6)
     ((who, like, *rest),) = asked
     assert who is method and like.shape == (700, 2) and rest == [6, ancestral, 20]
     assert row["modes"] == 3 / 25 and row["inside"] == 1
@@ -448,10 +448,10 @@ def test_toys_draw_by_ancestral_sampling_on_all_steps_from_the_jobs_seed(few, gi
 
 def test_known_on_a_tiny_run(few):
     recipe = tiny(toy("gaussians"))
-    row = known(recipe, 1)
+    row = compared_with_exact(recipe, 1)
     assert set(row) == RUN | {"error", "modes", "inside", "curve"} and row["steps"] == 2
     assert set(row["curve"]) == {"t", "error", "exact"} and {len(v) for v in row["curve"].values()} == {LEVELS}
-    assert 0.3 < row["error"] < 3 and json.loads(json.dumps(row)) == row == known(recipe, 1)
+    assert 0.3 < row["error"] < 3 and json.loads(json.dumps(row)) == row == compared_with_exact(recipe, 1)
 
 
 # Settings.
@@ -494,7 +494,7 @@ def test_every_setting_of_an_experiment_is_another():
         assert name.startswith("ddpm-") and name not in recipes()
         different = {(setting.hash(), plain(setting.job)) for setting in experiment.values()}
         assert len(different) == len(experiment), name
-        assert all(setting.after is None for setting in experiment.values())
+        assert all(setting.pretrained is None for setting in experiment.values())
     assert EXPERIMENTS.items() <= experiments.catalogue().items()
 
 
@@ -526,7 +526,7 @@ def test_predictions_differ_in_what_is_predicted_and_the_schedule_only():
 def test_steps_differ_in_sampler_and_steps_only():
     samplers = {
         "DDPM": plain(ancestral),
-        "DDPM, variance beta": plain(partial(ancestral, large=True)),
+        "DDPM, variance beta": plain(partial(ancestral, large_variance=True)),
         "DDIM": plain(ddim),
     }
     steps = (1000, 250, 50, 10)
@@ -534,7 +534,7 @@ def test_steps_differ_in_sampler_and_steps_only():
         f"{name}, {n}": (stepped, ("sampler", of), ("steps", n)) for name, of in samplers.items() for n in steps
     }
     del expected["DDPM, variance beta, 1000"]
-    expected["real"] = (real, ("n", studies.STEPPED))
+    expected["real"] = (real, ("n", studies.FEW_SAMPLES))
     found = EXPERIMENTS["ddpm-steps"]
     assert {name: plain(setting.job) for name, setting in found.items()} == expected
     assert all(setting.recipe is lookup("ddpm") for setting in found.values())
@@ -544,7 +544,7 @@ def test_steps_differ_in_sampler_and_steps_only():
 def test_three_generators_differ_from_their_recipes_in_how_long_they_train():
     found = EXPERIMENTS["ddpm-equal-time"]
     assert list(found) == ["real", "VAE", "GAN", "DDPM", "DDPM, v"]
-    assert plain(found["real"].job) == (real, ("n", studies.JUDGED))
+    assert plain(found["real"].job) == (real, ("n", studies.SAMPLES))
     for name, recipe, job in (("VAE", "vae", by_vae), ("GAN", "gan", by_gan), ("DDPM", "ddpm", sampled)):
         usual, longer = lookup(recipe), found[name].recipe
         assert found[name].job is job and replace(longer, cpu=usual.cpu) == usual
@@ -592,7 +592,7 @@ def test_toys_differ_in_their_data_only():
     }
     (first, method), (second, other) = found.values()
     assert replace(first.recipe, data="grid") == second.recipe and first.recipe.cpu == first.recipe.gpu
-    assert first.job is second.job is known and first.recipe.weight_decay == 0
+    assert first.job is second.job is compared_with_exact and first.recipe.weight_decay == 0
     assert same_weights(method, other) and repr(method) == repr(other)
     assert type(method) is DDPM and isinstance(method.net, TimedMLP) and not method.pictures
     assert method.prediction is EPS and is_cosine(method.schedule, 100)
@@ -617,7 +617,7 @@ def test_diffusers_pipeline_draws_what_ddim_draws(bench, betas):
     pipe = bench.pipeline(net, shape, betas)
     theirs = called_at(lambda: pipe(3, num_inference_steps=len(betas), use_clipped_model_output=True, output_type="pt"))
     x = called_at(torch.randn, *shape)
-    ours = last(ddim(net, x, Schedule(betas), limit=1.0))
+    ours = last(ddim(net, x, Schedule(betas), clip_denoised=1.0))
     torch.testing.assert_close(theirs.images, (ours / 2 + 0.5).clamp(0, 1), atol=1e-3, rtol=0)
     assert ours.std() > 0.1 and theirs.images.shape == shape
 
@@ -635,7 +635,7 @@ def test_both_ask_the_network_as_often_and_of_the_same_steps(bench):
     bench.pipeline(net, (3, 1, 2, 2), betas)(3, num_inference_steps=7, output_type="np")
     theirs = asked[:]
     asked.clear()
-    last(ddim(net, torch.randn(3, 1, 2, 2), Schedule(betas), 7, limit=1.0))
+    last(ddim(net, torch.randn(3, 1, 2, 2), Schedule(betas), 7, clip_denoised=1.0))
     assert asked == theirs and asked[0] == 999 and asked[-1] == 0 and len(asked) == 7
 
 

@@ -12,11 +12,11 @@ from course_lib.data import as_float, load
 from course_lib.distillation import experiments as studies
 from course_lib.distillation.experiments import (
     UNSHOWN,
-    aliveness,
     byol_with,
     class_attention,
+    collapse_metrics,
     dino_with,
-    large_crops_only,
+    global_crops_only,
     simsiam_with,
     targets,
 )
@@ -89,20 +89,20 @@ def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_loo
     assert torch.tensor(list(resumed.values())).isfinite().all()
 
 
-def test_aliveness_knows_both_collapses():
+def test_collapse_metrics_know_both_collapses():
     simsiam, method = build(lookup("simsiam"), 0).eval(), build(lookup("dino"), 0).eval()
-    assert 0.02 < aliveness(simsiam)["std"] <= 1
+    assert 0.02 < collapse_metrics(simsiam)["std"] <= 1
     nn.init.zeros_(simsiam.projector[0][-1].weight)
-    assert aliveness(simsiam)["std"] == pytest.approx(0, abs=1e-4)
-    assert 0.1 < aliveness(method)["entropy"] < 0.99
+    assert collapse_metrics(simsiam)["std"] == pytest.approx(0, abs=1e-4)
+    assert 0.1 < collapse_metrics(method)["entropy"] < 0.99
     method.centre[3] = -100.0
-    assert aliveness(method)["entropy"] == pytest.approx(0, abs=1e-6)
+    assert collapse_metrics(method)["entropy"] == pytest.approx(0, abs=1e-6)
     method.centre.zero_()
     method.tau_t = method.tau_t_start = 1e4
-    found = aliveness(method)
+    found = collapse_metrics(method)
     assert found["entropy"] == pytest.approx(1, abs=1e-4)
     method.tau_s = 1e4
-    assert aliveness(method)["kl"] == pytest.approx(0, abs=1e-6) and found["kl"] > 0.01
+    assert collapse_metrics(method)["kl"] == pytest.approx(0, abs=1e-6) and found["kl"] > 0.01
 
 
 def test_each_switch_of_the_laboratory_does_what_it_says():
@@ -124,7 +124,7 @@ def test_each_switch_of_the_laboratory_does_what_it_says():
         assert bool(method.centre.any()) is centring
         assert (method.teacher_temperature() < method.tau_s) is sharpening
     assert not any(isinstance(m, nn.BatchNorm1d) for m in dino_with(True, True, None).student[1])
-    assert len(large_crops_only(dino).augment(x)) == 2 and len(dino().augment(x)) == 6
+    assert len(global_crops_only(dino).augment(x)) == 2 and len(dino().augment(x)) == 6
 
 
 def test_the_changed_transformers_differ_in_what_they_name_only():

@@ -171,5 +171,5 @@ def test_another_job_is_another_hash_and_the_recipe_itself_stays_the_same():
 def test_what_a_row_says_of_the_training_and_of_what_is_measured_is_part_of_a_recipes_hash():
     recipe = lookup("autoencoder")
     others = [replace(recipe, cpu=replace(recipe.cpu, lr=1e-3)), replace(recipe, weight_decay=0.0),
-              replace(recipe, data="digits"), replace(recipe, represents=False)]  # fmt: skip
+              replace(recipe, data="digits"), replace(recipe, has_representation=False)]  # fmt: skip
     assert len({recipe.hash(), *(other.hash() for other in others)}) == 5

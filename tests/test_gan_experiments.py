@@ -21,7 +21,7 @@ from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
 from course_lib.experiments import jobs
 from course_lib.experiments.jobs import LOOKS
-from course_lib.experiments.judge import gan_draws, judged
+from course_lib.experiments.judge import gan_draws, generation_metrics
 from course_lib.gan import experiments as studies
 from course_lib.gan.conditional import ConditionalGAN
 from course_lib.gan.experiments import (
@@ -34,21 +34,21 @@ from course_lib.gan.experiments import (
     TUNED,
     arithmetic,
     chroma,
+    conditional_accuracy,
     coverage,
     covered,
+    feature_accuracy,
     followed,
     inner_detail,
-    look,
     minimax_gan,
     of_random,
     painted,
     represented,
     sampled,
-    told,
     toy,
     toy_gan,
+    unseen_loss_and_frechet,
     unshifted_emoji,
-    worth,
 )
 from course_lib.gan.games import MINIMAX, NON_SATURATING, WASSERSTEIN
 from course_lib.gan.gan import GAN
@@ -153,9 +153,9 @@ def frechet(real, fake):
 
 
 @pytest.mark.parametrize("builder", [gan, wgan_gp])
-def test_look_is_the_discriminators_loss_on_unseen_digits_and_their_distance(few, builder):
+def test_what_is_watched_is_the_discriminators_loss_on_unseen_digits_and_their_distance(few, builder):
     method, test = lively(builder), few("digits", "test")
-    found = look(method.train())
+    found = unseen_loss_and_frechet(method.train())
     with torch.no_grad():
         real, fake = as_float(test.x), fakes_of(method, 300)
         scores = [method.discriminator.eval()(x).double().tolist() for x in (real, fake)]
@@ -166,14 +166,14 @@ def test_look_is_the_discriminators_loss_on_unseen_digits_and_their_distance(few
     else:  # and no penalty
         expected = (sum(scores[1]) - sum(scores[0])) / 300
     assert set(found) == {"loss", "frechet"} and found["loss"] == pytest.approx(expected, rel=1e-3)
-    assert found["frechet"] == pytest.approx(frechet(*features), rel=1e-3) and look(method) == found
+    assert found["frechet"] == pytest.approx(frechet(*features), rel=1e-3) and unseen_loss_and_frechet(method) == found
 
 
 @pytest.mark.parametrize("name", ["gan", "gan-emoji"])
 def test_worth_is_of_the_discriminators_features(few, name):
     data = lookup(name).data
     method, train, test = lively(lookup(name).build), few(data, "train"), few(data, "test")
-    found = worth(method.train(), data)
+    found = feature_accuracy(method.train(), data)
     with torch.no_grad():
         h, unseen = (method.discriminator.eval().features(as_float(x)) for x in (train.x, test.x))
     assert found["knn"] == evaluate.accuracy(evaluate.knn(h, train.y, unseen), test.y)
@@ -259,7 +259,7 @@ def test_sampled_judges_as_many_fakes_as_there_are_unseen_pictures(few, name):
     grown = (2, 1.0) if name == "progressive-gan" else ()
     with torch.no_grad():
         fakes = method.average.net.eval()(noise(300, 64), *grown)
-    for measure, value in judged(fakes, test.x, recipe.data).items():
+    for measure, value in generation_metrics(fakes, test.x, recipe.data).items():
         assert row[measure] == pytest.approx(value, rel=1e-3, abs=1e-3), measure
     assert json.loads(json.dumps(row)) == row == sampled(recipe, 1)  # from its checkpoint
 
@@ -278,8 +278,9 @@ def test_a_representation_is_measured_trained_and_untrained(few):
     recipe = tiny(lookup("gan"))
     row, other = represented(recipe, 1), of_random(recipe, 1)
     method, _ = jobs.train_to_the_end(recipe, 1)
-    assert set(row) == RUN | {"knn", "linear"} and row == row | worth(method, "digits") == represented(recipe, 1)
-    assert other == {"steps": 0} | worth(build(recipe, 1), "digits") and other == of_random(recipe, 1)
+    assert set(row) == RUN | {"knn", "linear"}
+    assert row == row | feature_accuracy(method, "digits") == represented(recipe, 1)
+    assert other == {"steps": 0} | feature_accuracy(build(recipe, 1), "digits") and other == of_random(recipe, 1)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -296,7 +297,7 @@ def test_followed_is_spearmans_correlation_after_the_first_look(monkeypatch, see
         asked.append(of)
         return {"loss": 0.25, "frechet": 3.5}
 
-    monkeypatch.setattr(studies, "look", end)
+    monkeypatch.setattr(studies, "unseen_loss_and_frechet", end)
     monkeypatch.setattr(studies, "watched", lambda recipe, seed, look: (method, {"steps": look, "curve": curve}))
     row = followed(lookup("gan"), 0)
     expected = spearmanr(loss[1:].tolist(), distance[1:].tolist()).statistic
@@ -344,10 +345,10 @@ def test_told_counts_how_often_the_label_is_obeyed(few, given, monkeypatch):
         return {"frechet": float(len(seen)), "detail": -float(len(seen))}
 
     monkeypatch.setattr(zoo, "load", lambda name: {"supervised-digits": Reader()}[name])
-    monkeypatch.setattr(studies, "judged", recorded)
+    monkeypatch.setattr(studies, "generation_metrics", recorded)
     given(ConditionalGAN(Shy(), nn.Identity(), 2))
     state = torch.get_rng_state()
-    row = told(lookup("conditional-gan"), 0)
+    row = conditional_accuracy(lookup("conditional-gan"), 0)
     assert torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
 
     def obeyed(threshold=None):
@@ -396,7 +397,7 @@ def test_real_pictures_of_the_label_are_obeyed_as_far_as_the_judge_can_tell(few,
     with torch.no_grad():
         sure = evaluate.accuracy(judge.classifier(judge.encode(as_float(data.x[:1000]))), data.y[:1000])
     given(ConditionalGAN(Copyist(data[:1000]), nn.Identity(), 2))
-    row = told(lookup("conditional-gan"), 0)
+    row = conditional_accuracy(lookup("conditional-gan"), 0)
     error = 4 * math.sqrt(sure * (1 - sure) / 300)
     assert row["accuracy"] == pytest.approx(sure, abs=error) and min(row["by_label"]) > 0.8 and sure > 0.95
     assert row["curve"]["accuracy"] == pytest.approx([sure] * 2, abs=2 * error)
@@ -405,7 +406,7 @@ def test_real_pictures_of_the_label_are_obeyed_as_far_as_the_judge_can_tell(few,
 
 def test_told_on_a_tiny_run(few):
     recipe = tiny(lookup("conditional-gan-emoji"))
-    row = told(recipe, 0)
+    row = conditional_accuracy(recipe, 0)
     assert set(row) == RUN | JUDGEMENT | {"accuracy", "by_label", "curve"} and len(row["by_label"]) == 9
     assert set(row["curve"]) == JUDGEMENT | {"threshold", "accuracy"}
     assert {len(values) for values in row["curve"].values()} == {len(THRESHOLDS)}
@@ -745,7 +746,8 @@ def test_each_samples_setting_is_what_it_is_called():
     for name, (setting, method) in found.items():
         labelled = "with label" in name
         assert setting.recipe.data == ("emoji_on_white" if "emoji" in name else "digits")
-        assert isinstance(method, ConditionalGAN) is labelled and setting.job is (told if labelled else sampled)
+        assert isinstance(method, ConditionalGAN) is labelled
+        assert setting.job is (conditional_accuracy if labelled else sampled)
         assert isinstance(method, ProgressiveGAN) is ("growing" in name)
         assert method.eval().sample(2).shape[1:] == ((3, 32, 32) if "emoji" in name else (1, 28, 28))
     shifted, unshifted = found["emoji"], found["emoji, not shifted"]

@@ -103,7 +103,7 @@ def test_guided_noise_is_the_papers_sum(shape, w):
 
 SAMPLERS = {
     "ancestral": (ancestral, {}),
-    "ancestral large": (ancestral, {"large": True}),
+    "ancestral large": (ancestral, {"large_variance": True}),
     "ddim": (ddim, {}),
     "ddim eta 0.5": (ddim, {"eta": 0.5}),
     "ddim eta 1": (ddim, {"eta": 1.0}),

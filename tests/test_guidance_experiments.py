@@ -31,15 +31,15 @@ from course_lib.diffusion.guidance import NoisyClassifier
 from course_lib.diffusion.guidance_experiments import (
     CLASSIFIER,
     CLEAN,
+    CONDITIONAL,
     EXPERIMENTS,
-    TOLD,
-    UNTOLD,
+    UNCONDITIONAL,
     WEIGHTS,
     composed,
     draw,
     group,
+    judge_logits,
     newly_named,
-    opinion,
     picked,
     real,
     sweep,
@@ -50,7 +50,7 @@ from course_lib.diffusion.guidance_experiments import (
 from course_lib.diffusion.guidance_recipes import conditional_ddpm
 from course_lib.diffusion.schedules import cosine_betas
 from course_lib.experiments import jobs
-from course_lib.experiments.judge import judged
+from course_lib.experiments.judge import generation_metrics
 from course_lib.nets.unet import LabelEmbedding, UNet, UNetEncoder
 from course_lib.recipe import Recipe, Size, build, lookup, recipes
 
@@ -127,11 +127,11 @@ def test_draws_are_by_ddim_from_the_seeds_noise(pictures):
 
 def test_the_opinion_is_the_judges():
     x, y = load("digits", "test").x[:200], load("digits", "test").y[:200]
-    found = opinion(x, "digits")
-    assert found.shape == (200, 10) and torch.equal(opinion(as_float(x), "digits"), found)
+    found = judge_logits(x, "digits")
+    assert found.shape == (200, 10) and torch.equal(judge_logits(as_float(x), "digits"), found)
     assert found.argmax(1).tolist() == by_hand(x) and share(by_hand(x), y) > 0.95
     emoji = load("emoji_on_white", "test").x[:40]
-    assert opinion(emoji, "emoji_on_white").argmax(1).tolist() == by_hand(emoji, "emoji_on_white")
+    assert judge_logits(emoji, "emoji_on_white").argmax(1).tolist() == by_hand(emoji, "emoji_on_white")
 
 
 @pytest.mark.parametrize(("data", "rows"), [("digits", 2000), ("emoji_on_white", 1146)])
@@ -145,7 +145,7 @@ def test_the_same_unseen_pictures_are_picked_each_once(monkeypatch, data, rows):
 
     monkeypatch.setattr(studies, "load", numbered)
     number = picked(data).info["row"]
-    assert len(number) == len(number.unique()) == studies.JUDGED == 250
+    assert len(number) == len(number.unique()) == studies.SAMPLES == 250
     assert torch.equal(usual.x, test.x[number]) and torch.equal(usual.y, test.y[number])
     torch.rand(3)
     assert torch.equal(picked(data).info["row"], number) and number.max() > rows / 2  # not only the first
@@ -172,9 +172,9 @@ def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monke
 
     def slowly(drawn, others, data):
         ticks.append(100)
-        return judged(drawn, others, data)
+        return generation_metrics(drawn, others, data)
 
-    monkeypatch.setattr(studies, "judged", slowly)
+    monkeypatch.setattr(studies, "generation_metrics", slowly)
     monkeypatch.setattr(studies, "time", SimpleNamespace(perf_counter=lambda: sum(ticks)))
     found = sweep(method, unseen, "digits", 5, guide, tuple(pictures))
     assert set(found) == MEASURED and json.loads(json.dumps(found)) == found
@@ -183,7 +183,7 @@ def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monke
     assert found["accuracy"] == pytest.approx([share(by_hand(x), unseen.y) for x in pictures.values()])
     assert found["accuracy"][0] > 0.9 > 0.8 > found["accuracy"][2] > 0.4 > found["accuracy"][1]
     for k, x in enumerate(pictures.values()):
-        expected = judged(as_float(x), unseen.x, "digits")
+        expected = generation_metrics(as_float(x), unseen.x, "digits")
         assert {name: found[name][k] for name in JUDGEMENT} == pytest.approx(expected, abs=1e-3)
 
 
@@ -193,7 +193,7 @@ def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monke
 @pytest.fixture
 def few(tmp_path, monkeypatch):
     """The loader of few rows; as few pictures are drawn."""
-    monkeypatch.setattr(studies, "JUDGED", 40)
+    monkeypatch.setattr(studies, "SAMPLES", 40)
     return few_rows(tmp_path, monkeypatch, studies)
 
 
@@ -251,8 +251,8 @@ def is_the_picked(data, few):
 def test_swept_guides_the_trained_average_to_the_unseen_labels(few, monkeypatch, swept_over, guided_by):
     method = knowing(few("digits", "test").x[:40]).train()
     monkeypatch.setattr(studies, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7, "seconds": seed}))
-    assert swept(TOLD, 3) == {"steps": 7, "seconds": 3, "curve": {"w": list(WEIGHTS)}}
-    assert swept(TOLD, 4, weights=(0.0, 2.5))["curve"] == {"w": [0.0, 2.5]}
+    assert swept(CONDITIONAL, 3) == {"steps": 7, "seconds": 3, "curve": {"w": list(WEIGHTS)}}
+    assert swept(CONDITIONAL, 4, weights=(0.0, 2.5))["curve"] == {"w": [0.0, 2.5]}
     for (who, unseen, data, seed, guide, weights), expected in zip(swept_over, (WEIGHTS, (0.0, 2.5)), strict=True):
         assert who is method and not method.training and is_the_picked(unseen, few) and data == "digits"
         assert seed == (3 if weights == WEIGHTS else 4) and weights == expected
@@ -262,7 +262,7 @@ def test_swept_guides_the_trained_average_to_the_unseen_labels(few, monkeypatch,
 
 
 def test_swept_on_a_tiny_run(few):
-    recipe = tiny(TOLD, tiny_told)
+    recipe = tiny(CONDITIONAL, tiny_told)
     row, again = swept(recipe, 1, (0.0, 2.0)), swept(recipe, 1, (0.0, 2.0))  # the second time from its checkpoint
     assert set(row) == RUN | {"curve"} and set(row["curve"]) == MEASURED and json.loads(json.dumps(row)) == row
     assert {len(values) for values in row["curve"].values()} == {2} and min(row["curve"]["draw_seconds"]) > 0
@@ -274,7 +274,7 @@ def test_swept_on_a_tiny_run(few):
 def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_runs(few, monkeypatch, swept_over):
     method, classifier, asked = knowing(few("digits", "test").x[:40]).train(), tiny_classifier().train(), []
     runs = {
-        UNTOLD: (method, {"steps": 7, "batch_size": 64, "seconds": 10.5}),
+        UNCONDITIONAL: (method, {"steps": 7, "batch_size": 64, "seconds": 10.5}),
         CLEAN: (classifier, {"steps": 5, "batch_size": 32, "seconds": 2.25}),
     }
 
@@ -284,7 +284,7 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
 
     monkeypatch.setattr(studies, "train_to_the_end", trained)
     monkeypatch.setattr(studies, "classifier_guided", lambda *arguments: asked.append(arguments))
-    row = swept_by_classifier(UNTOLD, 6, judge=CLEAN)
+    row = swept_by_classifier(UNCONDITIONAL, 6, judge=CLEAN)
     assert row == {"steps": 7, "batch_size": 64, "seconds": 12.75, "curve": {"w": list(WEIGHTS)}}
     ((who, unseen, data, seed, guide, weights),) = swept_over
     assert who is method and is_the_picked(unseen, few) and (data, seed, weights) == ("digits", 6, WEIGHTS)
@@ -297,8 +297,8 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
 
 
 def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
-    monkeypatch.setattr(studies, "JUDGED", 12)
-    row = swept_by_classifier(tiny(UNTOLD, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier))
+    monkeypatch.setattr(studies, "SAMPLES", 12)
+    row = swept_by_classifier(tiny(UNCONDITIONAL, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier))
     assert set(row) == RUN | {"curve"} and set(row["curve"]) == MEASURED and json.loads(json.dumps(row)) == row
     assert row["curve"]["w"] == list(WEIGHTS) and row["steps"] == 2
     assert all(math.isfinite(value) for values in row["curve"].values() for value in values)
@@ -307,7 +307,7 @@ def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
 def test_shipped_digits_are_told_their_label(few, monkeypatch, swept_over, guided_by):
     method = knowing(few("digits", "test").x[:40]).eval()
     monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
-    assert swept_shipped(TOLD, 2, name="these") == {"steps": 20, "curve": {"w": list(WEIGHTS)}}
+    assert swept_shipped(CONDITIONAL, 2, name="these") == {"steps": 20, "curve": {"w": list(WEIGHTS)}}
     ((who, unseen, data, seed, guide, weights),) = swept_over
     assert who is method and is_the_picked(unseen, few) and (data, seed, weights) == ("digits", 2, WEIGHTS)
     guide(4.0)
@@ -321,7 +321,7 @@ def test_shipped_captions_are_told_the_category_only(monkeypatch, swept_over, gu
     ((_, unseen, data, _, guide, _),) = swept_over
     guide(4.0)
     ((_, y, w),) = guided_by
-    assert data == "emoji_on_white" and len(unseen) == studies.JUDGED and y.shape == (250, LENGTH) and w == 4.0
+    assert data == "emoji_on_white" and len(unseen) == studies.SAMPLES and y.shape == (250, LENGTH) and w == 4.0
     assert y.dtype == torch.long and y[:, 0].max() == 0 == y[:, 2:].max()
     assert [token_names()[k] for k in y[:, 1].tolist()] == [unseen.classes[k] for k in unseen.y.tolist()]
 
@@ -334,8 +334,8 @@ def test_real_pictures_are_others_of_the_training_set_and_cost_no_network(few, m
         return {"frechet": len(compared)}
 
     monkeypatch.setattr(studies, "train_to_the_end", None)
-    monkeypatch.setattr(studies, "judged", recorded)
-    found = [real(TOLD, seed) for seed in (0, 0, 1)]
+    monkeypatch.setattr(studies, "generation_metrics", recorded)
+    found = [real(CONDITIONAL, seed) for seed in (0, 0, 1)]
     assert torch.equal(state, torch.get_rng_state())
     number = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:40]
     unseen, train = few("digits", "test")[number], few("digits", "train")
@@ -496,9 +496,10 @@ def test_every_setting_of_an_experiment_is_another():
         assert name.startswith("guidance-") and name not in recipes()
         assert len({(setting.hash(), plain(setting.job)) for setting in experiment.values()}) == len(experiment), name
         for setting in experiment.values():
-            assert setting.seeds == (0, 1, 2) and setting.recipe.cpu and (not setting.after or setting.after.cpu)
+            assert setting.seeds == (0, 1, 2) and setting.recipe.cpu
+            assert not setting.pretrained or setting.pretrained.cpu
     assert EXPERIMENTS.items() <= experiments.catalogue().items()
-    assert len({TOLD.hash(), UNTOLD.hash(), CLASSIFIER.hash(), CLEAN.hash()}) == 4
+    assert len({CONDITIONAL.hash(), UNCONDITIONAL.hash(), CLASSIFIER.hash(), CLEAN.hash()}) == 4
     trained = {setting.hash() for name in ("kinds", "dropout") for setting in EXPERIMENTS[f"guidance-{name}"].values()}
     assert len(trained) == 6
 
@@ -525,14 +526,16 @@ def test_kinds_differ_in_who_is_told_and_what_guides():
     found = EXPERIMENTS["guidance-kinds"]
     assert list(found) == ["classifier-free", "classifier", "classifier of clean pictures"]
     free, by_classifier, clean = found.values()
-    assert free.recipe is TOLD is lookup("conditional-ddpm") and plain(free.job) is swept and free.after is None
+    assert free.recipe is CONDITIONAL is lookup("conditional-ddpm")
+    assert plain(free.job) is swept and free.pretrained is None
     assert CLASSIFIER is lookup("noisy-classifier") and but(CLEAN) == but(CLASSIFIER)
     for setting, judge in ((by_classifier, CLASSIFIER), (clean, CLEAN)):
-        assert setting.recipe is UNTOLD and setting.after is judge
+        assert setting.recipe is UNCONDITIONAL and setting.pretrained is judge
         assert setting.job.func is swept_by_classifier and setting.job.keywords == {"judge": judge}
-    assert but(UNTOLD, cpu=None) == but(TOLD, cpu=None) and UNTOLD.cpu.steps < TOLD.cpu.steps
-    assert replace(UNTOLD.cpu, steps=TOLD.cpu.steps) == TOLD.cpu
-    untold, told = build(UNTOLD, 0), build(TOLD, 0)
+    assert but(UNCONDITIONAL, cpu=None) == but(CONDITIONAL, cpu=None)
+    assert UNCONDITIONAL.cpu.steps < CONDITIONAL.cpu.steps
+    assert replace(UNCONDITIONAL.cpu, steps=CONDITIONAL.cpu.steps) == CONDITIONAL.cpu
+    untold, told = build(UNCONDITIONAL, 0), build(CONDITIONAL, 0)
     assert type(untold) is DDPM and untold.net.condition.label is None and untold.prediction is told.prediction is V
     assert torch.equal(untold.schedule.abar, told.schedule.abar) and (untold.momentum, untold.pictures) == (0.999, True)
     shapes = {name: p.shape for name, p in told.net.named_parameters() if "label" not in name}
@@ -540,11 +543,11 @@ def test_kinds_differ_in_who_is_told_and_what_guides():
 
 
 def test_dropouts_differ_in_the_dropout_only():
-    usual = build(TOLD, 3)
+    usual = build(CONDITIONAL, 3)
     assert usual.dropout == 0.1
     for name, setting in EXPERIMENTS["guidance-dropout"].items():
         method = build(setting.recipe, 3)
-        assert method.dropout == float(name) and but(setting.recipe) == but(TOLD)
+        assert method.dropout == float(name) and but(setting.recipe) == but(CONDITIONAL)
         assert plain(setting.job) == (swept, ("weights", (0.0, 1.0, 4.0)))
         assert type(method) is type(usual) and repr(method) == repr(usual) and same(state_of(method), state_of(usual))
         assert torch.equal(method.null, usual.null) and method.prediction is usual.prediction
@@ -572,7 +575,7 @@ def tool(tmp_path, monkeypatch):
     few_rows(tmp_path, monkeypatch, studies)
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     for name, builder in (("untold", tiny_untold), ("told", tiny_told)):
-        recipe = Recipe(builder, "digits", gpu=Size(2, 8, 0.01), cpu=Size(2, 8, 0.01), represents=False)
+        recipe = Recipe(builder, "digits", gpu=Size(2, 8, 0.01), cpu=Size(2, 8, 0.01), has_representation=False)
         monkeypatch.setitem(recipes(), name, recipe)
     method = build(lookup("untold"), 5)
     with torch.no_grad():

@@ -87,7 +87,7 @@ def gains(name, method, data):
     optimiser changes nothing, every gain is 0.
     """
     recipe, before = lookup(name), deepcopy(method)
-    data, first = recipe.pairs(data) if recipe.pairs else data, dict(build(recipe, 0).named_parameters())
+    data, first = recipe.prepare_data(data) if recipe.prepare_data else data, dict(build(recipe, 0).named_parameters())
     with torch.no_grad():
         for key, parameter in before.named_parameters():
             if parameter.requires_grad:
@@ -125,7 +125,7 @@ def test_a_game_is_played_to_some_purpose(name):
 def test_recipe_learns(name):
     """The loss falls on the same batches; the features stay alive: spread over many directions, if there are many."""
     method, data = trained(name)[0], load(lookup(name).data, "train")[:2048]
-    if lookup(name).represents:
+    if lookup(name).has_representation:
         h = evaluate.features(method, data.x[:512])
         assert evaluate.effective_rank(h - h.mean(0)) > min(4, h.shape[1] / 2)
         if isinstance(method, DDPM):  # such features say mostly what time it is
@@ -191,7 +191,7 @@ def test_every_results_file_has_its_experiment():
     assert {path.stem for path in results.RESULTS.glob("*.json")} == set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("name", [name for name in ON_CPU if recipes()[name].represents])
+@pytest.mark.parametrize("name", [name for name in ON_CPU if recipes()[name].has_representation])
 def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
     rows = {(row["setting"], row["seed"]): row for row in experiments.read(name)["rows"]}
     for seed in (0, 1, 2):
@@ -203,7 +203,7 @@ def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
             assert all(trained[measure] > random[measure] for measure in lookup(name).beats_random_in)
 
 
-@pytest.mark.parametrize("name", [name for name in ON_CPU if not recipes()[name].represents])
+@pytest.mark.parametrize("name", [name for name in ON_CPU if not recipes()[name].has_representation])
 def test_each_of_three_seeds_solves_its_own_task_better_than_untrained(name):
     untrained, trained = (experiments.values(name, "pretext")[setting] for setting in ("untrained", "trained"))
     assert len(trained) == 3 and all(after > before for before, after in zip(untrained, trained, strict=True))
@@ -312,8 +312,8 @@ def test_hashes_are_the_same_in_another_process():
 
 def test_rows_that_begin_with_anothers_weights_are_stale_when_that_one_changes():
     tuned = EXPERIMENTS["simclr-labels"]["SimCLR, fine-tuned"]
-    assert tuned.after == lookup("simclr")
-    assert replace(tuned, after=replace(lookup("simclr"), cpu=Size(600, 256, 5e-3))).hash() != tuned.hash()
+    assert tuned.pretrained == lookup("simclr")
+    assert replace(tuned, pretrained=replace(lookup("simclr"), cpu=Size(600, 256, 5e-3))).hash() != tuned.hash()
 
 
 def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from course_lib import evaluate, experiments, zoo
 from course_lib.data import as_float, load
 from course_lib.experiments import jobs
 from course_lib.experiments.jobs import LOOKS
-from course_lib.experiments.judge import detail, judged, pictures
+from course_lib.experiments.judge import detail, generation_metrics, pictures
 from course_lib.latent import experiments as studies
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.experiments import (
@@ -26,11 +26,11 @@ from course_lib.latent.experiments import (
     both_samples,
     bound,
     bounded,
+    conditional_bound,
     digits,
     fixed_sigma,
     followed,
     log_p,
-    look,
     mean_and_trunk,
     mlp_autoencoder,
     of_random,
@@ -39,7 +39,7 @@ from course_lib.latent.experiments import (
     reconstructions,
     represented,
     scenes_vae,
-    told,
+    train_and_test_bounds,
 )
 from course_lib.latent.likelihoods import Bernoulli, Gaussian, GaussianPerPixel, binarise, dequantise
 from course_lib.latent.recipes import conditional_vae, mlp_vae, vae_emoji
@@ -208,7 +208,7 @@ def test_detail_against_a_double_loop():
 @pytest.mark.parametrize("data", ["digits", "emoji_on_white"])
 def test_identical_pictures_are_at_distance_0(data):
     x = load(data, "test").x[::10]
-    found = judged(as_float(x), x, data)
+    found = generation_metrics(as_float(x), x, data)
     assert set(found) == JUDGEMENT and found["frechet"] == pytest.approx(0, abs=1e-3)
     assert found["kernel"] <= 0  # without bias: each picture has its copy in the other set only
     assert found["detail"] == found["precision"] == found["recall"] == 1
@@ -225,8 +225,8 @@ def test_judged_by_what_the_judge_named_for_the_data_sees(monkeypatch):
     monkeypatch.setattr(zoo, "load", of_grey)
     drawn = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) ** 2
     real_ones = torch.randint(0, 256, (40, 3, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
-    found = judged(drawn, real_ones, "emoji_on_white")
-    judged(drawn[:, :1], real_ones[:, :1], "digits")
+    found = generation_metrics(drawn, real_ones, "emoji_on_white")
+    generation_metrics(drawn[:, :1], real_ones[:, :1], "digits")
     assert asked == ["supervised", "supervised-digits"]
     g, r = drawn.double().mean((1, 2, 3)), (real_ones.double() / 255).mean((1, 2, 3))
     assert found["frechet"] == pytest.approx(((g.mean() - r.mean()) ** 2 + (g.std() - r.std()) ** 2).item(), rel=1e-3)
@@ -241,7 +241,8 @@ def test_one_digit_alone_is_precise_and_recalls_little_and_noise_is_neither():
     test = load("digits", "test")
     mixed, zeros = test[::10].x, load("digits", "train")
     zeros = as_float(zeros[zeros.y == 0].x[: len(mixed)])
-    one, noise = judged(zeros, mixed, "digits"), judged(torch.rand(len(mixed), 1, 28, 28), mixed, "digits")
+    one = generation_metrics(zeros, mixed, "digits")
+    noise = generation_metrics(torch.rand(len(mixed), 1, 28, 28), mixed, "digits")
     assert one["precision"] > 0.5 > 0.2 > one["recall"]
     assert noise["precision"] < 0.1 and noise["frechet"] > one["frechet"] and noise["detail"] > 2
 
@@ -261,7 +262,7 @@ def test_both_samples_are_draws_of_the_prior_and_reconstructions(monkeypatch):
         seen.append(drawn)
         return {"frechet": float(len(seen))}
 
-    monkeypatch.setattr(studies, "judged", recorded)
+    monkeypatch.setattr(studies, "generation_metrics", recorded)
     method = VAE(Beside(), nn.Unflatten(1, (1, 2, 2)), Gaussian(0.1))
     x = torch.randint(0, 256, (1200, 1, 2, 2), generator=torch.Generator().manual_seed(0)).byte()
     assert both_samples(method, x, "digits") == {"frechet prior": 1.0, "frechet posterior": 2.0}
@@ -366,9 +367,9 @@ def tiny(recipe, steps=2):
     return replace(recipe, cpu=size, gpu=size)
 
 
-def test_look_compares_unseen_digits_with_as_many_seen_ones():
+def test_what_is_watched_compares_unseen_digits_with_as_many_seen_ones():
     method, seen, test = lively(mlp_vae, 6), load("digits", "train"), load("digits", "test")
-    found = look(method)
+    found = train_and_test_bounds(method)
     assert set(found) == {"elbo", "rate", "distortion", "elbo_train"}
     on_test, on_train = by_hand(method, test.x), by_hand(method, seen.x[: len(test)])
     assert found["rate"] == pytest.approx(on_test["rate"], rel=1e-4)
@@ -427,7 +428,7 @@ def test_other_real_pictures_are_training_rows_drawn_once_each_by_the_seed(monke
         assert data == "digits" and torch.equal(real_ones, load("digits", "test").x)
         return {"frechet": 1.5}
 
-    monkeypatch.setattr(studies, "judged", recorded)
+    monkeypatch.setattr(studies, "generation_metrics", recorded)
     for seed in (0, 0, 1):
         assert real(lookup("vae"), seed) == {"steps": 0, "frechet prior": 1.5}
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
@@ -465,7 +466,7 @@ def test_told_counts_the_samples_in_which_the_judge_sees_their_label(few, monkey
         method = called_at(conditional_vae)
         method.decoder = Copybook(copies.roll(-shift, 0) * 40 - 20)
         monkeypatch.setattr(studies, "train_to_the_end", lambda *_, method=method: (method, {"steps": 7}))
-        row, test = told(lookup("conditional-vae"), 0), few("digits", "test")
+        row, test = conditional_bound(lookup("conditional-vae"), 0), few("digits", "test")
         assert row["accuracy"] == share and row["steps"] == 7
         check_bound(row, by_hand(method, test.x, test.y))
         assert set(row) == {"steps", "accuracy"} | PARTS | {f"{measure} prior" for measure in JUDGEMENT}
@@ -473,8 +474,8 @@ def test_told_counts_the_samples_in_which_the_judge_sees_their_label(few, monkey
 
 def test_told_trains_the_conditional_vae_and_says_the_same_again(few):
     recipe = tiny(lookup("conditional-vae"))
-    row = told(recipe, 0)
-    assert RUN < set(row) and 0 <= row["accuracy"] <= 1 and told(recipe, 0) == row
+    row = conditional_bound(recipe, 0)
+    assert RUN < set(row) and 0 <= row["accuracy"] <= 1 and conditional_bound(recipe, 0) == row
     assert json.loads(json.dumps(row)) == row
 
 
@@ -576,7 +577,7 @@ def test_the_training_labels_and_samples_settings_are_what_they_are_called():
         assert setting.recipe.cpu.steps % LOOKS == 0
     found = settings("vae-labels")
     (blind, without), (sighted, given) = found["without label"], found["with label"]
-    assert (type(without), type(given), blind.job, sighted.job) == (VAE, ConditionalVAE, bounded, told)
+    assert (type(without), type(given), blind.job, sighted.job) == (VAE, ConditionalVAE, bounded, conditional_bound)
     assert code(without) == given.head[-1].out_features // 2 == 8 and blind.recipe.cpu == sighted.recipe.cpu
     assert shapes(without.decoder)[1:] == shapes(given.decoder)[1:]
     assert shapes(given.decoder)[0][1] - shapes(without.decoder)[0][1] == given.classes == 10

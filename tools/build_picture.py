@@ -74,14 +74,15 @@ def plane() -> Tensor:
 
 def from_noise() -> Tensor:
     model, x = zoo.load("ddpm-emoji"), torch.randn(4, 3, 32, 32)
-    path = [x, *(x for x, _ in ddim(model.eps, x, model.schedule, 50, limit=model.limit))]
-    return tiled(torch.stack([model.shown(path[k]) for k in (0, 25, 38, 50)]).transpose(0, 1).flatten(0, 1), 4)
+    path = [x, *(x for x, _ in ddim(model.eps, x, model.schedule, 50, clip_denoised=model.clip_denoised))]
+    return tiled(torch.stack([model.denormalise(path[k]) for k in (0, 25, 38, 50)]).transpose(0, 1).flatten(0, 1), 4)
 
 
 def from_words() -> Tensor:
-    model, told = zoo.load("text-ddpm"), torch.stack([tokens(words) for words in CAPTIONS]).repeat_interleave(4, 0)
+    model, captions = zoo.load("text-ddpm"), torch.stack([tokens(words) for words in CAPTIONS]).repeat_interleave(4, 0)
     x = torch.randn(4, 3, 32, 32).repeat(len(CAPTIONS), 1, 1, 1)
-    return tiled(model.shown(last(ddim(guided(model.eps, told, 3.0), x, model.schedule, 50, limit=model.limit))), 4)
+    steps = ddim(guided(model.eps, captions, 3.0), x, model.schedule, 50, clip_denoised=model.clip_denoised)
+    return tiled(model.denormalise(last(steps)), 4)
 
 
 @torch.no_grad()

@@ -65,7 +65,7 @@ def proofs(recipes: list[str], settings: list[str], jobs: list[str]) -> dict:
     from course_lib.experiments.results import short
     from course_lib.experiments.setting import Setting
 
-    known = {f"{experiment}, {name}": s for experiment, each in catalogue().items() for name, s in each.items()}
+    by_name = {f"{experiment}, {name}": s for experiment, each in catalogue().items() for name, s in each.items()}
     computed, found, manifest = {}, {}, zoo.manifest()
     for name, row in manifest.items():  # a judge or a teacher may be of a recipe whose hash is changing, too
         row["recipe"] = recipe.lookup(name).hash()
@@ -73,7 +73,7 @@ def proofs(recipes: list[str], settings: list[str], jobs: list[str]) -> dict:
 
     def same_as(of: recipe.Recipe) -> list:
         if of.hash() not in computed:
-            losses = short({"": Setting(of)}) if of.cpu else None
+            losses = list(short({"": Setting(of)}).values()) if of.cpu else None  # a builder's name may change
             computed[of.hash()] = [digest(recipe.build(of, 0).state_dict()), losses]
         return computed[of.hash()]
 
@@ -85,8 +85,8 @@ def proofs(recipes: list[str], settings: list[str], jobs: list[str]) -> dict:
         return fit(method, data, min(steps, STEPS), batch_size=min(batch_size, BATCH), **more)
 
     for name in settings:
-        setting = known[name]
-        found[name] = [same_as(each) for each in (setting.recipe, setting.after) if each]
+        setting = by_name[name]
+        found[name] = [same_as(each) for each in vars(setting).values() if isinstance(each, recipe.Recipe)]
         if name in jobs:
             with tempfile.TemporaryDirectory() as folder:
                 library.RUNS, recipe.fit = Path(folder), cut

@@ -150,11 +150,15 @@ def nce(noise: int) -> NCEInstanceDiscrimination:
     return NCEInstanceDiscrimination(*networks, *method.bank.shape, method.temperature, method.momentum, noise)
 
 
-def from_random_rows() -> InstanceDiscrimination:
+class RandomBank(InstanceDiscrimination):
     """The bank begins as Wu et al. have it, with random vectors."""
-    method = instance_discrimination()
-    method.before_epoch = lambda data: None
-    return method
+
+    def before_epoch(self, data):
+        """Leaves the bank as it was drawn."""
+
+
+def from_random_rows() -> RandomBank:
+    return instance_discrimination(RandomBank)
 
 
 BANK = lookup("instance-discrimination")
@@ -172,7 +176,7 @@ EXPERIMENTS = {
     "simclr-labels": {
         "random encoder, frozen": Setting(lookup("simclr"), random_frozen),
         "SimCLR, frozen": Setting(lookup("simclr"), simclr_frozen),
-        "SimCLR, fine-tuned": Setting(lookup("supervised"), fine_tuned, after=lookup("simclr")),
+        "SimCLR, fine-tuned": Setting(lookup("supervised"), fine_tuned, pretrained=lookup("simclr")),
         "supervised from scratch": Setting(lookup("supervised"), from_scratch),
     },
     "bank-negatives": {

@@ -39,11 +39,11 @@ def siamese() -> Siamese:
     return Siamese(encoder, mlp(encoder.dim, encoder.dim, 64), views(), margin=0.5)
 
 
-def instance_discrimination() -> InstanceDiscrimination:
+def instance_discrimination(kind: type[InstanceDiscrimination] = InstanceDiscrimination) -> InstanceDiscrimination:
     """SimCLR's networks and views, one view a picture; the bank has a row for each of the 20,000 training scenes."""
     encoder = ResNet(widths=(24, 48, 96))
     projector = mlp(encoder.dim, encoder.dim, 64)
-    return InstanceDiscrimination(encoder, projector, views(), images=20_000, dim=64, temperature=0.2, momentum=0.5)
+    return kind(encoder, projector, views(), images=20_000, dim=64, temperature=0.2, momentum=0.5)
 
 
 def supcon() -> SupCon:
@@ -56,7 +56,7 @@ RECIPES = {
     "simclr": Recipe(simclr, "scenes", cpu=Size(500, 256, 5e-3), gpu=Size(5000, 512, 5e-3)),
     "siamese": Recipe(siamese, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
     "instance-discrimination": Recipe(
-        instance_discrimination, "scenes", cpu=Size(600, 256, 5e-3), gpu=Size(6000, 512, 5e-3), pairs=by_row
+        instance_discrimination, "scenes", cpu=Size(600, 256, 5e-3), gpu=Size(6000, 512, 5e-3), prepare_data=by_row
     ),
     "supcon": Recipe(supcon, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
     "simclr-cifar10": Recipe(

@@ -22,7 +22,7 @@ def noise_weights(schedule: Schedule) -> Tensor:
     """beta^2 / (2 btilde alpha (1 - abar)): what ||eps - eps_theta||^2 is worth in nats at each step when x_{t-1} is
     drawn with variance btilde (equation 12): float64 (T,). Infinite at the first step, whose term is a likelihood."""
     beta, abar = schedule.beta, schedule.abar
-    btilde = posterior_variance(abar, schedule.before)
+    btilde = posterior_variance(abar, schedule.abar_prev)
     return beta.square() / (2 * btilde * (1 - beta) * (1 - abar))
 
 
@@ -57,13 +57,13 @@ def terms(method: DDPM, x0: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = N
     the network sees it.
     """
     schedule = method.schedule
-    abar, before = schedule.abar[t], schedule.before[t]
+    abar, abar_prev = schedule.abar[t], schedule.abar_prev[t]
     x_t = q_sample(x0, abar, eps)
     guess = x0_from_eps(x_t, method.eps(x_t, t, y), abar)
-    if method.limit is not None:
-        guess = guess.clamp(-method.limit, method.limit)
-    won = signal_to_noise(torch.where(t > 0, before, 0.5)) - signal_to_noise(abar)  # 0.5: any number, not used
-    between = won / 2 * (x0 - guess).double().square().flatten(1).sum(1)
+    if (clip := method.clip_denoised) is not None:
+        guess = guess.clamp(-clip, clip)
+    gain = signal_to_noise(torch.where(t > 0, abar_prev, 0.5)) - signal_to_noise(abar)  # 0.5: any number, not used
+    between = gain / 2 * (x0 - guess).double().square().flatten(1).sum(1)
     first = -discretised_log_likelihood(guess.flatten(1), x0.flatten(1), schedule.beta[0].sqrt().item())
     return torch.where(t > 0, between, first)
 
@@ -75,10 +75,10 @@ def bits_per_dimension(method: DDPM, x: Tensor, draws: int = 8, seed: int = 0) -
     Each picture has its L_T, its first term, and `draws` of the T - 1 others, which stand for all: step t with
     probability log((t + 1) / t) / log(T), one in each of `draws` equal shares, since the terms fall about as 1 / t.
     """
-    found, steps = [], len(method.schedule)
+    totals, steps = [], len(method.schedule)
     with seeded(seed):
         for batch in as_float(x).split(250):
-            x0 = method.centred(batch)
+            x0 = method.normalise(batch)
             first = terms(method, x0, torch.zeros(len(x0), dtype=torch.long), torch.randn_like(x0))
             total = prior_kl(x0, method.schedule) + first
             for part in range(draws):
@@ -86,5 +86,5 @@ def bits_per_dimension(method: DDPM, x: Tensor, draws: int = 8, seed: int = 0) -
                 t = (steps**u).long().clamp(1, steps - 1)
                 share = torch.log1p(1 / t.double()) / math.log(steps)
                 total += terms(method, x0, t, torch.randn_like(x0)) / (share * draws)
-            found.append(total)
-    return evaluate.bits_per_dimension(-torch.cat(found).mean().item(), x[0].numel(), levels=1)
+            totals.append(total)
+    return evaluate.bits_per_dimension(-torch.cat(totals).mean().item(), x[0].numel(), levels=1)

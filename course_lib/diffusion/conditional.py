@@ -45,7 +45,7 @@ class ConditionalDDPM(DDPM):
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """L_simple, each picture with its label or, in one of 1 / dropout, with none."""
-        x0 = self.centred(x)
+        x0 = self.normalise(x)
         t = torch.randint(len(self.schedule), (len(x0),), device=x0.device)
         if y is not None:
             dropped = torch.rand(len(y), device=y.device) < self.dropout

@@ -30,6 +30,11 @@ X0 = Prediction(lambda x0, eps, abar: x0, eps_from_x0)
 V = Prediction(v_from, eps_from_v)
 
 
+def normalise(x: Tensor, pictures: bool = True) -> Tensor:
+    """Data as networks see it: pictures go from [0, 1] to [-1, 1], points (pictures=False) stay as they are."""
+    return 2 * x - 1 if pictures else x
+
+
 class DDPM(Method):
     """net: x_t (N, ...), t (N,) in 0..T-1, y (N,) or None -> a prediction like x_t. betas: (T,).
 
@@ -53,16 +58,16 @@ class DDPM(Method):
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     @property
-    def limit(self) -> float | None:
-        """Where the guess of x_0 is kept, for the samplers."""
+    def clip_denoised(self) -> float | None:
+        """The samplers' argument of this name: the guess of a picture stays in [-1, 1], that of a point is free."""
         return 1.0 if self.pictures else None
 
-    def centred(self, x: Tensor) -> Tensor:
+    def normalise(self, x: Tensor) -> Tensor:
         """Data as the net sees it."""
-        return 2 * x - 1 if self.pictures else x
+        return normalise(x, self.pictures)
 
-    def shown(self, x0: Tensor) -> Tensor:
-        """What the net's x_0 is as data: `centred` undone."""
+    def denormalise(self, x0: Tensor) -> Tensor:
+        """What the net's x_0 is as data: `normalise` undone."""
         return ((x0 + 1) / 2).clamp(0, 1) if self.pictures else x0
 
     def predict(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
@@ -79,7 +84,7 @@ class DDPM(Method):
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """L_simple: every step t equally likely, every step's error of equal weight (equation 14). No label is told."""
-        x0 = self.centred(x)
+        x0 = self.normalise(x)
         t = torch.randint(len(self.schedule), (len(x0),), device=x0.device)
         return self.errors(x0, t, torch.randn_like(x0)).mean()
 
@@ -92,7 +97,7 @@ class DDPM(Method):
         """The U-Net's coarsest features of the picture under little noise, whose mean is shown, at a twentieth of the
         way (Xiang et al. 2023, arXiv 2303.09769, read representations so)."""
         t = torch.full((len(x),), len(self.schedule) // 20, device=x.device)
-        x0 = self.centred(x)
+        x0 = self.normalise(x)
         net = self.net if self.training else self.average.net
         return net.features(q_sample(x0, self.schedule.abar[t], torch.zeros_like(x0)), t)
 

@@ -22,7 +22,7 @@ from course_lib.diffusion.next_step import NextStep, SaysNextStep
 from course_lib.diffusion.samplers import ancestral, ddim, last
 from course_lib.diffusion.schedules import cosine_betas, linear_betas
 from course_lib.experiments.jobs import train_to_the_end
-from course_lib.experiments.judge import gan_draws, judged, prior_draws, some_of
+from course_lib.experiments.judge import gan_draws, generation_metrics, prior_draws, some_of
 from course_lib.experiments.setting import Setting
 from course_lib.latent.vae import VAE
 from course_lib.nets.mlp import TimedMLP
@@ -30,8 +30,8 @@ from course_lib.nets.unet import UNet
 from course_lib.recipe import Recipe, Size, lookup
 from course_lib.run import seeded
 
-JUDGED = 250  # pictures drawn where training is compared
-STEPPED = 64  # where samplers are, with 1,000 steps among them
+SAMPLES = 250  # pictures drawn where training is compared
+FEW_SAMPLES = 64  # where samplers are, with 1,000 steps among them
 POINTS = 4000  # of a toy
 LEVELS = 10  # steps t at which the toy's noise is looked at
 
@@ -44,87 +44,90 @@ Sampler = Callable[..., Iterator[tuple[Tensor, Tensor]]]
 @torch.no_grad()
 def drawn(method: DDPM, like: Tensor, seed: int = 0, sampler: Sampler = ddim, steps: int = 50) -> Tensor:
     """As many draws as rows of `like` (N, ...), of their shape, from the seed's noise, by the moving average."""
-    found = []
+    x0, options = [], {"clip_denoised": method.clip_denoised}
     with seeded(seed):
         for part in like.split(250):
             x = torch.randn(part.shape)
-            found.append(last(sampler(method.eval().eps, x, method.schedule, steps, limit=method.limit)))
-    return method.shown(torch.cat(found))
+            x0.append(last(sampler(method.eval().eps, x, method.schedule, steps, **options)))
+    return method.denormalise(torch.cat(x0))
 
 
 @torch.no_grad()
 def noise_error(method: DDPM, exact: MixtureNoise, x0: Tensor) -> dict[str, list]:
     """Mean squared difference of eps_theta and the exact answer at x_t, by t: {"t": [...], "error": [...], "exact":
     [...]}, the last for how large the answers are."""
-    found = {"t": [], "error": [], "exact": []}
+    curve = {"t": [], "error": [], "exact": []}
     with seeded(0):
         for t in torch.linspace(0, len(method.schedule) - 1, LEVELS).long():
             numbers = t.expand(len(x0))
             x_t = q_sample(x0, method.schedule.abar[t], torch.randn_like(x0))
-            said, answer = method.eval().eps(x_t, numbers), exact(x_t, numbers)
-            row = (t.item(), (said - answer).square().mean().item(), answer.square().mean().item())
-            for name, value in zip(found, row):
-                found[name].append(value)
-    return found
+            eps, exact_eps = method.eval().eps(x_t, numbers), exact(x_t, numbers)
+            row = (t.item(), (eps - exact_eps).square().mean().item(), exact_eps.square().mean().item())
+            for name, value in zip(curve, row):
+                curve[name].append(value)
+    return curve
 
 
 # Jobs.
 
 
 def sampled(recipe: Recipe, seed: int) -> dict:
-    """JUDGED draws by DDIM in 50 steps, judged; the bound in bits, of as many unseen pictures."""
+    """The metrics of SAMPLES draws by DDIM in 50 steps; the bound in bits, of as many unseen pictures."""
     method, about = train_to_the_end(recipe, seed)
-    real = load(recipe.data, "test").x[:JUDGED]
-    return about | judged(drawn(method, real), real, recipe.data) | {"bits": bits_per_dimension(method.eval(), real)}
+    real = load(recipe.data, "test").x[:SAMPLES]
+    metrics = generation_metrics(drawn(method, real), real, recipe.data)
+    return about | metrics | {"bits": bits_per_dimension(method.eval(), real)}
 
 
 def stepped(recipe: Recipe, seed: int, sampler: Sampler, steps: int) -> dict:
-    """STEPPED draws of the course's weights, from the seed's noise, judged; seconds for one picture."""
-    method, real = zoo.load("ddpm"), load(recipe.data, "test").x[:STEPPED]
+    """The metrics of FEW_SAMPLES draws of the course's weights, from the seed's noise; seconds for one picture."""
+    method, real = zoo.load("ddpm"), load(recipe.data, "test").x[:FEW_SAMPLES]
     began = time.perf_counter()
-    found = drawn(method, real, seed, sampler, steps)
-    return {"steps": steps, "seconds": (time.perf_counter() - began) / STEPPED} | judged(found, real, recipe.data)
+    samples = drawn(method, real, seed, sampler, steps)
+    seconds = (time.perf_counter() - began) / FEW_SAMPLES
+    return {"steps": steps, "seconds": seconds} | generation_metrics(samples, real, recipe.data)
 
 
 def real(recipe: Recipe, seed: int, n: int) -> dict:
     """As many training pictures: how low the distances can be."""
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
-    return {"steps": 0} | judged(some_of(train.x, n, seed), test.x[:n], recipe.data)
+    return {"steps": 0} | generation_metrics(some_of(train.x, n, seed), test.x[:n], recipe.data)
 
 
 def shipped(recipe: Recipe, seed: int, name: str) -> dict:
-    """As many draws of the course's weights as there are unseen pictures, by DDIM in 50 steps, judged; the bound."""
+    """The metrics of as many draws of the course's weights as there are unseen pictures, by DDIM in 50 steps; the bound
+    in bits."""
     test = load(recipe.data, "test")
     method = zoo.load(name)
-    found = judged(drawn(method, test.x, seed), test.x, recipe.data)
-    return {"steps": 50} | found | {"bits": bits_per_dimension(method, test.x)}
+    metrics = generation_metrics(drawn(method, test.x, seed), test.x, recipe.data)
+    return {"steps": 50} | metrics | {"bits": bits_per_dimension(method, test.x)}
 
 
 def shipped_rival(recipe: Recipe, seed: int, name: str) -> dict:
     """The same of the course's weights of a VAE, or of a GAN, which is told the labels where it listens."""
     test, method = load(recipe.data, "test"), zoo.load(name)
     with seeded(0):
-        found = prior_draws(method, test.x) if isinstance(method, VAE) else gan_draws(method, test.y)
-    return {"steps": 1} | judged(found, test.x, recipe.data)
+        samples = prior_draws(method, test.x) if isinstance(method, VAE) else gan_draws(method, test.y)
+    return {"steps": 1} | generation_metrics(samples, test.x, recipe.data)
 
 
 def by_vae(recipe: Recipe, seed: int) -> dict:
-    """JUDGED draws of a VAE's prior, judged."""
+    """The metrics of SAMPLES draws of a VAE's prior."""
     method, about = train_to_the_end(recipe, seed)
-    unseen = load(recipe.data, "test").x[:JUDGED]
+    unseen = load(recipe.data, "test").x[:SAMPLES]
     with seeded(0):
-        found = prior_draws(method.eval(), unseen)
-    return about | judged(found, unseen, recipe.data)
+        samples = prior_draws(method.eval(), unseen)
+    return about | generation_metrics(samples, unseen, recipe.data)
 
 
 def by_gan(recipe: Recipe, seed: int) -> dict:
-    """JUDGED fakes, judged."""
+    """The metrics of SAMPLES fakes."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
-    return about | judged(gan_draws(method, test.y[:JUDGED]), test.x[:JUDGED], recipe.data)
+    return about | generation_metrics(gan_draws(method, test.y[:SAMPLES]), test.x[:SAMPLES], recipe.data)
 
 
-def known(recipe: Recipe, seed: int) -> dict:
+def compared_with_exact(recipe: Recipe, seed: int) -> dict:
     """A toy's noise against the exact one, as a share of its size and by t; modes and points inside one, of draws by
     ancestral sampling on all steps."""
     method, about = train_to_the_end(recipe, seed)
@@ -168,7 +171,7 @@ def lasting(name: str, steps: int) -> Recipe:
     return replace(lookup(name), cpu=replace(lookup(name).cpu, steps=steps))
 
 
-SAMPLERS = {"DDPM": ancestral, "DDPM, variance beta": partial(ancestral, large=True), "DDIM": ddim}
+SAMPLERS = {"DDPM": ancestral, "DDPM, variance beta": partial(ancestral, large_variance=True), "DDIM": ddim}
 
 EXPERIMENTS = {
     "ddpm-predictions": {
@@ -180,7 +183,7 @@ EXPERIMENTS = {
         "next step, linear, itself": Setting(digits(next_step, True), sampled),
     },
     "ddpm-steps": {
-        "real": Setting(lookup("ddpm"), partial(real, n=STEPPED)),
+        "real": Setting(lookup("ddpm"), partial(real, n=FEW_SAMPLES)),
         **{
             f"{name}, {steps}": Setting(lookup("ddpm"), partial(stepped, sampler=sampler, steps=steps))
             for name, sampler in SAMPLERS.items()
@@ -189,7 +192,7 @@ EXPERIMENTS = {
         },
     },
     "ddpm-equal-time": {
-        "real": Setting(lookup("ddpm"), partial(real, n=JUDGED)),
+        "real": Setting(lookup("ddpm"), partial(real, n=SAMPLES)),
         "VAE": Setting(lasting("vae", 1000), by_vae),
         "GAN": Setting(lasting("gan", 1400), by_gan),
         "DDPM": Setting(lookup("ddpm"), sampled),
@@ -209,5 +212,8 @@ EXPERIMENTS = {
             }.items()
         },
     },
-    "ddpm-toys": {"8 Gaussians": Setting(toy("gaussians"), known), "25 Gaussians": Setting(toy("grid"), known)},
+    "ddpm-toys": {
+        "8 Gaussians": Setting(toy("gaussians"), compared_with_exact),
+        "25 Gaussians": Setting(toy("grid"), compared_with_exact),
+    },
 }

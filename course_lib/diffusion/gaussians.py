@@ -14,8 +14,8 @@ Level = float | Tensor
 
 def _levels(like: Tensor, *levels: Level) -> list[Tensor]:
     """Numbers or (N,) as float64 that multiplies `like`, (N, ...), from the left."""
-    found = [torch.as_tensor(level, dtype=torch.float64) for level in levels]
-    return [level.reshape(-1, *(1,) * (like.ndim - 1)) if level.ndim else level for level in found]
+    levels = [torch.as_tensor(level, dtype=torch.float64) for level in levels]
+    return [level.reshape(-1, *(1,) * (like.ndim - 1)) if level.ndim else level for level in levels]
 
 
 def _mix(a: Tensor, x: Tensor, b: Tensor, y: Tensor) -> Tensor:
@@ -39,21 +39,21 @@ def q_sample(x0: Tensor, abar: Level, eps: Tensor) -> Tensor:
     return _mix(abar.sqrt(), x0, (1 - abar).sqrt(), eps)
 
 
-def posterior_variance(abar: Level, before: Level) -> Level:
+def posterior_variance(abar: Level, abar_prev: Level) -> Level:
     """btilde = (1 - abar_s) / (1 - abar_t) (1 - abar_t / abar_s): the variance of x_s given x_t and x_0 (equation 7).
 
-    before: abar_s of any earlier step s, t - 1 in the paper.
+    abar_prev: abar_s of any earlier step s, t - 1 in the paper.
     """
-    return (1 - before) / (1 - abar) * (1 - abar / before)
+    return (1 - abar_prev) / (1 - abar) * (1 - abar / abar_prev)
 
 
 @expects(x0="float ...", x_t="float ...")
-def posterior_mean(x0: Tensor, x_t: Tensor, abar: Level, before: Level) -> Tensor:
+def posterior_mean(x0: Tensor, x_t: Tensor, abar: Level, abar_prev: Level) -> Tensor:
     """sqrt(abar_s) beta / (1 - abar_t) x_0 + sqrt(alpha) (1 - abar_s) / (1 - abar_t) x_t with alpha = abar_t / abar_s =
     1 - beta: the mean of x_s given x_t and x_0 (equation 7)."""
-    abar, before = _levels(x_t, abar, before)
-    alpha = abar / before
-    of_x0, of_x_t = before.sqrt() * (1 - alpha) / (1 - abar), alpha.sqrt() * (1 - before) / (1 - abar)
+    abar, abar_prev = _levels(x_t, abar, abar_prev)
+    alpha = abar / abar_prev
+    of_x0, of_x_t = abar_prev.sqrt() * (1 - alpha) / (1 - abar), alpha.sqrt() * (1 - abar_prev) / (1 - abar)
     return _mix(of_x0, x0, of_x_t, x_t)
 
 

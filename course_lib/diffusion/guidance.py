@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.checks import number
-from course_lib.diffusion.ddpm import DDPM
+from course_lib.diffusion.ddpm import normalise
 from course_lib.diffusion.gaussians import q_sample
 from course_lib.diffusion.samplers import EpsFn
 from course_lib.diffusion.schedules import Schedule
@@ -30,8 +30,8 @@ def guided(eps: Callable[..., Tensor], y: Tensor, w: float | Tensor) -> EpsFn:
         return lambda x_t, t: eps(x_t, t, y)
 
     def eps_fn(x_t: Tensor, t: Tensor) -> Tensor:
-        told, untold = eps(x_t, t, y), eps(x_t, t)
-        return told + _by_row(w, told) * (told - untold)
+        conditional, unconditional = eps(x_t, t, y), eps(x_t, t)
+        return conditional + _by_row(w, conditional) * (conditional - unconditional)
 
     return eps_fn
 
@@ -78,8 +78,6 @@ class NoisyClassifier(Method):
         self.encoder, self.classifier, self.schedule = encoder, classifier, Schedule(betas)
         self.pictures = pictures
 
-    centred = DDPM.centred
-
     def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
         return self.classifier(self.encoder.features(x_t, t))
 
@@ -89,7 +87,7 @@ class NoisyClassifier(Method):
 
     def noised(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x_t and t, every step equally likely."""
-        x0 = self.centred(x)
+        x0 = normalise(x, self.pictures)
         t = torch.randint(len(self.schedule), (len(x0),), device=x0.device)
         return q_sample(x0, self.schedule.abar[t], torch.randn_like(x0)), t
 
@@ -98,4 +96,5 @@ class NoisyClassifier(Method):
 
     def encode(self, x: Tensor) -> Tensor:
         """The features of the picture as it is, as if at the first step."""
-        return self.encoder.features(self.centred(x), torch.zeros(len(x), dtype=torch.long, device=x.device))
+        t = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        return self.encoder.features(normalise(x, self.pictures), t)

@@ -22,12 +22,12 @@ from course_lib.diffusion.guidance import classifier_guided, guided
 from course_lib.diffusion.guidance_recipes import conditional_ddpm, noisy_classifier
 from course_lib.diffusion.samplers import EpsFn, ddim, last
 from course_lib.experiments.jobs import train_to_the_end
-from course_lib.experiments.judge import judge_of, judged, some_of
+from course_lib.experiments.judge import generation_metrics, judge_of, some_of
 from course_lib.experiments.setting import Setting
 from course_lib.recipe import Recipe, lookup
 from course_lib.run import seeded
 
-JUDGED = 250  # pictures for each weight
+SAMPLES = 250  # pictures for each weight
 STEPS = 20  # of DDIM
 WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 
@@ -39,36 +39,36 @@ def draw(method: DDPM, eps_fn: EpsFn, shape: tuple[int, ...], seed: int, steps: 
     """Pictures from the seed's noise by DDIM, with the noise that eps_fn says at the method's levels."""
     with seeded(seed):
         x = torch.randn(shape)
-    return method.shown(last(ddim(eps_fn, x, method.schedule, steps, limit=method.limit)))
+    return method.denormalise(last(ddim(eps_fn, x, method.schedule, steps, clip_denoised=method.clip_denoised)))
 
 
-def opinion(pictures: Tensor, data: str) -> Tensor:
+def judge_logits(pictures: Tensor, data: str) -> Tensor:
     """The judge's logits, of a classifier that had no part in training or guiding: (N, classes)."""
     judge = judge_of(data)
     return judge.classifier(evaluate.features(judge, pictures))
 
 
 def picked(data: str) -> Dataset:
-    """JUDGED unseen pictures, the same for every row."""
+    """SAMPLES unseen pictures, the same for every row."""
     test = load(data, "test")
-    return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:JUDGED]]
+    return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:SAMPLES]]
 
 
 def sweep(
     method: DDPM, real: Dataset, data: str, seed: int, guide: Callable[[float], EpsFn], weights: tuple = WEIGHTS
 ) -> dict[str, list]:
-    """By w: `judged`, the share of draws that the judge takes for what was asked, and seconds: {"w": [...], measure:
-    [...]}. Every w begins with the same noise."""
-    found = {}
+    """By w: `generation_metrics`, `accuracy`, the share of draws in which the judge sees their label, and seconds:
+    {"w": [...], measure: [...]}. Every w begins with the same noise."""
+    curve = {}
     for w in weights:
         began = time.perf_counter()
         pictures = draw(method, guide(w), real.x.shape, seed)
         spent = time.perf_counter() - began
-        right = evaluate.accuracy(opinion(pictures, data), real.y)
-        row = {"w": w, "accuracy": right, **judged(pictures, real.x, data), "draw_seconds": spent}
+        accuracy = evaluate.accuracy(judge_logits(pictures, data), real.y)
+        row = {"w": w, "accuracy": accuracy, **generation_metrics(pictures, real.x, data), "draw_seconds": spent}
         for name, value in row.items():
-            found.setdefault(name, []).append(value)
-    return found
+            curve.setdefault(name, []).append(value)
+    return curve
 
 
 # Jobs.
@@ -77,9 +77,9 @@ def sweep(
 def real(recipe: Recipe, seed: int) -> dict:
     """As many training pictures instead of draws, of whatever class: how low the distance can be. And how often the
     judge is right about the unseen ones."""
-    unseen, others = picked(recipe.data), some_of(load(recipe.data, "train").x, JUDGED, seed)
-    right = evaluate.accuracy(opinion(unseen.x, recipe.data), unseen.y)
-    return {"steps": 0, "accuracy": right} | judged(others, unseen.x, recipe.data)
+    unseen, others = picked(recipe.data), some_of(load(recipe.data, "train").x, SAMPLES, seed)
+    accuracy = evaluate.accuracy(judge_logits(unseen.x, recipe.data), unseen.y)
+    return {"steps": 0, "accuracy": accuracy} | generation_metrics(others, unseen.x, recipe.data)
 
 
 def swept(recipe: Recipe, seed: int, weights: tuple = WEIGHTS) -> dict:
@@ -94,7 +94,7 @@ def swept_shipped(recipe: Recipe, seed: int, name: str) -> dict:
     """The course's weights, drawing from the seed's noise; captions are told the category only."""
     method, unseen = zoo.load(name), picked(recipe.data)
     y = unseen.y
-    if recipe.pairs:
+    if recipe.prepare_data:
         y = captions(unseen)
         y[:, 0], y[:, 2:] = 0, 0
     curve = sweep(method, unseen, recipe.data, seed, lambda w: guided(method.eps, y, w))
@@ -123,22 +123,21 @@ def composed(recipe: Recipe, seed: int, which: str) -> dict:
     shown; "new names", emoji never shown, of known words. Near: by cosine of the judge's features.
     """
     rows, method = group(which), zoo.load("text-ddpm")
-    asked, emoji, judge = captions(rows), rows.info["emoji"], judge_of(recipe.data)
-    asked[:, 1] = 0  # the name should say the category
-    mine = emoji.unique()
+    y, emoji, judge = captions(rows), rows.info["emoji"], judge_of(recipe.data)
+    y[:, 1] = 0  # the name should say the category
     every = load(recipe.data, "test" if which == "new names" else "train")
-    bank = every[torch.isin(every.info["emoji"], mine)]
+    bank = every[torch.isin(every.info["emoji"], emoji)]
     unit = nn.functional.normalize(evaluate.features(judge, bank.x), dim=1)
-    found = {"w": [], "found": [], "style": []}
+    curve = {"w": [], "found": [], "style": []}
     for w in (0.0, 1.0, 3.0):
-        pictures = draw(method, guided(method.eps, asked, w), (len(rows), 3, 32, 32), seed)
+        pictures = draw(method, guided(method.eps, y, w), (len(rows), 3, 32, 32), seed)
         likeness = nn.functional.normalize(evaluate.features(judge, pictures), dim=1) @ unit.T  # (N, bank)
         same = bank.info["emoji"] == emoji[:, None]
         by_style = bank.info["style"][likeness.masked_fill(~same, -torch.inf).argmax(1)]
-        found["w"].append(w)
-        found["found"].append((bank.info["emoji"][likeness.argmax(1)] == emoji).float().mean().item())
-        found["style"].append((by_style == rows.info["style"]).float().mean().item())
-    return {"steps": STEPS, "rows": len(rows), "emoji": len(mine), "curve": found}
+        curve["w"].append(w)
+        curve["found"].append((bank.info["emoji"][likeness.argmax(1)] == emoji).float().mean().item())
+        curve["style"].append((by_style == rows.info["style"]).float().mean().item())
+    return {"steps": STEPS, "rows": len(rows), "emoji": len(emoji.unique()), "curve": curve}
 
 
 def group(which: str) -> Dataset:
@@ -155,36 +154,38 @@ def group(which: str) -> Dataset:
 
 def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
     """Which rows have a name of two words or more, all of them known, that no training emoji has in any order: (N,)."""
-    lists, told = word_lists(names_only=True), captions(emoji)[:, 2:]
-    known = {frozenset(lists[e].tolist()) for e in train.info["emoji"].unique().tolist()}
+    lists, words = word_lists(names_only=True), captions(emoji)[:, 2:]
+    trained = {frozenset(lists[e].tolist()) for e in train.info["emoji"].unique().tolist()}
     names = [lists[e].tolist() for e in emoji.info["emoji"].tolist()]
-    new = torch.tensor([len(name) > 1 and frozenset(name) not in known for name in names])
-    return new & ((told > 0).sum(1) == torch.tensor([len(name) for name in names]))
+    new = torch.tensor([len(name) > 1 and frozenset(name) not in trained for name in names])
+    return new & ((words > 0).sum(1) == torch.tensor([len(name) for name in names]))
 
 
 # Experiments.
 
 # A noise-aware classifier costs about as much as 70 updates of the model that needs none.
-TOLD = lookup("conditional-ddpm")
-UNTOLD = replace(TOLD, build=partial(digits_ddpm, "v"), cpu=replace(TOLD.cpu, steps=330))
+CONDITIONAL = lookup("conditional-ddpm")
+UNCONDITIONAL = replace(CONDITIONAL, build=partial(digits_ddpm, "v"), cpu=replace(CONDITIONAL.cpu, steps=330))
 CLASSIFIER = lookup("noisy-classifier")
 CLEAN = replace(CLASSIFIER, build=partial(noisy_classifier, noise=False))
 
 EXPERIMENTS = {
     "guidance-weights": {
-        "real digits": Setting(TOLD, real),
-        "digits, shipped": Setting(TOLD, partial(swept_shipped, name="conditional-ddpm")),
+        "real digits": Setting(CONDITIONAL, real),
+        "digits, shipped": Setting(CONDITIONAL, partial(swept_shipped, name="conditional-ddpm")),
         "real emoji": Setting(lookup("text-ddpm"), real),
         "emoji, shipped": Setting(lookup("text-ddpm"), partial(swept_shipped, name="text-ddpm")),
     },
     "guidance-kinds": {
-        "classifier-free": Setting(TOLD, swept),
-        "classifier": Setting(UNTOLD, partial(swept_by_classifier, judge=CLASSIFIER), after=CLASSIFIER),
-        "classifier of clean pictures": Setting(UNTOLD, partial(swept_by_classifier, judge=CLEAN), after=CLEAN),
+        "classifier-free": Setting(CONDITIONAL, swept),
+        "classifier": Setting(UNCONDITIONAL, partial(swept_by_classifier, judge=CLASSIFIER), pretrained=CLASSIFIER),
+        "classifier of clean pictures": Setting(
+            UNCONDITIONAL, partial(swept_by_classifier, judge=CLEAN), pretrained=CLEAN
+        ),
     },
     "guidance-dropout": {
         f"{dropout:g}": Setting(
-            replace(TOLD, build=partial(conditional_ddpm, dropout)), partial(swept, weights=(0.0, 1.0, 4.0))
+            replace(CONDITIONAL, build=partial(conditional_ddpm, dropout)), partial(swept, weights=(0.0, 1.0, 4.0))
         )
         for dropout in (0.0, 0.2, 0.5)
     },

@@ -43,7 +43,7 @@ RECIPES = {
         cpu=Size(400, 64, 2e-3),
         gpu=Size(40_000, 128, 1e-3),
         weight_decay=0.0,
-        pairs=captioned,
+        prepare_data=captioned,
     ),
     "noisy-classifier": Recipe(noisy_classifier, "digits", cpu=Size(300, 64, 2e-3), gpu=Size(6000, 128, 2e-3)),
 }

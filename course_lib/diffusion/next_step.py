@@ -20,12 +20,12 @@ class NextStep(DDPM):
     """
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        x0 = self.centred(x)
+        x0 = self.normalise(x)
         t = torch.randint(len(self.schedule), (len(x0),), device=x0.device)
-        before = q_sample(x0, self.schedule.before[t], torch.randn_like(x0))
-        x_t = q_step(before, self.schedule.beta[t], torch.randn_like(x0))
+        x_prev = q_sample(x0, self.schedule.abar_prev[t], torch.randn_like(x0))
+        x_t = q_step(x_prev, self.schedule.beta[t], torch.randn_like(x0))
         guess = mean_from_eps(x_t, self.eps(x_t, t), self.schedule.beta[t], self.schedule.abar[t])
-        return squared_error(guess, before).mean()
+        return squared_error(guess, x_prev).mean()
 
 
 class SaysNextStep(nn.Module):
@@ -42,5 +42,5 @@ class SaysNextStep(nn.Module):
         shape = (-1, *(1,) * (x_t.ndim - 1))
         beta, abar = self.schedule.beta[t].reshape(shape), self.schedule.abar[t].reshape(shape)
         scale = (1 - abar).sqrt() / beta
-        before = self.net(x_t, t, y)
-        return scale.to(x_t.dtype) * x_t - (scale * (1 - beta).sqrt()).to(x_t.dtype) * before
+        x_prev = self.net(x_t, t, y)
+        return scale.to(x_t.dtype) * x_t - (scale * (1 - beta).sqrt()).to(x_t.dtype) * x_prev

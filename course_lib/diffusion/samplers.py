@@ -25,7 +25,6 @@ Annealed Langevin (Song & Ermon, Algorithm 1): a loop over `_path`, too. At leve
   x = sqrt(abar_s / abar_t) x.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 import torch
@@ -52,20 +51,21 @@ def sample(
     schedule: Schedule,
     transition: Transition,
     steps: int | None = None,
-    limit: float | None = None,
+    clip_denoised: float | None = None,
     noise: Callable[[Tensor], Tensor] = torch.randn_like,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The loop of Algorithm 2 (arXiv 2006.11239), from x = x_T, standard normal (N, ...):
     guess x_0, then draw x_s from a Gaussian.
 
     transition: (x_t, x_0, eps, abar_t, abar_s) -> mean of x_s, like x_t, and variance, a
-    number. steps: how many, evenly spaced; None: all. limit: the guess of x_0 is kept in
-    [-limit, limit]. noise: x -> the step's noise. The last step adds none.
+    number. steps: how many, evenly spaced; None: all. clip_denoised: the guess of x_0 is
+    clipped to [-clip_denoised, clip_denoised]. noise: x -> the step's noise. The last step
+    adds none.
     """
-    for t, abar, before in _path(schedule, steps):
-        x0, eps = _guess(eps_fn, x, t, abar, limit)
-        mean, variance = transition(x, x0, eps, abar, before)
-        x = mean if before == 1 or variance == 0 else mean + variance**0.5 * noise(mean)
+    for t, abar, abar_prev in _path(schedule, steps):
+        x0, eps = _guess(eps_fn, x, t, abar, clip_denoised)
+        mean, variance = transition(x, x0, eps, abar, abar_prev)
+        x = mean if abar_prev == 1 or variance == 0 else mean + variance**0.5 * noise(mean)
         yield x, x0
 
 
@@ -75,23 +75,23 @@ def ancestral(
     schedule: Schedule,
     steps: int | None = None,
     *,
-    large: bool = False,
-    limit: float | None = None,
+    large_variance: bool = False,
+    clip_denoised: float | None = None,
     noise: Callable[[Tensor], Tensor] = torch.randn_like,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Algorithm 2 of Ho et al. (arXiv 2006.11239): x_s is drawn from the posterior
     q(x_s | x_t, x_0), equation 7.
 
-    large: Ho et al.'s other variance, beta_t instead of btilde_t: right for data that are
-    N(0, I), as btilde_t is for data that are one point. On fewer steps, from t to an
-    earlier s, beta is 1 - abar_t / abar_s. The rest as for `sample`.
+    large_variance: Ho et al.'s other variance, beta_t instead of btilde_t: right for data
+    that are N(0, I), as btilde_t is for data that are one point. On fewer steps, from t to
+    an earlier s, beta is 1 - abar_t / abar_s. The rest as for `sample`.
     """
 
-    def posterior(x_t, x0, eps, abar, before):
-        variance = 1 - abar / before if large else posterior_variance(abar, before)
-        return posterior_mean(x0, x_t, abar, before), variance
+    def posterior(x_t, x0, eps, abar, abar_prev):
+        variance = 1 - abar / abar_prev if large_variance else posterior_variance(abar, abar_prev)
+        return posterior_mean(x0, x_t, abar, abar_prev), variance
 
-    return sample(eps_fn, x, schedule, posterior, steps, limit, noise)
+    return sample(eps_fn, x, schedule, posterior, steps, clip_denoised, noise)
 
 
 def ddim(
@@ -101,7 +101,7 @@ def ddim(
     steps: int | None = None,
     *,
     eta: float = 0.0,
-    limit: float | None = None,
+    clip_denoised: float | None = None,
     noise: Callable[[Tensor], Tensor] = torch.randn_like,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Equation 12 of Song et al. (arXiv 2010.02502) with sigma^2 = eta^2 btilde:
@@ -112,12 +112,12 @@ def ddim(
     """
     number("eta", eta, 0, 1)
 
-    def q_sigma(x_t, x0, eps, abar, before):
-        variance = eta**2 * posterior_variance(abar, before)
-        mean = before**0.5 * x0 + max(1 - before - variance, 0.0) ** 0.5 * eps
+    def q_sigma(x_t, x0, eps, abar, abar_prev):
+        variance = eta**2 * posterior_variance(abar, abar_prev)
+        mean = abar_prev**0.5 * x0 + max(1 - abar_prev - variance, 0.0) ** 0.5 * eps
         return mean, variance
 
-    return sample(eps_fn, x, schedule, q_sigma, steps, limit, noise)
+    return sample(eps_fn, x, schedule, q_sigma, steps, clip_denoised, noise)
 
 
 @torch.no_grad()
@@ -127,8 +127,8 @@ def invert(eps_fn: EpsFn, x: Tensor, schedule: Schedule, steps: int | None = Non
     Each step takes the network's answer at the place it leaves, told the step of its arrival: more steps, a better
     inverse.
     """
-    for t, abar, before in reversed(list(_path(schedule, steps))):
-        x0, eps = _guess(eps_fn, x, t, before)
+    for t, abar, abar_prev in reversed(list(_path(schedule, steps))):
+        x0, eps = _guess(eps_fn, x, t, abar_prev)
         yield (x := q_sample(x0, abar, eps))
 
 
@@ -139,16 +139,18 @@ def _path(schedule: Schedule, steps: int | None) -> Iterator[tuple[int, float, f
     return ((t, abar[t], abar[s] if s >= 0 else 1.0) for t, s in zip(numbers, [*numbers[1:], -1]))
 
 
-def _guess(eps_fn, x, t, abar, limit=None):
-    """x_0 as the noise at x, of level abar, says, kept within the limit, and the noise that this x_0 means."""
+def _guess(eps_fn, x, t, abar, clip_denoised=None):
+    """x_0 as the noise at x, of level abar, says, clipped, and the noise that this x_0 means."""
     eps = eps_fn(x, torch.full((len(x),), t, device=x.device))
     x0 = x0_from_eps(x, eps, abar)
-    if limit is None:
+    if clip_denoised is None:
         return x0, eps
-    x0 = x0.clamp(-limit, limit)
+    x0 = x0.clamp(-clip_denoised, clip_denoised)
     return x0, eps_from_x0(x, x0, abar)
 
 
 def last(steps: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
     """x_0: what a sampler ends at."""
-    return deque(steps, maxlen=1).pop()[0]
+    for step in steps:
+        x = step[0]
+    return x

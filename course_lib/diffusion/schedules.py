@@ -48,7 +48,7 @@ class Schedule(nn.Module):
         return len(self.beta)
 
     @property
-    def before(self) -> Tensor:
+    def abar_prev(self) -> Tensor:
         """abar_{t-1}, (T,): 1 before the first step."""
         return torch.cat([self.abar.new_ones(1), self.abar[:-1]])
 

@@ -34,7 +34,7 @@ from course_lib.train import Method
 
 
 @torch.no_grad()
-def aliveness(method: BYOL | SimSiam | DINO) -> dict[str, float]:
+def collapse_metrics(method: BYOL | SimSiam | DINO) -> dict[str, float]:
     """std: of z over 500 unseen scenes, as a share of the most it can be; 0 where all are alike. DINO also: entropy of
     the teacher's P_t, mean over scenes, as a share of ln K: 0 where one prototype wins, 1 where all are equal; kl, in
     nats, from P_t to the student's P_s: 0 where there is nothing to learn."""
@@ -56,8 +56,8 @@ def share_of_std(z: Tensor) -> float:
 
 
 def collapse(recipe: Recipe, seed: int) -> dict:
-    method, about = watched(recipe, seed, aliveness)
-    return about | aliveness(method) | {"knn": quick_knn(method)}
+    method, about = watched(recipe, seed, collapse_metrics)
+    return about | collapse_metrics(method) | {"knn": quick_knn(method)}
 
 
 @torch.no_grad()
@@ -68,13 +68,16 @@ def quick_knn(encoder: Callable[[Tensor], Tensor]) -> float:
     return evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y)
 
 
+class SimSiamWithGradient(SimSiam):
+    """SimSiam whose targets get a gradient, too."""
+
+    def target(self, z: Tensor) -> Tensor:
+        return z
+
+
 def simsiam_with(predictor: bool, stop_gradient: bool) -> SimSiam:
-    method = simsiam()
-    if not predictor:
-        method.predictor = nn.Identity()
-    if not stop_gradient:
-        method.target = lambda z: z
-    return method
+    method, kind = simsiam(), SimSiam if stop_gradient else SimSiamWithGradient
+    return kind(method.encoder, method.projector, method.predictor if predictor else nn.Identity(), method.augment)
 
 
 def byol_with(predictor: bool, momentum: float) -> BYOL:
@@ -120,7 +123,7 @@ def teacher_and_student(recipe: Recipe, seed: int) -> dict:
     return about | measures(method, recipe.data)
 
 
-def large_crops_only(change: Callable[[], DINO]) -> DINO:
+def global_crops_only(change: Callable[[], DINO]) -> DINO:
     method = change()
     method.augment = replace(method.augment, count=0)
     return method
@@ -311,7 +314,7 @@ EXPERIMENTS = {
     },
     "dino-crops": {
         "large and small crops": Setting(WATCHED, teacher_and_student),
-        "large crops only": Setting(replace(WATCHED, build=partial(large_crops_only, dino)), teacher_and_student),
+        "large crops only": Setting(replace(WATCHED, build=partial(global_crops_only, dino)), teacher_and_student),
         "short memory": Setting(replace(WATCHED, build=short_memory), teacher_and_student),
     },
     "dino-attention": {
@@ -319,7 +322,7 @@ EXPERIMENTS = {
         "supervised": Setting(lookup("supervised-vit"), supervised_attention),
         "DINO": Setting(VIT, dino_attention),
         "DINO, large crops only": Setting(
-            replace(VIT, build=partial(large_crops_only, dino_vit)), dino_attention, seeds=(0,)
+            replace(VIT, build=partial(global_crops_only, dino_vit)), dino_attention, seeds=(0,)
         ),
     },
     "distillation-labels": {
@@ -327,8 +330,8 @@ EXPERIMENTS = {
         "soft targets": Setting(replace(FEW, build=partial(targets, 1.0)), on_few),
     },
     "distillation-unshown": {
-        "hard labels": Setting(replace(TEACHER, build=partial(digits_student, 0.0)), without_a_class, after=TEACHER),
-        "soft targets": Setting(replace(TEACHER, build=partial(digits_student, 1.0)), without_a_class, after=TEACHER),
+        title: Setting(replace(TEACHER, build=partial(digits_student, soft)), without_a_class, pretrained=TEACHER)
+        for title, soft in {"hard labels": 0.0, "soft targets": 1.0}.items()
     },
     "barlow-batch-size": {
         f"batch {n}, {steps} steps": barlow_of(n, steps) for n, steps in {32: 800, 128: 200, 256: 100}.items()

@@ -29,11 +29,11 @@ def simsiam() -> SimSiam:
     return SimSiam(encoder, projector, mlp(192, 48, 192), views())
 
 
-def crops(large: int) -> MultiCrop:
-    """Two views of at least 30 % of the picture, `large` pixels wide, and four of at most that, 16 pixels wide."""
-    return MultiCrop(
-        simclr_augment(large, strength=0.2, scale=(0.3, 1.0)), simclr_augment(16, strength=0.2, scale=(0.08, 0.3)), 4
-    )
+def crops(global_size: int) -> MultiCrop:
+    """Two global crops, `global_size` pixels wide, of at least 30 % of the picture; four local ones, 16 pixels wide, of
+    at most that."""
+    global_crop = simclr_augment(global_size, strength=0.2, scale=(0.3, 1.0))
+    return MultiCrop(global_crop, simclr_augment(16, strength=0.2, scale=(0.08, 0.3)), 4)
 
 
 def dino() -> DINO:

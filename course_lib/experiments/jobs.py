@@ -81,7 +81,7 @@ def all_measures(method: Method, recipe: Recipe) -> dict[str, float]:
     """`measures`, where there is a representation, and `pretext`: how well a method that has a `pretext_score` does its
     own task on unseen rows."""
     own = {"pretext": pretext_score(method, load(recipe.data, "test").x)} if hasattr(method, "pretext_score") else {}
-    return own | (measures(method, recipe.data) if recipe.represents else {})
+    return own | (measures(method, recipe.data) if recipe.has_representation else {})
 
 
 @torch.no_grad()
@@ -93,9 +93,9 @@ def pretext_score(method: Method, x: Tensor) -> float:
     training, device = method.training, next(method.parameters()).device
     method.eval()
     with seeded(0, device):
-        found = mean(float(method.pretext_score(as_float(batch.to(device)))) for batch in x.split(500))
+        score = mean(float(method.pretext_score(as_float(batch.to(device)))) for batch in x.split(500))
     method.train(training)
-    return found
+    return score
 
 
 def train_to_the_end(
@@ -135,14 +135,14 @@ def train_to_the_end(
     return method, {"steps": steps, "batch_size": images // steps, "seconds": round(seconds, 1)}
 
 
-def watched(recipe: Recipe, seed: int, look: Callable[[Method], dict[str, float]]) -> tuple[Method, dict]:
-    """Trains the recipe, looking at the method, in eval mode, after the first update and LOOKS - 1 times more.
+def watched(recipe: Recipe, seed: int, metrics: Callable[[Method], dict[str, float]]) -> tuple[Method, dict]:
+    """Trains the recipe and takes metrics(method), in eval mode, after the first update and LOOKS - 1 times more.
 
     Returns it with what a row holds: steps, batch_size, seconds, and `curve`, {"update": [...], measure: [...]}. Raises
     ValueError for a run too short for so many looks.
     """
     method, every = build(recipe, seed), count("steps", recipe.cpu.steps, low=2 * LOOKS) // LOOKS
-    names = list(look(method.eval()))
+    names = list(metrics(method.eval()))
     method.register_buffer("looks", torch.full((LOOKS, len(names)), torch.nan))  # an interrupted run keeps them
     run = train(
         recipe,
@@ -155,7 +155,7 @@ def watched(recipe: Recipe, seed: int, look: Callable[[Method], dict[str, float]
     for step in run:
         empty = (step.k - 1) // every  # the look that is due, or that an interrupt took away
         if empty < LOOKS and method.looks[empty].isnan().any():
-            method.looks[empty] = torch.tensor(list(look(method.eval()).values()))
+            method.looks[empty] = torch.tensor(list(metrics(method.eval()).values()))
     method, about = train_to_the_end(recipe, seed, method=method, checkpoint=checkpoint_of(recipe, seed, "-w"))
     curve = {"update": [1 + k * every for k in range(LOOKS)], **dict(zip(names, method.looks.T.tolist()))}
     return method.eval(), about | {"curve": curve}

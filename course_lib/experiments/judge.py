@@ -26,7 +26,7 @@ def detail(x: Tensor) -> float:
 
 
 @torch.no_grad()
-def judged(drawn: Tensor, real: Tensor, data: str) -> dict[str, float]:
+def generation_metrics(drawn: Tensor, real: Tensor, data: str) -> dict[str, float]:
     """Frechet and kernel distance, precision and recall of pictures in [0, 1] against 8-bit ones, by the features of
     JUDGES[data]; detail, as a share of the real ones'."""
     judge = judge_of(data)

@@ -99,7 +99,7 @@ def _job(tag: str, setting: str, what: Setting, seed: int) -> dict:
     return row | what.job(what.recipe, seed)
 
 
-def _wanted(experiment: Experiment) -> dict[tuple[str, int], str]:
+def _todays_hashes(experiment: Experiment) -> dict[tuple[str, int], str]:
     """(setting, seed) -> today's hash, in the order of the table."""
     return {(setting, seed): what.hash() for setting, what in experiment.items() for seed in what.seeds}
 
@@ -113,12 +113,12 @@ def run(experiments: dict[str, Experiment]):
         if not same(found["short"], now):
             found = {"short": now, "rows": []}
             _forget(_recipes(experiment))
-        wanted = _wanted(experiment)
-        found["rows"] = [row for row in found["rows"] if wanted.get((row["setting"], row["seed"])) == row["recipe"]]
+        today = _todays_hashes(experiment)
+        found["rows"] = [row for row in found["rows"] if today.get((row["setting"], row["seed"])) == row["recipe"]]
         have = {(row["setting"], row["seed"]) for row in found["rows"]}
-        missing = [key for key in wanted if key not in have]
-        jobs += [(name, wanted[setting, seed], setting, experiment[setting], seed) for setting, seed in missing]
-        files[name] = path, list(wanted), found
+        missing = [key for key in today if key not in have]
+        jobs += [(name, today[setting, seed], setting, experiment[setting], seed) for setting, seed in missing]
+        files[name] = path, list(today), found
         write_json(path, found)
     pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_begin)
     failed = {}
@@ -143,7 +143,7 @@ def run(experiments: dict[str, Experiment]):
 
 def _recipes(experiment: Experiment) -> set[str]:
     """The hashes that begin the names of an experiment's checkpoints."""
-    return {recipe.hash() for what in experiment.values() for recipe in (what.recipe, what.after) if recipe}
+    return {recipe.hash() for what in experiment.values() for recipe in (what.recipe, what.pretrained) if recipe}
 
 
 def _forget(recipes: set[str]):
@@ -155,8 +155,8 @@ def _forget(recipes: set[str]):
 def stale(name: str, experiment: Experiment) -> list[str]:
     """Rows of results/NAME.json that are missing, of another recipe than today's, or too many: "setting, seed k"."""
     rows = read(name)["rows"] if (RESULTS / f"{name}.json").exists() else []
-    found, wanted = {(row["setting"], row["seed"]): row["recipe"] for row in rows}, _wanted(experiment)
-    return [f"{key[0]}, seed {key[1]}" for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
+    found, today = {(row["setting"], row["seed"]): row["recipe"] for row in rows}, _todays_hashes(experiment)
+    return [f"{key[0]}, seed {key[1]}" for key in {**today, **found} if found.get(key) != today.get(key)]
 
 
 def table(name: str) -> str:

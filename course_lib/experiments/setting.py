@@ -17,12 +17,12 @@ class Setting:
     recipe: Recipe
     job: Callable[[Recipe, int], dict] = trained
     seeds: tuple[int, ...] = (0, 1, 2)
-    after: Recipe | None = None  # whose trained weights the job begins with
+    pretrained: Recipe | None = None  # whose trained weights the job begins with
 
     def hash(self) -> str:
         """Of all that its numbers depend on: recipe, job, and the weights that the job begins with or loads."""
         loaded = {JUDGES[self.recipe.data] if name == "judge" else name for name in weights_of(self.job)}
-        row = [self.recipe.hash(), self.after and self.after.hash(), fingerprint(self.job)]
+        row = [self.recipe.hash(), self.pretrained and self.pretrained.hash(), fingerprint(self.job)]
         return hashlib.sha256(repr([*row, *sorted(map(weights_hash, loaded))]).encode()).hexdigest()[:12]
 
 
@@ -31,7 +31,7 @@ Experiment = dict[str, Setting]
 
 def standard(recipe: Recipe) -> Experiment:
     """What every method is measured by: trained against untrained."""
-    if not recipe.represents:
+    if not recipe.has_representation:
         return {"untrained": Setting(recipe, untrained), "trained": Setting(recipe)}
     return {
         "random encoder": Setting(recipe, random_encoder),

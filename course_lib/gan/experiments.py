@@ -14,7 +14,7 @@ from course_lib import evaluate
 from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
 from course_lib.experiments.jobs import train_to_the_end, watched
-from course_lib.experiments.judge import gan_draws, judge_of, judged
+from course_lib.experiments.judge import gan_draws, generation_metrics, judge_of
 from course_lib.experiments.setting import Setting
 from course_lib.gan.games import MINIMAX, NON_SATURATING, WASSERSTEIN
 from course_lib.gan.gan import GAN
@@ -48,7 +48,7 @@ def coverage(method: GAN, data: str) -> dict[str, float]:
 
 
 @torch.no_grad()
-def look(method: GAN) -> dict[str, float]:
+def unseen_loss_and_frechet(method: GAN) -> dict[str, float]:
     """The discriminator's loss on unseen digits and as many fakes; the fakes' Frechet distance."""
     test = load("digits", "test")
     fakes = gan_draws(method, test.y)
@@ -62,10 +62,10 @@ def look(method: GAN) -> dict[str, float]:
 
 
 def sampled(recipe: Recipe, seed: int) -> dict:
-    """As many fakes as there are unseen pictures, judged."""
+    """The metrics of as many fakes as there are unseen pictures."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
-    return about | judged(gan_draws(method, test.y), test.x, recipe.data)
+    return about | generation_metrics(gan_draws(method, test.y), test.x, recipe.data)
 
 
 def covered(recipe: Recipe, seed: int) -> dict:
@@ -75,35 +75,36 @@ def covered(recipe: Recipe, seed: int) -> dict:
 
 def followed(recipe: Recipe, seed: int) -> dict:
     """Loss and quality on the way; how their orders agree over the looks after the first (Spearman's correlation)."""
-    method, about = watched(recipe, seed, look)
+    method, about = watched(recipe, seed, unseen_loss_and_frechet)
     loss, frechet = (torch.tensor(about["curve"][name][1:]) for name in ("loss", "frechet"))
     ranks = torch.stack([values.argsort().argsort().double() for values in (loss, frechet)])
-    return about | look(method) | {"correlation": torch.corrcoef(ranks)[0, 1].item()}
+    return about | unseen_loss_and_frechet(method) | {"correlation": torch.corrcoef(ranks)[0, 1].item()}
 
 
-def told(recipe: Recipe, seed: int) -> dict:
-    """How often the judge sees the label that was asked for: over all, by label; and `curve`, all over THRESHOLDS."""
+def conditional_accuracy(recipe: Recipe, seed: int) -> dict:
+    """How often the judge sees in a fake the label that it was made of: over all, by label; the metrics of all fakes;
+    and `curve`, all over THRESHOLDS."""
     method, about = train_to_the_end(recipe, seed)
     test, judge = load(recipe.data, "test"), judge_of(recipe.data)
 
-    def obeyed(fakes: Tensor) -> Tensor:
+    def is_right(fakes: Tensor) -> Tensor:
         with torch.no_grad():
             return (judge.classifier(judge.encode(fakes)).argmax(1) == test.y).double()
 
     fakes = gan_draws(method, test.y)
-    right = obeyed(fakes)
+    right = is_right(fakes)
     rows = []
     for threshold in THRESHOLDS:
         cut = gan_draws(method, test.y, threshold)
-        rows.append(judged(cut, test.x, recipe.data) | {"accuracy": obeyed(cut).mean().item()})
+        rows.append(generation_metrics(cut, test.x, recipe.data) | {"accuracy": is_right(cut).mean().item()})
     curve = {"threshold": list(THRESHOLDS), **{name: [row[name] for row in rows] for name in rows[0]}}
     by_label = [right[test.y == label].mean().item() for label in range(len(test.classes))]
-    found = judged(fakes, test.x, recipe.data) | {"accuracy": right.mean().item()}
-    return about | found | {"by_label": by_label, "curve": curve}
+    metrics = generation_metrics(fakes, test.x, recipe.data) | {"accuracy": right.mean().item()}
+    return about | metrics | {"by_label": by_label, "curve": curve}
 
 
-def worth(method: GAN, data: str) -> dict[str, float]:
-    """What the discriminator's features are worth: k-NN, and a linear classifier of one strength for all."""
+def feature_accuracy(method: GAN, data: str) -> dict[str, float]:
+    """Accuracy by the discriminator's features: of k-NN, and of a linear classifier of one strength for all."""
     train, test = load(data, "train"), load(data, "test")
     h, unseen = (evaluate.features(method, x) for x in (train.x, test.x))
     linear = evaluate.logistic_regression(h, train.y, [0.01])[0]
@@ -115,11 +116,11 @@ def worth(method: GAN, data: str) -> dict[str, float]:
 
 def represented(recipe: Recipe, seed: int) -> dict:
     method, about = train_to_the_end(recipe, seed)
-    return about | worth(method, recipe.data)
+    return about | feature_accuracy(method, recipe.data)
 
 
 def of_random(recipe: Recipe, seed: int) -> dict:
-    return {"steps": 0} | worth(build(recipe, seed), recipe.data)
+    return {"steps": 0} | feature_accuracy(build(recipe, seed), recipe.data)
 
 
 PAIRS = [(a, b) for a in (2, 5, 6) for b in (2, 5, 6) if a != b]  # flags, people, smileys
@@ -205,9 +206,10 @@ def toy_gan(wasserstein: bool, k: int, weight: float) -> GAN:
     return GAN(generator, discriminator, 2, game, k, GradientPenalty(weight) if weight else None)
 
 
-def guided(ours: dict, theirs: dict) -> GAN:
+def guided(generator_options: dict, discriminator_options: dict) -> GAN:
     """`gan` with other arguments for the generator and the discriminator."""
-    generator, discriminator = Generator(64, (48, 24), 1, side=7, **ours), Discriminator((24, 48), 1, 28, **theirs)
+    generator = Generator(64, (48, 24), 1, side=7, **generator_options)
+    discriminator = Discriminator((24, 48), 1, 28, **discriminator_options)
     return GAN(generator, discriminator, 64, momentum=0.99)
 
 
@@ -290,11 +292,11 @@ EXPERIMENTS = {
     },
     "gan-samples": {
         "digits": Setting(lookup("gan"), sampled),
-        "digits, with label": Setting(lookup("conditional-gan"), told),
+        "digits, with label": Setting(lookup("conditional-gan"), conditional_accuracy),
         "emoji": Setting(lookup("gan-emoji"), sampled),
         "emoji, not shifted": Setting(replace(lookup("gan-emoji"), build=unshifted_emoji), sampled),
         "emoji, growing": Setting(lookup("progressive-gan"), sampled),
-        "emoji, with label": Setting(lookup("conditional-gan-emoji"), told),
+        "emoji, with label": Setting(lookup("conditional-gan-emoji"), conditional_accuracy),
     },
     "gan-arithmetic": {"emoji": Setting(lookup("gan-emoji"), arithmetic)},
     "gan-painting": {

@@ -109,7 +109,7 @@ def without_momentum(lr: float, weight_decay: float) -> Optimizers:
 
 
 game_recipe = partial(Recipe, optimizer=adversarial, weight_decay=0.0)  # rows of two players
-generator_recipe = partial(game_recipe, represents=False)
+generator_recipe = partial(game_recipe, has_representation=False)
 
 RECIPES = {
     "gan": generator_recipe(gan, "digits", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)),

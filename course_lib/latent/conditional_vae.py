@@ -39,7 +39,9 @@ class ConditionalVAE(VAE):
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         return self.decoder(self.with_label(z, y))
 
-    encode = Method.encode  # none: z is what the label leaves to be said, and h need not know the label
+    def encode(self, x: Tensor) -> Tensor:
+        """Not defined, as in Method: z is what the label leaves to be said, and h need not know the label."""
+        return Method.encode(self, x)
 
     def pretext_score(self, x: Tensor) -> Tensor:
         """A bound on log p(x) in nats, by one draw for each label, all equally likely: log of the mean of e^ELBO."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from course_lib import evaluate
 from course_lib.data import as_float, load
 from course_lib.experiments.jobs import measures, train_to_the_end, watched
-from course_lib.experiments.judge import judge_of, judged, pictures, prior_draws, some_of
+from course_lib.experiments.judge import generation_metrics, judge_of, pictures, prior_draws, some_of
 from course_lib.experiments.setting import Setting
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Gaussian, GaussianPerPixel, dequantise
@@ -34,20 +34,20 @@ def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
     """Means over 8-bit pictures x, in nats: elbo = -distortion - rate, with one draw each of a fixed noise; how many
     units are active; `units`, the rate of each, largest first; rmse of the decoder's means from the pictures.
 
-    by_label: the method is told y.
+    by_label: for a conditional model, which gets y.
     """
-    found, method = [], method.eval()
+    parts, method = [], method.eval()
     with seeded(0):
         for clean, label in zip(as_float(x).split(500), y.split(500)):
-            told_label = label if by_label else None
-            seen = method.draw(clean)
-            mean, log_variance = method.posterior(seen, told_label)
-            outputs = method.decode(reparameterise(mean, log_variance, torch.randn_like(mean)), told_label)
-            log_likelihood = method.likelihood.log_prob(outputs, seen)
+            condition = label if by_label else None
+            drawn = method.draw(clean)
+            mean, log_variance = method.posterior(drawn, condition)
+            outputs = method.decode(reparameterise(mean, log_variance, torch.randn_like(mean)), condition)
+            log_likelihood = method.likelihood.log_prob(outputs, drawn)
             kl, units = gaussian_kl(mean, log_variance), gaussian_kl(mean[..., None], log_variance[..., None])
             error = (method.likelihood.mean(outputs).clamp(0, 1) - clean).square().flatten(1).mean(1)
-            found.append((log_likelihood, kl, units, mean, error))
-    log_likelihood, kl, units, mean, error = (torch.cat(parts) for parts in zip(*found))
+            parts.append((log_likelihood, kl, units, mean, error))
+    log_likelihood, kl, units, mean, error = map(torch.cat, zip(*parts))
     return {
         "elbo": (log_likelihood - kl).mean().item(),
         "distortion": -log_likelihood.mean().item(),
@@ -66,30 +66,31 @@ def reconstructions(method: VAE, x: Tensor) -> Tensor:
 
 
 def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
-    """`judged` for as many draws of the prior as there are pictures x, and for the pictures' reconstructions."""
+    """`generation_metrics` of as many draws of the prior as there are pictures x, and of the pictures' reconstructions:
+    "... prior", "... posterior"."""
     with seeded(0):
         painted = torch.cat([reconstructions(method, batch) for batch in x.split(500)])
         drawn = prior_draws(method, x)
-    found = {"prior": judged(drawn, x, data), "posterior": judged(painted, x, data)}
-    return {f"{measure} {of}": value for of, row in found.items() for measure, value in row.items()}
+    rows = {"prior": generation_metrics(drawn, x, data), "posterior": generation_metrics(painted, x, data)}
+    return {f"{measure} {of}": value for of, row in rows.items() for measure, value in row.items()}
 
 
 @torch.no_grad()
 def log_p(method: VAE, x: Tensor, draws: int = 100) -> float:
     """The importance-weighted bound in nats, the mean over 8-bit pictures x."""
     with seeded(0):
-        found = []
+        bounds = []
         for batch in x.split(100):
-            seen = method.draw(as_float(batch))
-            eps = torch.randn(draws, len(batch), method.encode(seen).shape[1])
-            found.append(importance_weighted_bound(method.log_weights(seen, eps)))
-    return torch.cat(found).mean().item()
+            drawn = method.draw(as_float(batch))
+            eps = torch.randn(draws, len(batch), method.encode(drawn).shape[1])
+            bounds.append(importance_weighted_bound(method.log_weights(drawn, eps)))
+    return torch.cat(bounds).mean().item()
 
 
 # Jobs.
 
 
-def look(method: VAE) -> dict[str, float]:
+def train_and_test_bounds(method: VAE) -> dict[str, float]:
     """The bound's parts on unseen digits, and on as many of the training digits: elbo_train."""
     train, test = load("digits", "train")[:2000], load("digits", "test")
     parts = bound(method, test.x, test.y)
@@ -98,7 +99,7 @@ def look(method: VAE) -> dict[str, float]:
 
 
 def followed(recipe: Recipe, seed: int) -> dict:
-    method, about = watched(recipe, seed, look)
+    method, about = watched(recipe, seed, train_and_test_bounds)
     test = load("digits", "test")
     few = {"elbo_few": bound(method, test.x[:500], test.y[:500])["elbo"], "log_p_few": log_p(method, test.x[:500])}
     return about | bound(method, test.x, test.y) | few
@@ -113,20 +114,20 @@ def bounded(recipe: Recipe, seed: int) -> dict:
 def real(recipe: Recipe, seed: int) -> dict:
     """Other real pictures, as many: how low the distances can be."""
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
-    found = judged(some_of(train.x, len(test), seed), test.x, recipe.data)
-    return {"steps": 0} | {f"{k} prior": v for k, v in found.items()}
+    metrics = generation_metrics(some_of(train.x, len(test), seed), test.x, recipe.data)
+    return {"steps": 0} | {f"{k} prior": v for k, v in metrics.items()}
 
 
-def told(recipe: Recipe, seed: int) -> dict:
+def conditional_bound(recipe: Recipe, seed: int) -> dict:
     """The bound on log p(x given y); how often the judge sees in a sample the label that it was made of."""
     method, about = train_to_the_end(recipe, seed)
     test, dim = load("digits", "test"), method.eval().head[-1].out_features // 2
     with torch.no_grad(), seeded(0):
         drawn = pictures(method, torch.randn(len(test), dim), test.y)
     judge = judge_of("digits")
-    right = evaluate.accuracy(judge.classifier(judge.encode(drawn)), test.y)
-    parts = bound(method, test.x, test.y, by_label=True)
-    return about | parts | {"accuracy": right} | {f"{k} prior": v for k, v in judged(drawn, test.x, "digits").items()}
+    accuracy = evaluate.accuracy(judge.classifier(judge.encode(drawn)), test.y)
+    parts, metrics = bound(method, test.x, test.y, by_label=True), generation_metrics(drawn, test.x, "digits")
+    return about | parts | {"accuracy": accuracy} | {f"{k} prior": v for k, v in metrics.items()}
 
 
 def represented(recipe: Recipe, seed: int) -> dict:
@@ -134,18 +135,18 @@ def represented(recipe: Recipe, seed: int) -> dict:
     return about | measures(method, recipe.data)
 
 
-def worth(method: VAE, data: str) -> dict[str, float]:
-    """What the posterior mean is worth, and (`..._h`) what the features are of which it is made."""
+def measures_of_mean_and_trunk(method: VAE, data: str) -> dict[str, float]:
+    """`measures` of the posterior mean and, `..._h`, of the features that it is made of."""
     return measures(method, data) | {f"{name}_h": value for name, value in measures(method.encoder[0], data).items()}
 
 
 def mean_and_trunk(recipe: Recipe, seed: int) -> dict:
     method, about = train_to_the_end(recipe, seed)
-    return about | worth(method, recipe.data)
+    return about | measures_of_mean_and_trunk(method, recipe.data)
 
 
 def of_random(recipe: Recipe, seed: int) -> dict:
-    return {"steps": 0} | worth(build(recipe, seed), recipe.data)
+    return {"steps": 0} | measures_of_mean_and_trunk(build(recipe, seed), recipe.data)
 
 
 # Builders, and what is asked of them.
@@ -220,9 +221,9 @@ EXPERIMENTS = {
     },
     "vae-labels": {
         "without label": Setting(digits(mlp_vae, 8, steps=4500), bounded),
-        "with label": Setting(lookup("conditional-vae"), told),
-        "with label, 1500 updates": Setting(digits(conditional_vae, steps=1500), told),
-        "with label, linear head": Setting(digits(linear_head, steps=4500), told),
+        "with label": Setting(lookup("conditional-vae"), conditional_bound),
+        "with label, 1500 updates": Setting(digits(conditional_vae, steps=1500), conditional_bound),
+        "with label, linear head": Setting(digits(linear_head, steps=4500), conditional_bound),
     },
     "vae-representation": {
         "random": Setting(SCENES, of_random),

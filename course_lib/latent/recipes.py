@@ -56,6 +56,6 @@ RECIPES = {
     "vae": Recipe(vae, "digits", cpu=Size(750, 128, 5e-3), gpu=Size(6000, 128, 5e-3)),
     "vae-emoji": Recipe(vae_emoji, "emoji_on_white", cpu=Size(600, 128, 5e-3), gpu=Size(6000, 128, 5e-3)),
     "conditional-vae": Recipe(
-        conditional_vae, "digits", cpu=Size(4500, 128, 2e-3), gpu=Size(4500, 128, 2e-3), represents=False
+        conditional_vae, "digits", cpu=Size(4500, 128, 2e-3), gpu=Size(4500, 128, 2e-3), has_representation=False
     ),
 }

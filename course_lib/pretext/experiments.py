@@ -93,14 +93,14 @@ def with_and_without_the_lens(recipe: Recipe, seed: int) -> dict:
     """`pretext` on unseen pictures like those trained on, `pretext_clean` on unseen ones without fringes."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
-    own = recipe.pairs(test) if recipe.pairs else test
+    own = recipe.prepare_data(test) if recipe.prepare_data else test
     scores = {"pretext": pretext_score(method, own.x), "pretext_clean": pretext_score(method, test.x)}
     return about | scores | measures(method, recipe.data)
 
 
 def shortcut(*arguments, lens: bool = False) -> Setting:
     recipe = replace(lookup("patch-location"), build=partial(patches, *arguments), cpu=Size(300, 256, 5e-3))
-    return Setting(replace(recipe, pairs=through_the_lens) if lens else recipe, with_and_without_the_lens)
+    return Setting(replace(recipe, prepare_data=through_the_lens) if lens else recipe, with_and_without_the_lens)
 
 
 
@@ -168,7 +168,7 @@ def of_trained(recipe: Recipe, seed: int) -> dict:
 
 EXPERIMENTS = {
     "rotation-labels": {
-        "rotation, early layers frozen": Setting(FEW, on_rotation, after=lookup("rotation")),
+        "rotation, early layers frozen": Setting(FEW, on_rotation, pretrained=lookup("rotation")),
         "supervised from scratch": Setting(FEW, from_scratch),
     },
     "pretext-shortcuts": {

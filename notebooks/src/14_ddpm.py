@@ -64,7 +64,7 @@ digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
 painter, emoji_painter = zoo.load("ddpm"), zoo.load("ddpm-emoji")
 torch.manual_seed(0)
 for name, model, shape in (("digits", painter, (16, 1, 28, 28)), ("emoji", emoji_painter, (16, 3, 32, 32))):
-    drawn = model.shown(last(ddim(model.eps, torch.randn(shape), model.schedule, 50, limit=model.limit)))
+    drawn = model.denormalise(last(ddim(model.eps, torch.randn(shape), model.schedule, 50, clip_denoised=model.clip_denoised)))
     display(image_grid(drawn, columns=8, title=f"Sixteen {name}, 50 steps (of DDIM, section 10)"))
 
 # %% [markdown]
@@ -200,13 +200,13 @@ explore(draw_schedule, kind=Dropdown(options=["linear", "cosine"]), steps=Select
 # %%
 t = 400
 x0, x_t = torch.tensor([0.7], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64)
-abar, before, beta = schedule.abar[t], schedule.abar[t - 1], schedule.beta[t]
-mean_s, mean_t = before.sqrt() * x0, abar.sqrt() * x0                            # of x_{t-1} and x_t, given x_0
-var_s, var_t, covariance = 1 - before, 1 - abar, (1 - beta).sqrt() * (1 - before)
+abar, abar_prev, beta = schedule.abar[t], schedule.abar[t - 1], schedule.beta[t]
+mean_s, mean_t = abar_prev.sqrt() * x0, abar.sqrt() * x0                         # of x_{t-1} and x_t, given x_0
+var_s, var_t, covariance = 1 - abar_prev, 1 - abar, (1 - beta).sqrt() * (1 - abar_prev)
 textbook_mean = mean_s + covariance / var_t * (x_t - mean_t)                     # E[s | t] = m_s + C_st C_tt^-1 (x_t - m_t)
 textbook_variance = var_s - covariance**2 / var_t
-torch.testing.assert_close(posterior_mean(x0, x_t, abar, before), textbook_mean)
-torch.testing.assert_close(posterior_variance(abar, before), textbook_variance)
+torch.testing.assert_close(posterior_mean(x0, x_t, abar, abar_prev), textbook_mean)
+torch.testing.assert_close(posterior_variance(abar, abar_prev), textbook_variance)
 torch.testing.assert_close(mean_from_eps(x_t, eps_from_x0(x_t, x0, abar), beta, abar), textbook_mean)
 print(f"x_t = -0.4, x_0 = 0.7, t = {t + 1}: x_(t-1) has mean {textbook_mean.item():.5f} and variance {textbook_variance:.5f} (beta_t = {beta:.5f})")
 show(posterior_mean)
@@ -328,8 +328,8 @@ for step in live(run):
     if step.k in (STEPS // 8, STEPS // 2, STEPS):
         model.eval()
         device = next(model.parameters()).device
-        path = ddim(model.eps, start.to(device), model.schedule, {"smoke": 5}.get(BUDGET, 50), limit=model.limit)
-        stages[step.k] = model.shown(last(path)).cpu()
+        path = ddim(model.eps, start.to(device), model.schedule, {"smoke": 5}.get(BUDGET, 50), clip_denoised=model.clip_denoised)
+        stages[step.k] = model.denormalise(last(path)).cpu()
 model = model.eval().to("cpu")
 
 # %%
@@ -348,17 +348,17 @@ image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same
 #
 # Why noise at all? The mean moves about twice as far along the score as a chain without noise may (section 10's DDIM goes half as far). Without the noise the points contract too much: the last lines below try it on a toy, eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
 #
-# The library writes the loop once, in `sample`, for steps from $t$ to any earlier $s$ ($s = t - 1$ in Algorithm 2; `before` is $\bar\alpha_s$). `ancestral` gives it the Gaussian that $x_s$ is drawn from (`transition`). Section 10 puts another Gaussian in its place.
+# The library writes the loop once, in `sample`, for steps from $t$ to any earlier $s$ ($s = t - 1$ in Algorithm 2; `abar_prev` is $\bar\alpha_s$). `ancestral` gives it the Gaussian that $x_s$ is drawn from (`transition`). Section 10 puts another Gaussian in its place.
 
 # %%
 def ancestral_by_hand(eps_fn, x, schedule, noises):
     """Algorithm 2 of Ho et al. with the variance btilde."""
     for t in reversed(range(len(schedule))):
-        beta, abar, before = schedule.beta[t].item(), schedule.abar[t].item(), schedule.before[t].item()
+        beta, abar, abar_prev = schedule.beta[t].item(), schedule.abar[t].item(), schedule.abar_prev[t].item()
         eps = eps_fn(x, torch.full((len(x),), t))
         x = (x - beta / math.sqrt(1 - abar) * eps) / math.sqrt(1 - beta)
         if t > 0:
-            x = x + math.sqrt((1 - before) / (1 - abar) * beta) * noises[t]      # a standard deviation, not a variance
+            x = x + math.sqrt((1 - abar_prev) / (1 - abar) * beta) * noises[t]   # a standard deviation, not a variance
     return x
 
 
@@ -383,9 +383,9 @@ FRAMES, FEW = 31, {"smoke": 30}.get(BUDGET, 60)
 torch.manual_seed(4)
 chains = {}
 for name, path in (
-    (f"DDPM, {FILM_STEPS:,} steps", ancestral(painter.eps, torch.randn(10, 1, 28, 28), painter.schedule, FILM_STEPS, limit=painter.limit)),
-    (f"DDIM, {FEW} steps", ddim(painter.eps, torch.randn(10, 1, 28, 28), painter.schedule, FEW, limit=painter.limit)),
-    (f"DDPM of emoji, {FEW} steps", ancestral(emoji_painter.eps, torch.randn(10, 3, 32, 32), emoji_painter.schedule, FEW, limit=emoji_painter.limit)),
+    (f"DDPM, {FILM_STEPS:,} steps", ancestral(painter.eps, torch.randn(10, 1, 28, 28), painter.schedule, FILM_STEPS, clip_denoised=painter.clip_denoised)),
+    (f"DDIM, {FEW} steps", ddim(painter.eps, torch.randn(10, 1, 28, 28), painter.schedule, FEW, clip_denoised=painter.clip_denoised)),
+    (f"DDPM of emoji, {FEW} steps", ancestral(emoji_painter.eps, torch.randn(10, 3, 32, 32), emoji_painter.schedule, FEW, clip_denoised=emoji_painter.clip_denoised)),
 ):
     steps = list(path)
     chains[name] = [steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)]
@@ -494,8 +494,8 @@ rows = as_float(train.x).flatten(1)
 perfect = MixtureNoise(2 * rows[:{"smoke": 500, "laptop": 3000, "gpu": 12_000}[BUDGET]] - 1, 0.0, painter.schedule)
 torch.manual_seed(0)
 drawn = {
-    "minimiser": (last(ddim(perfect, torch.randn(8, 784), painter.schedule, 25, limit=1.0)) + 1).view(8, 1, 28, 28) / 2,
-    "our network": painter.shown(last(ddim(painter.eps, torch.randn(8, 1, 28, 28), painter.schedule, 50, limit=1.0))),
+    "minimiser": (last(ddim(perfect, torch.randn(8, 784), painter.schedule, 25, clip_denoised=1.0)) + 1).view(8, 1, 28, 28) / 2,
+    "our network": painter.denormalise(last(ddim(painter.eps, torch.randn(8, 1, 28, 28), painter.schedule, 50, clip_denoised=1.0))),
 }
 nearest = {name: torch.cdist(x.flatten(1), rows).min(1) for name, x in drawn.items()}
 shown, titles = [], []
@@ -529,19 +529,19 @@ print({name: round(found.values.mean().item(), 2) for name, found in nearest.ite
 # %%
 torch.manual_seed(0)
 n, t, d = 200_000, 30, 3
-beta, abar, before = (values[t] for values in (schedule.beta, schedule.abar, schedule.before))
+beta, abar, abar_prev = (values[t] for values in (schedule.beta, schedule.abar, schedule.abar_prev))
 x0 = torch.rand(n, d, dtype=torch.float64) * 2 - 1
-x_s = before.sqrt() * x0 + (1 - before).sqrt() * torch.randn_like(x0)            # x_{t-1} by a jump ...
+x_s = abar_prev.sqrt() * x0 + (1 - abar_prev).sqrt() * torch.randn_like(x0)      # x_{t-1} by a jump ...
 x_t = (1 - beta).sqrt() * x_s + beta.sqrt() * torch.randn_like(x0)               # ... x_t by a step
 eps = eps_from_x0(x_t, x0, abar)
 said = torch.sin(3 * x_t)                                                        # any eps_theta will do
 left = (x_s - mean_from_eps(x_t, said, beta, abar)).square().sum(1)
-right = beta**2 / ((1 - beta) * (1 - abar)) * (eps - said).square().sum(1) + d * posterior_variance(abar, before)
+right = beta**2 / ((1 - beta) * (1 - abar)) * (eps - said).square().sum(1) + d * posterior_variance(abar, abar_prev)
 gap = (left - right).mean().item()
 assert abs(gap) < 4 * ((left - right).std() / math.sqrt(n)).item()
 ratio = (schedule.abar.new_tensor(1) - schedule.beta).sqrt() * (1 - schedule.abar).sqrt() / schedule.beta
 print(f"an error of x_{{t-1}} counts {ratio.min():.0f} to {ratio.max():.0f} times as an error of the noise")
-print(f"regress the next step: {left.mean():.6f}; the noise, reweighted, plus a constant: {right.mean():.6f}; of it the constant {d * posterior_variance(abar, before):.6f}")
+print(f"regress the next step: {left.mean():.6f}; the noise, reweighted, plus a constant: {right.mean():.6f}; of it the constant {d * posterior_variance(abar, abar_prev):.6f}")
 v = v_from(x0, eps, abar)
 torch.testing.assert_close(eps_from_v(x_t, v, abar), eps)
 torch.testing.assert_close(x0_from_eps(x_t, eps, abar), x0)
@@ -647,7 +647,7 @@ steps_figure()
 torch.manual_seed(2)
 DICE = {"smoke": 20, "laptop": 100, "gpu": 250}[BUDGET]
 x_T = torch.randn(3, 1, 28, 28).repeat_interleave(4, 0)
-same = {f"eta {eta:g}": painter.shown(last(ddim(painter.eps, x_T, painter.schedule, DICE, eta=eta, limit=1.0))) for eta in (0.0, 0.3, 1.0)}
+same = {f"eta {eta:g}": painter.denormalise(last(ddim(painter.eps, x_T, painter.schedule, DICE, eta=eta, clip_denoised=1.0))) for eta in (0.0, 0.3, 1.0)}
 titles = [f"{name}" if i == 0 else "" for name in same for i in range(12)]
 apart = ", ".join(f"{torch.cdist(x.view(3, 4, -1), x.view(3, 4, -1)).sum().item() / 36:.1f}" for x in same.values())
 image_grid(torch.cat(list(same.values())), titles, columns=12, title=f"Three starts, four times each; mean distance within a start, by eta: {apart}")
@@ -667,7 +667,7 @@ display(image_grid(torch.cat([(x + 1) / 2, (code + 2) / 4, (back + 1) / 2]), tit
 torch.manual_seed(8)
 ends = torch.randn(2, 3, 1, 28, 28).flatten(2)
 walk = torch.stack([slerp(ends[0], ends[1], w) for w in torch.linspace(0, 1, 9).tolist()], 1)       # (3, 9, 784)
-between = painter.shown(last(ddim(painter.eps, walk.reshape(27, 1, 28, 28), painter.schedule, 50, limit=1.0)))
+between = painter.denormalise(last(ddim(painter.eps, walk.reshape(27, 1, 28, 28), painter.schedule, 50, clip_denoised=1.0)))
 image_grid(between, columns=9, title="Nine noises on the arc between two, three times; DDIM, 50 steps")
 
 # %% [markdown]
@@ -741,9 +741,9 @@ features_figure()
 # - **Noise at the last step.** It adds a grain of standard deviation $\sqrt{\beta_1}$ (0.01 here, one grey level) that no loss ever shows.
 # - **$t$ off by one** between training and sampling: the network is asked at one level about a picture of another.
 # - **The noise of the step where that of the jump belongs** (section 4's margin note).
-# - **Pixels in $[0, 1]$.** Contrasts are halved, so at every $t$ the signal-to-noise ratio of what varies is a quarter of what the schedule was made for; and a `limit` of 1 lets guesses down to $-1$ pass.
+# - **Pixels in $[0, 1]$.** Contrasts are halved, so at every $t$ the signal-to-noise ratio of what varies is a quarter of what the schedule was made for; and a `clip_denoised` of 1 lets guesses down to $-1$ pass.
 # - **Drawing with the trained weights, not their average**, or with an average whose memory is longer than the training.
-# - **The guess of $x_0$ beyond $[-1, 1]$.** Early guesses divide by $\sqrt{\bar\alpha_t} \approx 0.006$; the samplers here keep them in the range of pixels (`limit`), which changes every later step.
+# - **The guess of $x_0$ beyond $[-1, 1]$.** Early guesses divide by $\sqrt{\bar\alpha_t} \approx 0.006$; the samplers here keep them in the range of pixels (`clip_denoised`), which changes every later step.
 # - **One $t$ for the whole batch.** No mistake, but a much noisier gradient.
 # - **Reading quality off the loss** (section 6).
 #
@@ -751,7 +751,7 @@ features_figure()
 #
 # **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, the simple loss, the ancestral step, the DDIM step, and more, each checked when you run the cell below it.
 #
-# Train `ddpm` with `cosine_betas()`. Take `limit=None` in section 1: what becomes of the pictures with 10 steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with `MixtureNoise` of ten training digits and a width of 0.1: what are they? Notebook 15 asks the model for what you want.
+# Train `ddpm` with `cosine_betas()`. Take `clip_denoised=None` in section 1: what becomes of the pictures with 10 steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with `MixtureNoise` of ten training digits and a width of 0.1: what are they? Notebook 15 asks the model for what you want.
 #
 # ## 14. What to read
 #

@@ -59,7 +59,7 @@ DRAW_STEPS = {"smoke": 6, "laptop": 25, "gpu": 50}[BUDGET]
 def paint(method, eps_fn, shape, seed=0, steps=DRAW_STEPS):
     """Pictures in [0, 1] by DDIM, from the seed's noise."""
     x_T = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    return method.shown(last(ddim(eps_fn, x_T, method.schedule, steps, limit=method.limit)))
+    return method.denormalise(last(ddim(eps_fn, x_T, method.schedule, steps, clip_denoised=method.clip_denoised)))
 
 
 asked = {
@@ -115,8 +115,8 @@ real_digits = torch.stack([as_float(digits.x[digits.y == k][0]) for k in range(1
 titles = [text if i == 0 else "" for text in ("test digits", *pictures) for i in range(10)]
 display(image_grid(torch.cat([real_digits, *pictures.values()]), titles, columns=10, title="Digits 0 to 9: test pictures, and drawn with weight w from the same ten noises"))
 CATEGORIES = load("emoji_on_white", "test").classes
-told = torch.stack([tokens(category=name) for name in CATEGORIES])
-pictures = {f"w = {w:g}": paint(emoji_painter, guided(emoji_painter.eps, told, w), (9, 3, 32, 32), seed=4) for w in (0.0, 1.0, 4.0)}
+categories = torch.stack([tokens(category=name) for name in CATEGORIES])
+pictures = {f"w = {w:g}": paint(emoji_painter, guided(emoji_painter.eps, categories, w), (9, 3, 32, 32), seed=4) for w in (0.0, 1.0, 4.0)}
 titles = [name.split()[0] for name in CATEGORIES] + [""] * 18
 image_grid(torch.cat(list(pictures.values())), titles, columns=9, title="One emoji of each category; rows: w = 0, 1, 4, from the same nine noises")
 
@@ -248,10 +248,10 @@ for w in (-1.0, 0.0, 1.5, 4.0):
     free = guided(exact, y, w)(x_t, t)
     torch.testing.assert_close(free, guided_by_hand(exact, x_t, t, y, w), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(free, classifier_guided(exact, exact.log_prob, y, 1 + w, schedule)(x_t, t), atol=1e-3, rtol=1e-3)
-    told = partial(exact, y=y)
-    torch.testing.assert_close(free, classifier_guided(told, exact.log_prob, y, w, schedule)(x_t, t), atol=1e-3, rtol=1e-3)
+    conditional = partial(exact, y=y)
+    torch.testing.assert_close(free, classifier_guided(conditional, exact.log_prob, y, w, schedule)(x_t, t), atol=1e-3, rtol=1e-3)
 start, y = torch.randn(100, 2), torch.full((100,), 1)
-for sampler in (ancestral, partial(ancestral, large=True), ddim, partial(ddim, eta=1.0)):
+for sampler in (ancestral, partial(ancestral, large_variance=True), ddim, partial(ddim, eta=1.0)):
     wrapped = last(sampler(guided(exact, y, 0.0), start, schedule, noise=torch.ones_like))
     assert torch.equal(wrapped, last(sampler(partial(exact, y=y), start, schedule, noise=torch.ones_like)))  # w = 0: the conditional model
     free = last(sampler(guided(exact, y, 2.0), start, schedule, noise=torch.ones_like))
@@ -361,7 +361,7 @@ asked = torch.arange(10).repeat_interleave(8)
 noise_of = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(6)).repeat(10, 1, 1, 1)
 sheets = {}
 for w in GRID:
-    sheets[w] = digit_painter.shown(last(ddim(guided(digit_painter.eps, asked, w), noise_of, digit_painter.schedule, DRAW_STEPS, limit=1.0)))
+    sheets[w] = digit_painter.denormalise(last(ddim(guided(digit_painter.eps, asked, w), noise_of, digit_painter.schedule, DRAW_STEPS, clip_denoised=1.0)))
 
 
 def draw_digits(digit, w):
@@ -400,19 +400,19 @@ explore(draw_digits, digit=IntSlider(2, min=0, max=9), w=SelectionSlider(options
 fine = Schedule(cosine_betas(1000))
 
 
-def pair(told, untold):
+def pair(conditional, unconditional):
     """Two noises as one function of (x_t, t) and (x_t, t, y)."""
-    return lambda x_t, t, y=None: (untold if y is None else told)(x_t, t)
+    return lambda x_t, t, y=None: (unconditional if y is None else conditional)(x_t, t)
 
 
 centre, shift, c = torch.zeros(1, 1), 1.0, 0.5
-CASES = {  # told, untold, where to look
+CASES = {  # conditional, unconditional, where to look
     "shifted": (MixtureNoise(centre + shift, 1.0, fine), MixtureNoise(centre, 1.0, fine), (-4, 9)),
     "narrower": (MixtureNoise(centre, math.sqrt(c), fine), MixtureNoise(centre, 1.0, fine), (-3, 3)),
     "two of three": (MixtureNoise(torch.tensor([[0.0], [1.6]]), 0.4, fine), MixtureNoise(torch.tensor([[-1.6], [0.0], [1.6]]), 0.4, fine), (-3, 4)),
 }
 torch.manual_seed(0)
-cloud, nobody = torch.randn(4000, 1), torch.zeros(4000, dtype=torch.long)       # any label: told knows one class only
+cloud, nobody = torch.randn(4000, 1), torch.zeros(4000, dtype=torch.long)       # any label: only one class is known
 cloud = (cloud - cloud.mean()) / cloud.std()
 for w in (1.0, 3.0):
     moved = last(ddim(guided(pair(*CASES["shifted"][:2]), nobody, w), cloud, fine))
@@ -429,15 +429,15 @@ for w in (1.0, 3.0):
 
 # %%
 def draw_tilted(case, w):
-    told, untold, (low, high) = CASES[case]
+    conditional, unconditional, (low, high) = CASES[case]
     line, first = torch.linspace(-8, 16, 2400)[:, None], torch.zeros(2400, dtype=torch.long)
-    log_told, log_untold = told.log_density(line, first), untold.log_density(line, first)
-    tilted = ((1 + w) * log_told - w * log_untold).exp()
+    log_conditional, log_unconditional = conditional.log_density(line, first), unconditional.log_density(line, first)
+    tilted = ((1 + w) * log_conditional - w * log_unconditional).exp()
     tilted = tilted / (0.01 * tilted.sum())
-    x = last(ddim(guided(pair(told, untold), nobody, w), cloud, fine, 250))
+    x = last(ddim(guided(pair(conditional, unconditional), nobody, w), cloud, fine, 250))
     figure, ax = subplots(height=3.0)
     ax.hist(x[:, 0].numpy(), bins=100, range=(low, high), density=True, color="#56B4E9", label="guided DDIM, 4,000 points")
-    for density, colour, stroke, name in ((log_untold.exp(), "#666666", ":", "p(x)"), (log_told.exp(), "#009E73", "--", "p(x | y)"), (tilted, "#D55E00", "-", "tilted: p(x) p(y | x)^(1 + w)")):
+    for density, colour, stroke, name in ((log_unconditional.exp(), "#666666", ":", "p(x)"), (log_conditional.exp(), "#009E73", "--", "p(x | y)"), (tilted, "#D55E00", "-", "tilted: p(x) p(y | x)^(1 + w)")):
         ax.plot(line[:, 0], density, color=colour, linestyle=stroke, label=name)
     ax.set(xlabel="x", ylabel="density", xlim=(low, high))
     ax.legend()
@@ -635,7 +635,7 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 # - **The gradient lost**: a sampler runs under `no_grad`, and a detached input has no gradient; some frameworks then give zeros without a word.
 # - **The mean of $\log p$ over the batch** before the gradient: each picture's push is $N$ times too small.
 # - **Guiding $x_0$ or $v$ instead of $\epsilon$.** At a given $x_t$ each is an affine function of the other, and the weights $1 + w$ and $-w$ sum to one, so classifier-free guidance is the same for all; but only before the guess is clipped. A classifier's gradient wants another factor for each.
-# - **Large $w$ without clipping.** The guess of $x_0$ leaves the range of pixels and colours saturate. `limit` keeps it inside; Imagen's dynamic thresholding does it better.
+# - **Large $w$ without clipping.** The guess of $x_0$ leaves the range of pixels and colours saturate. `clip_denoised` keeps it inside; Imagen's dynamic thresholding does it better.
 # - **Choosing $w$ by accuracy alone.** Look at recall and at the pictures too.
 #
 # ## 11. What to try next
