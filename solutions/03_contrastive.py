@@ -1,23 +1,24 @@
 # %% [markdown]
 # # Exercises 03. Contrastive learning
 #
-# **Seven short pieces, and at the end they train a network together.** You write the similarity that everything here is
-# made of, InfoNCE, SimCLR's loss, the memory bank, the k-NN vote that measures a representation, the bound on mutual
-# information, and SimCLR itself as a method that `fit` can train.
+# **You write seven short pieces of code, and at the end they train a network together.** The pieces are the similarity
+# on which everything here is built, InfoNCE, SimCLR's loss, the memory bank, the k-NN vote that measures a
+# representation, the bound on mutual information, and SimCLR itself as a method that `fit` can train.
 #
-# **You need** notebook 03, the lecture, up to section 10. Each exercise names the section it belongs to.
+# **You need** notebook 03, the lecture, up to section 10. Each exercise names the section that it belongs to.
 #
-# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
-# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
-# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
-# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
-# Earlier answers may be used in later ones; when one is wrong, so is what builds on it.
+# **How it works.** Write your code where the cell says so, and run the cell below it. The check tests your answer on a
+# few small cases. If the answer is wrong, the check says how, and it often names the likely mistake. *The check is not
+# the final mark*, because the mark comes from other cases, of other shapes and with other values. So write what the
+# formula says, not what makes these few cases pass. The library's own functions are not available during marking, so
+# write the answer yourself, with torch. Later answers may use earlier ones. If an earlier answer is wrong, the answers
+# that build on it are wrong, too.
 #
-# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
-# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
-# need (a helper, another import) may stand in any cell. No answer draws random numbers; what is random comes in as an
-# argument. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file as the grader reads
-# it.
+# *Run All* works from the start: answers that you have not written yet are reported as to do. When your notebook is
+# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
+# names. Anything else that you need (a helper function, another import) may be in any cell. No answer draws random
+# numbers; anything random is passed as an argument. Before you hand in, run `python -m course_lib check NOTEBOOK`. It
+# runs the public cases on your file, which it reads in the same way as the grader.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
@@ -48,14 +49,14 @@ check = checks("03_contrastive")
 #
 # *Section 5 of the lecture.*
 #
-# All of contrastive learning asks *which of these is most like that one?* Like, here, is a matter of direction: two
-# vectors are similar when they point the same way, however long they are. One matrix product compares everything with
-# everything.
+# All of contrastive learning asks *which of these is most similar to that one?* Here, similarity depends on direction
+# only: two vectors are similar if they point in the same direction, whatever their lengths. One matrix product compares
+# all vectors of one set with all vectors of another.
 #
 # $$\cos(a_i, b_j) = \frac{a_i^\top b_j}{\lVert a_i\rVert\, \lVert b_j\rVert},$$
 #
-# where $a_i$ is row i of `a`, $b_j$ row j of `b`, and $\lVert\cdot\rVert$ the Euclidean length. A row of zeros points nowhere: its
-# similarity with everything shall be 0, not NaN.
+# where $a_i$ is row i of `a`, $b_j$ row j of `b`, and $\lVert\cdot\rVert$ the Euclidean length. A row of zeros has no
+# direction: its similarity with every row must be 0, not NaN.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 rows of zeros, 1 right gradient.
 
@@ -81,7 +82,8 @@ assert check(cosine_similarity_matrix).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Take every row to unit length first. What is left to do is a dot product of every row with every row: one matrix product.
+# Scale every row to unit length first. Then you only need the dot product of every row with every row: one matrix
+# product.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -96,21 +98,21 @@ assert check(cosine_similarity_matrix).solved
 #
 # *Section 3 of the lecture.*
 #
-# Here are N candidates; which of them is the positive? InfoNCE is the cross-entropy of that question, and the loss of
-# notebooks 03 to 06. With `scores[i, j]` $= s_{ij}$, the score of reference i with candidate j, and the positives on the
-# diagonal,
+# Here are N candidates. Which of them is the positive? InfoNCE is the cross-entropy of that question, and it is the
+# loss of notebooks 03 to 06. Let `scores[i, j]` $= s_{ij}$ be the score of reference i with candidate j, with the
+# positives on the diagonal. Then
 #
 # $$L = -\frac1N \sum_{i=1}^{N} \log \frac{\exp s_{ii}}{\sum_{j=1}^{N} \exp s_{ij}}.$$
 #
-# Scores are similarities divided by a temperature, and may be large: a loss that turns into NaN at a score of 100 is of no
-# use. Make it right for scores of $\pm 10^4$.
+# Scores are similarities divided by a temperature, so they may be large. A loss that becomes NaN at a score of 100 is
+# useless. Your loss must be right for scores of $\pm 10^4$.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 large scores, 1 right gradient.
 
 # %% nbgrader={"grade": false, "grade_id": "info_nce", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def info_nce(scores):
-    """InfoNCE of a batch: row i's positive is candidate i, the other candidates of the
-    row are its negatives.
+    """InfoNCE of a batch: the positive of row i is candidate i, and the other
+    candidates of the row are its negatives.
 
     scores (N, N), float32 or float64: row = reference, column = candidate, temperature
     included. Returns the mean over the rows of
@@ -131,13 +133,14 @@ assert check(info_nce).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Write the logarithm of the fraction as a difference. One half needs no exponential at all.
+# Write the logarithm of the fraction as a difference. One of its two terms needs no exponential.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The other half is the log of a sum of exponentials along each row; `torch.logsumexp` computes it without ever forming a
-# number that overflows. Or see the loss as a classifier's: N classes, and the right class of row i is ...?
+# The other term is the log of a sum of exponentials along each row; `torch.logsumexp` computes it without ever forming
+# a number that overflows. Or see InfoNCE as the loss of a classifier with N classes: which class is the right one for
+# row i?
 #
 # </details>
 
@@ -146,16 +149,18 @@ assert check(info_nce).solved
 #
 # *Section 5 of the lecture.*
 #
-# Ten lines, and the whole of SimCLR's loss. A batch of N pictures gives 2N views; each view is asked for its partner among
-# the 2N - 1 others. The details decide: who is a candidate, who is not, and who asks.
+# SimCLR's whole loss takes ten lines. A batch of N pictures gives 2N views. For each view, the task is to find its
+# partner among the 2N - 1 others. The details are decisive: which views are candidates, which are not, and which are
+# references.
 #
-# Put the two halves one below the other, so that views i and i + N come from one picture. Here s is the
-# cosine, $s_{ik}$ that of views i and k; the score is $s / \tau$, with the temperature $\tau$. With $j(i)$ the partner of i,
+# Put the two halves one below the other, so that views i and i + N come from one picture. Here s is the cosine
+# similarity, and $s_{ik}$ is that of views i and k. The score is $s / \tau$, with the temperature $\tau$. With the
+# partner $j(i)$ of i,
 #
 # $$L = \frac{1}{2N} \sum_{i=1}^{2N} -\log \frac{\exp(s_{i\,j(i)} / \tau)}{\sum_{k \ne i} \exp(s_{ik} / \tau)}.$$
 #
-# The sum in the denominator runs over all views but i itself, those of the same half included. It must be right at
-# $\tau = 0.005$ as well.
+# The sum in the denominator runs over all views except i itself, so it includes the other views of the same half. Your
+# loss must be right at $\tau = 0.005$ as well.
 #
 # *15 minutes, ★★.* Points: 4 right values, 1 arguments left alone, 1 low temperature, 2 right gradient.
 
@@ -187,20 +192,22 @@ assert check(nt_xent).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# It is InfoNCE again: 2N references, 2N - 1 candidates each. Build the (2N, 2N) matrix of scores first, then exclude what
-# is no candidate, then say in which column each row's positive stands.
+# It is InfoNCE again, with 2N references and 2N - 1 candidates for each. First build the (2N, 2N) matrix of scores.
+# Then exclude the entries that are not candidates. Then find the column of each row's positive.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A candidate whose score is minus infinity contributes exp(-inf) = 0 to the denominator: `masked_fill` with a boolean
-# diagonal. (Zero would not do: exp(0) is 1. Nor would -100: at low temperatures scores fall below it.)
+# A candidate whose score is minus infinity contributes exp(-inf) = 0 to the denominator: use `masked_fill` with a
+# boolean diagonal. (A score of 0 would be wrong, because exp(0) is 1. So would -100, because at low temperatures other
+# scores are even lower.)
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# After `torch.cat([z1, z2])` row 0's partner is row N, and row N's is row 0: the partners are 0 ... 2N - 1, rolled by N.
-# `F.cross_entropy(scores, partners)` takes the logarithm, the softmax and the mean in one stable step.
+# After `torch.cat([z1, z2])` the partner of row 0 is row N, and the partner of row N is row 0. So the partners are 0
+# ... 2N - 1, rolled by N. `F.cross_entropy(scores, partners)` takes the logarithm, the softmax and the mean in one
+# stable step.
 #
 # </details>
 
@@ -209,26 +216,26 @@ assert check(nt_xent).solved
 #
 # *Section 10 of the lecture.*
 #
-# Instance discrimination remembers what every picture looked like the last time. After each update the rows of this batch's
-# pictures move towards their new outputs; the rest of the bank sleeps. With $b_r$ row r of the bank, $v_i$ the new output
-# for the picture of row $r_i$ and $\mu$ the momentum of the memory,
+# Instance discrimination remembers the network's earlier outputs for every picture. After each update, the rows of this
+# batch's pictures move towards their new outputs; the other rows of the bank do not change. With $b_r$ row r of the
+# bank, $v_i$ the new output for the picture of row $r_i$ and $\mu$ the momentum of the memory,
 #
 # $$b_{r_i} \leftarrow \frac{\mu\, b_{r_i} + (1 - \mu)\, v_i}{\lVert \mu\, b_{r_i} + (1 - \mu)\, v_i \rVert}.$$
 #
-# A memory is no place for gradients: $v$ comes straight from the network and wants one, and a bank that kept it would hold
-# on to the graph of every batch since the beginning.
+# The memory must not keep gradients. $v$ comes straight from the network and requires a gradient. A bank that kept it
+# would also keep the computation graph of every batch since the beginning.
 #
 # *15 minutes, ★★.* Points: 3 right rows moved and no others, 1 given bank left alone, 2 no gradient in the memory.
 
 # %% nbgrader={"grade": false, "grade_id": "update_bank", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def update_bank(bank, rows, v, momentum):
-    """The memory after one batch, as a new tensor; the given bank stays as it is.
+    """The memory after one batch, as a new tensor; the given bank is not changed.
 
     bank (n, D), float32 or float64: unit rows. rows (B,): whole numbers, all different,
     in any order; v (B, D), of the bank's dtype: unit rows that may require grad, v_i
-    belongs to bank[rows_i]. momentum: a number in [0, 1). Returns (n, D): the rows
-    named are momentum * old + (1 - momentum) * v, taken to unit length again; the
-    others are unchanged. It carries no gradient.
+    belongs to bank[rows_i]. momentum: a number in [0, 1). Returns (n, D): the named
+    rows are momentum * old + (1 - momentum) * v, scaled to unit length again; the
+    others are unchanged. The result carries no gradient.
     """
     ### BEGIN SOLUTION
     with torch.no_grad():
@@ -247,7 +254,8 @@ assert check(update_bank).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Three steps: a copy of the bank; the mixture of old rows and v, at unit length; the mixture into its places in the copy.
+# There are three steps. Copy the bank. Compute the mixture of old rows and v, at unit length. Write the mixture to its
+# rows in the copy.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -262,15 +270,16 @@ assert check(update_bank).solved
 #
 # *Section 8 of the lecture.*
 #
-# How good is a representation? Ask the neighbours. The k training rows most similar to a test row vote for their class,
-# the closer the louder. No classifier is trained, so whatever is found was in the features already. With $w_j$ the vote of
-# neighbour j, $y_j$ its class, $c$ a class and $\tau$ a temperature,
+# How good is a representation? The k-NN vote measures this. The k training rows that are most similar to a test row
+# vote for their classes, and closer rows have larger votes. No classifier is trained, so all information that the vote
+# finds was already in the features. With $w_j$ the vote of neighbour j, $y_j$ its class, $c$ a class and $\tau$ a
+# temperature,
 #
 # $$w_j = \exp\frac{\cos(\text{test row}, \text{train row } j)}{\tau}, \qquad
 # \text{share}(c) = \frac{\sum_{j:\, y_j = c} w_j}{\sum_j w_j},$$
 #
-# where j runs over the k most similar training rows only. At $\tau = 0.005$ the votes themselves are beyond what float32
-# can hold; the shares are not.
+# where j runs over the k most similar training rows only. At $\tau = 0.005$ the votes themselves are too large for
+# float32, but the shares are not.
 #
 # *20 minutes, ★★.* Points: 3 right shares, 1 arguments left alone, 1 classes without rows, 1 low temperature.
 
@@ -300,19 +309,20 @@ assert check(knn_vote).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Four steps: cosines (M, N); the k largest of each row with their places; votes to shares; shares to classes.
+# There are four steps: compute the cosines (M, N); find the k largest of each row, with their indices; turn votes into
+# shares; add up the shares of each class.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `topk(k)` returns both the similarities and the indices of the neighbours, (M, k) each. Exponentials divided by the sum of
-# exponentials have a name, and the function of that name does not overflow.
+# `topk(k)` returns both the similarities and the indices of the neighbours, (M, k) each. Exponentials divided by the
+# sum of exponentials have a name, and the function with this name does not overflow.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# Two neighbours of one class must add up. `votes[i, labels] += w` counts a repeated label once;
-# `w.new_zeros(M, classes).scatter_add(1, labels, w)` adds all of them; `new_zeros` has the dtype of w. The labels it wants
+# The votes of two neighbours of one class must be added. `votes[i, labels] += w` counts a repeated label only once, but
+# `w.new_zeros(M, classes).scatter_add(1, labels, w)` adds all of them; `new_zeros` has the dtype of w. Here the labels
 # are those of the neighbours, (M, k), and so are the weights w.
 #
 # </details>
@@ -322,19 +332,21 @@ assert check(knn_vote).solved
 #
 # *Section 4 of the lecture.*
 #
-# InfoNCE bounds, from below, how much two views know of each other: $I \ge \log N - L$, with the mutual information of the
-# two views $I = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$, in nats. One line, and a trap that a lecture slide
-# falls into (GT19 calls N "the negative sample size"): N counts *candidates*, and the positive is one of them.
+# InfoNCE gives a lower bound on the information that two views have about each other: $I \ge \log N - L$. Here
+# $I = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$ is the mutual information of the two views, in nats. The
+# answer is one line, but there is a trap, and a slide of deck GT19 (*CS 4644/7643, lecture 19*) falls into it: it calls
+# N "the negative sample size". But N counts *candidates*, and the positive is one of them.
 #
-# You are given the losses $L_b$ of several batches $b = 1, \dots, B$, and how many negatives each reference had in them. The
-# best estimate of $L$ is their mean. A network that does worse than guessing has a negative bound: true, if not useful.
+# You are given the losses $L_b$ of several batches $b = 1, \dots, B$, and the number of negatives of each reference in
+# them. The best estimate of $L$ is the mean of these losses. A network that does worse than guessing has a negative
+# bound, which is true but not useful.
 #
 # *5 minutes, ★.* Points: 2 right values, 1 negative bounds, 1 right gradient.
 
 # %% nbgrader={"grade": false, "grade_id": "mi_bound", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def mi_bound(losses, negatives):
-    """What InfoNCE losses say of the mutual information: log N - L, N candidates in
-    all.
+    """The lower bound on the mutual information from InfoNCE losses: log N - L, with N
+    candidates in all.
 
     losses (B,), float32 or float64: InfoNCE losses of B batches, in nats. negatives: a
     whole number, the negatives of each reference. Returns a 0-d tensor, in nats; it is
@@ -354,12 +366,13 @@ assert check(mi_bound).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# With one negative there are two candidates, and who guesses pays log 2.
+# With one negative there are two candidates, and guessing gives the loss log 2.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `math.log` of a whole number, minus the mean of a tensor: the result is a tensor, and the gradient finds its way.
+# Subtract the mean of a tensor from `math.log` of a whole number. The result is a tensor, and the gradient flows back
+# to the losses.
 #
 # </details>
 
@@ -368,13 +381,14 @@ assert check(mi_bound).solved
 #
 # *Section 5 of the lecture.*
 #
-# A method of this course is its networks and the two halves of its paper's Algorithm box; `fit` does the rest. Yours is
-# SimCLR with the loss handed in: two random views of each picture, $h = f(\text{view})$, $z = g(h)$ with the encoder $f$ and
-# the projector $g$, and a function `contrast` that compares the two batches of z (SimCLR's is your `nt_xent` with a
-# temperature). After training $g$ is thrown away: the representation is h, of the picture as it is.
+# A method of this course consists of its networks and of the two halves of its paper's Algorithm box, before and after
+# the optimiser's update; `fit` does the rest. Your method is SimCLR, with the loss as an argument. It makes two random
+# views of each picture and computes $h = f(\text{view})$, $z = g(h)$ with the encoder $f$ and the projector $g$. The
+# function `contrast` compares the two batches of z (for SimCLR, it is your `nt_xent` with a temperature). After
+# training, $g$ is thrown away. The representation is h, computed from the picture itself, without augmentation.
 #
-# A `Method` is a torch module. It gives the optimiser the parameters of all networks it knows of, and it knows of those that
-# are attributes of it. `fit` calls `loss(x, y)`; SimCLR has no use for y.
+# A `Method` is a torch module. It gives the optimiser the parameters of all networks that are its attributes. `fit`
+# calls `loss(x, y)`; SimCLR does not use y.
 #
 # *10 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient through
 # both views and both networks, 1 right representation.
@@ -384,13 +398,13 @@ class TwoViews(Method):
     """Contrastive learning with two views and any loss.
 
     encoder f: images (N, C, H, W), float32 or float64, -> h (N, D). projector g: h -> z
-    (N, d). augment: images -> one random view of each, drawn anew at each call.
-    contrast(z1, z2): the projections of both views, (N, d) each, row i of both from
-    image i -> 0-d loss; it does all that is needed with z.
+    (N, d). augment: images -> one random view of each, with new random numbers at each
+    call. contrast(z1, z2): the projections of both views, (N, d) each, row i of both
+    from image i -> 0-d loss; it does everything that is needed with z.
     """
 
     def __init__(self, encoder, projector, augment, contrast):
-        """Keeps the four."""
+        """Stores the four arguments."""
         ### BEGIN SOLUTION
         super().__init__()
         self.encoder, self.projector = encoder, projector
@@ -411,7 +425,7 @@ class TwoViews(Method):
 
     def encode(self, x):
         """x (N, C, H, W) -> h (N, D), the representation that is evaluated after
-        training; nothing random.
+        training; nothing is random here.
         """
         ### BEGIN SOLUTION
         return self.encoder(x)
@@ -427,27 +441,29 @@ assert check(TwoViews).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `super().__init__()` comes first in `__init__`: it makes the place where the module notes its networks. Then each of the
-# four becomes an attribute of its own.
+# `super().__init__()` comes first in `__init__`, because it sets up the place where the module registers its networks.
+# Then store each of the four arguments as an attribute.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# In `loss`: two views, both through encoder and projector, then `contrast`. You may call the networks twice, or once on
-# `torch.cat` of both views, so that BatchNorm sees them together, and cut the result in two with `.chunk(2)`.
+# In `loss`, make two views, send both through encoder and projector, and call `contrast`. You may call the networks
+# twice. Or call them once on `torch.cat` of both views, so that BatchNorm sees them together, and cut the result in two
+# with `.chunk(2)`.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `encode` is one line. What does the evaluation want: h or z? Of a view, or of the picture?
+# `encode` is one line. Does the evaluation need h or z? Of a view, or of the picture?
 #
 # </details>
 
 # %% [markdown]
 # ## All together
 #
-# Your `TwoViews` with your `nt_xent`, trained for a moment on the course's scenes, and measured with your `knn_vote` before
-# and after. (Not marked; some seconds. 100 small steps are few: notebook 03 has runs that are long enough to judge a method by.)
+# Here your `TwoViews` is trained with your `nt_xent` for a short time, on the course's scenes. Your `knn_vote` measures
+# it before and after. (This is not marked and takes some seconds. 100 small steps are few: notebook 03 has runs that
+# are long enough to evaluate a method.)
 
 # %%
 from course_lib import evaluate
@@ -491,8 +507,8 @@ trained(steps=10 if budget() == "smoke" else 100)
 # %% [markdown]
 # ## What next
 #
-# Give `all_together` more steps (section 9 of the lecture trains for longer, and says where the loss of a collapsed network
-# stays), or another `contrast`: your `info_nce` on the cosines of z1 with z2 over a temperature has N candidates instead of
-# 2N - 1. Does the loss start where you expect it? Your `mi_bound` is meant for such an InfoNCE run: what does it say with
-# `negatives=63`, before and after, and how far below its ceiling log 64 is that? Exercises 04 replace the bank by a queue and
-# the old rows by a momentum encoder.
+# Give `all_together` more steps. (Section 9 of the lecture trains for longer, and says where the loss of a collapsed
+# network stays.) Or give it another `contrast`: your `info_nce` on the cosines of z1 with z2, divided by a temperature,
+# has N candidates instead of 2N - 1. Does the loss start where you expect it? Your `mi_bound` is meant for such an
+# InfoNCE run. What is the bound with `negatives=63`, before and after training, and how far is it below its ceiling log
+# 64? Exercises 04 replace the bank by a queue and the old rows by a momentum encoder.

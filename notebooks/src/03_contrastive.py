@@ -1,23 +1,26 @@
 # %% [markdown]
 # # 03. Contrastive learning
 #
-# **Can a network learn what is in a picture when nobody tells it?** Here one does. It sees thousands of unlabelled
-# scenes and solves a puzzle: *which of these views comes from the same picture as this one?* Afterwards pictures of the
-# same kind lie near each other more often than before, although the network was never shown a label.
+# **Can a network learn what is in a picture without labels?** In this notebook it can. The network sees thousands of
+# unlabelled scenes and solves a puzzle: *which of these views comes from the same picture as this one?* After training,
+# it places pictures of the same kind near each other more often than before, although it never saw a label.
 #
-# **You will be able to** tell the story from Siamese networks to InfoNCE, and prove that InfoNCE bounds a mutual
-# information; write SimCLR's loss in ten lines and check it; train SimCLR, a memory bank and supervised contrastive
-# learning, and see whether they learn; say which design choices matter, by how much, and what the lectures make too much of.
+# **You will be able to** explain how InfoNCE developed from Siamese networks, and prove that InfoNCE gives a lower
+# bound on a mutual information; write SimCLR's loss in ten lines and check it; train SimCLR, a memory bank and
+# supervised contrastive learning, and measure whether they learn; say which design choices matter, by how much, and
+# which claims of the lectures are too strong.
 #
-# **You need** notebook 00: the scenes, k-NN, the linear probe, the random encoder. Supervised training with PyTorch; expectations
-# and Jensen's inequality for the proof.
+# **You need** notebook 00: the scenes, k-NN, the linear probe, the random encoder. You also need supervised training
+# with PyTorch and, for the proof, expectations and Jensen's inequality.
 #
-# **Lectures** GT19: *A formulation of contrastive learning* to *SimCLR design choices*. AIA: *Energy-based
-# self-supervised representation learning*, *Contrastive Learning*. REP: *Contrastive Learning Approaches*, *SimCLR*.
-# ENS: *Instance discrimination*, *SimCLR*. MLMI17: *SimCLR - Architecture*.
+# **Lectures** Deck GT19, *CS 4644/7643, lecture 19*: slides *A formulation of contrastive learning* to *SimCLR design
+# choices*. Deck AIA, *Automatic Image Analysis, lecture 13*: *Energy-based self-supervised representation learning*,
+# *Contrastive Learning*. Deck REP, *Representation Learning*: *Contrastive Learning Approaches*, *SimCLR*. Deck ENS,
+# *Apprentissage continu de représentations visuelles* (in French): *Instance discrimination*, *SimCLR*. Deck MLMI17,
+# *Advanced Computer Vision*: *SimCLR - Architecture*.
 #
-# **Time** reading an hour; computing about six minutes on two cores. Long experiments were run beforehand
-# (`make results`); here they are plotted.
+# **Time** Reading takes an hour, and computing about six minutes on two cores. Long experiments were run beforehand
+# (`make results`); here their results are plotted.
 
 # %%
 import math
@@ -61,19 +64,21 @@ from course_lib.run import mix, seeded
 from course_lib.train import fit
 from course_lib.two_views import TwoViews
 
-BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
+BUDGET = budget()
 
 # %% [markdown]
 # ## 1. The pictures
 #
-# The course brings its own: 1,906 emoji, each drawn by three hands. Two drawings of one emoji mean the same and share
-# few pixels (notebook 00, section 1). A good representation should see through that.
+# The course has its own pictures: 1,906 emoji, each drawn in three styles. Two drawings of one emoji have the same
+# meaning but share few pixels (notebook 00, section 1). A good representation should depend on the meaning, not on the
+# pixels.
 #
-# On plain white, a few pixels at a fixed place would give much away. So we paste the emoji, at a random size, place and
-# turn, onto smooth random textures: in these *scenes* the background says nothing about what stands on it. 20,000 of them,
-# always the same ones, are the training set. The emoji of the test set never occur in it, nor do their look-alikes
-# (man, woman and person doing the same): a network that knows an emoji by heart gains nothing there. Each emoji belongs
-# to one of nine categories; we keep these labels for the evaluation.
+# On a plain white background, a few pixels at a fixed place would reveal a lot about the emoji. So we paste the emoji,
+# at a random size, place and rotation, onto smooth random textures. In these *scenes* the background contains no
+# information about the emoji. The training set is a fixed set of 20,000 scenes. It contains no emoji of the test set,
+# and none of their look-alikes (man, woman and person doing the same thing). So a network that memorises single emoji
+# gains nothing on the test set. Each emoji belongs to one of nine categories; we keep these labels for the evaluation.
 
 # %%
 train, test = load("scenes", "train"), load("scenes", "test")
@@ -84,18 +89,19 @@ image_grid(train.x[:16], [train.classes[c] for c in train.y[:16]],
 # %% [markdown]
 # ## 2. Two networks that share their weights
 #
-# Show a network two pictures, one after the other, and compare its two outputs. Such a pair of networks with the same
-# weights is called *Siamese*. AIA's slide puts it in terms of **energy**: a number for each pair that shall be low when the
-# two are compatible and high when they are not. Our energy is the squared distance of the outputs, taken to unit length:
+# Give a network two pictures, one after the other, and compare its two outputs. Such a pair of networks with the same
+# weights is called *Siamese*. AIA's slide uses an **energy**: a number for each pair that should be low when the two
+# pictures are compatible and high when they are not. Our energy is the squared distance between the two outputs, each
+# scaled to unit length:
 #
 # $$E(u, v) = \Big\lVert \frac{u}{\lVert u\rVert} - \frac{v}{\lVert v\rVert} \Big\rVert^2
 # = 2 - 2\cos(u, v) \in [0, 4].$$
 #
-# Low energy is high similarity: the two descriptions differ by a sign. (ENS calls $\lVert u - v\rVert^2$ the Euclidean
-# distance; it is its square.) The output $u$ is a small head's, $z = g(h)$ on top of the encoder's representation
-# $h = f(x)$; section 5 says why. Which pairs are compatible? Nobody labels them. So take one picture and make two **views** of it: cut out a
-# random part, mirror it, shift its colours. Both show the same thing, a **positive pair**. A view of any other picture
-# is a **negative**.
+# Low energy means high similarity: the two descriptions differ by a sign. (ENS calls $\lVert u - v\rVert^2$ the
+# Euclidean distance, but it is the square of that distance.) The output $u$ comes from a small head, $z = g(h)$, on top
+# of the encoder's representation $h = f(x)$; section 5 says why. Which pairs are compatible? Nobody labels them. So we
+# take one picture and make two **views** of it: we cut out a random part, mirror it and shift its colours. Both show
+# the same thing, so they are a **positive pair**. A view of any other picture is a **negative**.
 
 # %%
 recipe = recipes.lookup("simclr")        # the course's way to build and train a method: networks, views, learning rate
@@ -107,14 +113,14 @@ image_grid(torch.cat([pictures, augment(pictures), augment(pictures)]), columns=
            title="Eight scenes (first row), and two random views of each (below)")
 
 # %% [markdown]
-# Pulling positives together is not enough: a network that maps everything to one point has energy 0 for all pairs. It has
-# **collapsed**. AIA's slide asks for a ranking: *more similar means lower energy*. With a margin, so that there is
-# something to train on,
+# It is not enough to pull positive pairs together, because a network that maps everything to one point has energy 0 for
+# all pairs. Such a network has **collapsed**. AIA's slide asks for a ranking: *more similar means lower energy*. We add
+# a margin, so that there is something to train on:
 #
 # $$E(x, x^+) + m < E(x, x^-) \qquad\text{for a margin } m > 0.$$
 #
-# As a loss: $\max(0,\ E(x, x^+) - E(x, x^-) + m)$, the **triplet loss** (FaceNet, Schroff et al. 2015). It is zero where
-# the order is right with room to spare, and $m$ for a collapsed network.
+# As a loss, this becomes $\max(0,\ E(x, x^+) - E(x, x^-) + m)$, the **triplet loss** (FaceNet, Schroff et al. 2015). It
+# is zero where the order is right by at least the margin, and $m$ for a collapsed network.
 
 # %%
 def triplet_by_hand(anchor, same, other, margin):
@@ -131,13 +137,13 @@ torch.testing.assert_close(triplet_by_hand(a, s, o, 0.5), triplet(a, s, o, margi
 torch.testing.assert_close(triplet(a, s, s, margin=0.5), torch.tensor(0.5))
 
 # %% [markdown]
-# How is a network trained with such a loss? One loop, `fit`, trains every method of the course. Here it is: the eight lines
-# from `for` to `schedule.step()`. The rows of the data come in random order, `batch_size` at a time. The method draws views
-# of them and returns its loss; `backward` computes the gradient, and the optimiser takes a step. `after_step` is for what
-# some methods do then (a memory in section 10, a slow copy of the network in notebook 08). The `schedule` changes the
-# learning rate: first up from 0, then down to 0 on half a cosine. `seeded` fixes the random numbers of each update, so that
-# a run can be repeated: from the same seed, the eight lines and `fit` have the same losses. (`fit` also saves and resumes,
-# and it uses GPUs.)
+# How is a network trained with such a loss? One loop, `fit`, trains every method of the course. Here are its eight main
+# lines, from `for` to `schedule.step()`. The rows of the data come in random order, `batch_size` at a time. The method
+# draws views of them and returns its loss. `backward` computes the gradient, and the optimiser takes a step. Then
+# `after_step` makes the additional updates that some methods need (of a memory in section 10, of a slow copy of the
+# network in notebook 08). The `schedule` changes the learning rate: it first rises from 0, and then falls to 0 along
+# half a cosine. `seeded` fixes the random numbers of each update, so that a run can be repeated. With the same seed,
+# the eight lines and `fit` give the same losses. (`fit` can also save and resume a run, and it uses GPUs.)
 
 # %%
 def fit_in_eight_lines(method, data, steps, batch_size, optimizer, seed=0):
@@ -162,17 +168,18 @@ torch.testing.assert_close(torch.tensor(losses["eight lines"]), torch.tensor(los
 losses
 
 # %% [markdown]
-# It works (section 12 says how well). But look at the curve on the right, the share of triplets that are in order, margin
-# included. They give no gradient at all: a random other picture is soon told apart, and teaches nothing any more.
+# Training with this loss works (section 12 says how well). But look at the right curve below: the share of triplets
+# that are in order, margin included. These triplets give no gradient at all. The network soon separates a picture from
+# a random other one, and then such a negative teaches nothing more.
 
 # %%
 STEPS = {"smoke": 8, "laptop": 100, "gpu": 500}[BUDGET]
 SMALL = 64 if BUDGET == "smoke" else None        # batch size; None is the recipe's
-watched = train.x[:500]                          # scenes to look at while training
+watched = train.x[:500]                          # scenes to measure during training
 
 
 def training(name, method, steps, **more):
-    """The run that trains a method as its recipe says, drawn while it goes."""
+    """Trains a method with the settings of its recipe, and plots the run live."""
     return live(recipes.train(recipes.lookup(name), method, train, seed=0, steps=steps, batch_size=SMALL), **more)
 
 
@@ -190,19 +197,21 @@ for step in training("siamese", siamese, STEPS, measure=in_order, measured="trip
 # %% [markdown]
 # ## 3. One against many: InfoNCE
 #
-# One negative at a time is little to learn from. Take many at once, and ask for what GT19 writes as
-# $\operatorname{score}(f(x), f(x^+)) \gg \operatorname{score}(f(x), f(x^-))$ in the way a classifier would: *here are N
-# candidates; which of them is the positive?* With a score $s$ for each candidate, softmax and cross-entropy give
+# One negative at a time gives little to learn from, so we take many at once. GT19 writes the goal as
+# $\operatorname{score}(f(x), f(x^+)) \gg \operatorname{score}(f(x), f(x^-))$. We ask for it as a classifier would:
+# *here are N candidates; which of them is the positive?* With a score $s$ for each candidate, softmax and cross-entropy
+# give
 #
 # $$L = -\mathbb{E}\left[\log \frac{\exp s(x, x^+)}{\exp s(x, x^+) + \sum_{j=1}^{N-1} \exp s(x, x_j^-)}\right],$$
 #
-# **InfoNCE** (van den Oord et al. 2018). It is nothing but the cross-entropy of an N-way classifier whose classes are the
-# candidates. With N = 2 it is $\log(1 + \exp(s^- - s^+))$, a smooth ranking loss; with more, the hardest negatives
-# automatically count most (section 6). REP writes it with a query q, keys k and a temperature, and calls it a
-# (k + 1)-way softmax: k = N - 1 negatives. In a batch of N pairs the positives of the others serve as negatives: the scores are an N x N
-# matrix with the positives on its diagonal.
+# which is **InfoNCE** (van den Oord et al. 2018). It is simply the cross-entropy of an N-way classifier whose classes
+# are the candidates. With N = 2 it is $\log(1 + \exp(s^- - s^+))$, a smooth ranking loss. With more candidates, the
+# hardest negatives automatically count most (section 6). REP writes InfoNCE with a query q, keys k and a temperature,
+# and calls it a (k + 1)-way softmax, with k = N - 1 negatives. In a batch of N pairs, the positives of the other pairs
+# serve as negatives. So the scores are an N x N matrix with the positives on its diagonal.
 #
-# *Margin note.* GT19 calls N "the negative sample size". N counts the positive too: N - 1 are negatives.
+# *Margin note.* GT19 calls N "the negative sample size". But N counts the positive too, so N - 1 candidates are
+# negatives.
 
 # %%
 def info_nce_by_hand(scores):
@@ -221,9 +230,11 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 # %% [markdown]
 # ## 4. What InfoNCE measures: a bound on mutual information
 #
-# GT19 states $I(f(x); f(x^+)) - \log N \ge -L$ and refers to Poole et al. 2019. Here is the whole proof. Write $x$ and $y$
-# for the two, $I(x; y) = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$, and $s(x, y)$ for the score. (Read $f(x)$ and
-# $f(x^+)$ for them and it is the slide's. Since a function of $x$ knows no more than $x$, it bounds $I(x; x^+)$ as well.)
+# GT19 states $I(f(x); f(x^+)) - \log N \ge -L$ and refers to Poole et al. 2019. Here is the whole proof. Write $x$ and
+# $y$ for the two variables and $s(x, y)$ for the score. Their mutual information is
+# $I(x; y) = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$. (With $f(x)$ and $f(x^+)$ for the two, it is the
+# statement of the slide. A function of $x$ contains no more information than $x$, so the bound holds for $I(x; x^+)$ as
+# well.)
 #
 # **Step 1: a bound for any function.** Let $T(x, y)$ be any function with
 # $Z = \mathbb{E}_{p(x)p(y)}\, e^{T(x, y)} < \infty$. Then $q(x, y) = p(x)\,p(y)\,e^{T(x, y)} / Z$ is a density, and a
@@ -232,30 +243,30 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 # $$0 \le \mathrm{KL}(p(x, y)\,\Vert\, q) = \mathbb{E}_{p(x, y)}\left[\log \frac{p(x, y)}{p(x)\,p(y)} - T + \log Z\right]
 # \quad\Longrightarrow\quad I(x; y) \ge \mathbb{E}_{p(x, y)}[T] - \log Z.$$
 #
-# **Step 2: bring in the negatives.** Draw $y_1$ together with $x$, and $y_2, \dots, y_N$ from $p(y)$, independent of all
-# else. They know nothing of $x$, so $I(x; y_1, \dots, y_N) = I(x; y_1)$, and step 1 holds with all of them in the place of
-# $y$. Choose
+# **Step 2: bring in the negatives.** Draw $y_1$ together with $x$, and draw $y_2, \dots, y_N$ from $p(y)$,
+# independently of everything else. These negatives contain no information about $x$. So
+# $I(x; y_1, \dots, y_N) = I(x; y_1)$, and step 1 holds with all of $y_1, \dots, y_N$ in the place of $y$. Choose
 #
 # $$T(x, y_1, \dots, y_N) = \log \frac{e^{s(x, y_1)}}{\frac1N \sum_{j=1}^N e^{s(x, y_j)}}.$$
 #
-# **Step 3: here Z is 1.** In $Z$, $x$ is independent of all $y_j$, and these are drawn alike: it makes no difference
-# which one is called the first, so we may average over all N of them,
+# **Step 3: here Z is 1.** In $Z$, $x$ is independent of all $y_j$, and all $y_j$ are drawn in the same way. So it makes
+# no difference which one is called the first, and we may average over all N of them:
 #
 # $$Z = \mathbb{E}\, \frac{e^{s(x, y_1)}}{\frac1N \sum_j e^{s(x, y_j)}}
 # = \mathbb{E}\, \frac1N \sum_{i=1}^N \frac{e^{s(x, y_i)}}{\frac1N \sum_j e^{s(x, y_j)}} = \mathbb{E}\, \frac{\frac1N \sum_i e^{s(x, y_i)}}{\frac1N \sum_j e^{s(x, y_j)}} = 1,$$
 #
-# and $\log Z = 0$. What is left is $I(x; y) \ge \mathbb{E}[T] = \log N - L$. $\qquad\blacksquare$
+# so $\log Z = 0$. This leaves $I(x; y) \ge \mathbb{E}[T] = \log N - L$. $\qquad\blacksquare$
 #
-# **Which score is best?** The one that makes the classifier Bayes-optimal. Suppose that each of the N places is equally
-# likely to hold the positive. If it is candidate $k$, the
-# candidates have density $p(y_k \mid x) \prod_{j \ne k} p(y_j)$; divide by $\prod_j p(y_j)$, and the posterior of $k$ is
+# **Which score is best?** The best score makes the classifier Bayes-optimal. Suppose that each of the N places is
+# equally likely to hold the positive. If the positive is candidate $k$, the candidates have density
+# $p(y_k \mid x) \prod_{j \ne k} p(y_j)$. Divide by $\prod_j p(y_j)$; then the posterior of $k$ is
 # $\frac{p(y_k \mid x)}{p(y_k)} \big/ \sum_j \frac{p(y_j \mid x)}{p(y_j)}$. So the best score is
-# $s^\ast(x, y) = \log \frac{p(y \mid x)}{p(y)}$, up to a constant that may depend on $x$: with it, the classifier has
-# learnt how many times likelier $y$ is with $x$ than without. With it, more candidates make the bound tighter. And there
-# is a **ceiling**: $L \ge 0$, so the bound never says more than $\log N$, however large $I$ is.
+# $s^\ast(x, y) = \log \frac{p(y \mid x)}{p(y)}$, up to a constant that may depend on $x$. With this score, the
+# classifier has learnt how many times likelier $y$ is with $x$ than without, and more candidates make the bound
+# tighter. But there is a **ceiling**: because $L \ge 0$, the bound is never larger than $\log N$, however large $I$ is.
 #
-# Let us see all of this where everything is known: pairs of Gaussian vectors, 4 coordinates each, with
-# correlation $\rho$, have $I = -\frac42 \log(1 - \rho^2)$, and $s^\ast$ is a quadratic function.
+# Let us check all of this in a case where everything is known. Pairs of Gaussian vectors with 4 coordinates each and
+# with correlation $\rho$ have $I = -\frac42 \log(1 - \rho^2)$, and $s^\ast$ is a quadratic function.
 
 # %%
 def best_scores(toy, pairs=2048):
@@ -264,7 +275,9 @@ def best_scores(toy, pairs=2048):
 
 
 def bound(scores, n):
-    """log N - L: the pairs are dealt into batches of N, whose scores are the N x N blocks along the diagonal."""
+    """log N - L. The pairs are split into batches of N: the scores of each batch are
+    one N x N block on the diagonal.
+    """
     k = torch.arange(len(scores) // n)
     blocks = rearrange(scores, "(k i) (l j) -> k l i j", i=n, j=n)[k, k]                        # (batches, N, N)
     return mutual_information_bound(info_nce(blocks.flatten(0, 1), torch.arange(n).repeat(len(k))), n).item()
@@ -276,9 +289,10 @@ print(f"I = {toy.mutual_information:.3f} nats; log N - L:", {n: round(value, 3) 
 assert by_n[2] < by_n[16] < by_n[128] < by_n[1024] < toy.mutual_information + 0.05
 
 # %% [markdown]
-# **Try it.** *Candidates* is N. Make the correlation stronger: the bound gets stuck at its ceiling $\log N$. Then multiply
-# the best score by something else than 1, as a wrong temperature would: the bound stays a bound, and gets loose. With
-# three times the best score, more candidates even make it *worse*: GT19's "the larger N, the tighter" is about a good score.
+# **Try it.** *Candidates* is N. Make the correlation stronger: the bound gets stuck at its ceiling $\log N$. Then
+# multiply the best score by a factor other than 1, as a wrong temperature would. The bound still holds, but it gets
+# loose. With three times the best score, more candidates even make the bound *worse*. So GT19's "the larger N, the
+# tighter" is a statement about a good score.
 
 # %%
 CANDIDATES = [2**k for k in range(1, 11)]
@@ -305,29 +319,31 @@ explore(draw_bound, candidates=SelectionSlider(options=CANDIDATES, value=64),
         times=FloatSlider(value=1.0, min=0.2, max=3.0, step=0.2, description="score times", continuous_update=False))
 
 # %% [markdown]
-# Do not take the bound for the reason why contrastive learning works. A representation may keep a lot of information and
-# be useless: the pixels themselves keep all of it. Tighter bounds can give worse features (Tschannen et al. 2020). What
-# is shared by the two *views* decides, and that is in our hands.
+# Do not think that the bound is the reason why contrastive learning works. A representation may keep a lot of
+# information and still be useless: the pixels themselves keep all of it. Tighter bounds can give worse features
+# (Tschannen et al. 2020). The decisive point is which information the two *views* share, and we can choose the views.
 #
 # ## 5. SimCLR
 #
-# SimCLR's encoder $f$ (a residual network) gives the representation $h = f(x)$, a small projection head $g$ gives
-# $z = g(h)$. From here on $s_{ij} = z_i^\top z_j / (\lVert z_i\rVert \lVert z_j\rVert)$ is the cosine similarity of two
-# views; their score is $s_{ij} / \tau$, with a **temperature** $\tau$. And N now counts pictures: a batch of N gives 2N
-# views, and view $i$ is asked to name its partner $j$ among the 2N - 1 others:
+# SimCLR's encoder $f$ (a residual network) gives the representation $h = f(x)$, and a small projection head $g$ gives
+# $z = g(h)$. From here on, $s_{ij} = z_i^\top z_j / (\lVert z_i\rVert \lVert z_j\rVert)$ is the cosine similarity of
+# two views. Their score is $s_{ij} / \tau$, with a **temperature** $\tau$. N is now the number of pictures, so a batch
+# of N pictures gives 2N views. For view $i$, the task is to find its partner $j$ among the 2N - 1 other views:
 #
 # $$\ell(i, j) = -\log \frac{\exp(s_{ij} / \tau)}{\sum_{k \ne i} \exp(s_{ik} / \tau)}
 # = -\frac{s_{ij}}{\tau} + \log \sum_{k \ne i} \exp \frac{s_{ik}}{\tau},$$
 #
-# and **NT-Xent** (*normalised temperature-scaled cross-entropy*) is its mean over all 2N ordered pairs. The first term
-# pulls partners together, the second pushes views apart. Some negatives show the same emoji, or one of the same category:
-# such *false negatives* are pushed away all the same, for nobody tells the loss. A collapsed network pays $\log(2N - 1)$.
-# (The proof above wants independent candidates. Here both views of another picture are among them, so it holds for
-# InfoNCE in a batch, section 3, but not to the letter for NT-Xent.)
+# and **NT-Xent** (*normalised temperature-scaled cross-entropy*) is the mean of $\ell(i, j)$ over all 2N ordered pairs.
+# The first term pulls partners together, and the second pushes views apart. Some negatives show the same emoji as view
+# $i$, or one of the same category. Such *false negatives* are pushed away too, because the loss has no labels to
+# recognise them. A collapsed network has the loss $\log(2N - 1)$. (The proof above needs independent candidates. Here,
+# both views of another picture are among the candidates. So the proof holds for InfoNCE in a batch, as in section 3,
+# but not exactly for NT-Xent.)
 #
-# *Margin notes.* GT19's slide calls the head $h(\cdot)$; its own Algorithm 1 and the paper call it $g$, and $h$ is what we
-# keep. ENS writes NT-Xnet and calls the loss new; it is NT-Xent, and Sohn 2016, Wu et al. 2018 and van den Oord et al. 2018
-# had it before. REP's "different rotations" are in the paper's figure of augmentations, not in its recipe.
+# *Margin notes.* GT19's slide calls the head $h(\cdot)$. Its own Algorithm 1 and the paper call it $g$, and $h$ is what
+# we keep. ENS writes NT-Xnet and calls the loss new. The name is NT-Xent, and Sohn 2016, Wu et al. 2018 and van den
+# Oord et al. 2018 had this loss before. REP's "different rotations" are in the paper's figure of augmentations, but not
+# in its recipe.
 
 # %%
 def nt_xent_in_ten_lines(z1, z2, tau):
@@ -348,17 +364,17 @@ torch.testing.assert_close(nt_xent_in_ten_lines(z1, z2, 0.5), nt_xent(z1, z2, 0.
 torch.testing.assert_close(nt_xent(torch.ones(6, 8), torch.ones(6, 8)), torch.tensor(11.0).log())
 
 # %% [markdown]
-# The library does all rows at once. Here is the whole method, to be read beside Algorithm 1 of the paper, which GT19 shows.
-# (`TwoViews` is what it shares with other methods that compare two views, such as the Siamese network of section 2.)
+# The library computes all rows at once. Read the whole method beside Algorithm 1 of the paper, which GT19 shows.
+# (`TwoViews` is the part shared with other methods that compare two views, such as the Siamese network of section 2.)
 #
 # | Algorithm 1 | in the code |
 # |---|---|
-# | draw two augmentation functions $t, t' \sim \mathcal T$ | `self.augment(x)`, called twice: each call draws anew for each picture |
+# | draw two augmentation functions $t, t' \sim \mathcal T$ | `self.augment(x)`, called twice: each call draws new ones for each picture |
 # | $h_{2k-1} = f(\tilde x_{2k-1}),\ h_{2k} = f(\tilde x_{2k})$ | `self.encoder(...)` of all views in one call, so that BatchNorm sees them together |
 # | $z_{2k-1} = g(h_{2k-1}),\ z_{2k} = g(h_{2k})$ | `self.projector(...)`, then `chunk` into first and second views |
 # | $s_{i,j} = z_i^\top z_j / (\lVert z_i\rVert \lVert z_j\rVert)$ | `F.normalize`, then `z @ z.T` in `nt_xent` |
 # | $\ell(i, j)$, without $k = i$ | `fill_diagonal_` with minus infinity, then `info_nce` |
-# | $\mathcal L = \frac1{2N} \sum_k [\ell(2k-1, 2k) + \ell(2k, 2k-1)]$ | the mean over 2N rows; partner of $i$ is $i \pm N$ here, $i \pm 1$ there |
+# | $\mathcal L = \frac1{2N} \sum_k [\ell(2k-1, 2k) + \ell(2k, 2k-1)]$ | the mean over 2N rows; the partner of $i$ is $i \pm N$ in the code, $i \pm 1$ in the paper |
 # | update $f$ and $g$ to minimise $\mathcal L$ | `fit`, which trains every method of the course |
 # | return $f$, throw away $g$ | `encode` returns h |
 #
@@ -372,14 +388,15 @@ show(SimCLR)
 # %% [markdown]
 # ## 6. The temperature decides who is pushed
 #
-# Differentiate $\ell(i, j)$ by a similarity. With the softmax weights
+# Differentiate $\ell(i, j)$ with respect to a similarity. With the softmax weights
 # $p_{ik} = \exp(s_{ik} / \tau) / \sum_{k' \ne i} \exp(s_{ik'} / \tau)$,
 #
 # $$\frac{\partial \ell(i, j)}{\partial s_{ij}} = -\frac{1 - p_{ij}}{\tau}, \qquad
 # \frac{\partial \ell(i, j)}{\partial s_{ik}} = \frac{p_{ik}}{\tau} \quad (k \ne i, j).$$
 #
-# What the positive gains the negatives lose together, each by its share $p_{ik}$. A small $\tau$ gives nearly all of it to
-# the most similar negative, be it a false one; a large $\tau$ treats all alike.
+# The positive is pulled as strongly as all negatives together are pushed, and $p_{ik}$ is each negative's share. With a
+# small $\tau$, nearly all of the push goes to the most similar negative, even if it is a false negative. A large $\tau$
+# treats all negatives equally.
 #
 # Let autograd check it:
 
@@ -397,9 +414,10 @@ scores = (s / 0.2).masked_fill(torch.eye(12, dtype=torch.bool), -torch.inf)
 torch.testing.assert_close(gradient, weights_and_gradients(s.detach(), 0.2)[1])
 
 # %% [markdown]
-# **Try it** with six pictures, two views each. Cold (small $\tau$) and hot (large $\tau$), under an untrained and under the
-# trained encoder: who gets pushed? (The untrained network has seen a few batches, so that its BatchNorm layers know what
-# is usual: without that, all its outputs point one way and all its similarities are about 1.)
+# **Try it** with six pictures and two views of each. Compare a low temperature (small $\tau$) with a high one (large
+# $\tau$), for the untrained and for the trained encoder. Which views are pushed away? (The untrained network has
+# processed a few batches, so that its BatchNorm layers have estimated their statistics. Otherwise all its outputs point
+# in one direction, and all its similarities are about 1.)
 
 # %%
 shipped = zoo.load("simclr")             # the course ships this recipe, trained for longer
@@ -431,13 +449,13 @@ explore(draw_temperature, tau=FloatLogSlider(value=0.2, min=-2, max=0.5, step=0.
 # %% [markdown]
 # ## 7. The views decide what is learnt
 #
-# Whatever the augmentation destroys the representation need not keep; whatever survives it, the network may use. Here
-# colours are shifted mildly, and dropped in a fifth of the views. (Chen et al. shift them much more; our strength was
-# chosen on validation emoji, see section 13.)
+# The representation need not keep what the augmentation destroys. The network may use whatever survives it. Here,
+# colours are shifted mildly, and they are dropped in a fifth of the views. (Chen et al. shift them much more. We chose
+# our strength on validation emoji; see section 13.)
 #
-# **Try it.** How strong may the colours be shifted until you yourself no longer see that two views belong together? Above
-# each view stand the similarities of its h to the scene's, under the untrained and under the trained encoder. The title
-# compares with *other* scenes: that is the gap an encoder has to go by.
+# **Try it.** How strongly can the colours be shifted before you yourself no longer see that two views belong together?
+# Above each view are the similarities of its h to the h of the scene, for the untrained and the trained encoder. The
+# title compares them with *other* scenes. The encoder has only this gap to use.
 
 # %%
 others = {name: F.normalize(evaluate.features(net, train.x[100:164]), dim=1) for name, net in networks.items()}
@@ -465,10 +483,11 @@ explore(draw_views, picture=IntSlider(0, 0, 99), strength=FloatSlider(value=0.2,
 # %% [markdown]
 # ## 8. How good is it before it has learnt anything?
 #
-# As in notebook 00, sections 1 and 8: the measure is **k-NN** with 20 neighbours, and the baseline the **random encoder**, the same
-# network with the same seed, untrained. A method has learnt something only if it beats *this*.
-# The literature's measure is the **linear probe** (GT19: *Training linear classifier on SimCLR features*): freeze $f$, fit a
-# linear classifier on $h$ with the training labels, test it on unseen emoji (`evaluate.linear_probe`). **Fine-tuning** goes on training $f$ as well.
+# As in notebook 00, sections 1 and 8, the measure is **k-NN** with 20 neighbours. The baseline is the **random
+# encoder**: the same network with the same seed, untrained. A method has learnt something only if it beats *this*
+# baseline. The measure of the literature is the **linear probe** (GT19: *Training linear classifier on SimCLR
+# features*): freeze $f$, fit a linear classifier on $h$ with the training labels, and test it on the emoji of the test
+# set (`evaluate.linear_probe`). **Fine-tuning** continues to train $f$ as well.
 
 # %%
 bank = train if BUDGET != "smoke" else train[:2000]
@@ -488,10 +507,10 @@ print(f"k-NN accuracy on {len(unseen)} unseen scenes: always the commonest categ
 # %% [markdown]
 # ## 9. Train it
 #
-# A collapsed network would pay $\log(2N - 1)$, 6.24 at N = 256; the loss starts a little below, since even an untrained
-# network finds two views of a picture somewhat alike. Watch the second curve too: the standard deviation of the normalised
-# features of 500 fixed scenes, times $\sqrt D$. 0 means collapsed to one point, 1 is the most there is. (Our h comes out of
-# a ReLU and is never negative, so 1 is not to be expected.)
+# A collapsed network would have the loss $\log(2N - 1)$, which is 6.24 at N = 256. Our loss starts a little below this
+# value, because two views of a picture are somewhat similar even for an untrained network. Watch the second curve too:
+# the standard deviation of the normalised features of 500 fixed scenes, times $\sqrt D$. 0 means collapsed to one
+# point, and 1 is the maximum. (Our h comes from a ReLU and is never negative, so do not expect 1.)
 
 # %%
 def spread():
@@ -507,9 +526,9 @@ for step in training("simclr", method, 4 * STEPS, measure=spread, measured="spre
 print(f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} steps {knn_accuracy(method):.3f}")
 
 # %% [markdown]
-# Four test scenes and their nearest training scenes, under the random encoder and under the shipped one (the same recipe,
-# trained for longer). The menu has the network you trained as well; the slider moves
-# through the test set. **Try it.** Where does the encoder trained above go wrong that the shipped one does not?
+# The next figures show four test scenes and their nearest training scenes, for the random encoder and for the shipped
+# one (the same recipe, trained for longer). The menu also has the network that you trained; the slider moves through
+# the test set. **Try it.** Where is the encoder trained above wrong, while the shipped one is right?
 
 # %%
 encoders = {"random encoder": random_encoder, "trained above": method, "shipped, trained longer": shipped}
@@ -531,10 +550,10 @@ explore(draw_neighbours, encoder=Dropdown(options=list(encoders), value="trained
         first=IntSlider(40, 0, len(unseen) - 4, description="first query"))
 
 # %% [markdown]
-# Count the ticks. The random encoder seems to go by brightness and overall colour. SimCLR does well where a category has a
-# typical look (people beside people) and fails where only colours or outlines agree.
+# Count the ticks. The random encoder seems to compare brightness and overall colour. SimCLR does well where a category
+# has a typical look (people beside people). It fails where only colours or outlines agree.
 #
-# The whole test set at once, as a map (t-SNE; notebook 00, section 8, says how to read one):
+# Here is the whole test set at once, as a t-SNE map (notebook 00, section 8, explains how to read one):
 
 # %%
 shown = slice(0, {"smoke": 200, "laptop": 1000, "gpu": 2000}[BUDGET])
@@ -551,14 +570,16 @@ display(draw_map("random encoder"), draw_map("shipped, trained longer"))
 # %% [markdown]
 # ### Near each other, and far from all others
 #
-# Why does pulling partners together not end with all pictures in one point? With unit vectors $\cos(u, v) = 1 - \|u - v\|^2 / 2$,
-# so the loss of view $i$ is its squared distance from its partner over $2\tau$, plus $\log \sum_{k \neq i} \exp(-\|z_i - z_k\|^2 / 2\tau)$.
-# Take the mean over $i$; by Jensen's inequality the mean of the logarithms is at most the logarithm of the mean:
+# If partners are pulled together, why do not all pictures end in one point? For unit vectors,
+# $\cos(u, v) = 1 - \|u - v\|^2 / 2$. So the loss of view $i$ is its squared distance from its partner, divided by
+# $2\tau$, plus $\log \sum_{k \neq i} \exp(-\|z_i - z_k\|^2 / 2\tau)$. Take the mean over $i$. By Jensen's inequality,
+# the mean of the logarithms is at most the logarithm of the mean:
 #
 # $$L \;\le\; \frac{1}{2\tau} \underbrace{\operatorname{mean}_i \|z_i - z_i^+\|^2}_{\text{alignment}} \;+\; \underbrace{\log \operatorname{mean}_{i \neq k} \exp\!\left(-\tfrac{1}{2\tau} \|z_i - z_k\|^2\right)}_{\text{uniformity}} \;+\; \log(2N - 1).$$
 #
-# The first term wants partners near, the second wants everybody evenly spread over the sphere (Wang and Isola 2020, who set
-# $1 / 2\tau$ to 2 when they measure the second). Either alone is easy; a network in one point has perfect alignment.
+# The first term is small if partners are near each other. The second is small if all views are spread evenly over the
+# sphere (Wang and Isola 2020, who set $1 / 2\tau$ to 2 when they measure the second term). Either alone is easy to
+# minimise: a collapsed network has perfect alignment.
 
 # %%
 figure, ax = subplots(height=3.4)
@@ -576,13 +597,14 @@ ax.legend()
 describe(figure, "Alignment over uniformity of z. " + "; ".join(text.get_text() for text in ax.get_legend().get_texts()))
 
 # %% [markdown]
-# The untrained network is aligned almost perfectly, and useless: all its outputs point the same way. Training gives up
-# some alignment for a great deal of uniformity; trained for longer, a network gets more of both.
+# The untrained network has almost perfect alignment, but it is useless because all its outputs point in the same
+# direction. Training gives up some alignment and gains much uniformity. With longer training, both get better.
 #
 # ### Did it look at the emoji, or at the background?
 #
-# Both views come from one scene, so its texture would also solve the puzzle. Is it used? Notebook 00's test: which is nearer to an
-# anchor, the *same drawing* elsewhere, or another drawing in its place?
+# Both views come from one scene, so the network could also solve the puzzle by the texture. Does it use the texture?
+# The test of notebook 00 asks what is nearer to an anchor: the *same drawing* elsewhere, or another drawing in its
+# place?
 
 # %%
 parts = shortcut_triplets(load("emoji", "test"), {"smoke": 200, "laptop": 2000, "gpu": 2000}[BUDGET], seed=7)
@@ -600,29 +622,31 @@ picture.axes[0].axvline(0.5, color="#666666", linewidth=1)
 picture
 
 # %% [markdown]
-# The untrained network goes by what is in the corners rather than by the drawing. The trained one goes by the drawing,
-# nearly always, though the loss never forbade it to use the texture. (The same *drawing*, mind: it has the same colours and
-# the same outline. Whether its meaning counts is what the k-NN accuracy on unseen emoji says.)
+# The untrained network compares what is in the corners rather than the drawing. The trained network nearly always
+# compares the drawing, although the loss never forbade it to use the texture. (Note that the same *drawing* has the
+# same colours and the same outline. The k-NN accuracy on test emoji shows whether its meaning counts.)
 #
 # ## 10. A memory for negatives: instance discrimination
 #
-# AIA: *good negative samples are very important*. Three ways to have many of them: a huge batch (SimCLR; it costs memory,
-# since all 2N views get a gradient), a memory bank (here; its rows are out of date), a momentum encoder (MoCo; notebook 04 is planned).
+# AIA says: *good negative samples are very important*. There are three ways to have many of them: a huge batch (SimCLR;
+# it costs memory, because all 2N views get a gradient), a memory bank (this section; its rows are out of date), and a
+# momentum encoder (MoCo; notebook 04 is planned).
 #
-# Two years before SimCLR, Wu et al. had many negatives with a small batch. They make **every picture a class of its own**. A classifier with 20,000 classes would need a weight vector for each,
-# learnt from one picture. Their idea: use the picture's own representation of last time in its place. A **memory bank**
-# keeps one unit vector $b_j$ for each of the $n$ pictures, and for a view of picture $i$, with output $v$ of unit length,
+# Two years before SimCLR, Wu et al. had many negatives with a small batch. They make **every picture a class of its
+# own**. A classifier with 20,000 classes would need a weight vector for each class, learnt from one picture. Instead,
+# they use the picture's own representation from the last time. A **memory bank** keeps one unit vector $b_j$ for each
+# of the $n$ pictures. For a view of picture $i$ with output $v$ of unit length,
 #
 # $$P(i \mid v) = \frac{\exp(v^\top b_i / \tau)}{\sum_{j=1}^{n} \exp(v^\top b_j / \tau)}, \qquad L = -\log P(i \mid v):$$
 #
-# a *non-parametric softmax*. It is InfoNCE again, with the whole data set as candidates and one view a step. After the
-# update, the rows of this batch's pictures move, and no others, with a **momentum on the memory**:
+# a *non-parametric softmax*. It is InfoNCE again, with the whole data set as candidates and one view of each picture in
+# a step. After the update, only the rows of this batch's pictures move, with a **momentum on the memory**:
 #
 # $$b_i \leftarrow \frac{\mu\, b_i + (1 - \mu)\, v}{\lVert \mu\, b_i + (1 - \mu)\, v \rVert}.$$
 #
-# (That is what the authors' code does, with $\mu = 0.5$. The paper replaces the row and adds $\lambda \lVert v - b_i\rVert^2$
-# to the loss, to the same end.) The price: rows are out of date. When a picture comes up, its row is an epoch old on
-# average. (REP: "typically once per epoch".)
+# (The authors' code does this, with $\mu = 0.5$. The paper instead replaces the row and adds
+# $\lambda \lVert v - b_i\rVert^2$ to the loss, for the same purpose.) The disadvantage is that rows are out of date.
+# When a picture is drawn, its row is one epoch old on average. (REP says "typically once per epoch".)
 
 # %%
 show(InstanceDiscrimination)
@@ -640,16 +664,17 @@ torch.testing.assert_close(toy_method.bank[index], moved)
 assert (toy_method.bank != before).any(1).nonzero().flatten().tolist() == [1, 4]        # its rows, and no others
 
 # %% [markdown]
-# **NCE or the full softmax?** With ImageNet's 1.28 million pictures the sum in the denominator was too expensive. Wu et al.
-# used *noise-contrastive estimation* (NCE, Gutmann and Hyvärinen 2010): treat $Z = \sum_j \exp(v^\top b_j / \tau)$ as a
-# constant, estimated once, and ask binary questions: *is this row the picture's own, or one of K drawn at random?* With
-# P(j | v) as above and noise of density $1/n$, the posterior of "own" is $\pi = P / (P + K/n)$, and the loss is
-# $-\log \pi(i) - \sum_{k=1}^{K} \log(1 - \pi(j_k))$. As K grows its gradient becomes that of the softmax if Z is right for
-# this $v$; with one Z for all it only comes near. Our bank has 20,000 rows of 64 numbers; the full softmax costs a
-# small part of the step and is exact. So that is what the recipe uses, and `NCEInstanceDiscrimination` is there to compare.
+# **NCE or the full softmax?** With ImageNet's 1.28 million pictures, the sum in the denominator was too expensive. Wu
+# et al. used *noise-contrastive estimation* (NCE, Gutmann and Hyvärinen 2010). They treat
+# $Z = \sum_j \exp(v^\top b_j / \tau)$ as a constant, estimated once, and ask binary questions: *is this row the
+# picture's own, or one of K drawn at random?* With P(j | v) as above and noise of density $1/n$, the posterior of "own"
+# is $\pi = P / (P + K/n)$, and the loss is $-\log \pi(i) - \sum_{k=1}^{K} \log(1 - \pi(j_k))$. As K grows, the gradient
+# of this loss becomes that of the softmax if Z is right for this $v$. With one Z for all $v$, it only comes close. Our
+# bank has 20,000 rows of 64 numbers. The full softmax costs a small part of the step and is exact. So the recipe uses
+# the full softmax, and `NCEInstanceDiscrimination` is there for comparison.
 #
-# *Margin note.* ENS's slide on InstDisc says InfoNCE. Wu et al. used NCE over a non-parametric softmax; InfoNCE is van den
-# Oord et al. 2018. And NCE's "noise" K does not count the positive.
+# *Margin note.* ENS's slide on InstDisc says InfoNCE. But Wu et al. used NCE over a non-parametric softmax, and InfoNCE
+# comes from van den Oord et al. 2018. Also, K in NCE counts only the noise, not the positive.
 
 # %%
 torch.manual_seed(0)                     # one view, a bank of 50 rows, three of them as noise
@@ -668,21 +693,22 @@ for step in training("instance-discrimination", with_bank, 3 * STEPS):
 print(f"k-NN accuracy: random encoder {random_knn:.3f}, memory bank after {step.k} steps {knn_accuracy(with_bank):.3f}")
 
 # %% [markdown]
-# A collapsed network pays $\log 20{,}000 = 9.90$ here. Our bank begins with a view of each picture under the untrained
-# network. Wu et al. begin with random rows and train for 200 epochs; a run of ours has four to eight, and the first one
-# among random rows would teach nothing but noise. Section 12 has both starts side by side.
+# A collapsed network has the loss $\log 20{,}000 = 9.90$ here. Our bank starts with the untrained network's output for
+# a view of each picture. Wu et al. start with random rows and train for 200 epochs. Our runs have four to eight epochs,
+# and a first epoch with random rows would teach nothing but noise. Section 12 compares both starts.
 #
 # ## 11. With labels: supervised contrastive learning
 #
-# Suppose we do have labels (REP: "with labels? without labels?"). Then we know more positives: *all* views of the same
-# class. Khosla et al. average the log-probability over the set P(i) of positives of each view (their $L_{out}$: the mean
-# stands outside the log),
+# Suppose now that we have labels (REP: "with labels? without labels?"). Then we know more positives: *all* views of the
+# same class. Khosla et al. average the log-probability over the set P(i) of positives of each view (their $L_{out}$,
+# with the mean outside the log):
 #
 # $$L = \frac{1}{2N} \sum_i \frac{-1}{|P(i)|} \sum_{p \in P(i)} \log \frac{\exp(s_{ip} / \tau)}{\sum_{k \ne i} \exp(s_{ik} / \tau)}.$$
 #
-# If all labels are different, the only positive is the partner: NT-Xent. So SimCLR is supervised contrastive learning
-# where each picture is its own class, and `SupCon` is SimCLR with another loss. That loss cannot fall to 0: by Jensen's
-# inequality view $i$ pays at least $\log |P(i)|$, since probability 1 is shared by so many.
+# If all labels are different, the only positive of a view is its partner, and the loss is NT-Xent. So SimCLR is
+# supervised contrastive learning where each picture is its own class, and `SupCon` is SimCLR with another loss. The
+# loss of `SupCon` cannot fall to 0. By Jensen's inequality, the loss of view $i$ is at least $\log |P(i)|$, because so
+# many positives share the probability 1.
 
 # %%
 torch.manual_seed(0)
@@ -699,9 +725,9 @@ print(f"k-NN accuracy: random encoder {random_knn:.3f}, with labels after {step.
 # %% [markdown]
 # ## 12. Measured, not promised
 #
-# One run proves little. From here on: what `make results` measured, each dot one seed, always on scenes of emoji never
-# seen. First the methods, at an equal number of views: 300 steps of 2 x 256 views, or 600 steps of 256. *Calibrated* is the
-# random encoder with the BatchNorm statistics of the training scenes.
+# One run proves little. From here on, we plot what `make results` measured. Each dot is one seed, and every accuracy is
+# measured on scenes of test emoji. First we compare the methods at an equal number of views: 300 steps of 2 x 256
+# views, or 600 steps of 256. *Calibrated* is the random encoder with the BatchNorm statistics of the training scenes.
 
 # %%
 by_method = {"raw pixels": experiments.values("simclr")["raw pixels"]}
@@ -721,16 +747,16 @@ about = zoo.manifest()["simclr"]
 print(f"shipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, linear probe {about['probe']:.3f}")
 
 # %% [markdown]
-# Every method beats the random encoder of its seed, with each of three seeds. The order is the story of this notebook. One
-# negative a picture (Siamese) is little; 20,000 old ones (memory bank) help; 510 fresh ones (SimCLR) help more; the labels,
-# as they should, most. In Khosla et al.'s experiments the supervised contrastive loss is ahead of cross-entropy, too; at an
-# equal number of views ours is not, where cross-entropy has made twice as many updates. (In the tables SimCLR ran for 500
-# steps, the shipped weights for longer still: compare neither with the bars.)
+# Every method beats the random encoder of its seed, with each of three seeds. The order sums up this notebook. One
+# negative for each picture (Siamese) gives little. 20,000 old negatives (memory bank) help, and 510 fresh ones (SimCLR)
+# help more. Labels help most, as they should. In Khosla et al.'s experiments, the supervised contrastive loss also
+# beats cross-entropy. At an equal number of views ours does not; there, cross-entropy has made twice as many updates.
+# (In the tables SimCLR ran for 500 steps, and the shipped weights for even longer. Compare neither with the bars.)
 #
 # ### Bank or batch?
 #
-# What do the bank's negatives do, which are many and old, beside a batch's, which are few and fresh? And does it matter how
-# the bank begins, and whether its softmax is exact?
+# The bank's negatives are many and old. A batch's negatives are few and fresh. Which are better? And does it matter how
+# the bank starts, and whether its softmax is exact?
 
 # %%
 negatives = {"batch: 510 views (SimCLR)": experiments.values("simclr-heads")["MLP"],
@@ -739,18 +765,18 @@ negatives = {"batch: 510 views (SimCLR)": experiments.values("simclr-heads")["ML
 bars_with_spread(negatives, xlabel="k-NN accuracy", title="Where the negatives come from; equal number of views, 3 seeds")
 
 # %% [markdown]
-# Few and fresh wins over many and old. (Not the negatives alone differ: SimCLR's positive is a fresh view as well, the
-# bank's an average of old ones.) Random rows at first cost most of the gain, since the first of eight epochs is lost on
-# them. And NCE with 1,024 rows is as good as the exact softmax, as far as three seeds can tell: where the data are too many
-# for the sum, it is the thing to use; here the sum is cheap.
+# Few fresh negatives beat many old ones. (The positives differ, too: SimCLR's is a fresh view, and the bank's is an
+# average of old ones.) A start with random rows costs most of the gain, because the first of eight epochs is lost on
+# them. As far as three seeds can tell, NCE with 1,024 rows is as good as the exact softmax. Use NCE where the data are
+# too many for the sum; here the sum is cheap.
 #
 # ### Which augmentations?
 #
-# REP (*Augmentation is an Art*) and AIA show the nine augmentations of SimCLR's figure 4. Here are seven: crop with flip, and
-# colour jitter with colour drop, count as one each. For every pair, figure 5 of the paper trains one network (section 3.1:
-# one view gets the pair, the other one nothing). So do we, with `OneTransformedView`; the diagonal is one of them alone. One
-# difference: the paper crops all pictures first, to bring them to one size. Ours have it already, so no crop is hidden in
-# the other rows.
+# REP (*Augmentation is an Art*) and AIA show the nine augmentations of SimCLR's figure 4. We use seven: crop with flip
+# counts as one, and so does colour jitter with colour drop. For every pair, figure 5 of the paper trains one network
+# (section 3.1: one view gets the pair, and the other view is not augmented). We do the same with `OneTransformedView`.
+# On the diagonal, one augmentation is used alone. One thing differs: the paper first crops all pictures to one size.
+# Ours already have one size, so no crop is hidden in the other rows.
 
 # %%
 torch.manual_seed(0)
@@ -772,22 +798,23 @@ bars_with_spread({"random encoder": experiments.values("simclr")["random encoder
                  title="The paper's best pair, 100 steps of 256, 3 seeds")
 
 # %% [markdown]
-# The crop decides: a pair that has it does well, and alone it does as well as with any partner. The paper agrees so far. But
-# there the best pair by far is crop *and colour*, and here colour costs a good deal; alone it leaves the features worse than
-# untrained ones. Why? On photographs two crops share a histogram of colours, which is enough to match them: that shortcut
-# has to be closed. Our scenes stand on random textures, where colours change from place to place, and a category of emoji
-# has its colours (flags, faces, fruit), which a strong shift makes useless. So the lesson is not "always crop and colour".
-# It is: *an augmentation says what does not matter*, and only the data and the task can say whether that is true. The
-# recipe of this notebook, with its mild colours, comes from that.
+# The crop is decisive. A pair with a crop does well, and the crop alone does as well as with any partner. So far the
+# paper agrees. But in the paper the best pair by far is crop *and colour*. Here, colour costs a good deal of accuracy,
+# and alone it makes the features worse than untrained ones. Why? On photographs, two crops of one picture share a
+# histogram of colours, and this is enough to match them. So this shortcut has to be closed. Our scenes have random
+# textures, whose colours change from place to place. And a category of emoji has its typical colours (flags, faces,
+# fruit), which a strong shift makes useless. So the lesson is not "always crop and colour". The lesson is: *an
+# augmentation says what does not matter*, and only the data and the task can show whether that is true. This is why the
+# recipe of this notebook shifts colours only mildly.
 #
 # ### A projection head?
 #
-# GT19's *projection head* slide (figure 8 of the paper) compares a loss on h itself, on a linear and on a nonlinear g(h), by
-# the linear probe. Its explanation: z is trained to be the same for all views of a picture, so it must forget what the
-# views change. With a head between, h need not.
+# GT19's *projection head* slide (figure 8 of the paper) compares three losses by the linear probe: a loss on h itself,
+# on a linear g(h) and on a nonlinear g(h). Its explanation is that z is trained to be the same for all views of a
+# picture, so z must forget the properties that the views change. With a head in between, h need not forget them.
 #
-# *Margin notes.* ENS writes that the projector is added "at the end"; it is thrown away at the end. And h is the penultimate
-# layer, not "the last" (REP).
+# *Margin notes.* ENS writes that the projector is added "at the end". In fact, it is thrown away at the end. REP calls
+# h "the last" layer, but h is the penultimate one.
 
 # %%
 heads = {}
@@ -798,14 +825,14 @@ for head in ("none", "linear", "MLP"):
 bars_with_spread(heads, xlabel="linear probe accuracy", title="Projection head, 300 steps of 256, 3 seeds")
 
 # %% [markdown]
-# Both halves of the slide hold here, on a smaller scale: a head helps, and the probe reads more from h than from z. What does
-# not show is the paper's order of the heads: a hidden layer makes no difference that three seeds could tell. A guess at the
-# reason: our views are mild and the run is short, so that there is little for g to forget. In the paper z is worse than h
-# by more than ten points.
+# Both statements of the slide hold here, on a smaller scale: a head helps, and the probe is more accurate on h than on
+# z. But the paper's order of the heads does not appear here: a hidden layer makes no difference that three seeds could
+# show. A possible reason is that our views are mild and the run is short, so that there is little for g to forget. In
+# the paper z is worse than h by more than ten points.
 #
 # ### Temperature
 #
-# Section 6 says what it does to the gradient. And to the features:
+# Section 6 says what the temperature does to the gradient. Here is its effect on the features:
 
 # %%
 taus = experiments.values("simclr-temperature")
@@ -819,15 +846,16 @@ picture.axes[0].minorticks_off()
 picture
 
 # %% [markdown]
-# A broad optimum at small temperatures, and a loss of accuracy towards 1, where all negatives count nearly alike: the hard
-# ones are what one learns from. (Table 5 of the paper: best at 0.1, worse on both sides.) The training *loss* would not
-# have told: it depends on the temperature by its very definition.
+# There is a broad optimum at small temperatures. The accuracy falls towards a temperature of 1. There, all negatives
+# have nearly the same weight, but the hard ones are the ones to learn from. (In table 5 of the paper, 0.1 is best, and
+# lower and higher values are worse.) The training *loss* could not have shown this, because its value depends on the
+# temperature by definition.
 #
 # ### Is a large batch crucial?
 #
-# GT19: "Large training batch size is crucial for SimCLR!" ENS says much the same. Their figure (9 in the paper) compares
-# batch sizes after equal numbers of *epochs*, where a smaller batch makes more steps, and the gap closes as training gets
-# longer. At equal numbers of *steps* a larger batch has also seen more pictures. Here are both:
+# GT19 says: "Large training batch size is crucial for SimCLR!" ENS says nearly the same. Their figure (9 in the paper)
+# compares batch sizes after equal numbers of *epochs*. There, a smaller batch makes more steps, and the gap closes as
+# training gets longer. At equal numbers of *steps*, a larger batch has also used more pictures. Here are both:
 
 # %%
 by_size = {}
@@ -849,18 +877,20 @@ display(draw_batch_sizes("Equal steps", {"800 steps": lambda size: 800, "200 ste
                                           "1.3 epochs, 25,600 pictures": lambda size: 25_600 // size}))
 
 # %% [markdown]
-# At equal steps the large batch is clearly better, after 800 steps as after 200. But it has seen eight times as many
-# pictures. At equal epochs nothing of its advantage is left: 32 pictures with their 62 negatives do as well as 256 with 510.
-# So "crucial" is too strong, and "more negatives" not the reason: what a large batch buys at a fixed number of steps is, at
-# our scale, more pictures. (In the paper, with batches from 256 to 8,192, the smaller ones are behind after 100 epochs and
-# nearly level after 1,000. The learning rate grows with the square root of the batch size here, linearly there.)
+# At equal steps the large batch is clearly better, both after 200 and after 800 steps. But it has used eight times as
+# many pictures. At equal epochs nothing of its advantage is left: 32 pictures with their 62 negatives do as well as 256
+# pictures with 510 negatives. So "crucial" is too strong, and "more negatives" is not the reason. At our scale, the
+# advantage of a large batch at equal steps is that it uses more pictures. (In the paper, with batches from 256 to
+# 8,192, the smaller ones are worse after 100 epochs and nearly as good after 1,000. Our learning rate grows with the
+# square root of the batch size; the paper's grows linearly.)
 #
 # ### Few labels
 #
-# GT19, *Semi-supervised learning on SimCLR features*: labels for 1 % or 10 % of the data. Of the emoji, in our case, at least
-# one of each category, with all their scenes: the scenes of an emoji look too much alike to count one by one. Four ways to
-# use them: a linear classifier on frozen features (`evaluate.few_labels`), random ones or SimCLR's of 500 steps; the whole
-# network trained on the labelled scenes, from scratch or from SimCLR's weights (600 steps either way).
+# GT19, *Semi-supervised learning on SimCLR features*, uses labels for 1 % or 10 % of the data. We label a share of the
+# emoji, at least one of each category, with all their scenes. We do not count single scenes, because those of one emoji
+# look too similar. We compare four ways to use the labels. Two are a linear classifier on frozen features
+# (`evaluate.few_labels`): on random ones, or on SimCLR's after 500 steps. The other two train the whole network on the
+# labelled scenes: from scratch, or from SimCLR's weights (600 steps in both cases).
 
 # %%
 shares = [f"{fraction:.0%}" for fraction in FRACTIONS]
@@ -877,36 +907,39 @@ for share, found in zip(shares, by_share):
     print(f"{share:>6} of the emoji: " + "  ".join(f"{gain:+.3f}" for gain in gains))
 
 # %% [markdown]
-# To begin with SimCLR's weights is better than to begin from scratch at every share and with every seed. Where labels are
-# rarest a linear classifier on frozen features does as well as the whole network trained from scratch; with more labels
-# it falls behind. The slide's gain at 1 % is many times ours: there the encoder had seen 1.3 million pictures for 1,000
-# epochs, here 20,000 for six, and our 1 % are fifteen emoji.
+# Training from SimCLR's weights is better than training from scratch, at every share and with every seed. With the
+# fewest labels, a linear classifier on frozen features does as well as the whole network trained from scratch. With
+# more labels it falls behind. The slide's gain at 1 % is many times as large as ours. There, the encoder was trained on
+# 1.3 million pictures for 1,000 epochs. Here, it was trained on 20,000 for six, and our 1 % are fifteen emoji.
 #
 # ## 13. Pitfalls
 #
-# - **A low loss is not a good representation.** It says that views can be matched, and a shortcut may do that: without any
-#   colour shift, the colours of two crops of one picture are much the same (section 3.1 of the paper). Losses of different
-#   N or tau cannot even be compared. Always look at neighbours or a probe on unseen data.
-# - **The diagonal.** A view is most similar to itself. Kept in the denominator, that term is the largest of all: negatives
-#   are hardly pushed any more, the partner is pulled for ever, and the loss cannot fall below log 2.
-# - **Normalise.** Without unit length the network can lower the loss by growing z instead of turning it.
-# - **Positives on another background** would be labels in disguise: who pastes the same emoji on two textures tells the
-#   network what the object is. Here both views come from one and the same scene.
-# - **Baselines.** Compare with the random encoder of the same seed, not with chance. Choose settings on validation data:
-#   the strength of our views was chosen by k-NN on separate validation emoji, so labels did play a part in the recipe,
-#   though none in the training.
-# - **Gradient accumulation** does not enlarge the batch: the negatives stay those of each part.
+# - **A low loss is not a good representation.** It only says that views can be matched, and a shortcut may be enough
+#   for that. Without any colour shift, for example, the colours of two crops of one picture are nearly the same
+#   (section 3.1 of the paper). Losses with different N or tau cannot even be compared. Always look at neighbours, or at
+#   a probe on held-out data.
+# - **The diagonal.** A view is most similar to itself. If this term stays in the denominator, it is the largest of all.
+#   Then negatives are hardly pushed any more, the partner is pulled without end, and the loss cannot fall below log 2.
+# - **Normalise.** Without unit length, the network can lower the loss by making z longer instead of changing its
+#   direction.
+# - **Positives on another background** would be hidden labels. If you paste the same emoji on two textures, you tell
+#   the network what the object is. Here both views come from one and the same scene.
+# - **Baselines.** Compare with the random encoder of the same seed, not with chance. Choose settings on validation
+#   data. We chose the strength of our views by k-NN on separate validation emoji. So labels did play a part in the
+#   recipe, but none in the training.
+# - **Gradient accumulation** does not enlarge the batch, because each part of it still has only its own negatives.
 #
 # ## 14. What to try next
 #
 # **Exercises**: [`exercises/03_contrastive.ipynb`](../exercises/03_contrastive.ipynb), each checked when you run the cell below it.
 #
-# Set `method.augment = simclr_augment(32, strength=1.0, scale=(0.2, 1.0))` before training: what do neighbours share then?
-# In `bound`, give each reference every negative twice and take $\log(2n - 1)$: the "bound" exceeds what it should; which
-# step of the proof fails? Give the bank a momentum of 0.9. In supervised contrastive learning replace the labels by
-# `(y + 1) % 9`, then by random ones: which of the two hurts, and why?
+# Set `method.augment = simclr_augment(32, strength=1.0, scale=(0.2, 1.0))` before training. What do neighbours have in
+# common then? In `bound`, give each reference every negative twice and take $\log(2n - 1)$. The "bound" then becomes
+# larger than it should. Which step of the proof fails? Give the bank a momentum of 0.9. In supervised contrastive
+# learning, replace the labels by `(y + 1) % 9`, then by random labels. Which of the two does harm, and why?
 #
-# How the story goes on: no negatives at all in notebook 08. Planned: MoCo, harder negatives and PIRL in 04, CPC in 05, text as the other view (CLIP) in 06.
+# Notebook 08 continues with methods that use no negatives at all. Planned: MoCo, harder negatives and PIRL in 04, CPC
+# in 05, text as the other view (CLIP) in 06.
 #
 # ## 15. What to read
 #
