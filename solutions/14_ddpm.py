@@ -1,11 +1,12 @@
 # %% [markdown]
 # # Exercises 14. Denoising diffusion
 #
-# **Drown a picture in a thousand sips of noise, and learn to take each sip back.** In ten short pieces you write the schedule, the
-# jump to any depth, the way back with and without dice, the loss, and what the bound says about it. In the end noise flows into
-# eight islands, by your own rules: once with a network that you train, once with no network at all.
+# **Hide a picture in noise in a thousand small steps (sips), and learn to undo each step.** In ten short exercises you
+# write the schedule, the jump to any step, the step back with and without fresh noise (dice), the loss, and its weights
+# in the bound. In the end points of noise move to eight islands by your own functions: once with a network that you
+# train, and once without any network.
 #
-# **You need** notebook 14, the lecture. Each exercise names the part it belongs to.
+# **You need** notebook 14, the lecture. Each exercise names the part of the lecture that it belongs to.
 #
 # **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
 # few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
@@ -32,8 +33,9 @@
 # | 10. No network at all | 5 | 20 | ★★★ |
 # | **together** | **50** | **140** | |
 #
-# On paper the steps run from 1 to T; in code they run from 0 to T - 1, so `abar[0]` is $\bar\alpha_1$. Before the first step nothing
-# has happened: $\bar\alpha_0 = 1$, and it stands in no table. The first line of each check must be right before the others count.
+# On paper the steps run from 1 to T; in code they run from 0 to T - 1, so `abar[0]` is $\bar\alpha_1$. Before the first
+# step nothing has happened, so $\bar\alpha_0 = 1$; no tensor contains this value. In each check the first line must be
+# right before the others count.
 
 # %%
 import torch
@@ -49,22 +51,23 @@ check = checks("14_ddpm")
 #
 # *The lecture, on the variance schedule.*
 #
-# Step t keeps a little less of the picture and adds noise of variance $\beta_t$. All else follows from these T numbers:
+# Step t shrinks the picture a little and adds noise of variance $\beta_t$. Everything else follows from these T
+# numbers:
 #
 # $$\alpha_t = 1 - \beta_t, \qquad \bar\alpha_t = \prod_{s=1}^{t} \alpha_s, \qquad
 # \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t.$$
 #
-# $\bar\alpha_t$ is what is left of the picture's variance after t steps. $\tilde\beta_t$ is how unsure one is of $x_{t-1}$ who knows both $x_t$ and
-# $x_0$: a bit less than $\beta_t$, and nothing at all at the first step.
+# $\bar\alpha_t$ is the share of the picture's variance that is left after t steps. $\tilde\beta_t$ is the variance of
+# $x_{t-1}$ if both $x_t$ and $x_0$ are known. It is a bit less than $\beta_t$, and zero at the first step.
 #
 # *10 minutes, ★.* Points: 2 alpha and abar, 2 btilde, 1 argument left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "schedule", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def schedule(betas):
-    """What follows from a variance schedule.
+    """Computes alpha, abar and btilde from a variance schedule.
 
     betas (T,): each in (0, 1), float32 or float64. Returns three tensors (T,): alpha,
-    abar and btilde, entry 0 being the first step's.
+    abar and btilde; entry 0 belongs to the first step.
     """
     ### BEGIN SOLUTION
     alpha = 1 - betas
@@ -88,7 +91,7 @@ assert check(schedule).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For $\bar\alpha_{t-1}$ put a 1 in front and drop the last entry: `torch.cat([torch.ones_like(abar[:1]), abar[:-1]])`. Then $\tilde\beta_1 = 0$ comes out by itself.
+# For $\bar\alpha_{t-1}$ put a 1 in front and drop the last entry: `torch.cat([torch.ones_like(abar[:1]), abar[:-1]])`. Then $\tilde\beta_1 = 0$ follows by itself.
 #
 # </details>
 
@@ -97,7 +100,7 @@ assert check(schedule).solved
 #
 # *The lecture, on the jump to any step.*
 #
-# Nobody walks t steps to train on step t. Gaussians add up to a Gaussian, and so
+# To train on step t, one need not simulate t steps. A sum of independent Gaussians is a Gaussian, so
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad \epsilon \sim \mathcal N(0, I).$$
 #
@@ -107,11 +110,11 @@ assert check(schedule).solved
 
 # %% nbgrader={"grade": false, "grade_id": "q_sample", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def q_sample(x0, t, eps, abar):
-    """Noises each row of a batch up to its own step.
+    """Adds noise to each row of a batch, up to the row's own step.
 
     x0 (N, ...): points (N, D), pictures (N, C, H, W) or anything else, float32 or
-    float64. t (N,): steps, int64, in 0..T-1. eps: noise, as x0. abar (T,): of the same
-    dtype. Returns x_t, as x0.
+    float64. t (N,): steps, int64, in 0..T-1. eps: noise, like x0. abar (T,): of the
+    same dtype. Returns x_t, like x0.
     """
     ### BEGIN SOLUTION
     left = abar[t].view(-1, *[1] * (x0.ndim - 1))
@@ -128,12 +131,13 @@ assert check(q_sample).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `abar[t]` has the shape (N,): one number for each row. It multiplies rows once it is (N, 1), or (N, 1, 1, 1).
+# `abar[t]` has the shape (N,): one number for each row. To multiply rows, it needs the shape (N, 1) or (N, 1, 1, 1).
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `a.view(-1, *[1] * (x0.ndim - 1))` gives a as many dimensions as x0 has. Both coefficients are roots, and their squares sum to 1.
+# `a.view(-1, *[1] * (x0.ndim - 1))` gives `a` as many dimensions as `x0` has. Both coefficients are roots, and their
+# squares sum to 1.
 #
 # </details>
 
@@ -142,18 +146,19 @@ assert check(q_sample).solved
 #
 # *The lecture, on one step of noise.*
 #
-# The same, on foot: with noise $\epsilon_t$ of its own in each step,
+# Now the same, step by step. Each step has its own noise $\epsilon_t$:
 #
 # $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t.$$
 #
-# (One of the slides forgets the first root: then the variance does not stay 1, and x falls towards one half of it.) And where did we get? At the end, one noise $\epsilon$
-# would have led from $x_0$ to $x_T$ in a single jump. Which one? Both ways must agree: that is the whole trick of exercise 2.
+# (One of the slides forgets the first root. Then the variance does not stay 1, but falls towards one half.) At the end,
+# a single noise $\epsilon$ would have led from $x_0$ to the same $x_T$ in one jump. Which noise is it? Both ways must
+# agree; this is the whole idea of exercise 2.
 #
 # *15 minutes, ★★.* Points: 3 every step, 1 the noise of the jump, 1 arguments left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "chain", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def chain(x0, step_noise, betas):
-    """Walks from x_0 to x_T, and says which jump would have led there.
+    """Simulates the steps from x_0 to x_T, and finds the noise of the jump to x_T.
 
     x0 (N, D), step_noise (T, N, D): the noise of each step, betas (T,): float32 or
     float64. Returns two things: x_1, ..., x_T, as one tensor (T, N, D); and eps (N, D)
@@ -192,11 +197,12 @@ assert check(chain).solved
 #
 # *The lecture, on the posterior.*
 #
-# Nobody can say which $x_{t-1}$ led to $x_t$. Who knows the picture can: given $x_0$ too, it is a Gaussian, with
+# From $x_t$ alone, nobody can say which $x_{t-1}$ led to it. With the picture one can: given $x_t$ and $x_0$, the
+# distribution of $x_{t-1}$ is a Gaussian. Its mean is
 #
 # $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\, \beta_t}{1 - \bar\alpha_t}\, x_0 + \frac{\sqrt{\alpha_t}\, (1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t$$
 #
-# for its mean and $\tilde\beta_t$ for its variance. This is the teacher of every step back.
+# and its variance is $\tilde\beta_t$. Every step back learns from this Gaussian.
 #
 # *15 minutes, ★★.* Points: 2 the mean, 1 the variance, 1 the first step, 1 arguments left alone.
 
@@ -204,9 +210,9 @@ assert check(chain).solved
 def posterior(x0, x_t, t, betas):
     """The Gaussian of x_{t-1}, given x_t and x_0.
 
-    x0, x_t (N, ...): float32 or float64. t (N,): the step from which each row goes one
-    back, int64, in 0..T-1; where it is 0, the mean is x_0 and the variance 0. betas (T,).
-    Returns two things: the mean, as x_t, and the variance, (N,).
+    x0, x_t (N, ...): float32 or float64. t (N,): the step of each row's x_t, int64,
+    in 0..T-1; where it is 0, the mean is x_0 and the variance is 0. betas (T,).
+    Returns two things: the mean, like x_t, and the variance, (N,).
     """
     ### BEGIN SOLUTION
     alpha, abar, btilde = schedule(betas)
@@ -226,12 +232,13 @@ assert check(posterior).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Your `schedule` has most of it. Make the two coefficients for all T steps, (T,) each, and pick with `[t]` last.
+# Your `schedule` computes most of it. Compute the two coefficients for all T steps, (T,) each, and select with `[t]` at
+# the end.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# As in exercise 2, a coefficient wants as many dimensions as x_0 has. The variance stays (N,).
+# As in exercise 2, a coefficient needs as many dimensions as x_0 has. The variance stays (N,).
 #
 # </details>
 
@@ -240,22 +247,23 @@ assert check(posterior).solved
 #
 # *The lecture, on the noise as what is predicted.*
 #
-# The network says which noise it sees, $\hat\epsilon$. Then it also says which picture it sees: solve the jump of exercise 2 for $x_0$,
+# The network predicts the noise, $\hat\epsilon$. So it also predicts the picture: solve the jump of exercise 2 for
+# $x_0$,
 #
 # $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \hat\epsilon}{\sqrt{\bar\alpha_t}}.$$
 #
-# Where nearly all is noise, $\sqrt{\bar\alpha_t}$ is tiny and a small error becomes a huge one. But pixels lie in $[-1, 1]$. So samplers keep the guess within a limit,
-# *after* the division.
+# Where $x_t$ is nearly all noise, $\sqrt{\bar\alpha_t}$ is tiny, and the division makes a small error huge. But pixels
+# lie in $[-1, 1]$. So samplers clamp the guess to a limit, *after* the division.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 kept within the limit, 1 arguments left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "guess_x0", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def guess_x0(x_t, eps_hat, t, abar, limit):
-    """The picture that a prediction of noise means.
+    """The guess of the picture that follows from a prediction of the noise.
 
     x_t, eps_hat (N, ...): float32 or float64. t (N,): int64, in 0..T-1. abar (T,).
-    limit: a number > 0, the guess is kept in [-limit, limit]; or None, it is not.
-    Returns x_0 as guessed, as x_t.
+    limit: a number > 0 (the guess is clamped to [-limit, limit]), or None (no limit).
+    Returns the guess of x_0, like x_t.
     """
     ### BEGIN SOLUTION
     left = abar[t].view(-1, *[1] * (x_t.ndim - 1))
@@ -273,12 +281,12 @@ assert check(guess_x0).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Try it backwards: what `q_sample` makes of $x_0$ and $\epsilon$ must give $x_0$ again.
+# Test it with `q_sample`: from its result and the same $\epsilon$ you must get $x_0$ again.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `x.clamp(low, high)` keeps numbers between the two. `limit is None` asks whether there is one.
+# `x.clamp(low, high)` keeps numbers between `low` and `high`. `limit is None` is true if there is no limit.
 #
 # </details>
 
@@ -287,21 +295,23 @@ assert check(guess_x0).solved
 #
 # *The lecture, on the simple loss and Algorithm 1.*
 #
-# All of the bound's weights thrown away, this is left: noise a picture, ask which noise it was, and take the square of the error,
+# Without the bound's weights the loss is simple: add noise to a picture, let the network predict this noise, and take
+# the square of the error,
 #
 # $$L = \frac1{N D} \sum_{n=1}^{N} \big\lVert \epsilon_n - \epsilon_\theta(x_{t_n}, t_n) \big\rVert^2,$$
 #
-# where D counts the numbers of one row: the mean over *all* numbers. The network is told how deep it is, as `net(x_t, t)`, with t as it is in code.
+# where D is the number of values in one row. So L is the mean over *all* values. The network also gets the step, as
+# `net(x_t, t)`, with t numbered as in code.
 #
 # *10 minutes, ★★.* Points: 3 right values, 2 teaches the network.
 
 # %% nbgrader={"grade": false, "grade_id": "simple_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def simple_loss(net, x0, t, eps, abar):
-    """What DDPM minimises.
+    """The loss that DDPM minimises.
 
-    net: a function, x_t (N, ...) and t (N,) -> noise, as x_t. x0, eps (N, ...): data and
-    noise, float32 or float64. t (N,): int64, in 0..T-1. abar (T,). Returns a 0-d tensor.
-    Gradient reaches the net's weights.
+    net: a function, x_t (N, ...) and t (N,) -> noise, like x_t. x0, eps (N, ...): data
+    and noise, float32 or float64. t (N,): int64, in 0..T-1. abar (T,). Returns a 0-d
+    tensor. Its gradient must reach the weights of net.
     """
     ### BEGIN SOLUTION
     return (net(q_sample(x0, t, eps, abar), t) - eps).square().mean()
@@ -317,12 +327,12 @@ assert check(simple_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Three steps: `x_t` by exercise 2, the prediction, the mean of the squares.
+# Three steps: compute `x_t` as in exercise 2, let `net` predict, and take the mean of the squared errors.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The target is the very eps that went into $x_t$.
+# The target is the same eps that was used for $x_t$.
 #
 # </details>
 
@@ -331,22 +341,25 @@ assert check(simple_loss).solved
 #
 # *The lecture, on Algorithm 2.*
 #
-# Put exercise 5's guess into exercise 4's mean, and it becomes short. A step back takes that mean and throws the dice:
+# Insert exercise 5's guess into exercise 4's mean, and the formula becomes short. A step back takes this mean and adds
+# fresh noise z (it throws the dice):
 #
 # $$x_{t-1} = \frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\epsilon \Big) + \sigma_t z, \qquad
 # \sigma_t^2 = \tilde\beta_t \ \text{ or } \ \beta_t.$$
 #
-# $\tilde\beta_t$ is right for data that are a single point, $\beta_t$ for data that are noise themselves; on the last step back, to $x_0$, *no* noise is added, whichever it is.
+# $\tilde\beta_t$ is right for data that are a single point, and $\beta_t$ is right for data that are themselves noise.
+# On the last step back, to $x_0$, *no* noise is added with either variance.
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 the large variance, 1 the last step, 1 arguments left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "ancestral_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def ancestral_step(x_t, eps_hat, step_noise, betas, t, large):
-    """From x_t to x_{t-1}, as Algorithm 2 of DDPM does.
+    """One step from x_t to x_{t-1}, as in Algorithm 2 of DDPM.
 
-    x_t, eps_hat, step_noise (N, ...): where we are, the noise as predicted, and z;
-    float32 or float64. betas (T,). t: one number for all rows, in 0..T-1; 0 is the last
-    step back. large: True for the variance beta_t, False for btilde_t. Returns x_{t-1}.
+    x_t, eps_hat, step_noise (N, ...): the current point, the predicted noise, and
+    z; float32 or float64. betas (T,). t: one number for all rows, in 0..T-1; 0 is the
+    last step back. large: True for the variance beta_t, False for btilde_t. Returns
+    x_{t-1}.
     """
     ### BEGIN SOLUTION
     alpha, abar, btilde = schedule(betas)
@@ -366,12 +379,12 @@ assert check(ancestral_step).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# $\sigma_t$ multiplies the dice: it is the root of the variance. So no root is needed for the $\beta_t$ in the mean.
+# $\sigma_t$ multiplies the noise z, so it is the root of the variance. The $\beta_t$ in the mean needs no root.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# $\tilde\beta_1$ is 0 anyway. $\beta_1$ is not: ask whether `t == 0`.
+# $\tilde\beta_1$ is 0 anyway, but $\beta_1$ is not. So test whether `t == 0`.
 #
 # </details>
 
@@ -380,19 +393,21 @@ assert check(ancestral_step).solved
 #
 # *The lecture, on DDIM.*
 #
-# The loss never asked how one gets from $x_t$ to $x_s$. So choose: any earlier s, a hundred steps at once, and as much dice as you like. Guess the picture, as in exercise 5 without a limit,
-# and noise it again, to depth s, mostly with the noise that you *saw*:
+# The loss does not depend on how one gets from $x_t$ to $x_s$. So you may choose any earlier s, even a hundred steps at
+# once, and how much fresh noise you add. Guess the picture, as in exercise 5 without a limit. Then add noise again, up
+# to step s, mostly the noise that was *predicted*:
 #
 # $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma z, \qquad
 # \sigma^2 = \eta^2\, \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \Big).$$
 #
-# $\eta = 1$ throws exercise 7's dice, with the small variance. $\eta = 0$ throws none: the same noise always gives the same picture.
+# $\eta = 1$ adds exercise 7's fresh noise, with the small variance. $\eta = 0$ adds none, so the same first noise
+# always gives the same picture.
 #
 # *20 minutes, ★★★.* Points: 2 without dice, 2 with dice, 1 the end, 1 arguments left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "ddim_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def ddim_step(x_t, eps_hat, step_noise, abar_t, abar_s, eta):
-    """From x_t to x_s at any earlier step s, as DDIM does.
+    """One step from x_t to x_s, at any earlier step s, as in DDIM.
 
     x_t, eps_hat, step_noise (N, ...): float32 or float64. abar_t, abar_s: numbers (not
     tensors), 0 < abar_t < abar_s <= 1; abar_s is 1 where the step ends at x_0. eta: a
@@ -414,17 +429,18 @@ assert check(ddim_step).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Of Python numbers the root is `a**0.5`. First $\hat x_0$, then $\sigma^2$, then the sum of three.
+# The root of a Python number is `a**0.5`. Compute first $\hat x_0$, then $\sigma^2$, then the sum of the three terms.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The squares of the last two coefficients sum to $1 - \bar\alpha_s$: as much noise as belongs to depth s, seen or thrown.
+# The squares of the last two coefficients sum to $1 - \bar\alpha_s$. This is the variance of all the noise at step s,
+# predicted and fresh.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# At $\bar\alpha_s = 1$ nothing but $\hat x_0$ is left.
+# At $\bar\alpha_s = 1$ only $\hat x_0$ is left.
 #
 # </details>
 
@@ -433,25 +449,27 @@ assert check(ddim_step).solved
 #
 # *The lecture, on the bound's weights and on Algorithm 1.2.*
 #
-# The simple loss weighs all steps alike. The bound does not. In it an error $\lVert \epsilon - \epsilon_\theta \rVert^2$ at step t costs, in nats and with the variance $\tilde\beta_t$,
+# The simple loss weighs all steps equally. The bound does not. In the bound, with the variance $\tilde\beta_t$, an
+# error $\lVert \epsilon - \epsilon_\theta \rVert^2$ at step t has the weight (in nats)
 #
 # $$w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)}, \qquad t = 2, \dots, T.$$
 #
-# (The first step has a likelihood instead: there is no $w_1$.) Another algorithm of the slides lets the network say $x_{t-1}$ itself. For squared error that is the loss of the noise, too, with
-# weights for all T steps:
+# (The first step has a likelihood instead, so there is no $w_1$.) Another algorithm of the slides lets the network
+# predict $x_{t-1}$ itself. With squared error, this is again the loss of the noise, with weights for all T steps:
 #
 # $$u_t = \frac{\beta_t^2}{\alpha_t\, (1 - \bar\alpha_t)}.$$
 #
-# The optimum is the same in all three. What a network of finite size cares about is not: look at the curves at the end.
+# The optimum is the same for all three losses. But they make a network of finite size care about different steps: look
+# at the curves at the end.
 #
 # *15 minutes, ★★.* Points: 2 the bound's weights, 1 those of the next step, 1 argument left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "loss_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def loss_weights(betas):
-    """What two losses make of an error of the noise, step by step.
+    """The weights that two losses give to an error of the noise, at each step.
 
-    betas (T,): T >= 2, float32 or float64. Returns two things: w of the steps 2..T,
-    (T - 1,), and u of all steps, (T,).
+    betas (T,): T >= 2, float32 or float64. Returns two things: w for the steps 2..T,
+    (T - 1,), and u for all steps, (T,).
     """
     ### BEGIN SOLUTION
     alpha, abar, btilde = schedule(betas)
@@ -483,12 +501,15 @@ assert check(loss_weights).solved
 #
 # *The lecture, on the score, and on noise predicted exactly.*
 #
-# What would a perfect network say? Let the data be K equally likely Gaussians $\mathcal N(c_k, s^2 I)$. Noised, they are Gaussians still, with means $m_k = \sqrt{\bar\alpha}\, c_k$ and variance
-# $v = \bar\alpha s^2 + 1 - \bar\alpha$ in each direction. The score of their mixture $p_t$ points uphill, to each mean as far as it may be the one:
+# What would a perfect network predict? Let the data be K equally likely Gaussians $\mathcal N(c_k, s^2 I)$. With noise
+# added, they are still Gaussians, with means $m_k = \sqrt{\bar\alpha}\, c_k$ and variance
+# $v = \bar\alpha s^2 + 1 - \bar\alpha$ in each direction. The score of their mixture $p_t$ points uphill. It points
+# towards each mean, weighted by the probability that x comes from this Gaussian:
 #
 # $$\nabla_x \log p_t(x) = \sum_{k=1}^{K} r_k(x)\, \frac{m_k - x}{v}, \qquad r_k(x) = \frac{\exp\!\big(-\lVert x - m_k \rVert^2 / 2v\big)}{\sum_j \exp\!\big(-\lVert x - m_j \rVert^2 / 2v\big)}.$$
 #
-# And the best prediction of the noise is $-\sqrt{1 - \bar\alpha}$ times it. Far from all means each exp is 0 to the computer, the fraction is not.
+# The best prediction of the noise is $-\sqrt{1 - \bar\alpha}$ times the score. Far from all the means, the computer
+# rounds each exp to 0, but the fraction is not 0.
 #
 # *20 minutes, ★★★.* Points: 3 right values, 1 far away, 1 arguments left alone.
 
@@ -496,7 +517,7 @@ assert check(loss_weights).solved
 def score_of_mixture(x, centres, std, abar):
     """The gradient of log p_t, for data from K equally likely Gaussians.
 
-    x (N, D): points at that depth, centres (K, D): means of the data, float32 or
+    x (N, D): points with noise, centres (K, D): means of the data, float32 or
     float64. std: the data's s, a number >= 0. abar: a number in (0, 1), not a tensor.
     Returns the score at each point, (N, D).
     """
@@ -517,28 +538,30 @@ assert check(score_of_mixture).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `m - x[:, None]` is (N, K, D): the way from each point to each mean.
+# `way = m - x[:, None]` is (N, K, D): the vector from each point to each mean.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The fraction $r_k$ is a softmax over k: of what? `a.softmax(1)` does not mind how small its exponentials are.
+# The fraction $r_k$ is a softmax over k. Which numbers go into it? `a.softmax(1)` is right however small its
+# exponentials are.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# Weigh the ways: `(r[:, :, None] * way).sum(1)`.
+# Take the weighted sum of the vectors: `(r[:, :, None] * way).sum(1)`.
 #
 # </details>
 
 # %% [markdown]
 # ## All together
 #
-# **Who cares about what.** Your `loss_weights` on a thousand steps of the usual schedule. The simple loss is the flat line.
+# **Which loss weighs which steps.** The figure shows your `loss_weights` on a thousand steps of the usual schedule. The
+# simple loss is the flat line.
 
 # %%
 def ready(*answers):
-    """Are they right? Says what is to do where one is not."""
+    """True if all answers are right; else prints which are still to do."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
         print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
@@ -560,8 +583,9 @@ def weights():
 weights()
 
 # %% [markdown]
-# **From noise to islands.** Data on eight islands. A small network learns by your `simple_loss`; then points of noise go back by your
-# steps, above. Below, the same points of noise, and no network: your `score_of_mixture`. (Not marked; about ten seconds.)
+# **From noise to islands.** The data lie on eight islands. A small network is trained with your `simple_loss`. Then
+# points of noise go back by your steps (upper row). In the lower row the same points of noise go back without a
+# network, by your `score_of_mixture`. (Not marked; it takes about ten seconds.)
 
 # %%
 def trained(betas, steps):
@@ -585,7 +609,10 @@ def trained(betas, steps):
 
 @torch.no_grad()
 def flow(eps_fn, x, betas, eta=0.0, jump=5):
-    """x_T and all that follow, by your `ddim_step`, `jump` steps at a time; eps_fn(x_t, t), t being a number."""
+    """All points from x_T to x_0, by your `ddim_step`, `jump` steps at a time.
+
+    eps_fn: a function, x_t and t (a number) -> noise.
+    """
     abar, g = schedule(betas)[1].tolist(), torch.Generator().manual_seed(3)
     path = [x]
     for t in range(len(abar) - 1, -1, -jump):
@@ -596,7 +623,7 @@ def flow(eps_fn, x, betas, eta=0.0, jump=5):
 
 
 def look(axes, path, name):
-    """Six moments of a flow; says how it ends."""
+    """Draws six moments of a flow, and prints how many points end on an island."""
     for i, ax in enumerate(axes):
         k = round(i * (len(path) - 1) / 5)
         ax.plot(*path[k].T, ".", markersize=1.5, color="#0072B2")
@@ -614,7 +641,7 @@ def look(axes, path, name):
 def islands(steps):
     if not ready(schedule, q_sample, simple_loss, ddim_step, score_of_mixture):
         return None
-    betas = torch.linspace(0.03, 0.7, 100) ** 3  # slow where little noise is left: there islands form
+    betas = torch.linspace(0.03, 0.7, 100) ** 3  # slow at low noise: islands form there
     net, abar = trained(betas, steps), schedule(betas)[1].tolist()
 
     def learnt(x, t):
@@ -635,7 +662,8 @@ islands(steps=10 if budget() == "smoke" else 2000)
 # %% [markdown]
 # ## What next
 #
-# No dice were thrown: give `flow` an `eta` of 1, or a `jump` of 25, and see what breaks first (lecture: *few steps and dice do not go
-# together*). Colour the points by the island they end at, and look where these colours are in the noise. Write a second loss with your
-# `loss_weights`: which steps does the network get better at, and does it show? Let `flow` take your `ancestral_step` instead. Then put
-# `guess_x0` in, with a limit, and train for real: the lecture does, with a U-Net and pictures.
+# So far `flow` added no fresh noise. Give it an `eta` of 1, or a `jump` of 25, and see which one fails first (lecture:
+# *few steps and dice do not go together*). Colour the points by the island where they end, and look where these colours
+# are in the noise. Write a second loss with your `loss_weights`: at which steps does the network become better, and can
+# you see it in the points? Let `flow` use your `ancestral_step` instead. Then add `guess_x0`, with a limit, and train
+# on real data, as the lecture does with a U-Net and pictures.

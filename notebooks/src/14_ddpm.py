@@ -1,18 +1,26 @@
 # %% [markdown]
 # # 14. Denoising diffusion, the whole derivation
 #
-# **Can one learn to draw by learning to clean?** Ruin a picture with a little noise, a thousand times over, until nothing is left. Each of these small steps is easy to undo, at least roughly, if one
-# knows what pictures look like. GT19: *generate an image from noise by denoising the Gaussian noises*. This notebook derives the method without leaving out a line: why the noisy picture of any step
-# can be had in one jump, what the ideal step back is, how a bound on $\log p(x)$ becomes a plain squared error, and why a sampler may leave out nineteen steps of twenty.
+# **Can a network learn to draw by learning to remove noise?** Add a little noise to a picture a thousand times, until
+# nothing of the picture is left. Each of these small steps is easy to undo, at least roughly, if one knows what
+# pictures look like. Deck GT19, *CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive learning*, says:
+# *generate an image from noise by denoising the Gaussian noises*. This notebook derives the method without leaving out
+# a line: why the noisy picture of any step can be computed in one jump, what the ideal step back is, how a bound on
+# $\log p(x)$ becomes a plain squared error, and why a sampler may leave out nineteen of twenty steps.
 #
-# **You will be able to** derive $q(x_t \mid x_0)$, the posterior and the bound; turn a prediction of noise into one of the picture, of $v$, of the score and of the next step; train DDPM; draw with Ho et al.'s two variances and with DDIM on any sub-sequence of steps; say in bits how well the model knows pictures; find the mistake in
-# a formula by an experiment.
+# **You will be able to** derive $q(x_t \mid x_0)$, the posterior and the bound; convert a prediction of the noise into
+# one of the picture, of $v$, of the score and of the next step; train DDPM; sample with Ho et al.'s two variances, and
+# with DDIM on any sub-sequence of steps; measure in bits how well the model knows pictures; find the mistake in a
+# formula by an experiment.
 #
-# **You need** Gaussians (sums, products, KL divergence), notebook 11's bound; for comparisons its Frechet distance, precision and recall.
+# **You need** Gaussians (sums, products, KL divergence) and notebook 11's bound; for the comparisons also its Frechet
+# distance, precision and recall.
 #
-# **Lectures** GT19: *Denoising Diffusion* to *The Denoising Diffusion Algorithm*. MLMI17: *Diffusion Generative Models* to *Algorithm 1.2*.
+# **Lectures** Deck GT19: *Denoising Diffusion* to *The Denoising Diffusion Algorithm*. Deck MLMI17, *Advanced Computer
+# Vision: representation learning, generative models*: *Diffusion Generative Models* to *Algorithm 1.2*.
 #
-# **Time** reading two hours; computing about three minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
+# **Time** Two hours to read; about three minutes to compute on two cores. Long experiments were run beforehand
+# (`make results`); here their results are plotted.
 
 # %%
 import math
@@ -52,12 +60,14 @@ from course_lib.notebook import bars_with_spread, budget, curve, describe, explo
 from course_lib.optim import adamw
 from course_lib.train import fit
 
-BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
+BUDGET = budget()
 
 # %% [markdown]
 # ## 1. Thirty-two pictures from noise
 #
-# Before any formula: this is what comes out. The course's two diffusion models, one of digits, one of emoji, draw sixteen pictures each, from noise, in fifty steps. Nothing is sorted or chosen.
+# First the result, before any formula. The course's two diffusion models, one of digits and one of emoji, draw sixteen
+# pictures each. They start from noise and take fifty steps. The pictures are neither sorted nor selected.
 
 # %%
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
@@ -70,13 +80,18 @@ for name, model, shape in (("digits", painter, (16, 1, 28, 28)), ("emoji", emoji
 # %% [markdown]
 # ## 2. Drowning a picture
 #
-# The **forward process** is fixed; there is nothing to learn in it. Starting from a picture $x_0$ (pixels moved to $[-1, 1]$), each step shrinks what is there a little and adds a little noise. MLMI17:
+# The **forward process** is fixed; nothing in it is learnt. It starts from a picture $x_0$ (pixels normalised to
+# $[-1, 1]$). Each step shrinks the current picture a little and adds a little noise. In MLMI17:
 #
 # $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, I), \qquad\text{that is}\qquad q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1 - \beta_t}\, x_{t-1},\; \beta_t I\big) .$$
 #
-# $\beta_t$ is the **variance schedule**. Write $\alpha_t = 1 - \beta_t$ and $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$. (Steps are $1..T$ on paper and $0..T-1$ in code: said once, here.)
+# $\beta_t$ is the **variance schedule**. Write $\alpha_t = 1 - \beta_t$ and
+# $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$. (Steps are numbered $1..T$ on paper and $0..T-1$ in code. We say
+# this only here.)
 #
-# **All steps in one jump.** Claim: $q(x_t \mid x_0) = \mathcal N(\sqrt{\bar\alpha_t}\, x_0,\; (1 - \bar\alpha_t) I)$. By induction. For $t = 1$ it is the definition. Suppose $x_{t-1} = \sqrt{\bar\alpha_{t-1}}\, x_0 + \sqrt{1 - \bar\alpha_{t-1}}\, \epsilon'$. Then
+# **All steps in one jump.** Claim: $q(x_t \mid x_0) = \mathcal N(\sqrt{\bar\alpha_t}\, x_0,\; (1 - \bar\alpha_t) I)$.
+# We prove it by induction. For $t = 1$ it is the definition. Suppose
+# $x_{t-1} = \sqrt{\bar\alpha_{t-1}}\, x_0 + \sqrt{1 - \bar\alpha_{t-1}}\, \epsilon'$. Then
 #
 # $$x_t = \sqrt{\alpha_t}\, x_{t-1} + \sqrt{\beta_t}\, \epsilon_t = \sqrt{\alpha_t \bar\alpha_{t-1}}\; x_0 + \underbrace{\sqrt{\alpha_t (1 - \bar\alpha_{t-1})}\; \epsilon' + \sqrt{1 - \alpha_t}\; \epsilon_t}_{\text{independent Gaussians: variances add}} ,$$
 #
@@ -84,7 +99,9 @@ for name, model, shape in (("digits", painter, (16, 1, 28, 28)), ("emoji", emoji
 #
 # $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad \epsilon \sim \mathcal N(0, I) .$$
 #
-# Training will need $x_t$ for a random $t$: one line instead of $t$ steps. Note the two noises: $\epsilon$ leads from $x_0$ to $x_t$ in one jump, $\epsilon_t$ (in code `step_noise`) from $x_{t-1}$ to $x_t$. Below, the chain is walked for 20,000 one-pixel pictures and compared with the jump.
+# Training will need $x_t$ for a random $t$. This formula gives it in one line instead of $t$ steps. Note the two
+# noises: $\epsilon$ leads from $x_0$ to $x_t$ in one jump, and $\epsilon_t$ (in code `step_noise`) leads from $x_{t-1}$
+# to $x_t$. Below, the chain is simulated step by step for 20,000 one-pixel pictures and compared with the jump.
 
 # %%
 betas = linear_betas(1000)                                                       # GT19's range: 0.0001 to 0.02
@@ -106,7 +123,11 @@ show(q_step)
 show(q_sample)
 
 # %% [markdown]
-# *Margin note, and an experiment.* GT19's slide *The Diffusion (Encoding) Process* writes the mean as $(1 - \beta_t)\, x_{t-1}$, without the root. Data of variance 1 then do not keep it: the variance obeys $v_t = (1 - \beta_t)^2 v_{t-1} + \beta_t$, whose fixed point is where $v\,(2\beta - \beta^2) = \beta$, that is $v = 1 / (2 - \beta)$, about **one half**. The network would be trained to expect other noise than the sampler starts from. With the root, $v_t = (1 - \beta_t) v_{t-1} + \beta_t$ leaves 1 at 1.
+# *Margin note, and an experiment.* GT19's slide *The Diffusion (Encoding) Process* writes the mean as
+# $(1 - \beta_t)\, x_{t-1}$, without the root. Then data of variance 1 do not keep this variance. It obeys
+# $v_t = (1 - \beta_t)^2 v_{t-1} + \beta_t$. At the fixed point $v\,(2\beta - \beta^2) = \beta$, so
+# $v = 1 / (2 - \beta)$, about **one half**. The network would be trained to expect a different noise from the one that
+# the sampler starts with. With the root, $v_t = (1 - \beta_t) v_{t-1} + \beta_t$, and a variance of 1 stays 1.
 
 # %%
 right, wrong = [1.0], [1.0]
@@ -117,7 +138,9 @@ curve(range(1001), {"with the root (MLMI17)": right, "without (GT19's slide)": w
       title=f"Data of variance 1: after 1,000 steps {right[-1]:.3f} with the root, {wrong[-1]:.3f} without")
 
 # %% [markdown]
-# **Try it.** Choose a picture and drag $t$. Until when do you recognise it? Then change the schedule: the *linear* one drowns small pictures early, and spends its last steps on pictures that are noise already; Nichol and Dhariwal's *cosine* is for that reason.
+# **Try it.** Choose a picture and move the slider $t$. Up to which $t$ do you recognise the picture? Then change the
+# schedule. The *linear* one hides small pictures early, and spends its last steps on pictures that are already noise.
+# So Nichol and Dhariwal introduced the *cosine* one.
 
 # %%
 PICTURES = {
@@ -149,9 +172,15 @@ explore(draw_forward, picture=Dropdown(options=list(PICTURES)), schedule=Dropdow
 # %% [markdown]
 # ## 3. Schedules
 #
-# What matters of a schedule is $\bar\alpha_t$, or the **signal-to-noise ratio** $\bar\alpha_t / (1 - \bar\alpha_t)$: it falls from thousands to nearly nothing. At the end $x_T$ must be as good as $\mathcal N(0, I)$, because that is where the sampler will begin; how far it is from that is $L_T = \mathrm{KL}(q(x_T \mid x_0) \,\|\, \mathcal N(0, I))$, in nats for a whole picture. The number of steps and the size of $\beta$ go together: with fewer steps $\beta$ has to grow.
+# The important quantity of a schedule is $\bar\alpha_t$, or the **signal-to-noise ratio**
+# $\bar\alpha_t / (1 - \bar\alpha_t)$, which falls from thousands to nearly zero. At the end $x_T$ must be as good as
+# $\mathcal N(0, I)$, because the sampler will begin there. Its distance from $\mathcal N(0, I)$ is
+# $L_T = \mathrm{KL}(q(x_T \mid x_0) \,\|\, \mathcal N(0, I))$, in nats for a whole picture. The number of steps and the
+# size of $\beta$ depend on each other: with fewer steps $\beta$ has to be larger.
 #
-# **Try it.** Make the last $\beta$ ten times smaller: the end is no noise any more. Then 50 steps with the same $\beta$ (the library would scale them for you; here they are as you set them; the cosine schedule has no last beta to set). Which schedule leaves most steps in the middle, where there is something to decide?
+# **Try it.** Make the last $\beta$ ten times smaller: then $x_T$ is no longer pure noise. Next take 50 steps with the
+# same $\beta$. (The library would scale the $\beta_t$ for you; here they are as you set them. The cosine schedule has
+# no last beta to set.) Which schedule has the most steps in the middle, where there is still something to decide?
 
 # %%
 def draw_schedule(kind, steps, last_beta):
@@ -177,11 +206,15 @@ explore(draw_schedule, kind=Dropdown(options=["linear", "cosine"]), steps=Select
 # %% [markdown]
 # ## 4. The ideal step back
 #
-# Given only $x_t$, the picture before, $x_{t-1}$, could be many things. Given $x_t$ *and* $x_0$ it is known up to a Gaussian: the **posterior** $q(x_{t-1} \mid x_t, x_0)$. By Bayes' rule it is proportional, as a function of one pixel of $x_{t-1}$, to (take $\bar\alpha_0 = 1$: before the first step nothing has happened)
+# If only $x_t$ is given, the previous picture $x_{t-1}$ could be many things. If $x_t$ *and* $x_0$ are given, $x_{t-1}$
+# has a Gaussian distribution, the **posterior** $q(x_{t-1} \mid x_t, x_0)$. Take $\bar\alpha_0 = 1$, because before the
+# first step nothing has happened. By Bayes' rule the posterior, as a function of one pixel of $x_{t-1}$, is
+# proportional to
 #
 # $$q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0) \;\propto\; \exp\left(-\frac{(x_t - \sqrt{\alpha_t}\, x_{t-1})^2}{2 \beta_t} - \frac{(x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0)^2}{2 (1 - \bar\alpha_{t-1})}\right) ,$$
 #
-# where the first factor needs no $x_0$ because the chain is Markov. Collect powers of $x_{t-1}$. The coefficient of $-\frac12 x_{t-1}^2$ is the posterior's precision,
+# where the first factor does not depend on $x_0$ because the chain is Markov. Collect the powers of $x_{t-1}$. The
+# coefficient of $-\frac12 x_{t-1}^2$ is the posterior's precision,
 #
 # $$\frac{\alpha_t}{\beta_t} + \frac{1}{1 - \bar\alpha_{t-1}} = \frac{\alpha_t - \bar\alpha_t + \beta_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1 - \bar\alpha_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1}{\tilde\beta_t}, \qquad\qquad \boxed{\tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t}$$
 #
@@ -189,13 +222,18 @@ explore(draw_schedule, kind=Dropdown(options=["linear", "cosine"]), steps=Select
 #
 # $$\tilde\mu_t = \tilde\beta_t \left(\frac{\sqrt{\alpha_t}}{\beta_t} x_t + \frac{\sqrt{\bar\alpha_{t-1}}}{1 - \bar\alpha_{t-1}} x_0\right) = \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\; x_t + \frac{\sqrt{\bar\alpha_{t-1}}\, \beta_t}{1 - \bar\alpha_t}\; x_0 .$$
 #
-# **The mean, written with noise.** Put in $x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon) / \sqrt{\bar\alpha_t}$. The coefficient of $x_t$ becomes $\frac{\alpha_t (1 - \bar\alpha_{t-1}) + \beta_t}{\sqrt{\alpha_t}\,(1 - \bar\alpha_t)} = \frac{1}{\sqrt{\alpha_t}}$, that of $\epsilon$ is $-\frac{\beta_t}{\sqrt{\alpha_t} \sqrt{1 - \bar\alpha_t}}$:
+# **The mean, written with noise.** Insert $x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon) / \sqrt{\bar\alpha_t}$. The
+# coefficient of $x_t$ becomes
+# $\frac{\alpha_t (1 - \bar\alpha_{t-1}) + \beta_t}{\sqrt{\alpha_t}\,(1 - \bar\alpha_t)} = \frac{1}{\sqrt{\alpha_t}}$,
+# and the coefficient of $\epsilon$ is $-\frac{\beta_t}{\sqrt{\alpha_t} \sqrt{1 - \bar\alpha_t}}$:
 #
 # $$\tilde\mu_t = \frac{1}{\sqrt{\alpha_t}} \left(x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\; \epsilon\right) .$$
 #
-# *Margin note.* Under this formula GT19's slide *The Denoising (Decoding) Process* says $\epsilon$ is the noise *that brought $x_{t-1}$ to $x_t$*. It is the noise of the jump, from $x_0$ to $x_t$, as a later slide says. (MLMI17's $\epsilon_t$ is the one of the step.)
+# *Margin note.* Under this formula GT19's slide *The Denoising (Decoding) Process* says that $\epsilon$ is the noise
+# *that brought $x_{t-1}$ to $x_t$*. In fact it is the noise of the jump from $x_0$ to $x_t$, as a later slide says.
+# (MLMI17's $\epsilon_t$ is the noise of the step.)
 #
-# To be sure of the algebra: condition a joint Gaussian by the textbook's formula, which knows nothing of diffusion.
+# To check the algebra, we condition a joint Gaussian by the textbook formula, which has nothing to do with diffusion.
 
 # %%
 t = 400
@@ -215,29 +253,56 @@ show(posterior_variance)
 # %% [markdown]
 # ## 5. A bound that becomes a squared error
 #
-# Now the model. It runs the other way, from noise to a picture, with a Gaussian for every step: $p(x_T) = \mathcal N(0, I)$, $p_\theta(x_{t-1} \mid x_t) = \mathcal N(\mu_\theta(x_t, t),\; \sigma_t^2 I)$. What should it be trained on?
+# Now we define the model. It runs in the other direction, from noise to a picture, with a Gaussian for every step:
+# $p(x_T) = \mathcal N(0, I)$, $p_\theta(x_{t-1} \mid x_t) = \mathcal N(\mu_\theta(x_t, t),\; \sigma_t^2 I)$. With which
+# loss should it be trained?
 #
-# **It is a VAE.** Take notebook 11's bound with the latent $z = x_{1:T}$: the encoder is the forward process (fixed, without parameters), the decoder is the whole chain back,
+# **It is a VAE.** Take notebook 11's bound with the latent $z = x_{1:T}$. The encoder is the forward process (fixed,
+# without parameters), and the decoder is the whole reverse chain:
 #
 # $$\log p_\theta(x_0) \;\ge\; \mathbb E_q \left[\log \frac{p(x_T) \prod_{t=1}^T p_\theta(x_{t-1} \mid x_t)}{\prod_{t=1}^T q(x_t \mid x_{t-1})}\right] .$$
 #
-# **The step that GT19 leaves out.** For $t \ge 2$ use the Markov property and Bayes' rule: $q(x_t \mid x_{t-1}) = q(x_t \mid x_{t-1}, x_0) = q(x_{t-1} \mid x_t, x_0)\; \frac{q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)}$. In the product the fractions cancel one another like a telescope, $\prod_{t=2}^T \frac{q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)} = \frac{q(x_T \mid x_0)}{q(x_1 \mid x_0)}$, and the last denominator cancels the remaining factor $q(x_1 \mid x_0)$. What is left can be sorted by steps. In each, average first over $x_{t-1}$ given $x_t$ and $x_0$: $\mathbb E \log \frac{p_\theta(x_{t-1} \mid x_t)}{q(x_{t-1} \mid x_t, x_0)}$ is minus a KL divergence. The outer $\mathbb E_q$ remains, over $x_t$:
+# **The step that GT19 leaves out.** For $t \ge 2$ use the Markov property and Bayes' rule:
+# $q(x_t \mid x_{t-1}) = q(x_t \mid x_{t-1}, x_0) = q(x_{t-1} \mid x_t, x_0)\; \frac{q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)}$.
+# The fractions form a telescoping product:
+# $\prod_{t=2}^T \frac{q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)} = \frac{q(x_T \mid x_0)}{q(x_1 \mid x_0)}$. The last
+# denominator cancels the remaining factor $q(x_1 \mid x_0)$. Sort the remaining factors by steps. In each step, average
+# first over $x_{t-1}$ given $x_t$ and $x_0$: then
+# $\mathbb E \log \frac{p_\theta(x_{t-1} \mid x_t)}{q(x_{t-1} \mid x_t, x_0)}$ is minus a KL divergence. The outer
+# $\mathbb E_q$, over $x_t$, remains:
 #
 # $$\log p_\theta(x_0) \ge \mathbb E_q \Big[ -\underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} - \sum_{t=2}^T \underbrace{\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t)\big)}_{L_{t-1}} + \underbrace{\log p_\theta(x_0 \mid x_1)}_{-L_0} \Big] .$$
 #
 # *Margin note.* On the slide *ELBO* the brackets do not balance; the expectation is over all three terms.
 #
-# **KL to squared error.** $L_T$ has nothing to learn. $L_{t-1}$ compares two Gaussians. If $p_\theta$ has the posterior's variance, $\sigma_t^2 = \tilde\beta_t$, then $\mathrm{KL} = \frac{1}{2 \tilde\beta_t} \| \tilde\mu_t - \mu_\theta \|^2$: with equal covariances only the means matter.
+# **KL to squared error.** $L_T$ contains nothing to learn. $L_{t-1}$ compares two Gaussians. If $p_\theta$ has the
+# posterior's variance, $\sigma_t^2 = \tilde\beta_t$, then
+# $\mathrm{KL} = \frac{1}{2 \tilde\beta_t} \| \tilde\mu_t - \mu_\theta \|^2$, because with equal covariances only the
+# means matter.
 #
-# **Mean to noise.** $\mu_\theta$ knows $x_t$; of $\tilde\mu_t = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon)$ it lacks only $\epsilon$. So let the network guess that, $\epsilon_\theta(x_t, t)$, and put it into the same formula. The $x_t$ cancel:
+# **Mean to noise.** $\mu_\theta$ is a function of $x_t$, so in
+# $\tilde\mu_t = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon)$ only $\epsilon$ is
+# unknown. So let the network predict $\epsilon$, as $\epsilon_\theta(x_t, t)$, and insert the prediction into the same
+# formula. In the difference of the means $x_t$ cancels:
 #
 # $$L_{t-1} = \mathbb E_{x_0, \epsilon}\; w_t\, \big\| \epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon,\; t) \big\|^2, \qquad w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)} .$$
 #
-# This holds for $t \ge 2$. At $t = 1$ the posterior is a point, $\tilde\beta_1 = 0$; the term is $L_0 = -\log p_\theta(x_0 \mid x_1)$, for which one takes the variance $\beta_1$ and a Gaussian's mass in each of the 256 grey levels (Ho et al., equation 13). $L_{\text{simple}}$ below treats it as one more squared error. (The same written with $x_0$: $L_{t-1} = \frac12 (\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\, \| x_0 - \hat x_0 \|^2$, half the signal to noise that the step wins times the guess's error; Kingma et al. 2021. That is how the library computes it.)
+# This holds for $t \ge 2$. At $t = 1$ the posterior is a point, $\tilde\beta_1 = 0$. The term is
+# $L_0 = -\log p_\theta(x_0 \mid x_1)$. For it one takes the variance $\beta_1$ and the mass of a Gaussian in each of
+# the 256 grey levels (Ho et al., equation 13). $L_{\text{simple}}$ below treats this term as one more squared error.
+# (Written with $x_0$, the loss is $L_{t-1} = \frac12 (\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\, \| x_0 - \hat x_0 \|^2$:
+# half of the signal-to-noise ratio that the step gains, times the squared error of the predicted picture; Kingma et al. 2021.
+# The library computes the loss in this form.)
 #
-# **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no bound any more, but all terms have the *same minimiser*, if the network can be any function: $\epsilon_\theta = \mathbb E[\epsilon \mid x_t]$ at each $t$ separately. With a finite network the weights say where its capacity goes. The figure shows where the bound looks: at the first few steps, at noise that the eye can hardly see.
+# **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no longer a bound, but all
+# terms have the *same minimiser* as before, if the network can be any function:
+# $\epsilon_\theta = \mathbb E[\epsilon \mid x_t]$ at each $t$ separately. With a finite network the weights $w_t$
+# decide where it uses its capacity. The figure shows which steps count most in the bound: the first few, where the eye
+# can hardly see the noise.
 #
-# *Margin note.* GT19 has the constant weight beside the *means* ($w\,\|\mu_q - \mu_\theta\|$, *constant works better in practice*; the squares are missing). True for the noise. Ho et al. found that a network which predicts the mean works only with the true weights; section 9 tries its like.
+# *Margin note.* GT19 puts the constant weight in front of the error of the *means* ($w\,\|\mu_q - \mu_\theta\|$,
+# *constant works better in practice*; the squares are missing). The statement is true for the error of the noise. Ho et
+# al. found that a network that predicts the mean works only with the true weights. Section 9 tries a similar network.
 
 # %%
 few = 2 * as_float(digits.x[:{"smoke": 32, "laptop": 128, "gpu": 512}[BUDGET]]) - 1
@@ -248,8 +313,8 @@ with torch.no_grad():
     for t in levels:
         numbers, eps = torch.full((len(few),), t), torch.randn_like(few)
         said = painter.eps(q_sample(few, painter.schedule.abar[numbers], eps), numbers)
-        errors.append((said - eps).square().mean().item())                       # what L_simple adds up
-        worth.append(terms(painter, few, numbers, eps).mean().item())            # what the bound adds up
+        errors.append((said - eps).square().mean().item())  # of L_simple
+        worth.append(terms(painter, few, numbers, eps).mean().item())  # of the bound
 figure, axes = subplots(1, 3, height=2.9)
 paper = np.array(levels) + 1                                                     # steps as on paper
 axes[0].plot(paper[1:], weights[levels[1:]], "o-", markersize=3, color="#0072B2")
@@ -264,9 +329,12 @@ figure.suptitle(f"Digits, shipped weights: $L_0$ is {worth[0]:.0f} nats, the nex
 describe(figure, "Three panels over t: the bound's weight falls by two orders of magnitude and rises a little at the end; the noise's error falls with t; the bound's terms are largest at the first steps.")
 
 # %% [markdown]
-# Noise that is small beside the picture is the hardest to see: the error of the noise is largest at the first steps. In nats the same steps count far more still.
+# Noise that is weak compared with the picture is the hardest to detect, so the error of the noise is largest at the
+# first steps. In nats the same steps count for far more still.
 #
-# **What is the bound worth?** The network was trained on $L_{\text{simple}}$, but the bound can be computed: $L_T$, the first term by a Gaussian's mass in each grey level, and a fair sample of the $T - 1$ others, with the weights in. In bits for each pixel any two models that write down a density can be compared.
+# **How large is the bound?** The network was trained on $L_{\text{simple}}$, but the bound can still be computed. It is
+# the sum of $L_T$, the first term (by the mass of a Gaussian in each grey level), and an unbiased estimate of the
+# $T - 1$ other terms, with their weights. In bits for each pixel one can compare any two models that define a density.
 
 # %%
 mean, grey = torch.tensor([[0.3]], dtype=torch.float64), (2 * torch.arange(256, dtype=torch.float64) / 255 - 1)[:, None]
@@ -275,7 +343,8 @@ torch.testing.assert_close(masses.sum().item(), 1.0)                            
 numbers, eps, abar = torch.full((len(few),), 500), torch.randn_like(few), painter.schedule.abar[500].item()
 with torch.no_grad():
     x_t = q_sample(few, abar, eps)
-    guess = x0_from_eps(x_t, painter.eps(x_t, numbers), abar).clamp(-1, 1)        # as the samplers keep it
+    # clamped, as in the samplers
+    guess = x0_from_eps(x_t, painter.eps(x_t, numbers), abar).clamp(-1, 1)
     apart = eps_from_x0(x_t, guess, abar) - eps
     by_weight = noise_weights(painter.schedule)[500] * apart.double().square().flatten(1).sum(1)
     torch.testing.assert_close(terms(painter, few, numbers, eps), by_weight, rtol=1e-3, atol=0)
@@ -287,11 +356,12 @@ show(terms)
 # %% [markdown]
 # ## 6. Algorithm 1
 #
-# What remains to do in one update is little: pictures, a random step for each, noise, one regression. Ten lines, and the library's loss for the same draws:
+# One update needs little: pictures, a random step for each picture, noise, and one regression. Below are ten lines of
+# code, and the library's loss for the same random numbers:
 
 # %%
 def loss_by_hand(net, x, schedule):
-    """Algorithm 1 of Ho et al., one update up to the gradient."""
+    """Algorithm 1 of Ho et al.: the loss of one update."""
     x0 = 2 * x - 1                                                               # pixels to [-1, 1]
     t = torch.randint(len(schedule), (len(x0),))                                 # a step for each picture
     eps = torch.randn_like(x0)
@@ -301,7 +371,8 @@ def loss_by_hand(net, x, schedule):
 
 
 tiny = DDPM(UNet(1, (16, 32)), linear_betas())
-torch.nn.init.normal_(tiny.net.out[-2].weight, 0, 0.1)                           # the U-Net starts at zero; anything else tests more
+# The U-Net's output starts at zero; with random weights the test is stricter.
+torch.nn.init.normal_(tiny.net.out[-2].weight, 0, 0.1)
 x = as_float(digits.x[:8])
 torch.manual_seed(1)
 theirs = tiny.loss(x)
@@ -310,8 +381,11 @@ torch.testing.assert_close(theirs, loss_by_hand(tiny.net, x, tiny.schedule), rto
 show(DDPM)
 
 # %% [markdown]
-# The network is a **U-Net**: a way down to a coarse grid, a way up, and a bridge on every level, so that the answer can be as sharp as the question. The step $t$ goes in as sines and cosines, like a place in a sentence, through a shift of every block's channels: one network for a thousand tasks. Attention (notebook 08, section 7) works on the coarsest grid, where few places have to be compared. Ours first folds $2 \times 2$ pixels into channels,
-# which spares the finest and dearest level.
+# The network is a **U-Net**. It has a path down to a coarse grid, a path up again, and a skip connection on every
+# level, so that the output can be as sharp as the input. The step $t$ is encoded as sines and cosines, like the
+# position of a word in a sentence. It shifts the channels of every block, so one network serves a thousand tasks.
+# Attention (notebook 08, section 7) works on the coarsest grid, where few positions have to be compared. Our network
+# first folds $2 \times 2$ pixels into channels, which saves the finest and most expensive level.
 
 # %%
 show(UNetEncoder, doc=False)
@@ -337,18 +411,29 @@ titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
 image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same ten noises, drawn after so many updates (moving average of the weights)")
 
 # %% [markdown]
-# Look at the loss: most of its fall comes in the first updates; from then on it moves slowly and noisily, while the pictures go on improving. (After 400 updates they are strokes and no digits yet; section 1's weights had 5,000.) Much of what is left is noise that cannot be told from the picture by a network which has not learnt the picture by heart (section 8 has one that has). The loss's level says little about the pictures; but unlike a
-# GAN's it measures one fixed thing, so two runs with the same schedule can be compared.
+# Look at the loss. Most of its decrease happens in the first updates. After that it changes slowly and noisily, while
+# the pictures keep improving. (After 400 updates they are strokes and not yet digits. The weights of section 1 had
+# 5,000 updates.) Much of the remaining loss comes from noise that a network cannot tell from the picture unless it has
+# memorised the picture (the minimiser in section 8 has). The value of the loss says little about the pictures. But it
+# measures one fixed quantity, which a GAN's loss does not, so two runs with the same schedule can be compared.
 #
-# What draws is a **moving average** of the weights (`momentum`; notebook 08, section 2); it is what Ho et al. report, and what the zoo ships.
+# The pictures are drawn with a **moving average** of the weights (`momentum`; notebook 08, section 2). Ho et al. report
+# results with it, and the course's pretrained weights (the zoo) are such an average.
 #
 # ## 7. Algorithm 2: the chain back
 #
-# Start at $x_T \sim \mathcal N(0, I)$. At each step guess the noise, which gives the mean, and add noise of variance $\sigma_t^2$; at the last step add none. Two choices of $\sigma_t^2$ are natural: $\tilde\beta_t$ is exactly right if the data are a single point; $\beta_t$ is exactly right if the data are already $\mathcal N(0, I)$. The truth lies between, and for many small steps the two are nearly equal.
+# Start at $x_T \sim \mathcal N(0, I)$. At each step predict the noise, compute the mean from it, and add noise of
+# variance $\sigma_t^2$. At the last step add none. Two choices of $\sigma_t^2$ are natural. $\tilde\beta_t$ is exactly
+# right if the data are a single point. $\beta_t$ is exactly right if the data are already $\mathcal N(0, I)$. For other
+# data the right value lies between the two, and for many small steps the two are nearly equal.
 #
-# Why noise at all? The mean moves about twice as far along the score as a chain without noise may (section 10's DDIM goes half as far). Without the noise the points contract too much: the last lines below try it on a toy, eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
+# Why add noise at all? The mean moves about twice as far along the score (section 8) as a chain without noise may move
+# (section 10's DDIM moves half as far). So without the noise the points contract too much. The last lines below show
+# this on a toy: eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
 #
-# The library writes the loop once, in `sample`, for steps from $t$ to any earlier $s$ ($s = t - 1$ in Algorithm 2; `abar_prev` is $\bar\alpha_s$). `ancestral` gives it the Gaussian that $x_s$ is drawn from (`transition`). Section 10 puts another Gaussian in its place.
+# The library contains the loop only once, in `sample`, for steps from $t$ to any earlier $s$ ($s = t - 1$ in Algorithm
+# 2; `abar_prev` is $\bar\alpha_s$). `ancestral` passes to it the Gaussian from which $x_s$ is drawn (`transition`).
+# Section 10 replaces this Gaussian with another one.
 
 # %%
 def ancestral_by_hand(eps_fn, x, schedule, noises):
@@ -375,7 +460,9 @@ show(sample)
 show(ancestral)
 
 # %% [markdown]
-# **Try it.** The reverse chain, frame by frame: above $x_t$, below what the network guesses for $x_0$ at that moment. When is it decided which digit it will be? When are the details? The early guesses are blurred, and rightly so: the best guess in the sense of squares is the mean of all that is still possible.
+# **Try it.** The figure shows the reverse chain, frame by frame: above $x_t$, and below it the network's guess of $x_0$
+# at that moment. When is the digit decided? When are its details decided? The early guesses are blurred, and this is
+# correct, because the guess with the smallest squared error is the mean of all pictures that are still possible.
 
 # %%
 FILM_STEPS = {"smoke": 30, "laptop": 1000, "gpu": 1000}[BUDGET]
@@ -404,13 +491,22 @@ explore(draw_reverse, sampler=Dropdown(options=list(chains), layout={"width": "2
 # %% [markdown]
 # ## 8. The network learns a score
 #
-# What is $\mathbb E[\epsilon \mid x_t]$, the answer that squared error asks for? Let $p_t$ be the density of $x_t$ over all data. Differentiate $p_t(x_t) = \int p(x_0)\, \mathcal N(x_t; \sqrt{\bar\alpha_t} x_0, (1 - \bar\alpha_t) I)\, dx_0$ under the integral; the Gaussian's logarithm has the gradient $-(x_t - \sqrt{\bar\alpha_t} x_0) / (1 - \bar\alpha_t) = -\epsilon / \sqrt{1 - \bar\alpha_t}$, so
+# What is $\mathbb E[\epsilon \mid x_t]$, the prediction that minimises the squared error? Let $p_t$ be the density of
+# $x_t$ over all data. Differentiate
+# $p_t(x_t) = \int p(x_0)\, \mathcal N(x_t; \sqrt{\bar\alpha_t} x_0, (1 - \bar\alpha_t) I)\, dx_0$ under the integral.
+# The logarithm of the Gaussian has the gradient
+# $-(x_t - \sqrt{\bar\alpha_t} x_0) / (1 - \bar\alpha_t) = -\epsilon / \sqrt{1 - \bar\alpha_t}$, so
 #
 # $$\nabla_{x_t} \log p_t(x_t) = \frac{\nabla p_t}{p_t} = \mathbb E\left[-\frac{\epsilon}{\sqrt{1 - \bar\alpha_t}} \,\Big|\, x_t\right] \approx -\frac{\epsilon_\theta(x_t, t)}{\sqrt{1 - \bar\alpha_t}} .$$
 #
-# The left side is the **score**: a vector that points uphill, to where noisy data are dense. Denoising *is* learning the score at every noise level (Tweedie's formula, notebook 01, section 2; Vincent 2011). *Margin note.* MLMI17's slide *Indirect approach* lists the *score function* among functions from pictures to numbers; it is the gradient of one, a vector.
+# The left side is the **score**: a vector that points uphill, to where noisy data are dense. Denoising *is* learning
+# the score at every noise level (Tweedie's formula, notebook 01, section 2; Vincent 2011). *Margin note.* MLMI17's
+# slide *Indirect approach* lists the *score function* among functions from pictures to numbers. But the score is the
+# gradient of such a function, and so a vector.
 #
-# On a toy everything is known: eight Gaussians, noised, are eight wider Gaussians, and $\mathbb E[\epsilon \mid x_t]$ is a formula (`MixtureNoise`). A perceptron that has only seen samples should come to the same field.
+# On a toy everything is known. Eight Gaussians with noise added are eight wider Gaussians, and
+# $\mathbb E[\epsilon \mid x_t]$ is a formula (`MixtureNoise`). A multilayer perceptron that is trained on samples only
+# should learn the same vector field.
 
 # %%
 TOY_STEPS = {"smoke": 150, "laptop": 4000, "gpu": 4000}[BUDGET]
@@ -428,7 +524,9 @@ torch.testing.assert_close(score_from_eps(exact(points.detach(), torch.full((6,)
 show(MixtureNoise)
 
 # %% [markdown]
-# **Try it.** The field at time $t$. At the end ($t$ near 100) every arrow points to the middle, as far as it is away: pure noise (only the longest arrows are cut). Drag to the left and watch eight basins form. Where do the two fields differ most, and does a sampler ever go there?
+# **Try it.** The figure shows the field at time $t$. At the end ($t$ near 100) the data are pure noise, so every arrow
+# points to the middle and is as long as the distance to it (only the longest arrows are cut). Move the slider to the
+# left and watch eight basins form. Where do the two fields differ most, and does a sampler ever go there?
 
 # %%
 PLANE = torch.cartesian_prod(torch.linspace(-2.6, 2.6, 18), torch.linspace(-2.6, 2.6, 18))
@@ -485,9 +583,14 @@ def toy_figure():
 toy_figure()
 
 # %% [markdown]
-# The field is learnt to about one part in a thousand where noise is strong, and worst at the small $t$ where islands part: there the answer turns sharply between them, and the network makes it smooth. So every mode is found in every run, but of 25 narrow islands a part of the draws ends up between two. The loss counts all $t$ alike; nobody asked for sharpness in particular.
+# Where the noise is strong, the field is learnt to about one part in a thousand. The error is largest at the small $t$
+# where the modes separate. There the exact answer changes sharply between the modes, and the network makes it smooth.
+# So every mode is found in every run, but with 25 narrow modes a part of the samples ends up between two modes. The
+# loss weighs all $t$ equally, so nothing asks for sharpness in particular.
 #
-# **What the best network would do.** For a *finite* set of pictures $\mathbb E[\epsilon \mid x_t]$ is a formula, too: `MixtureNoise` with a centre on each picture and no width. It is the minimiser of the training loss, no network can beat it. What does it draw?
+# **What the best network would do.** For a *finite* set of pictures $\mathbb E[\epsilon \mid x_t]$ is a formula, too:
+# `MixtureNoise` with one centre on each picture and a width of zero. This formula is the minimiser of the training
+# loss, so no network can have a lower loss. Which pictures does it draw?
 
 # %%
 rows = as_float(train.x).flatten(1)
@@ -507,24 +610,34 @@ print({name: round(found.values.mean().item(), 2) for name, found in nearest.ite
       f"a test digit's: {torch.cdist(as_float(digits.x[:200]).flatten(1), rows).min(1).values.mean():.2f}")
 
 # %% [markdown]
-# The minimiser draws the training set. So if a diffusion model draws anything new, it is because its network **does not minimise its loss**; Kadkhodaie et al. trace this to what convolutional networks find easy. It is worth knowing before training a big network on few pictures. (Distance alone does not tell a new digit from a badly drawn one: compare with the distance of test digits.)
+# The minimiser draws the training set. So if a diffusion model draws anything new, the reason is that its network
+# **does not minimise its loss**. Kadkhodaie et al. trace this to the functions that convolutional networks learn
+# easily. Remember this before you train a big network on few pictures. (Distance alone does not distinguish a new digit
+# from a badly drawn one. Compare it with the distance of test digits.)
 #
 # ## 9. Four things to predict
 #
-# From $x_t$ and $t$ each of these gives every other, by linear formulas:
+# Given $x_t$ and $t$, each of the following predictions determines all the others, by linear formulas:
 #
-# | the network says | from it the noise | trained on |
+# | the network predicts | the noise computed from it | trained on |
 # |---|---|---|
 # | noise $\epsilon$ | itself | $\lVert\epsilon - \hat\epsilon\rVert^2$ |
-# | picture $x_0$ | $(x_t - \sqrt{\bar\alpha}\, \hat x_0) / \sqrt{1 - \bar\alpha}$ | $\lVert x_0 - \hat x_0\rVert^2$: the first, times $(1 - \bar\alpha) / \bar\alpha$ |
-# | $v = \sqrt{\bar\alpha}\, \epsilon - \sqrt{1 - \bar\alpha}\, x_0$ | $\sqrt{1 - \bar\alpha}\, x_t + \sqrt{\bar\alpha}\, \hat v$ | $\lVert v - \hat v\rVert^2$: the first, times $1 / \bar\alpha$ |
+# | picture $x_0$ | $(x_t - \sqrt{\bar\alpha}\, \hat x_0) / \sqrt{1 - \bar\alpha}$ | $\lVert x_0 - \hat x_0\rVert^2$: the first loss, times $(1 - \bar\alpha) / \bar\alpha$ |
+# | $v = \sqrt{\bar\alpha}\, \epsilon - \sqrt{1 - \bar\alpha}\, x_0$ | $\sqrt{1 - \bar\alpha}\, x_t + \sqrt{\bar\alpha}\, \hat v$ | $\lVert v - \hat v\rVert^2$: the first loss, times $1 / \bar\alpha$ |
 # | the next step $x_{t-1}$, its mean | $(x_t - \sqrt{\alpha}\, \hat x_{t-1}) \sqrt{1 - \bar\alpha} / \beta$ | MLMI17's Algorithm 1.2 |
 #
 # **Algorithm 1.2** simulates whole chains and regresses $x_{t-1}$ on $x_t$. Split the target: $x_{t-1} = \tilde\mu_t(x_t, x_0) + \sqrt{\tilde\beta_t}\, \xi$ with $\xi$ independent of $x_t$ and $x_0$. With $f_\theta = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon_\theta)$ and $d$ pixels
 #
 # $$\mathbb E \| x_{t-1} - f_\theta \|^2 = \mathbb E \| \tilde\mu_t - f_\theta \|^2 + d\, \tilde\beta_t = \frac{\beta_t^2}{\alpha_t (1 - \bar\alpha_t)}\; \mathbb E \| \epsilon - \epsilon_\theta \|^2 + d\, \tilde\beta_t .$$
 #
-# The same loss with other weights, and a constant: **the same optimum**. But the constant is nearly all that one sees (the cell prints its share), and though it has no gradient on average, in every batch it has one: the dice of the single step, $\sqrt{\tilde\beta_t}\, \xi$, are up to ten times larger than all that there is to learn. DDPM's loss is the same regression with these dice averaged out: on the mean of $x_{t-1}$ instead of one draw. And a network that outputs $x_{t-1}$ *itself* must copy $x_t$ to within a hundredth before it says anything about the noise: its error is multiplied by $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, 50 times and more (the cell prints it). First the identity, by Monte Carlo with a made-up network:
+# This is the same loss with other weights, plus a constant, so it has **the same optimum**. But the constant makes up
+# nearly the whole loss (the cell prints its share). Its gradient is zero on average, but not in a single batch: the
+# random noise of the single step, $\sqrt{\tilde\beta_t}\, \xi$, is up to ten times larger than all that there is to
+# learn. DDPM's loss is the same regression with this noise averaged out, because its target is the mean of $x_{t-1}$
+# instead of one sample. A network that outputs $x_{t-1}$ *itself* has a second problem. It must copy $x_t$ to within a
+# hundredth before its output says anything about the noise, because its error is multiplied by
+# $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, 50 times and more (the cell prints it). First we check the identity,
+# by Monte Carlo with an invented network:
 
 # %%
 torch.manual_seed(0)
@@ -570,22 +683,37 @@ def predictions_figure():
 predictions_figure()
 
 # %% [markdown]
-# The two columns disagree, and both are right. **Draws** of a network that predicts the picture, or $v$, are far ahead after so few updates: the first steps back, out of pure noise, decide the coarse shape, and there a guess of the noise has to be divided by $\sqrt{\bar\alpha_t} < 0.01$ before it says anything about the picture. **The bound** has it the other way round: near
-# the end a guess of the picture is divided by $\sqrt{1 - \bar\alpha_t} \approx 0.01$ to say anything about the noise, and the bound pays for that with hundreds of bits; noise wins, $v$ is close behind. $v$ divides by nothing small at either end, which is why the emoji model uses it. Trained for long (the shipped digits, 5,000 updates) noise is good enough to enjoy.
+# The two columns disagree, and both are right. **Samples** of a network that predicts the picture, or $v$, are far
+# better after so few updates. The first steps back, out of pure noise, decide the coarse shape. There a prediction of
+# the noise has to be divided by $\sqrt{\bar\alpha_t} < 0.01$ before it says anything about the picture. **The bound**
+# shows the opposite. Near the end a prediction of the picture is divided by $\sqrt{1 - \bar\alpha_t} \approx 0.01$
+# before it says anything about the noise, and this costs hundreds of bits in the bound. Here predicting the noise is
+# best, and $v$ is close behind. With $v$ there is no division by a small number at either end, so the emoji model uses
+# $v$. After long training (the shipped digits, 5,000 updates) predicting the noise works well enough, too.
 #
-# And **MLMI17's Algorithm 1.2**, the same optimum on paper, draws nothing but noise after these updates, in all six runs: with the reweighting through $\epsilon_\theta$, because the dice of the step drown the gradient; to the letter, because the network must copy $x_t$ first.
+# **MLMI17's Algorithm 1.2** has the same optimum on paper, but it draws nothing but noise after these updates, in all
+# six runs. The version that is reweighted through $\epsilon_\theta$ fails because the random noise of the single step
+# hides the gradient. The literal version fails because the network must copy $x_t$ first.
 #
 # ## 10. DDIM: the same network, fewer steps
 #
-# A thousand passes for one picture are many. Look again at the loss: it only uses the *jumps* $q(x_t \mid x_0)$, never the steps between. So **any other process with the same jumps has the same $L_{\text{simple}}$, and the same trained network may run it** (its bound has other weights: Song et al., Theorem 1). Song et al., whose $\alpha_t$ is our $\bar\alpha_t$, choose, for any $s < t$,
+# A thousand passes through the network for one picture are many. Look again at the loss. It uses only the *jumps*
+# $q(x_t \mid x_0)$, never the steps between them. So **any other process with the same jumps has the same
+# $L_{\text{simple}}$, and can use the same trained network** (its bound has other weights: Song et al., Theorem 1). For
+# any $s < t$, Song et al., whose $\alpha_t$ is our $\bar\alpha_t$, choose
 #
 # $$q_\sigma(x_s \mid x_t, x_0) = \mathcal N\left(\sqrt{\bar\alpha_s}\, x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \underbrace{\frac{x_t - \sqrt{\bar\alpha_t}\, x_0}{\sqrt{1 - \bar\alpha_t}}}_{\epsilon},\;\; \sigma^2 I\right) .$$
 #
-# Check that the jump comes out: if $x_t$ is a jump from $x_0$, then given $x_0$ the $\epsilon$ is standard normal, so $x_s$ has mean $\sqrt{\bar\alpha_s}\, x_0$ and variance $(1 - \bar\alpha_s - \sigma^2) + \sigma^2 = 1 - \bar\alpha_s$. Any $\sigma^2 \le 1 - \bar\alpha_s$ will do. In use, $x_0$ is what the network guesses:
+# Check that this gives the right jump. If $x_t$ is a jump from $x_0$, then $\epsilon$ is standard normal, given $x_0$.
+# So $x_s$ has mean $\sqrt{\bar\alpha_s}\, x_0$ and variance
+# $(1 - \bar\alpha_s - \sigma^2) + \sigma^2 = 1 - \bar\alpha_s$. Any $\sigma^2 \le 1 - \bar\alpha_s$ is allowed. In use,
+# the network's guess replaces $x_0$:
 #
 # $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma\, \xi, \qquad \sigma = \eta \sqrt{\tilde\beta}, \quad \tilde\beta = \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\Big) .$$
 #
-# $\eta = 1$ gives back DDPM's posterior; $\eta = 0$ has **no noise but the first**: a fixed map from noise to picture, whose paths can be followed in large steps if they bend little; the cell below measures that on the toy. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
+# $\eta = 1$ gives DDPM's posterior again. $\eta = 0$ has **no noise except the first**. Then the map from noise to
+# picture is fixed, and its paths can be followed in large steps if they bend little. The cell below measures on the toy
+# how much they bend. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
 
 # %%
 def ddim_step_by_hand(x_t, eps, abar_t, abar_s, eta, noise):
@@ -637,11 +765,19 @@ def steps_figure():
 steps_figure()
 
 # %% [markdown]
-# The network is called twenty times less often, and nothing is lost: for both samplers fifty steps are as good as a thousand, and even ten cost little. What breaks is the *large* variance on few steps: $\beta$ is right for data that are noise themselves, and over a hundred steps at once it leaves more noise behind than the remaining steps can take away.
+# With fifty steps the network is called twenty times less often, and nothing is lost. For both samplers fifty steps are
+# as good as a thousand, and even with ten the loss of quality is small. Only the *large* variance fails with few steps.
+# $\beta$ is right for data that are themselves noise. When one step replaces a hundred, it leaves more noise behind
+# than the remaining steps can remove.
 #
-# Song et al. found DDIM ahead of ancestral sampling on few steps. Here ancestral sampling with $\tilde\beta$ is at least as good, within the spread of 64 pictures: fresh noise lets later steps correct what earlier ones did wrong, and our network is often a little wrong. What only DDIM has is the fixed map; the rest of this section uses it.
+# Song et al. found that DDIM is better than ancestral sampling with few steps. Here ancestral sampling with
+# $\tilde\beta$ is at least as good, within the spread of 64 pictures. Fresh noise lets later steps correct the errors
+# of earlier ones, and our network often makes small errors. Only DDIM has the fixed map, and the rest of this section
+# uses it.
 #
-# **Same start, other dice.** MLMI17: *different noise samples (dice rolls) result in different images*. For DDIM the dice are thrown once. For DDPM there are more throws on the way: the same $x_T$ leads to different pictures, the more so the larger $\eta$.
+# **Same start, different noise.** MLMI17 says: *different noise samples (dice rolls) result in different images*. DDIM
+# rolls the dice once, at the start. DDPM rolls them again at later steps, so the same $x_T$ leads to different
+# pictures. The larger $\eta$ is, the more they differ.
 
 # %%
 torch.manual_seed(2)
@@ -653,7 +789,12 @@ apart = ", ".join(f"{torch.cdist(x.view(3, 4, -1), x.view(3, 4, -1)).sum().item(
 image_grid(torch.cat(list(same.values())), titles, columns=12, title=f"Three starts, four times each; mean distance within a start, by eta: {apart}")
 
 # %% [markdown]
-# **A latent space after all.** With $\eta = 0$ the map from $x_T$ to $x_0$ is fixed, and can be walked backwards. Each step back would need the noise at the place where it arrives; it takes the network's answer at the place it leaves, told the step of its arrival. So a picture has a *code*, as large as itself, from which it nearly comes back; the codes' standard deviation, in the title, says how far they are from the noise that the sampler starts from. Between two noises lie others. (Walk on the sphere, as in notebook 11: a straight line between two Gaussian vectors passes where no noise ever is.)
+# **A latent space after all.** With $\eta = 0$ the map from $x_T$ to $x_0$ is fixed, and we can follow it backwards,
+# from picture to noise. Each backward step would need the predicted noise at the point where it arrives. Instead it
+# uses the prediction at the point where it starts, for the step number of the arrival. So a picture has a *code* of its
+# own size, from which it is nearly recovered. The standard deviation of the codes, in the title, shows how far they are
+# from the noise that the sampler starts from. We can also interpolate between two noises. (Walk on the sphere, as in
+# notebook 11, because a straight line between two Gaussian vectors passes through a region without any noise.)
 
 # %%
 CODE_STEPS = {"smoke": 10, "laptop": 100, "gpu": 250}[BUDGET]
@@ -673,7 +814,8 @@ image_grid(between, columns=9, title="Nine noises on the arc between two, three 
 # %% [markdown]
 # ## 11. VAE, GAN, DDPM: the same time, the same digits
 #
-# How do the course's generators compare if each trains about as long on one core? (The batch sizes are their recipes' own. All draw 250 digits, judged by the same classifier's features.)
+# How do the course's generative models compare if each is trained for about the same time on one core? (Each has the
+# batch size of its own recipe. Each draws 250 digits, which are evaluated with the features of the same classifier.)
 
 # %%
 def equal_time():
@@ -716,10 +858,17 @@ def shipped_table():
 shipped_table()
 
 # %% [markdown]
-# After a good minute the VAE draws best, then the GAN; a diffusion model of $v$ is behind both, one of noise far behind: it learns a thousand tasks, of which each picture teaches one at a time. What it buys is a loss that goes on falling for as long as one trains, with no second player and no balance to keep. The table is of the shipped weights, each
-# trained as long as seemed worth it; the numbers of draws and the judges are notebook 12's. Of the emoji, diffusion's draws have the highest recall, at about equal precision: it leaves out the least. By the Frechet distance the GANs are ahead, most where they are told the label.
+# After a little more than a minute the VAE draws the best digits, and then the GAN. A diffusion model that predicts $v$
+# is behind both, and one that predicts the noise is far behind, because it learns a thousand tasks and each picture
+# trains only one of them at a time. Its advantage is a loss that keeps falling for as long as one trains, with no
+# second network and no balance to keep. The table is about the shipped weights, each trained for as long as it seemed
+# useful. The numbers of samples and the evaluation networks are those of notebook 12. On emoji, diffusion has the
+# highest recall, at about equal precision, so it leaves out the least. By the Frechet distance the GANs are better,
+# most of all the conditional one (with label).
 #
-# **A representation, too.** To clean a picture one must know what is in it. Show the U-Net a picture, without noise, as if at $t = T / 20$, and read its coarsest map, averaged over places (`encode`): the features beat those of the same network untrained.
+# **A representation, too.** To remove noise from a picture one must know what is in the picture. Give the U-Net a
+# picture without noise, but with the step $t = T / 20$. Take its coarsest feature map, averaged over positions
+# (`encode`). These features are better than those of the same network without training.
 
 # %%
 def features_figure():
@@ -736,22 +885,25 @@ features_figure()
 # %% [markdown]
 # ## 12. Pitfalls
 #
-# - **$\bar\alpha$ for $\alpha$, or the other way round.** Both lie in $(0, 1)$, both run, and no error is raised. The step has $\beta_t$, the jump has $\bar\alpha_t$.
-# - **A variance used as a standard deviation**, or the root forgotten (section 2).
-# - **Noise at the last step.** It adds a grain of standard deviation $\sqrt{\beta_1}$ (0.01 here, one grey level) that no loss ever shows.
-# - **$t$ off by one** between training and sampling: the network is asked at one level about a picture of another.
-# - **The noise of the step where that of the jump belongs** (section 4's margin note).
-# - **Pixels in $[0, 1]$.** Contrasts are halved, so at every $t$ the signal-to-noise ratio of what varies is a quarter of what the schedule was made for; and a `clip_denoised` of 1 lets guesses down to $-1$ pass.
-# - **Drawing with the trained weights, not their average**, or with an average whose memory is longer than the training.
-# - **The guess of $x_0$ beyond $[-1, 1]$.** Early guesses divide by $\sqrt{\bar\alpha_t} \approx 0.006$; the samplers here keep them in the range of pixels (`clip_denoised`), which changes every later step.
-# - **One $t$ for the whole batch.** No mistake, but a much noisier gradient.
-# - **Reading quality off the loss** (section 6).
+# - **$\bar\alpha$ in place of $\alpha$, or the other way round.** Both lie in $(0, 1)$, the code runs with both, and no error is raised. The step has $\beta_t$, the jump has $\bar\alpha_t$.
+# - **A variance used as a standard deviation**, or a forgotten root (section 2).
+# - **Noise at the last step.** It adds fine noise of standard deviation $\sqrt{\beta_1}$ (0.01 here, one grey level), which never shows in any loss.
+# - **$t$ off by one** between training and sampling: the network gets a picture of one noise level and the step number of another.
+# - **The noise of the step in place of the noise of the jump** (section 4's margin note).
+# - **Pixels in $[0, 1]$.** Contrasts are halved, so at every $t$ the signal-to-noise ratio of the varying part is a quarter of the ratio that the schedule was made for. And a `clip_denoised` of 1 allows guesses down to $-1$.
+# - **Sampling with the trained weights instead of their average**, or with an average whose memory is longer than the training.
+# - **A guess of $x_0$ outside $[-1, 1]$.** Early guesses are divided by $\sqrt{\bar\alpha_t} \approx 0.006$. The samplers here clamp the guesses to the range of pixels (`clip_denoised`), which changes every later step.
+# - **One $t$ for the whole batch.** This is no mistake, but the gradient is much noisier.
+# - **Measuring the quality of the pictures by the loss** (section 6).
 #
 # ## 13. What to try next
 #
-# **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, the simple loss, the ancestral step, the DDIM step, and more, each checked when you run the cell below it.
+# **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, the
+# simple loss, the ancestral step, the DDIM step, and more. Each is checked when you run the cell below it.
 #
-# Train `ddpm` with `cosine_betas()`. Take `clip_denoised=None` in section 1: what becomes of the pictures with 10 steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with `MixtureNoise` of ten training digits and a width of 0.1: what are they? Notebook 15 asks the model for what you want.
+# Train `ddpm` with `cosine_betas()`. Set `clip_denoised=None` in section 1: what do the pictures look like with 10 steps? Give
+# `DDPM` a `momentum` of 0 and compare. Draw digits with a `MixtureNoise` of ten training digits and a width of 0.1:
+# what do you get? In notebook 15 you tell the model what you want.
 #
 # ## 14. What to read
 #
@@ -759,6 +911,6 @@ features_figure()
 # - Ho, Jain, Abbeel 2020, *Denoising Diffusion Probabilistic Models*, [arXiv 2006.11239](https://arxiv.org/abs/2006.11239). Nichol, Dhariwal 2021, *Improved DDPM*, [arXiv 2102.09672](https://arxiv.org/abs/2102.09672).
 # - Song, Meng, Ermon 2020, *Denoising Diffusion Implicit Models*, [arXiv 2010.02502](https://arxiv.org/abs/2010.02502).
 # - Vincent 2011, *A Connection Between Score Matching and Denoising Autoencoders*, Neural Computation 23. Song, Ermon 2019, *Generative Modeling by Estimating Gradients of the Data Distribution*, [arXiv 1907.05600](https://arxiv.org/abs/1907.05600); Song et al. 2020, *Score-Based Generative Modeling through SDEs*, [arXiv 2011.13456](https://arxiv.org/abs/2011.13456).
-# - Kingma et al. 2021, *Variational Diffusion Models*, [arXiv 2107.00630](https://arxiv.org/abs/2107.00630): the bound as signal-to-noise ratios. Salimans, Ho 2022, *Progressive Distillation*, [arXiv 2202.00512](https://arxiv.org/abs/2202.00512): $v$.
+# - Kingma et al. 2021, *Variational Diffusion Models*, [arXiv 2107.00630](https://arxiv.org/abs/2107.00630): the bound in terms of signal-to-noise ratios. Salimans, Ho 2022, *Progressive Distillation*, [arXiv 2202.00512](https://arxiv.org/abs/2202.00512): $v$.
 # - Karras et al. 2022, *Elucidating the Design Space of Diffusion-Based Generative Models*, [arXiv 2206.00364](https://arxiv.org/abs/2206.00364).
 # - Kadkhodaie et al. 2023, *Generalization in Diffusion Models Arises from Geometry-Adaptive Harmonic Representations*, [arXiv 2310.02557](https://arxiv.org/abs/2310.02557): why networks do not memorise. Xiang et al. 2023, *Denoising Diffusion Autoencoders are Unified Self-supervised Learners*, [arXiv 2303.09769](https://arxiv.org/abs/2303.09769).
