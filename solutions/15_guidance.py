@@ -1,23 +1,26 @@
 # %% [markdown]
 # # Exercises 15. Guidance
 #
-# **A conditional model is told what to draw. Guidance makes it listen more closely.** In eleven short pieces you write both kinds,
-# with a classifier and without, the label dropout that the second needs, captions, one guided step of a sampler, and the exact classifier of
-# noisy points. Two Gaussians show that guided sampling does not draw from the distribution that its formula suggests. At the end your
+# **A conditional model gets a label that says what to draw. Guidance makes it follow the label more closely.** In
+# eleven short exercises you write both kinds of guidance, with a classifier and without. You also write label dropout,
+# which the second kind needs, captions, one guided step of a sampler, and the exact classifier of noisy points. Two
+# Gaussians show that guided sampling does not draw from the distribution that its formula suggests. At the end your
 # functions train a small conditional model and guide it in both ways.
 #
-# **You need** notebook 15, the lecture, and from notebook 14 the jump and DDIM. Each exercise names the part it belongs to.
+# **You need** notebook 15, the lecture, and from notebook 14 the jump from $x_0$ to $x_t$ and DDIM. Each exercise names
+# the part of the lecture it belongs to.
 #
-# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on a
-# few small cases. Where it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
-# that comes from other cases, of other shapes and with other values. So write what the formula says, not what makes these
-# few cases pass. The library's own functions are not there when you are marked: write the answer yourself, with torch.
+# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on
+# a few small cases. If it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
+# the mark comes from other cases, of other shapes and with other values. So write what the formula says, not what makes
+# these few cases pass. The library's own functions are not available when you are marked: write the answer yourself,
+# with torch.
 #
-# *Run All* works from the start: what you have not written yet is reported as to do. When your notebook is marked, only
-# definitions count: imports, functions, classes, constants. Answers are found by their names, so keep these. What else you
-# need (a helper, another import) may stand in any cell, and one answer may call another. No answer draws random numbers: they
-# come in as arguments. Before you hand in, `python -m course_lib check NOTEBOOK` runs the public cases on your file
-# as the grader reads it.
+# *Run All* works from the start: an answer that you have not written yet is reported as to do. When your notebook is
+# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep
+# these. Other things that you need (a helper, another import) may stand in any cell, and one answer may call another.
+# No answer draws random numbers, because the random numbers are arguments. Before you hand in,
+# `python -m course_lib check NOTEBOOK` runs the public cases on your file as the grader reads it.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
@@ -34,9 +37,10 @@
 # | 11. Numbers and choices | 3 | 15 | ★★ |
 # | **together** | **50** | **160** | |
 #
-# The weight w is that of Ho & Salimans and of the slides: $w = 0$ is the conditional model as it is, $w = -1$ the unconditional one. *Told* is what the
-# network predicts when it is told the label, $\epsilon_\theta(x_t, t, y)$; *untold*, when it is not, $\epsilon_\theta(x_t, t)$. The first line of each check must
-# be right before the others count.
+# The weight w is that of Ho & Salimans and of the slides: $w = 0$ is the conditional model as it is, $w = -1$ the
+# unconditional one. The argument `told` is the conditional prediction $\epsilon_\theta(x_t, t, y)$, with the label. The
+# argument `untold` is the unconditional prediction $\epsilon_\theta(x_t, t)$, without it. The first line of each check
+# must be right before the others count.
 
 # %%
 from functools import partial
@@ -55,9 +59,10 @@ check = checks("15_guidance")
 #
 # *The lecture, on label dropout.*
 #
-# Guidance without a classifier needs two predictions, told and untold. One network learns both: in training each label is replaced, with
-# probability p, by a *null label* that stands for "nothing told". Each row of the batch is decided on its own, by its own uniform number u in [0, 1): the label is dropped where
-# $u < p$. A label is a class, or a caption: a row of L tokens. A caption is dropped as a whole.
+# Guidance without a classifier needs two predictions, a conditional and an unconditional one. One network learns both.
+# In training each label is replaced, with probability p, by a *null label* that stands for "no label". Each row of the
+# batch is decided independently, by its own uniform number u in [0, 1): the label is dropped where $u < p$. A label is
+# a class or a caption, which is a row of L tokens. A caption is dropped as a whole.
 #
 # *10 minutes, ★.* Points: 2 classes, 1 captions, 1 arguments left alone.
 
@@ -65,9 +70,9 @@ check = checks("15_guidance")
 def label_dropout(y, null, uniform, p):
     """Labels, some of them replaced by the null label.
 
-    y (N,) or (N, L): classes or captions, int64. null: the null label, of the shape of
-    one row of y: () or (L,), int64. uniform (N,): numbers in [0, 1), float32 or float64.
-    p: a number in [0, 1]. Returns labels, as y.
+    y (N,) or (N, L): classes or captions, int64. null: the null label, int64, with the
+    shape of one row of y: () or (L,). uniform (N,): numbers in [0, 1), float32 or
+    float64. p: a number in [0, 1]. Returns labels, with the shape and dtype of y.
     """
     ### BEGIN SOLUTION
     dropped = uniform < p
@@ -91,7 +96,7 @@ assert check(label_dropout).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For captions the condition wants the shape (N, 1), so that one decision holds for all L tokens of a row.
+# For captions the condition needs the shape (N, 1), so that one decision holds for all L tokens of a row.
 #
 # </details>
 
@@ -100,11 +105,13 @@ assert check(label_dropout).solved
 #
 # *The lecture, on classifier-free guidance.*
 #
-# The difference of the two predictions points from "anything" to "what was asked for". Guidance goes on in this direction:
+# The difference of the two predictions points from "any picture" to "the requested picture". Guidance goes further in
+# this direction:
 #
 # $$\bar\epsilon = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t).$$
 #
-# w is one number for the whole batch, or a tensor (N,) with one weight for each row: so one batch shows several weights side by side.
+# w is one number for the whole batch, or a tensor (N,) with one weight for each row. Then one batch shows several
+# weights side by side.
 #
 # *10 minutes, ★.* Points: 3 right values, 1 each row its own weight, 1 arguments left alone.
 
@@ -112,8 +119,9 @@ assert check(label_dropout).solved
 def guided_eps(told, untold, w):
     """The noise that classifier-free guidance gives to the sampler.
 
-    told, untold (N, ...): predictions of the noise, float32 or float64. w: a number
-    >= -1, or a tensor (N,) of them, of the same dtype. Returns noise, as told.
+    told, untold (N, ...): the noise, as the conditional and the unconditional model
+    predict it, float32 or float64. w: a number >= -1, or a tensor (N,) of such numbers,
+    of the same dtype. Returns noise, with the shape and dtype of told.
     """
     ### BEGIN SOLUTION
     if isinstance(w, torch.Tensor):
@@ -131,12 +139,13 @@ assert check(guided_eps).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Try w = 0 and w = -1: the first must give told, the second untold.
+# Try w = 0 and w = -1: the first must give `told`, the second `untold`.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `isinstance(w, torch.Tensor)` asks which of the two it is. A weight for each row wants as many dimensions as told has: `w.view(-1, *[1] * (told.ndim - 1))`.
+# `isinstance(w, torch.Tensor)` says whether w is a tensor. With one weight for each row, w needs as many dimensions as
+# `told` has: `w.view(-1, *[1] * (told.ndim - 1))`.
 #
 # </details>
 
@@ -149,18 +158,21 @@ assert check(guided_eps).solved
 #
 # $$g_n = \nabla_{x_n} \log p(y_n \mid x_n), \qquad p(\cdot \mid x_n) = \operatorname{softmax}(\text{logits of } x_n).$$
 #
-# It is a gradient for the *input*; the weights are not trained. And it is wanted inside a sampler, which runs under `torch.no_grad()`: there autograd must be switched on again,
-# for this computation only. One call of the classifier and one gradient serve the whole batch, as no row has a part in the logits of another.
+# It is a gradient with respect to the *input*, and the weights are not trained. You need it inside a sampler, which
+# runs under `torch.no_grad()`. So autograd must be switched on again there, for this computation only. One call of the
+# classifier and one gradient are enough for the whole batch, because the logits of one row do not depend on the other
+# rows.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 works inside `no_grad`, 1 leaves no trace in the weights, 1 arguments left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "classifier_gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def classifier_gradient(classifier, x_t, t, y):
-    """The gradient of log p(y given x_t) for x_t, row by row.
+    """The gradient of log p(y given x_t) with respect to x_t, row by row.
 
     classifier: a function, x_t (N, ...) and t (N,) -> logits (N, classes). x_t (N, ...):
-    float32 or float64. t (N,): int64. y (N,): classes, int64. Returns gradients, as x_t.
-    No weight gets a .grad, and the caller's x_t does not begin to require a gradient.
+    float32 or float64. t (N,): int64. y (N,): classes, int64. Returns gradients, with
+    the shape and dtype of x_t. No weight gets a .grad, and the caller's x_t does not
+    begin to require a gradient.
     """
     ### BEGIN SOLUTION
     with torch.enable_grad():
@@ -180,18 +192,19 @@ assert check(classifier_gradient).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `log_p[torch.arange(len(y)), y]` picks one entry of each row. Autograd wants one number: the *sum* over the rows, whose gradient for row n is that of row n alone.
+# `log_p[torch.arange(len(y)), y]` picks one entry of each row. Autograd needs one number. Take the *sum* over the rows,
+# because its gradient for row n is that of row n alone.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `x_t.detach().requires_grad_()` is a tensor of your own that wants a gradient. `torch.autograd.grad(number, x)[0]` returns the gradient for x and writes into no
-# weight, as `.backward()` does.
+# `x_t.detach().requires_grad_()` is a tensor of your own that requires a gradient. `torch.autograd.grad(number, x)[0]`
+# returns the gradient for x. Unlike `.backward()`, it writes into no weight.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `with torch.enable_grad():` goes around all of it.
+# Put `with torch.enable_grad():` around the whole computation.
 #
 # </details>
 
@@ -200,8 +213,9 @@ assert check(classifier_gradient).solved
 #
 # *The lecture, on classifier guidance.*
 #
-# By Bayes' rule $\nabla \log p(x_t \mid y) = \nabla \log p(x_t) + \nabla \log p(y \mid x_t)$, and a score is a noise: $\nabla \log p(x_t) = -\epsilon / \sqrt{1 - \bar\alpha_t}$.
-# So the gradient g of exercise 3, times a scale s, changes the noise to
+# By Bayes' rule $\nabla \log p(x_t \mid y) = \nabla \log p(x_t) + \nabla \log p(y \mid x_t)$. A score is a scaled
+# noise: $\nabla \log p(x_t) = -\epsilon / \sqrt{1 - \bar\alpha_t}$. So the gradient g of exercise 3, times a scale s,
+# changes the noise to
 #
 # $$\bar\epsilon = \epsilon - s\, \sqrt{1 - \bar\alpha_t}\; g.$$
 #
@@ -213,8 +227,9 @@ assert check(classifier_gradient).solved
 def classifier_guided_eps(eps, gradient, abar, scale):
     """The noise that classifier guidance gives to the sampler.
 
-    eps, gradient (N, ...): float32 or float64. abar (N,): of the rows' steps, of the same
-    dtype. scale: a number >= 0. Returns noise, as eps.
+    eps, gradient (N, ...): float32 or float64. abar (N,): abar_t for the step of each
+    row, of the same dtype. scale: a number >= 0. Returns noise, with the shape and
+    dtype of eps.
     """
     ### BEGIN SOLUTION
     root = (1 - abar).sqrt().view(-1, *[1] * (eps.ndim - 1))
@@ -231,12 +246,12 @@ assert check(classifier_guided_eps).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The gradient says where to go, the noise is what the sampler takes away: hence the minus.
+# The gradient says where to go, but the noise is what the sampler takes away. So there is a minus.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# One factor for each row: (N,) must become (N, 1), or (N, 1, 1, 1), before it multiplies.
+# There is one factor for each row: (N,) must become (N, 1), or (N, 1, 1, 1), before it multiplies.
 #
 # </details>
 
@@ -245,18 +260,20 @@ assert check(classifier_guided_eps).solved
 #
 # *The lecture, on what guidance costs.*
 #
-# Each guided step asks the network twice. On a GPU one pass over 2N rows is faster than two passes over N. So stack the batch upon itself: half of the rows with
-# their labels, half with the null label; ask once; take the answer apart; combine it as in exercise 2.
+# Each guided step calls the network twice. On a GPU one pass over 2N rows is faster than two passes over N. So stack
+# the batch on a copy of itself: half of the rows with their labels, half with the null label. Call the network once,
+# split its output, and combine the two halves as in exercise 2.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 one call of 2N rows, 1 captions, 1 arguments left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "guided_in_one_pass", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def guided_in_one_pass(eps, x_t, t, y, null, w):
-    """The guided noise, by a single call of the network.
+    """The guided noise, with a single call of the network.
 
     eps: a function, x_t (M, ...), t (M,) and y, (M,) or (M, L) -> noise, as x_t. x_t
-    (N, ...): float32 or float64. t (N,): int64. y (N,) or (N, L): labels, int64. null: ()
-    or (L,), the label that says nothing. w: a number >= -1. Returns noise, as x_t.
+    (N, ...): float32 or float64. t (N,): int64. y (N,) or (N, L): labels, int64. null:
+    () or (L,), the null label. w: a number >= -1. Returns noise, with the shape and
+    dtype of x_t.
     """
     ### BEGIN SOLUTION
     labels = torch.cat([y, null.expand_as(y)])
@@ -274,12 +291,12 @@ assert check(guided_in_one_pass).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `torch.cat([x_t, x_t])` is (2N, ...). The step numbers must be stacked too. `.chunk(2)` takes the answer apart again.
+# `torch.cat([x_t, x_t])` is (2N, ...). Stack the step numbers too. `.chunk(2)` splits the output again.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `null.expand_as(y)` repeats the null label for every row, be it a class or a caption.
+# `null.expand_as(y)` repeats the null label for every row, both for classes and for captions.
 #
 # </details>
 
@@ -288,9 +305,10 @@ assert check(guided_in_one_pass).solved
 #
 # *The lecture, on captions.*
 #
-# A caption is a row of L tokens; 0 stands where there is no word, at any place of the row. A text network has given each place a vector. The caption's vector
-# is their mean *over the words that are there*, and zeros for a caption without words: this is the null label of a model of captions. The network is trained
-# through this mean, empty captions included, so its gradient has to be right as well.
+# A caption is a row of L tokens. The token 0 means that there is no word, and it may stand at any place of the row. A
+# text network has given each place a vector. The caption's vector is the mean of these vectors *over the words that are
+# there*. For a caption without words it is zero: this is the null label of a model of captions. The network is trained
+# through this mean, also with empty captions. So the gradient has to be right as well.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 empty captions, 1 gradient, 1 arguments left alone.
 
@@ -299,8 +317,8 @@ def caption_vector(vectors, tokens):
     """The mean vector of the words of each caption.
 
     vectors (N, L, D): one for each place, float32 or float64. tokens (N, L): int64, 0
-    where there is no word. Returns (N, D); zeros where a caption has no word. Gradient
-    reaches the vectors.
+    where there is no word. Returns (N, D), with zeros for a caption without words. The
+    gradient reaches the vectors.
     """
     ### BEGIN SOLUTION
     told = (tokens != 0).to(vectors.dtype)
@@ -318,12 +336,13 @@ assert check(caption_vector).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `(tokens > 0)[:, :, None]` is 1 where there is a word: it multiplies the vectors, and its sum is the number of words.
+# `(tokens > 0)[:, :, None]` is 1 where there is a word. Multiply the vectors by it. Its sum is the number of words.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# An empty caption divides 0 by 0. Replacing the NaN afterwards mends the value, not the gradient. Divide by at least 1: `count.clamp(min=1)`.
+# For an empty caption you would divide 0 by 0. If you replace the NaN afterwards, the value is right, but the gradient
+# is not. Divide by at least 1: `count.clamp(min=1)`.
 #
 # </details>
 
@@ -332,11 +351,12 @@ assert check(caption_vector).solved
 #
 # *The lecture, on samplers, and notebook 14 on DDIM.*
 #
-# A large w makes a large noise, whose guess of the picture,
+# A large w makes a large noise. Then the predicted picture,
 #
 # $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \bar\epsilon}{\sqrt{\bar\alpha_t}},$$
 #
-# leaves the range of pixels. So it is kept in [-limit, limit]. The noise that belongs to the guess has then changed, too: solve the same equation for it,
+# leaves the range of pixels. So it is clipped to [-limit, limit]. After this, the noise that belongs to the predicted
+# picture is different too. Solve the same equation for it,
 #
 # $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\; \hat x_0}{\sqrt{1 - \bar\alpha_t}},$$
 #
@@ -350,9 +370,9 @@ assert check(caption_vector).solved
 def guided_ddim_step(told, untold, w, x_t, abar_t, abar_s, limit):
     """From x_t to x_s at any earlier step s, by DDIM with guidance.
 
-    told, untold, x_t (N, ...): the two predictions at x_t, and where we are; float32 or
+    told, untold, x_t (N, ...): the two predictions at x_t, and x_t itself; float32 or
     float64. w: a number >= -1. abar_t, abar_s: numbers, 0 < abar_t < abar_s <= 1. limit:
-    a number > 0. Returns x_s, as x_t.
+    a number > 0. Returns x_s, with the shape and dtype of x_t.
     """
     ### BEGIN SOLUTION
     eps = guided_eps(told, untold, w)
@@ -371,12 +391,13 @@ assert check(guided_ddim_step).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Four lines: the guided noise, the guess and its limit, the noise of the limited guess, the step.
+# You need four lines: the guided noise, the predicted picture and its limit, the noise of the limited picture, the
+# step.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Of Python numbers the root is `a**0.5`. `x.clamp(-limit, limit)` keeps numbers between the two.
+# For Python numbers the root is `a**0.5`. `x.clamp(-limit, limit)` keeps numbers between the two.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -388,14 +409,16 @@ assert check(guided_ddim_step).solved
 # %% [markdown]
 # ## 8. The exact classifier
 #
-# *The lecture, on a classifier that nobody need train.*
+# *The lecture, on a classifier that needs no training.*
 #
-# Let the data be K equally likely Gaussians $\mathcal N(c_k, s^2 I)$, the k-th of class $\ell_k$; a class may own several of them. Noised, they have means $\sqrt{\bar\alpha}\, c_k$ and variance
+# Let the data be K equally likely Gaussians $\mathcal N(c_k, s^2 I)$, where the k-th has class $\ell_k$. A class may
+# own several of them. After noising they have means $\sqrt{\bar\alpha}\, c_k$ and variance
 # $v = \bar\alpha s^2 + 1 - \bar\alpha$ in each direction. Bayes' rule gives the classifier of noisy points:
 #
 # $$p(y \mid x_t) = \frac{\sum_{k : \ell_k = y} \exp\!\big(-\lVert x_t - \sqrt{\bar\alpha}\, c_k \rVert^2 / 2v\big)}{\sum_{k} \exp\!\big(-\lVert x_t - \sqrt{\bar\alpha}\, c_k \rVert^2 / 2v\big)}.$$
 #
-# Its logarithm is asked for, for each class. Far from all means each exp is 0 to the computer; the logarithm of the fraction is finite all the same.
+# Return its logarithm for each class. Far from all means each exp is 0 in floating point, but the logarithm of the
+# fraction is still finite.
 #
 # *20 minutes, ★★★.* Points: 3 right values, 1 far away, 1 arguments left alone.
 
@@ -425,7 +448,7 @@ assert check(exact_label_posterior).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `x_t[:, None] - m` is (N, K, D): from each mean to each point. The exponents are (N, K).
+# `x_t[:, None] - m` is (N, K, D): the vectors from each mean to each point. The exponents are (N, K).
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -435,7 +458,8 @@ assert check(exact_label_posterior).solved
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# Nothing has to be divided by a number of Gaussians: a class that owns three of eight is likelier beforehand, and the sums say so.
+# You do not have to divide by a number of Gaussians. A class that owns three of eight has a larger prior probability,
+# and the sums already contain it.
 #
 # </details>
 
@@ -444,22 +468,24 @@ assert check(exact_label_posterior).solved
 #
 # *The lecture, on what guidance samples from.*
 #
-# The guided score is that of $p(x) \big(p(x \mid y) / p(x)\big)^{1 + w}$, a *tilted* density: but at each noise level for itself. Are the samples drawn from the tilted density of the data? Two Gaussians give the
-# answer. Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(0, c)$.
+# At each noise level, the guided score is that of $p(x) \big(p(x \mid y) / p(x)\big)^{1 + w}$, a *tilted* density at
+# this level. Are the samples drawn from the tilted density of the data? Two Gaussians give the answer. Let
+# $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(0, c)$.
 #
 # *The samples.* Write $u = x_t / \sqrt{\bar\alpha_t}$ and $\sigma^2 = (1 - \bar\alpha_t) / \bar\alpha_t$. For data from $\mathcal N(0, v)$ the exact noise is $\epsilon = \sigma u / (v + \sigma^2)$, and DDIM in many small steps follows
 #
 # $$\frac{du}{d\sigma} = \bar\epsilon,$$
 #
-# from a very large $\sigma$, where u has variance $\sigma^2$, down to 0. The guided noise is $(1 + w)$ times that of $v = c$ minus w times that of $v = 1$. It is linear in u, so the end is a Gaussian: what is its variance?
+# from a very large $\sigma$, where u has variance $\sigma^2$, down to 0. The guided noise is $(1 + w)$ times the noise
+# for $v = c$ minus w times the noise for $v = 1$. It is linear in u, so the result is a Gaussian. What is its variance?
 #
-# *The tilted density.* It is a Gaussian, too, up to a constant: what is its variance?
+# *The tilted density.* It is a Gaussian, too, up to a constant. What is its variance?
 #
 # *20 minutes, ★★★.* Points: 2 the samples' variance, 1 the tilted density's, 1 arguments left alone.
 
 # %% nbgrader={"grade": false, "grade_id": "two_variances", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def two_variances(c, w):
-    """What guided DDIM draws, and what its formula suggests.
+    """The variance of what guided DDIM draws, and the one that its formula suggests.
 
     c (K,): variances > 0 of the data given y, w (K,): weights >= 0 with w c < 1 + w;
     float32 or float64. Returns two tensors (K,): the variance of what guided DDIM draws
@@ -486,12 +512,13 @@ assert check(two_variances).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# So u is proportional to $(c + \sigma^2)^{(1 + w) / 2}\, (1 + \sigma^2)^{-w / 2}$, which for large $\sigma$ is $\sigma$. Put $\sigma = 0$ in. The variance is the square.
+# So u is proportional to $(c + \sigma^2)^{(1 + w) / 2}\, (1 + \sigma^2)^{-w / 2}$, which is $\sigma$ for large
+# $\sigma$. Insert $\sigma = 0$. The variance is the square.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# When densities are multiplied, inverse variances add up; a power multiplies them.
+# When densities are multiplied, inverse variances add up. A power multiplies them.
 #
 # </details>
 
@@ -500,8 +527,10 @@ assert check(two_variances).solved
 #
 # *The lecture, on fidelity against diversity.*
 #
-# A larger w makes more of the draws look like what was asked for, and makes them more alike. So one takes the *smallest* w that is good enough: the smallest whose accuracy, judged by a classifier that had
-# no part in the guiding, reaches a target. Accuracy need not grow with w, and the measurements come in any order.
+# With a larger w, more of the draws look like what was asked for, but the draws also look more like each other. So take
+# the *smallest* w that is good enough: the smallest w whose accuracy reaches a target. The accuracy comes from an
+# evaluation classifier, which took no part in the guiding. Accuracy need not grow with w, and the measurements come in
+# any order.
 #
 # *10 minutes, ★.* Points: 2 the smallest w, 1 where no w reaches the target.
 
@@ -509,8 +538,8 @@ assert check(two_variances).solved
 def choose_w(w, accuracy, target):
     """The smallest w whose accuracy is at least the target.
 
-    w, accuracy (K,): weights and what was measured with each, in any order, float32 or
-    float64. target: a number. Returns a number or a 0-d tensor; infinity where no w
+    w, accuracy (K,): weights and the accuracy with each, in any order, float32 or
+    float64. target: a number. Returns a number or a 0-d tensor; infinity if no w
     reaches the target.
     """
     ### BEGIN SOLUTION
@@ -533,7 +562,7 @@ assert check(choose_w).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `min` of nothing raises an error: ask for `len` first. `float("inf")` is infinity.
+# `min` of nothing raises an error, so check `len` first. `float("inf")` is infinity.
 #
 # </details>
 
@@ -542,20 +571,24 @@ assert check(choose_w).solved
 #
 # *The whole lecture.*
 #
-# Five questions; the answers are numbers.
+# There are five questions, and the answers are numbers.
 #
 # - **a.** A library calls its setting `guidance_scale` and computes $\epsilon_\theta(x_t, t) + \text{guidance\_scale}\, \big(\epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t)\big)$. Which w is that?
-# - **b.** Classifier guidance is applied to the *unconditional* model, with an exact classifier. Which scale s gives what a weight w gives in classifier-free guidance?
-# - **c.** One picture is drawn by DDIM in S steps, with classifier-free guidance and w neither 0 nor -1. How many rows go through the network?
+# - **b.** Classifier guidance is applied to the *unconditional* model, with an exact classifier. Which scale s gives
+#   the same as a weight w in classifier-free guidance?
+# - **c.** One picture is drawn by DDIM in S steps, with classifier-free guidance and a w that is neither 0 nor -1. How
+#   many rows go through the network?
 # - **d.** A conditional network was trained with a label dropout of 0. Then it is guided, with w well above 0. What happens? Answer with the number of a choice.
-# - **e.** A network was trained with dropout as it should be. By mistake y is the null label for every row that is drawn, with w well above 0. What happens? Answer with the number of a choice.
+# - **e.** A network was trained correctly, with label dropout. By mistake y is the null label for every row that is
+#   drawn, with w well above 0. What happens? Answer with the number of a choice.
 #
 # The choices for d and e:
 #
 # 1. The guided noise is that of the conditional model, whatever w is.
 # 2. The guided noise is that of the unconditional model, whatever w is.
-# 3. Half of the guided noise is something that the network was never taught, and the larger w is, the more it spoils the pictures.
-# 4. Guidance works as well as ever: it never needs the untold answer.
+# 3. Half of the guided noise is a prediction for which the network was never trained, and the larger w is, the more it
+#    spoils the pictures.
+# 4. Guidance works as well as ever, because it never needs the unconditional prediction.
 #
 # *15 minutes, ★★.* Points: 1 conventions (a, b), 1 cost (c), 1 choices (d, e).
 
@@ -583,24 +616,26 @@ assert check(numbers_and_choices).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# For a: which w, and which guidance_scale, give the conditional model as it is? For b: replace told by untold plus the classifier's part, and count the latter.
+# For a: which w, and which guidance_scale, give the conditional model as it is? For b: replace `told` by `untold` plus
+# the classifier's part, and count how often this part occurs.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For d and e write down what the network was taught about each of its two answers, and what told - untold then is.
+# For d and e write down how the network was trained for each of its two predictions, and what `told - untold` then is.
 #
 # </details>
 
 # %% [markdown]
 # ## All together
 #
-# **Two Gaussians.** Exercise 9 by your own steps: one number goes through 400 guided steps of DDIM with the exact noise of both Gaussians. The map is linear, so its factor says the variance. It lies
-# on the first of your formulas, not on the second.
+# **Two Gaussians.** Here is exercise 9 with your own steps. One number goes through 400 guided steps of DDIM with the
+# exact noise of both Gaussians. The map is linear, so its factor gives the variance. This variance lies on the first of
+# your formulas, not on the second.
 
 # %%
 def ready(*answers):
-    """Are they right? Says what is to do where one is not."""
+    """Are all answers right? Prints what is to do if one is not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
         print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
@@ -608,7 +643,7 @@ def ready(*answers):
 
 
 def drawn_variance(c, w, steps=400):
-    """Of what guided DDIM draws, for N(0, 1) and N(0, c)."""
+    """The variance of what guided DDIM draws, for N(0, 1) and N(0, c)."""
     sigma = torch.linspace(6, -6, steps, dtype=torch.float64).exp()
     levels = [*(1 / (1 + sigma.square())).tolist(), 1.0]
     x = torch.ones(1, 1, dtype=torch.float64)
@@ -631,16 +666,17 @@ def gaussians_by_w(c=0.5):
 gaussians_by_w()
 
 # %% [markdown]
-# **Eight islands in three classes.** A small conditional network learns by your `label_dropout`. Then points of noise become points of the first class, which owns four of the islands, guided more and more: above by the
-# network alone, below by your exact classifier. (Not marked; about ten seconds.)
+# **Eight islands in three classes.** A small conditional network is trained with your `label_dropout`. Then points of
+# noise become points of the first class, which owns four of the islands. The guidance grows from left to right. The
+# upper row is guided by the network alone, the lower row by your exact classifier. (Not marked; about ten seconds.)
 
 # %%
-LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])  # of the islands
+LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])  # the class of each island
 NULL = torch.tensor(3)
 
 
 def trained(abar, steps):
-    """A small network that predicts noise on eight islands, told the class or not."""
+    """A small network that predicts noise on the islands, with or without the class."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = TimedMLP(2, 128, label=LabelEmbedding(3, 128))
@@ -663,7 +699,10 @@ def trained(abar, steps):
 
 @torch.no_grad()
 def flow(eps_fn, x, abar, jump=4):
-    """x_T to x_0 by your `guided_ddim_step`, `jump` steps at a time; eps_fn(x_t, t) has been guided already."""
+    """From x_T to x_0 by your `guided_ddim_step`, `jump` steps at a time.
+
+    eps_fn(x_t, t): the noise, already guided.
+    """
     levels = abar.tolist()
     for t in range(len(levels) - 1, -1, -jump):
         eps = eps_fn(x, torch.full((len(x),), t))
@@ -672,7 +711,7 @@ def flow(eps_fn, x, abar, jump=4):
 
 
 def look(ax, x, name):
-    """Where the points are; says on which islands."""
+    """Draws the points; prints the share of them on each island of the class."""
     ax.plot(*x.T, ".", markersize=1.5, color="#0072B2")
     for y, marker in enumerate("+x1"):
         ax.plot(*circle_centres()[LABELS == y].T, marker, markersize=6, color="#D55E00")
@@ -712,5 +751,7 @@ islands(steps=10 if budget() == "smoke" else 2000)
 # %% [markdown]
 # ## What next
 #
-# Ask for another class, or let w be -1, and compare the two rows. Train with a dropout of 0 and of 0.9. Give `flow` a smaller limit, or none, with a large w. Let the classifier guide the *unconditional* noise,
-# `net(x, t)`, with the scale of exercise 11: does the row change? Measure how many draws lie on the right islands for eight weights, and let your `choose_w` choose.
+# Ask for another class, or set w to -1, and compare the two rows. Train with a dropout of 0 and of 0.9. Use a smaller
+# limit in `flow`, or none, with a large w. Let the classifier guide the *unconditional* noise, `net(x, t)`, with the
+# scale of exercise 11: does the row change? Measure for eight weights how many draws lie on the right islands, and
+# choose one of the weights with your `choose_w`.

@@ -1,14 +1,23 @@
 # %% [markdown]
 # # 15. Guidance: asking for what you want
 #
-# **How do you ask a diffusion model for a seven?** Notebook 14's model draws whatever comes to its mind. This one is told: a digit, a category, a caption such as *red apple*. Its
-# pictures become better, and more alike, if it is also pushed *away* from what it would have drawn untold: one subtraction, times a number $w$. This notebook derives the push from Bayes' rule, with a classifier and without one. It measures what the push costs in diversity. And it finds that what is sampled is not what the derivation promises.
+# **How do you ask a diffusion model for a seven?** Notebook 14's model draws pictures of any kind, and you cannot
+# choose which. The model of this notebook gets a label: a digit, a category, or a caption such as *red apple*. Its
+# pictures become better, and more similar to each other, if it is also pushed *away* from the picture that it would
+# have drawn without the label. This push is one subtraction, times a number $w$. The notebook derives the push from
+# Bayes' rule, with a classifier and without one. It measures how much diversity the push costs. And it finds that
+# guided sampling does not draw from the distribution that the derivation promises.
 #
-# **You will be able to** derive classifier guidance and classifier-free guidance, with the right signs and scales in either convention; train a conditional model with label dropout; wrap any sampler's noise with either guidance; say which distribution guidance samples, and which it does not; choose $w$ by numbers; ask a small model for a caption that it has never seen.
+# **You will be able to** derive classifier guidance and classifier-free guidance, with the right signs and scales in
+# either convention; train a conditional model with label dropout; add either guidance to the noise that any sampler
+# uses; say which distribution guidance samples from, and which it does not; choose $w$ by measurements; ask a small
+# model for a caption that is not in its training set.
 #
-# **You need** notebook 14: $x_t$, $\bar\alpha_t$, the score $-\epsilon_\theta / \sqrt{1 - \bar\alpha_t}$, DDIM. Notebook 11's Frechet distance, precision and recall.
+# **You need** from notebook 14: $x_t$, $\bar\alpha_t$, the score $-\epsilon_\theta / \sqrt{1 - \bar\alpha_t}$ and DDIM.
+# From notebook 11: the Frechet distance, precision and recall.
 #
-# **Lectures** GT19: *Conditional Diffusion Models*, *Classifier-free Guided Diffusion*.
+# **Lectures** Deck GT19 (*CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive learning*):
+# *Conditional Diffusion Models*, *Classifier-free Guided Diffusion*.
 #
 # **Time** reading an hour and a half; computing about three minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
 
@@ -49,7 +58,8 @@ BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" th
 # %% [markdown]
 # ## 1. What the model is told
 #
-# Before any formula: one model, told nothing, told a category, told a caption; and told a caption with a push. Same noise in each column.
+# Before any formula, here are pictures of one model: without a label, with a category, with a caption, and with a
+# caption plus a push. All pictures in a column begin with the same noise.
 
 # %%
 emoji_painter, digit_painter = zoo.load("text-ddpm"), zoo.load("conditional-ddpm")
@@ -57,7 +67,7 @@ DRAW_STEPS = {"smoke": 6, "laptop": 25, "gpu": 50}[BUDGET]
 
 
 def paint(method, eps_fn, shape, seed=0, steps=DRAW_STEPS):
-    """Pictures in [0, 1] by DDIM, from the seed's noise."""
+    """Pictures in [0, 1], drawn by DDIM from the noise of this seed."""
     x_T = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     return method.denormalise(last(ddim(eps_fn, x_T, method.schedule, steps, clip_denoised=method.clip_denoised)))
 
@@ -76,9 +86,17 @@ image_grid(torch.cat(rows), titles, columns=8, title="What the model is told; th
 # %% [markdown]
 # ## 2. The label goes in beside the time
 #
-# GT19, *Conditional Diffusion Models*: *just condition the model on some text labels $y$*, $\epsilon_\theta(x_t, y, t)$. Nothing in notebook 14's derivation changes; it is done for the data of each $y$, with one network for all of them. A digit becomes a row of a table, a caption what a small transformer makes of its words (section 9); either is added to the vector of $t$ and shifts the channels of every block.
+# GT19's slide *Conditional Diffusion Models* says: *just condition the model on some text labels $y$*,
+# $\epsilon_\theta(x_t, y, t)$. Nothing in notebook 14's derivation changes. We apply it to the data of each $y$, with
+# one network for all of them. A digit becomes a row of a table. A caption becomes the vector that a small transformer
+# computes from its words (section 9). Either vector is added to the vector of $t$ and shifts the channels of every
+# block.
 #
-# One more idea costs a line, and section 5 needs it: now and then, *for each picture by itself*, the label is not told. Ho and Salimans put a **null label** in its place. So one network learns two things, $\epsilon_\theta(x_t, t, y)$ and $\epsilon_\theta(x_t, t)$. Here the null label's vector is zero and stays zero, so that telling it and telling nothing (`None`) are the same.
+# One more idea costs one line of code, and section 5 needs it. Now and then the label is dropped, *for each picture
+# independently*, and Ho and Salimans put a **null label** in its place. This is label dropout. So one network learns
+# two predictions: the conditional one, $\epsilon_\theta(x_t, t, y)$, and the unconditional one,
+# $\epsilon_\theta(x_t, t)$. (The code and the figures call them *told* and *untold*.) Here the null label's vector is
+# zero and stays zero. So the null label and no label at all (`None`) give the same prediction.
 
 # %%
 digits = load("digits", "test")
@@ -88,8 +106,8 @@ def loss_by_hand(method, x, y):
     """Ho & Salimans, Algorithm 1, for a network that predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0."""
     x0 = 2 * x - 1
     t = torch.randint(len(method.schedule), (len(x0),))
-    dropped = torch.rand(len(y)) < method.dropout                                # one throw of the dice for each picture
-    y = torch.where(dropped, torch.tensor(10), y)                                # ten digits: 0 to 9 and the null label
+    dropped = torch.rand(len(y)) < method.dropout  # for each picture independently
+    y = torch.where(dropped, torch.tensor(10), y)  # digits are 0 to 9, null label 10
     eps, abar = torch.randn_like(x0), method.schedule.abar[t].float().view(-1, 1, 1, 1)
     v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
     return (method.average(abar.sqrt() * x0 + (1 - abar).sqrt() * eps, t, y) - v).square().mean()
@@ -107,7 +125,8 @@ assert with_dropout(y[:3], torch.tensor(10), torch.tensor([True, False, False]))
 show(ConditionalDDPM)
 
 # %% [markdown]
-# **Is it blurry?** GT19's slide says of the conditional model: *Problem: very blurry generation*. Look.
+# **Is it blurry?** GT19's slide says about the conditional model: *Problem: very blurry generation*. Look at its
+# pictures.
 
 # %%
 pictures = {f"w = {w:g}": paint(digit_painter, guided(digit_painter.eps, torch.arange(10), w), (10, 1, 28, 28), seed=3) for w in (0.0, 1.0, 4.0)}
@@ -122,7 +141,7 @@ image_grid(torch.cat(list(pictures.values())), titles, columns=9, title="One emo
 
 # %%
 def in_rows(name, setting, measure):
-    """(seeds, weights) of one experiment's curve."""
+    """One measure along the curves of a setting: an array (seeds, weights)."""
     return np.array([row["curve"][measure] for row in experiments.read(name)["rows"] if row["setting"] == setting])
 
 
@@ -143,27 +162,39 @@ def detail_figure():
 detail_figure()
 
 # %% [markdown]
-# *Margin note.* Unguided digits ($w = 0$) come within a tenth of the test digits' detail. Emoji are softer than real ones, but at every $w$: that is our small network, and guidance up to $w = 2$ changes it little. (Some of the growth of "detail" with $w$ is contrast.) What the unguided rows lack is faithfulness: the odd stroke, or a thing that is nothing in particular. "Diverse, and less faithful" is the right complaint; "very blurry" is not.
+# *Margin note.* The detail of unguided digits ($w = 0$) is within a tenth of the test digits' detail. Drawn emoji are
+# less sharp than real ones, but at every $w$. The reason is our small network, and guidance up to $w = 2$ changes this
+# little. (Some of the growth of "detail" with $w$ is contrast.) The unguided rows lack faithfulness instead: some show
+# an odd stroke, or a thing that is nothing in particular. So "diverse, and less faithful" is the right criticism, and
+# "very blurry" is not.
 #
 # ## 3. Bayes' rule, and a classifier
 #
-# We want $p(x \mid y)$ and have a model of $p(x)$. Bayes, at every level of noise: $p_t(x_t \mid y) = p_t(x_t)\, p_t(y \mid x_t) / p(y)$. Take the gradient of the logarithm for $x_t$; $p(y)$ does not depend on it:
+# We want $p(x \mid y)$ and have a model of $p(x)$. Bayes' rule holds at every level of noise:
+# $p_t(x_t \mid y) = p_t(x_t)\, p_t(y \mid x_t) / p(y)$. Take the gradient of the logarithm with respect to $x_t$. The
+# term $p(y)$ does not depend on $x_t$ and drops out:
 #
 # $$\nabla \log p_t(x_t \mid y) = \nabla \log p_t(x_t) + \nabla \log p_t(y \mid x_t) .$$
 #
-# A diffusion model is the first score: $\nabla \log p_t(x_t) = -\epsilon_\theta(x_t, t) / \sqrt{1 - \bar\alpha_t}$. The second is the gradient of a **classifier** for its *input*. Multiply by $-\sqrt{1 - \bar\alpha_t}$:
+# A diffusion model gives us the first score:
+# $\nabla \log p_t(x_t) = -\epsilon_\theta(x_t, t) / \sqrt{1 - \bar\alpha_t}$. The second term is the gradient of a
+# **classifier** with respect to its *input*. Multiply by $-\sqrt{1 - \bar\alpha_t}$:
 #
 # $$\epsilon(x_t, t, y) = \epsilon_\theta(x_t, t) - \sqrt{1 - \bar\alpha_t}\; \nabla_{x_t} \log p_\varphi(y \mid x_t) ,$$
 #
-# with $p_\varphi$ the classifier, $\varphi$ its weights.
+# where $p_\varphi$ is the classifier and $\varphi$ are its weights.
 #
-# The sign: the noise is what is taken away, so what makes $y$ likelier is subtracted from it. So far everything is exact, and an unconditional model has become a conditional one without being trained again. Dhariwal and Nichol then multiply the classifier's gradient by a **scale** $s > 1$:
+# Why the minus sign? The sampler takes the noise away. So a direction that makes $y$ likelier is subtracted from the
+# noise. So far everything is exact, and an unconditional model has become a conditional one without being trained
+# again. Dhariwal and Nichol then multiply the classifier's gradient by a **scale** $s > 1$:
 #
 # $$\tilde\epsilon = \epsilon_\theta(x_t, t) - s \sqrt{1 - \bar\alpha_t}\; \nabla \log p_\varphi(y \mid x_t), \qquad\text{hoping for}\qquad p(x)\, p(y \mid x)^s ,$$
 #
-# where pictures of which the classifier is surest count most. (GT19 writes $\bar\epsilon$ for the guided noise; the bar is taken here. Section 6 looks at whether the hope holds.)
+# In this density, the pictures about which the classifier is most certain count most. (GT19 writes $\bar\epsilon$ for
+# the guided noise, but here the bar already has another meaning. Section 6 tests whether the hope is fulfilled.)
 #
-# On a toy all of this is known. Eight Gaussians on a circle belong to three classes; `MixtureNoise` knows the exact noise of all, of one class, and, by Bayes, the exact classifier.
+# On toy data all of this is known. Eight Gaussians on a circle belong to three classes. `MixtureNoise` knows the exact
+# noise of all data, the exact noise of one class, and, by Bayes' rule, the exact classifier.
 
 # %%
 CLASS_OF = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])                                # of the eight Gaussians, round the circle
@@ -172,7 +203,7 @@ schedule = exact.schedule
 
 
 def classifier_guided_by_hand(eps, log_prob, x_t, t, y, scale):
-    """Dhariwal & Nichol, Algorithm 2, the noise of one call."""
+    """The guided noise of one call: Dhariwal & Nichol, Algorithm 2."""
     with torch.enable_grad():                                                    # samplers run without gradients
         x = x_t.detach().requires_grad_()
         gradient = torch.autograd.grad(log_prob(x, t, y).sum(), x)[0]            # the sum: each row depends on itself only
@@ -189,7 +220,10 @@ show(classifier_guided)
 show(input_gradient)
 
 # %% [markdown]
-# **The classifier must know noise.** A sampler begins with $x_T$; a classifier that only ever saw clean pictures has no opinion there, or a foolish one. So it is trained on $x_t$ of all levels, told $t$ (`NoisyClassifier`: the way down of a U-Net and a linear layer). Even the best one knows little where there is much noise; it should say so, and then its gradient is small.
+# **The classifier must know noise.** A sampler begins with $x_T$. A classifier trained only on clean pictures has no
+# answer there, or a wrong one. So ours is trained on $x_t$ of all levels and gets $t$ as an input (`NoisyClassifier`:
+# the downsampling path of a U-Net and a linear layer). Even the best classifier knows little where there is much noise.
+# Its probabilities should say so, and then its gradient is small.
 
 # %%
 noisy_classifier, clean_classifier = zoo.load("noisy-classifier"), zoo.load("supervised-digits")
@@ -218,24 +252,30 @@ image_grid(torch.cat([picture for _, picture in shown]), [text for text, _ in sh
 # %% [markdown]
 # ## 4. Without a classifier
 #
-# Is the second network needed? Read Bayes' rule the other way round:
+# Do we need the second network? Solve Bayes' rule for the classifier's gradient:
 #
 # $$\nabla \log p_t(y \mid x_t) = \nabla \log p_t(x_t \mid y) - \nabla \log p_t(x_t) = -\frac{1}{\sqrt{1 - \bar\alpha_t}} \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) .$$
 #
-# That is GT19's first formula: with exact noise, a model with and without label contains the gradient of a classifier. (Of two *learnt* noises the difference need not be the gradient of anything, as Ho and Salimans say; it is used all the same.) Put it into classifier guidance, of weight $w$, **of the conditional model**:
+# This is GT19's first formula. With exact noise, a model that predicts with and without the label contains the gradient
+# of a classifier. (The difference of two *learnt* noises need not be the gradient of anything, as Ho and Salimans say.
+# It is used all the same.) Put this gradient into classifier guidance **of the conditional model**, with weight $w$:
 #
 # $$\tilde\epsilon = \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) = \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) ,$$
 #
-# GT19's second. Start from the unconditional model instead, with scale $s$: $\epsilon_\theta(x_t, t) + s\, (\epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t))$, the same if $s = 1 + w$. So **$w$ on the conditional model is $1 + w$ on the unconditional one**: one of the two factors of $p(y \mid x)$ is already inside the conditional model. The conventions differ by one, and both are in use:
+# This is GT19's second formula. You can also start from the unconditional model, with scale $s$:
+# $\epsilon_\theta(x_t, t) + s\, (\epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t))$. The result is the same if
+# $s = 1 + w$. So **$w$ on the conditional model is $1 + w$ on the unconditional one**, because the conditional model
+# already contains one factor $p(y \mid x)$. The two conventions differ by one, and both are in use:
 #
 # | | $w$, on the conditional model: here, GT19, Ho & Salimans | $s = 1 + w$, on the unconditional model: `guidance_scale` of most libraries |
 # |---|---|---|
 # | unconditional model | $w = -1$ | $s = 0$ |
 # | conditional model | $w = 0$ | $s = 1$ |
-# | twice the classifier | $w = 1$ | $s = 2$ |
-# | Stable Diffusion's habit | $w = 6.5$ | $s = 7.5$ |
+# | the classifier's gradient twice | $w = 1$ | $s = 2$ |
+# | usual value for Stable Diffusion | $w = 6.5$ | $s = 7.5$ |
 #
-# (Dhariwal and Nichol's scale is that of the classifier, whichever model it guides: $1 + w$ or $w$.)
+# (Dhariwal and Nichol's scale always multiplies the classifier's gradient. So it is $1 + w$ for the unconditional
+# model, and $w$ for the conditional one.)
 
 # %%
 def guided_by_hand(eps, x_t, t, y, w):
@@ -260,9 +300,13 @@ for sampler in (ancestral, partial(ancestral, large_variance=True), ddim, partia
 show(guided)
 
 # %% [markdown]
-# `guided` takes noise and gives noise. No sampler knows of it, so every sampler works with every guidance, and with none.
+# `guided` takes a noise function and returns one. Samplers do not know about guidance, so every sampler works with
+# every guidance, and without any.
 #
-# **Try it.** Three scores on the toy, and where 300 points of the guided DDIM are at that moment (all began in one normal cloud). Class 0 is the three Gaussians at the upper right. With $w = 0$ the guided field is the conditional one, and all three are drawn alike. Raise $w$, then drag $t$ to 0: which of the three has most points, and why that one?
+# **Try it.** The figure shows three scores on the toy data, and 300 points of the guided DDIM at step $t$ (they begin
+# as one normal cloud). Class 0 consists of the three Gaussians at the upper right. With $w = 0$ the guided field is the
+# conditional one, and all three Gaussians get equally many points. Raise $w$, then drag $t$ to 0. Which of the three
+# Gaussians has the most points, and why this one?
 
 # %%
 PLANE = torch.cartesian_prod(torch.linspace(-2.6, 2.6, 15), torch.linspace(-2.6, 2.6, 15))
@@ -300,12 +344,18 @@ def draw_scores(w, t):
 explore(draw_scores, w=FloatSlider(value=2.0, min=-1.0, max=8.0, step=0.5, continuous_update=False), t=IntSlider(40, min=0, max=99, continuous_update=False))
 
 # %% [markdown]
-# Most points end at the middle one of the three: it is farthest from the other classes, so *in the noise* the classifier is surest there. Without noise it is equally sure of all three, and the hoped-for density $p(x)\, p(y \mid x)^{1 + w}$ would keep a third of the points at each: a first sign that guidance samples something else. At large $w$ the points also overshoot, past
-# the centre, away from the other classes. **Guidance prefers what is least like the rest**, and pays with diversity.
+# Most points end at the middle one of the three Gaussians. It is farthest from the other classes, so *in the noise* the
+# classifier is most certain there. Without noise the classifier is equally certain at all three, and the hoped-for
+# density $p(x)\, p(y \mid x)^{1 + w}$ would keep a third of the points at each. This is a first sign that guidance
+# samples from something else. At large $w$ the points also overshoot: they move past the centre, away from the other
+# classes. **Guidance prefers samples that are least like the rest**, and this costs diversity.
 #
 # ## 5. One network learns both
 #
-# `exact` is not available for pictures; label dropout is. First on the toy, where the answer is known: a perceptron sees points with their class, nine times of ten. It predicts $v$ (notebook 14): guidance multiplies the difference of two answers, and their errors with it, and a network that predicts noise is wrong most where $t$ is small.
+# For pictures we do not have `exact`, but we have label dropout. We begin with the toy data, where the answer is known.
+# A perceptron is trained on points, and nine times out of ten it also gets the class. It predicts $v$ (notebook 14),
+# because guidance multiplies the difference of two predictions, and their errors with it. The errors of a network that
+# predicts noise are largest where $t$ is small.
 
 # %%
 TOY_STEPS = {"smoke": 150, "laptop": 3000, "gpu": 3000}[BUDGET]
@@ -339,7 +389,7 @@ def toy_samples():
 toy_samples()
 
 # %% [markdown]
-# Now digits. The recipe is notebook 14's network with a table of eleven rows.
+# Now we train on digits. The recipe is notebook 14's network with a table of eleven rows.
 
 # %%
 STEPS = {"smoke": 8, "laptop": 400, "gpu": 8000}[BUDGET]
@@ -353,7 +403,8 @@ titles = [name if i == 0 else "" for name in rows for i in range(10)]
 image_grid(torch.cat(list(rows.values())), titles, columns=10, title=f"Asked for 0 to 9, after {STEPS} updates; w = -1 is the unconditional model")
 
 # %% [markdown]
-# **Try it** with the shipped weights, which had 8,000 updates. Choose a digit and a weight; the eight noises stay the same. Where do the eight begin to look alike?
+# **Try it** with the shipped model, which was trained for 8,000 updates. Choose a digit and a weight $w$. The eight
+# noises stay the same. At which $w$ do the eight pictures begin to look alike?
 
 # %%
 GRID = {"smoke": (0.0, 4.0)}.get(BUDGET, (0.0, 0.5, 1.0, 2.0, 4.0, 8.0))
@@ -377,42 +428,60 @@ explore(draw_digits, digit=IntSlider(2, min=0, max=9), w=SelectionSlider(options
 # %% [markdown]
 # ## 6. What does guidance sample?
 #
-# The derivation hopes for the **tilted density** $\tilde p(x) \propto p(x)\, p(y \mid x)^{1 + w}$. Is that what comes out? A sampler needs the score of the *noised* tilted density, $\nabla \log \int \tilde p(x_0)\, q(x_t \mid x_0)\, dx_0$. Guidance gives it $\nabla \log p_t(x_t) + (1 + w) \nabla \log p_t(y \mid x_t)$: the noised density, tilted. **Noising and tilting do not commute.** They agree at $t = 0$ and nowhere else, in general.
+# The derivation hopes for the **tilted density** $\tilde p(x) \propto p(x)\, p(y \mid x)^{1 + w}$. Does guidance draw
+# from it? To do so, a sampler needs the score of the *noised* tilted density,
+# $\nabla \log \int \tilde p(x_0)\, q(x_t \mid x_0)\, dx_0$. Guidance gives it
+# $\nabla \log p_t(x_t) + (1 + w) \nabla \log p_t(y \mid x_t)$, which is the score of the noised density, tilted.
+# **Noising and tilting do not commute.** In general the two scores agree at $t = 0$ and nowhere else.
 #
-# *Where they do.* Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(m, 1)$. Noised to $\bar\alpha$: $\mathcal N(0, 1)$ and $\mathcal N(\sqrt{\bar\alpha}\, m, 1)$. The guided score is $-(x - (1 + w) \sqrt{\bar\alpha}\, m)$, which is that of $\mathcal N((1 + w) m, 1)$, noised; and the tilted density is $\mathcal N((1 + w) m, 1)$. Exact.
+# *Where they agree.* Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(m, 1)$. Noised to $\bar\alpha$, they
+# are $\mathcal N(0, 1)$ and $\mathcal N(\sqrt{\bar\alpha}\, m, 1)$. The guided score is
+# $-(x - (1 + w) \sqrt{\bar\alpha}\, m)$. This is the score of $\mathcal N((1 + w) m, 1)$, noised. The tilted density is
+# also $\mathcal N((1 + w) m, 1)$, so guidance is exact here.
 #
-# *Where they do not.* Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(0, c)$ with $c < 1$. The tilted density is $\propto p^{-w} p(\cdot \mid y)^{1 + w}$, a Gaussian of variance
+# *Where they do not agree.* Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(0, c)$ with $c < 1$. The
+# tilted density is $\propto p^{-w} p(\cdot \mid y)^{1 + w}$, which is a Gaussian of variance
 #
 # $$\Big( \frac{1 + w}{c} - w \Big)^{-1} = \frac{c}{1 + w - wc} .$$
 #
-# The guided sampler: write $u = x_t / \sqrt{\bar\alpha_t}$ and $r = (1 - \bar\alpha_t) / \bar\alpha_t$. Then $u$ is data plus noise of variance $r$, and DDIM with many steps follows $du / dr = -\tfrac12 \nabla \log p(u)$ (notebook 14's step, in the limit). The guided score at $r$ is $-u \left( \frac{1 + w}{c + r} - \frac{w}{1 + r} \right)$. Integrate from data, $r = 0$, to the start, $r = R$:
+# Now look at the guided sampler. Write $u = x_t / \sqrt{\bar\alpha_t}$ and $r = (1 - \bar\alpha_t) / \bar\alpha_t$.
+# Then $u$ is data plus noise of variance $r$, and DDIM with many steps follows $du / dr = -\tfrac12 \nabla \log p(u)$
+# (this is notebook 14's step, in the limit). The guided score at $r$ is
+# $-u \left( \frac{1 + w}{c + r} - \frac{w}{1 + r} \right)$. Integrate from the data, $r = 0$, to the start, $r = R$:
 #
 # $$\frac{d \log u}{dr} = \frac12 \Big( \frac{1 + w}{c + r} - \frac{w}{1 + r} \Big) \quad\Rightarrow\quad \log \frac{u(R)}{u(0)} = \frac12 \Big( (1 + w) \log \frac{c + R}{c} - w \log (1 + R) \Big) .$$
 #
-# $u(R)$ has the variance $1 + R$, so $u(0)$ has $(1 + R)^{1 + w} (c / (c + R))^{1 + w}$, and for large $R$
+# The variance of $u(R)$ is $1 + R$. So the variance of $u(0)$ is $(1 + R)^{1 + w} (c / (c + R))^{1 + w}$, and for large
+# $R$
 #
 # $$\operatorname{Var}(x_0) = c^{1 + w} .$$
 #
-# DDIM extrapolates the variances geometrically, where the tilted density does so harmonically. For $c = \tfrac12$, $w = 3$: 0.0625 against 0.2. With fresh noise at every step (DDPM with many steps) the score counts twice and the noise adds: the variance $v$ of $u$ obeys $\frac{dv}{dr} = 2 \big( \frac{1 + w}{c + r} - \frac{w}{1 + r} \big) v - 1$, and the substitution $z = \frac{1 + r}{c + r}$ gives $v(0) = \frac{c}{1 - c} \cdot \frac{1 - c^{2w + 1}}{2w + 1}$, a third answer: 0.142 here. Two samplers that agree at $w = 0$ no longer do. (Bradley and Nakkiran
-# found such an example, and read guidance as a predictor-corrector.)
+# DDIM extrapolates the variances geometrically, but the tilted density extrapolates them harmonically. For
+# $c = \tfrac12$, $w = 3$ the results are 0.0625 and 0.2. With fresh noise at every step (DDPM with many steps) the
+# score counts twice, and the noise adds variance. Then the variance $v$ of $u$ obeys
+# $\frac{dv}{dr} = 2 \big( \frac{1 + w}{c + r} - \frac{w}{1 + r} \big) v - 1$. The substitution
+# $z = \frac{1 + r}{c + r}$ gives $v(0) = \frac{c}{1 - c} \cdot \frac{1 - c^{2w + 1}}{2w + 1}$. This is a third answer:
+# 0.142 here. So two samplers that agree at $w = 0$ no longer agree. (Bradley and Nakkiran found such an example, and
+# interpret guidance as a predictor-corrector.)
 
 # %%
 fine = Schedule(cosine_betas(1000))
 
 
 def pair(conditional, unconditional):
-    """Two noises as one function of (x_t, t) and (x_t, t, y)."""
+    """One noise function of two: with a label y the first, without one the second."""
     return lambda x_t, t, y=None: (unconditional if y is None else conditional)(x_t, t)
 
 
 centre, shift, c = torch.zeros(1, 1), 1.0, 0.5
-CASES = {  # conditional, unconditional, where to look
+CASES = {  # conditional, unconditional, range of the plot
     "shifted": (MixtureNoise(centre + shift, 1.0, fine), MixtureNoise(centre, 1.0, fine), (-4, 9)),
     "narrower": (MixtureNoise(centre, math.sqrt(c), fine), MixtureNoise(centre, 1.0, fine), (-3, 3)),
     "two of three": (MixtureNoise(torch.tensor([[0.0], [1.6]]), 0.4, fine), MixtureNoise(torch.tensor([[-1.6], [0.0], [1.6]]), 0.4, fine), (-3, 4)),
 }
 torch.manual_seed(0)
-cloud, nobody = torch.randn(4000, 1), torch.zeros(4000, dtype=torch.long)       # any label: only one class is known
+# nobody: any label will do, because the conditional density has one class only
+cloud, nobody = torch.randn(4000, 1), torch.zeros(4000, dtype=torch.long)
 cloud = (cloud - cloud.mean()) / cloud.std()
 for w in (1.0, 3.0):
     moved = last(ddim(guided(pair(*CASES["shifted"][:2]), nobody, w), cloud, fine))
@@ -425,7 +494,8 @@ for w in (1.0, 3.0):
     print(f"w = {w:g}: variance of DDIM {shrunk:.4f} ({c ** (1 + w):.4f}), of DDPM {dice:.4f} ({third:.4f}), of the tilted density {c / (1 + w - w * c):.4f}")
 
 # %% [markdown]
-# **Try it.** Three pairs of densities in one dimension. In which is the histogram the tilted density? In the third, the label means "one of the right two": what becomes of the Gaussian in the middle?
+# **Try it.** Here are three pairs of densities in one dimension. For which pair does the histogram follow the tilted
+# density? In the third pair the label means "one of the right two". What happens to the Gaussian in the middle?
 
 # %%
 def draw_tilted(case, w):
@@ -453,12 +523,18 @@ def draw_tilted(case, w):
 explore(draw_tilted, case=Dropdown(options=list(CASES)), w=FloatSlider(value=1.0, min=0.0, max=4.0, step=0.5, continuous_update=False))
 
 # %% [markdown]
-# The Gaussian in the middle nearly vanishes as $w$ grows: it has a neighbour outside the class. The tilted density would keep it. So guidance is a useful direction, and no recipe for a distribution. Why the direction helps a network that is not perfect is a question of its own: where told and untold are both a little wrong in the same way, the difference leaves the error behind (Karras et al. guide a
-# good model with a bad one, no label in sight).
+# The Gaussian in the middle nearly vanishes as $w$ grows, because it has a neighbour outside the class. The tilted
+# density would keep it. So guidance is a useful direction, but not a recipe for sampling from a distribution. Why does
+# this direction help a network that is not perfect? This is a separate question. Where the conditional and the
+# unconditional prediction are both a little wrong in the same way, this error cancels in the difference (Karras et al.
+# guide a good model with a bad one, without any label).
 #
 # ## 7. Fidelity against diversity
 #
-# Ho and Salimans' claim, measured: the shipped models draw 250 pictures for each $w$, for each of three seeds from the same noise at every $w$. A classifier that had no part in training or guiding says how often it sees what was asked for; its features give the Frechet distance, precision (do they look real?) and recall (is everything there?).
+# Ho and Salimans claim this trade-off, and here we measure it. The shipped models draw 250 pictures for each $w$ and
+# for each of three seeds. A seed gives the same noise at every $w$. An *evaluation classifier*, which took no part in
+# training or guiding, says how often it recognises what was asked for. Its features give the Frechet distance,
+# precision (do the pictures look real?) and recall (does every kind of picture occur?).
 
 # %%
 def sweep_figure():
@@ -480,15 +556,27 @@ def sweep_figure():
 sweep_figure()
 
 # %% [markdown]
-# The textbook curves. Digits: the conditional model already draws what it is told nineteen times of twenty; with $w = 1$ the judge agrees every time. The price is recall: two thirds of it are gone at $w = 8$, the Frechet distance is best without guidance and grows all the way, and from $w = 2$ on precision falls, too, for strokes are pushed further than anybody writes. Emoji are told one of nine
-# wide categories. The judge was trained on other pictures and recognises real emoji less than half the time; drawn ones it recognises more often, the more so with guidance: they are *more typical* than real ones. Recall falls less than for digits.
+# These are the textbook curves. For digits, the unguided conditional model already draws the right digit nineteen times
+# out of twenty. With $w = 1$ the evaluation classifier agrees every time. The price is recall: two thirds of it are
+# lost at $w = 8$. The Frechet distance is best without guidance and always grows with $w$. From $w = 2$ on precision
+# falls too, because guidance exaggerates strokes more than any real writer does. For emoji, the label is one of nine
+# wide categories. The evaluation classifier was trained on other pictures and recognises real emoji less than half the
+# time. It recognises drawn emoji more often, and even more often with guidance, because they are *more typical* than
+# real ones. Recall falls less than for digits.
 #
-# So which $w$? It depends on what is asked: for a set as varied as the data, 0; for one picture that should be what was said, 1 to 3 here. (For large models of photographs, whose conditional draws are poorer, published Frechet distances are best a little above 0, and people prefer far more.)
+# So which $w$ should you choose? This depends on what you need. For a set as varied as the data, choose 0. For one
+# picture that should show what you asked for, choose 1 to 3 here. (Large models of photographs draw poorer pictures
+# without guidance. For them, published Frechet distances are best a little above 0, and people prefer a far larger
+# $w$.)
 #
 # ## 8. Classifier or none?
 #
-# Equal cost: 400 updates of a conditional model with label dropout; or 330 updates of an unconditional one and 300 of a noise-aware classifier, which is the way down of the same U-Net. (An update of the classifier costs about a quarter of one of the model.) In sampling, classifier-free guidance takes two passes of the U-Net a step, one where $w = 0$; classifier
-# guidance one pass, and one half there and back, here with scale $1 + w$ on the unconditional model. The cell measures a step of each, side by side.
+# We compare at equal cost: 400 updates of a conditional model with label dropout, against 330 updates of an
+# unconditional model and 300 of a noise-aware classifier, which is the downsampling path of the same U-Net. (An update
+# of the classifier costs about a quarter of an update of the model.) In sampling, classifier-free guidance takes two
+# passes of the U-Net per step, or one where $w = 0$. Classifier guidance takes one pass, plus a forward and a backward
+# pass of half the U-Net. Here it has scale $1 + w$ on the unconditional model. The cell measures the time of a step of
+# each, side by side.
 
 # %%
 with torch.no_grad():
@@ -526,10 +614,16 @@ def kinds_figure():
 kinds_figure()
 
 # %% [markdown]
-# At this cost the model without a classifier is far ahead, already unguided (it learns with labels from the start), and guidance lifts it further: its Frechet distance is best near $w = 2$, its recall near $w = 1$; at $w = 8$ even the accuracy falls. The classifier's push is the weaker one: its scale could still grow, and the accuracy with it. The classifier of clean pictures hardly helps at all, and the distance *grows* with
-# $w$: it moves pixels that mean something to it, and no strokes. (Dhariwal and Nichol's classifiers are large, trained for long, and guide models that are told the label as well.) Whoever has a finished unconditional model and cannot train it again will still take a classifier.
+# At this cost the classifier-free model is far ahead, already without guidance, because it learns with labels from the
+# start. Guidance improves it further: its Frechet distance is best near $w = 2$ and its recall near $w = 1$. At $w = 8$
+# even the accuracy falls. The classifier's push is weaker: a larger scale could still raise the accuracy. The
+# classifier of clean pictures hardly helps at all, and the distance *grows* with $w$. Its gradient changes pixels that
+# matter to this classifier, but no strokes. (Dhariwal and Nichol's classifiers are large, trained for long, and guide
+# models that get the label as well.) If you cannot train a finished unconditional model again, you will still use a
+# classifier.
 #
-# **How often not to tell?** Ho and Salimans found 0.1 and 0.2 equally good, 0.5 worse. The extreme is 0: then nobody has ever shown the network its null label.
+# **How often should the label be dropped?** Ho and Salimans found rates of 0.1 and 0.2 equally good, and 0.5 worse. The
+# extreme is a rate of 0, where the network was never trained with the null label.
 
 # %%
 def dropout_figure():
@@ -550,12 +644,16 @@ def dropout_figure():
 dropout_figure()
 
 # %% [markdown]
-# Rates of 0.1 and 0.2 are about equal. At 0.5 the network hears its labels half as often, and after so few updates obeys them less. The surprise is 0: at $w = 1$ it is as good as any. Our null label is the zero vector, which lies amid the ten vectors that were trained, and there the network says something like the average over digits, though nobody taught it to. Only at $w = 4$ does it show: the distance
-# is about twice that of 0.2. One should not build on such luck.
+# Rates of 0.1 and 0.2 are about equal. At 0.5 the network gets its labels half as often, and after so few updates it
+# follows them less. The surprise is a rate of 0: at $w = 1$ it is as good as any other. Our null label is the zero
+# vector, which lies in the middle of the ten trained vectors. There the network predicts something like the average
+# over digits, although it was never trained to do so. The missing dropout shows only at $w = 4$, where the distance is
+# about twice that of rate 0.2. You should not rely on such luck.
 #
 # ## 9. Captions
 #
-# A class is a number; a caption is a row of numbers, one for each word, with zeros where nothing stands. *Red apple* in the style of Noto, as food:
+# A class is a number. A caption is a row of numbers, one for each word, with zeros at the empty places. Here is *red
+# apple* in the style of Noto, as food:
 
 # %%
 row = tokens("red apple", "noto", "Food & Drink")
@@ -565,11 +663,19 @@ print("shortened, six times:", [" ".join(token_names()[k] for k in again.tolist(
 show(TextTransformer)
 
 # %% [markdown]
-# The words look at one another (attention; notebook 08, section 7), and their mean is the caption's vector, added where the digit's row was. The empty caption is zero: the null label again, and *nothing told* is what label dropout tells. In training each part of a caption is also left out now and then, so that the model knows what the style alone says, or the category, or *apple*.
+# The words attend to one another (attention; notebook 08, section 7). The mean of their vectors is the caption's
+# vector, and it takes the place of the digit's row. The vector of the empty caption is zero. So the empty caption is
+# the null label, and label dropout uses it. In training each part of a caption is also left out now and then. So the
+# model learns what the style alone means, or the category, or *apple*.
 #
-# The shipped model began with the weights of notebook 14's `ddpm-emoji` (a new input that begins at zero changes nothing) and was trained on with captions. It has seen 1,333 names, each in up to three drawings: with its style, most captions mean one picture. The question is what it makes of captions that it has *not* seen.
+# The shipped model began with the weights of notebook 14's `ddpm-emoji` (a new input that begins at zero changes
+# nothing) and was then trained further with captions. The training set has 1,333 names, each in up to three drawings.
+# With the style given, most captions mean one picture. The question is what the model draws for captions that were
+# *not* in the training set.
 #
-# **Try it.** Type a caption (English, the words of emoji names; unknown words are left out and named), choose a style and a weight. Ideas: *blue apple*, *red book*, *grinning face*, *japan flag*, *man walking*; *dog*, a word of very few names; *zebroid*, of none.
+# **Try it.** Type a caption (in English, with the words of emoji names; unknown words are left out and listed). Choose
+# a style and a weight $w$. Ideas: *blue apple*, *red book*, *grinning face*, *japan flag*, *man walking*; *dog*, a word
+# that occurs in very few names; *zebroid*, which occurs in none.
 
 # %%
 def draw_caption(caption, style, w):
@@ -585,8 +691,14 @@ explore(draw_caption, caption=Text("red apple", continuous_update=False), style=
         w=FloatSlider(value=2.0, min=0.0, max=8.0, step=0.5, continuous_update=False))
 
 # %% [markdown]
-# **Put together anew, by numbers.** Of every tenth emoji the caption with one style was withheld, each style in turn. (Its drawing was not in the training with captions; but the weights that this training began with had seen it, unnamed.) And the test emoji, never shown at all, have names. Taken are those of two words or more, all of which other names taught, in a combination that no name
-# had (*blue book*, *white heart*). For each such caption (style and name, no category) a picture is drawn. *Found*: of all real drawings of the group, is the nearest one of this emoji? *Style*: of this emoji's three real drawings, is the nearest the one in the style asked for? (Near: by the features of a classifier.)
+# **New combinations, by numbers.** For every tenth emoji, the caption with one style was withheld from training, each
+# style in turn. (The training with captions did not use this drawing. But its initial weights had been trained on it,
+# without a caption.) The test emoji, never used in training, have names too. We take those of two words or more, all of
+# which occur in training names, but in a combination that no training name has (*blue book*, *white heart*). For each
+# such caption (style and name, no category) the model draws one picture. *Found*: is the nearest of all real drawings
+# of the group a drawing of this emoji? *Style*: of this emoji's three real drawings, is the nearest one in the
+# requested style? ("Nearest" is measured with the features of a classifier. In the figure, *shown* means training
+# captions.)
 
 # %%
 def captions_figure():
@@ -622,32 +734,54 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
     display(image_grid(torch.cat(drawn), columns=8, title="and what it draws for these captions: w = 0, w = 2"))
 
 # %% [markdown]
-# What carries over, and what does not? The *style* does: captions whose style was never told with that emoji are obeyed about as often as those that were, both well above chance; with new names a little less. The *emoji* hardly: even of captions that were told in training, about one draw in ten is nearest to its own emoji (chance: about one in a hundred), and new names fare no worse. Frequent words are learnt
-# (colours, *face*, *flag*, *heart*), words that belong to a single emoji (*dog*, *pizza*) are not, after 12,000 updates of a small network that hears a caption as one vector. Models that draw what one asks for have seen hundreds of millions of captions, and attend to each word from each place of the picture. Guidance helps where the model knows something; it cannot make up for what it does not know.
+# What transfers to new captions, and what does not? The *style* transfers. The model follows captions with a withheld
+# style about as often as training captions, both well above chance, and new names a little less often. The *emoji*
+# hardly transfers. Even for training captions, about one draw in ten is nearest to its own emoji (chance: about one in
+# a hundred), and new names are no worse. Frequent words are learnt (colours, *face*, *flag*, *heart*). Words that
+# belong to a single emoji (*dog*, *pizza*) are not, after 12,000 updates of a small network that gets a caption as one
+# vector. Models that do draw what you ask for were trained on hundreds of millions of captions, and each place of the
+# picture attends to each word. Guidance helps where the model knows something. It cannot replace missing knowledge.
 #
 # ## 10. Pitfalls
 #
-# - **$w$ or $1 + w$.** A paper's 3 may be a library's 4. Write down which, and test that your "no guidance" is the conditional model.
-# - **The difference the wrong way round.** Pictures of anything but $y$; with small weights hard to see.
-# - **One throw of the dice for the whole batch** in label dropout. It works on average, with a noisier gradient; and BatchNorm would see two kinds of batches.
-# - **No dropout at all**, and guidance all the same: the null label was never trained, so what the network says there is luck (section 8's figure).
-# - **A classifier that has never seen noise**, or is not told $t$.
-# - **The gradient lost**: a sampler runs under `no_grad`, and a detached input has no gradient; some frameworks then give zeros without a word.
-# - **The mean of $\log p$ over the batch** before the gradient: each picture's push is $N$ times too small.
-# - **Guiding $x_0$ or $v$ instead of $\epsilon$.** At a given $x_t$ each is an affine function of the other, and the weights $1 + w$ and $-w$ sum to one, so classifier-free guidance is the same for all; but only before the guess is clipped. A classifier's gradient wants another factor for each.
-# - **Large $w$ without clipping.** The guess of $x_0$ leaves the range of pixels and colours saturate. `clip_denoised` keeps it inside; Imagen's dynamic thresholding does it better.
+# - **$w$ or $1 + w$.** A paper's 3 may be a library's 4. Write down which convention you use, and test that your "no
+#   guidance" is the conditional model.
+# - **The difference with the wrong sign.** You get pictures of anything but $y$, and with small weights this is hard to
+#   see.
+# - **One random decision for the whole batch** in label dropout. It works on average, with a noisier gradient, but
+#   BatchNorm would see two kinds of batches.
+# - **No dropout at all**, but guidance all the same. The null label was never trained, so the network's prediction for
+#   it is luck (section 8's figure).
+# - **A classifier that was never trained on noise**, or does not get $t$.
+# - **A lost gradient.** A sampler runs under `no_grad`, and a detached input has no gradient. Some frameworks then
+#   return zeros without a warning.
+# - **The mean of $\log p$ over the batch** before the gradient. Then each picture's push is $N$ times too small.
+# - **Guiding $x_0$ or $v$ instead of $\epsilon$.** At a given $x_t$ each is an affine function of the other, and the
+#   weights $1 + w$ and $-w$ sum to one. So classifier-free guidance is the same for all, but only before the predicted
+#   $x_0$ is clipped. A classifier's gradient needs a different factor for each.
+# - **Large $w$ without clipping.** The predicted $x_0$ leaves the range of pixels, and colours saturate. `clip_denoised` keeps
+#   it inside the range. Imagen's dynamic thresholding does this better.
 # - **Choosing $w$ by accuracy alone.** Look at recall and at the pictures too.
 #
 # ## 11. What to try next
 #
-# **Exercises**: [`exercises/15_guidance.ipynb`](../exercises/15_guidance.ipynb): label dropout, guided noise, a classifier's gradient and what it does to the noise, both answers in one pass of $2N$ rows, a caption as one vector, a guided DDIM step, the exact classifier, two variances, and $w$ by number, each checked when you run the cell below it.
+# **Exercises**: [`exercises/15_guidance.ipynb`](../exercises/15_guidance.ipynb): label dropout, guided noise, a
+# classifier's gradient and its effect on the noise, both predictions in one pass of $2N$ rows, a caption as one vector,
+# a guided DDIM step, the exact classifier, two variances, and the choice of $w$ by a number. Each is checked when you
+# run the cell below it.
 #
-# Guide only at middle levels of noise (Kynkäänniemi et al. find it better): write an `eps_fn` that chooses by $t$, and try which interval. Guide *away* from a digit: $w$ below $-1$ is refused by `guided`; by hand it is not. Put the caption *car* in the place of the null label, as a "negative prompt". Train `text-ddpm` further with `make zoo ARGS="text-ddpm"`.
+# Guide only at middle levels of noise (Kynkäänniemi et al. find that this is better): write an `eps_fn` that decides by
+# $t$, and try different intervals. Guide *away* from a digit: `guided` refuses $w$ below $-1$, but you can compute the
+# guided noise by hand. Put the caption *car* in the place of the null label, as a "negative prompt". Train `text-ddpm`
+# further with `make zoo ARGS="text-ddpm"`.
 #
 # ## 12. What to read
 #
-# - Dhariwal, Nichol 2021, *Diffusion Models Beat GANs on Image Synthesis*, [arXiv 2105.05233](https://arxiv.org/abs/2105.05233): the classifier.
+# - Dhariwal, Nichol 2021, *Diffusion Models Beat GANs on Image Synthesis*,
+#   [arXiv 2105.05233](https://arxiv.org/abs/2105.05233): classifier guidance.
 # - Ho, Salimans 2022, *Classifier-Free Diffusion Guidance*, [arXiv 2207.12598](https://arxiv.org/abs/2207.12598). Sohl-Dickstein et al. 2015, [arXiv 1503.03585](https://arxiv.org/abs/1503.03585), section 2.5: the idea of multiplying by $p(y \mid x)$.
 # - Nichol et al. 2021 (GLIDE), [arXiv 2112.10741](https://arxiv.org/abs/2112.10741); Saharia et al. 2022 (Imagen), [arXiv 2205.11487](https://arxiv.org/abs/2205.11487): text, guidance, thresholding. Song et al. 2020, [arXiv 2011.13456](https://arxiv.org/abs/2011.13456): conditional scores by a classifier.
-# - Bradley, Nakkiran 2024, *Classifier-Free Guidance is a Predictor-Corrector*, [arXiv 2408.09000](https://arxiv.org/abs/2408.09000); Chidambaram et al. 2024, *What Does Guidance Do?*, [arXiv 2409.13074](https://arxiv.org/abs/2409.13074): what is sampled.
+# - Bradley, Nakkiran 2024, *Classifier-Free Guidance is a Predictor-Corrector*,
+#   [arXiv 2408.09000](https://arxiv.org/abs/2408.09000); Chidambaram et al. 2024, *What Does Guidance Do?*,
+#   [arXiv 2409.13074](https://arxiv.org/abs/2409.13074): which distribution is sampled.
 # - Kynkäänniemi et al. 2024, *Applying Guidance in a Limited Interval*, [arXiv 2404.07724](https://arxiv.org/abs/2404.07724); Karras et al. 2024, *Guiding a Diffusion Model with a Bad Version of Itself*, [arXiv 2406.02507](https://arxiv.org/abs/2406.02507).
