@@ -17,10 +17,12 @@ lab: .venv/lab.ready
 	@$(PY) -m jupyterlab --ServerApp.root_dir=. --ServerApp.preferred_dir=notebooks $(LAB_ARGS)
 
 test: .venv/test.ready
+	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(CHECK) -m "not slow"
 
 test-all: .venv/book.ready
+	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	-$(PY) tools/build_book.py
 	$(CHECK)

@@ -1,4 +1,6 @@
-"""All but this stands in pyproject.toml: a wheel also holds what a notebook opened alone reads beside the library."""
+"""All but this stands in pyproject.toml: a wheel also holds what a notebook opened
+alone reads beside the library."""
+
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,11 @@ class WithShipped(build_py):
         shutil.rmtree(shipped, ignore_errors=True)  # an earlier build's
         if not self.editable_mode:
             for folder in ("results", "exercises/checks"):
-                shutil.copytree(folder, shipped / folder, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    folder,
+                    shipped / folder,
+                    ignore=shutil.ignore_patterns("__pycache__"),
+                )
 
 
 setup(cmdclass={"build_py": WithShipped})

@@ -2,9 +2,10 @@
 
     python benchmarks/sampling.py [--batch 16] [--steps 50] [--rounds 7] [--out benchmarks/sampling.json]
 
-In turns, in one run: the bare network's forward passes, one a step, and nothing else; the library's samplers;
-diffusers' DDIM pipeline around the same network (its pictures are not quite ours: what is compared is time). A round
-times each once; what is reported is the median over rounds of each one's time divided by the bare network's of the same
+In turns, in one run: the bare network's forward passes, one a step, and nothing else;
+the library's samplers; diffusers' DDIM pipeline around the same network (its pictures
+are not quite ours: what is compared is time). A round times each once; what is reported
+is the median over rounds of each one's time divided by the bare network's of the same
 round. Above 1.05 a sampler wastes time, above 1.15 it is a defect.
 """
 
@@ -39,9 +40,15 @@ def pipeline(net, shape, betas):
             self.register_to_config(in_channels=shape[1], sample_size=tuple(shape[2:]))
 
         def forward(self, x, t, return_dict=True):
-            return type("Output", (), {"sample": self.net(x, t.to(x.device).expand(len(x)))})
+            return type(
+                "Output", (), {"sample": self.net(x, t.to(x.device).expand(len(x)))}
+            )
 
-    scheduler = DDIMScheduler(num_train_timesteps=len(betas), trained_betas=betas.numpy(), timestep_spacing="linspace")
+    scheduler = DDIMScheduler(
+        num_train_timesteps=len(betas),
+        trained_betas=betas.numpy(),
+        timestep_spacing="linspace",
+    )
     pipe = DDIMPipeline(Wrapped().eval(), scheduler)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -59,12 +66,18 @@ def ratios(name, shape, steps, rounds, device) -> dict[str, float]:
 
     runs = {
         "bare network": bare,
-        "ddim": lambda: last(ddim(method.eps, x, method.schedule, steps, clip_denoised=1.0)),
-        "ancestral": lambda: last(ancestral(method.eps, x, method.schedule, steps, clip_denoised=1.0)),
+        "ddim": lambda: last(
+            ddim(method.eps, x, method.schedule, steps, clip_denoised=1.0)
+        ),
+        "ancestral": lambda: last(
+            ancestral(method.eps, x, method.schedule, steps, clip_denoised=1.0)
+        ),
     }
     if DDIMPipeline:
         pipe = pipeline(method.average, shape, method.schedule.beta.cpu())
-        runs["diffusers"] = lambda: pipe(len(x), num_inference_steps=steps, output_type="np")
+        runs["diffusers"] = lambda: pipe(
+            len(x), num_inference_steps=steps, output_type="np"
+        )
     seconds = {title: [] for title in runs}
     for _ in range(rounds + 1):  # the first is thrown away
         for title, run in runs.items():
@@ -75,19 +88,32 @@ def ratios(name, shape, steps, rounds, device) -> dict[str, float]:
             seconds[title].append(time.perf_counter() - began)
     alone = seconds.pop("bare network")[1:]
     found = {"seconds, bare network": round(median(alone), 3)}
-    return found | {title: round(median(a / b for a, b in zip(s[1:], alone)), 3) for title, s in seconds.items()}
+    return found | {
+        title: round(median(a / b for a, b in zip(s[1:], alone)), 3)
+        for title, s in seconds.items()
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = {"device": device_name(device), "batch": args.batch, "steps": args.steps, "rounds": args.rounds}
-    for name, shape in (("ddpm", (args.batch, 1, 28, 28)), ("ddpm-emoji", (args.batch, 3, 32, 32))):
+    found = {
+        "device": device_name(device),
+        "batch": args.batch,
+        "steps": args.steps,
+        "rounds": args.rounds,
+    }
+    for name, shape in (
+        ("ddpm", (args.batch, 1, 28, 28)),
+        ("ddpm-emoji", (args.batch, 3, 32, 32)),
+    ):
         found[name] = ratios(name, shape, args.steps, args.rounds, device)
         print(name, found[name], flush=True)
     args.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,14 +1,16 @@
-"""make bench: what a SimCLR step costs beyond its network, and what lightly's costs, in one run on this machine.
+"""make bench: what a SimCLR step costs beyond its network, and what lightly's costs, in
+one run on this machine.
 
     python benchmarks/ssl_step.py [--rounds 30] [--seconds 120]
 
-Table 1: medians over interleaved steps of (a) the bare network: encoder and head, forward and backward, on 2 x batch
-ready images; (b) `fit`'s step: data, two views, loss, backward, update; (c) lightly's transform in a DataLoader, its
-NT-Xent and the same network. All in bfloat16 where the GPU computes in it. Interleaved, because a machine's speed
-drifts: read the share of the bare network's speed, not the seconds. lightly with worker processes comes last, its steps
-in a row: its workers would go on in the background of the others' turns.
-Table 2: k-NN on held-out scenes after both have trained for the same number of seconds.
-Writes benchmarks/ssl_step.json.
+Table 1: medians over interleaved steps of (a) the bare network: encoder and head,
+forward and backward, on 2 x batch ready images; (b) `fit`'s step: data, two views,
+loss, backward, update; (c) lightly's transform in a DataLoader, its NT-Xent and the
+same network. All in bfloat16 where the GPU computes in it. Interleaved, because a
+machine's speed drifts: read the share of the bare network's speed, not the seconds.
+lightly with worker processes comes last, its steps in a row: its workers would go on in
+the background of the others' turns. Table 2: k-NN on held-out scenes after both have
+trained for the same number of seconds. Writes benchmarks/ssl_step.json.
 """
 
 import argparse
@@ -35,11 +37,15 @@ BATCH = 256
 
 
 class Pictures(torch.utils.data.Dataset):
-    """The scenes as lightly takes pictures: PIL in, a list of two augmented tensors out."""
+    """The scenes as lightly takes pictures: PIL in, a list of two augmented tensors
+    out."""
 
     def __init__(self, x):
-        self.x, self.transform = x, SimCLRTransform(  # the recipe's views
-            32, cj_strength=0.2, min_scale=0.2, gaussian_blur=0.0, normalize=None
+        self.x, self.transform = (
+            x,
+            SimCLRTransform(  # the recipe's views
+                32, cj_strength=0.2, min_scale=0.2, gaussian_blur=0.0, normalize=None
+            ),
         )
 
     def __len__(self):
@@ -55,7 +61,9 @@ def autocast(device):
 
 
 def bare_steps(method, device):
-    views = torch.rand(2 * BATCH, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    views = torch.rand(2 * BATCH, 3, 32, 32, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     while True:
         with autocast(device):
             loss = method.projector(method.encoder(views)).square().mean()
@@ -66,12 +74,21 @@ def bare_steps(method, device):
 
 def lightly_steps(method, x, optimizer, device, workers):
     loader = DataLoader(
-        Pictures(x), BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+        Pictures(x),
+        BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
     )
     loss, optimizer = NTXentLoss(method.temperature), optimizer(method.parameters())
     while True:
         for views in loader:
-            views = torch.cat(views).to(device).contiguous(memory_format=torch.channels_last)
+            views = (
+                torch.cat(views)
+                .to(device)
+                .contiguous(memory_format=torch.channels_last)
+            )
             with autocast(device):
                 z1, z2 = method.projector(method.encoder(views)).chunk(2)
             loss(z1.float(), z2.float()).backward()
@@ -94,21 +111,37 @@ def knn(method, data, test):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--workers", type=int, default=2, help="of lightly's DataLoader")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="of lightly's DataLoader"
+    )
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    recipe, data, test = lookup("simclr"), load("scenes", "train"), load("scenes", "test")
+    recipe, data, test = (
+        lookup("simclr"),
+        load("scenes", "train"),
+        load("scenes", "test"),
+    )
     optimizer = recipe.optimizer(recipe.cpu.lr, recipe.weight_decay)
 
     def fresh():
         return build(recipe, 0).to(device, memory_format=torch.channels_last)
 
     def ours(method):
-        return fit(method, data, 10**6, batch_size=BATCH, optimizers=optimizer, schedule=lambda p: 1.0, device=device)
+        return fit(
+            method,
+            data,
+            10**6,
+            batch_size=BATCH,
+            optimizers=optimizer,
+            schedule=lambda p: 1.0,
+            device=device,
+        )
 
     steps = {
         "bare network": bare_steps(fresh(), device),
@@ -122,27 +155,50 @@ def main():
             if turn >= 3:  # warm
                 times[name].append(spent)
     with_workers = lightly_steps(fresh(), data.x, optimizer, device, args.workers)
-    times[f"lightly, {args.workers} workers"] = [seconds_of(with_workers, device) for _ in range(args.rounds + 3)][3:]
+    times[f"lightly, {args.workers} workers"] = [
+        seconds_of(with_workers, device) for _ in range(args.rounds + 3)
+    ][3:]
     with_workers.close()  # and its workers
     median = {name: statistics.median(values) for name, values in times.items()}
-    result = {"device": device_name(device), "batch": BATCH, "rounds": args.rounds, "steps": {}}
+    result = {
+        "device": device_name(device),
+        "batch": BATCH,
+        "rounds": args.rounds,
+        "steps": {},
+    }
     print(
-        f"{result['device']}, batch {BATCH}: medians of {args.rounds} steps, interleaved but for the last row\n"
+        f"{result['device']}, batch {BATCH}: medians of {args.rounds} steps, "
+        "interleaved but for the last row\n"
         f"{'':22}{'ms':>8}{'min':>8}{'max':>8}{'images/s':>10}{'of bare':>9}"
     )
     for name, values in times.items():
         share = statistics.median(b / a for a, b in zip(values, times["bare network"]))
         speed = BATCH / median[name]
-        result["steps"][name] = {"ms": 1e3 * median[name], "images_per_second": speed, "share_of_bare": share}
+        result["steps"][name] = {
+            "ms": 1e3 * median[name],
+            "images_per_second": speed,
+            "share_of_bare": share,
+        }
         print(
             f"{name:22}{1e3 * median[name]:8.0f}{1e3 * min(values):8.0f}{1e3 * max(values):8.0f}"
             f"{speed:10.0f}{share:9.0%}"
         )
-    print(f"\nheld-out scenes, category k-NN after {args.seconds:.0f} seconds of training, seed 0")
-    result["seconds"], result["knn"] = args.seconds, {"random encoder": {"knn": knn(fresh(), data, test)}}
+    print(
+        f"\nheld-out scenes, category k-NN after {args.seconds:.0f} seconds of "
+        "training, seed 0"
+    )
+    result["seconds"], result["knn"] = (
+        args.seconds,
+        {"random encoder": {"knn": knn(fresh(), data, test)}},
+    )
     for name, start in (
         ("course_lib", ours),
-        ("lightly", lambda method: lightly_steps(method, data.x, optimizer, device, args.workers)),
+        (
+            "lightly",
+            lambda method: lightly_steps(
+                method, data.x, optimizer, device, args.workers
+            ),
+        ),
     ):
         method, count = fresh(), 0
         began, step = time.perf_counter(), start(method)
@@ -152,7 +208,10 @@ def main():
         step.close()
         result["knn"][name] = {"steps": count, "knn": knn(method.eval(), data, test)}
     for name, row in result["knn"].items():
-        print(f"{name:22}{row['knn']:.3f}" + (f"  after {row['steps']} steps" if "steps" in row else ""))
+        print(
+            f"{name:22}{row['knn']:.3f}"
+            + (f"  after {row['steps']} steps" if "steps" in row else "")
+        )
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
 
 

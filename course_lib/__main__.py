@@ -1,4 +1,5 @@
-"""The library from the command line; `torchrun -m course_lib train ...` trains on several GPUs."""
+"""The library from the command line; `torchrun -m course_lib train ...` trains on
+several GPUs."""
 
 import argparse
 import os
@@ -24,13 +25,33 @@ def show_list(_):
         return f"{row.steps:>6} x {row.batch_size}" if row else "-"
 
     cells = "{:26}{:15}{:>17}{:>18}  {:4}{:9}{}"
-    print(cells.format("recipe", "data", "cpu: steps, batch", "gpu: steps, batch", "zoo", "measured", "code"))
+    print(
+        cells.format(
+            "recipe",
+            "data",
+            "cpu: steps, batch",
+            "gpu: steps, batch",
+            "zoo",
+            "measured",
+            "code",
+        )
+    )
     for name, recipe in recipes().items():
         kind = recipe.build.__annotations__["return"]
         code = f"{kind.__module__.removeprefix('course_lib.')}.{kind.__name__}"
         shipped = "yes" if name in zoo.manifest() else "-"
         measured = "yes" if (results.RESULTS / f"{name}.json").exists() else "-"
-        print(cells.format(name, recipe.data, size(recipe.cpu), size(recipe.gpu), shipped, measured, code))
+        print(
+            cells.format(
+                name,
+                recipe.data,
+                size(recipe.cpu),
+                size(recipe.gpu),
+                shipped,
+                measured,
+                code,
+            )
+        )
         if recipe.published:
             print(f"{'':26}published: {recipe.published}")
     print(f"data sets: {', '.join(names())}")
@@ -54,16 +75,22 @@ def run_training(args):
         checkpoint=args.checkpoint,
     )
     for step in steps:
-        if distributed.rank() == 0 and (step.k % args.every == 0 or step.k == step.steps):
+        if distributed.rank() == 0 and (
+            step.k % args.every == 0 or step.k == step.steps
+        ):
             print(
-                f"step {step.k} of {step.steps}  loss {step.loss:.4f}  {step.images / step.seconds:.0f} images/s  "
+                f"step {step.k} of {step.steps}  loss {step.loss:.4f}  "
+                f"{step.images / step.seconds:.0f} images/s  "
                 f"{step.seconds / step.k * (step.steps - step.k):.0f} s left",
                 flush=True,
             )
     if args.out and distributed.rank() == 0:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         torch.save(method.state_dict(), args.out)
-        print(f"weights in {args.out}: python -m course_lib evaluate {args.name} --weights {args.out}")
+        print(
+            f"weights in {args.out}: python -m course_lib evaluate {args.name} "
+            f"--weights {args.out}"
+        )
 
 
 def load_weights(method: Method, path: Path):
@@ -71,7 +98,10 @@ def load_weights(method: Method, path: Path):
         method.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError) as error:
         first = str(error).splitlines()[0]
-        raise ValueError(f"--weights {path}: expected weights of this recipe, from train --out ({first})") from None
+        raise ValueError(
+            f"--weights {path}: expected weights of this recipe, from train --out "
+            f"({first})"
+        ) from None
 
 
 def run_evaluation(args):
@@ -79,7 +109,8 @@ def run_evaluation(args):
         raise ValueError("--zoo and --weights: give one of them")
     if not (args.zoo or args.weights):
         measured = sorted(path.stem for path in results.RESULTS.glob("*.json"))
-        for name in [args.name] if args.name else measured or list(recipes())[:1]:  # none: read says what to do
+        # none: read says what to do
+        for name in [args.name] if args.name else measured or list(recipes())[:1]:
             print(f"{name}\n{experiments.table(name)}\n")
         return
     if args.name is None:
@@ -89,9 +120,15 @@ def run_evaluation(args):
     if args.weights:
         load_weights(method, args.weights)
     device = distributed.start()
-    for title, net in (("random encoder", build(recipe, args.seed)), ("trained", method)):
+    for title, net in (
+        ("random encoder", build(recipe, args.seed)),
+        ("trained", method),
+    ):
         measured = jobs.all_measures(net.to(device), recipe)
-        print(f"{title:16}" + "  ".join(f"{key} {value:.3f}" for key, value in measured.items()))
+        print(
+            f"{title:16}"
+            + "  ".join(f"{key} {value:.3f}" for key, value in measured.items())
+        )
     print(f"held-out {recipe.data}, seed {args.seed}, {jobs.device_name(device)}")
 
 
@@ -99,16 +136,29 @@ def run_checks(args):
     from course_lib.notebook import checks
 
     if not args.notebook.is_file():
-        raise ValueError(f"argument `notebook`: expected an exercise notebook, there is no file {args.notebook}")
+        raise ValueError(
+            "argument `notebook`: expected an exercise notebook, there is no file "
+            f"{args.notebook}"
+        )
     if not args.exercise and not args.notebook.name[:2].isdecimal():
-        raise ValueError("--exercise: expected the sheet, as 03, since the file's name does not begin with its number")
+        raise ValueError(
+            "--exercise: expected the sheet, as 03, since the file's name does not "
+            "begin with its number"
+        )
     panels = checks(args.exercise or args.notebook.name[:2]).file(args.notebook)
-    print(*panels, f"{sum(panel.solved for panel in panels)} of {len(panels)} solved", sep="\n\n")
+    print(
+        *panels,
+        f"{sum(panel.solved for panel in panels)} of {len(panels)} solved",
+        sep="\n\n",
+    )
 
 
 def run_grading(args):
     if sys.platform != "linux":
-        raise ValueError("grade needs Linux (a virtual machine will do): its sandbox is made of Linux namespaces")
+        raise ValueError(
+            "grade needs Linux (a virtual machine will do): its sandbox is made of "
+            "Linux namespaces"
+        )
     from course_lib.grading import batch, doctor, sandbox, sheet
 
     if args.doctor:
@@ -116,23 +166,42 @@ def run_grading(args):
         print(text)
         return 0 if holds else 1
     if None in (args.submissions, args.exercise, args.seed, args.out):
-        raise ValueError("grade needs SUBMISSIONS/, --exercise, --seed and --out (or --doctor alone)")
+        raise ValueError(
+            "grade needs SUBMISSIONS/, --exercise, --seed and --out (or --doctor alone)"
+        )
     if args.no_sandbox:
         print(NO_SANDBOX, file=sys.stderr)
     memory = int(positive("gigabytes", args.gigabytes) * 2**30)
     limits = sandbox.Limits(seconds=positive("seconds", args.seconds), memory=memory)
     solutions = args.solutions or sheet.ROOT / "solutions"
     if not solutions.is_dir():
-        raise ValueError(f"grade needs the instructor's clone, or --solutions FOLDER: there is no {solutions}")
+        raise ValueError(
+            "grade needs the instructor's clone, or --solutions FOLDER: there is no "
+            f"{solutions}"
+        )
     found = sheet.read(args.exercise, solutions)
     workers = count("workers", args.workers, 64)
-    marks = batch.grade(args.submissions, found, args.seed, args.out, workers, limits, not args.no_sandbox)
-    print(f"{len(marks['students'])} submissions: {args.out}/marks.csv, marks.json, class.html, students/")
+    marks = batch.grade(
+        args.submissions,
+        found,
+        args.seed,
+        args.out,
+        workers,
+        limits,
+        not args.no_sandbox,
+    )
+    print(
+        f"{len(marks['students'])} submissions: {args.out}/marks.csv, marks.json, "
+        "class.html, students/"
+    )
 
 
 def run_stamp(args):
     changed = stamp(args.repo)
-    print(f"{args.repo} stands in all badges, links and set-up cells; {len(changed)} files changed")
+    print(
+        f"{args.repo} stands in all badges, links and set-up cells; {len(changed)} "
+        "files changed"
+    )
 
 
 NO_SANDBOX = """\
@@ -152,42 +221,105 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("train", help="train a recipe")
     command.add_argument("name", help=f"one of {', '.join(recipes())}")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--steps", type=int, help="updates; by default the recipe's for this device")
+    command.add_argument(
+        "--steps", type=int, help="updates; by default the recipe's for this device"
+    )
     command.add_argument("--batch-size", type=int)
-    command.add_argument("--device", help="cpu, cuda, cuda:1; by default a GPU where there is one")
-    command.add_argument("--checkpoint", type=Path, help="file to write as it goes and to resume from")
+    command.add_argument(
+        "--device", help="cpu, cuda, cuda:1; by default a GPU where there is one"
+    )
+    command.add_argument(
+        "--checkpoint", type=Path, help="file to write as it goes and to resume from"
+    )
     command.add_argument("--weights", type=Path, help="start from these weights")
     command.add_argument("--out", type=Path, help="where the trained weights go")
-    command.add_argument("--every", type=int, default=50, help="steps between lines of progress")
+    command.add_argument(
+        "--every", type=int, default=50, help="steps between lines of progress"
+    )
     command.set_defaults(run=run_training)
 
-    command = commands.add_parser("evaluate", help="print measured results, or measure weights now")
-    command.add_argument("name", nargs="?", help="a recipe; by default everything in results/")
-    command.add_argument("--zoo", action="store_true", help="measure the weights that ship with the course")
-    command.add_argument("--weights", type=Path, help="measure these weights, from train --out")
-    command.add_argument("--seed", type=int, default=0, help="of the random encoder to compare with")
+    command = commands.add_parser(
+        "evaluate", help="print measured results, or measure weights now"
+    )
+    command.add_argument(
+        "name", nargs="?", help="a recipe; by default everything in results/"
+    )
+    command.add_argument(
+        "--zoo",
+        action="store_true",
+        help="measure the weights that ship with the course",
+    )
+    command.add_argument(
+        "--weights", type=Path, help="measure these weights, from train --out"
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, help="of the random encoder to compare with"
+    )
     command.set_defaults(run=run_evaluation)
 
-    command = commands.add_parser("check", help="check the answers of an exercise notebook on the public cases")
+    command = commands.add_parser(
+        "check", help="check the answers of an exercise notebook on the public cases"
+    )
     command.add_argument("notebook", type=Path)
-    command.add_argument("--exercise", help="the sheet, as 03; by default the first two characters of the file's name")
+    command.add_argument(
+        "--exercise",
+        help="the sheet, as 03; by default the first two characters of the file's name",
+    )
     command.set_defaults(run=run_checks)
 
-    command = commands.add_parser("grade", help="grade the submissions of a class (docs/instructors.md)")
-    command.add_argument("submissions", nargs="?", type=Path, help="folder with a folder or zip for each student")
+    command = commands.add_parser(
+        "grade", help="grade the submissions of a class (docs/instructors.md)"
+    )
+    command.add_argument(
+        "submissions",
+        nargs="?",
+        type=Path,
+        help="folder with a folder or zip for each student",
+    )
     command.add_argument("--exercise", help="the sheet, as 03 or 03_contrastive")
-    command.add_argument("--seed", type=int, help="of the hidden cases; keep it to yourself")
-    command.add_argument("--out", type=Path, help="folder for marks and reports; a run goes on there")
-    command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="submissions at a time")
-    command.add_argument("--seconds", type=float, default=20, help="of computing, for each exercise of a student")
-    command.add_argument("--gigabytes", type=float, default=2, help="of memory for each exercise, beside torch's own")
-    command.add_argument("--solutions", type=Path, help="folder of the sheets; by default the course's")
-    command.add_argument("--doctor", action="store_true", help="only try whether the sandbox holds on this machine")
-    command.add_argument("--no-sandbox", action="store_true", help="run submitted code as yourself: see the docs first")
+    command.add_argument(
+        "--seed", type=int, help="of the hidden cases; keep it to yourself"
+    )
+    command.add_argument(
+        "--out", type=Path, help="folder for marks and reports; a run goes on there"
+    )
+    command.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="submissions at a time"
+    )
+    command.add_argument(
+        "--seconds",
+        type=float,
+        default=20,
+        help="of computing, for each exercise of a student",
+    )
+    command.add_argument(
+        "--gigabytes",
+        type=float,
+        default=2,
+        help="of memory for each exercise, beside torch's own",
+    )
+    command.add_argument(
+        "--solutions", type=Path, help="folder of the sheets; by default the course's"
+    )
+    command.add_argument(
+        "--doctor",
+        action="store_true",
+        help="only try whether the sandbox holds on this machine",
+    )
+    command.add_argument(
+        "--no-sandbox",
+        action="store_true",
+        help="run submitted code as yourself: see the docs first",
+    )
     command.set_defaults(run=run_grading)
 
-    command = commands.add_parser("stamp", help="write the repository's address into badges, links and set-up cells")
-    command.add_argument("--repo", metavar="OWNER/NAME", required=True, help="as on GitHub")
+    command = commands.add_parser(
+        "stamp",
+        help="write the repository's address into badges, links and set-up cells",
+    )
+    command.add_argument(
+        "--repo", metavar="OWNER/NAME", required=True, help="as on GitHub"
+    )
     command.set_defaults(run=run_stamp)
 
     args = parser.parse_args(arguments)

@@ -1,10 +1,12 @@
-"""What a result depends on, as a text whose hash tells which results and weights are out of date.
+"""What a result depends on, as a text whose hash tells which results and weights are
+out of date.
 
-It holds the syntax of builders and jobs, without docstrings, comments, type hints and layout; that of every function of
-the library that they call, wherever it stands; the values of the constants that they read; and the hash of the trained
-weights that they load. Methods, networks, data and `fit` are not in it: short runs, repeated by a test, watch over
-these (`experiments.results.short`). tools/rehash.py changes hashes without training, where it can prove that nothing
-else has changed.
+It holds the syntax of builders and jobs, without docstrings, comments, type hints and
+layout; that of every function of the library that they call, wherever it stands; the
+values of the constants that they read; and the hash of the trained weights that they
+load. Methods, networks, data and `fit` are not in it: short runs, repeated by a test,
+watch over these (`experiments.results.short`). tools/rehash.py changes hashes without
+training, where it can prove that nothing else has changed.
 """
 
 import ast
@@ -27,11 +29,14 @@ PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
 
 def fingerprint(*values) -> str:
-    """What builders, jobs or arguments of one stand for, the same in every process, Python and machine.
+    """What builders, jobs or arguments of one stand for, the same in every process,
+    Python and machine.
 
-    Of functions their syntax and all that the module's docstring says; of a `functools.partial` the function's and its
-    arguments'; of torch's own things their names; of everything else what it prints. Raises ValueError for something
-    that prints its place in memory, and for a job that loads trained weights whose name cannot be read in its source.
+    Of functions their syntax and all that the module's docstring says; of a
+    `functools.partial` the function's and its arguments'; of torch's own things their
+    names; of everything else what it prints. Raises ValueError for something that
+    prints its place in memory, and for a job that loads trained weights whose name
+    cannot be read in its source.
     """
     depends = _Dependencies()
     texts = [depends.value(value) for value in values]
@@ -39,7 +44,8 @@ def fingerprint(*values) -> str:
 
 
 def weights_of(*values) -> set[str]:
-    """Names of the zoo's weights that these builders or jobs load; "judge" where it is the judge of their data."""
+    """Names of the zoo's weights that these builders or jobs load; "judge" where it is
+    the judge of their data."""
     depends = _Dependencies()
     for value in values:
         depends.value(value)
@@ -66,7 +72,9 @@ class _Dependencies:
         """The text of a value; functions that it calls are added to `functions`."""
         if isinstance(value, partial):
             parts = [value.func, *value.args, *value.keywords, *value.keywords.values()]
-            self.weights |= {part for part in parts if isinstance(part, str) and part in _manifest()}
+            self.weights |= {
+                part for part in parts if isinstance(part, str) and part in _manifest()
+            }
             return " ".join(map(self.value, parts))
         if inspect.isfunction(value) or inspect.isclass(value):
             if value.__module__.partition(".")[0] in ("torch", "torchvision"):
@@ -74,12 +82,19 @@ class _Dependencies:
             self.follow(value)
             return value.__qualname__
         if isinstance(value, (list, tuple, dict)):
-            parts = [part for pair in value.items() for part in pair] if isinstance(value, dict) else value
+            parts = (
+                [part for pair in value.items() for part in pair]
+                if isinstance(value, dict)
+                else value
+            )
             return f"{type(value).__name__}({', '.join(map(self.value, parts))})"
         if hasattr(value, "hash"):  # a recipe
             return value.hash()
         if " at 0x" in repr(value):
-            raise ValueError(f"argument `value`: expected something that prints what it is, got {value!r}")
+            raise ValueError(
+                "argument `value`: expected something that prints what it is, got "
+                f"{value!r}"
+            )
         return repr(value)
 
     def follow(self, value):
@@ -101,12 +116,21 @@ class _Dependencies:
 
 
 def _followed(value, user) -> bool:
-    """Is its syntax part of the text? Functions of the library are, and what stands where its user stands; classes
-    only where they are part of a recipe or experiment."""
+    """Is its syntax part of the text? Functions of the library are, and what stands
+    where its user stands; classes only where they are part of a recipe or
+    experiment."""
     module = value.__module__
     if module == user.__module__ and module not in WATCHED:
-        return inspect.isfunction(value) or module.endswith(("recipes", "experiments")) or "." not in module
-    return module.startswith("course_lib.") and module not in WATCHED and inspect.isfunction(value)
+        return (
+            inspect.isfunction(value)
+            or module.endswith(("recipes", "experiments"))
+            or "." not in module
+        )
+    return (
+        module.startswith("course_lib.")
+        and module not in WATCHED
+        and inspect.isfunction(value)
+    )
 
 
 def _is_plain(value) -> bool:
@@ -120,20 +144,37 @@ def _is_plain(value) -> bool:
 
 @functools.cache
 def _read(value) -> tuple[str, dict, frozenset[str]]:
-    """A function's or class's syntax as text, the global things that it names, the trained weights that it loads."""
+    """A function's or class's syntax as text, the global things that it names, the
+    trained weights that it loads."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(value))).body
-    names = vars(sys.modules[value.__module__]) if inspect.isclass(value) else value.__globals__
+    names = (
+        vars(sys.modules[value.__module__])
+        if inspect.isclass(value)
+        else value.__globals__
+    )
     references, loads = {}, set()
     own = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
-    own |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+    own |= {
+        part.id
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+    }
     for part in ast.walk(node):
-        if isinstance(part, (ast.Name, ast.Attribute)) and (dotted := _dotted(part)) and dotted[0] not in own:
+        if (
+            isinstance(part, (ast.Name, ast.Attribute))
+            and (dotted := _dotted(part))
+            and dotted[0] not in own
+        ):
             thing = names.get(dotted[0])
             for attribute in dotted[1:]:
                 if not isinstance(thing, ModuleType):
                     break
                 thing = getattr(thing, attribute, None)
-            if thing is not None and not isinstance(thing, ModuleType) and thing is not value:
+            if (
+                thing is not None
+                and not isinstance(thing, ModuleType)
+                and thing is not value
+            ):
                 references[".".join(dotted)] = thing
         if isinstance(part, ast.Call) and _dotted(part.func) == ["zoo", "load"]:
             loads |= _weights(part.args[0], value)
@@ -141,12 +182,16 @@ def _read(value) -> tuple[str, dict, frozenset[str]]:
 
 
 def _weights(argument: ast.expr, function) -> set[str]:
-    """The names that `zoo.load(argument)` may have: a text, or a parameter that a `functools.partial` has given."""
+    """The names that `zoo.load(argument)` may have: a text, or a parameter that a
+    `functools.partial` has given."""
     if isinstance(argument, ast.Constant):
         return {argument.value}
     if function.__name__ == "judge_of":
         return {"judge"}
-    if isinstance(argument, ast.Name) and argument.id in inspect.signature(function).parameters:
+    if (
+        isinstance(argument, ast.Name)
+        and argument.id in inspect.signature(function).parameters
+    ):
         return set()  # `_Dependencies.value` sees it among the arguments
     raise ValueError(f"{function.__qualname__}: expected zoo.load of a name in quotes or of a parameter, got "
                      f"zoo.load({ast.unparse(argument)})")  # fmt: skip
@@ -162,13 +207,21 @@ def _dotted(node: ast.expr) -> list[str]:
 
 
 def _syntax(node) -> str:
-    """An abstract syntax tree as text, alike in all Pythons: `ast.dump` differs between them."""
+    """An abstract syntax tree as text, alike in all Pythons: `ast.dump` differs between
+    them."""
     if isinstance(node, list):
         return f"[{' '.join(map(_syntax, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = dict(ast.iter_fields(node))
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node, clean=False) is not None:
+    if (
+        isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        and ast.get_docstring(node, clean=False) is not None
+    ):
         fields["body"] = fields["body"][1:]
-    parts = [f"{k}={_syntax(v)}" for k, v in fields.items() if k not in NOT_SYNTAX and v is not None and v != []]
+    parts = [
+        f"{k}={_syntax(v)}"
+        for k, v in fields.items()
+        if k not in NOT_SYNTAX and v is not None and v != []
+    ]
     return f"{type(node).__name__}({', '.join(parts)})"

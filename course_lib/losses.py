@@ -1,4 +1,5 @@
-"""Losses that two or more methods share: pure functions; what is random or gathered comes in as an argument."""
+"""Losses that two or more methods share: pure functions; what is random or gathered
+comes in as an argument."""
 
 import functools
 import math
@@ -11,17 +12,27 @@ from course_lib.checks import count, expects, positive
 
 
 def full_precision(function):
-    """Decorator: tensors become at least float32 and autocast is off, since exp(s / tau) does not survive bfloat16."""
+    """Decorator: tensors become at least float32 and autocast is off, since exp(s /
+    tau) does not survive bfloat16."""
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         def up(value):
-            low = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+            low = isinstance(value, Tensor) and value.dtype in (
+                torch.bfloat16,
+                torch.float16,
+            )
             return value.float() if low else value
 
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        with torch.autocast(tensors[0].device.type if tensors else "cpu", enabled=False):
-            return function(*map(up, args), **{name: up(value) for name, value in kwargs.items()})
+        tensors = [
+            value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)
+        ]
+        with torch.autocast(
+            tensors[0].device.type if tensors else "cpu", enabled=False
+        ):
+            return function(
+                *map(up, args), **{name: up(value) for name, value in kwargs.items()}
+            )
 
     return wrapper
 
@@ -29,26 +40,34 @@ def full_precision(function):
 @expects(scores="float N K", positive="int N")
 @full_precision
 def info_nce(scores: Tensor, positive: Tensor | None = None) -> Tensor:
-    """InfoNCE: which of the K candidates is the positive? (van den Oord et al. 2018, arXiv 1807.03748, equation 4.)
+    """InfoNCE: which of the K candidates is the positive? (van den Oord et al. 2018,
+    arXiv 1807.03748, equation 4.)
 
-    scores (N, K): score of row i's reference with its k-th candidate, temperature included. positive (N,): the column
-    of each row's positive; by default i, where reference i and candidate i come from one pair and the batch's other
-    candidates are its negatives. Returns the mean of -log softmax(scores)_positive, a 0-d loss in nats; log K when all
-    scores are equal. Raises ValueError without `positive` where there are fewer candidates than rows.
+    scores (N, K): score of row i's reference with its k-th candidate, temperature
+    included. positive (N,): the column of each row's positive; by default i, where
+    reference i and candidate i come from one pair and the batch's other candidates are
+    its negatives. Returns the mean of -log softmax(scores)_positive, a 0-d loss in
+    nats; log K when all scores are equal. Raises ValueError without `positive` where
+    there are fewer candidates than rows.
     """
     if positive is None:
         if scores.shape[1] < len(scores):
-            raise ValueError(f"argument `scores`: expected a candidate for each row, got {tuple(scores.shape)}")
+            raise ValueError(
+                "argument `scores`: expected a candidate for each row, got "
+                f"{tuple(scores.shape)}"
+            )
         positive = torch.arange(len(scores), device=scores.device)
     return F.cross_entropy(scores, positive.long())
 
 
 def mutual_information_bound(loss: float | Tensor, candidates: int) -> float | Tensor:
-    """log K - L: what an InfoNCE loss among K candidates says, in nats, of the pair's mutual information.
+    """log K - L: what an InfoNCE loss among K candidates says, in nats, of the pair's
+    mutual information.
 
-    A lower bound in expectation, for whatever scores, never above log K (van den Oord et al. 2018, arXiv 1807.03748,
-    appendix A.1; Poole et al. 2019, arXiv 1905.06922, equation 12, proves it for finite K). The K candidates, positive
-    included, must be independent draws. Raises ValueError for fewer than 2 candidates.
+    A lower bound in expectation, for whatever scores, never above log K (van den Oord
+    et al. 2018, arXiv 1807.03748, appendix A.1; Poole et al. 2019, arXiv 1905.06922,
+    equation 12, proves it for finite K). The K candidates, positive included, must be
+    independent draws. Raises ValueError for fewer than 2 candidates.
     """
     return math.log(count("candidates", candidates, low=2)) - loss
 
@@ -56,18 +75,21 @@ def mutual_information_bound(loss: float | Tensor, candidates: int) -> float | T
 @expects(z1="float N D", z2="float N D")
 @full_precision
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
-    """Normalised temperature-scaled cross-entropy: SimCLR's loss (Chen et al. 2020, arXiv 2002.05709, Algorithm 1).
+    """Normalised temperature-scaled cross-entropy: SimCLR's loss (Chen et al. 2020,
+    arXiv 2002.05709, Algorithm 1).
 
-    z1, z2 (N, D): projections of two views, row i of both from image i. Each of the 2N rows is asked to find its
-    partner among the 2N - 1 others by cosine similarity over temperature:
-    l(i, j) = -log( exp(s_ij / tau) / sum_{k != i} exp(s_ik / tau) ), averaged over the 2N ordered positive pairs.
-    InfoNCE with 2N - 1 candidates. Returns a 0-d loss in nats; log(2N - 1) when all rows are equal. Raises ValueError
-    for a temperature <= 0.
+    z1, z2 (N, D): projections of two views, row i of both from image i. Each of the 2N
+    rows is asked to find its partner among the 2N - 1 others by cosine similarity over
+    temperature: l(i, j) = -log( exp(s_ij / tau) / sum_{k != i} exp(s_ik / tau) ),
+    averaged over the 2N ordered positive pairs. InfoNCE with 2N - 1 candidates. Returns
+    a 0-d loss in nats; log(2N - 1) when all rows are equal. Raises ValueError for a
+    temperature <= 0.
     """
     positive("temperature", temperature)
     n = len(z1)
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
     scores = z @ z.T / temperature  # (2N, 2N)
     scores.fill_diagonal_(float("-inf"))  # k != i
-    partner = torch.arange(2 * n, device=z.device).roll(n)  # of i: i + N for the first views, i - N for the second
+    # of i: i + N for the first views, i - N for the second
+    partner = torch.arange(2 * n, device=z.device).roll(n)
     return info_nce(scores, partner)

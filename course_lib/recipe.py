@@ -1,4 +1,5 @@
-"""A recipe: one method ready to train. The families' `recipes` modules have them, a row each."""
+"""A recipe: one method ready to train. The families' `recipes` modules have them, a row
+each."""
 
 import functools
 import hashlib
@@ -27,7 +28,8 @@ class Size:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One method ready to train: `build` makes it anew, with weights from torch's global generator."""
+    """One method ready to train: `build` makes it anew, with weights from torch's
+    global generator."""
 
     build: Callable[[], Method]
     data: str  # name for course_lib.data.load
@@ -36,12 +38,16 @@ class Recipe:
     optimizer: Callable[..., Optimizers] = adamw
     weight_decay: float = 1e-4
     published: str = ""  # reference figure of the paper, for recipes that repeat one
-    prepare_data: Callable[[Dataset], Dataset] | None = None  # say, y becomes what the method wants instead of labels
-    has_representation: bool = True  # False: what it learns is none, and `encode` has nothing to measure
-    beats_random_in: tuple[str, ...] = ("knn", "probe")  # with each of 3 seeds; a notebook explains what is missing
+    # say, y becomes what the method wants instead of labels
+    prepare_data: Callable[[Dataset], Dataset] | None = None
+    # False: what it learns is none, and `encode` has nothing to measure
+    has_representation: bool = True
+    # with each of 3 seeds; a notebook explains what is missing
+    beats_random_in: tuple[str, ...] = ("knn", "probe")
 
     def hash(self) -> str:
-        """Changes when the builder, what this row says of the training, or a teacher's weights do."""
+        """Changes when the builder, what this row says of the training, or a teacher's
+        weights do."""
         code = fingerprint(self.build, self.optimizer, self.prepare_data)
         teachers = sorted(map(weights_hash, weights_of(self.build)))
         row = [code, self.data, self.cpu, self.gpu, self.weight_decay, teachers]
@@ -58,12 +64,15 @@ def recipes() -> dict[str, Recipe]:
 def lookup(name: str) -> Recipe:
     """The recipe of that name; ValueError lists the known ones."""
     if name not in recipes():
-        raise ValueError(f"argument `name`: expected one of {', '.join(recipes())}, got {name!r}")
+        raise ValueError(
+            f"argument `name`: expected one of {', '.join(recipes())}, got {name!r}"
+        )
     return recipes()[name]
 
 
 def build(recipe: Recipe, seed: int) -> Method:
-    """The untrained method whose weights come from `seed`; the caller's random state stays as it was."""
+    """The untrained method whose weights come from `seed`; the caller's random state
+    stays as it was."""
     with seeded(seed):
         return recipe.build()
 
@@ -80,16 +89,24 @@ def train(
     checkpoint: str | Path | None = None,
     bf16: bool | None = None,
 ) -> Iterator[Step]:
-    """`fit` with the recipe's size for this device; steps and batch_size override it, bf16 is fit's.
+    """`fit` with the recipe's size for this device; steps and batch_size override it,
+    bf16 is fit's.
 
     Raises ValueError where the recipe has no size for the CPU and none is given.
     """
-    on_gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
+    on_gpu = (
+        torch.cuda.is_available()
+        if device is None
+        else torch.device(device).type == "cuda"
+    )
     data = recipe.prepare_data(data) if recipe.prepare_data else data
     size = recipe.gpu if on_gpu else recipe.cpu
     if size is None:
         if steps is None or batch_size is None:
-            raise ValueError("argument `device`: this recipe is made for a GPU; on the CPU give steps and batch_size")
+            raise ValueError(
+                "argument `device`: this recipe is made for a GPU; on the CPU give "
+                "steps and batch_size"
+            )
         size = recipe.gpu
     steps = size.steps if steps is None else steps
     batch_size = size.batch_size if batch_size is None else batch_size

@@ -1,4 +1,5 @@
-"""Teachers, targets and key networks: copies without gradient, and the moving average that lets them follow."""
+"""Teachers, targets and key networks: copies without gradient, and the moving average
+that lets them follow."""
 
 import math
 from copy import deepcopy
@@ -29,9 +30,10 @@ class Frozen(nn.Module):
 def frozen_copy(net: nn.Module, *, training: bool) -> Frozen:
     """A teacher, target or key network: a copy without gradient.
 
-    training=False: in eval mode for good, whatever the method around it is in: a trained teacher (knowledge
-    distillation). True: in train mode while the method is, as its online twin: a moving average that must normalise
-    with its own batch's statistics (MoCo, BYOL, DINO).
+    training=False: in eval mode for good, whatever the method around it is in: a
+    trained teacher (knowledge distillation). True: in train mode while the method is,
+    as its online twin: a moving average that must normalise with its own batch's
+    statistics (MoCo, BYOL, DINO).
     """
     return Frozen(net, training)
 
@@ -40,11 +42,14 @@ def frozen_copy(net: nn.Module, *, training: bool) -> Frozen:
 def ema(target: nn.Module, online: nn.Module, momentum: float):
     """target <- momentum target + (1 - momentum) online, for every parameter.
 
-    BatchNorm's running statistics: a target in train mode gathers its own from the batches it sees, they are left
-    alone; a target in eval mode never sees a training batch, so it takes over the online network's buffers as they are.
+    BatchNorm's running statistics: a target in train mode gathers its own from the
+    batches it sees, they are left alone; a target in eval mode never sees a training
+    batch, so it takes over the online network's buffers as they are.
     """
     number("momentum", momentum, 0, 1)
-    target, online = (net.net if isinstance(net, Frozen) else net for net in (target, online))
+    target, online = (
+        net.net if isinstance(net, Frozen) else net for net in (target, online)
+    )
     for t, o in zip(target.parameters(), online.parameters(), strict=True):
         t.lerp_(o, 1 - momentum)
     if not target.training:
@@ -53,5 +58,6 @@ def ema(target: nn.Module, online: nn.Module, momentum: float):
 
 
 def cosine_momentum(momentum: float, progress: float) -> float:
-    """1 - (1 - momentum) (cos(pi progress) + 1) / 2: from `momentum` up to 1, as in BYOL (section 3.2) and DINO."""
+    """1 - (1 - momentum) (cos(pi progress) + 1) / 2: from `momentum` up to 1, as in
+    BYOL (section 3.2) and DINO."""
     return 1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2

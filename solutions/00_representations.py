@@ -58,12 +58,13 @@ check = checks("00_representations")
 #
 # *10 minutes, ★.* Points: 3 right neighbours, 1 table left alone, 1 order of equals.
 
+
 # %% nbgrader={"grade": false, "grade_id": "nearest_words", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def nearest_words(table, word, k):
     """The k words most similar to a given word, by the cosine of their rows.
 
-    table (V, D), float32 or float64: row v is the vector of word v, of any length but 0.
-    word: a whole number from 0 to V - 1. k: a whole number from 1 to V - 1. Returns
+    table (V, D), float32 or float64: row v is the vector of word v, of any length but
+    0. word: a whole number from 0 to V - 1. k: a whole number from 1 to V - 1. Returns
     (k,), whole numbers: the other words with the largest cosines, largest first. Words
     with equal cosines are in ascending order.
     """
@@ -108,6 +109,7 @@ assert check(nearest_words).solved
 #
 # *15 minutes, ★★.* Points: 3 right classes, 1 arguments left alone, 2 ties.
 
+
 # %% nbgrader={"grade": false, "grade_id": "majority_vote", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def majority_vote(train, labels, test, k):
     """k nearest neighbours by Euclidean distance, one vote each.
@@ -120,8 +122,10 @@ def majority_vote(train, labels, test, k):
     ### BEGIN SOLUTION
     nearest = torch.cdist(test, train).argsort(1)[:, :k]  # (M, k), nearest first
     votes = F.one_hot(labels)[nearest].sum(1)  # (M, C)
-    own = votes.gather(1, labels[nearest])  # (M, k): how many votes each voter's class has
-    return labels[nearest.gather(1, own.argmax(1, keepdim=True))[:, 0]]  # argmax: the first of several, so the nearest
+    # (M, k): how many votes each voter's class has
+    own = votes.gather(1, labels[nearest])
+    # argmax: the first of several, so the nearest
+    return labels[nearest.gather(1, own.argmax(1, keepdim=True))[:, 0]]
     ### END SOLUTION
 
 
@@ -165,6 +169,7 @@ assert check(majority_vote).solved
 # Features of a network may be large, and then the logits are large, too. They must not turn the step into NaN.
 #
 # *15 minutes, ★★.* Points: 3 right step, 1 arguments left alone, 1 classes without rows, 1 large logits.
+
 
 # %% nbgrader={"grade": false, "grade_id": "probe_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def probe_step(x, labels, weight, bias, rate, decay):
@@ -219,6 +224,7 @@ assert check(probe_step).solved
 #
 # *10 minutes, ★★.* Points: 2 right codes, 2 right means, 1 arguments left alone, 1 means without members.
 
+
 # %% nbgrader={"grade": false, "grade_id": "kmeans_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def kmeans_step(x, means):
     """One step of k-means: which mean each row belongs to, and the new means.
@@ -272,9 +278,11 @@ assert check(kmeans_step).solved
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 large means.
 
+
 # %% nbgrader={"grade": false, "grade_id": "relative_change", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def relative_change(h, changed):
-    """How far features move when the pictures change, in units of how far apart pictures are.
+    """How far features move when the pictures change, in units of how far apart
+    pictures are.
 
     h, changed (N, D), float32 or float64, both of one dtype, N >= 2: features of N
     pictures, and of the same pictures changed, row by row. Returns the mean over i of
@@ -282,7 +290,8 @@ def relative_change(h, changed):
     ordered pairs i != j: a 0-d tensor.
     """
     ### BEGIN SOLUTION
-    apart = 2 * h.var(0).sum()  # the variance with N - 1 is half the mean over all pairs of rows
+    # the variance with N - 1 is half the mean over all pairs of rows
+    apart = 2 * h.var(0).sum()
     return (h - changed).square().sum(1).mean() / apart
     ### END SOLUTION
 
@@ -324,6 +333,7 @@ assert check(relative_change).solved
 # features: RankMe, arXiv 2210.02885.)
 #
 # *10 minutes, ★.* Points: 2 right values, 1 argument left alone, 1 singular values of 0.
+
 
 # %% nbgrader={"grade": false, "grade_id": "effective_rank", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def effective_rank(features):
@@ -375,14 +385,15 @@ assert check(effective_rank).solved
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 empty masks.
 
+
 # %% nbgrader={"grade": false, "grade_id": "mean_iou", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def mean_iou(scores, masks):
     """Intersection over union of predicted and true masks, averaged over the pictures.
 
-    scores (N, 1, H, W), float32 or float64: a pixel is predicted to belong to the object
-    where its score is greater than 0. masks (N, 1, H, W), boolean: True where a pixel
-    really belongs to it. Returns a 0-d floating point tensor. A picture in which both
-    masks are empty counts as 1.
+    scores (N, 1, H, W), float32 or float64: a pixel is predicted to belong to the
+    object where its score is greater than 0. masks (N, 1, H, W), boolean: True where a
+    pixel really belongs to it. Returns a 0-d floating point tensor. A picture in which
+    both masks are empty counts as 1.
     """
     ### BEGIN SOLUTION
     predicted, masks = (scores > 0).flatten(1), masks.flatten(1)
@@ -427,6 +438,7 @@ assert check(mean_iou).solved
 # and it divides by $R - 1$ because the mean was estimated from the same R numbers.
 #
 # *10 minutes, ★★.* Points: 2 right setting and mean, 1 standard deviation, 1 arguments left alone, 1 settings that tie.
+
 
 # %% nbgrader={"grade": false, "grade_id": "report", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def report(validation, test):
@@ -480,17 +492,24 @@ def ready(*answers):
     """Are all answers right? Prints which ones are still to do."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
-        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+        print(
+            f"To do: this runs as soon as {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} right."
+        )
     return not missing
 
 
 def ask_words(*asked):
     if ready(nearest_words):
-        words, bags = vocabulary(), bags_of_words()  # bags (E, V): 1 where an emoji has that word
+        # bags (E, V): 1 where an emoji has that word
+        words, bags = vocabulary(), bags_of_words()
         # (V, V); with the root, so that the most frequent words do not dominate
         company = (bags.T @ bags).sqrt()
         for word in asked:
-            for kind, table in (("company", company), ("one-hot", torch.eye(len(words)))):
+            for kind, table in (
+                ("company", company),
+                ("one-hot", torch.eye(len(words))),
+            ):
                 near = [words[v] for v in nearest_words(table, words.index(word), 6)]
                 print(f"{word:>8}, {kind}: {', '.join(near)}")
 
@@ -501,6 +520,7 @@ ask_words("octopus", "train", "moon", "happy", "king")
 # Second, **a report** on three representations of scenes that nobody trained: the pixels (averaged 4 by 4), a random network,
 # and a histogram of colour codes, from your k-means on single pixels. The setting is the k of the vote, chosen on validation
 # scenes. The seeds draw the 500 scenes that vote. The representation should not notice when the picture is mirrored.
+
 
 # %%
 def pixels(x):
@@ -520,7 +540,12 @@ def colour_means(x, k, steps):
 def histogram(x, means):
     """(N, 3, H, W) -> (N, K): the share of a picture's pixels that have each code."""
     codes, _ = kmeans_step(pixels(x), means)
-    return torch.stack([torch.bincount(c, minlength=len(means)) for c in codes.view(len(x), -1)]) / x[0, 0].numel()
+    return (
+        torch.stack(
+            [torch.bincount(c, minlength=len(means)) for c in codes.view(len(x), -1)]
+        )
+        / x[0, 0].numel()
+    )
 
 
 def compare(n):
@@ -528,27 +553,43 @@ def compare(n):
         return
     train, val, test = (load("scenes", split)[:n] for split in ("train", "val", "test"))
     torch.manual_seed(0)
-    network, means = ResNet(widths=(24, 48, 96)), colour_means(train.x[: n // 5], 16, steps=10)
+    network, means = (
+        ResNet(widths=(24, 48, 96)),
+        colour_means(train.x[: n // 5], 16, steps=10),
+    )
     encoders = {
         "pixels": lambda x: F.avg_pool2d(x / 255, 4).flatten(1),
         "random network": lambda x: evaluate.features(network, x),
         "colour codes": lambda x: histogram(x, means),
     }
-    print(f"largest class: accuracy {(test.y == train.y.mode().values).double().mean():.3f}. That much is free.")
+    print(
+        "largest class: accuracy "
+        f"{(test.y == train.y.mode().values).double().mean():.3f}. That much is free."
+    )
     settings = (1, 5, 20)
     for name, encode in encoders.items():
-        h = {split: encode(data.x) for split, data in (("train", train), ("val", val), ("test", test))}
+        h = {
+            split: encode(data.x)
+            for split, data in (("train", train), ("val", val), ("test", test))
+        }
         found = {"val": torch.zeros(3, 5), "test": torch.zeros(3, 5)}
         for seed in range(5):
-            rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: n // 2]
+            rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[
+                : n // 2
+            ]
             for s, k in enumerate(settings):
                 for split, data in (("val", val), ("test", test)):
-                    classes = majority_vote(h["train"][rows], train.y[rows], h[split], k)
+                    classes = majority_vote(
+                        h["train"][rows], train.y[rows], h[split], k
+                    )
                     found[split][s, seed] = (classes == data.y).float().mean()
         s, mean, std = report(found["val"], found["test"])
         change = relative_change(h["test"], encode(test.x.flip(3)))
-        print(f"{name}: accuracy {mean:.3f} +- {std:.3f} (k = {settings[s]}, 5 seeds), mirror {change:.2f}, "
-              f"effective rank {effective_rank(h['test']):.0f} of {h['test'].shape[1]}")
+        print(
+            f"{name}: accuracy {mean:.3f} +- {std:.3f} (k = {settings[s]}, 5 seeds), "
+            f"mirror {change:.2f}, "
+            f"effective rank {effective_rank(h['test']):.0f} of {h['test'].shape[1]}"
+        )
 
 
 compare(200 if budget() == "smoke" else 1000)
@@ -559,15 +600,26 @@ compare(200 if budget() == "smoke" else 1000)
 # The figure shows test scenes, the same scenes in the six colours that your k-means found in them, and the parts that the
 # probe cuts out.
 
+
 # %%
 def describe_pixels(x):
     """uint8 (N, 3, H, W) -> (N H W, 11) features of the pixels."""
     x = x / 255
-    down, right = (line.expand(len(x), 1, -1, -1) for line in torch.meshgrid(
-        *(torch.linspace(-1, 1, side) for side in x.shape[2:]), indexing="ij"))
-    rough = F.avg_pool2d((x - F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)).abs(), 5, 1, 2)
-    edge = torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, :, 0], x[:, :, :, -1]], 2).mean(2)[:, :, None, None]
-    both = torch.cat([x, down.square(), right.square(), rough.sqrt(), (x - edge).abs()], 1)
+    down, right = (
+        line.expand(len(x), 1, -1, -1)
+        for line in torch.meshgrid(
+            *(torch.linspace(-1, 1, side) for side in x.shape[2:]), indexing="ij"
+        )
+    )
+    rough = F.avg_pool2d(
+        (x - F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)).abs(), 5, 1, 2
+    )
+    edge = torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, :, 0], x[:, :, :, -1]], 2).mean(
+        2
+    )[:, :, None, None]
+    both = torch.cat(
+        [x, down.square(), right.square(), rough.sqrt(), (x - edge).abs()], 1
+    )
     return both.permute(0, 2, 3, 1).flatten(0, 2)
 
 
@@ -582,16 +634,26 @@ def cut_out(n, steps):
     for _ in range(steps):
         weight, bias = probe_step(features, labels, weight, bias, 1.0, 1e-4)
     logits = (describe_pixels(test.x) - mean) / std @ weight + bias
-    scores, masks = (logits[:, 1] - logits[:, 0]).view(test.info["mask"].shape), test.info["mask"]
-    print(f"IoU {mean_iou(scores, masks):.2f} on {n} new scenes; {mean_iou(torch.ones_like(scores), masks):.2f} for "
-          f"all pixels, and the share of right pixels {((scores > 0) == masks).double().mean():.2f} (none found: "
-          f"{(~masks).double().mean():.2f})")
+    scores, masks = (
+        (logits[:, 1] - logits[:, 0]).view(test.info["mask"].shape),
+        test.info["mask"],
+    )
+    print(
+        f"IoU {mean_iou(scores, masks):.2f} on {n} new scenes; "
+        f"{mean_iou(torch.ones_like(scores), masks):.2f} for "
+        "all pixels, and the share of right pixels "
+        f"{((scores > 0) == masks).double().mean():.2f} (none found: "
+        f"{(~masks).double().mean():.2f})"
+    )
     shown = test.x[:8]
     means = colour_means(shown, 6, steps=10)
     codes, _ = kmeans_step(pixels(shown), means)
     painted = means[codes].view(8, 32, 32, 3).permute(0, 3, 1, 2)
     cut = torch.where(scores[:8] > 0, shown / 255, 1.0)
-    return image_grid(torch.cat([shown / 255, painted, cut]), title="Scenes, six colours, and what the probe cuts out")
+    return image_grid(
+        torch.cat([shown / 255, painted, cut]),
+        title="Scenes, six colours, and what the probe cuts out",
+    )
 
 
 cut_out(50 if budget() == "smoke" else 300, steps=30)

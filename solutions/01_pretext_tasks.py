@@ -55,6 +55,7 @@ check = checks("01_pretext_tasks")
 #
 # *10 minutes, ★.* Points: 3 right views in the right order, 2 right labels.
 
+
 # %% nbgrader={"grade": false, "grade_id": "rotation_batch", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def rotation_batch(x):
     """Every picture in four rotations, with the number of quarter turns as label.
@@ -110,6 +111,7 @@ assert check(rotation_batch).solved
 #
 # *15 minutes, ★★.* Points: 5 right patches, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "cut_patches", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def cut_patches(x, corner, which, jitter, patch, gap):
     """The middle patch of each picture's 3 x 3 grid, and one of its eight neighbours.
@@ -124,14 +126,18 @@ def cut_patches(x, corner, which, jitter, patch, gap):
     and the neighbours.
     """
     ### BEGIN SOLUTION
-    cell = torch.where(which < 4, which, which + 1)  # 0 to 8, row by row; 4 is the middle
+    # 0 to 8, row by row; 4 is the middle
+    cell = torch.where(which < 4, which, which + 1)
     both = torch.stack([torch.full_like(cell, 4), cell], 1)  # (N, 2 patches)
-    place = torch.stack([both // 3, both % 3], 2)  # (N, 2 patches, 2): row and column in the grid
+    # (N, 2 patches, 2): row and column in the grid
+    place = torch.stack([both // 3, both % 3], 2)
     start = corner[:, None] + (patch + gap) * place + jitter
 
     def cut(starts):
         pieces = zip(x, starts.tolist())
-        return torch.stack([p[:, top : top + patch, left : left + patch] for p, (top, left) in pieces])
+        return torch.stack(
+            [p[:, top : top + patch, left : left + patch] for p, (top, left) in pieces]
+        )
 
     return cut(start[:, 0]), cut(start[:, 1])
     ### END SOLUTION
@@ -178,6 +184,7 @@ assert check(cut_patches).solved
 #
 # *15 minutes, ★★.* Points: 4 right rows, 1 none twice, 1 right where several rows are as far away.
 
+
 # %% nbgrader={"grade": false, "grade_id": "permutation_set", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def permutation_set(candidates, count):
     """Row numbers of `count` permutations that are far apart, chosen greedily.
@@ -191,7 +198,8 @@ def permutation_set(candidates, count):
     ### BEGIN SOLUTION
     chosen, total = [0], torch.zeros(len(candidates), dtype=torch.int64)
     while len(chosen) < count:
-        total = total + (candidates != candidates[chosen[-1]]).sum(1)  # (M,): distances to the one that came last
+        # (M,): distances to the one that came last
+        total = total + (candidates != candidates[chosen[-1]]).sum(1)
         chosen.append(int(total.index_fill(0, torch.tensor(chosen), -1).argmax()))
     return torch.tensor(chosen)
     ### END SOLUTION
@@ -230,6 +238,7 @@ assert check(permutation_set).solved
 # $$\text{tile}_{ij} = t_{\pi(j)}, \qquad \pi = \text{permutations}[\text{labels}_i].$$
 #
 # *15 minutes, ★★.* Points: 4 square pictures, 1 pictures that are not square.
+
 
 # %% nbgrader={"grade": false, "grade_id": "shuffle_tiles", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def shuffle_tiles(x, permutations, labels, side):
@@ -287,6 +296,7 @@ assert check(shuffle_tiles).solved
 #
 # *10 minutes, ★.* Points: 3 right values, 1 arguments left alone, 1 nothing missing, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "masked_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def masked_loss(prediction, target, mask):
     """Mean squared error over the missing pixels only.
@@ -339,6 +349,7 @@ assert check(masked_loss).solved
 #
 # *15 minutes, ★★.* Points: 4 right shares, 1 arguments left alone, 1 far away from every bin.
 
+
 # %% nbgrader={"grade": false, "grade_id": "soft_bins", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def soft_bins(ab, bins, neighbours, sigma):
     """The shares of each colour in its nearest bins.
@@ -352,7 +363,8 @@ def soft_bins(ab, bins, neighbours, sigma):
     ### BEGIN SOLUTION
     squared = (ab[:, None] - bins[None]).square().sum(2)  # (M, Q)
     value, nearest = squared.topk(neighbours, dim=1, largest=False)
-    shares = (-value / (2 * sigma**2)).softmax(1)  # softmax subtracts the largest exponent first
+    # softmax subtracts the largest exponent first
+    shares = (-value / (2 * sigma**2)).softmax(1)
     return torch.zeros_like(squared).scatter(1, nearest, shares)
     ### END SOLUTION
 
@@ -393,6 +405,7 @@ assert check(soft_bins).solved
 # The second formula keeps the size of the loss, because the mean weight of a pixel is 1.
 #
 # *5 minutes, ★.* Points: 2 right weights, 1 argument left alone, 1 bins that never occur.
+
 
 # %% nbgrader={"grade": false, "grade_id": "rebalancing_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def rebalancing_weights(prior, mix):
@@ -444,6 +457,7 @@ assert check(rebalancing_weights).solved
 #
 # *10 minutes, ★.* Points: 3 right colours, 1 arguments left alone, 1 large logits and low temperatures.
 
+
 # %% nbgrader={"grade": false, "grade_id": "annealed_mean", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def annealed_mean(logits, bins, temperature):
     """One colour for each pixel, from its distribution over bins.
@@ -454,7 +468,8 @@ def annealed_mean(logits, bins, temperature):
     pixel's logits over the bins.
     """
     ### BEGIN SOLUTION
-    shares = (logits / temperature).softmax(1)  # log p is the logit minus what all bins of the pixel share
+    # log p is the logit minus what all bins of the pixel share
+    shares = (logits / temperature).softmax(1)
     return torch.einsum("nqhw,qc->nchw", shares, bins)
     ### END SOLUTION
 
@@ -496,6 +511,7 @@ assert check(annealed_mean).solved
 #
 # *15 minutes, ★★.* Points: 3 right wiring, 1 parameters handed to the optimiser, 1 gradient through all four networks, 2
 # right representation.
+
 
 # %% nbgrader={"grade": false, "grade_id": "CrossChannel", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class CrossChannel(Method):
@@ -579,7 +595,10 @@ def solved(*answers):
     """Whether all these answers are right; prints which ones are not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
-        print("To do: this shows something as soon as these are right:", ", ".join(missing))
+        print(
+            "To do: this shows something as soon as these are right:",
+            ", ".join(missing),
+        )
     return not missing
 
 
@@ -590,19 +609,40 @@ def puzzles():
     n = len(x)
     views, labels = rotation_batch(x)
     turned = torch.arange(n) + n * torch.randint(1, 4, (n,), generator=g)
-    corner, which = torch.ones(n, 2, dtype=torch.int64), torch.randperm(8, generator=g)[:n]
-    pair = cut_patches(x, corner, which, torch.randint(-1, 2, (n, 2, 2), generator=g), patch=8, gap=2)
+    corner, which = (
+        torch.ones(n, 2, dtype=torch.int64),
+        torch.randperm(8, generator=g)[:n],
+    )
+    pair = cut_patches(
+        x, corner, which, torch.randint(-1, 2, (n, 2, 2), generator=g), patch=8, gap=2
+    )
     candidates = torch.stack([torch.randperm(9, generator=g) for _ in range(2000)])
     orders = candidates[permutation_set(candidates, 10)]
-    tiles = shuffle_tiles(x, orders, torch.randperm(10, generator=g)[:n], side=3)  # (N, 9, 3, 10, 10)
-    jigsaw = F.fold(tiles.flatten(2).mT, 30, 10, stride=10)  # the tiles side by side, as a picture
-    pictures = [views[turned], *(F.interpolate(patch, (30, 30)) for patch in pair), jigsaw, x]
-    titles = [("which way?", "a middle", f"where? ({w})", "what?", f"turned by {t}") for w, t in zip(which, labels[turned])]
-    return image_grid(torch.stack(pictures, 1).flatten(0, 1), [title for row in titles for title in row], columns=5,
-                      title="Four emoji as puzzles (in brackets: where the second patch lies)")
+    # (N, 9, 3, 10, 10)
+    tiles = shuffle_tiles(x, orders, torch.randperm(10, generator=g)[:n], side=3)
+    # the tiles side by side, as a picture
+    jigsaw = F.fold(tiles.flatten(2).mT, 30, 10, stride=10)
+    pictures = [
+        views[turned],
+        *(F.interpolate(patch, (30, 30)) for patch in pair),
+        jigsaw,
+        x,
+    ]
+    titles = [
+        ("which way?", "a middle", f"where? ({w})", "what?", f"turned by {t}")
+        for w, t in zip(which, labels[turned])
+    ]
+    return image_grid(
+        torch.stack(pictures, 1).flatten(0, 1),
+        [title for row in titles for title in row],
+        columns=5,
+        title="Four emoji as puzzles (in brackets: where the second patch lies)",
+    )
 
 
-puzzles() if solved(rotation_batch, cut_patches, permutation_set, shuffle_tiles) else None
+puzzles() if solved(
+    rotation_batch, cut_patches, permutation_set, shuffle_tiles
+) else None
 
 # %% [markdown]
 # ## And a network that colours grey drawings
@@ -618,7 +658,9 @@ BINS, SIGMA = ab_bins(20.0), 10.0  # coarser than the paper's, for a small netwo
 
 def in_lab(split):
     emoji = load("emoji", split)
-    return Dataset(rgb_to_lab(as_float(on_background(emoji.x))), emoji.y, emoji.classes, emoji.info)
+    return Dataset(
+        rgb_to_lab(as_float(on_background(emoji.x))), emoji.y, emoji.classes, emoji.info
+    )
 
 
 def halved(x):
@@ -627,15 +669,30 @@ def halved(x):
 
 def shares_of(ab):
     """ab (N, 2, 32, 32) -> shares of the bins (N * 16 * 16, Q), on a 16 x 16 grid."""
-    return soft_bins(halved(ab).movedim(1, 3).flatten(0, 2), BINS, neighbours=5, sigma=SIGMA)
+    return soft_bins(
+        halved(ab).movedim(1, 3).flatten(0, 2), BINS, neighbours=5, sigma=SIGMA
+    )
 
 
 def half(inputs, outputs, width=32):
-    """Convolutions (N, inputs, 32, 32) -> (N, width, 8, 8), and a head -> (N, outputs, 16, 16)."""
+    """Convolutions (N, inputs, 32, 32) -> (N, width, 8, 8), and a head -> (N, outputs,
+    16, 16)."""
     layers = []
-    for channels, stride in ((inputs, 2), (width, 1), (width, 2), (width, 1), (width, 1)):
-        layers += [nn.Conv2d(channels, width, 3, stride, 1), nn.BatchNorm2d(width), nn.ReLU()]
-    return nn.Sequential(*layers), nn.Sequential(nn.Conv2d(width, 4 * outputs, 1), nn.PixelShuffle(2))
+    for channels, stride in (
+        (inputs, 2),
+        (width, 1),
+        (width, 2),
+        (width, 1),
+        (width, 1),
+    ):
+        layers += [
+            nn.Conv2d(channels, width, 3, stride, 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers), nn.Sequential(
+        nn.Conv2d(width, 4 * outputs, 1), nn.PixelShuffle(2)
+    )
 
 
 def coloured(steps):
@@ -654,14 +711,25 @@ def coloured(steps):
 
     (from_l, to_ab), (from_ab, to_l) = half(1, len(BINS)), half(2, 1)
     mine = CrossChannel(from_l, from_ab, to_ab, to_l, loss_ab, loss_l)
-    losses = [step.loss for step in fit(mine, train, steps, batch_size=32, optimizers=adamw(3e-3), device="cpu")]
+    losses = [
+        step.loss
+        for step in fit(
+            mine, train, steps, batch_size=32, optimizers=adamw(3e-3), device="cpu"
+        )
+    ]
     print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f} in {steps} steps")
 
     some, mine = test.x[:480:60], mine.eval()
     with torch.no_grad():
         logits = to_ab(from_l(some[:, :1]))
-    colours = [annealed_mean(logits, BINS, temperature) for temperature in (1.0, 0.38, 0.05)]
-    colours = [torch.zeros_like(some[:, 1:]), *(F.interpolate(ab, (32, 32), mode="bilinear") for ab in colours), some[:, 1:]]
+    colours = [
+        annealed_mean(logits, BINS, temperature) for temperature in (1.0, 0.38, 0.05)
+    ]
+    colours = [
+        torch.zeros_like(some[:, 1:]),
+        *(F.interpolate(ab, (32, 32), mode="bilinear") for ab in colours),
+        some[:, 1:],
+    ]
     pictures = [lab_to_rgb(torch.cat([some[:, :1], ab], 1)) for ab in colours]
     title = f"Emoji of the test set after {steps} steps\nWhat the network sees; T = 1; T = 0.38; T = 0.05; as they are"
     return image_grid(torch.cat(pictures), title=title, columns=len(some))

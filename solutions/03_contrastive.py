@@ -60,6 +60,7 @@ check = checks("03_contrastive")
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 rows of zeros, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "cosine_similarity_matrix", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def cosine_similarity_matrix(a, b):
     """The cosine of every row of a with every row of b.
@@ -108,6 +109,7 @@ assert check(cosine_similarity_matrix).solved
 # useless. Your loss must be right for scores of $\pm 10^4$.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 large scores, 1 right gradient.
+
 
 # %% nbgrader={"grade": false, "grade_id": "info_nce", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def info_nce(scores):
@@ -164,6 +166,7 @@ assert check(info_nce).solved
 #
 # *15 minutes, ★★.* Points: 4 right values, 1 arguments left alone, 1 low temperature, 2 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "nt_xent", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def nt_xent(z1, z2, temperature):
     """SimCLR's loss: normalised temperature-scaled cross-entropy over 2N views.
@@ -178,7 +181,8 @@ def nt_xent(z1, z2, temperature):
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     scores = (z @ z.T / temperature).masked_fill(itself, -torch.inf)  # (2N, 2N)
-    partner = torch.arange(len(z), device=z.device).roll(len(z1))  # i + N for the first views, i - N for the second
+    # i + N for the first views, i - N for the second
+    partner = torch.arange(len(z), device=z.device).roll(len(z1))
     return F.cross_entropy(scores, partner)
     ### END SOLUTION
 
@@ -226,6 +230,7 @@ assert check(nt_xent).solved
 # would also keep the computation graph of every batch since the beginning.
 #
 # *15 minutes, ★★.* Points: 3 right rows moved and no others, 1 given bank left alone, 2 no gradient in the memory.
+
 
 # %% nbgrader={"grade": false, "grade_id": "update_bank", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def update_bank(bank, rows, v, momentum):
@@ -283,6 +288,7 @@ assert check(update_bank).solved
 #
 # *20 minutes, ★★.* Points: 3 right shares, 1 arguments left alone, 1 classes without rows, 1 low temperature.
 
+
 # %% nbgrader={"grade": false, "grade_id": "knn_vote", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def knn_vote(train, train_labels, test, k, classes, temperature):
     """Weighted k-nearest neighbours by cosine similarity.
@@ -294,9 +300,14 @@ def knn_vote(train, train_labels, test, k, classes, temperature):
     temperature) of the k most similar training rows, and sums to one.
     """
     ### BEGIN SOLUTION
-    similarity, nearest = (F.normalize(test, dim=1) @ F.normalize(train, dim=1).T).topk(k)  # (M, k) out of (M, N)
+    # (M, k) out of (M, N)
+    similarity, nearest = (F.normalize(test, dim=1) @ F.normalize(train, dim=1).T).topk(
+        k
+    )
     shares = (similarity / temperature).softmax(1)  # exp over sum of exp
-    return shares.new_zeros(len(test), classes).scatter_add(1, train_labels[nearest], shares)
+    return shares.new_zeros(len(test), classes).scatter_add(
+        1, train_labels[nearest], shares
+    )
     ### END SOLUTION
 
 
@@ -342,6 +353,7 @@ assert check(knn_vote).solved
 # bound, which is true but not useful.
 #
 # *5 minutes, ★.* Points: 2 right values, 1 negative bounds, 1 right gradient.
+
 
 # %% nbgrader={"grade": false, "grade_id": "mi_bound", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def mi_bound(losses, negatives):
@@ -393,6 +405,7 @@ assert check(mi_bound).solved
 # *10 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient through
 # both views and both networks, 1 right representation.
 
+
 # %% nbgrader={"grade": false, "grade_id": "TwoViews", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class TwoViews(Method):
     """Contrastive learning with two views and any loss.
@@ -418,7 +431,8 @@ class TwoViews(Method):
         Gradient flows through both views, into encoder and projector. y is not used.
         """
         ### BEGIN SOLUTION
-        views = torch.cat([self.augment(x), self.augment(x)])  # (2N, C, H, W): BatchNorm sees both views together
+        # (2N, C, H, W): BatchNorm sees both views together
+        views = torch.cat([self.augment(x), self.augment(x)])
         z1, z2 = self.projector(self.encoder(views)).chunk(2)
         return self.contrast(z1, z2)
         ### END SOLUTION
@@ -479,17 +493,39 @@ def all_together(steps):
     torch.manual_seed(0)
     encoder = ResNet(widths=(24, 48, 96))
     augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
-    mine = TwoViews(encoder, mlp(encoder.dim, encoder.dim, 64), augment, lambda z1, z2: nt_xent(z1, z2, 0.2))
+    mine = TwoViews(
+        encoder,
+        mlp(encoder.dim, encoder.dim, 64),
+        augment,
+        lambda z1, z2: nt_xent(z1, z2, 0.2),
+    )
     train, test = load("scenes", "train"), load("scenes", "test")[:500]
 
     def accuracy():
-        h, h_test = evaluate.features(mine, train.x[:2000]), evaluate.features(mine, test.x)
-        return evaluate.accuracy(knn_vote(h, train.y[:2000], h_test, k=20, classes=9, temperature=0.07), test.y)
+        h, h_test = (
+            evaluate.features(mine, train.x[:2000]),
+            evaluate.features(mine, test.x),
+        )
+        return evaluate.accuracy(
+            knn_vote(h, train.y[:2000], h_test, k=20, classes=9, temperature=0.07),
+            test.y,
+        )
 
     before = accuracy()
-    losses = [step.loss for step in fit(mine, train, steps, batch_size=64, optimizers=adamw(5e-3), device="cpu")]
-    print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f} in {steps} steps, k-NN accuracy {before:.2f} -> {accuracy():.2f}")
-    print("Accuracy on 500 scenes is good to about +- 0.02; equal rows would give the loss log(2N - 1) = 4.84.")
+    losses = [
+        step.loss
+        for step in fit(
+            mine, train, steps, batch_size=64, optimizers=adamw(5e-3), device="cpu"
+        )
+    ]
+    print(
+        f"loss {losses[0]:.2f} -> {losses[-1]:.2f} in {steps} steps, k-NN accuracy "
+        f"{before:.2f} -> {accuracy():.2f}"
+    )
+    print(
+        "Accuracy on 500 scenes is good to about +- 0.02; equal rows would give the "
+        "loss log(2N - 1) = 4.84."
+    )
     return losses
 
 
@@ -499,7 +535,13 @@ def trained(steps):
         print("To do: this trains as soon as nt_xent, knn_vote and TwoViews are right.")
         return None
     losses = all_together(steps)
-    return curve(range(1, steps + 1), {"NT-Xent": losses}, title="Your SimCLR learns", xlabel="step", ylabel="loss, nats")
+    return curve(
+        range(1, steps + 1),
+        {"NT-Xent": losses},
+        title="Your SimCLR learns",
+        xlabel="step",
+        ylabel="loss, nats",
+    )
 
 
 trained(steps=10 if budget() == "smoke" else 100)

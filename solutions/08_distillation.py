@@ -59,6 +59,7 @@ check = checks("08_distillation")
 #
 # *5 minutes, ★.* Points: 2 right values, 1 argument left alone, 1 large logits, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "soft_targets", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def soft_targets(logits, temperature):
     """Class probabilities at a temperature.
@@ -108,6 +109,7 @@ assert check(soft_targets).solved
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 very sure networks, 2 right gradient, for the student only.
 
+
 # %% nbgrader={"grade": false, "grade_id": "distillation_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def distillation_loss(student, teacher, labels, temperature, soft):
     """Hinton's loss: soft targets from a teacher, hard ones from the labels.
@@ -122,7 +124,9 @@ def distillation_loss(student, teacher, labels, temperature, soft):
     log_q = (teacher.detach() / temperature).log_softmax(1)
     log_p = (student / temperature).log_softmax(1)
     divergence = (log_q.exp() * (log_q - log_p)).sum(1).mean()
-    return soft * temperature**2 * divergence + (1 - soft) * F.cross_entropy(student, labels)
+    return soft * temperature**2 * divergence + (1 - soft) * F.cross_entropy(
+        student, labels
+    )
     ### END SOLUTION
 
 
@@ -164,6 +168,7 @@ assert check(distillation_loss).solved
 # parameters that you get require one.
 #
 # *15 minutes, ★★.* Points: 2 right average, 1 right schedule, 1 arguments left alone, 2 no gradient kept.
+
 
 # %% nbgrader={"grade": false, "grade_id": "ema_update", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def ema_update(target, online, start, progress):
@@ -223,6 +228,7 @@ assert check(ema_update).solved
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 2 right gradient, for the predictions only.
 
+
 # %% nbgrader={"grade": false, "grade_id": "byol_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def byol_loss(p1, p2, z1, z2):
     """BYOL's symmetrised loss.
@@ -234,7 +240,9 @@ def byol_loss(p1, p2, z1, z2):
     the pictures and added for both views: a 0-d tensor. No gradient reaches z1 and z2.
     """
     ### BEGIN SOLUTION
-    p1, p2, z1, z2 = (F.normalize(rows, dim=1) for rows in (p1, p2, z1.detach(), z2.detach()))
+    p1, p2, z1, z2 = (
+        F.normalize(rows, dim=1) for rows in (p1, p2, z1.detach(), z2.detach())
+    )
     return ((p1 - z2).square() + (p2 - z1).square()).sum(1).mean()
     ### END SOLUTION
 
@@ -276,19 +284,22 @@ assert check(byol_loss).solved
 #
 # *10 minutes, ★★.* Points: 2 right values, 3 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "simsiam_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def simsiam_loss(encoder, predictor, view1, view2):
     """SimSiam's symmetrised loss (Algorithm 1).
 
     encoder: a function, views (N, D) -> z (N, d), projector included; predictor: a
-    function, z (N, d) -> p (N, d). view1, view2 (N, D): two views of the same N pictures,
-    float32 or float64. Returns a 0-d tensor in [-1, 1]. Gradient reaches the networks'
-    parameters through p only: z counts as a constant where it is the target.
+    function, z (N, d) -> p (N, d). view1, view2 (N, D): two views of the same N
+    pictures, float32 or float64. Returns a 0-d tensor in [-1, 1]. Gradient reaches the
+    networks' parameters through p only: z counts as a constant where it is the target.
     """
     ### BEGIN SOLUTION
     z1, z2 = encoder(view1), encoder(view2)
     p1, p2 = predictor(z1), predictor(z2)
-    cosines = F.cosine_similarity(p1, z2.detach(), dim=1) + F.cosine_similarity(p2, z1.detach(), dim=1)
+    cosines = F.cosine_similarity(p1, z2.detach(), dim=1) + F.cosine_similarity(
+        p2, z1.detach(), dim=1
+    )
     return -cosines.mean() / 2
     ### END SOLUTION
 
@@ -329,6 +340,7 @@ assert check(simsiam_loss).solved
 # A feature that is 0 for the whole batch correlates with nothing: there $C_{ij} = 0$, not NaN.
 #
 # *15 minutes, ★★.* Points: 2 right matrix, 1 right loss, 1 arguments left alone, 1 dead features, 1 right gradient.
+
 
 # %% nbgrader={"grade": false, "grade_id": "barlow_twins", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def barlow_twins(z1, z2, off_diagonal):
@@ -390,6 +402,7 @@ assert check(barlow_twins).solved
 # function must be right for $\tau = 0.01$ too.
 #
 # *20 minutes, ★★★.* Points: 2 right values, 1 arguments left alone, 1 low temperatures, 2 right gradient, for the student only.
+
 
 # %% nbgrader={"grade": false, "grade_id": "multicrop_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def multicrop_loss(student, teacher, tau_s, tau_t):
@@ -453,6 +466,7 @@ assert check(multicrop_loss).solved
 #
 # *10 minutes, ★★.* Points: 2 right probabilities, 2 right centre, 1 arguments left alone, 1 no gradient kept.
 
+
 # %% nbgrader={"grade": false, "grade_id": "centre_and_sharpen", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def centre_and_sharpen(outputs, centre, temperature, momentum):
     """The probabilities of DINO's teacher, and its centre for the next batch.
@@ -513,6 +527,7 @@ assert check(centre_and_sharpen).solved
 #
 # *10 minutes, ★★.* Points: 1 entropies, 1 losses, 1 pairs, 1 cost.
 
+
 # %% nbgrader={"grade": false, "grade_id": "numbers_by_heart", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def numbers_by_heart(prototypes, large, small, share):
     """The answers to the six questions.
@@ -559,32 +574,53 @@ assert check(numbers_by_heart).solved
 # Train it three times: as it is; with the centre held at 0; with the teacher's temperature as high as the student's.
 # (Not marked; some seconds.)
 
+
 # %%
 def ready(*answers):
     """Are all of them right? Says which are to do where one is not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
-        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+        print(
+            f"To do: this runs as soon as {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} right."
+        )
     return not missing
 
 
 def tiny_dino(steps, centring=True, tau_s=0.2, tau_t=0.05):
-    """The teacher's entropy after each step, and how many of the 6 prototypes win for some point."""
+    """The teacher's entropy after each step, and how many of the 6 prototypes win for
+    some point."""
     g = torch.Generator().manual_seed(0)
     angles = torch.arange(6) * math.pi / 3
-    points = 1 + torch.stack([angles.cos(), angles.sin()], 1).repeat(16, 1) + 0.15 * torch.randn(96, 2, generator=g)
-    student = [(0.1 * torch.randn(shape, generator=g)).requires_grad_() for shape in ((2, 6), (6,))]
-    teacher, centre, entropies = [p.detach().clone() for p in student], torch.zeros(6), []
+    points = (
+        1
+        + torch.stack([angles.cos(), angles.sin()], 1).repeat(16, 1)
+        + 0.15 * torch.randn(96, 2, generator=g)
+    )
+    student = [
+        (0.1 * torch.randn(shape, generator=g)).requires_grad_()
+        for shape in ((2, 6), (6,))
+    ]
+    teacher, centre, entropies = (
+        [p.detach().clone() for p in student],
+        torch.zeros(6),
+        [],
+    )
     optimizer = torch.optim.Adam(student, lr=0.01)
-    spread = torch.tensor([0.1, 0.1, 0.3, 0.3]).view(4, 1, 1)  # two large crops, two small ones
+    # two large crops, two small ones
+    spread = torch.tensor([0.1, 0.1, 0.3, 0.3]).view(4, 1, 1)
     for step in range(steps):
         crops = points + spread * torch.randn(4, 96, 2, generator=g)
         outputs = crops[:2] @ teacher[0] + teacher[1]  # (2, 96, 6)
-        loss = multicrop_loss(crops @ student[0] + student[1], outputs - centre, tau_s, tau_t)
+        loss = multicrop_loss(
+            crops @ student[0] + student[1], outputs - centre, tau_s, tau_t
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        said, new = centre_and_sharpen(outputs.flatten(0, 1), centre, tau_t, momentum=0.9)
+        said, new = centre_and_sharpen(
+            outputs.flatten(0, 1), centre, tau_t, momentum=0.9
+        )
         entropies.append(-torch.xlogy(said, said).sum(1).mean().item())
         centre = new if centring else centre
         teacher = ema_update(teacher, student, start=0.9, progress=step / steps)
@@ -594,15 +630,29 @@ def tiny_dino(steps, centring=True, tau_s=0.2, tau_t=0.05):
 def collapses(steps):
     if not ready(ema_update, multicrop_loss, centre_and_sharpen, numbers_by_heart):
         return None
-    runs = {"both": tiny_dino(steps), "no centring": tiny_dino(steps, centring=False),
-            "no sharpening": tiny_dino(steps, tau_t=0.2)}
+    runs = {
+        "both": tiny_dino(steps),
+        "no centring": tiny_dino(steps, centring=False),
+        "no sharpening": tiny_dino(steps, tau_t=0.2),
+    }
     for name, (entropies, winners) in runs.items():
-        print(f"{name}: entropy {entropies[-1]:.2f} after {steps} steps, {winners} of 6 prototypes win somewhere")
+        print(
+            f"{name}: entropy {entropies[-1]:.2f} after {steps} steps, {winners} of 6 "
+            "prototypes win somewhere"
+        )
     one_wins, uniform, *_ = numbers_by_heart(6, 2, 2, 0.25)
     lines = {name: entropies for name, (entropies, _) in runs.items()}
-    lines |= {"one prototype wins (a)": [float(one_wins)] * steps, "all equally likely (b)": [float(uniform)] * steps}
-    return curve(range(1, steps + 1), lines, title="Two ways to collapse, and how to avoid both", xlabel="step",
-                 ylabel="the teacher's entropy, nats")
+    lines |= {
+        "one prototype wins (a)": [float(one_wins)] * steps,
+        "all equally likely (b)": [float(uniform)] * steps,
+    }
+    return curve(
+        range(1, steps + 1),
+        lines,
+        title="Two ways to collapse, and how to avoid both",
+        xlabel="step",
+        ylabel="the teacher's entropy, nats",
+    )
 
 
 collapses(steps=10 if budget() == "smoke" else 120)
@@ -611,27 +661,40 @@ collapses(steps=10 if budget() == "smoke" else 120)
 # **A matrix becomes the identity.** Now take the same points and your `barlow_twins`. A small network makes five
 # features from two noisy views. A point contains only two numbers. How different can all five features become?
 
+
 # %%
 def twins(steps):
     if not ready(barlow_twins):
         return None
     g = torch.Generator().manual_seed(0)
-    weights = [(scale * torch.randn(shape, generator=g)).requires_grad_()
-               for scale, shape in ((1.0, (2, 32)), (1.0, (32,)), (0.2, (32, 5)))]
-    optimizer, points = torch.optim.Adam(weights, lr=0.01), torch.randn(256, 2, generator=g)
+    weights = [
+        (scale * torch.randn(shape, generator=g)).requires_grad_()
+        for scale, shape in ((1.0, (2, 32)), (1.0, (32,)), (0.2, (32, 5)))
+    ]
+    optimizer, points = (
+        torch.optim.Adam(weights, lr=0.01),
+        torch.randn(256, 2, generator=g),
+    )
     panels = {}
     for step in range(steps + 1):
         views = points + 0.1 * torch.randn(2, 256, 2, generator=g)
         z1, z2 = (views @ weights[0] + weights[1]).tanh() @ weights[2]
         matrix, loss = barlow_twins(z1, z2, off_diagonal=0.1)
         if step in (0, steps):
-            panels["before training" if step == 0 else f"after {steps} steps"] = matrix.detach()
+            panels["before training" if step == 0 else f"after {steps} steps"] = (
+                matrix.detach()
+            )
             print(f"loss {loss.item():.3f} at step {step}")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return matrices(panels, title="Your cross-correlation matrix", xlabel="feature, second view", ylabel="feature, first view",
-                    signed=tuple(panels))
+    return matrices(
+        panels,
+        title="Your cross-correlation matrix",
+        xlabel="feature, second view",
+        ylabel="feature, first view",
+        signed=tuple(panels),
+    )
 
 
 twins(steps=10 if budget() == "smoke" else 200)

@@ -64,6 +64,7 @@ check = checks("11_vae")
 #
 # *5 minutes, ★.* Points: 2 right values, 1 arguments left alone, 2 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "reparameterise", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def reparameterise(mean, log_variance, eps):
     """A draw from N(mean, sigma^2), made from the given noise.
@@ -112,6 +113,7 @@ assert check(reparameterise).solved
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "gaussian_kl", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def gaussian_kl(mean, log_variance):
     """KL(N(mean, sigma^2) || N(0, I)) of each row.
@@ -159,6 +161,7 @@ assert check(gaussian_kl).solved
 #
 # *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 very sure decoders, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "bernoulli_log_likelihood", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def bernoulli_log_likelihood(logits, x):
     """log p(x given z) of each picture, for pixels that are 0 or 1.
@@ -168,7 +171,11 @@ def bernoulli_log_likelihood(logits, x):
     H and W, never above 0.
     """
     ### BEGIN SOLUTION
-    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    return (
+        -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        .flatten(1)
+        .sum(1)
+    )
     ### END SOLUTION
 
 
@@ -211,6 +218,7 @@ assert check(bernoulli_log_likelihood).solved
 # $\sigma$ makes errors cheap, but then $\log \sigma$ costs more.
 #
 # *10 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient, for sigma too.
+
 
 # %% nbgrader={"grade": false, "grade_id": "gaussian_log_likelihood", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def gaussian_log_likelihood(mean, x, log_sigma):
@@ -264,6 +272,7 @@ assert check(gaussian_log_likelihood).solved
 #
 # *15 minutes, ★★.* Points: 3 right values, 3 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "negative_elbo", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def negative_elbo(encoder, decoder, x, eps):
     """A VAE's training loss: -ELBO, from one draw of z for each picture.
@@ -277,7 +286,11 @@ def negative_elbo(encoder, decoder, x, eps):
     ### BEGIN SOLUTION
     mean, log_variance = encoder(x)
     z = mean + (log_variance / 2).exp() * eps
-    gap = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="none").flatten(1).sum(1)
+    gap = (
+        F.binary_cross_entropy_with_logits(decoder(z), x, reduction="none")
+        .flatten(1)
+        .sum(1)
+    )
     kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
     return (gap + kl).mean()
     ### END SOLUTION
@@ -319,13 +332,14 @@ assert check(negative_elbo).solved
 #
 # *20 minutes, ★★★.* Points: 3 right values, 1 arguments left alone, 1 weights of any size, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "importance_weighted_bound", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def importance_weighted_bound(log_likelihood, z, mean, log_variance):
     """A lower bound on log p(x) from K weighted draws (IWAE's), for each picture.
 
     log_likelihood (K, N): log p(x_n given z_kn), nats. z (K, N, D): draws of q. mean,
-    log_variance (N, D): of q(z given x_n). All float32 or float64, of one dtype. Returns
-    (N,): the log of the mean weight. Gradient flows through all four.
+    log_variance (N, D): of q(z given x_n). All float32 or float64, of one dtype.
+    Returns (N,): the log of the mean weight. Gradient flows through all four.
     """
     ### BEGIN SOLUTION
     log_prior = -z.square().sum(2) / 2  # - D/2 log(2 pi) in both: it cancels
@@ -382,6 +396,7 @@ assert check(importance_weighted_bound).solved
 #
 # *15 minutes, ★★.* Points: 1 assumed sigma, 1 beta and the best sigma, 1 without z, 1 bits.
 
+
 # %% nbgrader={"grade": false, "grade_id": "hidden_assumptions", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def hidden_assumptions(pixels, error, share, nats):
     """The answers to the six questions.
@@ -391,7 +406,8 @@ def hidden_assumptions(pixels, error, share, nats):
     c, d, e and f.
     """
     ### BEGIN SOLUTION
-    of_sum, of_mean = math.sqrt(1 / 2), math.sqrt(pixels / 2)  # 1 / (2 sigma^2) = 1, and 1 / d
+    # 1 / (2 sigma^2) = 1, and 1 / d
+    of_sum, of_mean = math.sqrt(1 / 2), math.sqrt(pixels / 2)
     beta = pixels / 2
     best = math.sqrt(error)
     ignored = pixels * (share * math.log(share) + (1 - share) * math.log(1 - share))
@@ -439,6 +455,7 @@ assert check(hidden_assumptions).solved
 # gives 0/0. For such a row alone, use the straight line $(1 - t)\,a + t\,b$.
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 ends that point the same way.
+
 
 # %% nbgrader={"grade": false, "grade_id": "slerp", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def slerp(a, b, t):
@@ -496,6 +513,7 @@ assert check(slerp).solved
 #
 # *5 minutes, ★.* Points: 2 each dimension's KL, 1 those alive, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "kl_by_dimension", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def kl_by_dimension(mean, log_variance, threshold):
     """What each latent dimension costs, and how many are alive.
@@ -546,6 +564,7 @@ assert check(kl_by_dimension).solved
 #
 # *20 minutes, ★★★.* Points: 2 the score function's estimate, 2 the path's, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "two_gradients", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def two_gradients(f, mean, sigma, eps, baseline):
     """Two estimates of the gradient of E f(z) with respect to the mean.
@@ -593,19 +612,25 @@ assert check(two_gradients).solved
 # own `negative_elbo` as the loss. Then the decoder draws a picture for each point of a grid. The grid is spaced so that
 # each square of it has the same share of the prior. (Not marked; some seconds.)
 
+
 # %%
 def ready(*answers):
     """Are all answers right? Prints what is to do if one is not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
-        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+        print(
+            f"To do: this runs as soon as {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} right."
+        )
     return not missing
 
 
 def small_digits(split, count):
     """Digits of black and white pixels only, without grey, (count, 1, 14, 14)."""
     digits = load("digits", split).x
-    rows = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:count]
+    rows = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[
+        :count
+    ]
     return (F.avg_pool2d(digits[rows] / 255, 2) > 0.4).float()
 
 
@@ -614,13 +639,23 @@ def tiny_vae(steps):
     g, x = torch.Generator().manual_seed(0), small_digits("train", 4000)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        inner = nn.Sequential(nn.Flatten(), nn.Linear(196, 100), nn.ReLU(), nn.Linear(100, 4))
-        decoder = nn.Sequential(nn.Linear(2, 100), nn.ReLU(), nn.Linear(100, 196), nn.Unflatten(1, (1, 14, 14)))
+        inner = nn.Sequential(
+            nn.Flatten(), nn.Linear(196, 100), nn.ReLU(), nn.Linear(100, 4)
+        )
+        decoder = nn.Sequential(
+            nn.Linear(2, 100),
+            nn.ReLU(),
+            nn.Linear(100, 196),
+            nn.Unflatten(1, (1, 14, 14)),
+        )
 
     def encoder(x):
         return inner(x).chunk(2, 1)
 
-    optimizer, losses = torch.optim.Adam([*inner.parameters(), *decoder.parameters()], lr=3e-3), []
+    optimizer, losses = (
+        torch.optim.Adam([*inner.parameters(), *decoder.parameters()], lr=3e-3),
+        [],
+    )
     for _ in range(steps):
         batch = x[torch.randint(len(x), (100,), generator=g)]
         loss = negative_elbo(encoder, decoder, batch, torch.randn(100, 2, generator=g))
@@ -633,32 +668,65 @@ def tiny_vae(steps):
 
 @torch.no_grad()
 def measured(encoder, decoder):
-    """Test digits: bounds on log p(x) from more and more draws, KL of each dimension."""
+    """Test digits: bounds on log p(x) from more and more draws, KL of each
+    dimension."""
     x, g = small_digits("test", 200), torch.Generator().manual_seed(1)
     mean, log_variance = encoder(x)
     for draws in (1, 10, 100):
-        z = torch.stack([reparameterise(mean, log_variance, torch.randn(200, 2, generator=g)) for _ in range(draws)])
-        log_likelihood = torch.stack([bernoulli_log_likelihood(decoder(points), x) for points in z])
-        bound = importance_weighted_bound(log_likelihood, z, mean, log_variance).mean().item()
+        z = torch.stack(
+            [
+                reparameterise(mean, log_variance, torch.randn(200, 2, generator=g))
+                for _ in range(draws)
+            ]
+        )
+        log_likelihood = torch.stack(
+            [bernoulli_log_likelihood(decoder(points), x) for points in z]
+        )
+        bound = (
+            importance_weighted_bound(log_likelihood, z, mean, log_variance)
+            .mean()
+            .item()
+        )
         bits = hidden_assumptions(196, 1.0, 0.5, bound)[-1]
-        print(f"K = {draws:3}: log p(x) is at least {bound:6.1f} nats, so a pixel costs at most {bits:.3f} bits")
+        print(
+            f"K = {draws:3}: log p(x) is at least {bound:6.1f} nats, so a pixel costs "
+            f"at most {bits:.3f} bits"
+        )
     kl, alive = kl_by_dimension(mean, log_variance, threshold=0.1)
-    print(f"KL of the two dimensions: {kl[0].item():.2f} and {kl[1].item():.2f} nats; {alive} alive; "
-          f"together {gaussian_kl(mean, log_variance).mean().item():.2f}")
+    print(
+        f"KL of the two dimensions: {kl[0].item():.2f} and {kl[1].item():.2f} nats; "
+        f"{alive} alive; "
+        f"together {gaussian_kl(mean, log_variance).mean().item():.2f}"
+    )
 
 
 def plane(steps):
-    answers = (reparameterise, gaussian_kl, bernoulli_log_likelihood, negative_elbo, importance_weighted_bound,
-               hidden_assumptions, kl_by_dimension)
+    answers = (
+        reparameterise,
+        gaussian_kl,
+        bernoulli_log_likelihood,
+        negative_elbo,
+        importance_weighted_bound,
+        hidden_assumptions,
+        kl_by_dimension,
+    )
     if not ready(*answers):
         return None
     encoder, decoder, losses = tiny_vae(steps)
-    print(f"-ELBO {losses[0]:.1f} nats at step 1, {sum(losses[-20:]) / len(losses[-20:]):.1f} after {steps}")
+    print(
+        f"-ELBO {losses[0]:.1f} nats at step 1, "
+        f"{sum(losses[-20:]) / len(losses[-20:]):.1f} after {steps}"
+    )
     measured(encoder, decoder)
-    places = torch.special.ndtri((torch.arange(12) + 0.5) / 12)  # equal shares of the prior
+    # equal shares of the prior
+    places = torch.special.ndtri((torch.arange(12) + 0.5) / 12)
     with torch.no_grad():
-        pictures = decoder(torch.cartesian_prod(places.flip(0), places).flip(1)).sigmoid()
-    return image_grid(pictures, title="What your decoder sees in the latent plane", columns=12)
+        pictures = decoder(
+            torch.cartesian_prod(places.flip(0), places).flip(1)
+        ).sigmoid()
+    return image_grid(
+        pictures, title="What your decoder sees in the latent plane", columns=12
+    )
 
 
 plane(steps=10 if budget() == "smoke" else 1500)
@@ -668,21 +736,44 @@ plane(steps=10 if budget() == "smoke" else 1500)
 # use your `two_gradients`, on $f(z) = \lVert z \rVert^2$ in ten dimensions, with the mean at (1, ..., 1). The true
 # gradient is 2 in each of them.
 
+
 # %%
 def noise_of_gradients(repeats):
     if not ready(two_gradients):
         return None
-    g, sigma, mean = torch.Generator().manual_seed(0), torch.full((10,), 0.5), torch.ones(10)
+    g, sigma, mean = (
+        torch.Generator().manual_seed(0),
+        torch.full((10,), 0.5),
+        torch.ones(10),
+    )
     draws = (1, 3, 10, 30, 100)
-    lines = {"score function": [], "score function, baseline E f": [], "along the path": []}
+    lines = {
+        "score function": [],
+        "score function, baseline E f": [],
+        "along the path": [],
+    }
     for k in draws:
         noise = torch.randn(repeats, k, 10, generator=g)
-        plain = [two_gradients(lambda z: z.square().sum(1), mean, sigma, eps, 0.0) for eps in noise]
-        better = [two_gradients(lambda z: z.square().sum(1), mean, sigma, eps, 12.5) for eps in noise]
-        for name, found in zip(lines, ([s for s, _ in plain], [s for s, _ in better], [p for _, p in plain])):
+        plain = [
+            two_gradients(lambda z: z.square().sum(1), mean, sigma, eps, 0.0)
+            for eps in noise
+        ]
+        better = [
+            two_gradients(lambda z: z.square().sum(1), mean, sigma, eps, 12.5)
+            for eps in noise
+        ]
+        for name, found in zip(
+            lines,
+            ([s for s, _ in plain], [s for s, _ in better], [p for _, p in plain]),
+        ):
             lines[name].append(torch.stack(found).std(0).mean().item())
-    figure = curve(draws, lines, title="Two ways to a gradient whose truth is 2", xlabel="draws for one estimate",
-                   ylabel="standard deviation of an estimate")
+    figure = curve(
+        draws,
+        lines,
+        title="Two ways to a gradient whose truth is 2",
+        xlabel="draws for one estimate",
+        ylabel="standard deviation of an estimate",
+    )
     figure.axes[0].set(xscale="log", yscale="log")
     return figure
 
@@ -693,16 +784,24 @@ noise_of_gradients(repeats=20 if budget() == "smoke" else 500)
 # **Inside or around?** Take two draws of $\mathcal N(0, I)$ in 200 dimensions, and the path from one to the other. How
 # far from the origin is each point of the path?
 
+
 # %%
 def two_ways():
     if not ready(slerp):
         return None
     a, b = torch.randn(2, 1, 200, generator=torch.Generator().manual_seed(0))
     steps = [i / 20 for i in range(21)]
-    lines = {"straight": [(a + t * (b - a)).norm().item() for t in steps],
-             "your slerp": [slerp(a, b, t).norm().item() for t in steps]}
-    return curve(steps, lines | {"where draws lie": [math.sqrt(200)] * 21}, title="From one draw to another", xlabel="t",
-                 ylabel="distance from the origin")
+    lines = {
+        "straight": [(a + t * (b - a)).norm().item() for t in steps],
+        "your slerp": [slerp(a, b, t).norm().item() for t in steps],
+    }
+    return curve(
+        steps,
+        lines | {"where draws lie": [math.sqrt(200)] * 21},
+        title="From one draw to another",
+        xlabel="t",
+        ylabel="distance from the origin",
+    )
 
 
 two_ways()

@@ -66,17 +66,21 @@ check = checks("12_gan")
 #
 # *15 minutes, ★★.* Points: 2 best D, 1 value of the game, 1 arguments left alone, 1 tiny probabilities.
 
+
 # %% nbgrader={"grade": false, "grade_id": "optimal_discriminator", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def optimal_discriminator(log_p, log_q):
     """The output of the best discriminator, and the value of the game for it.
 
-    log_p, log_q (K,): logarithms of two tables of K probabilities, of data and of fakes,
-    float32 or float64; all finite, but exp may round them to 0. Returns two things: D*
-    of each entry, (K,), in [0, 1]; and the value V of the game, a 0-d tensor, in nats.
+    log_p, log_q (K,): logarithms of two tables of K probabilities, of data and of
+    fakes, float32 or float64; all finite, but exp may round them to 0. Returns two
+    things: D* of each entry, (K,), in [0, 1]; and the value V of the game, a 0-d
+    tensor, in nats.
     """
     ### BEGIN SOLUTION
     logit = log_p - log_q
-    value = (log_p.exp() * F.logsigmoid(logit) + log_q.exp() * F.logsigmoid(-logit)).sum()
+    value = (
+        log_p.exp() * F.logsigmoid(logit) + log_q.exp() * F.logsigmoid(-logit)
+    ).sum()
     return logit.sigmoid(), value
     ### END SOLUTION
 
@@ -120,6 +124,7 @@ assert check(optimal_discriminator).solved
 # game. Where it is sure and wrong by a logit of 1000, the loss must grow by 1000, not by infinity.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 a very sure D, 1 right gradient.
+
 
 # %% nbgrader={"grade": false, "grade_id": "discriminator_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def discriminator_loss(real, fake):
@@ -167,6 +172,7 @@ assert check(discriminator_loss).solved
 # slopes.
 #
 # *10 minutes, ★.* Points: 2 both losses, 1 argument left alone, 1 a very sure D, 2 right gradient.
+
 
 # %% nbgrader={"grade": false, "grade_id": "generator_losses", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def generator_losses(fake):
@@ -216,12 +222,13 @@ assert check(generator_losses).solved
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "wasserstein", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def wasserstein(a, b):
     """The Wasserstein distance W1 of two samples on a line.
 
-    a, b (N,): N points each, in any order, float32 or float64. Returns a 0-d tensor, not
-    below 0. Gradient flows to both.
+    a, b (N,): N points each, in any order, float32 or float64. Returns a 0-d tensor,
+    not below 0. Gradient flows to both.
     """
     ### BEGIN SOLUTION
     return (a.sort().values - b.sort().values).abs().mean()
@@ -260,6 +267,7 @@ assert check(wasserstein).solved
 # terrible way", say its authors; exercise 6 is the better way.)
 #
 # *5 minutes, ★.* Points: 2 all weights cut off, 1 nothing else changed.
+
 
 # %% nbgrader={"grade": false, "grade_id": "clip_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def clip_weights(critic, c):
@@ -308,6 +316,7 @@ assert check(clip_weights).solved
 # fine, but nothing is learnt.
 #
 # *20 minutes, ★★★.* Points: 3 right values, 3 teaches the critic.
+
 
 # %% nbgrader={"grade": false, "grade_id": "gradient_penalty", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def gradient_penalty(critic, real, fake, t):
@@ -367,6 +376,7 @@ assert check(gradient_penalty).solved
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "conditional_batch_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def conditional_batch_norm(x, gain, bias, y, eps):
     """BatchNorm, as in training, with a gain and a bias for each label.
@@ -416,13 +426,14 @@ assert check(conditional_batch_norm).solved
 #
 # *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
 
+
 # %% nbgrader={"grade": false, "grade_id": "projection_logit", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def projection_logit(h, psi, table, y):
     """The logit of a projection discriminator.
 
-    h (N, D): features of N pictures, float32 or float64. psi (D,). table (classes, D): a
-    row v for each class. y (N,): labels, int64. Returns logits (N,). Gradient flows to
-    h, psi and table.
+    h (N, D): features of N pictures, float32 or float64. psi (D,). table (classes, D):
+    a row v for each class. y (N,): labels, int64. Returns logits (N,). Gradient flows
+    to h, psi and table.
     """
     ### BEGIN SOLUTION
     return h @ psi + (table[y] * h).sum(1)
@@ -463,14 +474,15 @@ assert check(projection_logit).solved
 #
 # *20 minutes, ★★.* Points: 3 the next level fades in, 1 one level alone in between, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "grown", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def grown(pictures, progress):
     """What a growing generator shows at some point of its training.
 
-    pictures: a list of L >= 1 tensors, the same pictures as the levels paint them: level
-    i is (N, C, S * 2^i, S * 2^i), float32 or float64. progress: a number in [0, 1].
-    Returns one tensor: a level's pictures where it is alone; where level i is fading in,
-    the mixture with level i - 1, in level i's size.
+    pictures: a list of L >= 1 tensors, the same pictures as the levels paint them:
+    level i is (N, C, S * 2^i, S * 2^i), float32 or float64. progress: a number in [0,
+    1]. Returns one tensor: a level's pictures where it is alone; where level i is
+    fading in, the mixture with level i - 1, in level i's size.
     """
     ### BEGIN SOLUTION
     last = 2 * len(pictures) - 2  # the number of the last phase
@@ -526,6 +538,7 @@ assert check(grown).solved
 #
 # *25 minutes, ★★★.* Points: 1 both networks start with init, 2 the discriminator moves k times, 2 then the generator once, 1 round after round, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "Adversaries", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class Adversaries:
     """Two networks that learn from each other.
@@ -552,14 +565,21 @@ class Adversaries:
         ### BEGIN SOLUTION
         for real, noise in zip(reals, noises):
             fake = self.generator(noise).detach()
-            self.descend(discriminator_loss(self.discriminator(real), self.discriminator(fake)), self.discriminator)
-        saturating, other = generator_losses(self.discriminator(self.generator(noises[-1])))
+            self.descend(
+                discriminator_loss(self.discriminator(real), self.discriminator(fake)),
+                self.discriminator,
+            )
+        saturating, other = generator_losses(
+            self.discriminator(self.generator(noises[-1]))
+        )
         self.descend(other, self.generator)
 
     def descend(self, loss, network):
         parameters = list(network.parameters())
         with torch.no_grad():
-            for parameter, slope in zip(parameters, torch.autograd.grad(loss, parameters)):
+            for parameter, slope in zip(
+                parameters, torch.autograd.grad(loss, parameters)
+            ):
                 parameter -= self.lr * slope
         ### END SOLUTION
 
@@ -597,12 +617,16 @@ assert check(Adversaries).solved
 # `optimal_discriminator` and your `wasserstein` say about them? And which slope does a generator get from your
 # `generator_losses`, when the discriminator believes with probability D that a fake is real?
 
+
 # %%
 def ready(*answers):
     """Are they right? Says what is to do where one is not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
-        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+        print(
+            f"To do: this runs as soon as {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} right."
+        )
     return not missing
 
 
@@ -610,13 +634,22 @@ def distances():
     if not ready(optimal_discriminator, wasserstein):
         return None
     shifts, line = [i / 5 for i in range(26)], torch.linspace(-5, 10, 500)
-    points = torch.special.ndtri((torch.arange(200) + 0.5) / 200) / 2  # a Gaussian's quantiles, sigma = 1/2
+    # a Gaussian's quantiles, sigma = 1/2
+    points = torch.special.ndtri((torch.arange(200) + 0.5) / 200) / 2
     said = {"value of the game, plus log 4": [], "Wasserstein distance": []}
     for d in shifts:
         tables = [(-2 * (line - place).square()).log_softmax(0) for place in (0, d)]
-        said["value of the game, plus log 4"].append(optimal_discriminator(*tables)[1].item() + math.log(4))
+        said["value of the game, plus log 4"].append(
+            optimal_discriminator(*tables)[1].item() + math.log(4)
+        )
         said["Wasserstein distance"].append(wasserstein(points, points + d).item())
-    return curve(shifts, said, title="Who still notices that the fakes come closer?", xlabel="d", ylabel="nats, or a distance")
+    return curve(
+        shifts,
+        said,
+        title="Who still notices that the fakes come closer?",
+        xlabel="d",
+        ylabel="nats, or a distance",
+    )
 
 
 distances()
@@ -626,19 +659,30 @@ distances()
 def slopes():
     if not ready(generator_losses):
         return None
-    believed, lines = [i / 50 for i in range(1, 50)], {"saturating": [], "non-saturating": []}
+    believed, lines = (
+        [i / 50 for i in range(1, 50)],
+        {"saturating": [], "non-saturating": []},
+    )
     for d in believed:
         for name, which in (("saturating", 0), ("non-saturating", 1)):
             logit = torch.logit(torch.tensor([d])).requires_grad_()
-            lines[name].append(-torch.autograd.grad(generator_losses(logit)[which], logit)[0].item())
-    return curve(believed, lines, title="How loud a generator is told to improve", xlabel="D of the fake",
-                 ylabel="minus the slope for the logit")
+            lines[name].append(
+                -torch.autograd.grad(generator_losses(logit)[which], logit)[0].item()
+            )
+    return curve(
+        believed,
+        lines,
+        title="How loud a generator is told to improve",
+        xlabel="D of the fake",
+        ylabel="minus the slope for the logit",
+    )
 
 
 slopes()
 
 # %% [markdown]
 # **A picture grows.** Here is one emoji at four levels, from 4 x 4 pixels to 32 x 32, with your `grown`.
+
 
 # %%
 def growing():
@@ -648,7 +692,11 @@ def growing():
     pictures = [F.avg_pool2d(picture, 2**k) for k in (3, 2, 1, 0)]
     moments = [i / 15 for i in range(16)]
     shown = [F.interpolate(grown(pictures, moment), size=32) for moment in moments]
-    return image_grid(torch.cat(shown), [f"{moment:.2f}" for moment in moments], title="Progress of a growing picture")
+    return image_grid(
+        torch.cat(shown),
+        [f"{moment:.2f}" for moment in moments],
+        title="Progress of a growing picture",
+    )
 
 
 growing()
@@ -657,6 +705,7 @@ growing()
 # **The game.** The data lie on eight islands, and your `Adversaries` trains two tiny networks. The generator starts as
 # one random cloud. The colours behind the points show the output of your D. (This is not marked, and takes some
 # seconds.)
+
 
 # %%
 def tiny_players():
@@ -670,7 +719,9 @@ def tiny_players():
                     parameter.copy_(size * torch.randn(parameter.shape, generator=g))
 
     generator = nn.Sequential(nn.Linear(2, 128), nn.Tanh(), nn.Linear(128, 2))
-    discriminator = nn.Sequential(nn.Linear(2, 128), nn.Tanh(), nn.Linear(128, 1), nn.Flatten(0))
+    discriminator = nn.Sequential(
+        nn.Linear(2, 128), nn.Tanh(), nn.Linear(128, 1), nn.Flatten(0)
+    )
     return generator, discriminator, init
 
 
@@ -681,30 +732,44 @@ def look(ax, generator, discriminator, title):
     real, fake = gaussians(500, g)[0], generator(torch.randn(500, 2, generator=g))
     line = torch.linspace(-2.6, 2.6, 80)
     plane = discriminator(torch.cartesian_prod(line, line)).sigmoid().view(80, 80).T
-    ax.contourf(line, line, plane, levels=[i / 10 for i in range(11)], cmap="RdBu", alpha=0.6)
+    ax.contourf(
+        line, line, plane, levels=[i / 10 for i in range(11)], cmap="RdBu", alpha=0.6
+    )
     ax.plot(*real.T, ".", markersize=2, color="black", label="real")
     ax.plot(*fake.T, ".", markersize=3, color="#E69F00", label="fake")
     ax.set(title=title, xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
     nearest = torch.cdist(fake, circle_centres()).min(1)
     reached = len(nearest.indices[nearest.values < 0.3].unique())
     loss = discriminator_loss(discriminator(real), discriminator(fake)).item()
-    print(f"{title}: {reached} of 8 islands reached, D's loss {loss:.2f} (log 4 = {math.log(4):.2f}), "
-          f"W of the horizontal places {wasserstein(real[:, 0], fake[:, 0]).item():.2f}")
+    print(
+        f"{title}: {reached} of 8 islands reached, D's loss {loss:.2f} (log 4 = "
+        f"{math.log(4):.2f}), "
+        f"W of the horizontal places {wasserstein(real[:, 0], fake[:, 0]).item():.2f}"
+    )
 
 
 def game(rounds, k=1):
     if not ready(discriminator_loss, wasserstein, Adversaries):
         return None
     generator, discriminator, init = tiny_players()
-    players, g = Adversaries(generator, discriminator, init, lr=0.02), torch.Generator().manual_seed(2)
+    players, g = (
+        Adversaries(generator, discriminator, init, lr=0.02),
+        torch.Generator().manual_seed(2),
+    )
     figure, axes = subplots(1, 3, height=3.4)
     for i, ax in enumerate(axes):
         for _ in range(rounds // 2 if i else 0):
             reals = [gaussians(128, g)[0] for _ in range(k)]
-            players.step(reals, [torch.randn(128, 2, generator=g) for _ in range(k + 1)])
+            players.step(
+                reals, [torch.randn(128, 2, generator=g) for _ in range(k + 1)]
+            )
         look(ax, generator, discriminator, f"after {i * (rounds // 2)} rounds")
     axes[0].legend(loc="upper left", markerscale=4)
-    return describe(figure, "Eight islands of real points, the generator's points, and D's opinion, at three moments.")
+    return describe(
+        figure,
+        "Eight islands of real points, the generator's points, and D's opinion, at "
+        "three moments.",
+    )
 
 
 game(rounds=10 if budget() == "smoke" else 1500)

@@ -62,6 +62,7 @@ check = checks("14_ddpm")
 #
 # *10 minutes, ★.* Points: 2 alpha and abar, 2 btilde, 1 argument left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "schedule", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def schedule(betas):
     """Computes alpha, abar and btilde from a variance schedule.
@@ -107,6 +108,7 @@ assert check(schedule).solved
 # Each row of the batch has its *own* t, and a row may be a point or a picture.
 #
 # *10 minutes, ★.* Points: 3 right values, 1 rows of any shape, 1 arguments left alone.
+
 
 # %% nbgrader={"grade": false, "grade_id": "q_sample", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def q_sample(x0, t, eps, abar):
@@ -155,6 +157,7 @@ assert check(q_sample).solved
 # agree; this is the whole idea of exercise 2.
 #
 # *15 minutes, ★★.* Points: 3 every step, 1 the noise of the jump, 1 arguments left alone.
+
 
 # %% nbgrader={"grade": false, "grade_id": "chain", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def chain(x0, step_noise, betas):
@@ -206,6 +209,7 @@ assert check(chain).solved
 #
 # *15 minutes, ★★.* Points: 2 the mean, 1 the variance, 1 the first step, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "posterior", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def posterior(x0, x_t, t, betas):
     """The Gaussian of x_{t-1}, given x_t and x_0.
@@ -217,7 +221,10 @@ def posterior(x0, x_t, t, betas):
     ### BEGIN SOLUTION
     alpha, abar, btilde = schedule(betas)
     before = torch.cat([abar.new_ones(1), abar[:-1]])
-    of_x0, of_x_t = before.sqrt() * betas / (1 - abar), alpha.sqrt() * (1 - before) / (1 - abar)
+    of_x0, of_x_t = (
+        before.sqrt() * betas / (1 - abar),
+        alpha.sqrt() * (1 - before) / (1 - abar),
+    )
     shape = -1, *[1] * (x0.ndim - 1)
     return of_x0[t].view(shape) * x0 + of_x_t[t].view(shape) * x_t, btilde[t]
     ### END SOLUTION
@@ -256,6 +263,7 @@ assert check(posterior).solved
 # lie in $[-1, 1]$. So samplers clamp the guess to a limit, *after* the division.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 kept within the limit, 1 arguments left alone.
+
 
 # %% nbgrader={"grade": false, "grade_id": "guess_x0", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def guess_x0(x_t, eps_hat, t, abar, limit):
@@ -305,6 +313,7 @@ assert check(guess_x0).solved
 #
 # *10 minutes, ★★.* Points: 3 right values, 2 teaches the network.
 
+
 # %% nbgrader={"grade": false, "grade_id": "simple_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def simple_loss(net, x0, t, eps, abar):
     """The loss that DDPM minimises.
@@ -351,6 +360,7 @@ assert check(simple_loss).solved
 # On the last step back, to $x_0$, *no* noise is added with either variance.
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 the large variance, 1 the last step, 1 arguments left alone.
+
 
 # %% nbgrader={"grade": false, "grade_id": "ancestral_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def ancestral_step(x_t, eps_hat, step_noise, betas, t, large):
@@ -405,6 +415,7 @@ assert check(ancestral_step).solved
 #
 # *20 minutes, ★★★.* Points: 2 without dice, 2 with dice, 1 the end, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "ddim_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def ddim_step(x_t, eps_hat, step_noise, abar_t, abar_s, eta):
     """One step from x_t to x_s, at any earlier step s, as in DDIM.
@@ -416,7 +427,11 @@ def ddim_step(x_t, eps_hat, step_noise, abar_t, abar_s, eta):
     ### BEGIN SOLUTION
     x0 = (x_t - (1 - abar_t) ** 0.5 * eps_hat) / abar_t**0.5
     variance = eta**2 * (1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)
-    return abar_s**0.5 * x0 + (1 - abar_s - variance) ** 0.5 * eps_hat + variance**0.5 * step_noise
+    return (
+        abar_s**0.5 * x0
+        + (1 - abar_s - variance) ** 0.5 * eps_hat
+        + variance**0.5 * step_noise
+    )
     ### END SOLUTION
 
 
@@ -463,6 +478,7 @@ assert check(ddim_step).solved
 # at the curves at the end.
 #
 # *15 minutes, ★★.* Points: 2 the bound's weights, 1 those of the next step, 1 argument left alone.
+
 
 # %% nbgrader={"grade": false, "grade_id": "loss_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def loss_weights(betas):
@@ -513,6 +529,7 @@ assert check(loss_weights).solved
 #
 # *20 minutes, ★★★.* Points: 3 right values, 1 far away, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "score_of_mixture", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def score_of_mixture(x, centres, std, abar):
     """The gradient of log p_t, for data from K equally likely Gaussians.
@@ -559,23 +576,38 @@ assert check(score_of_mixture).solved
 # **Which loss weighs which steps.** The figure shows your `loss_weights` on a thousand steps of the usual schedule. The
 # simple loss is the flat line.
 
+
 # %%
 def ready(*answers):
     """True if all answers are right; else prints which are still to do."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
-        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+        print(
+            f"To do: this runs as soon as {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} right."
+        )
     return not missing
 
 
 def weights():
     if not ready(schedule, loss_weights):
         return None
-    bound, following = loss_weights(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    bound, following = loss_weights(
+        torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    )
     following = following[1:]
-    lines = {"bound": bound / bound.mean(), "next step": following / following.mean(), "simple": torch.ones(999)}
-    figure = curve(list(range(2, 1001)), {name: line.tolist() for name, line in lines.items()},
-                   title="What an error of the noise costs, at each step", xlabel="t", ylabel="weight over mean weight")
+    lines = {
+        "bound": bound / bound.mean(),
+        "next step": following / following.mean(),
+        "simple": torch.ones(999),
+    }
+    figure = curve(
+        list(range(2, 1001)),
+        {name: line.tolist() for name, line in lines.items()},
+        title="What an error of the noise costs, at each step",
+        xlabel="t",
+        ylabel="weight over mean weight",
+    )
     figure.axes[0].set(yscale="log")
     return figure
 
@@ -586,6 +618,7 @@ weights()
 # **From noise to islands.** The data lie on eight islands. A small network is trained with your `simple_loss`. Then
 # points of noise go back by your steps (upper row). In the lower row the same points of noise go back without a
 # network, by your `score_of_mixture`. (Not marked; it takes about ten seconds.)
+
 
 # %%
 def trained(betas, steps):
@@ -617,7 +650,9 @@ def flow(eps_fn, x, betas, eta=0.0, jump=5):
     path = [x]
     for t in range(len(abar) - 1, -1, -jump):
         to = abar[t - jump] if t >= jump else 1.0
-        x = ddim_step(x, eps_fn(x, t), torch.randn(x.shape, generator=g), abar[t], to, eta)
+        x = ddim_step(
+            x, eps_fn(x, t), torch.randn(x.shape, generator=g), abar[t], to, eta
+        )
         path.append(x)
     return path
 
@@ -634,8 +669,10 @@ def look(axes, path, name):
     nearest = torch.cdist(path[-1], circle_centres()).min(1)
     landed = nearest.values < 3 * NOISE
     shares = nearest.indices[landed].bincount(minlength=8) / len(path[-1])
-    print(f"{name}: {landed.float().mean():.0%} of the points land on an island; "
-          f"an island has {shares.min():.0%} to {shares.max():.0%} of them")
+    print(
+        f"{name}: {landed.float().mean():.0%} of the points land on an island; "
+        f"an island has {shares.min():.0%} to {shares.max():.0%} of them"
+    )
 
 
 def islands(steps):
@@ -648,13 +685,21 @@ def islands(steps):
         return net(x, torch.full((len(x),), t))
 
     def exact(x, t):
-        return -((1 - abar[t]) ** 0.5) * score_of_mixture(x, circle_centres(), NOISE, abar[t])
+        return -((1 - abar[t]) ** 0.5) * score_of_mixture(
+            x, circle_centres(), NOISE, abar[t]
+        )
 
     noise = torch.randn(1000, 2, generator=torch.Generator().manual_seed(2))
     figure, axes = subplots(2, 6, height=3.6)
-    for row, (name, eps_fn) in zip(axes, {"your network": learnt, "your score": exact}.items()):
+    for row, (name, eps_fn) in zip(
+        axes, {"your network": learnt, "your score": exact}.items()
+    ):
         look(row, flow(eps_fn, noise, betas), name)
-    return describe(figure, "Points of noise flow to eight islands, in six moments: by a trained network, and by the exact score.")
+    return describe(
+        figure,
+        "Points of noise flow to eight islands, in six moments: by a trained network, "
+        "and by the exact score.",
+    )
 
 
 islands(steps=10 if budget() == "smoke" else 2000)

@@ -66,6 +66,7 @@ check = checks("15_guidance")
 #
 # *10 minutes, ★.* Points: 2 classes, 1 captions, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "label_dropout", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def label_dropout(y, null, uniform, p):
     """Labels, some of them replaced by the null label.
@@ -114,6 +115,7 @@ assert check(label_dropout).solved
 # weights side by side.
 #
 # *10 minutes, ★.* Points: 3 right values, 1 each row its own weight, 1 arguments left alone.
+
 
 # %% nbgrader={"grade": false, "grade_id": "guided_eps", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def guided_eps(told, untold, w):
@@ -165,14 +167,15 @@ assert check(guided_eps).solved
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 works inside `no_grad`, 1 leaves no trace in the weights, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "classifier_gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def classifier_gradient(classifier, x_t, t, y):
     """The gradient of log p(y given x_t) with respect to x_t, row by row.
 
-    classifier: a function, x_t (N, ...) and t (N,) -> logits (N, classes). x_t (N, ...):
-    float32 or float64. t (N,): int64. y (N,): classes, int64. Returns gradients, with
-    the shape and dtype of x_t. No weight gets a .grad, and the caller's x_t does not
-    begin to require a gradient.
+    classifier: a function, x_t (N, ...) and t (N,) -> logits (N, classes). x_t (N,
+    ...): float32 or float64. t (N,): int64. y (N,): classes, int64. Returns gradients,
+    with the shape and dtype of x_t. No weight gets a .grad, and the caller's x_t does
+    not begin to require a gradient.
     """
     ### BEGIN SOLUTION
     with torch.enable_grad():
@@ -223,6 +226,7 @@ assert check(classifier_gradient).solved
 #
 # *10 minutes, ★.* Points: 3 right values, 1 rows of any shape, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "classifier_guided_eps", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def classifier_guided_eps(eps, gradient, abar, scale):
     """The noise that classifier guidance gives to the sampler.
@@ -265,6 +269,7 @@ assert check(classifier_guided_eps).solved
 # split its output, and combine the two halves as in exercise 2.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 one call of 2N rows, 1 captions, 1 arguments left alone.
+
 
 # %% nbgrader={"grade": false, "grade_id": "guided_in_one_pass", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def guided_in_one_pass(eps, x_t, t, y, null, w):
@@ -311,6 +316,7 @@ assert check(guided_in_one_pass).solved
 # through this mean, also with empty captions. So the gradient has to be right as well.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 empty captions, 1 gradient, 1 arguments left alone.
+
 
 # %% nbgrader={"grade": false, "grade_id": "caption_vector", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def caption_vector(vectors, tokens):
@@ -366,13 +372,14 @@ assert check(caption_vector).solved
 #
 # *20 minutes, ★★★.* Points: 3 where the limit is not reached, 2 within the limit, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "guided_ddim_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def guided_ddim_step(told, untold, w, x_t, abar_t, abar_s, limit):
     """From x_t to x_s at any earlier step s, by DDIM with guidance.
 
     told, untold, x_t (N, ...): the two predictions at x_t, and x_t itself; float32 or
-    float64. w: a number >= -1. abar_t, abar_s: numbers, 0 < abar_t < abar_s <= 1. limit:
-    a number > 0. Returns x_s, with the shape and dtype of x_t.
+    float64. w: a number >= -1. abar_t, abar_s: numbers, 0 < abar_t < abar_s <= 1.
+    limit: a number > 0. Returns x_s, with the shape and dtype of x_t.
     """
     ### BEGIN SOLUTION
     eps = guided_eps(told, untold, w)
@@ -422,13 +429,15 @@ assert check(guided_ddim_step).solved
 #
 # *20 minutes, ★★★.* Points: 3 right values, 1 far away, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "exact_label_posterior", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def exact_label_posterior(x_t, centres, labels, std, abar):
     """log p(y given x_t) of every class, for data from K equally likely Gaussians.
 
     x_t (N, D): noised points, centres (K, D): means of the data, float32 or float64.
-    labels (K,): the class of each Gaussian, int64; each class in 0..max occurs. std: the
-    data's s, a number >= 0. abar: a number in (0, 1), not a tensor. Returns (N, classes).
+    labels (K,): the class of each Gaussian, int64; each class in 0..max occurs. std:
+    the data's s, a number >= 0. abar: a number in (0, 1), not a tensor. Returns (N,
+    classes).
     """
     ### BEGIN SOLUTION
     v = abar * std**2 + 1 - abar
@@ -483,6 +492,7 @@ assert check(exact_label_posterior).solved
 #
 # *20 minutes, ★★★.* Points: 2 the samples' variance, 1 the tilted density's, 1 arguments left alone.
 
+
 # %% nbgrader={"grade": false, "grade_id": "two_variances", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def two_variances(c, w):
     """The variance of what guided DDIM draws, and the one that its formula suggests.
@@ -533,6 +543,7 @@ assert check(two_variances).solved
 # any order.
 #
 # *10 minutes, ★.* Points: 2 the smallest w, 1 where no w reaches the target.
+
 
 # %% nbgrader={"grade": false, "grade_id": "choose_w", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def choose_w(w, accuracy, target):
@@ -592,6 +603,7 @@ assert check(choose_w).solved
 #
 # *15 minutes, ★★.* Points: 1 conventions (a, b), 1 cost (c), 1 choices (d, e).
 
+
 # %% nbgrader={"grade": false, "grade_id": "numbers_and_choices", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def numbers_and_choices(guidance_scale, w, steps):
     """The answers to the five questions.
@@ -633,12 +645,16 @@ assert check(numbers_and_choices).solved
 # exact noise of both Gaussians. The map is linear, so its factor gives the variance. This variance lies on the first of
 # your formulas, not on the second.
 
+
 # %%
 def ready(*answers):
     """Are all answers right? Prints what is to do if one is not."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
-        print(f"To do: this runs as soon as {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} right.")
+        print(
+            f"To do: this runs as soon as {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} right."
+        )
     return not missing
 
 
@@ -648,7 +664,9 @@ def drawn_variance(c, w, steps=400):
     levels = [*(1 / (1 + sigma.square())).tolist(), 1.0]
     x = torch.ones(1, 1, dtype=torch.float64)
     for abar_t, abar_s in zip(levels, levels[1:]):
-        told, untold = ((1 - abar_t) ** 0.5 * x / (abar_t * v + 1 - abar_t) for v in (c, 1.0))
+        told, untold = (
+            (1 - abar_t) ** 0.5 * x / (abar_t * v + 1 - abar_t) for v in (c, 1.0)
+        )
         x = guided_ddim_step(told, untold, w, x, abar_t, abar_s, limit=1e9)
     return x.square().item()
 
@@ -658,9 +676,18 @@ def gaussians_by_w(c=0.5):
         return None
     w = torch.linspace(0, 4, 9, dtype=torch.float64)
     samples, tilted = two_variances(torch.full_like(w, c), w)
-    lines = {"drawn in 400 steps": [drawn_variance(c, value) for value in w.tolist()],
-             "of the samples (first formula)": samples.tolist(), "of the tilted density (second)": tilted.tolist()}
-    return curve(w.tolist(), lines, title=f"Variance of guided samples, with c = {c}", xlabel="w", ylabel="variance")
+    lines = {
+        "drawn in 400 steps": [drawn_variance(c, value) for value in w.tolist()],
+        "of the samples (first formula)": samples.tolist(),
+        "of the tilted density (second)": tilted.tolist(),
+    }
+    return curve(
+        w.tolist(),
+        lines,
+        title=f"Variance of guided samples, with c = {c}",
+        xlabel="w",
+        ylabel="variance",
+    )
 
 
 gaussians_by_w()
@@ -686,7 +713,10 @@ def trained(abar, steps):
         for group in optimizer.param_groups:
             group["lr"] = 4e-3 * (1 - step / steps)
         x0, island = gaussians(256, g)
-        t, eps = torch.randint(len(abar), (256,), generator=g), torch.randn(256, 2, generator=g)
+        t, eps = (
+            torch.randint(len(abar), (256,), generator=g),
+            torch.randn(256, 2, generator=g),
+        )
         x_t = abar[t, None].sqrt() * x0 + (1 - abar[t, None]).sqrt() * eps
         y = label_dropout(LABELS[island], NULL, torch.rand(256, generator=g), 0.15)
         loss = (net(x_t, t, y) - eps).square().mean()
@@ -706,7 +736,15 @@ def flow(eps_fn, x, abar, jump=4):
     levels = abar.tolist()
     for t in range(len(levels) - 1, -1, -jump):
         eps = eps_fn(x, torch.full((len(x),), t))
-        x = guided_ddim_step(eps, eps, 0.0, x, levels[t], levels[t - jump] if t >= jump else 1.0, limit=2.0)
+        x = guided_ddim_step(
+            eps,
+            eps,
+            0.0,
+            x,
+            levels[t],
+            levels[t - jump] if t >= jump else 1.0,
+            limit=2.0,
+        )
     return x
 
 
@@ -715,16 +753,33 @@ def look(ax, x, name):
     ax.plot(*x.T, ".", markersize=1.5, color="#0072B2")
     for y, marker in enumerate("+x1"):
         ax.plot(*circle_centres()[LABELS == y].T, marker, markersize=6, color="#D55E00")
-    ax.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal", xticks=[], yticks=[], title=name)
+    ax.set(
+        xlim=(-2.2, 2.2),
+        ylim=(-2.2, 2.2),
+        aspect="equal",
+        xticks=[],
+        yticks=[],
+        title=name,
+    )
     nearest = torch.cdist(x, circle_centres()).min(1)
     landed = nearest.indices[nearest.values < 4 * NOISE]
     shares = landed.bincount(minlength=8) / len(x)
-    print(f"{name}: on the islands of its class {', '.join(f'{s:.0%}' for s in shares[:4])}; on others {shares[4:].sum():.0%}")
+    print(
+        f"{name}: on the islands of its class "
+        f"{', '.join(f'{s:.0%}' for s in shares[:4])}; on others "
+        f"{shares[4:].sum():.0%}"
+    )
 
 
 def islands(steps):
-    if not ready(label_dropout, guided_in_one_pass, guided_ddim_step, classifier_gradient, classifier_guided_eps,
-                 exact_label_posterior):
+    if not ready(
+        label_dropout,
+        guided_in_one_pass,
+        guided_ddim_step,
+        classifier_gradient,
+        classifier_guided_eps,
+        exact_label_posterior,
+    ):
         return None
     abar = (1 - torch.linspace(0.03, 0.7, 100) ** 3).cumprod(0)
     net, y = trained(abar, steps), torch.zeros(600, dtype=torch.long)
@@ -734,16 +789,29 @@ def islands(steps):
 
     def by_classifier(x, t, w):
         def classifier(x, t):
-            return exact_label_posterior(x, circle_centres(), LABELS, NOISE, abar[t[0]].item())
+            return exact_label_posterior(
+                x, circle_centres(), LABELS, NOISE, abar[t[0]].item()
+            )
 
-        return classifier_guided_eps(net(x, t, y), classifier_gradient(classifier, x, t, y), abar[t], w)
+        return classifier_guided_eps(
+            net(x, t, y), classifier_gradient(classifier, x, t, y), abar[t], w
+        )
 
-    noise, weights = torch.randn(600, 2, generator=torch.Generator().manual_seed(2)), (0.0, 1.0, 3.0)
+    noise, weights = (
+        torch.randn(600, 2, generator=torch.Generator().manual_seed(2)),
+        (0.0, 1.0, 3.0),
+    )
     figure, axes = subplots(2, 3, height=5)
-    for row, (kind, guided) in zip(axes, {"no classifier": free, "classifier": by_classifier}.items()):
+    for row, (kind, guided) in zip(
+        axes, {"no classifier": free, "classifier": by_classifier}.items()
+    ):
         for ax, w in zip(row, weights):
             look(ax, flow(partial(guided, w=w), noise, abar), f"{kind}, w = {w:.0f}")
-    return describe(figure, "Points drawn for a class of four islands, guided more and more, with and without a classifier.")
+    return describe(
+        figure,
+        "Points drawn for a class of four islands, guided more and more, with and "
+        "without a classifier.",
+    )
 
 
 islands(steps=10 if budget() == "smoke" else 2000)

@@ -1,7 +1,9 @@
-"""No test reaches the network; with CI=true no test is skipped except for want of CUDA; no run goes on without end.
+"""No test reaches the network; with CI=true no test is skipped except for want of CUDA;
+no run goes on without end.
 
-pyproject.toml has the limits, ten times what the slowest test, and five times what `make test` takes on two cores:
-a test that hangs is ended with a traceback of all threads (`faulthandler_timeout`), and its worker with it.
+pyproject.toml has the limits, ten times what the slowest test, and five times what
+`make test` takes on two cores: a test that hangs is ended with a traceback of all
+threads (`faulthandler_timeout`), and its worker with it.
 """
 
 import os
@@ -17,24 +19,44 @@ import pytest
 OFFLINE = str(pathlib.Path(__file__).parent / "offline")
 skipped = []
 
-if OFFLINE not in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # subprocesses, kernels and workers inherit it
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (OFFLINE, os.environ.get("PYTHONPATH"))))
+# subprocesses, kernels and workers inherit it
+if OFFLINE not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, (OFFLINE, os.environ.get("PYTHONPATH")))
+    )
     runpy.run_path(os.path.join(OFFLINE, "sitecustomize.py"))
 
 
 @pytest.fixture(scope="session")
 def copied():
-    """copied(to) copies the clone's own files to that folder, not what builds, runs and caches left there."""
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "runs", "*.egg-info")
-    return lambda to: shutil.copytree(pathlib.Path(__file__).parents[1], to, ignore=ignored)
+    """copied(to) copies the clone's own files to that folder, not what builds, runs and
+    caches left there."""
+    ignored = shutil.ignore_patterns(
+        ".*", "__pycache__", "build", "dist", "runs", "*.egg-info"
+    )
+    return lambda to: shutil.copytree(
+        pathlib.Path(__file__).parents[1], to, ignore=ignored
+    )
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory, copied):
-    """course_lib as a wheel, built without a network and in a copy: a build leaves files beside its sources."""
+    """course_lib as a wheel, built without a network and in a copy: a build leaves
+    files beside its sources."""
     folder = tmp_path_factory.mktemp("wheel")
     clone = copied(folder / "clone")
-    command = ["-m", "pip", "wheel", "-q", "--no-index", "--no-deps", "--no-build-isolation", "-w", folder, clone]
+    command = [
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        folder,
+        clone,
+    ]
     subprocess.run([sys.executable, *command], check=True)
     (built,) = folder.glob("*.whl")
     return built
@@ -45,7 +67,8 @@ def pytest_addoption(parser):
 
 
 class Clock:
-    """Ends the run, and says which tests are at work, so many seconds after the first one began."""
+    """Ends the run, and says which tests are at work, so many seconds after the first
+    one began."""
 
     def __init__(self, seconds):
         self.seconds, self.running = seconds, {}
@@ -62,8 +85,13 @@ class Clock:
 
     def end(self):
         at_work = ", ".join(self.running) or "no test"
-        print(f"\nnot finished after {self.seconds:g} s; at work: {at_work}", file=sys.__stderr__, flush=True)
-        os._exit(pytest.ExitCode.INTERRUPTED)  # an interrupt is ignored where a shell started the run in the background
+        print(
+            f"\nnot finished after {self.seconds:g} s; at work: {at_work}",
+            file=sys.__stderr__,
+            flush=True,
+        )
+        # an interrupt is ignored where a shell started the run in the background
+        os._exit(pytest.ExitCode.INTERRUPTED)
 
 
 def pytest_configure(config):
@@ -75,20 +103,27 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report):
-    if report.when == "???":  # xdist's report of a dead worker; the others would go on with what they have in hand
+    # xdist's report of a dead worker; the others would go on with what they have in
+    # hand
+    if report.when == "???":
         pytest.exit(report.longrepr, returncode=pytest.ExitCode.TESTS_FAILED)
     note_skipped(report)
 
 
 def note_skipped(report):
     if report.skipped:
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = (
+            report.longrepr[2]
+            if isinstance(report.longrepr, tuple)
+            else str(report.longrepr)
+        )
         if "CUDA" not in reason:
             skipped.append(f"{report.nodeid}: {reason}")
 
 
 def pytest_collection_modifyitems(items):
-    if shutil.which("bwrap") is None:  # macOS, Windows, a Linux without it; `.ci/run` installs it
+    # macOS, Windows, a Linux without it; `.ci/run` installs it
+    if shutil.which("bwrap") is None:
         for item in items:
             if item.path.name.startswith(("test_grading", "test_instructors")):
                 item.add_marker(pytest.mark.skip(reason="bubblewrap is not installed"))
@@ -105,5 +140,7 @@ def pytest_sessionfinish(session):
 
 def pytest_terminal_summary(terminalreporter):
     if skipped and os.environ.get("CI") == "true":
-        terminalreporter.section("skipped, and not for want of CUDA: this fails the run")
+        terminalreporter.section(
+            "skipped, and not for want of CUDA: this fails the run"
+        )
         terminalreporter.write_line("\n".join(skipped))

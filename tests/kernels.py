@@ -1,8 +1,10 @@
-"""Gradients of recipes and of odd networks, as `fit` computes them, with oneDNN's kernels and without.
+"""Gradients of recipes and of odd networks, as `fit` computes them, with oneDNN's
+kernels and without.
 
-A process of its own, for a processor's features are read once: python tests/kernels.py prints a line for each,
-[name, largest difference relative to the norm, whether a second time gave the same bits], as JSON. SiLU stands in for
-ReLU: where an input of ReLU is nearly 0, rounding decides its sign, and gradients differ by 1e-3 to 2e-2 of the norm.
+A process of its own, for a processor's features are read once: python tests/kernels.py
+prints a line for each, [name, largest difference relative to the norm, whether a second
+time gave the same bits], as JSON. SiLU stands in for ReLU: where an input of ReLU is
+nearly 0, rounding decides its sign, and gradients differ by 1e-3 to 2e-2 of the norm.
 """
 
 import json
@@ -35,7 +37,10 @@ class BareWeights(nn.Module):
 
     def __init__(self, inputs, outputs, size, stride):
         super().__init__()
-        self.weight, self.stride = nn.Parameter(torch.randn(outputs, inputs, size, size) * 0.3), stride
+        self.weight, self.stride = (
+            nn.Parameter(torch.randn(outputs, inputs, size, size) * 0.3),
+            stride,
+        )
 
     def forward(self, x):
         return F.conv2d(x, self.weight, stride=self.stride)
@@ -46,7 +51,8 @@ def stage(inputs, outputs, size, stride=1, **more):
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-ENCODERS = {  # name -> (encoder, its output's width, channels of the pictures, their side)
+# name -> (encoder, its output's width, channels of the pictures, their side)
+ENCODERS = {
     "widths 6, 12, 24": (lambda: ResNet((6, 12, 24)), 24, 3, 32),
     "widths 1, 2, 3": (lambda: ResNet((1, 2, 3)), 3, 3, 32),
     "widths 4, 8, two blocks": (lambda: ResNet((4, 8), blocks=2), 8, 3, 32),
@@ -65,10 +71,14 @@ ENCODERS = {  # name -> (encoder, its output's width, channels of the pictures, 
 
 
 def autoencoder(width, channels):
-    """Narrow on both sides; the decoder has 12 outputs, four pixels of three channels."""
+    """Narrow on both sides; the decoder has 12 outputs, four pixels of three
+    channels."""
     encoder = ResNet((width, 2 * width), channels=channels)
     decoder = Decoder((2 * width, width), outputs=4 * channels)
-    return Autoencoder(encoder, nn.Sequential(from_vector(encoder.dim, side=8), decoder, nn.PixelShuffle(2)))
+    return Autoencoder(
+        encoder,
+        nn.Sequential(from_vector(encoder.dim, side=8), decoder, nn.PixelShuffle(2)),
+    )
 
 
 def pictures(channels, side, permuted=False):
@@ -84,17 +94,29 @@ def odd_networks():
         with seeded(0):
             method = Supervised(encoder(), nn.Linear(width, 5), nn.Identity())
         yield name, method, pictures(channels, side)
-        yield f"{name}, pictures stored as (N, H, W, C)", method, pictures(channels, side, permuted=True)
+        yield (
+            f"{name}, pictures stored as (N, H, W, C)",
+            method,
+            pictures(channels, side, permuted=True),
+        )
     for width, channels in ((3, 3), (6, 3), (5, 1)):
         with seeded(0):
-            yield f"autoencoder {width}, {channels}", autoencoder(width, channels), pictures(channels, 32)
+            yield (
+                f"autoencoder {width}, {channels}",
+                autoencoder(width, channels),
+                pictures(channels, 32),
+            )
 
 
 def all_recipes():
     for name, recipe in recipes().items():
         if recipe.cpu:
             data = load(recipe.data, "train")[:ROWS]
-            yield name, build(recipe, 0), recipe.prepare_data(data) if recipe.prepare_data else data
+            yield (
+                name,
+                build(recipe, 0),
+                recipe.prepare_data(data) if recipe.prepare_data else data,
+            )
 
 
 def smooth(net):
@@ -111,8 +133,12 @@ def gradients(method, data) -> list[torch.Tensor]:
 
     def noted(params):
         optimizer = torch.optim.SGD(params, lr=0.0)
-        now = lambda *_: found.append(torch.cat([p.grad.flatten() for p in params if p.grad is not None]))  # noqa: E731
-        optimizer.register_step_pre_hook(now)
+
+        def note(*_):
+            grads = [p.grad.flatten() for p in params if p.grad is not None]
+            found.append(torch.cat(grads))
+
+        optimizer.register_step_pre_hook(note)
         return optimizer
 
     start = {name: value.clone() for name, value in method.state_dict().items()}
@@ -128,8 +154,13 @@ def main():
         first, again = gradients(method, data), gradients(method, data)
         with torch.backends.mkldnn.flags(enabled=False):
             right = gradients(method, data)
-        apart = max(((a - b).norm() / b.norm()).item() for a, b in zip(first, right, strict=True))
-        print(json.dumps([name, apart, all(map(torch.equal, first, again))]), flush=True)
+        apart = max(
+            ((a - b).norm() / b.norm()).item()
+            for a, b in zip(first, right, strict=True)
+        )
+        print(
+            json.dumps([name, apart, all(map(torch.equal, first, again))]), flush=True
+        )
 
 
 if __name__ == "__main__":

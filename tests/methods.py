@@ -1,4 +1,5 @@
-"""Toy methods that use every part of the `Method` contract, and other things that several test files share."""
+"""Toy methods that use every part of the `Method` contract, and other things that
+several test files share."""
 
 import math
 import os
@@ -24,11 +25,16 @@ from course_lib.train import Method
 def points(n=64, dim=4, seed=0):
     """Gaussian points with an unrelated pair of numbers each as y, as fixed noise."""
     generator = torch.Generator().manual_seed(seed)
-    return Dataset(torch.randn(n, dim, generator=generator), torch.randn(n, 2, generator=generator), ())
+    return Dataset(
+        torch.randn(n, dim, generator=generator),
+        torch.randn(n, 2, generator=generator),
+        (),
+    )
 
 
 class Regression(Method):
-    """Least squares; its loss is a plain mean over the batch, so accumulation must change nothing."""
+    """Least squares; its loss is a plain mean over the batch, so accumulation must
+    change nothing."""
 
     def __init__(self):
         super().__init__()
@@ -39,18 +45,27 @@ class Regression(Method):
 
 
 class Queue(Method):
-    """A momentum encoder and a first-in-first-out queue of its keys, filled in `after_step`."""
+    """A momentum encoder and a first-in-first-out queue of its keys, filled in
+    `after_step`."""
 
     def __init__(self, size=24):
         super().__init__()
         self.query = mlp(4, 8, 3, norm=None)
         self.key = frozen_copy(self.query, training=True)
-        self.register_buffer("queue", F.normalize(torch.arange(3.0 * size).reshape(size, 3).cos(), dim=1))
+        self.register_buffer(
+            "queue", F.normalize(torch.arange(3.0 * size).reshape(size, 3).cos(), dim=1)
+        )
 
     def loss(self, x, y=None):
-        query, key = F.normalize(self.query(x), dim=1), F.normalize(self.key(x + 0.1), dim=1)
+        query, key = (
+            F.normalize(self.query(x), dim=1),
+            F.normalize(self.key(x + 0.1), dim=1),
+        )
         self.step_outputs.append(key)
-        scores = torch.cat([(query * key).sum(1, keepdim=True), query @ self.queue.T], 1) / 0.2
+        scores = (
+            torch.cat([(query * key).sum(1, keepdim=True), query @ self.queue.T], 1)
+            / 0.2
+        )
         return F.cross_entropy(scores, torch.zeros(len(x), dtype=torch.long))
 
     def after_step(self):
@@ -60,14 +75,21 @@ class Queue(Method):
 
 
 class ToyGAN(Method):
-    """Two players, the discriminator twice per update; y is the generator's noise, so that nothing is drawn."""
+    """Two players, the discriminator twice per update; y is the generator's noise, so
+    that nothing is drawn."""
 
     def __init__(self):
         super().__init__()
-        self.generator, self.discriminator = mlp(2, 8, 4, norm=None), mlp(4, 8, 1, norm=None)
+        self.generator, self.discriminator = (
+            mlp(2, 8, 4, norm=None),
+            mlp(4, 8, 1, norm=None),
+        )
 
     def d_loss(self, x, y):
-        real, fake = self.discriminator(x), self.discriminator(self.generator(y).detach())
+        real, fake = (
+            self.discriminator(x),
+            self.discriminator(self.generator(y).detach()),
+        )
         return F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def g_loss(self, x, y):
@@ -75,11 +97,16 @@ class ToyGAN(Method):
 
     def turns(self):
         discriminator = (self.d_loss, self.discriminator.parameters())
-        return [discriminator, discriminator, (self.g_loss, self.generator.parameters())]
+        return [
+            discriminator,
+            discriminator,
+            (self.g_loss, self.generator.parameters()),
+        ]
 
 
 class TwoViews:
-    """Stands in for an augmentation: the two views of an image are its two halves along the channels."""
+    """Stands in for an augmentation: the two views of an image are its two halves along
+    the channels."""
 
     def __init__(self):
         self.second = True
@@ -96,7 +123,13 @@ def fixed_view_simclr(seed=0):
 
 
 def view_pairs(n=32, seed=0):
-    x = torch.randint(0, 256, (n, 6, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    x = torch.randint(
+        0,
+        256,
+        (n, 6, 16, 16),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(seed),
+    )
     return Dataset(x, torch.arange(n), ())
 
 
@@ -115,17 +148,30 @@ dist.destroy_process_group()
 
 
 def two_processes(module, folder):
-    """What the `work()` of that test module returns in each of two processes of one group, which meet in `folder`."""
-    command = [sys.executable, "-c", WORKER.format(module=module), str(Path(__file__).parent)]
+    """What the `work()` of that test module returns in each of two processes of one
+    group, which meet in `folder`."""
+    command = [
+        sys.executable,
+        "-c",
+        WORKER.format(module=module),
+        str(Path(__file__).parent),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [
-        subprocess.Popen([*command, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(number), str(folder)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for number in range(2)
     ]
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
+    return [
+        torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)
+    ]
 
 
 def state_of(module):
@@ -151,7 +197,8 @@ def seeded(seed=0):
 
 
 def called_at(function, *arguments, seed=0):
-    """function(*arguments) with torch's global generator at the seed, and then where it was."""
+    """function(*arguments) with torch's global generator at the seed, and then where it
+    was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return function(*arguments)
@@ -162,7 +209,9 @@ def normal(*shape, seed=0, dtype=torch.float64):
 
 
 def close(a, b, rtol=1e-9, atol=1e-9):
-    torch.testing.assert_close(a, torch.as_tensor(b, dtype=a.dtype), rtol=rtol, atol=atol)
+    torch.testing.assert_close(
+        a, torch.as_tensor(b, dtype=a.dtype), rtol=rtol, atol=atol
+    )
 
 
 def within(sample, expected, errors=5.0):
@@ -187,11 +236,14 @@ def ddim_by_hand(betas, x, steps, limit):
 
 
 def few_rows(folder, monkeypatch, studies):
-    """Checkpoints of the test's own, in `folder`, and 300 rows of each split; gives the loader."""
+    """Checkpoints of the test's own, in `folder`, and 300 rows of each split; gives the
+    loader."""
 
     def loaded(name, split="train"):
         data = load(name, split)
-        return data[torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:300]]
+        return data[
+            torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:300]
+        ]
 
     monkeypatch.setattr(jobs, "RUNS", folder)
     monkeypatch.setattr(jobs, "load", loaded)

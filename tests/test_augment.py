@@ -1,4 +1,6 @@
-"""Augmentation against torchvision.transforms.v2.functional image by image, with the random numbers fixed."""
+"""Augmentation against torchvision.transforms.v2.functional image by image, with the
+random numbers fixed."""
+
 import math
 
 import pytest
@@ -13,21 +15,33 @@ N = 6
 
 
 def images(height=20, width=26, channels=3, n=N, seed=0):
-    """Noise plus flat, saturated, black, white and grey images: the corners of the colour formulas."""
-    x = torch.rand(n, channels, height, width, generator=torch.Generator().manual_seed(seed))
-    x[1, :, :, ::2] = x[1, :, :, ::2].round()                               # many pixels at the corners of the RGB cube
-    x[2] = x[2, :1]                                                         # grey
-    x[3, :, : height // 2], x[3, :, height // 2:] = 0, 1                    # black above white
+    """Noise plus flat, saturated, black, white and grey images: the corners of the
+    colour formulas."""
+    x = torch.rand(
+        n, channels, height, width, generator=torch.Generator().manual_seed(seed)
+    )
+    # many pixels at the corners of the RGB cube
+    x[1, :, :, ::2] = x[1, :, :, ::2].round()
+    x[2] = x[2, :1]  # grey
+    x[3, :, : height // 2], x[3, :, height // 2 :] = 0, 1  # black above white
     return x
 
 
 def uniform(low, high, n=N, seed=1):
-    return low + (high - low) * torch.rand(n, generator=torch.Generator().manual_seed(seed))
+    return low + (high - low) * torch.rand(
+        n, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def each(function, x, *numbers):
-    """The oracle's shape: one call per image, with that image's numbers as Python scalars."""
-    return torch.stack([function(image, *(number[i].tolist() for number in numbers)) for i, image in enumerate(x)])
+    """The oracle's shape: one call per image, with that image's numbers as Python
+    scalars."""
+    return torch.stack(
+        [
+            function(image, *(number[i].tolist() for number in numbers))
+            for i, image in enumerate(x)
+        ]
+    )
 
 
 def close(ours, theirs, tolerance=1e-3):
@@ -35,10 +49,29 @@ def close(ours, theirs, tolerance=1e-3):
     assert (ours - theirs).abs().max() <= tolerance
 
 
-# One (name, ours, theirs) per augmentation with fixed numbers, on images that are not square unless they must be.
+# One (name, ours, theirs) per augmentation with fixed numbers, on images that are not
+# square unless they must be.
 
-BOXES = torch.tensor([[0, 0, 20, 26], [3, 5, 7, 9], [19, 25, 1, 1], [0, 2, 20, 3], [8, 0, 12, 26], [2, 3, 17, 16]])
-ERASED = torch.tensor([[0, 0, 20, 26], [3, 5, 7, 9], [19, 25, 1, 1], [0, 2, 20, 3], [8, 0, 12, 26], [4, 4, 0, 5]])
+BOXES = torch.tensor(
+    [
+        [0, 0, 20, 26],
+        [3, 5, 7, 9],
+        [19, 25, 1, 1],
+        [0, 2, 20, 3],
+        [8, 0, 12, 26],
+        [2, 3, 17, 16],
+    ]
+)
+ERASED = torch.tensor(
+    [
+        [0, 0, 20, 26],
+        [3, 5, 7, 9],
+        [19, 25, 1, 1],
+        [0, 2, 20, 3],
+        [8, 0, 12, 26],
+        [4, 4, 0, 5],
+    ]
+)
 TURNS = torch.tensor([0, 1, 2, 3, 1, 3])
 
 
@@ -46,8 +79,15 @@ TURNS = torch.tensor([0, 1, 2, 3, 1, 3])
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_resized_crop(size, antialias, channels):
-    x, square = images(channels=channels), [size, size] if isinstance(size, int) else list(size)
-    theirs = each(lambda image, box: V.resized_crop(image, *box, square, antialias=antialias), x, BOXES)
+    x, square = (
+        images(channels=channels),
+        [size, size] if isinstance(size, int) else list(size),
+    )
+    theirs = each(
+        lambda image, box: V.resized_crop(image, *box, square, antialias=antialias),
+        x,
+        BOXES,
+    )
     close(T.resized_crop(x, BOXES, size, antialias), theirs, 1e-5)
 
 
@@ -68,8 +108,16 @@ def test_horizontal_flip_and_grayscale():
     close(T.rgb_to_grayscale(images()), V.rgb_to_grayscale(images()), 1e-6)
 
 
-@pytest.mark.parametrize("name, low, high", [("brightness", 0, 2), ("contrast", 0, 2), ("saturation", 0, 2),
-                                             ("hue", -0.5, 0.5), ("hue", -0.01, 0.01)])
+@pytest.mark.parametrize(
+    "name, low, high",
+    [
+        ("brightness", 0, 2),
+        ("contrast", 0, 2),
+        ("saturation", 0, 2),
+        ("hue", -0.5, 0.5),
+        ("hue", -0.01, 0.01),
+    ],
+)
 def test_adjust(name, low, high):
     ours, theirs = getattr(T, f"adjust_{name}"), getattr(V, f"adjust_{name}")
     for seed in range(3):
@@ -81,12 +129,20 @@ def test_adjust(name, low, high):
 @pytest.mark.parametrize("name", ["brightness", "contrast"])
 def test_adjust_one_channel(name):
     x, factor = images(channels=1), uniform(0, 2)
-    close(getattr(T, f"adjust_{name}")(x, factor), each(getattr(V, f"adjust_{name}"), x, factor), 1e-5)
+    close(
+        getattr(T, f"adjust_{name}")(x, factor),
+        each(getattr(V, f"adjust_{name}"), x, factor),
+        1e-5,
+    )
 
 
 def test_adjust_hue_on_every_corner_and_edge_of_the_colour_cube():
     levels = torch.tensor([0.0, 1e-4, 0.5, 1.0])
-    x = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 8, 8).repeat(13, 1, 1, 1)
+    x = (
+        torch.cartesian_prod(levels, levels, levels)
+        .T.reshape(1, 3, 8, 8)
+        .repeat(13, 1, 1, 1)
+    )
     shift = torch.linspace(-0.5, 0.5, 13)
     close(T.adjust_hue(x, shift), each(V.adjust_hue, x, shift), 1e-5)
     close(T.adjust_hue(x, torch.zeros(13)), x, 1e-6)
@@ -94,11 +150,21 @@ def test_adjust_hue_on_every_corner_and_edge_of_the_colour_cube():
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0), ()])
 def test_color_jitter(order):
-    x, factors = images(), torch.stack([uniform(0, 2, seed=s) for s in range(3)] + [uniform(-0.5, 0.5, seed=3)], 1)
+    x, factors = (
+        images(),
+        torch.stack(
+            [uniform(0, 2, seed=s) for s in range(3)] + [uniform(-0.5, 0.5, seed=3)], 1
+        ),
+    )
 
     def theirs(image, row):
         for k in order:
-            image = (V.adjust_brightness, V.adjust_contrast, V.adjust_saturation, V.adjust_hue)[k](image, row[k])
+            image = (
+                V.adjust_brightness,
+                V.adjust_contrast,
+                V.adjust_saturation,
+                V.adjust_hue,
+            )[k](image, row[k])
         return image
 
     close(T.color_jitter(x, factors, order), each(theirs, x, factors))
@@ -108,19 +174,29 @@ def test_color_jitter(order):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gaussian_blur(kernel_size, channels):
     x, sigma = images(channels=channels), uniform(0.1, 3)
-    close(T.gaussian_blur(x, sigma, kernel_size), each(lambda i, s: V.gaussian_blur(i, kernel_size, s), x, sigma), 1e-5)
+    close(
+        T.gaussian_blur(x, sigma, kernel_size),
+        each(lambda i, s: V.gaussian_blur(i, kernel_size, s), x, sigma),
+        1e-5,
+    )
 
 
 def test_gaussian_noise(monkeypatch):
     x, noise = images(), torch.randn(N, 3, 20, 26)
-    monkeypatch.setattr(torch, "randn_like", lambda image: noise)           # where torchvision draws it
+    # where torchvision draws it
+    monkeypatch.setattr(torch, "randn_like", lambda image: noise)
     close(T.gaussian_noise(x, 0.3 * noise), V.gaussian_noise(x, sigma=0.3), 1e-6)
 
 
 def test_erase():
     x = images()
-    close(T.erase(x, ERASED, 0.5), each(lambda image, b: V.erase(image, *b, torch.tensor(0.5)), x, ERASED), 0)
-    outside = torch.tensor([[-3, 20, 8, 10]] * N)                           # rows 0 to 4, columns 20 to 25 are inside
+    close(
+        T.erase(x, ERASED, 0.5),
+        each(lambda image, b: V.erase(image, *b, torch.tensor(0.5)), x, ERASED),
+        0,
+    )
+    # rows 0 to 4, columns 20 to 25 are inside
+    outside = torch.tensor([[-3, 20, 8, 10]] * N)
     close(T.erase(x, outside), V.erase(x, 0, 20, 5, 6, torch.tensor(0.0)), 0)
 
 
@@ -135,20 +211,38 @@ def test_sobel_against_a_naive_loop(channels):
             for a in (-1, 0, 1):
                 for b in (-1, 0, 1):
                     pixel = x[:, :, min(max(i + a, 0), 6), min(max(j + b, 0), 8)]
-                    across, down = across + kernel[a + 1, b + 1] * pixel, down + kernel[b + 1, a + 1] * pixel
-            naive[:, :, i, j] = (across ** 2 + down ** 2).sqrt().clamp(max=1)
+                    across, down = (
+                        across + kernel[a + 1, b + 1] * pixel,
+                        down + kernel[b + 1, a + 1] * pixel,
+                    )
+            naive[:, :, i, j] = (across**2 + down**2).sqrt().clamp(max=1)
     close(T.sobel(x), naive, 1e-6)
-    assert T.sobel(x)[3].max() == 1                                         # black above white: an edge of full height
+    assert T.sobel(x)[3].max() == 1  # black above white: an edge of full height
 
 
 # The random numbers.
 
 BATCHED = [
-    A.RandomResizedCrop((12, 14)), A.RandomHorizontalFlip(), A.RandomGrayscale(0.5), A.ColorJitter(0.8, 0.8, 0.8, 0.2),
-    A.RandomRotate90(), A.Cutout(9), A.GaussianNoise(0.2), A.GaussianBlur(5), A.RandomApply(T.sobel),
-    A.simclr_augment(20), A.simclr_augment(12, strength=1, blur=0.5), A.RandomShift(3),
+    A.RandomResizedCrop((12, 14)),
+    A.RandomHorizontalFlip(),
+    A.RandomGrayscale(0.5),
+    A.ColorJitter(0.8, 0.8, 0.8, 0.2),
+    A.RandomRotate90(),
+    A.Cutout(9),
+    A.GaussianNoise(0.2),
+    A.GaussianBlur(5),
+    A.RandomApply(T.sobel),
+    A.simclr_augment(20),
+    A.simclr_augment(12, strength=1, blur=0.5),
+    A.RandomShift(3),
 ]
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
+    ),
+]
 
 
 def name(transform):
@@ -164,32 +258,71 @@ def test_shape_range_randomness(transform, device):
     y = transform(x)
     assert y.device == x.device and y.dtype == x.dtype and y.shape[:2] == x.shape[:2]
     assert y.min() >= 0 and y.max() <= 1 + 1e-6 and y.isfinite().all()
-    assert torch.equal(x, one.expand_as(x))                                 # the input is untouched
-    assert len({tuple(image.flatten().tolist()) for image in y}) > 1        # equal images become different ones
+    assert torch.equal(x, one.expand_as(x))  # the input is untouched
+    # equal images become different ones
+    assert len({tuple(image.flatten().tolist()) for image in y}) > 1
     torch.manual_seed(0)
     assert torch.equal(transform(x), y)
     assert not torch.equal(transform(x), y)
 
 
-@pytest.mark.parametrize("transform", [t for t in BATCHED if isinstance(t, (
-    A.RandomResizedCrop, A.ColorJitter, A.GaussianNoise, A.GaussianBlur, A.Cutout))], ids=name)
+@pytest.mark.parametrize(
+    "transform",
+    [
+        t
+        for t in BATCHED
+        if isinstance(
+            t,
+            (
+                A.RandomResizedCrop,
+                A.ColorJitter,
+                A.GaussianNoise,
+                A.GaussianBlur,
+                A.Cutout,
+            ),
+        )
+    ],
+    ids=name,
+)
 def test_every_image_has_numbers_of_its_own(transform):
     y = transform(images(20, 20)[:1].repeat(32, 1, 1, 1))
-    assert len({tuple(image.flatten().tolist()) for image in y}) >= 20      # Cutouts may coincide, numbers may not
+    # Cutouts may coincide, numbers may not
+    assert len({tuple(image.flatten().tolist()) for image in y}) >= 20
 
 
-@pytest.mark.parametrize("transform", [t for t in BATCHED if not isinstance(t, A.RandomRotate90)], ids=name)
+@pytest.mark.parametrize(
+    "transform", [t for t in BATCHED if not isinstance(t, A.RandomRotate90)], ids=name
+)
 def test_images_that_are_not_square(transform):
     assert transform(images(20, 26)).isfinite().all()
 
 
 def test_one_channel():
     x = images(20, 20, channels=1)
-    for transform in (A.RandomResizedCrop(12), A.RandomHorizontalFlip(), A.ColorJitter(0.4, 0.4), A.RandomRotate90(),
-                      A.Cutout(9), A.GaussianNoise(), A.GaussianBlur(5), T.sobel, A.RandomShift(2)):
+    for transform in (
+        A.RandomResizedCrop(12),
+        A.RandomHorizontalFlip(),
+        A.ColorJitter(0.4, 0.4),
+        A.RandomRotate90(),
+        A.Cutout(9),
+        A.GaussianNoise(),
+        A.GaussianBlur(5),
+        T.sobel,
+        A.RandomShift(2),
+    ):
         assert transform(x).shape[:2] == x.shape[:2]
-    for transform in (A.ColorJitter(saturation=0.4), A.ColorJitter(hue=0.1), A.RandomGrayscale()):
-        with pytest.raises(ValueError, match=r"`x`: expected .*\(N, 3, H, W\), got float32 of shape \(6, 1, 20, 20\)"):
+    for transform in (
+        A.ColorJitter(saturation=0.4),
+        A.ColorJitter(hue=0.1),
+        A.RandomGrayscale(),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=(
+                r"`x`: expected .*\(N, 3, H, W\), got float32 of shape \(6, 1, 20, "
+                r"20\)"
+            ),
+        ):
             transform(x)
 
 
@@ -200,20 +333,34 @@ def test_wrong_input_is_named(transform):
             transform(wrong)
 
 
-@pytest.mark.parametrize("call, argument", [
-    (lambda x: T.resized_crop(x, torch.zeros(3, 4).long(), 8), "boxes"),
-    (lambda x: T.erase(x, torch.zeros(6, 4)), "boxes"), (lambda x: A.Cutout(0), "size"),
-    (lambda x: T.adjust_hue(x, torch.zeros(5)), "shift"), (lambda x: T.adjust_contrast(x, 0.5), "factor"),
-    (lambda x: T.rot90(x, torch.zeros(6).long()), "x"), (lambda x: T.color_jitter(x, torch.zeros(6, 3)), "factors"),
-    (lambda x: T.gaussian_blur(x, torch.ones(6), 4), "kernel_size"), (lambda x: A.GaussianBlur(41)(x), "kernel_size"),
-    (lambda x: T.gaussian_noise(x, torch.zeros(6, 3, 4, 4)), "noise"), (lambda x: A.RandomApply(T.sobel, 1.5), "p"),
-    (lambda x: A.RandomGrayscale(-0.1)(x), "p"), (lambda x: A.ColorJitter(hue=0.6), "hue"),
-    (lambda x: A.RandomResizedCrop(8, (0.5, 1.5)), "scale"), (lambda x: A.RandomResizedCrop(8, ratio=(2, 1)), "ratio"),
-    (lambda x: A.RandomResizedCrop((8, 0)), "size"), (lambda x: A.GaussianBlur(3, (0, 1)), "sigma"),
-    (lambda x: A.GaussianNoise(-1), "sigma"), (lambda x: A.simclr_augment(8, strength=-1), "strength"),
-    (lambda x: A.RandomShift(0), "pixels"), (lambda x: A.RandomShift(1.5), "pixels"),
-    (lambda x: A.RandomShift(4)(x[0]), "x"), (lambda x: A.RandomShift(4)(x.long()), "x"),
-])
+@pytest.mark.parametrize(
+    "call, argument",
+    [
+        (lambda x: T.resized_crop(x, torch.zeros(3, 4).long(), 8), "boxes"),
+        (lambda x: T.erase(x, torch.zeros(6, 4)), "boxes"),
+        (lambda x: A.Cutout(0), "size"),
+        (lambda x: T.adjust_hue(x, torch.zeros(5)), "shift"),
+        (lambda x: T.adjust_contrast(x, 0.5), "factor"),
+        (lambda x: T.rot90(x, torch.zeros(6).long()), "x"),
+        (lambda x: T.color_jitter(x, torch.zeros(6, 3)), "factors"),
+        (lambda x: T.gaussian_blur(x, torch.ones(6), 4), "kernel_size"),
+        (lambda x: A.GaussianBlur(41)(x), "kernel_size"),
+        (lambda x: T.gaussian_noise(x, torch.zeros(6, 3, 4, 4)), "noise"),
+        (lambda x: A.RandomApply(T.sobel, 1.5), "p"),
+        (lambda x: A.RandomGrayscale(-0.1)(x), "p"),
+        (lambda x: A.ColorJitter(hue=0.6), "hue"),
+        (lambda x: A.RandomResizedCrop(8, (0.5, 1.5)), "scale"),
+        (lambda x: A.RandomResizedCrop(8, ratio=(2, 1)), "ratio"),
+        (lambda x: A.RandomResizedCrop((8, 0)), "size"),
+        (lambda x: A.GaussianBlur(3, (0, 1)), "sigma"),
+        (lambda x: A.GaussianNoise(-1), "sigma"),
+        (lambda x: A.simclr_augment(8, strength=-1), "strength"),
+        (lambda x: A.RandomShift(0), "pixels"),
+        (lambda x: A.RandomShift(1.5), "pixels"),
+        (lambda x: A.RandomShift(4)(x[0]), "x"),
+        (lambda x: A.RandomShift(4)(x.long()), "x"),
+    ],
+)
 def test_wrong_arguments_are_named(call, argument):
     with pytest.raises(ValueError, match=f"argument `{argument}`"):
         call(images())
@@ -225,11 +372,14 @@ def test_random_apply(p):
     x = torch.rand(4000, 1, 2, 3)
     y = A.RandomApply(T.horizontal_flip, p)(x)
     flipped = (y == x.flip(-1)).all(3).all(2).all(1)
-    assert torch.equal(y[~flipped], x[~flipped])                            # the rest are exactly as they were
+    assert torch.equal(y[~flipped], x[~flipped])  # the rest are exactly as they were
     assert abs(flipped.float().mean() - p) <= 4 * math.sqrt(p * (1 - p) / 4000)
 
 
-@pytest.mark.parametrize("transform", [A.RandomHorizontalFlip(0), A.RandomGrayscale(0), A.ColorJitter(), A.Compose([])])
+@pytest.mark.parametrize(
+    "transform",
+    [A.RandomHorizontalFlip(0), A.RandomGrayscale(0), A.ColorJitter(), A.Compose([])],
+)
 def test_nothing_to_do_is_the_identity(transform):
     assert torch.equal(transform(images()), images())
 
@@ -239,31 +389,56 @@ def test_random_boxes_lie_inside_and_are_distributed_as_torchvision_draws_them()
     x, scale, ratio = torch.empty(20000, 1, 24, 40), (0.08, 1.0), (0.6, 1.0)
     boxes = T.random_boxes(x, scale, ratio)
     top, left, h, w = boxes.T
-    assert boxes.dtype == torch.int64 and min(top.min(), left.min()) >= 0 and min(h.min(), w.min()) >= 1
-    assert (top + h).max() == 24 and (left + w).max() == 40                 # never beyond the edge, and up to it
+    assert (
+        boxes.dtype == torch.int64
+        and min(top.min(), left.min()) >= 0
+        and min(h.min(), w.min()) >= 1
+    )
+    # never beyond the edge, and up to it
+    assert (top + h).max() == 24 and (left + w).max() == 40
     crop = v2.RandomResizedCrop(8, scale, ratio)
     drawn = [crop.make_params([x[0]]) for _ in range(4000)]
-    theirs = torch.tensor([[d["top"], d["left"], d["height"], d["width"]] for d in drawn])
-    for ours, other in zip(boxes.T.float(), theirs.T.float(), strict=True):    # to four standard errors
-        assert abs(ours.mean() - other.mean()) < 4 * other.std() * math.sqrt(1 / 4000 + 1 / 20000)
+    theirs = torch.tensor(
+        [[d["top"], d["left"], d["height"], d["width"]] for d in drawn]
+    )
+    # to four standard errors
+    for ours, other in zip(boxes.T.float(), theirs.T.float(), strict=True):
+        assert abs(ours.mean() - other.mean()) < 4 * other.std() * math.sqrt(
+            1 / 4000 + 1 / 20000
+        )
         assert abs(ours.std() / other.std() - 1) < 0.06
 
 
 def test_random_boxes_where_none_fits_are_clamped():
     boxes = T.random_boxes(torch.empty(50, 3, 4, 64), (0.9, 1.0), (1.0, 1.0))
-    assert (boxes[:, 2] == 4).all() and (boxes[:, 3] <= 64).all() and (boxes[:, 1] + boxes[:, 3] <= 64).all()
+    assert (
+        (boxes[:, 2] == 4).all()
+        and (boxes[:, 3] <= 64).all()
+        and (boxes[:, 1] + boxes[:, 3] <= 64).all()
+    )
 
 
 def test_jitter_draws_factors_and_order():
     torch.manual_seed(0)
     x = torch.full((3000, 1, 1, 1), 0.25)
     factor = A.ColorJitter(brightness=0.8)(x) / x
-    assert 0.2 <= factor.min() < 0.23 and 1.77 < factor.max() <= 1.8 and abs(factor.mean() - 1) < 0.04
-    strong = A.ColorJitter(brightness=1.5)(x) / x                           # from 0, not from 1 - 1.5 and then clamped
-    assert strong.min() < 0.01 and 2.4 < strong.max() <= 2.5 and (strong == 0).float().mean() < 0.01
+    assert (
+        0.2 <= factor.min() < 0.23
+        and 1.77 < factor.max() <= 1.8
+        and abs(factor.mean() - 1) < 0.04
+    )
+    # from 0, not from 1 - 1.5 and then clamped
+    strong = A.ColorJitter(brightness=1.5)(x) / x
+    assert (
+        strong.min() < 0.01
+        and 2.4 < strong.max() <= 2.5
+        and (strong == 0).float().mean() < 0.01
+    )
     orders, jitter = set(), A.ColorJitter(0.4, 0.4, 0.4, 0.1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(A, "color_jitter", lambda x, factors, order: orders.add(tuple(order)))
+        patch.setattr(
+            A, "color_jitter", lambda x, factors, order: orders.add(tuple(order))
+        )
         for _ in range(300):
             jitter(images())
     assert len(orders) == 24
@@ -272,14 +447,19 @@ def test_jitter_draws_factors_and_order():
 def test_turns_are_equally_frequent():
     torch.manual_seed(0)
     corner = torch.tensor([[1.0, 0], [0, 0]]).expand(6000, 1, 2, 2)
-    share = A.RandomRotate90()(corner).mean(0).flatten()                    # where the upper left pixel went
+    # where the upper left pixel went
+    share = A.RandomRotate90()(corner).mean(0).flatten()
     assert share[0] == 0 and (share[1:] - 1 / 3).abs().max() < 0.025
 
 
 def test_cutout_covers_every_pixel_and_clips_at_the_border():
     torch.manual_seed(0)
     holes = (A.Cutout(6, value=0.0)(torch.ones(4000, 1, 10, 14)) == 0)[:, 0]
-    assert holes.any(0).all() and holes.sum((1, 2)).max() == 36 and holes.sum((1, 2)).min() == 9
+    assert (
+        holes.any(0).all()
+        and holes.sum((1, 2)).max() == 36
+        and holes.sum((1, 2)).min() == 9
+    )
 
 
 def shifted(image, down, right):
@@ -288,7 +468,9 @@ def shifted(image, down, right):
     moved = torch.empty_like(image)
     for i in range(height):
         for j in range(width):
-            moved[:, i, j] = image[:, min(max(i + down, 0), height - 1), min(max(j + right, 0), width - 1)]
+            moved[:, i, j] = image[
+                :, min(max(i + down, 0), height - 1), min(max(j + right, 0), width - 1)
+            ]
     return moved
 
 
@@ -298,8 +480,13 @@ def test_every_shift_of_both_axes_is_equally_frequent(height, width, pixels):
     image, n = torch.rand(3, height, width), 6000
     y = A.RandomShift(pixels)(image.expand(n, 3, height, width))
     by, share = range(-pixels, pixels + 1), 1 / (2 * pixels + 1) ** 2
-    found = {(a, b): (y == shifted(image, a, b)).flatten(1).all(1).double() for a in by for b in by}
-    assert (sum(found.values()) == 1).all()                                 # each image is one of them, in all channels
+    found = {
+        (a, b): (y == shifted(image, a, b)).flatten(1).all(1).double()
+        for a in by
+        for b in by
+    }
+    # each image is one of them, in all channels
+    assert (sum(found.values()) == 1).all()
     for hits in found.values():
         assert abs(hits.mean() - share) < 4 * math.sqrt(share * (1 - share) / n)
 
@@ -309,22 +496,32 @@ def test_a_shift_beyond_the_picture_leaves_its_border():
     image = torch.rand(1, 2, 3)
     y = A.RandomShift(9)(image.expand(4000, 1, 2, 3))
     assert {tuple(each.flatten().tolist()) for each in y} == {
-        tuple(shifted(image, a, b).flatten().tolist()) for a in range(-9, 10) for b in range(-9, 10)
+        tuple(shifted(image, a, b).flatten().tolist())
+        for a in range(-9, 10)
+        for b in range(-9, 10)
     }
 
 
 def test_a_shift_passes_the_gradient_to_the_pixels_it_shows():
-    x, weight = torch.rand(40, 2, 4, 5, dtype=torch.float64, requires_grad=True), torch.rand(40, 2, 4, 5).double()
+    x, weight = (
+        torch.rand(40, 2, 4, 5, dtype=torch.float64, requires_grad=True),
+        torch.rand(40, 2, 4, 5).double(),
+    )
     torch.manual_seed(0)
     y = A.RandomShift(2)(x)
     (weight * y).sum().backward()
-    expected, places = torch.zeros_like(weight), torch.arange(20.0).view(1, 1, 4, 5).expand(40, 2, 4, 5)
+    expected, places = (
+        torch.zeros_like(weight),
+        torch.arange(20.0).view(1, 1, 4, 5).expand(40, 2, 4, 5),
+    )
     torch.manual_seed(0)
-    source = A.RandomShift(2)(places).long()                                # which pixel is shown in each place
+    source = A.RandomShift(2)(places).long()  # which pixel is shown in each place
     assert torch.equal(y, x.flatten(2).gather(2, source.flatten(2)).view_as(x))
     for n in range(40):
         for c in range(2):
-            for where, w in zip(source[n, c].flatten().tolist(), weight[n, c].flatten().tolist()):
+            for where, w in zip(
+                source[n, c].flatten().tolist(), weight[n, c].flatten().tolist()
+            ):
                 expected[n, c, where // 5, where % 5] += w
     torch.testing.assert_close(x.grad, expected)
 
@@ -334,9 +531,18 @@ def test_simclr_is_the_composition_of_its_parts():
     torch.manual_seed(0)
     y = A.simclr_augment(32, strength=0.5)(x)
     torch.manual_seed(0)
-    parts = A.RandomHorizontalFlip(0.5)(A.RandomResizedCrop(32, (0.08, 1), (3 / 4, 4 / 3))(x))
-    assert torch.equal(y, A.RandomGrayscale(0.2)(A.RandomApply(A.ColorJitter(0.4, 0.4, 0.4, 0.1), 0.8)(parts)))
-    assert A.simclr_augment(224, 1, blur=0.5).transforms[-1] == A.RandomApply(A.GaussianBlur(23), 0.5)
+    parts = A.RandomHorizontalFlip(0.5)(
+        A.RandomResizedCrop(32, (0.08, 1), (3 / 4, 4 / 3))(x)
+    )
+    assert torch.equal(
+        y,
+        A.RandomGrayscale(0.2)(
+            A.RandomApply(A.ColorJitter(0.4, 0.4, 0.4, 0.1), 0.8)(parts)
+        ),
+    )
+    assert A.simclr_augment(224, 1, blur=0.5).transforms[-1] == A.RandomApply(
+        A.GaussianBlur(23), 0.5
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
@@ -346,7 +552,9 @@ def test_other_float_types(dtype):
     y = A.simclr_augment(20, blur=0.5)(x)
     torch.manual_seed(0)
     z = A.simclr_augment(20, blur=0.5)(x.to(dtype))
-    assert z.dtype == dtype and (z - y).abs().max() < (1e-5 if dtype == torch.float64 else 2e-2)
+    assert z.dtype == dtype and (z - y).abs().max() < (
+        1e-5 if dtype == torch.float64 else 2e-2
+    )
 
 
 def test_autocast_does_not_coarsen_the_images():
@@ -372,22 +580,34 @@ def test_nothing_waits_for_the_gpu(device):
 
 # Several crops.
 
+
 @pytest.mark.parametrize("count", [0, 1, 4])
 @pytest.mark.parametrize("device", DEVICES)
 def test_multi_crop(count, device):
     x = images(20, 20).to(device)
     before = x.clone()
-    crops = A.MultiCrop(A.simclr_augment(16, blur=0.5), A.simclr_augment((8, 10), scale=(0.05, 0.3)), count)
+    crops = A.MultiCrop(
+        A.simclr_augment(16, blur=0.5),
+        A.simclr_augment((8, 10), scale=(0.05, 0.3)),
+        count,
+    )
     torch.manual_seed(0)
     views = crops(x)
-    assert [tuple(view.shape) for view in views] == 2 * [(N, 3, 16, 16)] + count * [(N, 3, 8, 10)]
+    assert [tuple(view.shape) for view in views] == 2 * [(N, 3, 16, 16)] + count * [
+        (N, 3, 8, 10)
+    ]
     assert all(view.device == x.device and view.dtype == x.dtype for view in views)
-    assert all(view.min() >= 0 and view.max() <= 1 + 1e-6 and view.isfinite().all() for view in views)
+    assert all(
+        view.min() >= 0 and view.max() <= 1 + 1e-6 and view.isfinite().all()
+        for view in views
+    )
     assert torch.equal(x, before)
-    for size in (views[:2], views[2:]):                                     # every view is a draw of its own
+    for size in (views[:2], views[2:]):  # every view is a draw of its own
         assert all(not torch.equal(a, b) for i, a in enumerate(size) for b in size[:i])
     torch.manual_seed(0)
-    parts = [crops.global_crop(x), crops.global_crop(x)] + [crops.local_crop(x) for _ in range(count)]
+    parts = [crops.global_crop(x), crops.global_crop(x)] + [
+        crops.local_crop(x) for _ in range(count)
+    ]
     assert all(torch.equal(view, part) for view, part in zip(views, parts, strict=True))
 
 

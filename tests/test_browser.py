@@ -1,7 +1,10 @@
-"""JupyterLab in Chromium, as a user has it: Run All, every control of every widget, training stopped, an exercise.
+"""JupyterLab in Chromium, as a user has it: Run All, every control of every widget,
+training stopped, an exercise.
 
-What it measured lies in runs/browser/ afterwards: NAME.json (controls and their answers), screenshots of the widgets.
+What it measured lies in runs/browser/ afterwards: NAME.json (controls and their
+answers), screenshots of the widgets.
 """
+
 import inspect
 import json
 
@@ -17,7 +20,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not instal
 FIRST = "00_representations"  # what everybody opens; the others in `make test-all`
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 PICTURES = ROOT / "runs" / "browser"
-GOAL = 0.3  # seconds from a move to the new picture, on a machine that does nothing else: reported, not asserted
+# seconds from a move to the new picture, on a machine that does nothing else: reported,
+# not asserted
+GOAL = 0.3
 TRAINING = """\
 from course_lib import evaluate, recipe as recipes
 from course_lib.data import load
@@ -34,7 +39,8 @@ for step in run:
 ---
 print("stopped:", run.stopped, "steps:", len(run.steps) == step.k)
 """
-# Frame by frame until the picture has been replaced five times: how many there are, whether it can be painted, where.
+# Frame by frame until the picture has been replaced five times: how many there are,
+# whether it can be painted, where.
 FRAMES = """async cell => {
     const seen = new Set(), pictures = new Set();
     while (pictures.size < 6) {
@@ -71,7 +77,8 @@ def lab(tmp_path_factory):
 
 
 def committed(path):
-    """A copy of a notebook, outputs and saved widgets included, whose cells have not run yet."""
+    """A copy of a notebook, outputs and saved widgets included, whose cells have not
+    run yet."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -80,22 +87,42 @@ def committed(path):
 
 
 def written(text):
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    return new_notebook(cells=[new_code_cell(source.strip()) for source in text.split("---\n")], metadata=kernel)
+    kernel = {
+        "kernelspec": {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+    }
+    return new_notebook(
+        cells=[new_code_cell(source.strip()) for source in text.split("---\n")],
+        metadata=kernel,
+    )
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == FIRST else pytest.mark.slow) for n in NAMES])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == FIRST else pytest.mark.slow) for n in NAMES],
+)
 def test_every_notebook_runs_and_every_control_changes_its_picture(lab, name):
     notebook = lab(name, committed(NOTEBOOKS / f"{name}.ipynb"))
     report = {"notebook": name, "run all": notebook.run_all(), "controls": []}
     for k, box in enumerate(notebook.widgets()):
         report["controls"] += [{"widget": k, **found} for found in move_all(box)]
-        assert box.locator("[role=status]").text_content().strip()  # the picture in words
+        # the picture in words
+        assert box.locator("[role=status]").text_content().strip()
         box.screenshot(path=PICTURES / f"{name}-{k}.png")
     unchanged = [found for found in report["controls"] if not found["changed"]]
-    report |= {"moved": len(report["controls"]), "changed": len(report["controls"]) - len(unchanged),
-               "slower than the goal": sum(found.get("seconds", 0) > GOAL for found in report["controls"]),
-               "slowest": max((found.get("seconds", 0) for found in report["controls"]), default=0)}
+    report |= {
+        "moved": len(report["controls"]),
+        "changed": len(report["controls"]) - len(unchanged),
+        "slower than the goal": sum(
+            found.get("seconds", 0) > GOAL for found in report["controls"]
+        ),
+        "slowest": max(
+            (found.get("seconds", 0) for found in report["controls"]), default=0
+        ),
+    }
     (PICTURES / f"{name}.json").write_text(json.dumps(report, indent=1))
     assert report["controls"] and not unchanged and not notebook.errors()
     if name == FIRST:
@@ -106,14 +133,17 @@ def test_every_notebook_runs_and_every_control_changes_its_picture(lab, name):
 
 
 def narrow_and_dark(notebook, name):
-    """In a window of 600 pixels, then in the dark: nothing sticks out to the right; to be looked at."""
+    """In a window of 600 pixels, then in the dark: nothing sticks out to the right; to
+    be looked at."""
     notebook.page.keyboard.press("Control+B")  # hides the list of files
     notebook.page.set_viewport_size({"width": 600, "height": 1300})
     assert notebook.page.evaluate(TOO_WIDE) == []
     for look in ("narrow", "dark"):
         if look == "dark":
             notebook.menu("Settings", "Theme", "JupyterLab Dark")
-            notebook.page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
+            notebook.page.locator("body[data-jp-theme-light=false]").wait_for(
+                state="attached"
+            )
         for k, box in enumerate(notebook.widgets()):
             box.screenshot(path=PICTURES / f"{name}-{k}-{look}.png")
     notebook.menu("Settings", "Theme", "JupyterLab Light")
@@ -126,7 +156,10 @@ def test_training_is_drawn_without_flicker_and_stopped_by_button_and_menu(lab):
     def press_button():
         cell.get_by_role("button", name="Stop").click()
 
-    for before, stop in ((0, press_button), (3, lambda: notebook.menu("Kernel", "Interrupt Kernel"))):
+    for before, stop in (
+        (0, press_button),
+        (3, lambda: notebook.menu("Kernel", "Interrupt Kernel")),
+    ):
         notebook.menu("Run", "Run All Cells")
         cell.locator("img").wait_for()
         (seen,) = cell.evaluate(FRAMES)  # the same in every frame
@@ -134,16 +167,25 @@ def test_training_is_drawn_without_flicker_and_stopped_by_button_and_menu(lab):
         notebook.page.screenshot(path=PICTURES / "training.png")
         stop()
         notebook.ran(before)
-        line, figure = (output["data"]["text/plain"] for output in notebook.cells()[1]["outputs"])
+        line, figure = (
+            output["data"]["text/plain"] for output in notebook.cells()[1]["outputs"]
+        )
         assert "stopped: what was learnt is kept" in line
-        assert all(word in figure for word in ("loss", "effective rank", "images/s", "left"))
-        assert notebook.cells()[2]["outputs"][0]["text"] == "stopped: True steps: True\n"
+        assert all(
+            word in figure for word in ("loss", "effective rank", "images/s", "left")
+        )
+        assert (
+            notebook.cells()[2]["outputs"][0]["text"] == "stopped: True steps: True\n"
+        )
     notebook.close()
 
 
 def test_an_exercise_says_what_is_wrong_and_what_is_right(lab):
     found = sheet.read("03_contrastive")
-    master, right = found.masters[0], inspect.getsource(found.masters[0].alternatives[0])
+    master, right = (
+        found.masters[0],
+        inspect.getsource(found.masters[0].alternatives[0]),
+    )
     wrong = next(one for one in found.wrong[master.name] if one.name == "dot_product")
     notebook = lab("exercise", committed(ROOT / "exercises" / "03_contrastive.ipynb"))
     notebook.run_all()
@@ -153,13 +195,24 @@ def test_an_exercise_says_what_is_wrong_and_what_is_right(lab):
     status = panel.locator("[role=status]")
     assert "to do" in status.text_content()  # inner_text is empty out of sight
     right = right.replace(master.alternatives[0].__name__, master.name)
-    for answer, says in ((wrong.source, ("wrong", wrong.hint)), (right, ("solved, 5 of 5", "right"))):
+    for answer, says in (
+        (wrong.source, ("wrong", wrong.hint)),
+        (right, ("solved, 5 of 5", "right")),
+    ):
         stub.locator(".cm-content").click()
         notebook.page.keyboard.press("Control+A")
         notebook.page.keyboard.insert_text(answer)
         notebook.page.keyboard.press("Shift+Enter")  # runs it and goes on to the check
         notebook.page.keyboard.press("Shift+Enter")
-        poll(lambda says=says: all(words in " ".join(status.all_text_contents()) for words in says), says[-1])
+        poll(
+            lambda says=says: all(
+                words in " ".join(status.all_text_contents()) for words in says
+            ),
+            says[-1],
+        )
         assert ("wrong" in status.text_content()) == (answer is wrong.source)
-        panel.screenshot(path=PICTURES / f"exercise-{'wrong' if answer is wrong.source else 'right'}.png")
+        panel.screenshot(
+            path=PICTURES
+            / f"exercise-{'wrong' if answer is wrong.source else 'right'}.png"
+        )
     notebook.close()

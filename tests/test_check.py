@@ -1,4 +1,6 @@
-"""The check of an exercise notebook: what an answer does wrong is named, and nothing that it does gets out."""
+"""The check of an exercise notebook: what an answer does wrong is named, and nothing
+that it does gets out."""
+
 import dataclasses
 import html
 import json
@@ -15,12 +17,21 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.grading.exercise import Case, Master, Property, Wrong, read_public, write_public
+from course_lib.grading.exercise import (
+    Case,
+    Master,
+    Property,
+    Wrong,
+    read_public,
+    write_public,
+)
 from course_lib.notebook import check as check_module
 from course_lib.notebook import checks
 from course_lib.notebook.style import INK, PAPER
 
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "error::pytest.PytestUnhandledThreadExceptionWarning"
+)
 FINAL = "These are the public cases. The final mark comes from other cases, with other shapes and values."
 SOLUTION = 'def double(x):\n    """<b>Twice</b> x."""\n    return 2 * x\n'
 DRIVERS = """
@@ -72,14 +83,28 @@ def picks(x):
 
 
 def cases(generator, hidden):
-    values, extreme = torch.rand(4, generator=generator) + 2, torch.tensor([1e30, -1e30])
-    exact = {"x": values.double(), "cotangent": torch.rand(4, generator=generator).double()}
-    return [Case("ordinary", {"x": values}), Case("ordinary", {"x": values[:1] * 2}), Case("extreme", {"x": extreme}),
-            Case("exact", exact)]
+    values, extreme = (
+        torch.rand(4, generator=generator) + 2,
+        torch.tensor([1e30, -1e30]),
+    )
+    exact = {
+        "x": values.double(),
+        "cotangent": torch.rand(4, generator=generator).double(),
+    }
+    return [
+        Case("ordinary", {"x": values}),
+        Case("ordinary", {"x": values[:1] * 2}),
+        Case("extreme", {"x": extreme}),
+        Case("exact", exact),
+    ]
 
 
-PROPERTIES = (Property("doubles", 3), Property("leaves x alone", 1, outputs=("unchanged",)),
-              Property("stays finite", 1, "extreme"), Property("lets the gradient pass", 2, "exact", ("gradient",)))
+PROPERTIES = (
+    Property("doubles", 3),
+    Property("leaves x alone", 1, outputs=("unchanged",)),
+    Property("stays finite", 1, "extreme"),
+    Property("lets the gradient pass", 2, "exact", ("gradient",)),
+)
 
 
 @pytest.fixture(scope="session")
@@ -89,10 +114,21 @@ def folder(tmp_path_factory):
     drivers = {}
     exec(DRIVERS, drivers)
     master = Master("double", PROPERTIES, cases)
-    other = Master("total", (Property("adds", 1),), lambda generator, hidden: cases(generator, hidden)[:1])
-    wrong = [Wrong(f.__name__, f.__doc__, "", f) for f in (squares, detaches, overflows, picks)]
-    doubling = dataclasses.replace(master.exercise(drivers["drive_double"], double, wrong), solution=SOLUTION)
-    write_public([doubling, other.exercise(drivers["drive_total"], total)], folder / "99_toy")
+    other = Master(
+        "total",
+        (Property("adds", 1),),
+        lambda generator, hidden: cases(generator, hidden)[:1],
+    )
+    wrong = [
+        Wrong(f.__name__, f.__doc__, "", f)
+        for f in (squares, detaches, overflows, picks)
+    ]
+    doubling = dataclasses.replace(
+        master.exercise(drivers["drive_double"], double, wrong), solution=SOLUTION
+    )
+    write_public(
+        [doubling, other.exercise(drivers["drive_total"], total)], folder / "99_toy"
+    )
     return folder
 
 
@@ -112,8 +148,9 @@ class Tags(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
-        assert tag in ("div", "span", "b", "details", "summary", "pre") and not {a for a, _ in attributes} - {
-            "style", "role", "class"}
+        assert tag in ("div", "span", "b", "details", "summary", "pre") and not {
+            a for a, _ in attributes
+        } - {"style", "role", "class"}
         self.seen.append(tag)
         self.open.append(tag)
 
@@ -125,8 +162,13 @@ def shown(panel):
     """The panel's text, the same in both forms."""
     page, text = panel._repr_html_(), repr(panel)
     Tags(page)
-    assert page.startswith('<div role="status"') and f"background: {PAPER}; color: {INK}" in page
-    words = html.unescape(re.sub("<[^>]*>", " ", re.sub("<pre.*</pre>", "", page, flags=re.DOTALL)))
+    assert (
+        page.startswith('<div role="status"')
+        and f"background: {PAPER}; color: {INK}" in page
+    )
+    words = html.unescape(
+        re.sub("<[^>]*>", " ", re.sub("<pre.*</pre>", "", page, flags=re.DOTALL))
+    )
     assert words.split() == text.split()
     assert str(panel) == text and text.endswith(FINAL)
     return text
@@ -139,8 +181,14 @@ def test_a_right_answer_gets_all_points(check):
     panel = check(double)
     text = shown(panel)
     assert panel.solved and panel.points == 7 and panel.verdict.exercise == "double"
-    assert text.startswith("double: solved, 7 of 7 points on the public cases\n✓ right  doubles (3 of 3)\n")
-    assert "wrong" not in text and text.count("✓ right") == 4 and "known mistake" not in text
+    assert text.startswith(
+        "double: solved, 7 of 7 points on the public cases\n✓ right  doubles (3 of 3)\n"
+    )
+    assert (
+        "wrong" not in text
+        and text.count("✓ right") == 4
+        and "known mistake" not in text
+    )
     assert shown(check(total)).startswith("total: solved, 1 of 1 point on")
 
 
@@ -175,35 +223,133 @@ def nothing(x):
 
 
 def raises(x):
-    raise KeyError('the message')  # here
+    raise KeyError("the message")  # here
 
 
 def partly(x):
     return 2 * x if x.dtype == torch.float32 else 2 * x + 1
 
 
-@pytest.mark.parametrize("answer, points, first, words", [
-    (wrong_shape, 0, "✗ wrong  doubles", ["value: wrong shape", "expected (4,), got (1, 4)", "(0 of 3)"]),
-    (wrong_kind, 0, "✗ wrong  doubles", ["value: wrong dtype", "expected a floating point number, got int64"]),
-    (in_place, 6, "✗ wrong  leaves x", ["it modifies its argument", "x.clone()", "✓ right  doubles (3 of 3)"]),
-    (nan, 0, "✗ wrong  doubles", ["value: not finite", "got [nan nan nan nan]"]),
-    (nothing, 0, "✗ wrong  doubles", ["what it returns is not a tensor", "got NoneType", "Is a `return` missing?"]),
-    (raises, 0, "✗ wrong  doubles", ["raised KeyError at: raise KeyError('the message') # here", "'the message'\n"]),
-    (lambda x: 2 * x.detach(), 5, "✗ wrong  lets", ["no gradient reaches x", "known mistake", "This is what you get "
-                                                    "when the value leaves the graph."]),
-    (overflows, 6, "✗ wrong  stays", ["value: not finite", "(0 of 1)", "when squares are divided"]),
-    (lambda x: x**2, 0, "✗ wrong  doubles", ["value: wrong", "This is what you get", "x is <b>squared</b>."]),
-    (lambda x: x[99], 0, "✗ wrong  doubles", ["IndexError", "when the last element is read"]),
-    (lambda x: 3 * x, 0, "✗ wrong  doubles", [
-        "value: wrong\n", "– waits  leaves x alone (0 of 1): counts once the first line is right\n– waits  stays "]),
-    (partly, 7, "✓ right  lets", ["solved"]),  # only gradients are looked at in float64 here
-    (lambda x: (2 * xi for xi in x), 0, "✗ wrong  doubles", ["expected a tensor, got generator"]),
-    (lambda x: (2 * x).to_sparse(), 0, "✗ wrong  doubles", ["expected a dense tensor", "layout torch.sparse_coo"]),
-    (lambda x: 2 * x + 0j, 0, "✗ wrong  doubles", ["expected a dense tensor of real numbers", "complex64"]),
-    (lambda x: x.long().softmax(0), 0, "✗ wrong  doubles", ["raised NotImplementedError at: "]),
-    (lambda x: (2 * x).to("meta"), 0, "✗ wrong  doubles", ["expected a dense tensor"]),
-    (lambda x: torch.zeros(1).expand(10**12), 0, "✗ wrong  doubles", ["at most 1,000,000 elements"]),
-], ids=lambda value: value.__name__ if callable(value) else "")
+@pytest.mark.parametrize(
+    "answer, points, first, words",
+    [
+        (
+            wrong_shape,
+            0,
+            "✗ wrong  doubles",
+            ["value: wrong shape", "expected (4,), got (1, 4)", "(0 of 3)"],
+        ),
+        (
+            wrong_kind,
+            0,
+            "✗ wrong  doubles",
+            ["value: wrong dtype", "expected a floating point number, got int64"],
+        ),
+        (
+            in_place,
+            6,
+            "✗ wrong  leaves x",
+            ["it modifies its argument", "x.clone()", "✓ right  doubles (3 of 3)"],
+        ),
+        (nan, 0, "✗ wrong  doubles", ["value: not finite", "got [nan nan nan nan]"]),
+        (
+            nothing,
+            0,
+            "✗ wrong  doubles",
+            [
+                "what it returns is not a tensor",
+                "got NoneType",
+                "Is a `return` missing?",
+            ],
+        ),
+        (
+            raises,
+            0,
+            "✗ wrong  doubles",
+            [
+                "raised KeyError at: raise KeyError('the message') # here",
+                "'the message'\n",
+            ],
+        ),
+        (
+            lambda x: 2 * x.detach(),
+            5,
+            "✗ wrong  lets",
+            [
+                "no gradient reaches x",
+                "known mistake",
+                "This is what you get when the value leaves the graph.",
+            ],
+        ),
+        (
+            overflows,
+            6,
+            "✗ wrong  stays",
+            ["value: not finite", "(0 of 1)", "when squares are divided"],
+        ),
+        (
+            lambda x: x**2,
+            0,
+            "✗ wrong  doubles",
+            ["value: wrong", "This is what you get", "x is <b>squared</b>."],
+        ),
+        (
+            lambda x: x[99],
+            0,
+            "✗ wrong  doubles",
+            ["IndexError", "when the last element is read"],
+        ),
+        (
+            lambda x: 3 * x,
+            0,
+            "✗ wrong  doubles",
+            [
+                "value: wrong\n",
+                "– waits  leaves x alone (0 of 1): counts once the first line is "
+                "right\n– waits  stays ",
+            ],
+        ),
+        # only gradients are looked at in float64 here
+        (partly, 7, "✓ right  lets", ["solved"]),
+        (
+            lambda x: (2 * xi for xi in x),
+            0,
+            "✗ wrong  doubles",
+            ["expected a tensor, got generator"],
+        ),
+        (
+            lambda x: (2 * x).to_sparse(),
+            0,
+            "✗ wrong  doubles",
+            ["expected a dense tensor", "layout torch.sparse_coo"],
+        ),
+        (
+            lambda x: 2 * x + 0j,
+            0,
+            "✗ wrong  doubles",
+            ["expected a dense tensor of real numbers", "complex64"],
+        ),
+        (
+            lambda x: x.long().softmax(0),
+            0,
+            "✗ wrong  doubles",
+            ["raised NotImplementedError at: "],
+        ),
+        (
+            lambda x: (2 * x).to("meta"),
+            0,
+            "✗ wrong  doubles",
+            ["expected a dense tensor"],
+        ),
+        (
+            lambda x: torch.zeros(1).expand(10**12),
+            0,
+            "✗ wrong  doubles",
+            ["at most 1,000,000 elements"],
+        ),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
 def test_each_fault_has_its_own_words(check, answer, points, first, words):
     original, answer.__name__ = answer.__name__, "double"
     try:
@@ -213,8 +359,12 @@ def test_each_fault_has_its_own_words(check, answer, points, first, words):
     text = shown(panel)
     assert panel.points == points and panel.solved == (points == 7)
     assert first in text and all(word in text for word in words), text
-    assert ("known mistake" in text) == any("This is what" in w or w.startswith("when") for w in words)
-    assert text.startswith(f"double: {'solved, ' * panel.solved}{points} of 7 points on the public cases\n")
+    assert ("known mistake" in text) == any(
+        "This is what" in w or w.startswith("when") for w in words
+    )
+    assert text.startswith(
+        f"double: {'solved, ' * panel.solved}{points} of 7 points on the public cases\n"
+    )
 
 
 def test_a_tensor_that_redefines_equality_is_judged_by_its_numbers(check):
@@ -243,7 +393,9 @@ def test_a_check_can_be_called_again(check):
 # What an answer tries
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
+)
 def test_no_exception_gets_out(check, error):
     @named("double")
     def answer(x):
@@ -259,7 +411,10 @@ def test_endless_recursion_is_named(check):
         return double(x)
 
     text = shown(check(double))
-    assert "raised RecursionError at: return double(x)" in text and "Does it call itself without end?" in text
+    assert (
+        "raised RecursionError at: return double(x)" in text
+        and "Does it call itself without end?" in text
+    )
 
 
 class Evil(str):
@@ -268,7 +423,9 @@ class Evil(str):
     def _no(self, *_):
         raise RuntimeError
 
-    __eq__ = __format__ = __str__ = __repr__ = __getitem__ = __iter__ = __len__ = strip = replace = _no
+    __eq__ = __format__ = __str__ = __repr__ = __getitem__ = __iter__ = __len__ = (
+        strip
+    ) = replace = _no
     __hash__ = _no
 
 
@@ -298,7 +455,9 @@ class Disguise:
         return lambda *args: self
 
 
-@pytest.mark.parametrize("error, words", [(EvilError, "evil but shown"), (SilentError, "✗ wrong  doubles")])
+@pytest.mark.parametrize(
+    "error, words", [(EvilError, "evil but shown"), (SilentError, "✗ wrong  doubles")]
+)
 def test_an_exception_that_fights_back_is_shown_too(check, error, words):
     @named("double")
     def answer(x):
@@ -313,8 +472,16 @@ def test_a_disguised_object_is_no_tensor(check):
     assert "got something in its disguise" in shown(panel) and panel.points == 0
 
 
-@pytest.mark.parametrize("message", ["<script>alert(1)</script>", "</div></pre><img src=x onerror=y>", "&lt;",
-                                     "a\nb\x1b[31mc\ud800d", "x" * 10**6])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "<script>alert(1)</script>",
+        "</div></pre><img src=x onerror=y>",
+        "&lt;",
+        "a\nb\x1b[31mc\ud800d",
+        "x" * 10**6,
+    ],
+)
 def test_what_an_answer_says_cannot_break_the_panel(check, message):
     @named("double")
     def answer(x):
@@ -322,8 +489,18 @@ def test_what_an_answer_says_cannot_break_the_panel(check, message):
 
     panel = check(answer)
     text, page = shown(panel), panel._repr_html_()
-    assert "raised <i>Error</i>" in text and "<i>" not in page and "<script" not in page and "<img" not in page
-    assert len(page) < 6000 and "x" * 201 not in page and page.encode() and "\x1b" not in page
+    assert (
+        "raised <i>Error</i>" in text
+        and "<i>" not in page
+        and "<script" not in page
+        and "<img" not in page
+    )
+    assert (
+        len(page) < 6000
+        and "x" * 201 not in page
+        and page.encode()
+        and "\x1b" not in page
+    )
     assert html.escape(message[:5].split("\n")[0]) in page
 
 
@@ -351,9 +528,17 @@ def test_an_endless_loop_is_stopped_at_its_line(hasty):
 
     panel = hasty(answer)
     text = shown(panel)
-    assert panel.points == 0 and "stopped after 0.3 s at: " in text and text.count("Does a loop never end?") == 1
+    assert (
+        panel.points == 0
+        and "stopped after 0.3 s at: " in text
+        and text.count("Does a loop never end?") == 1
+    )
     assert re.search("at: (while True:|pass)", text)
-    assert "It did not stop" not in text and not threads[0].is_alive() and len(threads) == 1
+    assert (
+        "It did not stop" not in text
+        and not threads[0].is_alive()
+        and len(threads) == 1
+    )
 
 
 def test_what_was_right_before_an_endless_loop_keeps_its_points(hasty):
@@ -364,7 +549,11 @@ def test_what_was_right_before_an_endless_loop_keeps_its_points(hasty):
         return 2 * x
 
     panel = hasty(answer)
-    assert panel.points == 5 and "✗ wrong  lets the gradient pass (0 of 2)\n         stopped after" in shown(panel)
+    assert (
+        panel.points == 5
+        and "✗ wrong  lets the gradient pass (0 of 2)\n         stopped after"
+        in shown(panel)
+    )
 
 
 def test_an_endless_loop_that_cannot_be_stopped_is_left_behind(hasty):
@@ -383,7 +572,10 @@ def test_an_endless_loop_that_cannot_be_stopped_is_left_behind(hasty):
     try:
         panel = hasty(answer)
         text = shown(panel)
-        assert "It did not stop; restart the kernel to get its core back." in text and panel.points == 0
+        assert (
+            "It did not stop; restart the kernel to get its core back." in text
+            and panel.points == 0
+        )
         assert "\n         no result after 0.3 s\n" in text and "TimeLimit" not in text
         assert threads[0].is_alive() and threads[0].daemon
         assert hasty(double).solved
@@ -401,12 +593,21 @@ def test_an_endless_name_is_stopped(hasty):
                 pass
 
     text = shown(hasty(Endless()))
-    assert "Expected double or total, got a value of type Endless" in text and "No result after 0.3 s" in text
+    assert (
+        "Expected double or total, got a value of type Endless" in text
+        and "No result after 0.3 s" in text
+    )
 
 
-@pytest.mark.parametrize("seconds, clock, after", [(1.0, 0.0, "0.3"), (0.0, 1.0, "1.8")])
-def test_its_own_time_counts_and_six_times_the_limit_on_the_clock(hasty, monkeypatch, seconds, clock, after):
-    """What it has computed, and the clock, go on by so much whenever they are looked at."""
+@pytest.mark.parametrize(
+    "seconds, clock, after", [(1.0, 0.0, "0.3"), (0.0, 1.0, "1.8")]
+)
+def test_its_own_time_counts_and_six_times_the_limit_on_the_clock(
+    hasty, monkeypatch, seconds, clock, after
+):
+    """What it has computed, and the clock, go on by so much whenever they are looked
+    at."""
+
     @named("double")
     def answer(x):
         while True:
@@ -418,14 +619,21 @@ def test_its_own_time_counts_and_six_times_the_limit_on_the_clock(hasty, monkeyp
         ticks[i] += step
         return ticks[i]
 
-    monkeypatch.setattr(check_module._Attempt, "_seconds", lambda self: tick(0, seconds))
+    monkeypatch.setattr(
+        check_module._Attempt, "_seconds", lambda self: tick(0, seconds)
+    )
     monkeypatch.setattr(check_module.time, "monotonic", lambda: tick(1, clock))
     text = shown(hasty(answer))
-    assert f"stopped after {after} s at: " in text and f"No result after {after} s. Does a loop" in text
+    assert (
+        f"stopped after {after} s at: " in text
+        and f"No result after {after} s. Does a loop" in text
+    )
     assert "this computer may be busy" in text
 
 
-def test_where_the_system_does_not_tell_a_threads_time_the_processs_counts(hasty, monkeypatch):
+def test_where_the_system_does_not_tell_a_threads_time_the_processs_counts(
+    hasty, monkeypatch
+):
     monkeypatch.delattr(check_module.time, "pthread_getcpuclockid", raising=False)
 
     @named("double")
@@ -458,8 +666,11 @@ assert {"torch._dynamo", "sklearn.linear_model"} <= set(sys.modules) - before
 
 
 def test_what_an_answer_imports_takes_none_of_its_time(folder):
-    """The first torch.optim or torch.func of a process imports for seconds, which are more than this limit."""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_USE, folder], check=True)
+    """The first torch.optim or torch.func of a process imports for seconds, which are
+    more than this limit."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST_USE, folder], check=True
+    )
 
 
 def test_an_interrupt_of_the_users_passes_through(folder):
@@ -480,18 +691,30 @@ def test_an_interrupt_of_the_users_passes_through(folder):
     finally:
         signal.signal(signal.SIGINT, handler)
     threads[0].join(20)
-    assert not threads[0].is_alive() and len(threads) == 1 and torch.get_default_dtype() == dtype
+    assert (
+        not threads[0].is_alive()
+        and len(threads) == 1
+        and torch.get_default_dtype() == dtype
+    )
 
 
 # Torch's state
 
 
-def test_an_answer_finds_torch_as_at_its_start_and_leaves_the_notebooks_as_it_was(check):
+def test_an_answer_finds_torch_as_at_its_start_and_leaves_the_notebooks_as_it_was(
+    check,
+):
     found = []
 
     @named("double")
     def answer(x):
-        found.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()))
+        found.append(
+            (
+                torch.is_grad_enabled(),
+                torch.is_inference_mode_enabled(),
+                torch.get_default_dtype(),
+            )
+        )
         torch.manual_seed(0)
         torch.rand(3)
         torch.set_default_dtype(torch.float16)
@@ -508,7 +731,9 @@ def test_an_answer_finds_torch_as_at_its_start_and_leaves_the_notebooks_as_it_wa
             assert check(double).solved and not torch.is_grad_enabled()
     finally:
         torch.set_default_dtype(torch.float32)
-    assert found[0] == (True, False, torch.float32) and torch.equal(state, torch.get_rng_state())
+    assert found[0] == (True, False, torch.float32) and torch.equal(
+        state, torch.get_rng_state()
+    )
 
 
 # Names and sheets
@@ -531,32 +756,52 @@ class Meta(type):
     __name__ = property(lambda cls: 1 / 0)
 
 
-@pytest.mark.parametrize("make, came", [
-    (lambda: None, "None"), (lambda: lambda x: 2 * x, "a lambda"), (lambda: squares, "`squares`"),
-    (lambda: "double", "a value of type str"), (lambda: (i for i in range(3)), "`<genexpr>`"),
-    (lambda: torch.ones(3), "a value of type Tensor"), (Raising, "a value of type Raising"),
-    (Changeling, "a value of type Changeling"), (lambda: Meta("M", (), {}), "a value of type Meta"),
-    (lambda: Meta("M", (), {})(), "a value of type M"), (lambda: named("<b>")(lambda x: x), "`<b>`"),
-    (type("Named", (), {"__name__": Evil("other")}), "`other`"), (type("Named", (), {"__name__": 7}), "of type Named"),
-])
+@pytest.mark.parametrize(
+    "make, came",
+    [
+        (lambda: None, "None"),
+        (lambda: lambda x: 2 * x, "a lambda"),
+        (lambda: squares, "`squares`"),
+        (lambda: "double", "a value of type str"),
+        (lambda: (i for i in range(3)), "`<genexpr>`"),
+        (lambda: torch.ones(3), "a value of type Tensor"),
+        (Raising, "a value of type Raising"),
+        (Changeling, "a value of type Changeling"),
+        (lambda: Meta("M", (), {}), "a value of type Meta"),
+        (lambda: Meta("M", (), {})(), "a value of type M"),
+        (lambda: named("<b>")(lambda x: x), "`<b>`"),
+        (type("Named", (), {"__name__": Evil("other")}), "`other`"),
+        (type("Named", (), {"__name__": 7}), "of type Named"),
+    ],
+)
 def test_what_is_no_answer_is_told_what_was_expected(check, make, came):
     panel = check(make())
     text = shown(panel)
-    assert "Expected double or total, got " in text and f"{came}. Pass the function or class itself" in text
+    assert (
+        "Expected double or total, got " in text
+        and f"{came}. Pass the function or class itself" in text
+    )
     assert panel.verdict is None and not panel.solved and panel.points == 0
 
 
 def test_a_class_and_an_object_of_the_right_name_are_called(check):
     Class = type("double", (), {"__init__": lambda self, x: None})
     assert "got double" in shown(check(Class))
-    assert "raised TypeError" in shown(check(type("Object", (), {"__name__": "double"})()))
+    assert "raised TypeError" in shown(
+        check(type("Object", (), {"__name__": "double"})())
+    )
 
 
 def test_a_sheet_goes_by_name_or_number(folder, tmp_path):
-    assert checks("99", folder=folder).exercises.keys() == checks("99_toy", folder=folder).exercises.keys()
+    assert (
+        checks("99", folder=folder).exercises.keys()
+        == checks("99_toy", folder=folder).exercises.keys()
+    )
     with pytest.raises(ValueError, match="`sheet`: expected one of 99_toy, got '98'"):
         checks("98", folder=folder)
-    with pytest.raises(ValueError, match="`sheet`: expected one of those in .* got '99'"):
+    with pytest.raises(
+        ValueError, match="`sheet`: expected one of those in .* got '99'"
+    ):
         checks("99", folder=tmp_path)
     with pytest.raises(ValueError, match="`sheet`.*'no such sheet'"):
         checks("no such sheet")
@@ -578,12 +823,18 @@ def test_the_solution_unfolds_after_an_attempt(check):
     with pytest.raises(ValueError, match="after an attempt"):
         check.solution("double")
     panel = check(named("double")(lambda x: x))
-    assert 'Worked solution: print(check.solution("double"))' in shown(panel) and SOLUTION not in str(panel)
+    assert 'Worked solution: print(check.solution("double"))' in shown(
+        panel
+    ) and SOLUTION not in str(panel)
     page = panel._repr_html_()
     assert Tags(page).seen.count("details") == 1
-    code = html.unescape(re.sub("<[^>]*>", "", re.search("<pre.*</pre>", page, flags=re.DOTALL)[0]))
+    code = html.unescape(
+        re.sub("<[^>]*>", "", re.search("<pre.*</pre>", page, flags=re.DOTALL)[0])
+    )
     assert code.strip() == SOLUTION.strip()
-    assert check.solution("double") == SOLUTION and "Worked solution" in shown(check(stub))
+    assert check.solution("double") == SOLUTION and "Worked solution" in shown(
+        check(stub)
+    )
 
 
 def test_a_solution_that_is_not_released_is_not_there(check):
@@ -600,22 +851,45 @@ def test_a_solution_that_is_not_released_is_not_there(check):
 def test_public_cases_survive_the_file(folder):
     exercise = read_public(folder / "99_toy")["double"]
     wanted = cases(torch.Generator().manual_seed(0), False)
-    assert exercise.properties == PROPERTIES and exercise.solution == SOLUTION and exercise.points == 7
+    assert (
+        exercise.properties == PROPERTIES
+        and exercise.solution == SOLUTION
+        and exercise.points == 7
+    )
     assert [c.kind for c in exercise.cases] == [c.kind for c in wanted]
-    for case, other, expected in zip(exercise.cases, wanted, exercise.expected, strict=True):
+    for case, other, expected in zip(
+        exercise.cases, wanted, exercise.expected, strict=True
+    ):
         assert case.arrays.keys() == other.arrays.keys()
         assert all(torch.equal(case.arrays[k], other.arrays[k]) for k in other.arrays)
-        assert np.array_equal(expected["value"], 2 * other.arrays["x"].numpy()) and expected["unchanged"].dtype == bool
-    assert np.allclose(exercise.expected[3]["gradient x"], 2 * wanted[3].arrays["cotangent"])
-    assert [m.name for m in exercise.mistakes] == ["squares", "detaches", "overflows", "picks"]
-    assert exercise.mistakes[1].hint == "This is what you get when the value leaves the graph."
-    assert np.array_equal(exercise.mistakes[0].outputs[0]["value"], wanted[0].arrays["x"].numpy() ** 2)
+        assert (
+            np.array_equal(expected["value"], 2 * other.arrays["x"].numpy())
+            and expected["unchanged"].dtype == bool
+        )
+    assert np.allclose(
+        exercise.expected[3]["gradient x"], 2 * wanted[3].arrays["cotangent"]
+    )
+    assert [m.name for m in exercise.mistakes] == [
+        "squares",
+        "detaches",
+        "overflows",
+        "picks",
+    ]
+    assert (
+        exercise.mistakes[1].hint
+        == "This is what you get when the value leaves the graph."
+    )
+    assert np.array_equal(
+        exercise.mistakes[0].outputs[0]["value"], wanted[0].arrays["x"].numpy() ** 2
+    )
     picks = exercise.mistakes[3].outputs
     assert [o.type for o in picks] == 4 * ["IndexError"]
     assert all(o.message.startswith("index 99 is out of bounds") for o in picks)
     assert "gradient x" not in exercise.mistakes[1].outputs[3]
     total = read_public(folder / "99_toy")["total"].expected[0]["value"]
-    assert total.shape == () and total == pytest.approx(wanted[0].arrays["x"].numpy().sum())
+    assert total.shape == () and total == pytest.approx(
+        wanted[0].arrays["x"].numpy().sum()
+    )
 
 
 def test_the_librarys_own_is_no_answer(check):
@@ -625,7 +899,9 @@ def test_the_librarys_own_is_no_answer(check):
     nt_xent.__module__, nt_xent.__name__ = "course_lib.losses", "double"
     panel = check(nt_xent)
     assert not panel.solved and panel.verdict is None
-    assert "the library's own `double`, which is not there when you are marked" in repr(panel)
+    assert "the library's own `double`, which is not there when you are marked" in repr(
+        panel
+    )
 
 
 def test_a_stub_line_left_over_is_named(check):
@@ -635,17 +911,31 @@ def test_a_stub_line_left_over_is_named(check):
         raise NotImplementedError()
 
     panel = check(almost)
-    assert not panel.verdict.todo and "still stands in it: delete that line" in repr(panel)
+    assert not panel.verdict.todo and "still stands in it: delete that line" in repr(
+        panel
+    )
 
 
 def test_a_file_is_checked_as_the_grader_reads_it(check, tmp_path):
     path = tmp_path / "mine.ipynb"
-    cells = ["import torch\n", "two = torch.tensor(2.0)", "def double(x):\n    return two * x",
-             "total = lambda x: x.sum("]
-    content = {"cells": [{"cell_type": "code", "source": cell} for cell in cells], "metadata": {}, "nbformat": 4}
+    cells = [
+        "import torch\n",
+        "two = torch.tensor(2.0)",
+        "def double(x):\n    return two * x",
+        "total = lambda x: x.sum(",
+    ]
+    content = {
+        "cells": [{"cell_type": "code", "source": cell} for cell in cells],
+        "metadata": {},
+        "nbformat": 4,
+    }
     path.write_text(json.dumps(content))
-    double, total = check.file(path)  # `two` is made by a call: what is above is executed, too
-    assert double.points > 0 and "the notebook has no function or class of this name" in repr(total)
+    # `two` is made by a call: what is above is executed, too
+    double, total = check.file(path)
+    assert (
+        double.points > 0
+        and "the notebook has no function or class of this name" in repr(total)
+    )
     path.write_text("no notebook")
     with pytest.raises(ValueError, match="not a Jupyter notebook"):
         check.file(path)
@@ -653,9 +943,18 @@ def test_a_file_is_checked_as_the_grader_reads_it(check, tmp_path):
 
 def test_a_file_with_an_endless_answer_is_checked_to_its_end(hasty, tmp_path):
     path = tmp_path / "mine.ipynb"
-    cells = ["def double(x):\n    while True:\n        pass", "def total(x):\n    return x.sum()"]
-    content = {"cells": [{"cell_type": "code", "source": cell} for cell in cells], "metadata": {}, "nbformat": 4}
+    cells = [
+        "def double(x):\n    while True:\n        pass",
+        "def total(x):\n    return x.sum()",
+    ]
+    content = {
+        "cells": [{"cell_type": "code", "source": cell} for cell in cells],
+        "metadata": {},
+        "nbformat": 4,
+    }
     path.write_text(json.dumps(content))
     double, total = hasty.file(path)
-    assert "stopped after 0.3 s at: " in shown(double) and "Does a loop never end?" in shown(double)
+    assert "stopped after 0.3 s at: " in shown(
+        double
+    ) and "Does a loop never end?" in shown(double)
     assert double.points == 0 and total.solved

@@ -29,11 +29,21 @@ def test_what_fits_passes(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1.0], BOXES), "function: argument `x`: expected a tensor \\(float\\) of shape \\(N, C, H, W\\), got list"),
+        (
+            ([1.0], BOXES),
+            "function: argument `x`: expected a tensor \\(float\\) of shape \\(N, C, "
+            "H, W\\), got list",
+        ),
         ((IMAGES.byte(), BOXES), "`x`: .* got uint8 of shape \\(2, 3, 4, 5\\)"),
         ((IMAGES[0], BOXES), "`x`: .* got float32 of shape \\(3, 4, 5\\)"),
-        ((IMAGES, BOXES.float()), "`boxes`: expected a tensor \\(int\\) of shape \\(N, 4\\), got float32"),
-        ((IMAGES, BOXES[:1]), "`boxes`: .*where N = 2 in `x`, got int64 of shape \\(1, 4\\)"),
+        (
+            (IMAGES, BOXES.float()),
+            "`boxes`: expected a tensor \\(int\\) of shape \\(N, 4\\), got float32",
+        ),
+        (
+            (IMAGES, BOXES[:1]),
+            "`boxes`: .*where N = 2 in `x`, got int64 of shape \\(1, 4\\)",
+        ),
         ((IMAGES, BOXES[:, :3]), "`boxes`: .*got int64 of shape \\(2, 3\\)"),
         ((IMAGES, None), "`boxes`: .*got NoneType"),
         ((IMAGES, BOXES, torch.tensor(1.0)), "`weight`: .*got float32 of shape \\(\\)"),
@@ -53,29 +63,45 @@ def test_a_missing_argument_stays_pythons_own_error():
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "1", None, True])
 def test_positive_refuses(value):
-    with pytest.raises(ValueError, match="argument `tau`: expected a positive number, got"):
+    with pytest.raises(
+        ValueError, match="argument `tau`: expected a positive number, got"
+    ):
         positive("tau", value)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "x", None, False])
 def test_number_refuses_what_lies_outside(value):
-    with pytest.raises(ValueError, match=r"argument `p`: expected a number in \[0, 1\], got"):
+    with pytest.raises(
+        ValueError, match=r"argument `p`: expected a number in \[0, 1\], got"
+    ):
         number("p", value, 0, 1)
 
 
 @pytest.mark.parametrize("value", [0, 11, 2.0, "3", None, True])
 def test_count_refuses_what_is_no_whole_number_in_range(value):
-    with pytest.raises(ValueError, match=r"argument `k`: expected a whole number in \[1, 10\], got"):
+    with pytest.raises(
+        ValueError, match=r"argument `k`: expected a whole number in \[1, 10\], got"
+    ):
         count("k", value, 10)
 
 
 @pytest.mark.parametrize("value", [1, 0, 6, 3.0, True])
 def test_count_may_begin_elsewhere(value):
-    with pytest.raises(ValueError, match=r"argument `k`: expected a whole number in \[2, 5\], got"):
+    with pytest.raises(
+        ValueError, match=r"argument `k`: expected a whole number in \[2, 5\], got"
+    ):
         count("k", value, 5, low=2)
 
 
 def test_scalars_that_fit_are_returned():
     assert count("k", 3) == 3
-    assert (count("k", 2, 5, low=2), count("k", 5, 5, low=2), count("k", 0, low=0)) == (2, 5, 0)
-    assert (positive("tau", 0.5), number("p", 0, 0, 1), number("p", 1, 0, 1)) == (0.5, 0, 1)
+    assert (count("k", 2, 5, low=2), count("k", 5, 5, low=2), count("k", 0, low=0)) == (
+        2,
+        5,
+        0,
+    )
+    assert (positive("tau", 0.5), number("p", 0, 0, 1), number("p", 1, 0, 1)) == (
+        0.5,
+        0,
+        1,
+    )

@@ -1,5 +1,7 @@
-"""Each notebook as Colab would run it: with Colab's versions (.venv/colab, by tools/setup_env.sh), in a folder with
-nothing but the notebook, without a clone; its set-up cell has to install course_lib, here from the wheel."""
+"""Each notebook as Colab would run it: with Colab's versions (.venv/colab, by
+tools/setup_env.sh), in a folder with nothing but the notebook, without a clone; its
+set-up cell has to install course_lib, here from the wheel."""
+
 import json
 import sys
 from pathlib import Path
@@ -13,7 +15,8 @@ from packaging.requirements import Requirement
 COLAB = Path(sys.prefix) / "colab"
 QUICKEST = ROOT / "notebooks" / "11_vae.ipynb"
 NOTEBOOKS = sorted([*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("exercises/*.ipynb")])
-# Appended to a notebook: moves each control of each figure, where an error is raised; says what all of it ran on.
+# Appended to a notebook: moves each control of each figure, where an error is raised;
+# says what all of it ran on.
 MOVE = """\
 import gc
 
@@ -42,17 +45,40 @@ print(json.dumps({"executable": sys.executable, "files": _used, "versions": _all
 
 @pytest.fixture
 def colab(wheel, tmp_path, monkeypatch):
-    """run(notebook): executes it in place, by its kernel and in a folder of its own; `site` is where pip installs."""
-    site = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    """run(notebook): executes it in place, by its kernel and in a folder of its own;
+    `site` is where pip installs."""
+    site = (
+        tmp_path
+        / "lib"
+        / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        / "site-packages"
+    )
     kernel, alone = tmp_path / "kernels" / "colab", tmp_path / "alone"
     for folder in (site, kernel, alone):
         folder.mkdir(parents=True)
-    (kernel / "kernel.json").write_text(json.dumps({
-        "argv": [str(COLAB / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "Colab's versions", "language": "python",
-        "env": {"COURSE_BUDGET": "smoke", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PIP_NO_INDEX": "1",
-                "PIP_PREFIX": str(tmp_path), "PYTHONPATH": f"{site}:{ROOT / 'tests' / 'offline'}"},
-    }))
+    (kernel / "kernel.json").write_text(
+        json.dumps(
+            {
+                "argv": [
+                    str(COLAB / "bin" / "python"),
+                    "-m",
+                    "ipykernel_launcher",
+                    "-f",
+                    "{connection_file}",
+                ],
+                "display_name": "Colab's versions",
+                "language": "python",
+                "env": {
+                    "COURSE_BUDGET": "smoke",
+                    "OMP_NUM_THREADS": "1",
+                    "MKL_NUM_THREADS": "1",
+                    "PIP_NO_INDEX": "1",
+                    "PIP_PREFIX": str(tmp_path),
+                    "PYTHONPATH": f"{site}:{ROOT / 'tests' / 'offline'}",
+                },
+            }
+        )
+    )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
 
     def run(notebook):
@@ -65,24 +91,35 @@ def colab(wheel, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("path", [
-    pytest.param(path, id=f"{path.parent.name}-{path.stem}", marks=() if path == QUICKEST else pytest.mark.slow)
-    for path in NOTEBOOKS
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=f"{path.parent.name}-{path.stem}",
+            marks=() if path == QUICKEST else pytest.mark.slow,
+        )
+        for path in NOTEBOOKS
+    ],
+)
 def test_a_notebook_opened_alone_runs_on_colabs_versions(colab, path):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells += [nbformat.v4.new_code_cell(source) for source in (MOVE, RAN_ON)]
     colab(notebook)
     ran_on = json.loads(notebook.cells[-1].outputs[0].text)
     assert Path(ran_on["executable"]).parent == COLAB / "bin"
-    assert {path.name.split("-")[0] for path in colab.site.iterdir()} == {"course_lib"}  # and no torch of its own
+    # and no torch of its own
+    assert {path.name.split("-")[0] for path in colab.site.iterdir()} == {"course_lib"}
     packages = COLAB / colab.site.relative_to(colab.site.parents[2])
     homes = {name: Path(file).parents[1] for name, file in ran_on["files"].items()}
     assert homes.pop("course_lib") == colab.site and set(homes.values()) == {packages}
     for line in (ROOT / "tools" / "colab-requirements.txt").read_text().splitlines():
         pin = Requirement(line) if line and line[0] != "#" else None
         if pin and (not pin.marker or pin.marker.evaluate()):
-            versions = {name.lower().replace("_", "-"): version for name, version in ran_on["versions"].items()}
+            versions = {
+                name.lower().replace("_", "-"): version
+                for name, version in ran_on["versions"].items()
+            }
             assert versions[pin.name] == str(pin.specifier)[2:], pin
     assert "jupyterlab" not in versions and "lightly" not in versions
 

@@ -1,6 +1,8 @@
-"""Siamese, supervised-contrastive and memory-bank methods, their losses, and the supervised baseline.
+"""Siamese, supervised-contrastive and memory-bank methods, their losses, and the
+supervised baseline.
 
-The oracles are plain Python sums over the papers' formulas, closed forms and torch's own losses.
+The oracles are plain Python sums over the papers' formulas, closed forms and torch's
+own losses.
 """
 
 import math
@@ -47,8 +49,13 @@ def unit_rows(*shape, seed=0, dtype=torch.float32):
 def naive_triplet(anchor, same, other, margin, negative=lambda i: i):
     total = 0.0
     for i in range(len(anchor)):
-        a, p, n = (unit(z.double().tolist()[j]) for z, j in ((anchor, i), (same, i), (other, negative(i))))
-        energy_same, energy_other = (sum((s - t) ** 2 for s, t in zip(a, b)) for b in (p, n))
+        a, p, n = (
+            unit(z.double().tolist()[j])
+            for z, j in ((anchor, i), (same, i), (other, negative(i)))
+        )
+        energy_same, energy_other = (
+            sum((s - t) ** 2 for s, t in zip(a, b)) for b in (p, n)
+        )
         total += max(0.0, energy_same - energy_other + margin)
     return total / len(anchor)
 
@@ -56,7 +63,9 @@ def naive_triplet(anchor, same, other, margin, negative=lambda i: i):
 @pytest.mark.parametrize("margin", [0.2, 1.0, 3.0])
 def test_triplet_equals_a_loop_and_torchs_own(margin):
     anchor, same, other = torch.randn(3, 12, 4, generator=seeded())
-    lengths = [z / z.square().sum(1, keepdim=True).sqrt() for z in (anchor, same, other)]
+    lengths = [
+        z / z.square().sum(1, keepdim=True).sqrt() for z in (anchor, same, other)
+    ]
     theirs = F.triplet_margin_with_distance_loss(
         *lengths, distance_function=lambda a, b: (a - b).square().sum(1), margin=margin
     )
@@ -67,13 +76,19 @@ def test_triplet_equals_a_loop_and_torchs_own(margin):
 
 def test_triplet_in_closed_form():
     z = torch.eye(4)
-    assert triplet(z, 2 * z, 5 * z, 0.7).item() == pytest.approx(0.7)  # all equal: the margin
-    assert triplet(z, z, z.roll(1, 0), 3.0).item() == pytest.approx(1.0)  # a negative at right angles has energy 2
-    assert triplet(z, -z, z, 0.5).item() == pytest.approx(4.5)  # an opposite positive, 4
+    # all equal: the margin
+    assert triplet(z, 2 * z, 5 * z, 0.7).item() == pytest.approx(0.7)
+    # a negative at right angles has energy 2
+    assert triplet(z, z, z.roll(1, 0), 3.0).item() == pytest.approx(1.0)
+    # an opposite positive, 4
+    assert triplet(z, -z, z, 0.5).item() == pytest.approx(4.5)
 
 
 def test_triplet_leaves_satisfied_triplets_alone():
-    anchor, same = torch.tensor([[1.0, 0.1], [0.2, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    anchor, same = (
+        torch.tensor([[1.0, 0.1], [0.2, 1.0]]),
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+    )
     leaves = [z.clone().requires_grad_() for z in (anchor, same, -anchor)]
     loss = triplet(*leaves, 0.5)
     loss.backward()
@@ -101,45 +116,69 @@ def test_triplet_names_the_bad_argument():
 
 
 def naive_supervised_contrastive(z1, z2, labels, tau):
-    """Equation 2 of Khosla et al., averaged over the 2N anchors i in I; A(i) = I \\ {i}."""
-    z, label = [unit(row) for row in [*z1.double().tolist(), *z2.double().tolist()]], labels.tolist() * 2
+    """Equation 2 of Khosla et al., averaged over the 2N anchors i in I; A(i) = I \\
+    {i}."""
+    z, label = (
+        [unit(row) for row in [*z1.double().tolist(), *z2.double().tolist()]],
+        labels.tolist() * 2,
+    )
     total, everyone = 0.0, range(len(z))
     for i in everyone:
         others = [a for a in everyone if a != i]
         positives = [p for p in others if label[p] == label[i]]
         denominator = sum(math.exp(dot(z[i], z[a]) / tau) for a in others)
-        total -= sum(math.log(math.exp(dot(z[i], z[p]) / tau) / denominator) for p in positives) / len(positives)
+        total -= sum(
+            math.log(math.exp(dot(z[i], z[p]) / tau) / denominator) for p in positives
+        ) / len(positives)
     return total / len(z)
 
 
-@pytest.mark.parametrize("labels", [[0, 1, 0, 2, 2, 0, 3], [0, 1, 2, 3, 4, 5, 6], [5] * 7])
+@pytest.mark.parametrize(
+    "labels", [[0, 1, 0, 2, 2, 0, 3], [0, 1, 2, 3, 4, 5, 6], [5] * 7]
+)
 @pytest.mark.parametrize("tau", [0.1, 0.7])
 def test_supervised_contrastive_equals_the_papers_double_loop(labels, tau):
     z1, z2 = torch.randn(2, 7, 5, generator=seeded())
     labels = torch.tensor(labels)
     expected = naive_supervised_contrastive(z1, z2, labels, tau)
-    assert supervised_contrastive(z1, z2, labels, tau).item() == pytest.approx(expected, rel=1e-5)
+    assert supervised_contrastive(z1, z2, labels, tau).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_supervised_contrastive_is_nt_xent_where_all_labels_differ():
     z1, z2 = torch.randn(2, 16, 8, generator=seeded(1), dtype=torch.float64)
     labels = torch.randperm(16, generator=seeded(2))
-    assert supervised_contrastive(z1, z2, labels, 0.3).item() == pytest.approx(nt_xent(z1, z2, 0.3).item(), abs=1e-6)
+    assert supervised_contrastive(z1, z2, labels, 0.3).item() == pytest.approx(
+        nt_xent(z1, z2, 0.3).item(), abs=1e-6
+    )
     labels[0] = labels[1]
-    assert abs(supervised_contrastive(z1, z2, labels, 0.3) - nt_xent(z1, z2, 0.3)) > 1e-3
+    assert (
+        abs(supervised_contrastive(z1, z2, labels, 0.3) - nt_xent(z1, z2, 0.3)) > 1e-3
+    )
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, 2], [0] * 6])
 def test_supervised_contrastive_costs_log_of_2n_minus_1_when_collapsed(labels):
     same = torch.ones(6, 4)
-    assert supervised_contrastive(same, 3 * same, torch.tensor(labels)).item() == pytest.approx(math.log(11), rel=1e-6)
+    assert supervised_contrastive(
+        same, 3 * same, torch.tensor(labels)
+    ).item() == pytest.approx(math.log(11), rel=1e-6)
 
 
 def test_supervised_contrastive_ignores_order_names_of_labels_and_lengths():
     z1, z2 = torch.randn(2, 9, 6, generator=seeded(), dtype=torch.float64)
-    labels, order = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 3]), torch.randperm(9, generator=seeded(1))
-    loss, renamed = supervised_contrastive(z1, z2, labels), torch.tensor([7, -1, 0, 40])[labels]
-    torch.testing.assert_close(supervised_contrastive(z1[order], z2[order], labels[order]), loss)
+    labels, order = (
+        torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 3]),
+        torch.randperm(9, generator=seeded(1)),
+    )
+    loss, renamed = (
+        supervised_contrastive(z1, z2, labels),
+        torch.tensor([7, -1, 0, 40])[labels],
+    )
+    torch.testing.assert_close(
+        supervised_contrastive(z1[order], z2[order], labels[order]), loss
+    )
     torch.testing.assert_close(supervised_contrastive(z1, z2, renamed), loss)
     torch.testing.assert_close(supervised_contrastive(z2, 3 * z1, labels.int()), loss)
     assert not torch.isclose(supervised_contrastive(z1, z2, labels.roll(1)), loss)
@@ -147,16 +186,28 @@ def test_supervised_contrastive_ignores_order_names_of_labels_and_lengths():
 
 @pytest.mark.parametrize("labels", [[0, 1, 0, 2], [0, 1, 2, 3], [0, 0, 0, 0]])
 def test_supervised_contrastive_gradient_by_finite_differences(labels):
-    z1, z2 = (z.requires_grad_() for z in torch.randn(2, 4, 3, generator=seeded(), dtype=torch.float64))
+    z1, z2 = (
+        z.requires_grad_()
+        for z in torch.randn(2, 4, 3, generator=seeded(), dtype=torch.float64)
+    )
     labels = torch.tensor(labels)
-    assert torch.autograd.gradcheck(lambda a, b: supervised_contrastive(a, b, labels, 0.3), (z1, z2))
+    assert torch.autograd.gradcheck(
+        lambda a, b: supervised_contrastive(a, b, labels, 0.3), (z1, z2)
+    )
 
 
-@pytest.mark.parametrize("labels", [torch.arange(8), torch.arange(8) % 3, torch.zeros(8, dtype=torch.long)])
+@pytest.mark.parametrize(
+    "labels", [torch.arange(8), torch.arange(8) % 3, torch.zeros(8, dtype=torch.long)]
+)
 def test_supervised_contrastive_stays_finite_at_extremes(labels):
     """The -inf that keeps a view from itself must not turn into NaN on the way back."""
     views = torch.randn(2, 8, 4, generator=seeded())
-    for both, tau in ((views, 1e-3), (views, 1e3), (torch.ones(2, 8, 4), 0.1), (1e20 * views, 0.1)):
+    for both, tau in (
+        (views, 1e-3),
+        (views, 1e3),
+        (torch.ones(2, 8, 4), 0.1),
+        (1e20 * views, 0.1),
+    ):
         leaves = [z.clone().requires_grad_() for z in both]
         loss = supervised_contrastive(*leaves, labels, tau)
         loss.backward()
@@ -167,12 +218,24 @@ def test_supervised_contrastive_stays_finite_at_extremes(labels):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((torch.zeros(3, 2), torch.zeros(4, 2), torch.zeros(3).long()), "`z2`.*N = 3 in `z1`"),
-        ((torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(6).long()), "`labels`.*N = 3 in `z1`"),
-        ((torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(3)), "`labels`: expected a tensor \\(int\\).*got float32"),
+        (
+            (torch.zeros(3, 2), torch.zeros(4, 2), torch.zeros(3).long()),
+            "`z2`.*N = 3 in `z1`",
+        ),
+        (
+            (torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(6).long()),
+            "`labels`.*N = 3 in `z1`",
+        ),
+        (
+            (torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(3)),
+            "`labels`: expected a tensor \\(int\\).*got float32",
+        ),
         ((torch.zeros(3, 2), torch.zeros(3, 2), None), "`labels`.*got NoneType"),
         ((torch.zeros(3), torch.zeros(3), torch.zeros(3).long()), "`z1`.*\\(N, D\\)"),
-        ((torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(3).long(), 0.0), "`temperature`: expected a positive"),
+        (
+            (torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(3).long(), 0.0),
+            "`temperature`: expected a positive",
+        ),
     ],
 )
 def test_supervised_contrastive_names_the_bad_argument(arguments, message):
@@ -185,19 +248,30 @@ def test_supervised_contrastive_names_the_bad_argument(arguments, message):
 
 @pytest.mark.parametrize("tau", [0.07, 0.5])
 def test_non_parametric_softmax_is_a_classifier_whose_weights_are_the_bank(tau):
-    v, bank, rows = unit_rows(6, 4), unit_rows(11, 4, seed=1), torch.tensor([3, 0, 10, 3, 7, 1])
-    scores = torch.tensor([[dot(u, b) / tau for b in bank.double().tolist()] for u in v.double().tolist()])
+    v, bank, rows = (
+        unit_rows(6, 4),
+        unit_rows(11, 4, seed=1),
+        torch.tensor([3, 0, 10, 3, 7, 1]),
+    )
+    scores = torch.tensor(
+        [[dot(u, b) / tau for b in bank.double().tolist()] for u in v.double().tolist()]
+    )
     expected = F.cross_entropy(scores, rows).item()
-    assert non_parametric_softmax(v, bank, rows, tau).item() == pytest.approx(expected, rel=1e-5)
+    assert non_parametric_softmax(v, bank, rows, tau).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_non_parametric_softmax_of_equal_rows_is_log_of_their_number():
     v, bank = unit_rows(5, 3), unit_rows(1, 3, seed=1).expand(40, 3)
-    assert non_parametric_softmax(v, bank, torch.arange(5)).item() == pytest.approx(math.log(40), rel=1e-6)
+    assert non_parametric_softmax(v, bank, torch.arange(5)).item() == pytest.approx(
+        math.log(40), rel=1e-6
+    )
 
 
 def naive_noise_contrastive(v, bank, rows, noise, log_z, tau):
-    """Wu et al., equations 4 to 7: P(i | v) = exp(v . f_i / tau) / Z, h(i, v) = P(i | v) / (P(i | v) + m / n)."""
+    """Wu et al., equations 4 to 7: P(i | v) = exp(v . f_i / tau) / Z, h(i, v) = P(i |
+    v) / (P(i | v) + m / n)."""
     v, bank = v.double().tolist(), bank.double().tolist()
     images, drawn = len(bank), noise.shape[1]
 
@@ -209,29 +283,50 @@ def naive_noise_contrastive(v, bank, rows, noise, log_z, tau):
 
     total = 0.0
     for u, row, others in zip(v, rows.tolist(), noise.tolist()):
-        total += -math.log(h(row, u)) - sum(math.log(1 - h(other, u)) for other in others)
+        total += -math.log(h(row, u)) - sum(
+            math.log(1 - h(other, u)) for other in others
+        )
     return total / len(v)
 
 
-@pytest.mark.parametrize(("tau", "log_z"), [(0.07, 12.0), (0.5, 3.0), (1.0, torch.tensor(-1.5))])
+@pytest.mark.parametrize(
+    ("tau", "log_z"), [(0.07, 12.0), (0.5, 3.0), (1.0, torch.tensor(-1.5))]
+)
 def test_noise_contrastive_equals_the_papers_definitions(tau, log_z):
-    v, bank, rows = unit_rows(5, 4), unit_rows(13, 4, seed=1), torch.tensor([12, 0, 4, 4, 9])
+    v, bank, rows = (
+        unit_rows(5, 4),
+        unit_rows(13, 4, seed=1),
+        torch.tensor([12, 0, 4, 4, 9]),
+    )
     noise = torch.randint(13, (5, 7), generator=seeded(2))
     expected = naive_noise_contrastive(v, bank, rows, noise, float(log_z), tau)
-    assert noise_contrastive(v, bank, rows, noise, log_z, tau).item() == pytest.approx(expected, rel=1e-5)
+    assert noise_contrastive(v, bank, rows, noise, log_z, tau).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_noise_contrastive_gradient_approaches_the_full_softmaxs():
-    """Gutmann and Hyvarinen: with many noise samples NCE's gradient becomes that of maximum likelihood."""
-    vectors, bank = unit_rows(4, 8, dtype=torch.float64), unit_rows(50, 8, seed=1, dtype=torch.float64)
+    """Gutmann and Hyvarinen: with many noise samples NCE's gradient becomes that of
+    maximum likelihood."""
+    vectors, bank = (
+        unit_rows(4, 8, dtype=torch.float64),
+        unit_rows(50, 8, seed=1, dtype=torch.float64),
+    )
     cosines = {20: [], 20_000: []}
     for i, v in enumerate(vectors):
         v = v[None].requires_grad_()
-        log_z = math.log(sum(math.exp(dot(v[0].tolist(), b) / 0.3) for b in bank.tolist()))  # exact, for this v
-        (full,) = torch.autograd.grad(F.cross_entropy(v @ bank.T / 0.3, torch.tensor([i])), v)
+        # exact, for this v
+        log_z = math.log(
+            sum(math.exp(dot(v[0].tolist(), b) / 0.3) for b in bank.tolist())
+        )
+        (full,) = torch.autograd.grad(
+            F.cross_entropy(v @ bank.T / 0.3, torch.tensor([i])), v
+        )
         for k, found in cosines.items():
             noise = torch.randint(50, (1, k), generator=seeded(i))
-            (sampled,) = torch.autograd.grad(noise_contrastive(v, bank, torch.tensor([i]), noise, log_z, 0.3), v)
+            (sampled,) = torch.autograd.grad(
+                noise_contrastive(v, bank, torch.tensor([i]), noise, log_z, 0.3), v
+            )
             found.append(F.cosine_similarity(sampled, full).item())
         assert (sampled.norm() / full.norm()).item() == pytest.approx(1, abs=0.05)
     assert min(cosines[20_000]) > 0.99 > min(cosines[20])
@@ -242,18 +337,31 @@ def test_the_banks_losses_survive_extremes_and_low_precision():
     noise = torch.randint(9, (6, 5), generator=seeded())
     for tau, log_z in ((1e-4, 0.0), (1e4, 0.0), (0.1, 1e5), (0.1, -1e5)):
         leaf = v.clone().requires_grad_()
-        loss = noise_contrastive(leaf, bank, rows, noise, log_z, tau) + non_parametric_softmax(leaf, bank, rows, tau)
+        loss = noise_contrastive(
+            leaf, bank, rows, noise, log_z, tau
+        ) + non_parametric_softmax(leaf, bank, rows, tau)
         loss.backward()
         assert loss.isfinite() and leaf.grad.isfinite().all()
     low = v.bfloat16(), bank.bfloat16(), rows
     exact = noise_contrastive(low[0].float(), low[1].float(), rows, noise, 2.0)
-    assert torch.equal(noise_contrastive(*low, noise, 2.0), exact) and exact.dtype == torch.float32
-    assert torch.equal(non_parametric_softmax(*low), non_parametric_softmax(low[0].float(), low[1].float(), rows))
+    assert (
+        torch.equal(noise_contrastive(*low, noise, 2.0), exact)
+        and exact.dtype == torch.float32
+    )
+    assert torch.equal(
+        non_parametric_softmax(*low),
+        non_parametric_softmax(low[0].float(), low[1].float(), rows),
+    )
 
 
 @pytest.mark.parametrize("tau", [0.0, -0.1, float("nan")])
 def test_the_banks_losses_name_the_bad_argument(tau):
-    v, bank, rows, noise = unit_rows(3, 4), unit_rows(5, 4), torch.arange(3), torch.zeros(3, 2).long()
+    v, bank, rows, noise = (
+        unit_rows(3, 4),
+        unit_rows(5, 4),
+        torch.arange(3),
+        torch.zeros(3, 2).long(),
+    )
     with pytest.raises(ValueError, match="`temperature`"):
         non_parametric_softmax(v, bank, rows, tau)
     with pytest.raises(ValueError, match="`temperature`"):
@@ -268,7 +376,9 @@ def test_the_banks_losses_name_the_bad_argument(tau):
 
 
 def pictures(n=16, size=16, seed=0):
-    x = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=seeded(seed))
+    x = torch.randint(
+        0, 256, (n, 3, size, size), dtype=torch.uint8, generator=seeded(seed)
+    )
     return by_row(Dataset(x, torch.zeros(n, dtype=torch.long), ()))
 
 
@@ -288,9 +398,15 @@ def unchanged(x):
 METHODS = {
     "Siamese": lambda seed=0: Siamese(*networks(seed), noisy),
     "SupCon": lambda seed=0: SupCon(*networks(seed), noisy),
-    "InstanceDiscrimination": lambda seed=0: InstanceDiscrimination(*networks(seed), noisy, 20, 8),
-    "NCEInstanceDiscrimination": lambda seed=0: NCEInstanceDiscrimination(*networks(seed), noisy, 20, 8, noise=32),
-    "Supervised": lambda seed=0: Supervised(networks(seed)[0], nn.Linear(16, 20), noisy),
+    "InstanceDiscrimination": lambda seed=0: InstanceDiscrimination(
+        *networks(seed), noisy, 20, 8
+    ),
+    "NCEInstanceDiscrimination": lambda seed=0: NCEInstanceDiscrimination(
+        *networks(seed), noisy, 20, 8, noise=32
+    ),
+    "Supervised": lambda seed=0: Supervised(
+        networks(seed)[0], nn.Linear(16, 20), noisy
+    ),
 }
 
 
@@ -301,7 +417,11 @@ def test_gradients_reach_every_parameter_and_the_loss_is_in_full_precision(name)
         loss = method.loss(data.x / 255, data.y)
     assert loss.shape == () and loss.dtype == torch.float32
     loss.backward()
-    silent = [where for where, p in method.named_parameters() if p.grad is None or not (p.grad != 0).any()]
+    silent = [
+        where
+        for where, p in method.named_parameters()
+        if p.grad is None or not (p.grad != 0).any()
+    ]
     assert not silent and all(p.grad.isfinite().all() for p in method.parameters())
 
 
@@ -309,7 +429,11 @@ def test_gradients_reach_every_parameter_and_the_loss_is_in_full_precision(name)
 def test_encode_is_the_encoder_without_augmentation_or_head(name):
     method, x = METHODS[name](), pictures(5).x / 255
     h = method.encode(x)
-    assert h.shape == (5, 16) and torch.equal(h, method.encoder(x)) and torch.equal(h, method.encode(x))
+    assert (
+        h.shape == (5, 16)
+        and torch.equal(h, method.encoder(x))
+        and torch.equal(h, method.encode(x))
+    )
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -325,14 +449,20 @@ def test_state_dict_holds_all_that_was_learnt(name):
         each.progress = 0.5
         torch.manual_seed(3)
         values.append(each.loss(data.x[:8] / 255, data.y[:8]).item())
-    assert values[0] == pytest.approx(values[1], rel=1e-6)  # fit laid the first one's convolutions out otherwise
-    expected = {"InstanceDiscrimination": {"bank"}, "NCEInstanceDiscrimination": {"bank", "log_z"}}
+    # fit laid the first one's convolutions out otherwise
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    expected = {
+        "InstanceDiscrimination": {"bank"},
+        "NCEInstanceDiscrimination": {"bank", "log_z"},
+    }
     assert {buffer for buffer, _ in method.named_buffers()} == expected.get(name, set())
 
 
 def outputs(method, x):
     """Both fixed views (N, 3, H, W) of x (N, 6, H, W) through encoder and projector."""
-    return [method.projector(method.encoder(view)).detach() for view in (x[:, :3], x[:, 3:])]
+    return [
+        method.projector(method.encoder(view)).detach() for view in (x[:, :3], x[:, 3:])
+    ]
 
 
 def test_siamese_takes_another_pictures_second_view_as_the_negative():
@@ -342,12 +472,20 @@ def test_siamese_takes_another_pictures_second_view_as_the_negative():
     expected = naive_triplet(z1, z2, z2, 0.05, negative=lambda i: 1 - i)
     assert method.loss(x[:2]).item() == pytest.approx(expected, rel=1e-4)
     z1, z2 = outputs(method, x)
-    neighbours = [naive_triplet(z1, z2, z2, 0.05, negative=lambda i, s=shift: (i + s) % 5) for shift in (1, -1)]
-    assert method.loss(x).item() in [pytest.approx(value, rel=1e-4) for value in neighbours]
+    neighbours = [
+        naive_triplet(z1, z2, z2, 0.05, negative=lambda i, s=shift: (i + s) % 5)
+        for shift in (1, -1)
+    ]
+    assert method.loss(x).item() in [
+        pytest.approx(value, rel=1e-4) for value in neighbours
+    ]
 
 
 def test_supcon_compares_two_views_of_each_picture_under_its_labels():
-    x, y = torch.rand(6, 6, 16, 16, generator=seeded()), torch.tensor([0, 1, 0, 2, 1, 0])
+    x, y = (
+        torch.rand(6, 6, 16, 16, generator=seeded()),
+        torch.tensor([0, 1, 0, 2, 1, 0]),
+    )
     method = SupCon(*networks(), TwoViews(), temperature=0.3)
     expected = naive_supervised_contrastive(*outputs(method, x), y, 0.3)
     assert method.loss(x, y).item() == pytest.approx(expected, rel=1e-5)
@@ -360,17 +498,27 @@ def test_supervised_is_the_negative_log_probability_of_the_label():
     for h, label in zip(method.encode(data.x / 255), labels):
         odds = [math.exp(logit) for logit in method.classifier(h).tolist()]
         expected -= math.log(odds[label] / sum(odds)) / 5
-    assert method.loss(data.x / 255, torch.tensor(labels)).item() == pytest.approx(expected, rel=1e-5)
-    assert cross_entropy(torch.zeros(2, 3).bfloat16(), torch.tensor([0, 2])).dtype == torch.float32
+    assert method.loss(data.x / 255, torch.tensor(labels)).item() == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert (
+        cross_entropy(torch.zeros(2, 3).bfloat16(), torch.tensor([0, 2])).dtype
+        == torch.float32
+    )
 
 
 class Watched:
-    """Writes down what the bank was, which rows the batch had, and the batch's unit vectors before the update."""
+    """Writes down what the bank was, which rows the batch had, and the batch's unit
+    vectors before the update."""
 
     def loss(self, x, y):
         with torch.no_grad():
             z = self.projector(self.encoder(x))
-        self.was, self.rows, self.views = self.bank.clone(), y, z / z.square().sum(1, keepdim=True).sqrt()
+        self.was, self.rows, self.views = (
+            self.bank.clone(),
+            y,
+            z / z.square().sum(1, keepdim=True).sqrt(),
+        )
         return super().loss(x, y)
 
 
@@ -384,14 +532,21 @@ class WatchedNCE(Watched, NCEInstanceDiscrimination):
 
 @pytest.mark.parametrize("kind", [WatchedBank, WatchedNCE])
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
-def test_an_update_moves_the_rows_of_its_batch_along_the_sphere_and_no_other(kind, momentum):
-    method, data = kind(*networks(), unchanged, 20, 8, momentum=momentum), pictures(16)  # four rows are nobody's
-    for _ in fit(method, data, 2, batch_size=8, optimizers=adamw(1e-2)):  # the first finds the bank as it was filled
+def test_an_update_moves_the_rows_of_its_batch_along_the_sphere_and_no_other(
+    kind, momentum
+):
+    # four rows are nobody's
+    method, data = kind(*networks(), unchanged, 20, 8, momentum=momentum), pictures(16)
+    # the first finds the bank as it was filled
+    for _ in fit(method, data, 2, batch_size=8, optimizers=adamw(1e-2)):
         pass
     moved = (method.bank != method.was).any(1).nonzero().flatten()
     assert torch.equal(moved, method.rows.sort().values)
     for row, view in zip(method.rows.tolist(), method.views.tolist()):
-        mix = [momentum * old + (1 - momentum) * new for old, new in zip(method.was[row].tolist(), view)]
+        mix = [
+            momentum * old + (1 - momentum) * new
+            for old, new in zip(method.was[row].tolist(), view)
+        ]
         assert method.bank[row].tolist() == pytest.approx(unit(mix), abs=1e-6)
         if momentum == 0:
             assert method.bank[row].tolist() == pytest.approx(view, abs=1e-6)
@@ -404,25 +559,37 @@ def test_a_memory_of_momentum_one_never_changes():
         torch.testing.assert_close(method.bank, method.was)
 
 
-@pytest.mark.parametrize("name", ["InstanceDiscrimination", "NCEInstanceDiscrimination"])
+@pytest.mark.parametrize(
+    "name", ["InstanceDiscrimination", "NCEInstanceDiscrimination"]
+)
 def test_the_bank_is_remembered_not_learnt(name):
     method, data = METHODS[name](), pictures(8)
     bank = method.bank.clone()
     method.loss(data.x / 255, data.y).backward()
     assert torch.equal(method.bank, bank), "the loss left the bank to after_step"
-    method.after_step()  # with gradients enabled: what is written must have been detached before
-    assert not torch.equal(method.bank, bank) and not method.bank.requires_grad and method.bank.grad is None
+    # with gradients enabled: what is written must have been detached before
+    method.after_step()
+    assert (
+        not torch.equal(method.bank, bank)
+        and not method.bank.requires_grad
+        and method.bank.grad is None
+    )
     assert all(p.shape != bank.shape for p in method.parameters())
 
 
 def test_the_first_epoch_fills_the_bank_in_the_datas_order_and_no_later_one_does():
-    method, data = InstanceDiscrimination(*networks(), unchanged, 610, 8), pictures(600, size=8)
+    method, data = (
+        InstanceDiscrimination(*networks(), unchanged, 610, 8),
+        pictures(600, size=8),
+    )
     random = method.bank.clone()
     torch.testing.assert_close(random.square().sum(1), torch.ones(610))
     with torch.no_grad():
         method.before_epoch(data)
         z = torch.cat([method.projector(method.encoder(x[None] / 255)) for x in data.x])
-    torch.testing.assert_close(method.bank[:600], z / z.square().sum(1, keepdim=True).sqrt())
+    torch.testing.assert_close(
+        method.bank[:600], z / z.square().sum(1, keepdim=True).sqrt()
+    )
     assert torch.equal(method.bank[600:], random[600:])
     filled = method.bank.clone()
     method.progress = 0.01
@@ -450,7 +617,9 @@ def test_three_epochs_look_at_the_whole_data_once_more_than_they_train():
     assert seen == [16] + 6 * [8]
 
 
-@pytest.mark.parametrize("name", ["InstanceDiscrimination", "NCEInstanceDiscrimination", "SupCon"])
+@pytest.mark.parametrize(
+    "name", ["InstanceDiscrimination", "NCEInstanceDiscrimination", "SupCon"]
+)
 def test_methods_that_want_rows_or_labels_say_so(name):
     method, data = METHODS[name](), pictures(4)
     for bad in (None, data.y.float(), data.y[:3]):
@@ -461,7 +630,10 @@ def test_methods_that_want_rows_or_labels_say_so(name):
 
 
 def test_instance_discrimination_asks_for_the_pictures_own_row():
-    method, data = InstanceDiscrimination(*networks(), unchanged, 12, 8, temperature=0.2), pictures(6)
+    method, data = (
+        InstanceDiscrimination(*networks(), unchanged, 12, 8, temperature=0.2),
+        pictures(6),
+    )
     z = method.projector(method.encoder(data.x / 255)).tolist()
     rows = torch.tensor([11, 0, 3, 7, 2, 5])
     expected = 0.0
@@ -479,7 +651,10 @@ def test_the_normaliser_is_estimated_at_the_first_update_and_then_kept(images, r
     assert method.log_z == 0
     steps = fit(method, pictures(rows), 5, batch_size=8, optimizers=adamw(1e-2))
     next(steps)
-    z = [sum(math.exp(dot(u, b) / 0.2) for b in method.was.tolist()) for u in method.views.tolist()]
+    z = [
+        sum(math.exp(dot(u, b) / 0.2) for b in method.was.tolist())
+        for u in method.views.tolist()
+    ]
     first = method.log_z.clone()
     assert first.item() == pytest.approx(math.log(sum(z) / len(z)), abs=1e-5)
     assert [torch.equal(method.log_z, first) for _ in steps] == 4 * [True]
@@ -492,11 +667,19 @@ def test_nce_draws_fresh_noise_from_the_whole_bank(monkeypatch):
         drawn.append(randint(*args, **kwargs))
         return drawn[-1]
 
-    method, data = NCEInstanceDiscrimination(*networks(), unchanged, 20, 8, noise=500), pictures(4)
+    method, data = (
+        NCEInstanceDiscrimination(*networks(), unchanged, 20, 8, noise=500),
+        pictures(4),
+    )
     monkeypatch.setattr(torch, "randint", watched)
     values = [method.loss(data.x / 255, data.y).item() for _ in range(2)]
-    assert [noise.shape for noise in drawn] == 2 * [(4, 500)] and not torch.equal(*drawn) and values[0] != values[1]
-    assert all((noise.flatten().bincount(minlength=20) > 50).all() for noise in drawn)  # 100 each, were they even
+    assert (
+        [noise.shape for noise in drawn] == 2 * [(4, 500)]
+        and not torch.equal(*drawn)
+        and values[0] != values[1]
+    )
+    # 100 each, were they even
+    assert all((noise.flatten().bincount(minlength=20) > 50).all() for noise in drawn)
 
 
 @pytest.mark.parametrize(
@@ -505,7 +688,10 @@ def test_nce_draws_fresh_noise_from_the_whole_bank(monkeypatch):
         (dict(images=0, dim=8), "`images`: expected a whole number"),
         (dict(images=4, dim=8.0), "`dim`: expected a whole number"),
         (dict(images=4, dim=8, temperature=0.0), "`temperature`"),
-        (dict(images=4, dim=8, momentum=1.1), "`momentum`: expected a number in \\[0, 1\\]"),
+        (
+            dict(images=4, dim=8, momentum=1.1),
+            "`momentum`: expected a number in \\[0, 1\\]",
+        ),
         (dict(images=4, dim=8, noise=0), "`noise`: expected a whole number"),
     ],
 )
@@ -527,9 +713,16 @@ def test_z_is_estimated_in_full_precision_under_autocast():
 
 
 def test_data_with_more_rows_than_the_bank_are_refused_and_a_lone_last_row_is_not_left_alone():
-    method = InstanceDiscrimination(ResNet((8, 16)), mlp(16, 16, 8), unchanged, 513, 8)  # BatchNorm wants two rows
-    data = Dataset(torch.randint(0, 256, (513, 3, 16, 16), dtype=torch.uint8), torch.arange(513), ())
+    # BatchNorm wants two rows
+    method = InstanceDiscrimination(ResNet((8, 16)), mlp(16, 16, 8), unchanged, 513, 8)
+    data = Dataset(
+        torch.randint(0, 256, (513, 3, 16, 16), dtype=torch.uint8),
+        torch.arange(513),
+        (),
+    )
     with torch.no_grad():
         method.before_epoch(data)
-    with pytest.raises(ValueError, match="`images`: expected the data's 513 or more, got 20"):
+    with pytest.raises(
+        ValueError, match="`images`: expected the data's 513 or more, got 20"
+    ):
         InstanceDiscrimination(*networks(), unchanged, 20, 8).before_epoch(data)

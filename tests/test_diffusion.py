@@ -1,7 +1,9 @@
-"""Diffusion: schedules, Gaussians, samplers, the exact denoiser, DDPM and its neighbours, the bound.
+"""Diffusion: schedules, Gaussians, samplers, the exact denoiser, DDPM and its
+neighbours, the bound.
 
-The oracles are plain Python loops, diffusers' schedulers, Gaussian conditioning by the Schur complement, torch's
-distributions and its gradients, quadrature, and linear chains whose law is known exactly.
+The oracles are plain Python loops, diffusers' schedulers, Gaussian conditioning by the
+Schur complement, torch's distributions and its gradients, quadrature, and linear chains
+whose law is known exactly.
 """
 
 import itertools
@@ -12,15 +14,36 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
-from methods import close, normal, products, same, seeded, state_of, two_processes, within
+from methods import (
+    close,
+    normal,
+    products,
+    same,
+    seeded,
+    state_of,
+    two_processes,
+    within,
+)
 from scipy.integrate import quad
 from torch import nn
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+)
 
 from course_lib import zoo
 from course_lib.data import Dataset
 from course_lib.data.toys import NOISE, circle_centres, gaussians
-from course_lib.diffusion.bound import bits_per_dimension, discretised_log_likelihood, noise_weights, prior_kl, terms
+from course_lib.diffusion.bound import (
+    bits_per_dimension,
+    discretised_log_likelihood,
+    noise_weights,
+    prior_kl,
+    terms,
+)
 from course_lib.diffusion.ddpm import DDPM, EPS, X0, V, squared_error
 from course_lib.diffusion.exact import MixtureNoise
 from course_lib.diffusion.gaussians import (
@@ -37,7 +60,12 @@ from course_lib.diffusion.gaussians import (
 )
 from course_lib.diffusion.next_step import NextStep, SaysNextStep
 from course_lib.diffusion.samplers import ancestral, ddim, invert, last, step_numbers
-from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas, signal_to_noise
+from course_lib.diffusion.schedules import (
+    Schedule,
+    cosine_betas,
+    linear_betas,
+    signal_to_noise,
+)
 from course_lib.evaluate import mode_coverage
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet
@@ -48,19 +76,23 @@ F32, F64 = torch.float32, torch.float64
 LINEAR, COSINE = Schedule(linear_betas()), Schedule(cosine_betas())
 SHORT = torch.tensor([0.1, 0.3, 0.2, 0.5], dtype=F64)  # no two alike, in no order
 SCHEDULES = {"linear": LINEAR, "cosine": COSINE, "short": Schedule(SHORT)}
-schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
+schedules = pytest.mark.parametrize(
+    "schedule", SCHEDULES.values(), ids=SCHEDULES.keys()
+)
 PREDICTIONS = {"epsilon": EPS, "sample": X0, "v_prediction": V}
 predictions = pytest.mark.parametrize("name", PREDICTIONS)
 
 
 def wave(x, t):
-    """A smooth made-up noise that depends on every number of its row and on the step, elementwise of order 1."""
+    """A smooth made-up noise that depends on every number of its row and on the step,
+    elementwise of order 1."""
     at = t.reshape(-1, *(1,) * (x.ndim - 1)).to(x.dtype)
     return 0.8 * torch.sin(1.5 * x + at / 90) + 0.3 * torch.cos(x.flip(-1) - at / 40)
 
 
 class Wave(nn.Module):
-    """The same as a network: a weight to learn, and the label shifts it where there is one."""
+    """The same as a network: a weight to learn, and the label shifts it where there is
+    one."""
 
     def __init__(self):
         super().__init__()
@@ -72,7 +104,8 @@ class Wave(nn.Module):
 
 
 class Recorder(nn.Module):
-    """A network that keeps what it was asked and answers with what `say` makes of it."""
+    """A network that keeps what it was asked and answers with what `say` makes of
+    it."""
 
     def __init__(self, say=lambda x, t, y: torch.zeros_like(x)):
         super().__init__()
@@ -109,9 +142,13 @@ def test_schedules_are_those_of_diffusers(steps):
 
 def test_linear_betas_are_evenly_spaced_between_their_ends_and_grow_for_fewer_steps():
     close(linear_betas(5, 1e-4, 1e-3), [0.02, 0.065, 0.11, 0.155, 0.2], rtol=1e-12)
-    assert linear_betas()[[0, -1]].tolist() == pytest.approx([1e-4, 0.02], rel=1e-12) and len(linear_betas()) == 1000
+    assert (
+        linear_betas()[[0, -1]].tolist() == pytest.approx([1e-4, 0.02], rel=1e-12)
+        and len(linear_betas()) == 1000
+    )
     left = [products(linear_betas(steps))[-1] for steps in (200, 1000, 4000)]
-    assert max(map(math.log, left)) < -10 and min(map(math.log, left)) > -11.5  # about as much noise in all
+    # about as much noise in all
+    assert max(map(math.log, left)) < -10 and min(map(math.log, left)) > -11.5
 
 
 @pytest.mark.parametrize(("steps", "offset"), [(1000, 0.008), (50, 0.008), (20, 0.1)])
@@ -141,15 +178,25 @@ def test_a_schedule_is_float64_in_no_checkpoint_and_moves():
     assert schedule.beta.dtype == schedule.abar.dtype == schedule.abar_prev.dtype == F64
     assert not schedule.state_dict() and not list(schedule.parameters())
     moved = Schedule(linear_betas(50)).to("meta")
-    assert moved.beta.device.type == moved.abar.device.type == moved.abar_prev.device.type == "meta"
+    assert (
+        moved.beta.device.type
+        == moved.abar.device.type
+        == moved.abar_prev.device.type
+        == "meta"
+    )
 
 
 def test_weights_in_half_precision_leave_the_schedule_exact():
     method, again = (DDPM(TimedMLP(2, 8), cosine_betas()) for _ in range(2))
     state = zoo.halved(method.state_dict())
-    assert not any("schedule" in key for key in state) and state["updates"].dtype == torch.long
+    assert (
+        not any("schedule" in key for key in state)
+        and state["updates"].dtype == torch.long
+    )
     again.load_state_dict(state)
-    assert again.schedule.abar.dtype == F64 and torch.equal(again.schedule.abar, COSINE.abar)
+    assert again.schedule.abar.dtype == F64 and torch.equal(
+        again.schedule.abar, COSINE.abar
+    )
 
 
 # --- forward ---
@@ -157,19 +204,27 @@ def test_weights_in_half_precision_leave_the_schedule_exact():
 
 @schedules
 def test_all_steps_one_by_one_are_one_jump(schedule):
-    """Mean factor and variance, propagated by what q_step does to 1 without noise and to 0 with noise 1."""
+    """Mean factor and variance, propagated by what q_step does to 1 without noise and
+    to 0 with noise 1."""
     one, zero = torch.ones(1, dtype=F64), torch.zeros(1, dtype=F64)
     factor, variance = 1.0, 0.0
     for beta, abar in zip(schedule.beta.tolist(), products(schedule.beta)):
         scale, root = q_step(one, beta, zero).item(), q_step(zero, beta, one).item()
-        assert (scale, root) == pytest.approx((math.sqrt(1 - beta), math.sqrt(beta)), rel=1e-12)
+        assert (scale, root) == pytest.approx(
+            (math.sqrt(1 - beta), math.sqrt(beta)), rel=1e-12
+        )
         factor, variance = scale * factor, scale**2 * variance + root**2
         assert q_sample(one, abar, zero).item() == pytest.approx(factor, rel=1e-9)
-        assert q_sample(zero, abar, one).item() ** 2 == pytest.approx(variance, rel=1e-9)
+        assert q_sample(zero, abar, one).item() ** 2 == pytest.approx(
+            variance, rel=1e-9
+        )
 
 
 def test_a_simulated_chain_has_the_jumps_distribution():
-    schedule, x = Schedule(linear_betas(60)), torch.tensor([1.5, -0.5]).expand(20_000, 2)
+    schedule, x = (
+        Schedule(linear_betas(60)),
+        torch.tensor([1.5, -0.5]).expand(20_000, 2),
+    )
     for t in range(20):
         x = q_step(x, schedule.beta[t], normal(20_000, 2, seed=t, dtype=F32))
     abar = products(schedule.beta)[19]
@@ -180,20 +235,31 @@ def test_a_simulated_chain_has_the_jumps_distribution():
 
 
 def test_without_the_root_half_of_the_variance_is_lost():
-    """Mean (1 - beta) x, as a slide has it: of variance 1 there remains 0.505 in the linear schedule."""
+    """Mean (1 - beta) x, as a slide has it: of variance 1 there remains 0.505 in the
+    linear schedule."""
     wrong = right = 1.0
     one, zero = torch.ones(1, dtype=F64), torch.zeros(1, dtype=F64)
     for beta in LINEAR.beta.tolist():
         wrong = (1 - beta) ** 2 * wrong + beta
-        right = q_step(one, beta, zero).item() ** 2 * right + q_step(zero, beta, one).item() ** 2
-    assert wrong == pytest.approx(0.505, abs=5e-4) and right == pytest.approx(1, rel=1e-12)
+        right = (
+            q_step(one, beta, zero).item() ** 2 * right
+            + q_step(zero, beta, one).item() ** 2
+        )
+    assert wrong == pytest.approx(0.505, abs=5e-4) and right == pytest.approx(
+        1, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (3, 2, 4, 5)], ids=["points", "pictures"])
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_every_row_has_its_own_level(shape, dtype):
-    a, b, level, before = (normal(*shape, seed=seed, dtype=dtype) for seed in (0, 1, 2, 3))
-    level, before = torch.tensor([0.3, 0.05, 0.7], dtype=F64), torch.tensor([0.9, 0.06, 1.0], dtype=F64)
+    a, b, level, before = (
+        normal(*shape, seed=seed, dtype=dtype) for seed in (0, 1, 2, 3)
+    )
+    level, before = (
+        torch.tensor([0.3, 0.05, 0.7], dtype=F64),
+        torch.tensor([0.9, 0.06, 1.0], dtype=F64),
+    )
     calls = {
         q_step: lambda rows, p, s: q_step(a[rows], p, b[rows]),
         q_sample: lambda rows, p, s: q_sample(a[rows], p, b[rows]),
@@ -217,13 +283,18 @@ def test_every_row_has_its_own_level(shape, dtype):
 
 
 def chain_joint(betas, s, t, x0):
-    """Mean and covariance of (x_s, x_t) given x_0 = x0, by recursion over the steps; s = -1 is x_0 itself."""
+    """Mean and covariance of (x_s, x_t) given x_0 = x0, by recursion over the steps; s
+    = -1 is x_0 itself."""
     factor, variance, cross = 1.0, 0.0, None
     at_s = (1.0, 0.0) if s < 0 else None
     cross = 0.0
     for step in range(t + 1):
         scale = math.sqrt(1 - betas[step])
-        factor, variance, cross = scale * factor, scale**2 * variance + betas[step], scale * cross
+        factor, variance, cross = (
+            scale * factor,
+            scale**2 * variance + betas[step],
+            scale * cross,
+        )
         if step == s:
             at_s, cross = (factor, variance), variance
     mean = np.array([at_s[0] * x0, factor * x0])
@@ -233,25 +304,44 @@ def chain_joint(betas, s, t, x0):
 def condition(mean, covariance, second):
     """Of a Gaussian pair the first, given the second: mean and variance."""
     gain = covariance[0, 1] / covariance[1, 1]
-    return mean[0] + gain * (second - mean[1]), covariance[0, 0] - gain * covariance[1, 0]
+    return mean[0] + gain * (second - mean[1]), covariance[0, 0] - gain * covariance[
+        1, 0
+    ]
 
 
 PAIRS = [(-1, 0), (0, 1), (1, 2), (2, 3), (-1, 3), (0, 3), (1, 3), (-1, 2)]
-LONG_PAIRS = [(-1, 0), (0, 1), (498, 499), (998, 999), (100, 300), (0, 999), (-1, 999), (950, 999)]
+LONG_PAIRS = [
+    (-1, 0),
+    (0, 1),
+    (498, 499),
+    (998, 999),
+    (100, 300),
+    (0, 999),
+    (-1, 999),
+    (950, 999),
+]
 
 
 @pytest.mark.parametrize(
     ("schedule", "s", "t"),
-    [(SCHEDULES["short"], *pair) for pair in PAIRS] + [(LINEAR, *pair) for pair in LONG_PAIRS],
+    [(SCHEDULES["short"], *pair) for pair in PAIRS]
+    + [(LINEAR, *pair) for pair in LONG_PAIRS],
 )
 def test_posterior_is_the_conditioned_chain(schedule, s, t):
     betas = schedule.beta.tolist()
     abar, before = schedule.abar[t].item(), schedule.abar[s].item() if s >= 0 else 1.0
     for x0, x_t in [(0.0, 1.0), (1.0, 0.0), (-0.7, 1.3)]:
         mean, variance = condition(*chain_joint(betas, s, t, x0), x_t)
-        ours = posterior_mean(torch.tensor([[x0]], dtype=F64), torch.tensor([[x_t]], dtype=F64), abar, before)
+        ours = posterior_mean(
+            torch.tensor([[x0]], dtype=F64),
+            torch.tensor([[x_t]], dtype=F64),
+            abar,
+            before,
+        )
         assert ours.item() == pytest.approx(mean, rel=1e-7, abs=1e-9)
-        assert posterior_variance(abar, before) == pytest.approx(variance, rel=1e-7, abs=1e-12)
+        assert posterior_variance(abar, before) == pytest.approx(
+            variance, rel=1e-7, abs=1e-12
+        )
     if s < 0:
         x0, x_t = normal(3, 2), normal(3, 2, seed=1)
         assert posterior_variance(abar, 1.0) == 0
@@ -274,7 +364,12 @@ def test_the_mean_written_by_the_noise_is_the_posteriors(schedule):
     x_t, eps = normal(4, 3), normal(4, 3, seed=1)
     abar, beta, before = schedule.abar[t], schedule.beta[t], schedule.abar_prev[t]
     x0 = x0_from_eps(x_t, eps, abar)
-    close(mean_from_eps(x_t, eps, beta, abar), posterior_mean(x0, x_t, abar, before), rtol=1e-7, atol=1e-7)
+    close(
+        mean_from_eps(x_t, eps, beta, abar),
+        posterior_mean(x0, x_t, abar, before),
+        rtol=1e-7,
+        atol=1e-7,
+    )
 
 
 # --- one prediction read as another ---
@@ -282,37 +377,61 @@ def test_the_mean_written_by_the_noise_is_the_posteriors(schedule):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(F32, 2e-4), (F64, 1e-11)])
 @pytest.mark.parametrize("shape", [(4, 2), (4, 3, 2, 2)], ids=["points", "pictures"])
-@pytest.mark.parametrize("level", [0.3, 0.002, torch.tensor([0.9999, 0.5, 0.01, 0.2], dtype=F64)])
+@pytest.mark.parametrize(
+    "level", [0.3, 0.002, torch.tensor([0.9999, 0.5, 0.01, 0.2], dtype=F64)]
+)
 def test_round_trips(dtype, tolerance, shape, level):
     x0, eps = normal(*shape, dtype=dtype), normal(*shape, seed=1, dtype=dtype)
     x_t = q_sample(x0, level, eps)
-    # x_t rounds to one part in 10^7, which the noise's share of it sees 100 times larger at abar = 0.9999
+    # x_t rounds to one part in 10^7, which the noise's share of it sees 100 times
+    # larger at abar = 0.9999
     close(x0_from_eps(x_t, eps, level), x0, tolerance, tolerance)
     close(eps_from_x0(x_t, x0, level), eps, tolerance, tolerance)
     close(eps_from_v(x_t, v_from(x0, eps, level), level), eps, tolerance, tolerance)
-    close(x0_from_eps(x_t, eps_from_v(x_t, v_from(x0, eps, level), level), level), x0, 10 * tolerance, 10 * tolerance)
-    close(x0_from_eps(x_t, eps_from_x0(x_t, x0, level), level), x0, tolerance, tolerance)
+    close(
+        x0_from_eps(x_t, eps_from_v(x_t, v_from(x0, eps, level), level), level),
+        x0,
+        10 * tolerance,
+        10 * tolerance,
+    )
+    close(
+        x0_from_eps(x_t, eps_from_x0(x_t, x0, level), level), x0, tolerance, tolerance
+    )
     for name, prediction in PREDICTIONS.items():
         assert prediction.target(x0, eps, level).dtype == dtype, name
-        close(prediction.eps(x_t, prediction.target(x0, eps, level), level), eps, tolerance, tolerance)
+        close(
+            prediction.eps(x_t, prediction.target(x0, eps, level), level),
+            eps,
+            tolerance,
+            tolerance,
+        )
 
 
 def test_targets_are_noise_picture_and_v():
     x0, eps = normal(3, 2), normal(3, 2, seed=1)
     assert EPS.target(x0, eps, 0.3) is eps and X0.target(x0, eps, 0.3) is x0
     for row, column in itertools.product(range(3), range(2)):
-        expected = math.sqrt(0.3) * eps[row, column].item() - math.sqrt(0.7) * x0[row, column].item()
-        assert V.target(x0, eps, 0.3)[row, column].item() == pytest.approx(expected, rel=1e-12)
+        expected = (
+            math.sqrt(0.3) * eps[row, column].item()
+            - math.sqrt(0.7) * x0[row, column].item()
+        )
+        assert V.target(x0, eps, 0.3)[row, column].item() == pytest.approx(
+            expected, rel=1e-12
+        )
 
 
 def test_v_is_the_velocity_of_the_jump():
     x0, eps, phi = normal(3, 2), normal(3, 2, seed=1), torch.tensor(0.6, dtype=F64)
     _, velocity = torch.autograd.functional.jvp(
-        lambda angle: q_sample(x0, angle.cos().square(), eps), phi, torch.ones((), dtype=F64)
+        lambda angle: q_sample(x0, angle.cos().square(), eps),
+        phi,
+        torch.ones((), dtype=F64),
     )
     close(v_from(x0, eps, phi.cos().square()), velocity, rtol=1e-10)
     there, back = (q_sample(x0, math.cos(0.6 + h) ** 2, eps) for h in (1e-5, -1e-5))
-    close(v_from(x0, eps, math.cos(0.6) ** 2), (there - back) / 2e-5, rtol=1e-7, atol=1e-8)
+    close(
+        v_from(x0, eps, math.cos(0.6) ** 2), (there - back) / 2e-5, rtol=1e-7, atol=1e-8
+    )
 
 
 # --- the exact denoiser ---
@@ -335,10 +454,16 @@ def test_the_exact_noise_is_the_score_of_the_noised_mixture(std):
     eps = denoiser(x, t)
     scores = score_from_eps(eps, LINEAR.abar[t])
     for row, step in enumerate(t.tolist()):
-        log_density = noised_density(centres, std, LINEAR.abar[step].item()).log_prob(x[row])
+        log_density = noised_density(centres, std, LINEAR.abar[step].item()).log_prob(
+            x[row]
+        )
         (gradient,) = torch.autograd.grad(log_density, x)
         close(scores[row].detach(), gradient[row], rtol=1e-7, atol=1e-8)
-        close(score_from_eps(eps[row : row + 1], LINEAR.abar[step].item()), scores[row : row + 1], rtol=1e-12)
+        close(
+            score_from_eps(eps[row : row + 1], LINEAR.abar[step].item()),
+            scores[row : row + 1],
+            rtol=1e-12,
+        )
 
 
 @pytest.mark.parametrize("t", [5, 300, 700])
@@ -355,7 +480,16 @@ def test_the_exact_noise_is_an_average_over_the_data_on_a_line(t):
         ends, peaks = (-4, 5), [x / math.sqrt(abar), *places]
         peaks = sorted(p for p in peaks if -4 < p < 5)
         total = quad(weight, *ends, args=(x,), points=peaks, limit=300)[0]
-        mean = quad(lambda x0, x: x0 * weight(x0, x), *ends, args=(x,), points=peaks, limit=300)[0] / total
+        mean = (
+            quad(
+                lambda x0, x: x0 * weight(x0, x),
+                *ends,
+                args=(x,),
+                points=peaks,
+                limit=300,
+            )[0]
+            / total
+        )
         expected = (x - math.sqrt(abar) * mean) / math.sqrt(1 - abar)
         got = denoiser(torch.tensor([[x]], dtype=F64), torch.tensor([t])).item()
         assert got == pytest.approx(expected, rel=1e-6, abs=1e-8)
@@ -380,7 +514,11 @@ def test_without_spread_sampling_draws_the_rows_of_the_data(sampler):
     rows = 3 * normal(6, 2)
     noise = lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)  # noqa: E731
     generator = seeded(3)
-    ends = last(sampler(MixtureNoise(rows, 0.0, LINEAR), normal(60, 2, seed=1), LINEAR, noise=noise))
+    ends = last(
+        sampler(
+            MixtureNoise(rows, 0.0, LINEAR), normal(60, 2, seed=1), LINEAR, noise=noise
+        )
+    )
     distance, nearest = torch.cdist(ends, rows).min(1)
     assert distance.max() < 1e-6 and len(nearest.unique()) == 6
 
@@ -389,13 +527,17 @@ def test_without_spread_sampling_draws_the_rows_of_the_data(sampler):
 
 
 def respaced(schedule, numbers):
-    """beta of a chain that visits only these steps, numbered from 0, and its abar as diffusers is to have it."""
+    """beta of a chain that visits only these steps, numbered from 0, and its abar as
+    diffusers is to have it."""
     abar = [schedule.abar[t].item() for t in sorted(numbers)]
-    return [1 - a / b for a, b in zip(abar, [1.0, *abar[:-1]])], torch.tensor(abar, dtype=F64)
+    return [1 - a / b for a, b in zip(abar, [1.0, *abar[:-1]])], torch.tensor(
+        abar, dtype=F64
+    )
 
 
 def as_theirs(kind, schedule, numbers, **options):
-    """A scheduler of diffusers over these steps, in double precision (it keeps its tables in single)."""
+    """A scheduler of diffusers over these steps, in double precision (it keeps its
+    tables in single)."""
     betas, abar = respaced(schedule, numbers)
     theirs = kind(len(betas), trained_betas=betas, **options)
     theirs.set_timesteps(len(betas))
@@ -409,7 +551,9 @@ CHAINS = {
     "10 cosine": (COSINE, 10),
     "7 of 20": (Schedule(cosine_betas(20)), 7),
 }
-chains = pytest.mark.parametrize(("schedule", "steps"), CHAINS.values(), ids=CHAINS.keys())
+chains = pytest.mark.parametrize(
+    ("schedule", "steps"), CHAINS.values(), ids=CHAINS.keys()
+)
 
 
 def numpys_steps(schedule, steps):
@@ -433,10 +577,22 @@ def test_ancestral_sampling_is_diffusers_ddpm(schedule, steps, limit, large):
     shape = (3, 2) if steps is None else (2, 3, 4, 4)
     x, mine, other = normal(*shape), seeded(5), seeded(5)
     noise = lambda like: torch.randn(like.shape, generator=mine, dtype=like.dtype)  # noqa: E731
-    ours = list(ancestral(wave, x, schedule, steps, large_variance=large, clip_denoised=limit, noise=noise))
+    ours = list(
+        ancestral(
+            wave,
+            x,
+            schedule,
+            steps,
+            large_variance=large,
+            clip_denoised=limit,
+            noise=noise,
+        )
+    )
     assert len(ours) == len(numbers)
     for k, (t, (x_s, x0)) in enumerate(zip(numbers, ours)):
-        step = theirs.step(wave(x, torch.full((len(x),), t)), len(numbers) - 1 - k, x, generator=other)
+        step = theirs.step(
+            wave(x, torch.full((len(x),), t)), len(numbers) - 1 - k, x, generator=other
+        )
         x = step.prev_sample
         close(x0, step.pred_original_sample, rtol=1e-6, atol=1e-6)
         close(x_s, x, rtol=1e-6, atol=1e-6)
@@ -448,14 +604,30 @@ def test_ancestral_sampling_is_diffusers_ddpm(schedule, steps, limit, large):
 def test_ddim_is_diffusers_ddim(schedule, steps, limit, eta):
     numbers = numpys_steps(schedule, steps)
     clipped = dict(clip_sample=limit is not None, clip_sample_range=limit or 1.0)
-    theirs = as_theirs(DDIMScheduler, schedule, numbers, set_alpha_to_one=True, **clipped)
+    theirs = as_theirs(
+        DDIMScheduler, schedule, numbers, set_alpha_to_one=True, **clipped
+    )
     shape = (3, 2) if steps is None else (2, 3, 4, 4)
     x, noises = normal(*shape), normal(len(numbers), *shape, seed=5)
-    ours = list(ddim(wave, x, schedule, steps, eta=eta, clip_denoised=limit, noise=prepared(noises)))
+    ours = list(
+        ddim(
+            wave,
+            x,
+            schedule,
+            steps,
+            eta=eta,
+            clip_denoised=limit,
+            noise=prepared(noises),
+        )
+    )
     assert len(ours) == len(numbers)
     for k, (t, (x_s, x0)) in enumerate(zip(numbers, ours)):
         said = wave(x, torch.full((len(x),), t))
-        options = dict(eta=eta, use_clipped_model_output=limit is not None, variance_noise=noises[k])
+        options = dict(
+            eta=eta,
+            use_clipped_model_output=limit is not None,
+            variance_noise=noises[k],
+        )
         step = theirs.step(said, len(numbers) - 1 - k, x, **options)
         x = step.prev_sample
         close(x0, step.pred_original_sample, rtol=1e-6, atol=1e-6)
@@ -470,12 +642,24 @@ def test_whatever_the_network_predicts_samplers_do_as_diffusers(name, sampler):
     options = dict(prediction_type=name, clip_sample=True, clip_sample_range=limit)
     if sampler is ddim:
         options["set_alpha_to_one"] = True
-    theirs = as_theirs(DDPMScheduler if sampler is ancestral else DDIMScheduler, schedule, range(100), **options)
+    theirs = as_theirs(
+        DDPMScheduler if sampler is ancestral else DDIMScheduler,
+        schedule,
+        range(100),
+        **options,
+    )
     x, mine, other = normal(2, 3, 2, 2), seeded(5), seeded(5)
     noise = lambda like: torch.randn(like.shape, generator=mine, dtype=like.dtype)  # noqa: E731
-    for t, (x_s, x0) in zip(reversed(range(100)), sampler(method.eps, x, schedule, clip_denoised=limit, noise=noise)):
+    for t, (x_s, x0) in zip(
+        reversed(range(100)),
+        sampler(method.eps, x, schedule, clip_denoised=limit, noise=noise),
+    ):
         said = 0.9 * wave(x, torch.full((2,), t))
-        extra = dict(generator=other) if sampler is ancestral else dict(use_clipped_model_output=True)
+        extra = (
+            dict(generator=other)
+            if sampler is ancestral
+            else dict(use_clipped_model_output=True)
+        )
         step = theirs.step(said, t, x, **extra)
         x = step.prev_sample
         close(x0, step.pred_original_sample, rtol=1e-6, atol=1e-6)
@@ -485,8 +669,18 @@ def test_whatever_the_network_predicts_samplers_do_as_diffusers(name, sampler):
 def test_single_precision_is_enough_for_a_thousand_steps():
     x, noises = normal(3, 2), normal(1000, 3, 2, seed=1)
     for sampler in (ancestral, ddim):
-        exact = last(sampler(wave, x, LINEAR, clip_denoised=1.0, noise=prepared(noises)))
-        single = last(sampler(wave, x.float(), LINEAR, clip_denoised=1.0, noise=prepared(noises.float())))
+        exact = last(
+            sampler(wave, x, LINEAR, clip_denoised=1.0, noise=prepared(noises))
+        )
+        single = last(
+            sampler(
+                wave,
+                x.float(),
+                LINEAR,
+                clip_denoised=1.0,
+                noise=prepared(noises.float()),
+            )
+        )
         assert single.dtype == F32
         close(single, exact.float(), rtol=1e-3, atol=1e-3)
 
@@ -494,11 +688,20 @@ def test_single_precision_is_enough_for_a_thousand_steps():
 # --- samplers: what they promise ---
 
 
-@pytest.mark.parametrize(("total", "steps"), [(1000, None), (1000, 50), (1000, 7), (10, 9), (20, 2), (5, 5)])
+@pytest.mark.parametrize(
+    ("total", "steps"), [(1000, None), (1000, 50), (1000, 7), (10, 9), (20, 2), (5, 5)]
+)
 def test_step_numbers_are_evenly_spaced_from_the_last_to_0(total, steps):
     numbers = step_numbers(total, steps)
-    assert numbers == np.linspace(total - 1, 0, steps or total).round().astype(int).tolist()
-    assert numbers[0] == total - 1 and numbers[-1] == 0 and len(set(numbers)) == (steps or total)
+    assert (
+        numbers
+        == np.linspace(total - 1, 0, steps or total).round().astype(int).tolist()
+    )
+    assert (
+        numbers[0] == total - 1
+        and numbers[-1] == 0
+        and len(set(numbers)) == (steps or total)
+    )
     assert all(isinstance(t, int) for t in numbers)
 
 
@@ -516,8 +719,18 @@ def test_a_single_step_is_from_the_last_level():
 def test_ddim_with_all_its_noise_is_ancestral_sampling(schedule, steps, limit):
     x, noises = normal(2, 3), normal(1000, 2, 3, seed=1)
     pairs = zip(
-        ancestral(wave, x, schedule, steps, clip_denoised=limit, noise=prepared(noises)),
-        ddim(wave, x, schedule, steps, eta=1.0, clip_denoised=limit, noise=prepared(noises)),
+        ancestral(
+            wave, x, schedule, steps, clip_denoised=limit, noise=prepared(noises)
+        ),
+        ddim(
+            wave,
+            x,
+            schedule,
+            steps,
+            eta=1.0,
+            clip_denoised=limit,
+            noise=prepared(noises),
+        ),
         strict=True,
     )
     for (a, a0), (b, b0) in pairs:
@@ -528,7 +741,11 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling(schedule, steps, limit):
 @chains
 def test_when_noise_is_drawn_and_what_is_yielded(schedule, steps):
     x, n = normal(2, 3), steps or len(schedule)
-    for options in (dict(sampler=ancestral), dict(sampler=ancestral, large_variance=True), dict(sampler=ddim, eta=0.3)):
+    for options in (
+        dict(sampler=ancestral),
+        dict(sampler=ancestral, large_variance=True),
+        dict(sampler=ddim, eta=0.3),
+    ):
         sampler, drawn, asked = options.pop("sampler"), [], []
 
         def noise(like):
@@ -541,9 +758,13 @@ def test_when_noise_is_drawn_and_what_is_yielded(schedule, steps):
 
         path = list(sampler(eps_fn, x, schedule, steps, noise=noise, **options))
         assert len(path) == n and drawn == (n - 1) * [(2, 3)]  # none at the last step
-        assert torch.stack(asked).tolist() == [[t, t] for t in step_numbers(len(schedule), steps)]
+        assert torch.stack(asked).tolist() == [
+            [t, t] for t in step_numbers(len(schedule), steps)
+        ]
         assert all(t.dtype == torch.long for t in asked)
-        assert all(part.shape == (2, 3) and part.dtype == F64 for pair in path for part in pair)
+        assert all(
+            part.shape == (2, 3) and part.dtype == F64 for pair in path for part in pair
+        )
         close(path[-1][0], path[-1][1], rtol=1e-12, atol=1e-12)
         assert last(iter(path)) is path[-1][0]
     assert len(list(ddim(wave, x, schedule, steps, noise=never))) == n
@@ -553,21 +774,51 @@ def test_by_default_noise_is_standard_normal_and_torchs():
     schedule, x = Schedule(SHORT), normal(20_000, 1)
     for sampler, eta in ((ancestral, {}), (ddim, {"eta": 1.0})):
         torch.manual_seed(4)
-        first = next(iter(sampler(lambda x, t: torch.zeros_like(x), torch.zeros_like(x), schedule, **eta)))[0]
+        first = next(
+            iter(
+                sampler(
+                    lambda x, t: torch.zeros_like(x),
+                    torch.zeros_like(x),
+                    schedule,
+                    **eta,
+                )
+            )
+        )[0]
         variance = posterior_variance(schedule.abar[3].item(), schedule.abar[2].item())
         within(first, 0.0)
         within(first.square(), variance)
         torch.manual_seed(4)
-        close(first, math.sqrt(variance) * torch.randn(20_000, 1, dtype=F64), rtol=1e-12)
+        close(
+            first, math.sqrt(variance) * torch.randn(20_000, 1, dtype=F64), rtol=1e-12
+        )
 
 
 def test_a_batch_is_its_rows_one_by_one():
-    schedule, x, noises = Schedule(cosine_betas(20)), normal(4, 3, 2, 2), normal(20, 4, 3, 2, 2, seed=1)
-    cases = (ancestral, {"large_variance": True}), (ancestral, {"clip_denoised": 0.5}), (ddim, {"eta": 0.5})
+    schedule, x, noises = (
+        Schedule(cosine_betas(20)),
+        normal(4, 3, 2, 2),
+        normal(20, 4, 3, 2, 2, seed=1),
+    )
+    cases = (
+        (ancestral, {"large_variance": True}),
+        (ancestral, {"clip_denoised": 0.5}),
+        (ddim, {"eta": 0.5}),
+    )
     for sampler, options in cases:
-        together = last(sampler(wave, x, schedule, 9, noise=prepared(noises), **options))
+        together = last(
+            sampler(wave, x, schedule, 9, noise=prepared(noises), **options)
+        )
         for row in range(4):
-            alone = last(sampler(wave, x[row, None], schedule, 9, noise=prepared(noises[:, row, None]), **options))
+            alone = last(
+                sampler(
+                    wave,
+                    x[row, None],
+                    schedule,
+                    9,
+                    noise=prepared(noises[:, row, None]),
+                    **options,
+                )
+            )
             close(together[row, None], alone, rtol=1e-12, atol=1e-12)
 
 
@@ -577,7 +828,10 @@ def test_the_guess_stays_within_the_limit_and_is_free_without(sampler):
         return 5 * wave(x, t)
 
     path = list(sampler(loud, normal(3, 2), COSINE, 30, clip_denoised=0.25))
-    assert all(x0.abs().max() <= 0.25 for _, x0 in path) and path[-1][0].abs().max() <= 0.25
+    assert (
+        all(x0.abs().max() <= 0.25 for _, x0 in path)
+        and path[-1][0].abs().max() <= 0.25
+    )
     assert any(x0.abs().max() > 1 for _, x0 in sampler(loud, normal(3, 2), COSINE, 30))
 
 
@@ -587,7 +841,11 @@ def test_sampling_computes_no_gradient_and_leaves_the_callers_mode_and_input_alo
     runs = ancestral, ddim, lambda *args: ((x, x) for x in invert(*args))
     for sampler in runs:
         for x_s, x0 in sampler(lambda x, t: weight * wave(x, t), x, schedule):
-            assert not x_s.requires_grad and not x0.requires_grad and torch.is_grad_enabled()
+            assert (
+                not x_s.requires_grad
+                and not x0.requires_grad
+                and torch.is_grad_enabled()
+            )
     assert torch.equal(x, kept)
 
 
@@ -598,19 +856,27 @@ def test_inversion_finds_the_noise_that_ddim_comes_from():
     for steps in (20, 100, None):
         path = list(invert(exact, x0, COSINE, steps))
         assert len(path) == (steps or 1000) and path[-1].shape == x0.shape
-        off.append((last(ddim(exact, path[-1], COSINE, steps)) - x0).norm(dim=1).mean().item())
+        off.append(
+            (last(ddim(exact, path[-1], COSINE, steps)) - x0).norm(dim=1).mean().item()
+        )
     assert off[0] > 2 * off[1] > 8 * off[2] and off[2] < 0.01
-    within(path[-1], 0.0)  # what it ends at looks like the noise that sampling begins with
+    # what it ends at looks like the noise that sampling begins with
+    within(path[-1], 0.0)
     within(path[-1].square(), 1.0)
 
 
 def test_inversion_goes_where_the_noise_at_its_step_points():
     """Each step by hand: from level s with the noise said at (x_s, t) to level t."""
     x = x_s = normal(2, 3)
-    for (s, t), x_t in zip([(None, 0), (0, 3), (3, 6), (6, 9)], invert(wave, x, LINEAR_10, 4), strict=True):
+    for (s, t), x_t in zip(
+        [(None, 0), (0, 3), (3, 6), (6, 9)], invert(wave, x, LINEAR_10, 4), strict=True
+    ):
         a, b = 1.0 if s is None else LINEAR_10.abar[s].item(), LINEAR_10.abar[t].item()
         eps = wave(x_s, torch.full((2,), t))
-        x_s = math.sqrt(b) * (x_s - math.sqrt(1 - a) * eps) / math.sqrt(a) + math.sqrt(1 - b) * eps
+        x_s = (
+            math.sqrt(b) * (x_s - math.sqrt(1 - a) * eps) / math.sqrt(a)
+            + math.sqrt(1 - b) * eps
+        )
         close(x_t, x_s)
 
 
@@ -621,8 +887,9 @@ LINEAR_10 = Schedule(linear_betas(10, 5e-4, 5e-3))
 
 
 def law(sampler, eps_fn, schedule, steps, mean, variance, **options):
-    """(mean, variance) of every x_s for x_T of this mean and variance, where eps_fn is affine in x: exact, by pushing
-    0, 1 and one unit of each step's noise through the sampler."""
+    """(mean, variance) of every x_s for x_T of this mean and variance, where eps_fn is
+    affine in x: exact, by pushing 0, 1 and one unit of each step's noise through the
+    sampler."""
     n = steps or len(schedule)
     x = torch.zeros(n + 1, 1, dtype=F64)
     x[1] = 1
@@ -636,13 +903,17 @@ def law(sampler, eps_fn, schedule, steps, mean, variance, **options):
     found = []
     for x_s, _ in sampler(eps_fn, x, schedule, steps, noise=noise, **options):
         rest, gain, kicks = x_s[0].item(), (x_s[1] - x_s[0]).item(), x_s[2:] - x_s[0]
-        found.append((rest + gain * mean, gain**2 * variance + kicks.square().sum().item()))
+        found.append(
+            (rest + gain * mean, gain**2 * variance + kicks.square().sum().item())
+        )
     return found
 
 
 def true_law(schedule, steps, mean, std):
     """(mean, variance) of q(x_s) for each step's s; the data at the end."""
-    levels = [schedule.abar[t].item() for t in step_numbers(len(schedule), steps)[1:]] + [1.0]
+    levels = [
+        schedule.abar[t].item() for t in step_numbers(len(schedule), steps)[1:]
+    ] + [1.0]
     return [(math.sqrt(a) * mean, a * std**2 + 1 - a) for a in levels]
 
 
@@ -654,16 +925,26 @@ def on_a_line(mean, std, schedule):
 
 
 @pytest.mark.parametrize("steps", [None, 50, 10, 3])
-@pytest.mark.parametrize(("mean", "std", "large"), [(0.0, 1.0, True), (1.7, 0.0, False)], ids=["normal", "point"])
+@pytest.mark.parametrize(
+    ("mean", "std", "large"),
+    [(0.0, 1.0, True), (1.7, 0.0, False)],
+    ids=["normal", "point"],
+)
 def test_each_variance_is_exactly_right_for_its_data(mean, std, large, steps):
-    """beta for N(0, 1), btilde for a point: every x_s before the last has just the distribution of q."""
+    """beta for N(0, 1), btilde for a point: every x_s before the last has just the
+    distribution of q."""
     exact, m, v = on_a_line(mean, std, LINEAR)
-    ours, truth = law(ancestral, exact, LINEAR, steps, m, v, large_variance=large), true_law(LINEAR, steps, mean, std)
+    ours, truth = (
+        law(ancestral, exact, LINEAR, steps, m, v, large_variance=large),
+        true_law(LINEAR, steps, mean, std),
+    )
     for got, expected in zip(ours[:-1], truth[:-1]):
         assert got == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert ours[-1] == pytest.approx(truth[-1], rel=2e-4, abs=1e-9)
     wrong = law(ancestral, exact, LINEAR, steps, m, v, large_variance=not large)
-    assert max(abs(got[1] / right[1] - 1) for got, right in zip(wrong[:-1], truth)) > 5e-3
+    assert (
+        max(abs(got[1] / right[1] - 1) for got, right in zip(wrong[:-1], truth)) > 5e-3
+    )
 
 
 @pytest.mark.parametrize(("steps", "tolerance"), [(None, 0.02), (50, 0.3)])
@@ -680,7 +961,8 @@ def test_the_moments_of_a_gaussian_come_back(std, steps, tolerance):
         mean, variance = law(sampler, exact, COSINE, steps, 0.0, 1.0, **options)[-1]
         assert mean == pytest.approx(0.8, rel=tolerance / 4)
         assert variance == pytest.approx(std**2, rel=tolerance)
-        if side and std < 1:  # btilde is a lower and beta an upper bound of the right variance
+        # btilde is a lower and beta an upper bound of the right variance
+        if side and std < 1:
             assert side * (variance - std**2) > 0
 
 
@@ -688,20 +970,34 @@ def test_the_law_that_is_computed_is_the_law_that_is_drawn():
     """Once by Monte Carlo, with torch's own noise."""
     exact, *_ = on_a_line(0.8, 0.5, COSINE)
     torch.manual_seed(0)
-    for sampler, options in ((ancestral, {"large_variance": True}), (ddim, {"eta": 0.7})):
+    for sampler, options in (
+        (ancestral, {"large_variance": True}),
+        (ddim, {"eta": 0.7}),
+    ):
         mean, variance = law(sampler, exact, COSINE, 40, 0.0, 1.0, **options)[-1]
-        x = last(sampler(exact, torch.randn(20_000, 1, dtype=F64), COSINE, 40, **options))
+        x = last(
+            sampler(exact, torch.randn(20_000, 1, dtype=F64), COSINE, 40, **options)
+        )
         within(x, mean)
         within((x - mean).square(), variance)
 
 
 @pytest.mark.parametrize(
-    ("sampler", "options", "steps"), [(ancestral, {}, 100), (ancestral, {"large_variance": True}, 100), (ddim, {}, 50)]
+    ("sampler", "options", "steps"),
+    [(ancestral, {}, 100), (ancestral, {"large_variance": True}, 100), (ddim, {}, 50)],
 )
 def test_all_modes_are_drawn_evenly(sampler, options, steps):
     centres, n = circle_centres(), 2000
     torch.manual_seed(0)
-    x = last(sampler(MixtureNoise(centres, NOISE, COSINE), torch.randn(n, 2), COSINE, steps, **options))
+    x = last(
+        sampler(
+            MixtureNoise(centres, NOISE, COSINE),
+            torch.randn(n, 2),
+            COSINE,
+            steps,
+            **options,
+        )
+    )
     modes, share = mode_coverage(x, centres, 4 * NOISE)
     assert modes == 8 and share > 0.95
     counts = torch.cdist(x, centres).argmin(1).bincount(minlength=8)
@@ -727,19 +1023,26 @@ def score_in_sigma(x, sigma):
     spread = Independent(Normal(CENTRES, math.hypot(STD, sigma)), 1)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        density = MixtureSameFamily(Categorical(torch.ones(len(CENTRES), dtype=F64)), spread).log_prob(x)
+        density = MixtureSameFamily(
+            Categorical(torch.ones(len(CENTRES), dtype=F64)), spread
+        ).log_prob(x)
         return torch.autograd.grad(density.sum(), x)[0]
 
 
 def slope(x, sigma):
-    """dx / dsigma of the probability-flow ODE (Karras et al., equation 3): the noise, written by the score."""
+    """dx / dsigma of the probability-flow ODE (Karras et al., equation 3): the noise,
+    written by the score."""
     return -sigma * score_in_sigma(x, sigma)
 
 
 def path_in_sigma(schedule, steps):
-    """(t, s, abar_t, abar_s, sigma_t, sigma_s) of every step; the end is level 0, with s = None."""
+    """(t, s, abar_t, abar_s, sigma_t, sigma_s) of every step; the end is level 0, with
+    s = None."""
     numbers = step_numbers(len(schedule), steps)
-    levels = [(t, schedule.abar[t].item(), signal_to_noise(schedule.abar[t]).item() ** -0.5) for t in numbers]
+    levels = [
+        (t, schedule.abar[t].item(), signal_to_noise(schedule.abar[t]).item() ** -0.5)
+        for t in numbers
+    ]
     for (t, a, sigma), (s, b, after) in itertools.pairwise([*levels, (None, 1.0, 0.0)]):
         yield t, s, a, b, sigma, after
 
@@ -754,7 +1057,11 @@ def test_the_score_in_sigma_is_the_roots_multiple(schedule):
         x, abar = normal(20, 2), schedule.abar[t].item()
         eps = MixtureNoise(CENTRES, STD, schedule)(x, torch.full((20,), t))
         sigma = math.sqrt((1 - abar) / abar)
-        close(math.sqrt(abar) * score_from_eps(eps, abar), score_in_sigma(x / math.sqrt(abar), sigma), rtol=1e-7)
+        close(
+            math.sqrt(abar) * score_from_eps(eps, abar),
+            score_in_sigma(x / math.sqrt(abar), sigma),
+            rtol=1e-7,
+        )
 
 
 @pytest.mark.parametrize("steps", [50, 7])
@@ -798,7 +1105,11 @@ def test_annealed_langevin_in_sigma_is_langevin_at_every_level(schedule):
     for t, _, a, b, sigma, _ in path_in_sigma(schedule, 20):
         theirs, size = x / math.sqrt(a), 0.1 * sigma**2
         for noise in next(noises):
-            theirs = theirs + size / 2 * score_in_sigma(theirs, sigma) + math.sqrt(size) * noise
+            theirs = (
+                theirs
+                + size / 2 * score_in_sigma(theirs, sigma)
+                + math.sqrt(size) * noise
+            )
             score = score_from_eps(exact(x, torch.full((20,), t)), a)
             x = x + a * size / 2 * score + math.sqrt(a * size) * noise
         x = math.sqrt(b / a) * x
@@ -806,9 +1117,15 @@ def test_annealed_langevin_in_sigma_is_langevin_at_every_level(schedule):
 
 
 @in_sigma
-def test_denoising_score_matching_weighted_by_the_variance_is_the_error_of_the_noise(schedule):
-    """Song & Ermon, equations 5 and 6 with lambda = sigma^2; a mean over dimensions, without the half."""
-    method, t = DDPM(Wave(), schedule.beta, pictures=False).train(), torch.tensor([0, 5, 30, 59])
+def test_denoising_score_matching_weighted_by_the_variance_is_the_error_of_the_noise(
+    schedule,
+):
+    """Song & Ermon, equations 5 and 6 with lambda = sigma^2; a mean over dimensions,
+    without the half."""
+    method, t = (
+        DDPM(Wave(), schedule.beta, pictures=False).train(),
+        torch.tensor([0, 5, 30, 59]),
+    )
     x0, eps = normal(4, 2), normal(4, 2, seed=1)
     abar = schedule.abar[t][:, None]
     sigma = ((1 - abar) / abar).sqrt()
@@ -848,7 +1165,9 @@ def test_loss_by_hand(name, pictures):
     assert method.loss(x, y).item() == pytest.approx(sum(errors) / 6, rel=1e-9)
     close(method.errors(method.normalise(x), t, eps).detach(), errors)
     torch.manual_seed(3)
-    assert method.pretext_score(x) == pytest.approx(-method.errors(method.normalise(x), t, eps).mean().item(), rel=1e-9)
+    assert method.pretext_score(x) == pytest.approx(
+        -method.errors(method.normalise(x), t, eps).mean().item(), rel=1e-9
+    )
 
 
 def test_every_step_is_equally_likely_and_the_noise_is_normal():
@@ -859,7 +1178,10 @@ def test_every_step_is_equally_likely_and_the_noise_is_normal():
     ((x_t, t, _),) = net.asked
     assert t.dtype == torch.long and sorted(t.unique().tolist()) == list(range(7))
     assert (t.bincount() - n / 7).abs().max() < 5 * math.sqrt(n / 7 * 6 / 7)
-    eps = x_t[:, 0] / torch.tensor([math.sqrt(1 - a) for a in products(method.schedule.beta)])[t]
+    eps = (
+        x_t[:, 0]
+        / torch.tensor([math.sqrt(1 - a) for a in products(method.schedule.beta)])[t]
+    )
     within(eps, 0.0)
     within(eps.square(), 1.0)
 
@@ -887,11 +1209,18 @@ def test_the_right_prediction_costs_nothing(name, pictures):
 def test_pictures_are_centred_and_shown_again_and_points_left_alone():
     x = torch.rand(3, 1, 4, 4, generator=seeded())
     method = DDPM(Wave(), SHORT)
-    assert method.normalise(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1] and method.clip_denoised == 1
+    assert (
+        method.normalise(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
+        and method.clip_denoised == 1
+    )
     close(method.denormalise(method.normalise(x)), x, rtol=1e-6, atol=1e-6)
     assert method.denormalise(torch.tensor([-1.2, 0.0, 1.2])).tolist() == [0, 0.5, 1]
     points = DDPM(Wave(), SHORT, pictures=False)
-    assert points.normalise(x) is x and points.denormalise(5 * x).max() > 1 and points.clip_denoised is None
+    assert (
+        points.normalise(x) is x
+        and points.denormalise(5 * x).max() > 1
+        and points.clip_denoised is None
+    )
 
 
 def test_the_average_follows_with_a_momentum_that_grows():
@@ -928,11 +1257,17 @@ def test_the_loss_tells_no_label_but_the_network_can_be_told():
         net.asked.clear()
         method.loss(x, y)
         assert net.asked.pop()[2] is None
-        for told in (method.predict(x, t, y), method.eps(x, t, y), method.errors(x, t, x, y)):
+        for told in (
+            method.predict(x, t, y),
+            method.eps(x, t, y),
+            method.errors(x, t, x, y),
+        ):
             assert told is not None and net.asked.pop(0)[2] is y
     method = DDPM(Wave(), SHORT, pictures=False)
     eps = normal(5, 2, seed=1)
-    assert not torch.equal(terms(method, x, t + 1, eps, y), terms(method, x, t + 1, eps))
+    assert not torch.equal(
+        terms(method, x, t + 1, eps, y), terms(method, x, t + 1, eps)
+    )
 
 
 class Looks(nn.Module):
@@ -947,17 +1282,26 @@ class Looks(nn.Module):
 
 
 def test_representations_are_read_at_a_twentieth_of_the_way():
-    method, x = DDPM(Looks(), linear_betas(200)), torch.rand(3, 1, 2, 2, generator=seeded())
+    method, x = (
+        DDPM(Looks(), linear_betas(200)),
+        torch.rand(3, 1, 2, 2, generator=seeded()),
+    )
     method.net.weight.data.fill_(3.0)
     shown = math.sqrt(products(linear_betas(200))[10]) * (2 * x - 1).flatten(1)
-    close(method.eval().encode(x), torch.cat([shown, torch.full((3, 1), 10.0)], 1), rtol=1e-6)
+    close(
+        method.eval().encode(x),
+        torch.cat([shown, torch.full((3, 1), 10.0)], 1),
+        rtol=1e-6,
+    )
     close(method.train().encode(x)[:, :4].detach(), 3 * shown, rtol=1e-6)
 
 
 def test_a_unet_is_encoded_by_its_coarsest_features():
     torch.manual_seed(0)
     method, x = DDPM(UNet(1, (8, 16)), linear_betas(100)).eval(), torch.rand(3, 1, 8, 8)
-    assert method.encode(x).shape == (3, 16) and torch.equal(method.encode(x), method.encode(x))
+    assert method.encode(x).shape == (3, 16) and torch.equal(
+        method.encode(x), method.encode(x)
+    )
 
 
 @pytest.mark.parametrize("kind", [DDPM, NextStep])
@@ -965,13 +1309,20 @@ def test_gradient_reaches_the_network_and_not_its_average(kind):
     torch.manual_seed(0)
     method = kind(TimedMLP(2, 8), SHORT, pictures=False)
     method.loss(normal(64, 2, dtype=F32)).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.net.parameters())
-    assert all(p.grad is None and not p.requires_grad for p in method.average.parameters())
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in method.net.parameters()
+    )
+    assert all(
+        p.grad is None and not p.requires_grad for p in method.average.parameters()
+    )
 
 
 def test_errors_are_measured_in_full_precision():
     a, b = normal(3, 4, 2, dtype=F32), normal(3, 4, 2, seed=1, dtype=F32)
-    expected = [sum((u - w) ** 2 for u, w in zip(p, q)) / 8 for p, q in zip(*(z.flatten(1).tolist() for z in (a, b)))]
+    expected = [
+        sum((u - w) ** 2 for u, w in zip(p, q)) / 8
+        for p, q in zip(*(z.flatten(1).tolist() for z in (a, b)))
+    ]
     close(squared_error(a, b), expected, rtol=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
         assert squared_error(a.bfloat16(), b).dtype == F32
@@ -985,17 +1336,22 @@ def test_errors_are_measured_in_full_precision():
 def hermite(n=60):
     """Nodes and weights of the mean over a standard normal."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(n)
-    return torch.tensor(nodes, dtype=F64), torch.tensor(weights / math.sqrt(2 * math.pi), dtype=F64)
+    return torch.tensor(nodes, dtype=F64), torch.tensor(
+        weights / math.sqrt(2 * math.pi), dtype=F64
+    )
 
 
 def at_step(monkeypatch, t):
     """Every row's step is t."""
-    monkeypatch.setattr(torch, "randint", lambda *args, **kwargs: torch.full(args[-1], t))
+    monkeypatch.setattr(
+        torch, "randint", lambda *args, **kwargs: torch.full(args[-1], t)
+    )
 
 
 @pytest.mark.parametrize("t", range(4))
 def test_next_step_is_the_noises_loss_reweighted_plus_a_constant(t, monkeypatch):
-    """beta^2 / (alpha (1 - abar)) E (eps - eps_theta)^2 + btilde a dimension, the mean over eps by quadrature."""
+    """beta^2 / (alpha (1 - abar)) E (eps - eps_theta)^2 + btilde a dimension, the mean
+    over eps by quadrature."""
 
     def say(x, t, y=None):
         return torch.sin(2 * x + t[:, None])
@@ -1006,8 +1362,13 @@ def test_next_step_is_the_noises_loss_reweighted_plus_a_constant(t, monkeypatch)
     eps_error = 0.0
     for value in x0:
         x_t = math.sqrt(abar) * value + math.sqrt(1 - abar) * nodes
-        eps_error += (weights * (nodes - torch.sin(2 * x_t + t)).square()).sum().item() / 2
-    expected = beta**2 / ((1 - beta) * (1 - abar)) * eps_error + (1 - before) / (1 - abar) * beta
+        eps_error += (
+            weights * (nodes - torch.sin(2 * x_t + t)).square()
+        ).sum().item() / 2
+    expected = (
+        beta**2 / ((1 - beta) * (1 - abar)) * eps_error
+        + (1 - before) / (1 - abar) * beta
+    )
 
     at_step(monkeypatch, t)
     torch.manual_seed(0)
@@ -1038,7 +1399,9 @@ def test_next_step_has_the_noises_gradient_reweighted(t, monkeypatch):
     for kind, factor in ((NextStep, 1), (DDPM, (1 - beta) * (1 - abar) / beta**2)):
         method = kind(Line(), SHORT, pictures=False)
         rows = torch.full((4000, 1), x0, dtype=F64)
-        slopes = torch.stack([torch.autograd.grad(method.loss(rows), method.net.w)[0] for _ in range(40)])
+        slopes = torch.stack(
+            [torch.autograd.grad(method.loss(rows), method.net.w)[0] for _ in range(40)]
+        )
         within(slopes, factor * expected, errors=4.5)
 
 
@@ -1060,25 +1423,36 @@ def test_a_network_that_says_the_next_step_says_the_noise(shape):
     x0, eps, t = normal(*shape), normal(*shape, seed=1), torch.arange(4)
     abar, schedule = torch.tensor(products(SHORT), dtype=F64), Schedule(SHORT)
     x_t = q_sample(x0, abar, eps)
-    truth = SaysNextStep(lambda x, t, y=None: posterior_mean(x0, x, abar[t], schedule.abar_prev[t]), SHORT)
+    truth = SaysNextStep(
+        lambda x, t, y=None: posterior_mean(x0, x, abar[t], schedule.abar_prev[t]),
+        SHORT,
+    )
     close(truth(x_t, t), eps)
     own = SaysNextStep(Wave(), SHORT)
     y = torch.arange(4)
-    close(mean_from_eps(x_t, own(x_t, t, y).detach(), SHORT[t], abar[t]), own.net(x_t, t, y).detach())
-    assert own(x_t.float(), t).dtype == F32 and not any("schedule" in key for key in own.state_dict())
+    close(
+        mean_from_eps(x_t, own(x_t, t, y).detach(), SHORT[t], abar[t]),
+        own.net(x_t, t, y).detach(),
+    )
+    assert own(x_t.float(), t).dtype == F32 and not any(
+        "schedule" in key for key in own.state_dict()
+    )
 
 
 # --- the bound ---
 
 
 def posteriors(betas, t, x0, guess, x_t):
-    """q(x_{t-1} given x_t, x_0) and p_theta with variance btilde, by conditioning the chain."""
+    """q(x_{t-1} given x_t, x_0) and p_theta with variance btilde, by conditioning the
+    chain."""
     pairs = zip(x0.flatten().tolist(), guess.flatten().tolist(), x_t.flatten().tolist())
     found = []
     for a, b, x in pairs:
         q, p = (condition(*chain_joint(betas, t - 1, t, start), x) for start in (a, b))
         found.append((q, p))
-    (q_mean, q_var), (p_mean, p_var) = (torch.tensor(part, dtype=F64).T for part in zip(*found))
+    (q_mean, q_var), (p_mean, p_var) = (
+        torch.tensor(part, dtype=F64).T for part in zip(*found)
+    )
     return Normal(q_mean, q_var.sqrt()), Normal(p_mean, p_var.sqrt())
 
 
@@ -1096,17 +1470,26 @@ def test_terms_are_divergences_of_gaussians(t, pictures):
         guess = guess.clamp(-1, 1)
     ours = terms(method, x0, step, eps, y).detach()
     for row in range(3):
-        divergence = kl_divergence(*posteriors(SHORT.tolist(), t, x0[row], guess[row], x_t[row])).sum()
+        divergence = kl_divergence(
+            *posteriors(SHORT.tolist(), t, x0[row], guess[row], x_t[row])
+        ).sum()
         assert ours[row].item() == pytest.approx(divergence.item(), rel=1e-9)
         if not pictures:
-            by_noise = noise_weights(Schedule(SHORT))[t] * (eps[row] - said[row]).square().sum()
+            by_noise = (
+                noise_weights(Schedule(SHORT))[t]
+                * (eps[row] - said[row]).square().sum()
+            )
             assert by_noise.item() == pytest.approx(divergence.item(), rel=1e-9)
 
 
 def test_noise_weights_of_long_schedules():
     for schedule in (LINEAR, COSINE):
         weights = noise_weights(schedule)
-        assert weights.dtype == F64 and weights[0] == math.inf and weights[1:].isfinite().all()
+        assert (
+            weights.dtype == F64
+            and weights[0] == math.inf
+            and weights[1:].isfinite().all()
+        )
         betas, abar = schedule.beta.tolist(), products(schedule.beta)
         for t in (1, 2, 10, 500, 998):
             btilde = (1 - abar[t - 1]) / (1 - abar[t]) * betas[t]
@@ -1125,7 +1508,10 @@ def test_the_first_term_is_the_mass_of_each_greys_cell(sigma):
             low = 0.0 if k == 0 else model.cdf((greys[k - 1] + greys[k]) / 2)
             high = 1.0 if k == levels - 1 else model.cdf((greys[k] + greys[k + 1]) / 2)
             masses.append(high - low)
-        mean, x0 = torch.full((levels, 1), place, dtype=F64), torch.tensor(greys, dtype=F64)[:, None]
+        mean, x0 = (
+            torch.full((levels, 1), place, dtype=F64),
+            torch.tensor(greys, dtype=F64)[:, None],
+        )
         ours = discretised_log_likelihood(mean, x0, sigma, levels).exp()
         close(ours, masses, rtol=1e-8, atol=1e-13)
         assert ours.sum().item() == pytest.approx(1, rel=1e-12)
@@ -1135,7 +1521,15 @@ def test_the_first_term_is_the_mass_of_each_greys_cell(sigma):
 def test_the_first_term_far_out_is_a_logarithm_not_infinity(sigma):
     """The mass as an integral from its larger end, whose exponent is taken out."""
     greys = [2 * k / 255 - 1 for k in range(256)]
-    for place, k in [(-0.9, 240), (0.9, 20), (-1.0, 255), (1.0, 0), (0.5, 128), (2.0, 255), (-2.0, 0)]:
+    for place, k in [
+        (-0.9, 240),
+        (0.9, 20),
+        (-1.0, 255),
+        (1.0, 0),
+        (0.5, 128),
+        (2.0, 255),
+        (-2.0, 0),
+    ]:
         low = -math.inf if k == 0 else (greys[k] - 1 / 255 - place) / sigma
         high = math.inf if k == 255 else (greys[k] + 1 / 255 - place) / sigma
         if low < 0 < high:
@@ -1143,7 +1537,12 @@ def test_the_first_term_far_out_is_a_logarithm_not_infinity(sigma):
             expected = math.log(NormalDist().cdf(low) + NormalDist().cdf(high) - 1)
         else:
             near, far = sorted((abs(low), abs(high)))
-            inside = quad(lambda u: math.exp(-near * u - u * u / 2), 0, min(far - near, 40 / near), epsabs=0)[0]  # noqa: B023
+            inside = quad(
+                lambda u, near=near: math.exp(-near * u - u * u / 2),
+                0,
+                min(far - near, 40 / near),
+                epsabs=0,
+            )[0]
             expected = -(near**2) / 2 - math.log(2 * math.pi) / 2 + math.log(inside)
         x0 = torch.tensor([[greys[k]]], dtype=F64)
         ours = discretised_log_likelihood(torch.tensor([[place]], dtype=F64), x0, sigma)
@@ -1154,8 +1553,14 @@ def test_all_256_masses_sum_to_one_in_single_precision_too():
     x0 = 2 * (torch.arange(256) / 255)[:, None] - 1
     for place, sigma in [(-1.0, 0.01), (0.3, 0.01), (0.99, 0.2), (0.0, 3.0)]:
         ours = discretised_log_likelihood(torch.full((256, 1), place), x0, sigma)
-        assert ours.exp().sum().item() == pytest.approx(1, rel=1e-6) and ours.isfinite().all()  # greys round
-    rows = discretised_log_likelihood(torch.zeros(2, 256), torch.stack([x0[:, 0], x0[:, 0].flip(0)]), 0.3)
+        # greys round
+        assert (
+            ours.exp().sum().item() == pytest.approx(1, rel=1e-6)
+            and ours.isfinite().all()
+        )
+    rows = discretised_log_likelihood(
+        torch.zeros(2, 256), torch.stack([x0[:, 0], x0[:, 0].flip(0)]), 0.3
+    )
     single = discretised_log_likelihood(torch.zeros(256, 1), x0, 0.3)
     close(rows, [single.sum().item()] * 2)
 
@@ -1193,7 +1598,9 @@ def few_pictures(n=5):
     return torch.randint(256, (n, 1, 2, 2), generator=seeded(2), dtype=torch.uint8)
 
 
-@pytest.mark.parametrize(("betas", "draws"), [(SHORT, 1), (SHORT, 3), (SHORT, 8), (SHORT[:2], 2)])
+@pytest.mark.parametrize(
+    ("betas", "draws"), [(SHORT, 1), (SHORT, 3), (SHORT, 8), (SHORT[:2], 2)]
+)
 def test_bits_per_dimension_is_the_mean_of_the_whole_sum(betas, draws):
     method, x = DDPM(Wave(), betas).eval(), few_pictures()
     x0 = 2 * x.double() / 255 - 1
@@ -1201,9 +1608,15 @@ def test_bits_per_dimension_is_the_mean_of_the_whole_sum(betas, draws):
     total = torch.zeros(2000, dtype=F64)
     for t in range(steps):
         eps = normal(*many.shape, seed=t)
-        total += terms(method, many, torch.full((len(many),), t), eps).reshape(2000, 5).mean(1)
+        total += (
+            terms(method, many, torch.full((len(many),), t), eps)
+            .reshape(2000, 5)
+            .mean(1)
+        )
     total = (total + prior_kl(x0, method.schedule).mean()) / (4 * math.log(2))
-    ours = torch.tensor([bits_per_dimension(method, x, draws, seed) for seed in range(150)], dtype=F64)
+    ours = torch.tensor(
+        [bits_per_dimension(method, x, draws, seed) for seed in range(150)], dtype=F64
+    )
     error = math.hypot(ours.std() / math.sqrt(150), total.std() / math.sqrt(2000))
     assert abs(ours.mean() - total.mean()) < 4.5 * error and error < 0.03 * total.mean()
 
@@ -1213,11 +1626,14 @@ def test_the_steps_of_the_bound_are_spread_evenly_on_a_logarithmic_scale():
     method = DDPM(net, linear_betas(16, 5e-4, 5e-3)).train()
     bits_per_dimension(method, few_pictures(500), draws=2)
     seen = [sorted(set(t.tolist())) for _, t, _ in net.asked]
-    assert seen == 2 * [[0], [1, 2, 3], list(range(4, 16))]  # batches of 250; 16^0, 16^(1/2), 16^1
+    # batches of 250; 16^0, 16^(1/2), 16^1
+    assert seen == 2 * [[0], [1, 2, 3], list(range(4, 16))]
     net.asked.clear()
     bits_per_dimension(method, few_pictures(4000), draws=2)
     counts = torch.cat([t for _, t, _ in net.asked]).bincount(minlength=16)[1:].double()
-    expected = 8000 * torch.tensor([math.log((t + 1) / t) / math.log(16) for t in range(1, 16)], dtype=F64)
+    expected = 8000 * torch.tensor(
+        [math.log((t + 1) / t) / math.log(16) for t in range(1, 16)], dtype=F64
+    )
     assert ((counts - expected).abs() < 4.5 * expected.sqrt()).all()
 
 
@@ -1232,29 +1648,41 @@ def test_bits_per_dimension_is_repeatable_and_leaves_the_callers_numbers_alone()
 
 
 def test_the_bound_is_above_the_entropy_and_comes_near_it_with_more_steps():
-    """Of N(m, s^2) with its exact denoiser, in nats. All terms are squares, so three nodes are an exact mean; the first
-    term is the density that the masses of narrow cells are made of."""
+    """Of N(m, s^2) with its exact denoiser, in nats. All terms are squares, so three
+    nodes are an exact mean; the first term is the density that the masses of narrow
+    cells are made of."""
     m, s = 0.4, 0.5
     nodes, weights = hermite(3)
     entropy = math.log(2 * math.pi * math.e * s**2) / 2
     gaps = []
     for steps in (64, 256, 1024):
-        abar = torch.linspace(math.log(1e4), math.log(1e-4), steps, dtype=F64).sigmoid()  # even in log signal to noise
+        # even in log signal to noise
+        abar = torch.linspace(math.log(1e4), math.log(1e-4), steps, dtype=F64).sigmoid()
         schedule = Schedule(1 - abar / torch.cat([torch.ones(1, dtype=F64), abar[:-1]]))
         exact = MixtureNoise(torch.tensor([[m]], dtype=F64), s, schedule)
-        method = DDPM(Recorder(lambda x, t, y: exact(x, t)), schedule.beta, pictures=False)  # noqa: B023
-        x0, eps = (part.reshape(-1, 1) for part in torch.meshgrid(m + s * nodes, nodes, indexing="ij"))
+        method = DDPM(
+            Recorder(lambda x, t, y, exact=exact: exact(x, t)),
+            schedule.beta,
+            pictures=False,
+        )
+        x0, eps = (
+            part.reshape(-1, 1)
+            for part in torch.meshgrid(m + s * nodes, nodes, indexing="ij")
+        )
         weight = torch.outer(weights, weights).flatten()
         bound = (weight * prior_kl(x0, schedule)).sum().item()
         t = torch.arange(1, steps).repeat_interleave(9)
-        each = terms(method, x0.repeat(steps - 1, 1), t, eps.repeat(steps - 1, 1)).detach()
+        each = terms(
+            method, x0.repeat(steps - 1, 1), t, eps.repeat(steps - 1, 1)
+        ).detach()
         bound += (each.reshape(-1, 9) * weight).sum().item()
         a = schedule.abar[0].item()
         left = s**2 * (1 - a) / (a * s**2 + 1 - a)  # the variance of x_0 given x_1
         bound += math.log(2 * math.pi * (1 - a)) / 2 + left / (2 * (1 - a))
         gaps.append(bound - entropy)
     assert gaps[2] > 0 and gaps[2] < 0.05
-    assert all(3.5 < wide / narrow < 6 for wide, narrow in itertools.pairwise(gaps))  # as 1 / T
+    # as 1 / T
+    assert all(3.5 < wide / narrow < 6 for wide, narrow in itertools.pairwise(gaps))
 
 
 # --- whole runs ---
@@ -1271,7 +1699,9 @@ def test_a_trained_network_comes_near_the_score_and_draws_all_modes():
     exact = MixtureNoise(circle_centres(), NOISE, method.schedule)
     data = toy_data(4000)
     t = torch.randint(5, 100, (2000,), generator=seeded(3))
-    x_t = q_sample(data.x[:2000], method.schedule.abar[t], normal(2000, 2, seed=2, dtype=F32))
+    x_t = q_sample(
+        data.x[:2000], method.schedule.abar[t], normal(2000, 2, seed=2, dtype=F32)
+    )
 
     def off():
         return squared_error(method.eval().eps(x_t, t), exact(x_t, t)).mean().item()
@@ -1287,13 +1717,17 @@ def test_a_trained_network_comes_near_the_score_and_draws_all_modes():
 
 def small(kind=DDPM, seed=0, **options):
     torch.manual_seed(seed)
-    return kind(TimedMLP(2, 16), linear_betas(50), momentum=0.5, pictures=False, **options)
+    return kind(
+        TimedMLP(2, 16), linear_betas(50), momentum=0.5, pictures=False, **options
+    )
 
 
 def small_unet(seed, kind=DDPM):
     torch.manual_seed(seed)
     x = torch.rand(16, 1, 8, 8, generator=seeded())
-    return kind(UNet(1, (8, 16)), linear_betas(50), V), Dataset(x, torch.arange(16) % 5, ())
+    return kind(UNet(1, (8, 16)), linear_betas(50), V), Dataset(
+        x, torch.arange(16) % 5, ()
+    )
 
 
 RUNS = {
@@ -1308,7 +1742,9 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_pat
     def run(seed, stop=None, **options):
         method, data = RUNS[name](seed)
         steps = []
-        for step in fit(method, data, 6, batch_size=8, optimizers=adamw(1e-2), **options):
+        for step in fit(
+            method, data, 6, batch_size=8, optimizers=adamw(1e-2), **options
+        ):
             steps.append(step.k)
             if step.k == stop:
                 break
@@ -1316,9 +1752,12 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_pat
 
     whole, _ = run(0)
     run(0, stop=3, checkpoint=tmp_path / "run.pt")
-    resumed, steps = run(1, checkpoint=tmp_path / "run.pt")  # all comes from the checkpoint
+    # all comes from the checkpoint
+    resumed, steps = run(1, checkpoint=tmp_path / "run.pt")
     assert steps == [4, 5, 6] and same(whole.state_dict(), resumed.state_dict())
-    assert whole.updates == 6 and not same(whole.state_dict(), RUNS[name](0)[0].state_dict())
+    assert whole.updates == 6 and not same(
+        whole.state_dict(), RUNS[name](0)[0].state_dict()
+    )
     assert not same(state_of(whole.net), state_of(whole.average.net))
 
 
@@ -1329,17 +1768,26 @@ def test_labelled_data_trains_a_network_without_labels(kind):
 
 
 class FixedDraws(DDPM):
-    """Step and noise follow from what the data pair x with, so that nothing is drawn."""
+    """Step and noise follow from what the data pair x with, so that nothing is
+    drawn."""
 
     def loss(self, x, y=None):
         places = torch.arange(x.shape[1])
-        return self.errors(self.normalise(x), 7 * y % len(self.schedule), torch.cos(y[:, None] + 2.0 * places)).mean()
+        return self.errors(
+            self.normalise(x),
+            7 * y % len(self.schedule),
+            torch.cos(y[:, None] + 2.0 * places),
+        ).mean()
 
 
 def train():
     """Losses and final state of a few updates of plain SGD."""
     method, data = small(FixedDraws), Dataset(toy_data(32).x, torch.arange(32), ())
-    options = dict(batch_size=16, optimizers=sgd(0.1, weight_decay=0, momentum=0), schedule=lambda p: 1.0)
+    options = dict(
+        batch_size=16,
+        optimizers=sgd(0.1, weight_decay=0, momentum=0),
+        schedule=lambda p: 1.0,
+    )
     losses = [step.loss for step in fit(method, data, 3, **options)]
     return losses, state_of(method)
 
@@ -1420,10 +1868,15 @@ def test_bad_input_is_named(call, name):
 
 
 def test_betas_that_leave_their_range_for_few_steps_say_so():
-    with pytest.raises(ValueError, match=r"argument `last`: 0.02 is beta = 2 in 10 steps, not in \(0, 1\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"argument `last`: 0.02 is beta = 2 in 10 steps, not in \(0, 1\)",
+    ):
         linear_betas(10)
 
 
 def test_noise_of_another_shape_does_not_broadcast():
-    with pytest.raises(ValueError, match=r"two tensors of one shape, got \(3, 2\) and \(1, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"two tensors of one shape, got \(3, 2\) and \(1, 2\)"
+    ):
         q_sample(torch.zeros(3, 2), 0.5, torch.zeros(1, 2))

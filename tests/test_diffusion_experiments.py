@@ -1,6 +1,8 @@
-"""The experiments of notebook 14: what they measure, and that each setting is what its name says.
+"""The experiments of notebook 14: what they measure, and that each setting is what its
+name says.
 
-Methods that answer what is known stand in for trained ones: the pictures that are judged, the exact noise of a mixture.
+Methods that answer what is known stand in for trained ones: the pictures that are
+judged, the exact noise of a mixture.
 """
 
 import importlib.util
@@ -51,7 +53,8 @@ from course_lib.recipe import Size, build, lookup, recipes
 
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 RUN = {"steps", "batch_size", "seconds"}
-PERFECT = {"frechet": 0, "precision": 1, "recall": 1, "detail": 1}  # where the judged pictures are the real ones
+# where the judged pictures are the real ones
+PERFECT = {"frechet": 0, "precision": 1, "recall": 1, "detail": 1}
 BETAS = cosine_betas(60)
 
 
@@ -63,7 +66,9 @@ class Waves(nn.Module):
         self.weight = nn.Parameter(torch.tensor(weight))
 
     def forward(self, x_t, t, y=None):
-        return torch.sin(self.weight * x_t + 0.1 * t.reshape(-1, *(1,) * (x_t.ndim - 1)))
+        return torch.sin(
+            self.weight * x_t + 0.1 * t.reshape(-1, *(1,) * (x_t.ndim - 1))
+        )
 
 
 def waving(pictures=True, betas=BETAS):
@@ -101,7 +106,9 @@ class Part(nn.Module):
 
 def of_mixture(centres, std, betas, share=1.0):
     """A method that says a share of the exact noise."""
-    return DDPM(Part(MixtureNoise(centres, std, Schedule(betas)), share), betas, pictures=False)
+    return DDPM(
+        Part(MixtureNoise(centres, std, Schedule(betas)), share), betas, pictures=False
+    )
 
 
 def other_weights(instead):
@@ -114,15 +121,24 @@ def other_weights(instead):
 
 
 def in_parts(n, *shape):
-    return torch.cat([torch.randn(min(250, n - first), *shape) for first in range(0, n, 250)])
+    return torch.cat(
+        [torch.randn(min(250, n - first), *shape) for first in range(0, n, 250)]
+    )
 
 
 @pytest.mark.parametrize("pictures", [True, False])
-def test_draws_are_by_ddim_in_50_steps_from_the_seeds_noise_by_the_average_in_eval_mode(pictures):
-    method, like = waving(pictures), torch.zeros(620, 1, 3, 2, dtype=torch.uint8)  # two whole batches and the rest
+def test_draws_are_by_ddim_in_50_steps_from_the_seeds_noise_by_the_average_in_eval_mode(
+    pictures,
+):
+    # two whole batches and the rest
+    method, like = waving(pictures), torch.zeros(620, 1, 3, 2, dtype=torch.uint8)
     state = torch.get_rng_state()
     found = drawn(method.train(), like)
-    assert torch.equal(state, torch.get_rng_state()) and not found.requires_grad and not method.training
+    assert (
+        torch.equal(state, torch.get_rng_state())
+        and not found.requires_grad
+        and not method.training
+    )
     assert found.shape == like.shape and found.dtype == torch.float32
     x0 = ddim_by_hand(BETAS, called_at(in_parts, 620, 1, 3, 2), 50, pictures)
     expected = ((x0 + 1) / 2).clamp(0, 1) if pictures else x0
@@ -140,14 +156,20 @@ def test_a_sampler_and_its_steps_are_passed_on(pictures):
     def sampler(eps, x, schedule, steps, clip_denoised):
         calls.append((len(x), schedule, steps, clip_denoised))
         assert not torch.is_grad_enabled()
-        torch.testing.assert_close(eps(x, torch.full((len(x),), 3)), torch.sin(0.7 * x + 0.3))
+        torch.testing.assert_close(
+            eps(x, torch.full((len(x),), 3)), torch.sin(0.7 * x + 0.3)
+        )
         yield x, x
         yield x / 4, x
 
     found = drawn(method, torch.zeros(620, 2), 5, sampler, 17)
-    assert calls == [(n, method.schedule, 17, 1.0 if pictures else None) for n in (250, 250, 120)]
+    assert calls == [
+        (n, method.schedule, 17, 1.0 if pictures else None) for n in (250, 250, 120)
+    ]
     ends = called_at(in_parts, 620, 2, seed=5) / 4
-    torch.testing.assert_close(found, (ends / 2 + 0.5).clamp(0, 1) if pictures else ends)
+    torch.testing.assert_close(
+        found, (ends / 2 + 0.5).clamp(0, 1) if pictures else ends
+    )
 
 
 def test_all_noise_of_ancestral_sampling_comes_from_the_seed():
@@ -155,19 +177,25 @@ def test_all_noise_of_ancestral_sampling_comes_from_the_seed():
     first, other = (drawn(method, like, seed, ancestral, 10) for seed in (0, 1))
     assert torch.equal(state, torch.get_rng_state())
     torch.rand(3)
-    assert torch.equal(drawn(method, like, 0, ancestral, 10), first) and (first - other).abs().max() > 0.1
+    assert (
+        torch.equal(drawn(method, like, 0, ancestral, 10), first)
+        and (first - other).abs().max() > 0.1
+    )
     assert (first - drawn(method, like, 0, ddim, 10)).abs().max() > 0.1
 
 
 def test_noise_error_by_hand():
-    """One Gaussian about a centre: E[eps given x_t] = sqrt(1 - abar) (x_t - sqrt(abar) centre) / v."""
+    """One Gaussian about a centre: E[eps given x_t] = sqrt(1 - abar) (x_t - sqrt(abar)
+    centre) / v."""
     betas, centre, std = cosine_betas(100), torch.tensor([[0.5, -1.0]]), 0.3
     method = waving(pictures=False, betas=betas).train()
     x0 = centre + std * called_at(torch.randn, 3000, 2, seed=3)
     state = torch.get_rng_state()
     found = noise_error(method, MixtureNoise(centre, std, method.schedule), x0)
     assert torch.equal(state, torch.get_rng_state()) and not method.training
-    assert set(found) == {"t", "error", "exact"} and json.loads(json.dumps(found)) == found
+    assert (
+        set(found) == {"t", "error", "exact"} and json.loads(json.dumps(found)) == found
+    )
     assert found["t"] == list(range(0, 100, 11)) and len(found["t"]) == LEVELS == 10
 
     def draws():
@@ -180,18 +208,29 @@ def test_noise_error_by_hand():
         x_t = math.sqrt(a) * x0.double() + math.sqrt(1 - a) * eps.double()
         answer = math.sqrt(1 - a) / v * (x_t - math.sqrt(a) * centre.double())
         said = torch.sin(0.7 * x_t + 0.1 * t)
-        assert found["error"][k] == pytest.approx((said - answer).square().mean().item(), rel=1e-4)
-        assert found["exact"][k] == pytest.approx(answer.square().mean().item(), rel=1e-4)
-        share = (1 - a) / v  # the mean square is this times that of 6,000 standard normal numbers
+        assert found["error"][k] == pytest.approx(
+            (said - answer).square().mean().item(), rel=1e-4
+        )
+        assert found["exact"][k] == pytest.approx(
+            answer.square().mean().item(), rel=1e-4
+        )
+        # the mean square is this times that of 6,000 standard normal numbers
+        share = (1 - a) / v
         assert found["exact"][k] == pytest.approx(share, rel=5 * math.sqrt(2 / 6000))
 
 
 def test_noise_error_of_the_exact_answer_is_zero():
     centres, betas = CENTRES["gaussians"](), cosine_betas(28)
     found = noise_error(
-        of_mixture(centres, NOISE, betas), MixtureNoise(centres, NOISE, Schedule(betas)), torch.randn(50, 2)
+        of_mixture(centres, NOISE, betas),
+        MixtureNoise(centres, NOISE, Schedule(betas)),
+        torch.randn(50, 2),
     )
-    assert found["t"] == list(range(0, 28, 3)) and found["error"] == [0.0] * LEVELS and min(found["exact"]) > 0
+    assert (
+        found["t"] == list(range(0, 28, 3))
+        and found["error"] == [0.0] * LEVELS
+        and min(found["exact"]) > 0
+    )
 
 
 # Jobs.
@@ -210,7 +249,9 @@ def given(monkeypatch):
     """A function: this method is what the jobs get as trained."""
 
     def give(method):
-        monkeypatch.setattr(studies, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7}))
+        monkeypatch.setattr(
+            studies, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7})
+        )
         return method
 
     return give
@@ -218,7 +259,8 @@ def given(monkeypatch):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What is judged, in order: (drawn, real, data) each; the judgement is its number."""
+    """What is judged, in order: (drawn, real, data) each; the judgement is its
+    number."""
     found = []
 
     def recorded(*arguments):
@@ -254,8 +296,9 @@ def test_a_job_trains_with_gradients(monkeypatch, job):
 
 
 def test_sampled_judges_draws_and_bounds_unseen_pictures(few, given):
-    """A network that knows x_0: its draws are the unseen pictures, and of the bound only L_T and the first term are
-    left, which is the mass of a Gaussian of variance beta_1 in the cell of its own middle."""
+    """A network that knows x_0: its draws are the unseen pictures, and of the bound
+    only L_T and the first term are left, which is the mass of a Gaussian of variance
+    beta_1 in the cell of its own middle."""
     test = few("digits", "test").x[:40]
     given(knowing(test))
     state = torch.get_rng_state()
@@ -274,12 +317,20 @@ def test_sampled_judges_draws_and_bounds_unseen_pictures(few, given):
 def test_sampled_on_a_tiny_run(few):
     recipe = tiny(replace(lookup("ddpm"), build=tiny_ddpm))
     row = sampled(recipe, 1)
-    assert set(row) == RUN | JUDGEMENT | {"bits"} and row["steps"] == 2 and all(map(math.isfinite, row.values()))
-    assert json.loads(json.dumps(row)) == row == sampled(recipe, 1)  # from its checkpoint
+    assert (
+        set(row) == RUN | JUDGEMENT | {"bits"}
+        and row["steps"] == 2
+        and all(map(math.isfinite, row.values()))
+    )
+    # from its checkpoint
+    assert json.loads(json.dumps(row)) == row == sampled(recipe, 1)
     method, _ = jobs.train_to_the_end(recipe, 1)
     real = few("digits", "test").x[:40]
     x = called_at(torch.randn, 40, 1, 28, 28)
-    fakes = last(ddim(method.eval().eps, x, method.schedule, 50, clip_denoised=1.0)) / 2 + 0.5
+    fakes = (
+        last(ddim(method.eval().eps, x, method.schedule, 50, clip_denoised=1.0)) / 2
+        + 0.5
+    )
     for measure, value in generation_metrics(fakes.clamp(0, 1), real, "digits").items():
         assert row[measure] == pytest.approx(value, rel=1e-3, abs=1e-3), measure
 
@@ -287,10 +338,14 @@ def test_sampled_on_a_tiny_run(few):
 def ticking(monkeypatch, *times):
     """A clock that shows these times, one a look."""
     looks = iter(times)
-    monkeypatch.setattr(studies, "time", SimpleNamespace(perf_counter=lambda: next(looks)))
+    monkeypatch.setattr(
+        studies, "time", SimpleNamespace(perf_counter=lambda: next(looks))
+    )
 
 
-def test_stepped_passes_on_seed_sampler_and_steps_and_times_a_picture(few, monkeypatch, shown):
+def test_stepped_passes_on_seed_sampler_and_steps_and_times_a_picture(
+    few, monkeypatch, shown
+):
     method, calls = waving(), []
 
     def sampler(eps, x, schedule, steps, clip_denoised):
@@ -299,9 +354,15 @@ def test_stepped_passes_on_seed_sampler_and_steps_and_times_a_picture(few, monke
 
     monkeypatch.setattr(zoo, "load", {"ddpm": method}.__getitem__)
     ticking(monkeypatch, 100.0, 106.0)
-    assert stepped(lookup("ddpm"), 3, sampler=sampler, steps=11) == {"steps": 11, "seconds": 6 / 30, "frechet": 1}
+    assert stepped(lookup("ddpm"), 3, sampler=sampler, steps=11) == {
+        "steps": 11,
+        "seconds": 6 / 30,
+        "frechet": 1,
+    }
     ((x, *rest),) = calls
-    assert rest == [method.schedule, 11, 1.0] and torch.equal(x, called_at(torch.randn, 30, 1, 28, 28, seed=3))
+    assert rest == [method.schedule, 11, 1.0] and torch.equal(
+        x, called_at(torch.randn, 30, 1, 28, 28, seed=3)
+    )
     ((found, real, data),) = shown
     torch.testing.assert_close(found, (x / 8 + 0.5).clamp(0, 1))
     assert torch.equal(real, few("digits", "test").x[:30]) and data == "digits"
@@ -313,9 +374,17 @@ def test_every_sampler_ends_at_the_pictures_that_are_known(few, monkeypatch, nam
     monkeypatch.setattr(zoo, "load", other_weights({"ddpm": method}))
     state = torch.get_rng_state()
     row = stepped(lookup("ddpm"), 0, SAMPLERS[name], 10)
-    assert torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
-    assert set(row) == {"steps", "seconds"} | JUDGEMENT and row["steps"] == 10 and row["seconds"] > 0
-    assert {measure: row[measure] for measure in PERFECT} == pytest.approx(PERFECT, abs=1e-3)
+    assert (
+        torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
+    )
+    assert (
+        set(row) == {"steps", "seconds"} | JUDGEMENT
+        and row["steps"] == 10
+        and row["seconds"] > 0
+    )
+    assert {measure: row[measure] for measure in PERFECT} == pytest.approx(
+        PERFECT, abs=1e-3
+    )
 
 
 def test_real_pictures_are_others_of_the_training_set_for_each_seed(few, shown):
@@ -327,7 +396,12 @@ def test_real_pictures_are_others_of_the_training_set_for_each_seed(few, shown):
     train = {tuple(row) for row in few("digits", "train").x.flatten(1).tolist()}
     for found, unseen, data in shown:
         rows = [tuple(row) for row in (255 * found).round().long().flatten(1).tolist()]
-        assert len(set(rows)) == 50 and set(rows) <= train and data == "digits" and 0 <= found.min() < found.max() <= 1
+        assert (
+            len(set(rows)) == 50
+            and set(rows) <= train
+            and data == "digits"
+            and 0 <= found.min() < found.max() <= 1
+        )
         assert torch.equal(unseen, few("digits", "test").x[:50])
     first, again, other = (found for found, _, _ in shown)
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -335,9 +409,18 @@ def test_real_pictures_are_others_of_the_training_set_for_each_seed(few, shown):
 
 def test_real_pictures_are_close_to_the_unseen_ones(few):
     row = real(lookup("ddpm"), 0, n=300)
-    assert set(row) == {"steps"} | JUDGEMENT and row["steps"] == 0 and json.loads(json.dumps(row)) == row
-    noise = generation_metrics(torch.rand(300, 1, 28, 28), few("digits", "test").x, "digits")
-    assert row["frechet"] < noise["frechet"] / 5 and min(row["precision"], row["recall"]) > 0.6
+    assert (
+        set(row) == {"steps"} | JUDGEMENT
+        and row["steps"] == 0
+        and json.loads(json.dumps(row)) == row
+    )
+    noise = generation_metrics(
+        torch.rand(300, 1, 28, 28), few("digits", "test").x, "digits"
+    )
+    assert (
+        row["frechet"] < noise["frechet"] / 5
+        and min(row["precision"], row["recall"]) > 0.6
+    )
     assert row["detail"] == pytest.approx(1, abs=0.1)
 
 
@@ -346,15 +429,24 @@ def test_shipped_draws_as_many_as_there_are_unseen_pictures(few, monkeypatch, sh
     method = waving()
     monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
     monkeypatch.setattr(studies, "bits_per_dimension", lambda method, x: len(x) / 100)
-    assert shipped(lookup("ddpm"), 2, name="these") == {"steps": 50, "frechet": 1, "bits": 3.0}
+    assert shipped(lookup("ddpm"), 2, name="these") == {
+        "steps": 50,
+        "frechet": 1,
+        "bits": 3.0,
+    }
     ((found, unseen, data),) = shown
     assert torch.equal(unseen, few("digits", "test").x) and data == "digits"
-    x0 = ddim_by_hand(BETAS, called_at(in_parts, 300, 1, 28, 28, seed=2), 50, limit=True)
-    torch.testing.assert_close(found.double(), (x0 / 2 + 0.5).clamp(0, 1), atol=1e-3, rtol=1e-3)
+    x0 = ddim_by_hand(
+        BETAS, called_at(in_parts, 300, 1, 28, 28, seed=2), 50, limit=True
+    )
+    torch.testing.assert_close(
+        found.double(), (x0 / 2 + 0.5).clamp(0, 1), atol=1e-3, rtol=1e-3
+    )
 
 
 class Copies:
-    """A VAE, or a GAN, whose answers are these pictures, brighter than white for the VAE: its pictures are cut off."""
+    """A VAE, or a GAN, whose answers are these pictures, brighter than white for the
+    VAE: its pictures are cut off."""
 
     def __init__(self, x):
         self.x, self.asked, self.evaluated, self.dim = as_float(x), [], False, 5
@@ -386,9 +478,13 @@ def test_a_vae_is_judged_by_draws_of_its_prior(few, given):
     method = given(Copies(few("digits", "test").x[:40]))
     state = torch.get_rng_state()
     row = by_vae(lookup("vae"), 3)
-    assert torch.equal(state, torch.get_rng_state()) and set(row) == {"steps"} | JUDGEMENT
+    assert (
+        torch.equal(state, torch.get_rng_state()) and set(row) == {"steps"} | JUDGEMENT
+    )
     assert {name: row[name] for name in PERFECT} == pytest.approx(PERFECT, abs=1e-3)
-    assert len(method.asked) == 1 and torch.equal(method.asked[0], called_at(torch.randn, 40, 5))
+    assert len(method.asked) == 1 and torch.equal(
+        method.asked[0], called_at(torch.randn, 40, 5)
+    )
 
 
 def test_a_gan_is_judged_by_its_fakes(few, given):
@@ -396,7 +492,9 @@ def test_a_gan_is_judged_by_its_fakes(few, given):
     method = given(Copies(test.x[:40]))
     state = torch.get_rng_state()
     row = by_gan(lookup("gan"), 3)
-    assert torch.equal(state, torch.get_rng_state()) and set(row) == {"steps"} | JUDGEMENT
+    assert (
+        torch.equal(state, torch.get_rng_state()) and set(row) == {"steps"} | JUDGEMENT
+    )
     assert {name: row[name] for name in PERFECT} == pytest.approx(PERFECT, abs=1e-3)
     ((z, y),) = method.asked
     assert torch.equal(z, called_at(torch.randn, 40, 5)) and torch.equal(y, test.y[:40])
@@ -406,7 +504,11 @@ def test_a_gan_is_judged_by_its_fakes(few, given):
 def test_the_rivals_on_tiny_runs(few, job, name):
     recipe = tiny(lookup(name))
     row = job(recipe, 1)
-    assert set(row) == RUN | JUDGEMENT and row["steps"] == 2 and all(map(math.isfinite, row.values()))
+    assert (
+        set(row) == RUN | JUDGEMENT
+        and row["steps"] == 2
+        and all(map(math.isfinite, row.values()))
+    )
     assert json.loads(json.dumps(row)) == row == job(recipe, 1)  # from its checkpoint
 
 
@@ -415,24 +517,41 @@ def test_the_exact_noise_has_no_error_and_draws_every_mode(few, given, data):
     given(of_mixture(CENTRES[data](), NOISE, cosine_betas(100)))
     state = torch.get_rng_state()
     row = compared_with_exact(toy(data), 0)
-    assert torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
-    assert set(row) == {"steps", "error", "modes", "inside", "curve"} and row["steps"] == 7
-    assert row["error"] == 0 and row["modes"] == 1 and row["curve"]["error"] == [0.0] * LEVELS
+    assert (
+        torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
+    )
+    assert (
+        set(row) == {"steps", "error", "modes", "inside", "curve"} and row["steps"] == 7
+    )
+    assert (
+        row["error"] == 0
+        and row["modes"] == 1
+        and row["curve"]["error"] == [0.0] * LEVELS
+    )
     within_three = 1 - math.exp(-4.5)  # of a Gaussian of the plane
-    assert row["inside"] == pytest.approx(within_three, abs=5 * math.sqrt(within_three * (1 - within_three) / 700))
+    assert row["inside"] == pytest.approx(
+        within_three, abs=5 * math.sqrt(within_three * (1 - within_three) / 700)
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_the_error_is_a_share_of_the_noises_size(few, given, share):
     given(of_mixture(CENTRES["gaussians"](), NOISE, cosine_betas(100), share))
     row = compared_with_exact(toy("gaussians"), 0)
-    assert row["error"] == pytest.approx((1 - share) ** 2, rel=1e-5) and row["inside"] < 0.5
+    assert (
+        row["error"] == pytest.approx((1 - share) ** 2, rel=1e-5)
+        and row["inside"] < 0.5
+    )
     curve = row["curve"]
     assert curve["t"] == list(range(0, 100, 11))
-    assert curve["error"] == pytest.approx([(1 - share) ** 2 * size for size in curve["exact"]], rel=1e-5)
+    assert curve["error"] == pytest.approx(
+        [(1 - share) ** 2 * size for size in curve["exact"]], rel=1e-5
+    )
 
 
-def test_toys_draw_by_ancestral_sampling_on_all_steps_from_the_jobs_seed(few, given, monkeypatch):
+def test_toys_draw_by_ancestral_sampling_on_all_steps_from_the_jobs_seed(
+    few, given, monkeypatch
+):
     method, asked = given(of_mixture(CENTRES["grid"](), NOISE, cosine_betas(20))), []
 
     def recorded(*arguments):
@@ -450,21 +569,32 @@ def test_known_on_a_tiny_run(few):
     recipe = tiny(toy("gaussians"))
     row = compared_with_exact(recipe, 1)
     assert set(row) == RUN | {"error", "modes", "inside", "curve"} and row["steps"] == 2
-    assert set(row["curve"]) == {"t", "error", "exact"} and {len(v) for v in row["curve"].values()} == {LEVELS}
-    assert 0.3 < row["error"] < 3 and json.loads(json.dumps(row)) == row == compared_with_exact(recipe, 1)
+    assert set(row["curve"]) == {"t", "error", "exact"} and {
+        len(v) for v in row["curve"].values()
+    } == {LEVELS}
+    assert 0.3 < row["error"] < 3 and json.loads(
+        json.dumps(row)
+    ) == row == compared_with_exact(recipe, 1)
 
 
 # Settings.
 
 
 def settings(name):
-    return {title: (setting, build(setting.recipe, 0)) for title, setting in EXPERIMENTS[name].items()}
+    return {
+        title: (setting, build(setting.recipe, 0))
+        for title, setting in EXPERIMENTS[name].items()
+    }
 
 
 def plain(value):
     """What can be compared."""
     if isinstance(value, partial):
-        return plain(value.func), *map(plain, value.args), *((k, plain(v)) for k, v in sorted(value.keywords.items()))
+        return (
+            plain(value.func),
+            *map(plain, value.args),
+            *((k, plain(v)) for k, v in sorted(value.keywords.items())),
+        )
     return value
 
 
@@ -481,7 +611,9 @@ def is_cosine(schedule, steps=1000):
     """By the formula of abar, but for the last step, whose beta is cut off."""
     t = np.arange(1, steps) / steps
     f = np.cos((np.array([0, *t]) + 0.008) / 1.008 * math.pi / 2) ** 2
-    return len(schedule) == steps and np.allclose(schedule.abar[:-1], f[1:] / f[0], rtol=1e-9)
+    return len(schedule) == steps and np.allclose(
+        schedule.abar[:-1], f[1:] / f[0], rtol=1e-9
+    )
 
 
 def but(recipe, **changes):
@@ -492,7 +624,9 @@ def but(recipe, **changes):
 def test_every_setting_of_an_experiment_is_another():
     for name, experiment in EXPERIMENTS.items():
         assert name.startswith("ddpm-") and name not in recipes()
-        different = {(setting.hash(), plain(setting.job)) for setting in experiment.values()}
+        different = {
+            (setting.hash(), plain(setting.job)) for setting in experiment.values()
+        }
         assert len(different) == len(experiment), name
         assert all(setting.pretrained is None for setting in experiment.values())
     assert EXPERIMENTS.items() <= experiments.catalogue().items()
@@ -511,10 +645,17 @@ def test_predictions_differ_in_what_is_predicted_and_the_schedule_only():
     assert set(found) == set(expected)
     for name, (setting, method) in found.items():
         kind, prediction, schedule = expected[name]
-        assert type(method) is kind and method.prediction is prediction and schedule(method.schedule), name
+        assert (
+            type(method) is kind
+            and method.prediction is prediction
+            and schedule(method.schedule)
+        ), name
         assert setting.job is sampled and but(setting.recipe) == but(lookup("ddpm"))
         itself = name.endswith("itself")
-        for net, twin in ((method.net, usual.net), (method.average.net, usual.average.net)):
+        for net, twin in (
+            (method.net, usual.net),
+            (method.average.net, usual.average.net),
+        ):
             assert isinstance(net, SaysNextStep) is itself
             assert not itself or is_linear(net.schedule)
             inner = net.net if itself else net
@@ -531,7 +672,9 @@ def test_steps_differ_in_sampler_and_steps_only():
     }
     steps = (1000, 250, 50, 10)
     expected = {
-        f"{name}, {n}": (stepped, ("sampler", of), ("steps", n)) for name, of in samplers.items() for n in steps
+        f"{name}, {n}": (stepped, ("sampler", of), ("steps", n))
+        for name, of in samplers.items()
+        for n in steps
     }
     del expected["DDPM, variance beta, 1000"]
     expected["real"] = (real, ("n", studies.FEW_SAMPLES))
@@ -545,11 +688,17 @@ def test_three_generators_differ_from_their_recipes_in_how_long_they_train():
     found = EXPERIMENTS["ddpm-equal-time"]
     assert list(found) == ["real", "VAE", "GAN", "DDPM", "DDPM, v"]
     assert plain(found["real"].job) == (real, ("n", studies.SAMPLES))
-    for name, recipe, job in (("VAE", "vae", by_vae), ("GAN", "gan", by_gan), ("DDPM", "ddpm", sampled)):
+    for name, recipe, job in (
+        ("VAE", "vae", by_vae),
+        ("GAN", "gan", by_gan),
+        ("DDPM", "ddpm", sampled),
+    ):
         usual, longer = lookup(recipe), found[name].recipe
         assert found[name].job is job and replace(longer, cpu=usual.cpu) == usual
         assert replace(longer.cpu, steps=usual.cpu.steps) == usual.cpu
-    assert found["DDPM"].recipe is lookup("ddpm") and found["real"].recipe is lookup("ddpm")
+    assert found["DDPM"].recipe is lookup("ddpm") and found["real"].recipe is lookup(
+        "ddpm"
+    )
     twin = EXPERIMENTS["ddpm-predictions"]["v"]
     assert found["DDPM, v"].hash() == twin.hash() and found["DDPM, v"].job is twin.job
     assert {setting.recipe.data for setting in found.values()} == {"digits"}
@@ -568,20 +717,33 @@ def test_shipped_weights_are_judged_on_their_own_data():
     for job, expected in ((shipped, ours), (shipped_rival, rivals)):
         for name, weights in expected.items():
             setting = EXPERIMENTS["ddpm-shipped"][name]
-            assert setting.recipe is lookup(weights) and plain(setting.job) == (job, ("name", weights))
-            assert setting.recipe.data == {"digits": "digits", "emoji": "emoji_on_white"}[name.partition(",")[0]]
+            assert setting.recipe is lookup(weights) and plain(setting.job) == (
+                job,
+                ("name", weights),
+            )
+            assert (
+                setting.recipe.data
+                == {"digits": "digits", "emoji": "emoji_on_white"}[
+                    name.partition(",")[0]
+                ]
+            )
 
 
 @pytest.mark.parametrize("name", ["vae", "conditional-gan"])
 def test_shipped_rivals_draw_as_many_of_the_asked_labels(few, shown, name):
-    """Shipped weights on 300 rows: the judge sees the label that a GAN is told far more often than by chance."""
+    """Shipped weights on 300 rows: the judge sees the label that a GAN is told far more
+    often than by chance."""
     assert shipped_rival(lookup(name), 0, name=name) == {"steps": 1, "frechet": 1}
     ((found, unseen, data),), test = shown, few("digits", "test")
-    assert torch.equal(unseen, test.x) and data == "digits" and found.shape == unseen.shape
+    assert (
+        torch.equal(unseen, test.x) and data == "digits" and found.shape == unseen.shape
+    )
     assert 0 <= found.min() and found.max() <= 1 and 0.03 < found.mean() < 0.3
     if name == "conditional-gan":
         judge = zoo.load("supervised-digits")
-        assert (judge.classifier(judge.encode(found)).argmax(1) == test.y).double().mean() > 0.8
+        assert (
+            judge.classifier(judge.encode(found)).argmax(1) == test.y
+        ).double().mean() > 0.8
 
 
 def test_toys_differ_in_their_data_only():
@@ -591,12 +753,27 @@ def test_toys_differ_in_their_data_only():
         "25 Gaussians": "grid",
     }
     (first, method), (second, other) = found.values()
-    assert replace(first.recipe, data="grid") == second.recipe and first.recipe.cpu == first.recipe.gpu
-    assert first.job is second.job is compared_with_exact and first.recipe.weight_decay == 0
+    assert (
+        replace(first.recipe, data="grid") == second.recipe
+        and first.recipe.cpu == first.recipe.gpu
+    )
+    assert (
+        first.job is second.job is compared_with_exact
+        and first.recipe.weight_decay == 0
+    )
     assert same_weights(method, other) and repr(method) == repr(other)
-    assert type(method) is DDPM and isinstance(method.net, TimedMLP) and not method.pictures
+    assert (
+        type(method) is DDPM
+        and isinstance(method.net, TimedMLP)
+        and not method.pictures
+    )
     assert method.prediction is EPS and is_cosine(method.schedule, 100)
-    assert [p.shape[0] for p in method.net.parameters() if p.ndim == 2] == [128, 128, 128, 2]
+    assert [p.shape[0] for p in method.net.parameters() if p.ndim == 2] == [
+        128,
+        128,
+        128,
+        2,
+    ]
 
 
 # What drawing costs.
@@ -611,14 +788,25 @@ def bench():
     return module
 
 
-@pytest.mark.parametrize("betas", [linear_betas(40), cosine_betas(20)], ids=["linear", "cosine"])
+@pytest.mark.parametrize(
+    "betas", [linear_betas(40), cosine_betas(20)], ids=["linear", "cosine"]
+)
 def test_diffusers_pipeline_draws_what_ddim_draws(bench, betas):
     net, shape = Waves(0.7), (3, 2, 4, 5)
     pipe = bench.pipeline(net, shape, betas)
-    theirs = called_at(lambda: pipe(3, num_inference_steps=len(betas), use_clipped_model_output=True, output_type="pt"))
+    theirs = called_at(
+        lambda: pipe(
+            3,
+            num_inference_steps=len(betas),
+            use_clipped_model_output=True,
+            output_type="pt",
+        )
+    )
     x = called_at(torch.randn, *shape)
     ours = last(ddim(net, x, Schedule(betas), clip_denoised=1.0))
-    torch.testing.assert_close(theirs.images, (ours / 2 + 0.5).clamp(0, 1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        theirs.images, (ours / 2 + 0.5).clamp(0, 1), atol=1e-3, rtol=0
+    )
     assert ours.std() > 0.1 and theirs.images.shape == shape
 
 
@@ -627,7 +815,11 @@ def test_both_ask_the_network_as_often_and_of_the_same_steps(bench):
 
     class Listens(Waves):
         def forward(self, x_t, t, y=None):
-            assert x_t.shape == (3, 1, 2, 2) and t.shape == (3,) and len(set(t.tolist())) == 1
+            assert (
+                x_t.shape == (3, 1, 2, 2)
+                and t.shape == (3,)
+                and len(set(t.tolist())) == 1
+            )
             asked.append(t[0].item())
             return super().forward(x_t, t)
 
@@ -640,8 +832,11 @@ def test_both_ask_the_network_as_often_and_of_the_same_steps(bench):
 
 
 @pytest.mark.parametrize("peer", [True, False])
-def test_ratios_are_1_where_only_the_networks_calls_take_time(bench, tmp_path, monkeypatch, peer):
-    """A clock that a call of the network puts forward: by a second; by ever more in the round that is thrown away."""
+def test_ratios_are_1_where_only_the_networks_calls_take_time(
+    bench, tmp_path, monkeypatch, peer
+):
+    """A clock that a call of the network puts forward: by a second; by ever more in the
+    round that is thrown away."""
     calls, each = [], 3 * (4 if peer else 3)
 
     def forward(net, x, t, y=None):
@@ -653,10 +848,25 @@ def test_ratios_are_1_where_only_the_networks_calls_take_time(bench, tmp_path, m
     if not peer:
         monkeypatch.setattr(bench, "DDIMPipeline", None)
     out = tmp_path / "found.json"
-    monkeypatch.setattr("sys.argv", ["sampling", "--batch", "2", "--steps", "3", "--rounds", "2", "--out", str(out)])
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "sampling",
+            "--batch",
+            "2",
+            "--steps",
+            "3",
+            "--rounds",
+            "2",
+            "--out",
+            str(out),
+        ],
+    )
     bench.main()
     found = json.loads(out.read_text())
-    assert (found["batch"], found["steps"], found["rounds"]) == (2, 3, 2) and found["device"]
+    assert (found["batch"], found["steps"], found["rounds"]) == (2, 3, 2) and found[
+        "device"
+    ]
     names = ["ddim", "ancestral", *(["diffusers"] if peer else [])]
     for recipe in ("ddpm", "ddpm-emoji"):
         assert found[recipe] == {"seconds, bare network": 3} | dict.fromkeys(names, 1.0)

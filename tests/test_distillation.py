@@ -1,6 +1,8 @@
-"""Knowledge distillation, BYOL, SimSiam, Barlow Twins, DINO: their losses and what each method updates, and when.
+"""Knowledge distillation, BYOL, SimSiam, Barlow Twins, DINO: their losses and what each
+method updates, and when.
 
-The oracles are plain Python loops over the papers' formulas, closed forms, numpy, torch's own losses and lightly's.
+The oracles are plain Python loops over the papers' formulas, closed forms, numpy,
+torch's own losses and lightly's.
 """
 
 import math
@@ -16,12 +18,20 @@ from torch import nn
 from course_lib.data import Dataset, as_float
 from course_lib.distillation.byol import BYOL, byol_loss
 from course_lib.distillation.dino import DINO, Prototypes, dino_loss
-from course_lib.distillation.knowledge import KnowledgeDistillation, distillation_loss, soft_targets
+from course_lib.distillation.knowledge import (
+    KnowledgeDistillation,
+    distillation_loss,
+    soft_targets,
+)
 from course_lib.distillation.simsiam import SimSiam, negative_cosine
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.optim import adamw, sgd
-from course_lib.redundancy.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation
+from course_lib.redundancy.barlow_twins import (
+    BarlowTwins,
+    barlow_twins_loss,
+    cross_correlation,
+)
 from course_lib.train import fit
 
 
@@ -53,29 +63,48 @@ def four_crops(x):
 
 def byol(seed=0, **options):
     torch.manual_seed(seed)
-    return BYOL(small_encoder(), mlp(16, 16, 8, norm=None), mlp(8, 16, 8, norm=None), TwoViews(), **options)
+    return BYOL(
+        small_encoder(),
+        mlp(16, 16, 8, norm=None),
+        mlp(8, 16, 8, norm=None),
+        TwoViews(),
+        **options,
+    )
 
 
 def simsiam(seed=0):
     torch.manual_seed(seed)
-    return SimSiam(small_encoder(), mlp(16, 16, 8, norm=None), mlp(8, 4, 8, norm=None), TwoViews())
+    return SimSiam(
+        small_encoder(), mlp(16, 16, 8, norm=None), mlp(8, 4, 8, norm=None), TwoViews()
+    )
 
 
 def barlow_twins(seed=0, **options):
     torch.manual_seed(seed)
-    return BarlowTwins(small_encoder(), mlp(16, 16, 12, norm=None), TwoViews(), **options)
+    return BarlowTwins(
+        small_encoder(), mlp(16, 16, 12, norm=None), TwoViews(), **options
+    )
 
 
 def dino(seed=0, norm=group_norm, augment=four_crops, **options):
     torch.manual_seed(seed)
-    return DINO(small_encoder(norm), mlp(16, 16, 8, norm=None), Prototypes(8, 10), augment, **options)
+    return DINO(
+        small_encoder(norm),
+        mlp(16, 16, 8, norm=None),
+        Prototypes(8, 10),
+        augment,
+        **options,
+    )
 
 
 def distilled(seed=0, augment=first_view, **options):
-    """Its teacher has layers that would change in train mode: running statistics and dropout."""
+    """Its teacher has layers that would change in train mode: running statistics and
+    dropout."""
     torch.manual_seed(seed)
     teacher = nn.Sequential(ResNet((8,)), nn.Dropout(0.5), nn.Linear(8, 5))
-    return KnowledgeDistillation(small_encoder(), nn.Linear(16, 5), teacher, augment, **options)
+    return KnowledgeDistillation(
+        small_encoder(), nn.Linear(16, 5), teacher, augment, **options
+    )
 
 
 def pairs_of_pictures(n=12):
@@ -93,7 +122,10 @@ def parameters_of(net):
 
 
 def moved(before, net):
-    return [not torch.equal(a, b.detach()) for a, b in zip(before, net.parameters(), strict=True)]
+    return [
+        not torch.equal(a, b.detach())
+        for a, b in zip(before, net.parameters(), strict=True)
+    ]
 
 
 # --- knowledge distillation ---
@@ -104,17 +136,27 @@ def test_soft_targets_equal_a_loop(temperature):
     logits = 5 * normal(6, 4)
     ours, theirs = soft_targets(logits, temperature), []
     for row in logits.tolist():
-        theirs.append([math.exp(a / temperature) / sum(math.exp(b / temperature) for b in row) for a in row])
+        theirs.append(
+            [
+                math.exp(a / temperature) / sum(math.exp(b / temperature) for b in row)
+                for a in row
+            ]
+        )
     torch.testing.assert_close(ours, torch.tensor(theirs, dtype=torch.float64))
     assert ours.sum(1) == pytest.approx(torch.ones(6))
 
 
 def test_soft_targets_flatten_with_the_temperature():
     logits = 5 * normal(8, 4)
-    entropies = [torch.special.entr(soft_targets(logits, t)).sum(1) for t in (0.25, 1.0, 4.0, 16.0, 1e6)]
+    entropies = [
+        torch.special.entr(soft_targets(logits, t)).sum(1)
+        for t in (0.25, 1.0, 4.0, 16.0, 1e6)
+    ]
     assert all((cold < hot).all() for cold, hot in zip(entropies, entropies[1:]))
     assert entropies[-1] == pytest.approx(torch.full((8,), math.log(4)))
-    torch.testing.assert_close(soft_targets(logits, 1e-3), F.one_hot(logits.argmax(1), 4).double())
+    torch.testing.assert_close(
+        soft_targets(logits, 1e-3), F.one_hot(logits.argmax(1), 4).double()
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 4.0, 10.0])
@@ -128,43 +170,62 @@ def test_distillation_loss_equals_torchs_divergence(temperature):
     )
     ours = distillation_loss(student, teacher, temperature)
     assert ours.item() == pytest.approx(temperature**2 * theirs.item(), rel=1e-9)
-    assert ours.item() > 0.01 and abs(distillation_loss(teacher, student, temperature) - ours) > 1e-3  # not symmetric
+    # not symmetric
+    assert (
+        ours.item() > 0.01
+        and abs(distillation_loss(teacher, student, temperature) - ours) > 1e-3
+    )
 
 
 def test_distillation_loss_is_zero_where_both_agree():
     logits = 3 * normal(6, 5)
     assert distillation_loss(logits, logits).item() == pytest.approx(0, abs=1e-12)
-    assert distillation_loss(logits + normal(6, 1, seed=1), logits).item() == pytest.approx(0, abs=1e-9)  # one per row
+    # one per row
+    assert distillation_loss(
+        logits + normal(6, 1, seed=1), logits
+    ).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_distillation_has_the_gradient_of_hintons_cross_entropy():
     student, teacher = 3 * normal(2, 7, 5)
     student.requires_grad_()
     (ours,) = torch.autograd.grad(distillation_loss(student, teacher, 3.0), student)
-    (theirs,) = torch.autograd.grad(9 * F.cross_entropy(student / 3, (teacher / 3).softmax(1)), student)
+    (theirs,) = torch.autograd.grad(
+        9 * F.cross_entropy(student / 3, (teacher / 3).softmax(1)), student
+    )
     torch.testing.assert_close(ours, theirs)
 
 
 def test_distillation_gradient_at_a_high_temperature_is_that_of_the_logits():
     student, teacher = 3 * normal(2, 7, 5)
     centred = [z - z.mean(1, keepdim=True) for z in (student, teacher)]
-    (gradient,) = torch.autograd.grad(distillation_loss(student.requires_grad_(), teacher, 1e5), student)
-    torch.testing.assert_close(gradient, (centred[0] - centred[1]) / 35, rtol=1e-3, atol=1e-5)
+    (gradient,) = torch.autograd.grad(
+        distillation_loss(student.requires_grad_(), teacher, 1e5), student
+    )
+    torch.testing.assert_close(
+        gradient, (centred[0] - centred[1]) / 35, rtol=1e-3, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_distillation_survives_extreme_logits(temperature):
-    student = torch.tensor([[1e4, -1e4, 0.0], [0.0, 1e4, -1e4], [1e4, 1e4, 1e4]], requires_grad=True)
+    student = torch.tensor(
+        [[1e4, -1e4, 0.0], [0.0, 1e4, -1e4], [1e4, 1e4, 1e4]], requires_grad=True
+    )
     teacher = torch.tensor([[-1e4, 1e4, 0.0], [0.0, 1e4, -1e4], [-1e4, 0.0, 0.0]])
     loss = distillation_loss(student, teacher, temperature)
     loss.backward()
-    rows = [2e4 / temperature, 0.0, math.log(3 / 2)]  # wrong by 2e4, both sure and right, two of three equally
+    # wrong by 2e4, both sure and right, two of three equally
+    rows = [2e4 / temperature, 0.0, math.log(3 / 2)]
     assert loss.item() == pytest.approx(temperature**2 * sum(rows) / 3, rel=1e-6)
     assert student.grad.isfinite().all()
 
 
 def test_distillation_sends_no_gradient_to_the_teacher():
-    student, teacher = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).requires_grad_()
+    student, teacher = (
+        normal(4, 3).requires_grad_(),
+        normal(4, 3, seed=1).requires_grad_(),
+    )
     distillation_loss(student, teacher).backward()
     assert student.grad.abs().sum() > 0 and teacher.grad is None
 
@@ -183,28 +244,39 @@ def test_the_taught_method_mixes_both_losses_of_the_same_views():
     logits = method.classifier(method.encoder(views))
     taught = (method.teacher.net(views) / 3).softmax(1)
     soft = 9 * F.kl_div((logits / 3).log_softmax(1), taught, reduction="batchmean")
-    assert loss.item() == pytest.approx((0.3 * soft + 0.7 * F.cross_entropy(logits, y)).item(), rel=1e-5)
+    assert loss.item() == pytest.approx(
+        (0.3 * soft + 0.7 * F.cross_entropy(logits, y)).item(), rel=1e-5
+    )
 
 
 def test_without_soft_targets_it_is_cross_entropy_and_with_them_alone_it_needs_no_label():
     x, y = pairs_of_pictures()
     hard, soft = distilled(soft=0.0), distilled(soft=1.0)
     logits = hard.classifier(hard.encoder(x[:, :3]))
-    assert hard.loss(x, y).item() == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-6)
+    assert hard.loss(x, y).item() == pytest.approx(
+        F.cross_entropy(logits, y).item(), rel=1e-6
+    )
     assert (
         soft.loss(x).item()
         == soft.loss(x, y).item()
-        == pytest.approx(distillation_loss(logits, soft.teacher(x[:, :3])).item(), rel=1e-6)
+        == pytest.approx(
+            distillation_loss(logits, soft.teacher(x[:, :3])).item(), rel=1e-6
+        )
     )
 
 
 def test_the_teacher_of_a_distillation_stays_as_it_is():
     method = distilled()
-    before = {name: value.clone() for name, value in method.teacher.state_dict().items()}
+    before = {
+        name: value.clone() for name, value in method.teacher.state_dict().items()
+    }
     student = parameters_of(method.encoder)
     for _ in fit(method, labelled_pairs(), 4, batch_size=16):
         assert not any(m.training for m in method.teacher.modules())
-    assert all(torch.equal(value, before[name]) for name, value in method.teacher.state_dict().items())
+    assert all(
+        torch.equal(value, before[name])
+        for name, value in method.teacher.state_dict().items()
+    )
     assert all(moved(student, method.encoder))
 
 
@@ -215,7 +287,9 @@ def test_distillation_wants_a_positive_temperature(temperature):
         lambda: distillation_loss(*normal(2, 2, 3), temperature),
         lambda: distilled(temperature=temperature),
     ):
-        with pytest.raises(ValueError, match="`temperature`: expected a positive number"):
+        with pytest.raises(
+            ValueError, match="`temperature`: expected a positive number"
+        ):
             call()
 
 
@@ -227,7 +301,10 @@ def test_byol_loss_equals_a_loop_over_two_minus_two_cosines():
     rows = list(zip(prediction.tolist(), target.tolist(), strict=True))
     expected = sum(2 - 2 * cosine_of(p, z) for p, z in rows) / 9
     assert byol_loss(prediction, target).item() == pytest.approx(expected, rel=1e-9)
-    assert byol_loss(7 * prediction, 0.1 * target).item() == pytest.approx(expected, rel=1e-9)  # lengths do not count
+    # lengths do not count
+    assert byol_loss(7 * prediction, 0.1 * target).item() == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_byol_loss_at_the_ends_of_its_range():
@@ -239,25 +316,34 @@ def test_byol_loss_at_the_ends_of_its_range():
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
 def test_byol_loss_pulls_the_prediction_along_the_sphere_and_leaves_the_target(scale):
-    prediction, target = (scale * normal(5, 4)).requires_grad_(), normal(5, 4, seed=2).requires_grad_()
+    prediction, target = (
+        (scale * normal(5, 4)).requires_grad_(),
+        normal(5, 4, seed=2).requires_grad_(),
+    )
     byol_loss(prediction, target).backward()
     assert target.grad is None and prediction.grad.abs().sum() > 0
-    assert (prediction.grad * prediction).sum(1).abs().max() < 1e-12  # its length does not matter
+    # its length does not matter
+    assert (prediction.grad * prediction).sum(1).abs().max() < 1e-12
 
 
 def test_byol_predicts_of_each_view_what_the_target_says_of_the_other():
     method, (x, _) = byol(), pairs_of_pictures()
     with torch.no_grad():
         for p in method.target.parameters():
-            p.add_(0.1 * torch.randn(p.shape, generator=seeded(3)))  # a target that has its own opinion
+            # a target that has its own opinion
+            p.add_(0.1 * torch.randn(p.shape, generator=seeded(3)))
     views = x[:, :3], x[:, 3:]
-    guess = [method.predictor(method.projector(method.encoder(view))).double().tolist() for view in views]
+    guess = [
+        method.predictor(method.projector(method.encoder(view))).double().tolist()
+        for view in views
+    ]
     says = [method.target.net(view).double().tolist() for view in views]
     pairs = [*zip(guess[0], says[1], strict=True), *zip(guess[1], says[0], strict=True)]
     expected = sum(2 - 2 * cosine_of(p, z) for p, z in pairs) / len(x)
     assert method.loss(x).item() == pytest.approx(expected, rel=1e-5)
     swapped = method.loss(torch.cat([x[:, 3:], x[:, :3]], 1)).item()
-    assert swapped == pytest.approx(expected, rel=1e-5)  # which view is called the first does not matter
+    # which view is called the first does not matter
+    assert swapped == pytest.approx(expected, rel=1e-5)
 
 
 # --- moving averages: BYOL's target, DINO's teacher ---
@@ -267,20 +353,38 @@ def averages(name, **options):
     """The method, its slow copy, and what that follows."""
     if name == "BYOL":
         method = byol(**options)
-        return method, method.target.net, nn.Sequential(method.encoder, method.projector)
+        return (
+            method,
+            method.target.net,
+            nn.Sequential(method.encoder, method.projector),
+        )
     method = dino(**options)
     return method, method.teacher.net, method.student
 
 
 @pytest.mark.parametrize("name", ["BYOL", "DINO"])
 def test_the_slow_copy_follows_by_the_papers_schedule(name):
-    """At update k of 6: m = 1 - (1 - 0.9) (cos(pi (k - 1) / 6) + 1) / 2, of the weights after the optimiser's step."""
+    """At update k of 6: m = 1 - (1 - 0.9) (cos(pi (k - 1) / 6) + 1) / 2, of the weights
+    after the optimiser's step."""
     method, slow, online = averages(name, momentum=0.9)
     expected = parameters_of(slow)
-    assert all(torch.equal(a, b) for a, b in zip(expected, online.parameters(), strict=True))  # it starts as a copy
-    for step in fit(method, view_pairs(), 6, batch_size=16, optimizers=sgd(0.05), schedule=lambda p: 1.0):
+    # it starts as a copy
+    assert all(
+        torch.equal(a, b) for a, b in zip(expected, online.parameters(), strict=True)
+    )
+    for step in fit(
+        method,
+        view_pairs(),
+        6,
+        batch_size=16,
+        optimizers=sgd(0.05),
+        schedule=lambda p: 1.0,
+    ):
         m = 1 - (1 - 0.9) * (math.cos(math.pi * (step.k - 1) / 6) + 1) / 2
-        expected = [m * t + (1 - m) * o.detach() for t, o in zip(expected, online.parameters(), strict=True)]
+        expected = [
+            m * t + (1 - m) * o.detach()
+            for t, o in zip(expected, online.parameters(), strict=True)
+        ]
         for t, e in zip(slow.parameters(), expected, strict=True):
             torch.testing.assert_close(t.detach(), e, rtol=1e-6, atol=1e-7)
 
@@ -290,7 +394,9 @@ def test_the_slow_copy_moves_in_after_step_only(name):
     method, slow, online = averages(name, momentum=0.9)
     x, _ = pairs_of_pictures()
     before, at_first = parameters_of(slow), parameters_of(online)
-    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
+    optimizer = torch.optim.SGD(
+        [p for p in method.parameters() if p.requires_grad], lr=0.1
+    )
     method.loss(x).backward()
     assert all(p.grad is None and not p.requires_grad for p in slow.parameters())
     optimizer.step()
@@ -338,32 +444,52 @@ def test_the_representation_is_the_encoders(make):
 def test_negative_cosine_equals_a_loop_and_lightly():
     prediction, target = normal(2, 9, 4)
     rows = list(zip(prediction.tolist(), target.tolist(), strict=True))
-    assert negative_cosine(prediction, target).item() == pytest.approx(-sum(cosine_of(*row) for row in rows) / 9)
+    assert negative_cosine(prediction, target).item() == pytest.approx(
+        -sum(cosine_of(*row) for row in rows) / 9
+    )
     theirs = NegativeCosineSimilarity()(prediction.float(), target.float())
-    assert negative_cosine(prediction.float(), target.float()).item() == pytest.approx(theirs.item(), abs=1e-5)
+    assert negative_cosine(prediction.float(), target.float()).item() == pytest.approx(
+        theirs.item(), abs=1e-5
+    )
 
 
 def test_negative_cosine_at_the_ends_of_its_range():
     z = normal(6, 4)
-    assert negative_cosine(3 * z, z).item() == pytest.approx(-1) and negative_cosine(-z, z).item() == pytest.approx(1)
-    assert negative_cosine(torch.eye(4), torch.eye(4).roll(1, 0)).item() == pytest.approx(0, abs=1e-7)
+    assert negative_cosine(3 * z, z).item() == pytest.approx(-1) and negative_cosine(
+        -z, z
+    ).item() == pytest.approx(1)
+    assert negative_cosine(
+        torch.eye(4), torch.eye(4).roll(1, 0)
+    ).item() == pytest.approx(0, abs=1e-7)
 
 
 def test_simsiams_gradient_is_that_of_constant_targets():
-    """The slide's D(p1, z2) / 2 + D(p2, z1) / 2, where z1 and z2 are numbers that have been written down before."""
+    """The slide's D(p1, z2) / 2 + D(p2, z1) / 2, where z1 and z2 are numbers that have
+    been written down before."""
     method, (x, _) = simsiam(), pairs_of_pictures()
     trained = list(method.parameters())
     views = x[:, :3], x[:, 3:]
-    z1, z2 = (torch.tensor(method.projector(method.encoder(view)).tolist()) for view in views)
-    p1, p2 = (method.predictor(method.projector(method.encoder(view))) for view in views)
+    z1, z2 = (
+        torch.tensor(method.projector(method.encoder(view)).tolist()) for view in views
+    )
+    p1, p2 = (
+        method.predictor(method.projector(method.encoder(view))) for view in views
+    )
 
     def agreement(p, z):
-        return ((p / p.square().sum(1, keepdim=True).sqrt()) * (z / z.square().sum(1, keepdim=True).sqrt())).sum(1)
+        return (
+            (p / p.square().sum(1, keepdim=True).sqrt())
+            * (z / z.square().sum(1, keepdim=True).sqrt())
+        ).sum(1)
 
     expected = -agreement(p1, z2).mean() / 2 - agreement(p2, z1).mean() / 2
     loss = method.loss(x)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
-    for ours, theirs in zip(torch.autograd.grad(loss, trained), torch.autograd.grad(expected, trained), strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, trained),
+        torch.autograd.grad(expected, trained),
+        strict=True,
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
@@ -375,8 +501,14 @@ def test_without_the_stopped_gradient_simsiam_has_another():
     method, (x, _) = simsiam(), pairs_of_pictures()
     flowing = Flowing(method.encoder, method.projector, method.predictor, TwoViews())
     assert flowing.loss(x).item() == pytest.approx(method.loss(x).item(), abs=1e-7)
-    stopped, open_ = (torch.autograd.grad(m.loss(x), list(method.encoder.parameters())) for m in (method, flowing))
-    assert any((a - b).abs().max() > 1e-3 * a.abs().max() for a, b in zip(stopped, open_, strict=True))
+    stopped, open_ = (
+        torch.autograd.grad(m.loss(x), list(method.encoder.parameters()))
+        for m in (method, flowing)
+    )
+    assert any(
+        (a - b).abs().max() > 1e-3 * a.abs().max()
+        for a, b in zip(stopped, open_, strict=True)
+    )
 
 
 # --- Barlow Twins ---
@@ -387,7 +519,9 @@ def naive_correlation(z1, z2):
     c = [[0.0] * dims for _ in range(dims)]
     for i in range(dims):
         for j in range(dims):
-            mean1, mean2 = (sum(z[n][k] for n in range(rows)) / rows for z, k in ((z1, i), (z2, j)))
+            mean1, mean2 = (
+                sum(z[n][k] for n in range(rows)) / rows for z, k in ((z1, i), (z2, j))
+            )
             top = left = right = 0.0
             for n in range(rows):
                 a, b = z1[n][i] - mean1, z2[n][j] - mean2
@@ -399,20 +533,30 @@ def naive_correlation(z1, z2):
 def test_cross_correlation_equals_a_triple_loop_and_numpy():
     z1, z2 = 3 * normal(2, 11, 4) + 2
     ours = cross_correlation(z1, z2)
-    assert ours.numpy() == pytest.approx(np.array(naive_correlation(z1.tolist(), z2.tolist())), abs=1e-9)
+    assert ours.numpy() == pytest.approx(
+        np.array(naive_correlation(z1.tolist(), z2.tolist())), abs=1e-9
+    )
     assert ours.numpy() == pytest.approx(np.corrcoef(z1.T, z2.T)[:4, 4:], abs=1e-9)
-    assert (ours - ours.T).abs().max() > 0.1  # rows are the first view's features, columns the second's
+    # rows are the first view's features, columns the second's
+    assert (ours - ours.T).abs().max() > 0.1
     assert (cross_correlation(z1, z1).diagonal() - 1).abs().max() < 1e-9
 
 
 def test_cross_correlation_knows_neither_scale_nor_place_of_a_feature_but_its_sign():
     z1, z2 = normal(2, 11, 4)
     c = cross_correlation(z1, z2)
-    scale, shift = torch.tensor([0.1, 1.0, 5.0, 100.0]), torch.tensor([-3.0, 0.0, 10.0, 1.0])
+    scale, shift = (
+        torch.tensor([0.1, 1.0, 5.0, 100.0]),
+        torch.tensor([-3.0, 0.0, 10.0, 1.0]),
+    )
     torch.testing.assert_close(cross_correlation(scale * z1 + shift, z2), c)
     torch.testing.assert_close(cross_correlation(z1, scale * z2 + shift), c)
-    torch.testing.assert_close(cross_correlation(torch.tensor([1.0, -1.0, 1.0, 1.0]) * z1, z2)[1], -c[1])
-    torch.testing.assert_close(cross_correlation(z1, torch.tensor([1.0, -1.0, 1.0, 1.0]) * z2)[:, 1], -c[:, 1])
+    torch.testing.assert_close(
+        cross_correlation(torch.tensor([1.0, -1.0, 1.0, 1.0]) * z1, z2)[1], -c[1]
+    )
+    torch.testing.assert_close(
+        cross_correlation(z1, torch.tensor([1.0, -1.0, 1.0, 1.0]) * z2)[:, 1], -c[:, 1]
+    )
     assert c.abs().max() <= 1
 
 
@@ -422,8 +566,11 @@ def test_a_constant_feature_correlates_with_nothing(value):
     z1[:, 1], z2[:, 1] = value, value
     rest = cross_correlation(z1, z2)[[0, 2, 3]][:, [0, 2, 3]]
     c = cross_correlation(z1.requires_grad_(), z2)
-    assert c[1].abs().max() < 1e-3 and c[:, 1].abs().max() < 1e-3  # and not with itself in the other view
-    assert rest.numpy() == pytest.approx(np.corrcoef(z1.detach().T[[0, 2, 3]], z2.T[[0, 2, 3]])[:3, 3:], abs=1e-5)
+    # and not with itself in the other view
+    assert c[1].abs().max() < 1e-3 and c[:, 1].abs().max() < 1e-3
+    assert rest.numpy() == pytest.approx(
+        np.corrcoef(z1.detach().T[[0, 2, 3]], z2.T[[0, 2, 3]])[:3, 3:], abs=1e-5
+    )
     barlow_twins_loss(z1, z2).backward()
     assert z1.grad.isfinite().all()
 
@@ -432,43 +579,70 @@ def test_a_constant_feature_correlates_with_nothing(value):
 def test_barlow_twins_loss_equals_a_loop_and_lightly(off_diagonal):
     z1, z2 = 30 * normal(2, 11, 4) + 2
     c = naive_correlation(z1.tolist(), z2.tolist())
-    expected = sum((1 - c[i][i]) ** 2 if i == j else off_diagonal * c[i][j] ** 2 for i in range(4) for j in range(4))
-    assert barlow_twins_loss(z1, z2, off_diagonal).item() == pytest.approx(expected, rel=1e-9)
-    # lightly normalises by batch_norm, whose 1e-5 beside the variance is not in the paper: with features of variance
-    # 900, as here, it is nothing; with variance 1 their C is smaller by a hundred-thousandth.
+    expected = sum(
+        (1 - c[i][i]) ** 2 if i == j else off_diagonal * c[i][j] ** 2
+        for i in range(4)
+        for j in range(4)
+    )
+    assert barlow_twins_loss(z1, z2, off_diagonal).item() == pytest.approx(
+        expected, rel=1e-9
+    )
+    # lightly normalises by batch_norm, whose 1e-5 beside the variance is not in the
+    # paper: with features of variance 900, as here, it is nothing; with variance 1
+    # their C is smaller by a hundred-thousandth.
     theirs = BarlowTwinsLoss(lambda_param=off_diagonal)(z1.float(), z2.float())
-    assert barlow_twins_loss(z1.float(), z2.float(), off_diagonal).item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert barlow_twins_loss(
+        z1.float(), z2.float(), off_diagonal
+    ).item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
 def test_barlow_twins_loss_in_closed_form():
     hadamard = torch.tensor([[1.0]])
     for _ in range(3):
-        hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
+        hadamard = torch.cat(
+            [torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)]
+        )
     z = hadamard[:, 1:]  # (8, 7): seven features of mean 0 that are uncorrelated
     assert barlow_twins_loss(z, 3 * z + 1).item() == pytest.approx(0, abs=1e-9)
-    assert barlow_twins_loss(z, -z).item() == pytest.approx(4 * 7)  # C = -1: (1 + 1)^2 each
+    # C = -1: (1 + 1)^2 each
+    assert barlow_twins_loss(z, -z).item() == pytest.approx(4 * 7)
     assert barlow_twins_loss(z, z.roll(1, 1), 0.3).item() == pytest.approx(
         7 + 0.3 * 7
     )  # each agrees with its neighbour
     same = z[:, :1].expand(8, 5)
-    assert barlow_twins_loss(same, same, 0.3).item() == pytest.approx(0.3 * 20, rel=1e-5)  # five times the same feature
-    assert barlow_twins_loss(torch.ones(8, 5), torch.ones(8, 5)).item() == pytest.approx(5)  # collapse
+    # five times the same feature
+    assert barlow_twins_loss(same, same, 0.3).item() == pytest.approx(
+        0.3 * 20, rel=1e-5
+    )
+    # collapse
+    assert barlow_twins_loss(
+        torch.ones(8, 5), torch.ones(8, 5)
+    ).item() == pytest.approx(5)
 
 
 def test_barlow_twins_compares_the_projections_of_both_views():
     method, (x, _) = barlow_twins(off_diagonal=0.1), pairs_of_pictures()
-    z1, z2 = (method.projector(method.encoder(view)).double().tolist() for view in (x[:, :3], x[:, 3:]))
+    z1, z2 = (
+        method.projector(method.encoder(view)).double().tolist()
+        for view in (x[:, :3], x[:, 3:])
+    )
     c = torch.tensor(naive_correlation(z1, z2))
-    expected = (1 - c.diagonal()).square().sum() + 0.1 * (c.square().sum() - c.diagonal().square().sum())
+    expected = (1 - c.diagonal()).square().sum() + 0.1 * (
+        c.square().sum() - c.diagonal().square().sum()
+    )
     assert method.loss(x).item() == pytest.approx(expected.item(), rel=1e-4)
     ours = method.project(x[:, :3], x[:, 3:])
-    assert [z.tolist() for z in ours] == [pytest.approx(z, abs=1e-5) for z in map(np.array, (z1, z2))]
+    assert [z.tolist() for z in ours] == [
+        pytest.approx(z, abs=1e-5) for z in map(np.array, (z1, z2))
+    ]
 
 
 def test_barlow_twins_calls_its_encoder_once_for_both_views():
     method, (x, _) = barlow_twins(), pairs_of_pictures()
     shapes = []
-    method.encoder.register_forward_pre_hook(lambda module, inputs: shapes.append(tuple(inputs[0].shape)))
+    method.encoder.register_forward_pre_hook(
+        lambda module, inputs: shapes.append(tuple(inputs[0].shape))
+    )
     method.loss(x)
     assert shapes == [(24, 3, 16, 16)]
 
@@ -479,7 +653,9 @@ def test_barlow_twins_wants_a_positive_weight(off_diagonal):
         lambda: barlow_twins_loss(*normal(2, 3, 2), off_diagonal),
         lambda: barlow_twins(off_diagonal=off_diagonal),
     ):
-        with pytest.raises(ValueError, match="`off_diagonal`: expected a positive number"):
+        with pytest.raises(
+            ValueError, match="`off_diagonal`: expected a positive number"
+        ):
             call()
 
 
@@ -487,7 +663,8 @@ def test_barlow_twins_wants_a_positive_weight(off_diagonal):
 
 
 def naive_dino(student, teacher, centre, tau_s, tau_t):
-    """H(P_t, P_s) of the paper's equation 3, one picture and one pair of views at a time."""
+    """H(P_t, P_s) of the paper's equation 3, one picture and one pair of views at a
+    time."""
     total, terms = 0.0, 0
     for i in range(len(teacher)):
         for j in range(len(student)):
@@ -495,21 +672,36 @@ def naive_dino(student, teacher, centre, tau_s, tau_t):
                 continue
             terms += 1
             for t, s in zip(teacher[i].tolist(), student[j].tolist(), strict=True):
-                target = softmax([(a - c) / tau_t for a, c in zip(t, centre.tolist(), strict=True)])
+                target = softmax(
+                    [(a - c) / tau_t for a, c in zip(t, centre.tolist(), strict=True)]
+                )
                 guess = softmax([a / tau_s for a in s])
-                total -= sum(p * math.log(q) for p, q in zip(target, guess, strict=True)) / student.shape[1]
+                total -= (
+                    sum(p * math.log(q) for p, q in zip(target, guess, strict=True))
+                    / student.shape[1]
+                )
     return total / terms
 
 
 @pytest.mark.parametrize(("large", "views"), [(2, 2), (2, 6), (1, 3), (3, 3)])
 def test_dino_loss_equals_a_loop_over_pairs_of_different_views(large, views):
-    student, teacher, centre = normal(views, 5, 4), normal(large, 5, 4, seed=1), normal(4, seed=2)
+    student, teacher, centre = (
+        normal(views, 5, 4),
+        normal(large, 5, 4, seed=1),
+        normal(4, seed=2),
+    )
     expected = naive_dino(student, teacher, centre, 0.3, 0.2)
-    assert dino_loss(student, teacher, centre, 0.3, 0.2).item() == pytest.approx(expected, rel=1e-9)
+    assert dino_loss(student, teacher, centre, 0.3, 0.2).item() == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_dino_loss_of_two_views_is_the_slides_algorithm():
-    (s1, s2), (t1, t2), centre = normal(2, 5, 4), normal(2, 5, 4, seed=1), normal(4, seed=2)
+    (s1, s2), (t1, t2), centre = (
+        normal(2, 5, 4),
+        normal(2, 5, 4, seed=1),
+        normal(4, seed=2),
+    )
 
     def cross_entropy(t, s):  # Algorithm 1's H(t, s)
         t = t.detach()
@@ -518,49 +710,78 @@ def test_dino_loss_of_two_views_is_the_slides_algorithm():
         return -(t * torch.log(s)).sum(dim=1).mean()
 
     expected = cross_entropy(t1, s2) / 2 + cross_entropy(t2, s1) / 2
-    ours = dino_loss(torch.stack([s1, s2]), torch.stack([t1, t2]), centre)  # its defaults are the paper's temperatures
+    # its defaults are the paper's temperatures
+    ours = dino_loss(torch.stack([s1, s2]), torch.stack([t1, t2]), centre)
     assert ours.item() == pytest.approx(expected.item(), rel=1e-9)
 
 
 def test_dino_loss_is_log_k_where_nobody_prefers_anything():
     centre = normal(7)
-    teacher = centre + normal(2, 5, 1, seed=1)  # the centre and one number for each picture
-    assert dino_loss(torch.zeros(4, 5, 7).double(), teacher, centre).item() == pytest.approx(math.log(7))
-    assert dino_loss(torch.zeros(4, 5, 7).double(), teacher, 0 * centre).item() == pytest.approx(math.log(7))
+    # the centre and one number for each picture
+    teacher = centre + normal(2, 5, 1, seed=1)
+    assert dino_loss(
+        torch.zeros(4, 5, 7).double(), teacher, centre
+    ).item() == pytest.approx(math.log(7))
+    assert dino_loss(
+        torch.zeros(4, 5, 7).double(), teacher, 0 * centre
+    ).item() == pytest.approx(math.log(7))
     certain = 100 * F.one_hot(torch.arange(5), 7).double()
-    assert dino_loss(certain.expand(4, 5, 7), certain.expand(2, 5, 7), 0 * centre).item() == pytest.approx(0, abs=1e-9)
+    assert dino_loss(
+        certain.expand(4, 5, 7), certain.expand(2, 5, 7), 0 * centre
+    ).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_dino_loss_sends_no_gradient_to_the_teacher_and_survives_extremes():
-    student, teacher = ((1e4 * normal(2, 5, 4, seed=s, dtype=torch.float32)).requires_grad_() for s in (0, 1))
+    student, teacher = (
+        (1e4 * normal(2, 5, 4, seed=s, dtype=torch.float32)).requires_grad_()
+        for s in (0, 1)
+    )
     loss = dino_loss(student, teacher, torch.zeros(4))
     loss.backward()
-    assert loss.isfinite() and student.grad.isfinite().all() and student.grad.abs().sum() > 0 and teacher.grad is None
+    assert (
+        loss.isfinite()
+        and student.grad.isfinite().all()
+        and student.grad.abs().sum() > 0
+        and teacher.grad is None
+    )
 
 
 def test_dino_loss_and_centre_equal_lightlys():
-    theirs = DINOLoss(10, teacher_temp=0.07, student_temp=0.2, center_momentum=0.8)  # no epoch: no schedule
-    student, teacher = normal(4, 5, 10, dtype=torch.float32), normal(2, 5, 10, seed=1, dtype=torch.float32)
+    # no epoch: no schedule
+    theirs = DINOLoss(10, teacher_temp=0.07, student_temp=0.2, center_momentum=0.8)
+    student, teacher = (
+        normal(4, 5, 10, dtype=torch.float32),
+        normal(2, 5, 10, seed=1, dtype=torch.float32),
+    )
     method = dino(centre_momentum=0.8)
     for k in range(3):
         student, teacher = student.roll(1, 2), 1.5 * teacher + k
         ours = dino_loss(student, teacher, method.centre, 0.2, 0.07)
-        assert ours.item() == pytest.approx(theirs(list(teacher), list(student)).item(), rel=1e-5)
+        assert ours.item() == pytest.approx(
+            theirs(list(teacher), list(student)).item(), rel=1e-5
+        )
         method.step_outputs = [teacher.flatten(0, 1)]
         method.after_step()
         torch.testing.assert_close(method.centre, theirs.center[0, 0])
 
 
-@pytest.mark.parametrize("augment", [four_crops, lambda x: four_crops(x)[:2]], ids=["multi-crop", "two views"])
+@pytest.mark.parametrize(
+    "augment",
+    [four_crops, lambda x: four_crops(x)[:2]],
+    ids=["multi-crop", "two views"],
+)
 def test_dino_compares_every_crop_with_the_teachers_other_large_ones(augment):
     method, (x, _) = dino(augment=augment, tau_s=0.2, tau_t=0.1), pairs_of_pictures()
     with torch.no_grad():
         for p in method.teacher.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=seeded(3)))
         method.centre.copy_(0.1 * normal(10))
-        student = torch.stack([method.student(view) for view in augment(x)])  # one view at a time
+        # one view at a time
+        student = torch.stack([method.student(view) for view in augment(x)])
         teacher = torch.stack([method.teacher.net(view) for view in augment(x)[:2]])
-    expected = naive_dino(student.double(), teacher.double(), method.centre.double(), 0.2, 0.1)
+    expected = naive_dino(
+        student.double(), teacher.double(), method.centre.double(), 0.2, 0.1
+    )
     assert method.loss(x).item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -579,7 +800,9 @@ def test_dinos_student_sees_all_crops_and_its_teacher_the_large_ones():
 def watched_teacher(method):
     """A list that will hold all that the teacher puts out."""
     outputs = []
-    method.teacher.register_forward_hook(lambda module, inputs, output: outputs.append(output.clone()))
+    method.teacher.register_forward_hook(
+        lambda module, inputs, output: outputs.append(output.clone())
+    )
     return outputs
 
 
@@ -588,10 +811,19 @@ def test_dinos_centre_is_the_moving_average_of_uncentred_outputs(accumulate):
     method = dino(centre_momentum=0.6)
     outputs, expected = watched_teacher(method), torch.zeros(10)
     assert torch.equal(method.centre, expected)
-    for _ in fit(method, view_pairs(), 2, batch_size=8, accumulate=accumulate, optimizers=sgd(0.05)):
+    for _ in fit(
+        method,
+        view_pairs(),
+        2,
+        batch_size=8,
+        accumulate=accumulate,
+        optimizers=sgd(0.05),
+    ):
         assert len(outputs) == accumulate and all(o.shape == (16, 10) for o in outputs)
         rows = [row for o in outputs for row in o.tolist()]
-        mean = torch.tensor([sum(row[k] for row in rows) / len(rows) for k in range(10)])
+        mean = torch.tensor(
+            [sum(row[k] for row in rows) / len(rows) for k in range(10)]
+        )
         expected = 0.6 * expected + 0.4 * mean
         torch.testing.assert_close(method.centre, expected, rtol=1e-5, atol=1e-6)
         outputs.clear()
@@ -603,7 +835,8 @@ def test_dinos_centre_moves_in_after_step_only():
     method.loss(x)
     assert torch.equal(method.centre, torch.zeros(10))
     method.after_step()
-    assert method.centre.abs().max() > 0 and "centre" in method.state_dict()  # a resumed run needs it
+    # a resumed run needs it
+    assert method.centre.abs().max() > 0 and "centre" in method.state_dict()
 
 
 def test_prototypes_are_cosines():
@@ -617,7 +850,8 @@ def test_prototypes_are_cosines():
     layer.learns = False
     assert layer(z).detach().numpy() == pytest.approx(np.array(expected))
     layer(z).square().sum().backward()
-    assert torch.equal(layer.weight.grad, torch.zeros(3, 4).double())  # zero, not missing
+    # zero, not missing
+    assert torch.equal(layer.weight.grad, torch.zeros(3, 4).double())
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
@@ -626,21 +860,41 @@ def test_prototypes_stay_until_the_share_freeze_of_the_training(weight_decay):
     layer, encoder = method.student[2], method.student[0]
     start, still = layer.weight.detach().clone(), []
     optimizers, other = adamw(1e-2, weight_decay=weight_decay), parameters_of(encoder)
-    for _ in fit(method, view_pairs(), 6, batch_size=16, optimizers=optimizers, schedule=lambda p: 1.0):
+    for _ in fit(
+        method,
+        view_pairs(),
+        6,
+        batch_size=16,
+        optimizers=optimizers,
+        schedule=lambda p: 1.0,
+    ):
         if weight_decay:  # shortens them; their directions, all that counts, stay
-            still.append((F.cosine_similarity(layer.weight, start) - 1).abs().max().item() < 1e-6)
+            still.append(
+                (F.cosine_similarity(layer.weight, start) - 1).abs().max().item() < 1e-6
+            )
         else:
             still.append(torch.equal(layer.weight, start))
         assert all(moved(other, encoder))
-    assert still == [True, True, True, False, False, False]  # progress 0, 1/6, 2/6 | 3/6, ...
+    # progress 0, 1/6, 2/6 | 3/6, ...
+    assert still == [True, True, True, False, False, False]
 
 
 def test_dinos_teacher_temperature():
     method = dino(tau_t=0.07, tau_t_start=0.04, warmup=0.3)
-    for progress, expected in ((0.0, 0.04), (0.1, 0.05), (0.15, 0.055), (0.3, 0.07), (0.31, 0.07), (0.99, 0.07)):
+    for progress, expected in (
+        (0.0, 0.04),
+        (0.1, 0.05),
+        (0.15, 0.055),
+        (0.3, 0.07),
+        (0.31, 0.07),
+        (0.99, 0.07),
+    ):
         method.progress = progress
         assert method.teacher_temperature() == pytest.approx(expected)
-    assert dino(tau_t=0.07, tau_t_start=0.04).teacher_temperature() == pytest.approx(0.07)  # no warm-up
+    # no warm-up
+    assert dino(tau_t=0.07, tau_t_start=0.04).teacher_temperature() == pytest.approx(
+        0.07
+    )
     method, (x, _) = dino(tau_t=0.5, tau_t_start=0.05, warmup=0.5), pairs_of_pictures()
     outputs = torch.stack([method.student(view) for view in four_crops(x)]).double()
     for progress, tau_t in ((0.0, 0.05), (0.25, 0.275), (0.5, 0.5)):
@@ -671,7 +925,8 @@ def test_in_eval_mode_dino_says_the_same_of_a_picture_alone_and_in_company():
     torch.testing.assert_close(method.encode(x), alone, rtol=1e-4, atol=1e-5)
     statistics = method.teacher.net[0].stem[1].running_mean.clone()
     method.train().encode(x)
-    assert not torch.equal(method.teacher.net[0].stem[1].running_mean, statistics)  # in training it gathers its own
+    # in training it gathers its own
+    assert not torch.equal(method.teacher.net[0].stem[1].running_mean, statistics)
 
 
 @pytest.mark.parametrize("name", ["tau_s", "tau_t", "tau_t_start"])
@@ -707,7 +962,9 @@ def test_losses_are_computed_in_float32_even_under_autocast(loss):
     with torch.autocast("cpu", torch.bfloat16):
         ours = loss(*inputs)
     assert ours.dtype == torch.float32 and ours.ndim == 0
-    assert ours.item() == pytest.approx(loss(*(z.double() for z in inputs)).item(), rel=1e-4)
+    assert ours.item() == pytest.approx(
+        loss(*(z.double() for z in inputs)).item(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
@@ -725,5 +982,7 @@ def test_losses_leave_their_inputs_alone_and_name_a_bad_one(loss):
 def test_too_few_views_are_refused():
     outputs, centre = torch.randn(2, 4, 3), torch.zeros(3)
     for student, teacher in ((outputs[:1], outputs[:1]), (outputs[:1], outputs)):
-        with pytest.raises(ValueError, match="`student`: expected 2 views or more, got 1"):
+        with pytest.raises(
+            ValueError, match="`student`: expected 2 views or more, got 1"
+        ):
             dino_loss(student, teacher, centre)

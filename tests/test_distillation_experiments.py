@@ -1,4 +1,5 @@
-"""The experiments of notebook 08: what they measure, and that each switch does what its name says."""
+"""The experiments of notebook 08: what they measure, and that each switch does what its
+name says."""
 
 import math
 from dataclasses import replace
@@ -61,16 +62,25 @@ def test_class_attention_is_the_class_tokens_row_laid_out_as_the_picture():
 TINY = replace(lookup("simclr"), cpu=Size(4 * LOOKS, 16, 1e-3))
 
 
-def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_look(tmp_path, monkeypatch):
+def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_look(
+    tmp_path, monkeypatch
+):
     def look(method):
         assert not method.training
-        return {"progress": method.progress, "norm": method.projector[0].weight.norm().item()}
+        return {
+            "progress": method.progress,
+            "norm": method.projector[0].weight.norm().item(),
+        }
 
     monkeypatch.setattr(jobs, "RUNS", tmp_path / "a")
     _, about = watched(TINY, 0, look)
     curve = about["curve"]
-    assert curve["update"] == list(range(1, 4 * LOOKS, 4)) and about["steps"] == 4 * LOOKS
-    assert curve["progress"] == pytest.approx([(k - 1) / (4 * LOOKS) for k in curve["update"]])
+    assert (
+        curve["update"] == list(range(1, 4 * LOOKS, 4)) and about["steps"] == 4 * LOOKS
+    )
+    assert curve["progress"] == pytest.approx(
+        [(k - 1) / (4 * LOOKS) for k in curve["update"]]
+    )
     assert len(set(curve["norm"])) == LOOKS
 
     calls = []
@@ -85,12 +95,17 @@ def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_loo
     with pytest.raises(KeyboardInterrupt):
         watched(TINY, 0, interrupted)
     resumed = watched(TINY, 0, look)[1]["curve"]
-    assert resumed["update"] == curve["update"] and resumed["progress"] == pytest.approx(curve["progress"], abs=0.03)
+    assert resumed["update"] == curve["update"] and resumed[
+        "progress"
+    ] == pytest.approx(curve["progress"], abs=0.03)
     assert torch.tensor(list(resumed.values())).isfinite().all()
 
 
 def test_collapse_metrics_know_both_collapses():
-    simsiam, method = build(lookup("simsiam"), 0).eval(), build(lookup("dino"), 0).eval()
+    simsiam, method = (
+        build(lookup("simsiam"), 0).eval(),
+        build(lookup("dino"), 0).eval(),
+    )
     assert 0.02 < collapse_metrics(simsiam)["std"] <= 1
     nn.init.zeros_(simsiam.projector[0][-1].weight)
     assert collapse_metrics(simsiam)["std"] == pytest.approx(0, abs=1e-4)
@@ -102,41 +117,73 @@ def test_collapse_metrics_know_both_collapses():
     found = collapse_metrics(method)
     assert found["entropy"] == pytest.approx(1, abs=1e-4)
     method.tau_s = 1e4
-    assert collapse_metrics(method)["kl"] == pytest.approx(0, abs=1e-6) and found["kl"] > 0.01
+    assert (
+        collapse_metrics(method)["kl"] == pytest.approx(0, abs=1e-6)
+        and found["kl"] > 0.01
+    )
 
 
 def test_each_switch_of_the_laboratory_does_what_it_says():
     x = torch.rand(8, 3, 32, 32)
     z = torch.randn(4, 192, requires_grad=True)
-    assert simsiam_with(True, False).target(z).requires_grad and not simsiam_with(True, True).target(z).requires_grad
+    assert (
+        simsiam_with(True, False).target(z).requires_grad
+        and not simsiam_with(True, True).target(z).requires_grad
+    )
     assert isinstance(simsiam_with(False, True).predictor, nn.Identity)
-    assert isinstance(byol_with(False, 0.5).predictor, nn.Identity) and byol_with(True, 0.5).momentum == 0.5
+    assert (
+        isinstance(byol_with(False, 0.5).predictor, nn.Identity)
+        and byol_with(True, 0.5).momentum == 0.5
+    )
     method = byol_with(True, 0.0)
     nn.init.ones_(method.encoder.stem[0].weight)
     method.after_step()
-    assert torch.equal(method.target.net[0].stem[0].weight, method.encoder.stem[0].weight)
+    assert torch.equal(
+        method.target.net[0].stem[0].weight, method.encoder.stem[0].weight
+    )
 
-    for centring, sharpening in ((True, True), (False, True), (True, False), (False, False)):
+    for centring, sharpening in (
+        (True, True),
+        (False, True),
+        (True, False),
+        (False, False),
+    ):
         method = dino_with(centring, sharpening)
         method.loss(x)
         with torch.no_grad():
             method.after_step()
         assert bool(method.centre.any()) is centring
         assert (method.teacher_temperature() < method.tau_s) is sharpening
-    assert not any(isinstance(m, nn.BatchNorm1d) for m in dino_with(True, True, None).student[1])
+    assert not any(
+        isinstance(m, nn.BatchNorm1d) for m in dino_with(True, True, None).student[1]
+    )
     assert len(global_crops_only(dino).augment(x)) == 2 and len(dino().augment(x)) == 6
 
 
 def test_the_changed_transformers_differ_in_what_they_name_only():
     base = build(lookup("dino-vit"), 0)
-    settings = ("momentum", "centre_momentum", "tau_s", "tau_t", "tau_t_start", "warmup", "freeze")
+    settings = (
+        "momentum",
+        "centre_momentum",
+        "tau_s",
+        "tau_t",
+        "tau_t_start",
+        "warmup",
+        "freeze",
+    )
     changed = {"teacher's temperature 0.07": {"tau_t", "tau_t_start"}}
     for name, setting in studies.EXPERIMENTS["dino-vit-choices"].items():
         method = build(setting.recipe, 0)
-        expected = changed.get(name, {"momentum"} if name.startswith("momentum") else set())
-        assert {s for s in settings if getattr(method, s) != getattr(base, s)} == expected, name
+        expected = changed.get(
+            name, {"momentum"} if name.startswith("momentum") else set()
+        )
+        assert {
+            s for s in settings if getattr(method, s) != getattr(base, s)
+        } == expected, name
         other_layers = repr(method.student) != repr(base.student)
-        assert other_layers is (name in ("linear stem", "no BatchNorm in the head")), name
+        assert other_layers is (name in ("linear stem", "no BatchNorm in the head")), (
+            name
+        )
         assert method.student[2].weight.shape == base.student[2].weight.shape
 
 
@@ -145,7 +192,9 @@ def test_soft_and_hard_targets():
     hard, soft = targets(0.0), targets(1.0)
     assert soft.loss(as_float(x)).isfinite()  # no label needed
     hard.augment = nn.Identity()
-    expected = -hard.classifier(hard.encoder(as_float(x))).log_softmax(1)[range(8), y].mean()
+    expected = (
+        -hard.classifier(hard.encoder(as_float(x))).log_softmax(1)[range(8), y].mean()
+    )
     torch.testing.assert_close(hard.loss(as_float(x), y), expected)
 
 
@@ -161,8 +210,12 @@ def test_the_unshown_digit_is_in_no_batch_and_the_bias_serves_it(monkeypatch):
     setting = studies.EXPERIMENTS["distillation-unshown"]["soft targets"]
     row = studies.without_a_class(setting.recipe, 0)
     (data,) = seen
-    assert not (data.y == UNSHOWN).any() and set(data.y.tolist()) == set(range(10)) - {UNSHOWN}
-    assert row["all_bias"] >= row["all"] - 0.05 and row["unshown_bias"] >= row["unshown"]
+    assert not (data.y == UNSHOWN).any() and set(data.y.tolist()) == set(range(10)) - {
+        UNSHOWN
+    }
+    assert (
+        row["all_bias"] >= row["all"] - 0.05 and row["unshown_bias"] >= row["unshown"]
+    )
     assert 0 <= row["teacher"] <= 1 and 0 <= row["bias"] <= 30
 
 
@@ -174,9 +227,18 @@ def by_setting(name, measure):
 
 
 def test_without_its_remedies_dino_collapses_both_ways():
-    entropy = {name: max(values) for name, values in by_setting("distillation-collapse", "entropy").items()}
-    least = {name: min(values) for name, values in by_setting("distillation-collapse", "entropy").items()}
-    assert entropy["DINO, no centring"] < 0.3 < least["DINO"] and entropy["DINO"] < 0.8 < least["DINO, no sharpening"]
+    entropy = {
+        name: max(values)
+        for name, values in by_setting("distillation-collapse", "entropy").items()
+    }
+    least = {
+        name: min(values)
+        for name, values in by_setting("distillation-collapse", "entropy").items()
+    }
+    assert (
+        entropy["DINO, no centring"] < 0.3 < least["DINO"]
+        and entropy["DINO"] < 0.8 < least["DINO, no sharpening"]
+    )
     assert entropy["DINO, no centring, no BatchNorm"] < 0.1
 
 
@@ -188,12 +250,17 @@ def test_without_their_remedies_simsiam_and_byol_collapse():
 
 def test_curves_stay_out_of_the_tables():
     assert "curve" not in experiments.table("distillation-collapse")
-    assert math.isclose(len(experiments.read("distillation-collapse")["rows"][0]["curve"]["update"]), LOOKS)
+    assert math.isclose(
+        len(experiments.read("distillation-collapse")["rows"][0]["curve"]["update"]),
+        LOOKS,
+    )
 
 
 def test_soft_targets_beat_hard_ones_with_few_labels():
     found = by_setting("distillation-labels", "1%")
-    assert all(soft > hard for soft, hard in zip(found["soft targets"], found["hard labels"]))
+    assert all(
+        soft > hard for soft, hard in zip(found["soft targets"], found["hard labels"])
+    )
 
 
 def test_only_soft_targets_teach_a_class_that_was_never_shown():

@@ -1,11 +1,14 @@
-"""Two gloo processes must give the loss, the gradients and the state of one process on the joint batch."""
-
+"""Two gloo processes must give the loss, the gradients and the state of one process on
+the joint batch."""
 
 import pytest
 import torch
 from methods import Queue, ToyGAN, fixed_view_simclr, points, two_processes, view_pairs
 
-from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, NCEInstanceDiscrimination
+from course_lib.contrastive.instance_discrimination import (
+    InstanceDiscrimination,
+    NCEInstanceDiscrimination,
+)
 from course_lib.contrastive.siamese import Siamese
 from course_lib.contrastive.supcon import SupCon
 from course_lib.data import Dataset
@@ -35,7 +38,9 @@ def fixed_view_siamese():
 
 def fixed_view_bank(kind=InstanceDiscrimination, **options):
     method = fixed_view_simclr()
-    return kind(method.encoder, method.projector, first_view, 32, 8, temperature=0.3, **options)
+    return kind(
+        method.encoder, method.projector, first_view, 32, 8, temperature=0.3, **options
+    )
 
 
 def fixed_view_nce():
@@ -44,16 +49,25 @@ def fixed_view_nce():
 
 def fixed_view_byol():
     method = fixed_view_simclr()
-    return BYOL(method.encoder, method.projector, mlp(8, 16, 8, norm=None), method.augment, momentum=0.9)
+    return BYOL(
+        method.encoder,
+        method.projector,
+        mlp(8, 16, 8, norm=None),
+        method.augment,
+        momentum=0.9,
+    )
 
 
 def fixed_view_simsiam():
     method = fixed_view_simclr()
-    return SimSiam(method.encoder, method.projector, mlp(8, 4, 8, norm=None), method.augment)
+    return SimSiam(
+        method.encoder, method.projector, mlp(8, 4, 8, norm=None), method.augment
+    )
 
 
 class InDoubles(BarlowTwins):
-    """Features that hardly differ between pictures yet: their correlations, and the long steps, amplify rounding."""
+    """Features that hardly differ between pictures yet: their correlations, and the
+    long steps, amplify rounding."""
 
     def loss(self, x, y=None):
         return super().loss(x.double())
@@ -61,7 +75,9 @@ class InDoubles(BarlowTwins):
 
 def fixed_view_barlow_twins():
     method = fixed_view_simclr()
-    return InDoubles(method.encoder, method.projector, method.augment, off_diagonal=0.1).double()
+    return InDoubles(
+        method.encoder, method.projector, method.augment, off_diagonal=0.1
+    ).double()
 
 
 def four_crops(x):
@@ -72,11 +88,21 @@ def four_crops(x):
 def fixed_view_dino(**options):
     method = fixed_view_simclr()
     heads = method.projector, Prototypes(8, 10)
-    return DINO(method.encoder, *heads, four_crops, momentum=0.9, centre_momentum=0.5, tau_s=0.2, tau_t=0.1, **options)
+    return DINO(
+        method.encoder,
+        *heads,
+        four_crops,
+        momentum=0.9,
+        centre_momentum=0.5,
+        tau_s=0.2,
+        tau_t=0.1,
+        **options,
+    )
 
 
 def freezing_dino():
-    """Its prototypes stay for two of four updates: every process still sends a gradient for them, of zero."""
+    """Its prototypes stay for two of four updates: every process still sends a gradient
+    for them, of zero."""
     return fixed_view_dino(freeze=0.5, warmup=0.5, tau_t_start=0.05)
 
 
@@ -123,20 +149,23 @@ def train(name, **options):
     )
     before = [p.detach().clone() for p in method.parameters()]
     next(steps)
-    after_one = [(b - p.detach()) / 0.1 for b, p in zip(before, method.parameters())]  # the first gradient
+    # the first gradient
+    after_one = [(b - p.detach()) / 0.1 for b, p in zip(before, method.parameters())]
     losses = [[loss.item() for loss in step.losses] for step in steps]
     return losses, after_one, [v.clone() for v in method.state_dict().values()]
 
 
 def nce_memory():
-    """The bank and log Z after each update: the noise is drawn by every process for itself."""
+    """The bank and log Z after each update: the noise is drawn by every process for
+    itself."""
     method = fixed_view_nce()
     steps = fit(method, view_pairs(), 4, batch_size=16, optimizers=sgd(0.1))
     return [(method.bank.clone(), method.log_z.clone()) for _ in steps]
 
 
 def gathered_gradient():
-    """A loss of all rows that every process computes in full: the gradient of this process's own rows."""
+    """A loss of all rows that every process computes in full: the gradient of this
+    process's own rows."""
     x = torch.arange(8.0).reshape(4, 2)
     own = (x.chunk(world_size())[rank()]).clone().requires_grad_()
     loss = torch.cdist(gather(own), gather(own).flip(0) ** 2).sum()
@@ -173,25 +202,37 @@ def test_two_processes_equal_one_on_the_joint_batch(two, name):
     for per_process in two:
         close(per_process[name][1], after_one)
         close(per_process[name][2], state)
-    if name in ("SimCLR", "SupCon", "Siamese", "BarlowTwins"):  # every process computes the joint loss
+    # every process computes the joint loss
+    if name in ("SimCLR", "SupCon", "Siamese", "BarlowTwins"):
         for per_process in two:
-            assert torch.tensor(per_process[name][0]).sub(torch.tensor(losses)).abs().max() < 1e-5
+            assert (
+                torch.tensor(per_process[name][0]).sub(torch.tensor(losses)).abs().max()
+                < 1e-5
+            )
     else:  # a plain mean: each process reports its own half
         halves = torch.tensor([per_process[name][0] for per_process in two]).mean(0)
         assert halves.sub(torch.tensor(losses)).abs().max() < 1e-5
-    assert all(torch.equal(a, b) for a, b in zip(two[0][name][2], two[1][name][2])), "the processes drifted apart"
+    assert all(torch.equal(a, b) for a, b in zip(two[0][name][2], two[1][name][2])), (
+        "the processes drifted apart"
+    )
 
 
 def test_noise_contrastive_memory_is_the_same_in_all_processes(two):
     for ours, theirs in zip(two[0]["NCE"], two[1]["NCE"], strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs)), "the processes drifted apart"
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs)), (
+            "the processes drifted apart"
+        )
     alone = nce_memory()
-    close(two[0]["NCE"][0], alone[0])  # until the first update has been made, the noise says nothing
+    # until the first update has been made, the noise says nothing
+    close(two[0]["NCE"][0], alone[0])
     assert all(torch.equal(log_z, two[0]["NCE"][0][1]) for _, log_z in two[0]["NCE"])
     assert not torch.equal(two[0]["NCE"][-1][0], two[0]["NCE"][0][0])
 
 
-@pytest.mark.parametrize(("result", "name"), [("accumulated", "ToyGAN"), ("accumulated DINO", "DINO that freezes")])
+@pytest.mark.parametrize(
+    ("result", "name"),
+    [("accumulated", "ToyGAN"), ("accumulated DINO", "DINO that freezes")],
+)
 def test_accumulation_in_two_processes_equals_one(two, result, name):
     _, after_one, state = train(name, accumulate=2)
     for per_process in two:
@@ -200,7 +241,8 @@ def test_accumulation_in_two_processes_equals_one(two, result, name):
 
 
 def test_what_the_slow_copies_remember_is_among_the_compared():
-    """Names of the state that the comparison above must cover, and that it has moved."""
+    """Names of the state that the comparison above must cover, and that it has
+    moved."""
     for name, kept in (("BYOL", "target."), ("DINO", "teacher."), ("DINO", "centre")):
         method, start = made(name), made(name).state_dict()
         list(fit(method, METHODS[name][1](), 4, batch_size=16, optimizers=sgd(0.1)))
@@ -221,4 +263,8 @@ def test_alone_gather_is_the_identity():
 
 
 def test_a_batch_that_does_not_divide_is_refused(two):
-    assert two[0]["error"] == two[1]["error"] == "argument `batch_size`: 15 does not divide among 2 processes"
+    assert (
+        two[0]["error"]
+        == two[1]["error"]
+        == "argument `batch_size`: 15 does not divide among 2 processes"
+    )

@@ -1,4 +1,6 @@
-"""Exercises: what is generated is as its masters say; solutions, alternatives and mistakes get their marks."""
+"""Exercises: what is generated is as its masters say; solutions, alternatives and
+mistakes get their marks."""
+
 import ast
 import inspect
 import json
@@ -32,7 +34,9 @@ SEEDS = range(5)
 
 
 def verdict(exercise, answer):
-    return judge(exercise, [run(exercise.drive, answer, case.arrays) for case in exercise.cases])
+    return judge(
+        exercise, [run(exercise.drive, answer, case.arrays) for case in exercise.cases]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,9 @@ def graded():
 
 
 def test_there_are_exercises():
-    assert NAMES and set(NAMES) <= {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert NAMES and set(NAMES) <= {
+        path.stem for path in (ROOT / "notebooks").glob("*.ipynb")
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,7 +66,10 @@ def test_stale_files_are_noticed(tmp_path):
     found = SHEETS["03_contrastive"]
     build_exercises.build(found, tmp_path)
     assert build_exercises.stale(found, tmp_path) == []
-    notebook, checks = tmp_path / "exercises" / f"{found.name}.ipynb", tmp_path / "exercises" / "checks"
+    notebook, checks = (
+        tmp_path / "exercises" / f"{found.name}.ipynb",
+        tmp_path / "exercises" / "checks",
+    )
     notebook.write_text(notebook.read_text().replace("YOUR CODE", "MY CODE"))
     texts = json.loads((checks / f"{found.name}.json").read_text())
     next(iter(texts.values()))["mistakes"][0]["hint"] = "another"
@@ -68,7 +77,9 @@ def test_stale_files_are_noticed(tmp_path):
     (checks / f"{found.name}.safetensors").unlink()
     (checks / f"{found.name}_more.py").write_text("")
     bad = build_exercises.stale(found, tmp_path)
-    assert len(bad) == 4 and all("exercises/" in problem and "make exercises" in problem for problem in bad)
+    assert len(bad) == 4 and all(
+        "exercises/" in problem and "make exercises" in problem for problem in bad
+    )
 
 
 def test_stale_numbers_are_noticed(tmp_path):
@@ -79,17 +90,28 @@ def test_stale_numbers_are_noticed(tmp_path):
     key = next(key for key in content if key.endswith("out/value"))
     content[key] = np.asarray(content[key] + 0.01)
     save_file(content, arrays)
-    assert [problem for problem in build_exercises.stale(found, tmp_path) if "safetensors: stale" in problem]
+    assert [
+        problem
+        for problem in build_exercises.stale(found, tmp_path)
+        if "safetensors: stale" in problem
+    ]
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
 def test_solution_and_alternatives_get_full_marks(name, k, public, graded):
     master = SHEETS[name].masters[k]
     assert len(master.alternatives) >= 1
-    for exercise in (public[name][master.name], *(exercises[k] for exercises in graded[name])):
+    for exercise in (
+        public[name][master.name],
+        *(exercises[k] for exercises in graded[name]),
+    ):
         for answer in (SHEETS[name].solutions[master.name], *master.alternatives):
             found = verdict(exercise, answer)
-            assert found.solved and found.points == exercise.points and found.mistake is None, answer
+            assert (
+                found.solved
+                and found.points == exercise.points
+                and found.mistake is None
+            ), answer
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
@@ -112,73 +134,120 @@ def test_a_mistake_that_is_not_noticed_is_reported():
     found = unnoticed(replace(exercise, mistakes=[right, second, same_again]))
     assert found == [
         "nt_xent: the mistake `right` gets full points",
-        f"nt_xent: the check does not know the mistake `again`, it takes it for `{second.name}`",
+        "nt_xent: the check does not know the mistake `again`, it takes it for "
+        f"`{second.name}`",
     ]
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
 def test_hidden_cases_are_made_from_the_seed_and_have_other_shapes(name, k, graded):
-    master, driver = SHEETS[name].masters[k], SHEETS[name].drivers[f"drive_{SHEETS[name].masters[k].name}"]
+    master, driver = (
+        SHEETS[name].masters[k],
+        SHEETS[name].drivers[f"drive_{SHEETS[name].masters[k].name}"],
+    )
     solution = SHEETS[name].solutions[master.name]
     known = master.exercise(driver, solution)
 
     def shapes_of(case):
-        return case.kind, *((key, value.shape) for key, value in sorted(case.arrays.items()))
+        return case.kind, *(
+            (key, value.shape) for key, value in sorted(case.arrays.items())
+        )
 
     def shapes(exercise):
         return set(map(shapes_of, exercise.cases))
 
-    first, again, other = (master.exercise(driver, solution, seed=seed, hidden=True) for seed in (0, 0, 1))
+    first, again, other = (
+        master.exercise(driver, solution, seed=seed, hidden=True) for seed in (0, 0, 1)
+    )
     assert not shapes(first) & shapes(known)
     for a, b in zip(first.cases, again.cases, strict=True):
-        assert a.arrays.keys() == b.arrays.keys() and all(torch.equal(a.arrays[key], b.arrays[key]) for key in a.arrays)
-    values = [torch.cat([v.flatten().double() for c in e.cases for v in c.arrays.values()]) for e in (first, other)]
+        assert a.arrays.keys() == b.arrays.keys() and all(
+            torch.equal(a.arrays[key], b.arrays[key]) for key in a.arrays
+        )
+    values = [
+        torch.cat([v.flatten().double() for c in e.cases for v in c.arrays.values()])
+        for e in (first, other)
+    ]
     assert values[0].shape != values[1].shape or not torch.equal(*values)
     together = graded[name][0][k]
     assert len(together.cases) == len(known.cases) + len(first.cases)
     assert shapes(together) == shapes(known) | shapes(first)
     orders = [exercises[k].cases for exercises in graded[name]]
-    places = [{i for i, case in enumerate(cases) if shapes_of(case) in shapes(known)} for cases in orders]
-    assert any(place != places[0] for place in places)  # nobody can tell a hidden case by its place
+    places = [
+        {i for i, case in enumerate(cases) if shapes_of(case) in shapes(known)}
+        for cases in orders
+    ]
+    # nobody can tell a hidden case by its place
+    assert any(place != places[0] for place in places)
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
 def test_expected_gradients_are_those_of_the_values(name, k, graded, monkeypatch):
-    """<gradient, direction> against a central difference of the values: autograd has no part in that."""
-    exercise, solution = graded[name][0][k], SHEETS[name].solutions[SHEETS[name].masters[k].name]
+    """<gradient, direction> against a central difference of the values: autograd has no
+    part in that."""
+    exercise, solution = (
+        graded[name][0][k],
+        SHEETS[name].solutions[SHEETS[name].masters[k].name],
+    )
     monkeypatch.setattr(drive, "STEP", 1e-5)
     looked = 0
     for case in exercise.cases:
         outputs = run(exercise.drive, solution, case.arrays)
         if "slope" in outputs:
-            gradients = [torch.from_numpy(value) for key, value in outputs.items() if key.startswith("gradient ")]
-            total = sum((g * torch.arange(1, g.numel() + 1).double().cos().view_as(g)).sum().item() for g in gradients)
+            gradients = [
+                torch.from_numpy(value)
+                for key, value in outputs.items()
+                if key.startswith("gradient ")
+            ]
+            total = sum(
+                (g * torch.arange(1, g.numel() + 1).double().cos().view_as(g))
+                .sum()
+                .item()
+                for g in gradients
+            )
             assert outputs["slope"] == pytest.approx(total, rel=1e-6, abs=1e-8)
             looked += 1
     assert looked or not any("slope" in p.outputs for p in exercise.properties)
 
 
 def secrets(name: str) -> dict[str, str]:
-    """What no student may get of a sheet: solutions, alternatives, case makers, by the trees of their code."""
+    """What no student may get of a sheet: solutions, alternatives, case makers, by the
+    trees of their code."""
     found = SHEETS[name]
     text = (SOLUTIONS / name / "exercises.py").read_text(encoding="utf-8")
     private = ast.parse(text[text.index(sheet.PRIVATE) :]).body
-    nodes = [node for node in private if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    nodes = [
+        node for node in private if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    ]
     nodes += [ast.parse(found.sources[master.name]).body[0] for master in found.masters]
     known = {body(node): node.name for node in nodes if len(body(node)) > 150}
-    assert len(known) > len(found.masters) and {master.name for master in found.masters} <= set(known.values())
+    assert len(known) > len(found.masters) and {
+        master.name for master in found.masters
+    } <= set(known.values())
     return known
 
 
 def leaks(files: dict[str, bytes]) -> list[str]:
     """The secrets in files of these names, and markers of the masters."""
-    known = {tree: name for sheet_name in NAMES for tree, name in secrets(sheet_name).items()}
+    known = {
+        tree: name for sheet_name in NAMES for tree, name in secrets(sheet_name).items()
+    }
     found = []
     for name, content in files.items():
         nodes = [node for tree in trees(name, content) for node in ast.walk(tree)]
-        bodies = {body(node) for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        found += [f"{name}: {known[secret]}" for secret in sorted(bodies & known.keys())]
-        found += [f"{name}: {word}" for word in ("BEGIN SOLUTION", "HIDDEN TESTS") if word.encode() in content]
+        bodies = {
+            body(node)
+            for node in nodes
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        }
+        found += [
+            f"{name}: {known[secret]}" for secret in sorted(bodies & known.keys())
+        ]
+        found += [
+            f"{name}: {word}"
+            for word in ("BEGIN SOLUTION", "HIDDEN TESTS")
+            if word.encode() in content
+        ]
     return found
 
 
@@ -206,10 +275,21 @@ def test_the_release_holds_what_students_need_and_no_secret(tmp_path):
     with zipfile.ZipFile(path) as archive:
         names = [name.removeprefix("course-1/") for name in archive.namelist()]
         contents = {name: archive.read(f"course-1/{name}") for name in names}
-    tracked = subprocess.run(["git", "-C", ROOT, "ls-files", "exercises"], capture_output=True, text=True).stdout
-    assert set(tracked.splitlines()) <= set(names) and "course_lib/losses.py" in names and "Makefile" in names
-    assert not [name for name in names if name.startswith(("solutions", "tests", "benchmarks", "tools/build"))]
-    docs = {"docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md"}  # no page of the instructors'
+    tracked = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "exercises"], capture_output=True, text=True
+    ).stdout
+    assert (
+        set(tracked.splitlines()) <= set(names)
+        and "course_lib/losses.py" in names
+        and "Makefile" in names
+    )
+    assert not [
+        name
+        for name in names
+        if name.startswith(("solutions", "tests", "benchmarks", "tools/build"))
+    ]
+    # no page of the instructors'
+    docs = {"docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md"}
     assert {name for name in names if name.startswith("docs")} == docs
     assert leaks(contents) == []
 
@@ -224,32 +304,61 @@ def test_a_release_has_the_same_bytes_again(tmp_path, monkeypatch):
 
 def test_a_secret_in_the_release_would_be_noticed():
     found = SHEETS["03_contrastive"]
-    solution = found.sources["nt_xent"].replace("nt_xent", "other").replace('"""', '"""Other words. ', 1)
-    cell = nbformat.v4.new_code_cell(inspect.getsource(found.masters[0].alternatives[1]))
+    solution = (
+        found.sources["nt_xent"]
+        .replace("nt_xent", "other")
+        .replace('"""', '"""Other words. ', 1)
+    )
+    cell = nbformat.v4.new_code_cell(
+        inspect.getsource(found.masters[0].alternatives[1])
+    )
     notebook = nbformat.writes(nbformat.v4.new_notebook(cells=[cell])).encode()
-    bad = leaks({"a.py": solution.encode(), "b.ipynb": notebook, "c.py": b"def cases_a(g, hidden):\n    return []\n"})
-    assert bad == ["a.py: nt_xent", "a.py: BEGIN SOLUTION", f"b.ipynb: {found.masters[0].alternatives[1].__name__}"]
+    bad = leaks(
+        {
+            "a.py": solution.encode(),
+            "b.ipynb": notebook,
+            "c.py": b"def cases_a(g, hidden):\n    return []\n",
+        }
+    )
+    assert bad == [
+        "a.py: nt_xent",
+        "a.py: BEGIN SOLUTION",
+        f"b.ipynb: {found.masters[0].alternatives[1].__name__}",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unsolved_notebooks_have_answers_cells_checks_and_hints(name):
     notebook = unsolved(SHEETS[name])
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    words = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    words = "\n".join(
+        cell.source for cell in notebook.cells if cell.cell_type == "markdown"
+    )
     for master in SHEETS[name].masters:
-        assert f"\ncheck({master.name})" in code and "raise NotImplementedError()" in code
+        assert (
+            f"\ncheck({master.name})" in code and "raise NotImplementedError()" in code
+        )
         points = sum(p.points for p in master.properties)
         about = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
-        assert [a.points for a in about if a.get("grade_id") == f"check_{master.name}"] == [points]
-    assert words.count("<details>") == words.count("</details>") >= 2 * len(SHEETS[name].masters)
+        assert [
+            a.points for a in about if a.get("grade_id") == f"check_{master.name}"
+        ] == [points]
+    assert (
+        words.count("<details>")
+        == words.count("</details>")
+        >= 2 * len(SHEETS[name].masters)
+    )
     total = sum(p.points for m in SHEETS[name].masters for p in m.properties)
     assert f"**{total}**" in words
-    assert [cell.id for cell in notebook.cells] != [] and nbformat.validate(notebook) is None
+    assert [cell.id for cell in notebook.cells] != [] and nbformat.validate(
+        notebook
+    ) is None
 
 
 def run_here(notebook):
-    """What each code cell's last line is, (source, value); raises what a cell raises. In this process: a kernel would
-    import torch once more. Kernels run the unsolved ones as notebooks of their own."""
+    """What each code cell's last line is, (source, value); raises what a cell raises.
+    In this process: a kernel would import torch once more. Kernels run the unsolved
+    ones as notebooks of their own."""
     shell, main = InteractiveShell(user_ns={}), sys.modules["__main__"]
     try:
         for cell in notebook.cells:
@@ -265,19 +374,30 @@ def run_here(notebook):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_solved_notebook_runs_and_its_checks_say_solved(name, monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
-    sources = [source for source, _ in run_here(solved(SHEETS[name]))]  # hidden tests assert it, where they stand
-    assert sum("assert check(" in source for source in sources) == len(SHEETS[name].masters)
+    # hidden tests assert it, where they stand
+    sources = [source for source, _ in run_here(solved(SHEETS[name]))]
+    assert sum("assert check(" in source for source in sources) == len(
+        SHEETS[name].masters
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unsolved_notebook_runs_and_its_checks_say_to_do(name, monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
-    shown = [repr(value) for source, value in run_here(unsolved(SHEETS[name])) if source.startswith("check(")]
-    assert len(shown) == len(SHEETS[name].masters) and all("to do" in text for text in shown)
+    shown = [
+        repr(value)
+        for source, value in run_here(unsolved(SHEETS[name]))
+        if source.startswith("check(")
+    ]
+    assert len(shown) == len(SHEETS[name].masters) and all(
+        "to do" in text for text in shown
+    )
 
 
 def test_a_marker_without_its_partner_is_noticed(monkeypatch):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("def f():\n    ### BEGIN SOLUTION\n    pass")])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("def f():\n    ### BEGIN SOLUTION\n    pass")]
+    )
     monkeypatch.setattr(build_exercises, "solved", lambda found: notebook)
     with pytest.raises(ValueError, match="marker without its partner"):
         unsolved(SHEETS["03_contrastive"])
@@ -291,7 +411,10 @@ def test_reveal_puts_worked_solutions_into_the_public_files(tmp_path):
         master.name: found.sources[master.name] for master in found.masters
     }
     assert build_exercises.stale(found, tmp_path) == []
-    assert all(e.solution == "" for e in read_public(ROOT / "exercises" / "checks" / found.name).values())
+    assert all(
+        e.solution == ""
+        for e in read_public(ROOT / "exercises" / "checks" / found.name).values()
+    )
 
 
 def test_a_sheet_that_is_not_there_is_named(tmp_path):
@@ -301,22 +424,37 @@ def test_a_sheet_that_is_not_there_is_named(tmp_path):
         sheet.read("03", tmp_path)
     (tmp_path / "98_a").mkdir()
     (tmp_path / "98_a" / "exercises.py").write_text("SHEET = []\n")
-    with pytest.raises(ValueError, match="expected the solved notebook beside the folder 98_a"):
+    with pytest.raises(
+        ValueError, match="expected the solved notebook beside the folder 98_a"
+    ):
         sheet.read("98", tmp_path)
     (tmp_path / "98_a.py").write_text("")
-    with pytest.raises(ValueError, match="expected a line that begins with `# --- private`"):
+    with pytest.raises(
+        ValueError, match="expected a line that begins with `# --- private`"
+    ):
         sheet.read("98", tmp_path)
 
 
 def test_the_syllabus_says_where_a_concept_is_practised():
-    rows = {row["exercise"] for row in SYLLABUS["systems"].values() if "exercise" in row}
+    rows = {
+        row["exercise"] for row in SYLLABUS["systems"].values() if "exercise" in row
+    }
     assert rows == set(NAMES)
-    hidden = {symbol for found in SHEETS.values() for master in found.masters for symbol in master.hides}
-    assert {row["symbol"] for row in SYLLABUS["systems"].values() if "exercise" in row} <= hidden
+    hidden = {
+        symbol
+        for found in SHEETS.values()
+        for master in found.masters
+        for symbol in master.hides
+    }
+    assert {
+        row["symbol"] for row in SYLLABUS["systems"].values() if "exercise" in row
+    } <= hidden
 
 
 def test_definitions_of_the_masters_are_all_that_grading_needs():
     for name in NAMES:
-        for node in ast.parse((SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")).body:
+        for node in ast.parse(
+            (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")
+        ).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 assert defines(node)

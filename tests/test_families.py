@@ -14,8 +14,11 @@ from course_lib.recipe import lookup, recipes
 LIBRARY = Path(course_lib.__file__).parent
 
 
-def test_a_new_module_brings_its_recipes_and_a_name_twice_is_an_error(tmp_path, monkeypatch):
-    """A family is a folder, a module whose name ends in `recipes` is found in it; no list has to be edited."""
+def test_a_new_module_brings_its_recipes_and_a_name_twice_is_an_error(
+    tmp_path, monkeypatch
+):
+    """A family is a folder, a module whose name ends in `recipes` is found in it; no
+    list has to be edited."""
     known, family = recipes(), tmp_path / "toys"
     family.mkdir()
     (family / "__init__.py").touch()
@@ -25,11 +28,17 @@ def test_a_new_module_brings_its_recipes_and_a_name_twice_is_an_error(tmp_path, 
         assert merged("recipes") == known | {"toy": 1}
         (family / "recipes.py").write_text("RECIPES = {'simclr': 2}")
         with pytest.raises(
-            ValueError, match="'simclr' stands in course_lib.contrastive.recipes and in course_lib.toys.recipes"
+            ValueError,
+            match=(
+                "'simclr' stands in course_lib.contrastive.recipes and in "
+                "course_lib.toys.recipes"
+            ),
         ):
             merged("recipes")
     finally:
-        for name in [name for name in sys.modules if name.startswith("course_lib.toys")]:
+        for name in [
+            name for name in sys.modules if name.startswith("course_lib.toys")
+        ]:
             del sys.modules[name]
     assert lookup("simclr") is recipes()["simclr"]
 
@@ -48,9 +57,14 @@ def imports(path: Path, modules: set[str]) -> set[str]:
 
 def test_no_module_of_the_library_imports_itself_by_way_of_others():
     paths = {
-        ".".join(("course_lib", *path.relative_to(LIBRARY).with_suffix("").parts)).removesuffix(".__init__"): path
+        ".".join(
+            ("course_lib", *path.relative_to(LIBRARY).with_suffix("").parts)
+        ).removesuffix(".__init__"): path
         for path in LIBRARY.rglob("*.py")
     }
     graph = {name: imports(path, paths.keys()) - {name} for name, path in paths.items()}
-    assert len(graph) > 80 and graph["course_lib.contrastive.recipes"] > {"course_lib.recipe"}
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    assert len(graph) > 80 and graph["course_lib.contrastive.recipes"] > {
+        "course_lib.recipe"
+    }
+    # raises CycleError, which names the circle
+    graphlib.TopologicalSorter(graph).prepare()

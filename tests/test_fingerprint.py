@@ -1,4 +1,5 @@
-"""What a hash of results and weights covers: all that changes numbers, and not how it is worded."""
+"""What a hash of results and weights covers: all that changes numbers, and not how it
+is worded."""
 
 import importlib
 import sys
@@ -15,7 +16,7 @@ from course_lib.experiments.setting import Setting
 from course_lib.fingerprint import fingerprint, weights_hash, weights_of
 from course_lib.recipe import lookup, recipes
 
-CODE = '''
+CODE = """
 from functools import partial
 
 import torch
@@ -53,7 +54,7 @@ def quoted(recipe, seed):
 
 def hidden(recipe, seed):
     return zoo.load("sim" + "clr")
-'''
+"""
 
 
 @pytest.fixture
@@ -78,9 +79,11 @@ def toy(tmp_path, monkeypatch):
 
 
 def same(a, b) -> bool:
-    """Equal but for the number in the module's name, which is not there in the course."""
+    """Equal but for the number in the module's name, which is not there in the
+    course."""
     first, second = (
-        fingerprint(getattr(module, name)).replace(module.__name__, "toy") for module, name in ((a, "job"), (b, "job"))
+        fingerprint(getattr(module, name)).replace(module.__name__, "toy")
+        for module, name in ((a, "job"), (b, "job"))
     )
     return first == second
 
@@ -110,16 +113,28 @@ def test_other_words_change_no_hash(toy, changes):
         ("rate = 0.5", "rate = 0.25"),
         ("return build(), Reader.rate", "return build(), 2 * Reader.rate"),
     ],
-    ids=["a helper", "the builder", "a constant", "a default", "a class of the study", "the job"],
+    ids=[
+        "a helper",
+        "the builder",
+        "a constant",
+        "a default",
+        "a class of the study",
+        "the job",
+    ],
 )
 def test_what_changes_numbers_changes_the_hash(toy, changes):
     assert not same(toy(), toy(*changes))
 
 
 def test_a_helper_is_followed_wherever_it_stands_in_the_library():
-    """`mlp` is in nets/mlp.py, `views` in another family; a network's class is watched by the short runs instead."""
+    """`mlp` is in nets/mlp.py, `views` in another family; a network's class is watched
+    by the short runs instead."""
     found = fingerprint(lookup("byol").build)
-    assert "name='mlp'" in found and "name='views'" in found and "name='simclr_augment'" in found
+    assert (
+        "name='mlp'" in found
+        and "name='views'" in found
+        and "name='simclr_augment'" in found
+    )
     assert "name='ResNet'" not in found and "id='ResNet'" in found
 
 
@@ -128,35 +143,78 @@ def calls_simclr(tau):
 
 
 def test_arguments_are_part_of_it_and_what_has_no_name_is_refused():
-    assert "0.25" in fingerprint(partial(calls_simclr, 0.25)) and fingerprint(torch.nn.Identity).endswith("Identity")
-    assert fingerprint(partial(calls_simclr, 0.25)) != fingerprint(partial(calls_simclr, 0.5))
-    assert lookup("simclr").hash() in fingerprint(partial(calls_simclr, lookup("simclr")))
+    assert "0.25" in fingerprint(partial(calls_simclr, 0.25)) and fingerprint(
+        torch.nn.Identity
+    ).endswith("Identity")
+    assert fingerprint(partial(calls_simclr, 0.25)) != fingerprint(
+        partial(calls_simclr, 0.5)
+    )
+    assert lookup("simclr").hash() in fingerprint(
+        partial(calls_simclr, lookup("simclr"))
+    )
     with pytest.raises(ValueError, match="prints what it is"):
         fingerprint(partial(calls_simclr, object()))
 
 
 def test_the_weights_that_a_job_loads_are_known(toy):
     module = toy()
-    assert weights_of(module.quoted) == {"simclr"} == weights_of(partial(module.named, name="simclr"))
-    assert weights_of(module.job) == set() == weights_of(partial(module.named, name="no weights"))
-    with pytest.raises(ValueError, match="hidden: expected zoo.load of a name in quotes or of a parameter, got zoo.lo"):
+    assert (
+        weights_of(module.quoted)
+        == {"simclr"}
+        == weights_of(partial(module.named, name="simclr"))
+    )
+    assert (
+        weights_of(module.job)
+        == set()
+        == weights_of(partial(module.named, name="no weights"))
+    )
+    with pytest.raises(
+        ValueError,
+        match=(
+            "hidden: expected zoo.load of a name in quotes or of a parameter, got "
+            "zoo.lo"
+        ),
+    ):
         fingerprint(module.hidden)
 
 
-def test_other_weights_of_a_judge_a_teacher_or_a_shipped_model_change_the_hash(monkeypatch):
+def test_other_weights_of_a_judge_a_teacher_or_a_shipped_model_change_the_hash(
+    monkeypatch,
+):
     catalogue = experiments.catalogue()
-    every = [(f"{e}, {name}", s) for e, settings in catalogue.items() for name, s in settings.items()]
+    every = [
+        (f"{e}, {name}", s)
+        for e, settings in catalogue.items()
+        for name, s in settings.items()
+    ]
     reading = {name: weights_of(s.job, s.recipe.build) for name, s in every}
     assert sum(map(bool, reading.values())) >= 92
-    assert reading["gan-samples, digits"] == {"judge"} and reading["distillation, trained"] == {"supervised"}
-    assert reading["ddpm-shipped, emoji"] == {"judge", "ddpm-emoji"} and reading["simclr, trained"] == set()
+    assert reading["gan-samples, digits"] == {"judge"} and reading[
+        "distillation, trained"
+    ] == {"supervised"}
+    assert (
+        reading["ddpm-shipped, emoji"] == {"judge", "ddpm-emoji"}
+        and reading["simclr, trained"] == set()
+    )
     before = {name: s.hash() for name, s in every}
     for module in (setting_module, sys.modules["course_lib.recipe"]):
-        monkeypatch.setattr(module, "weights_hash", lambda name: "new" if name == "supervised" else weights_hash(name))
+        monkeypatch.setattr(
+            module,
+            "weights_hash",
+            lambda name: "new" if name == "supervised" else weights_hash(name),
+        )
     changed = {name for name, s in every if s.hash() != before[name]}
-    judged = {n for n, s in every if "judge" in reading[n] and JUDGES[s.recipe.data] == "supervised"}
+    judged = {
+        n
+        for n, s in every
+        if "judge" in reading[n] and JUDGES[s.recipe.data] == "supervised"
+    }
     taught = {n for n, s in every if "supervised" in reading[n]}
-    assert changed == judged | taught and "gan-samples, emoji" in changed and "gan-samples, digits" not in changed
+    assert (
+        changed == judged | taught
+        and "gan-samples, emoji" in changed
+        and "gan-samples, digits" not in changed
+    )
 
 
 def test_another_job_is_another_hash_and_the_recipe_itself_stays_the_same():
@@ -164,7 +222,11 @@ def test_another_job_is_another_hash_and_the_recipe_itself_stays_the_same():
         return {}
 
     first = Setting(lookup("simclr"))
-    assert replace(first, job=other).hash() != first.hash() == Setting(lookup("simclr")).hash()
+    assert (
+        replace(first, job=other).hash()
+        != first.hash()
+        == Setting(lookup("simclr")).hash()
+    )
     assert set(zoo.manifest()) <= set(recipes())
 
 

@@ -1,7 +1,8 @@
 """Games of two players, the networks they play with, and each method's turns.
 
-The oracles are plain Python loops, torch's and scipy's own losses and distances, finite differences, rejection
-sampling, and games whose best answer is known: D* = p / (p + q), and a critic whose slope can be written down.
+The oracles are plain Python loops, torch's and scipy's own losses and distances, finite
+differences, rejection sampling, and games whose best answer is known: D* = p / (p + q),
+and a critic whose slope can be written down.
 """
 
 import math
@@ -22,7 +23,12 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 from course_lib.data import Dataset
 from course_lib.evaluate import mode_coverage
 from course_lib.gan.bigan import BiGAN, PairDiscriminator
-from course_lib.gan.conditional import ConditionalBatchNorm, ConditionalGAN, ProjectionDiscriminator, truncated
+from course_lib.gan.conditional import (
+    ConditionalBatchNorm,
+    ConditionalGAN,
+    ProjectionDiscriminator,
+    truncated,
+)
 from course_lib.gan.games import (
     MINIMAX,
     NON_SATURATING,
@@ -36,11 +42,30 @@ from course_lib.gan.games import (
     saturating_loss,
 )
 from course_lib.gan.gan import GAN
-from course_lib.gan.painting import AdversarialPainting, fill_colour, fill_hole, hide_colour
-from course_lib.gan.progressive import GrowingDiscriminator, GrowingGenerator, ProgressiveGAN, blend, fade_in
+from course_lib.gan.painting import (
+    AdversarialPainting,
+    fill_colour,
+    fill_hole,
+    hide_colour,
+)
+from course_lib.gan.progressive import (
+    GrowingDiscriminator,
+    GrowingGenerator,
+    ProgressiveGAN,
+    blend,
+    fade_in,
+)
 from course_lib.gan.wgan import WGAN, GradientPenalty, gradient_penalty
 from course_lib.nets.conv import Decoder
-from course_lib.nets.dcgan import Discriminator, Generator, Stage, down, normal_weights, pooled, up
+from course_lib.nets.dcgan import (
+    Discriminator,
+    Generator,
+    Stage,
+    down,
+    normal_weights,
+    pooled,
+    up,
+)
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.optim import adamw, sgd
@@ -69,14 +94,20 @@ def as_loops(game):
         return lambda real, fake: mean(fake) - mean(real), lambda fake: -mean(fake)
 
     def discriminator(real, fake):
-        return -mean(math.log(sigmoid(a)) for a in real) - mean(math.log(1 - sigmoid(a)) for a in fake)
+        return -mean(math.log(sigmoid(a)) for a in real) - mean(
+            math.log(1 - sigmoid(a)) for a in fake
+        )
 
     if game is MINIMAX:
         return discriminator, lambda fake: mean(math.log(1 - sigmoid(a)) for a in fake)
     return discriminator, lambda fake: -mean(math.log(sigmoid(a)) for a in fake)
 
 
-GAMES = {"minimax": MINIMAX, "non-saturating": NON_SATURATING, "wasserstein": WASSERSTEIN}
+GAMES = {
+    "minimax": MINIMAX,
+    "non-saturating": NON_SATURATING,
+    "wasserstein": WASSERSTEIN,
+}
 games = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 
 
@@ -98,11 +129,15 @@ def gan(kind=GAN, seed=0, **options):
     """Points of the plane out of noise of three numbers."""
     torch.manual_seed(seed)
     generator = mlp(3, 8, 2, norm=None)
-    return kind(generator, Score(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), 3, **options)
+    return kind(
+        generator, Score(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), 3, **options
+    )
 
 
 def points(n=32, seed=0, dim=2):
-    return Dataset(normal(n, dim, seed=seed, dtype=torch.float32), torch.arange(n) % 5, ())
+    return Dataset(
+        normal(n, dim, seed=seed, dtype=torch.float32), torch.arange(n) % 5, ()
+    )
 
 
 def pictures(n=16, side=16, channels=3, seed=0):
@@ -117,7 +152,9 @@ def give(method, *noises):
 
 def gradients(loss, module):
     """For each parameter of the module whether the loss moves it."""
-    found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True, retain_graph=True)
+    found = torch.autograd.grad(
+        loss, list(module.parameters()), allow_unused=True, retain_graph=True
+    )
     return [g is not None and bool((g != 0).any()) for g in found]
 
 
@@ -128,7 +165,9 @@ def gradients(loss, module):
 def test_losses_equal_loops_over_the_papers_formulas(game):
     real, fake = 3 * normal(7), 3 * normal(5, seed=1)
     theirs, ours = as_loops(game)
-    assert game.discriminator(real, fake).item() == pytest.approx(theirs(real.tolist(), fake.tolist()), rel=1e-12)
+    assert game.discriminator(real, fake).item() == pytest.approx(
+        theirs(real.tolist(), fake.tolist()), rel=1e-12
+    )
     assert game.generator(fake).item() == pytest.approx(ours(fake.tolist()), rel=1e-12)
     assert game.discriminator(real, fake).shape == game.generator(fake).shape == ()
 
@@ -146,9 +185,15 @@ def test_logit_losses_equal_torchs_cross_entropy():
 def test_losses_and_slopes_are_finite_at_extreme_logits(dtype):
     real = torch.tensor([1000.0, -1000.0], dtype=dtype, requires_grad=True)
     fake = torch.tensor([1000.0, -1000.0, 0.0], dtype=dtype, requires_grad=True)
-    found = [discriminator_loss(real, fake), saturating_loss(fake), non_saturating_loss(fake)]
+    found = [
+        discriminator_loss(real, fake),
+        saturating_loss(fake),
+        non_saturating_loss(fake),
+    ]
     third = (1000 + math.log(2)) / 3
-    assert [loss.item() for loss in found] == pytest.approx([500 + third, -third, third])
+    assert [loss.item() for loss in found] == pytest.approx(
+        [500 + third, -third, third]
+    )
     for loss in found:
         slopes = torch.autograd.grad(loss, (real, fake), allow_unused=True)
         assert all(slope is None or slope.isfinite().all() for slope in slopes)
@@ -162,19 +207,24 @@ def test_the_slopes_by_which_the_generators_losses_differ():
     (non_saturating,) = torch.autograd.grad(non_saturating_loss(fake), fake)
     assert saturating.tolist() == pytest.approx([-p / 5 for p in d], rel=1e-9)
     assert non_saturating.tolist() == pytest.approx([-(1 - p) / 5 for p in d], rel=1e-3)
-    assert abs(saturating[0]) < 1e-12 < 0.19 < abs(non_saturating[0])  # a discriminator that sees through
+    # a discriminator that sees through
+    assert abs(saturating[0]) < 1e-12 < 0.19 < abs(non_saturating[0])
     real = fake.detach()[:4].requires_grad_()
     by_real, by_fake = torch.autograd.grad(discriminator_loss(real, fake), (real, fake))
     assert by_real.tolist() == pytest.approx([-(1 - p) / 4 for p in d[:4]], rel=1e-9)
     assert by_fake.tolist() == pytest.approx([p / 5 for p in d], rel=1e-9)
     by_real, by_fake = torch.autograd.grad(critic_loss(real, fake), (real, fake))
     assert by_real.tolist() == [-0.25] * 4 and by_fake.tolist() == [0.2] * 5
-    assert torch.autograd.grad(critic_generator_loss(fake), fake)[0].tolist() == [-0.2] * 5
+    assert (
+        torch.autograd.grad(critic_generator_loss(fake), fake)[0].tolist() == [-0.2] * 5
+    )
 
 
 def test_a_discriminator_that_knows_nothing_pays_log_4():
     nothing = torch.zeros(6, dtype=F64)
-    assert discriminator_loss(nothing, nothing[:3]).item() == pytest.approx(math.log(4), rel=1e-12)
+    assert discriminator_loss(nothing, nothing[:3]).item() == pytest.approx(
+        math.log(4), rel=1e-12
+    )
     assert non_saturating_loss(nothing).item() == pytest.approx(math.log(2), rel=1e-12)
     assert saturating_loss(nothing).item() == pytest.approx(-math.log(2), rel=1e-12)
     assert critic_loss(nothing + 7, nothing + 7) == 0
@@ -183,7 +233,9 @@ def test_a_discriminator_that_knows_nothing_pays_log_4():
 @pytest.mark.parametrize("game", [MINIMAX, WASSERSTEIN], ids=["minimax", "wasserstein"])
 def test_what_one_player_wins_from_fakes_the_other_loses(game):
     real, fakes = normal(6), [normal(5, seed=k) for k in (1, 2, 3)]
-    totals = [(game.discriminator(real, fake) + game.generator(fake)).item() for fake in fakes]
+    totals = [
+        (game.discriminator(real, fake) + game.generator(fake)).item() for fake in fakes
+    ]
     assert totals == pytest.approx([totals[0]] * 3, rel=1e-12)
 
 
@@ -191,24 +243,37 @@ def test_losses_are_in_full_precision():
     real, fake = normal(6, dtype=torch.bfloat16), normal(5, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         for game in GAMES.values():
-            assert game.discriminator(real, fake).dtype == game.generator(fake).dtype == torch.float32
+            assert (
+                game.discriminator(real, fake).dtype
+                == game.generator(fake).dtype
+                == torch.float32
+            )
         wide = torch.randn(4, 3, requires_grad=True)
-        assert gradient_penalty(lambda x: x.sum(1), wide, wide, torch.rand(4)).dtype == torch.float32
+        assert (
+            gradient_penalty(lambda x: x.sum(1), wide, wide, torch.rand(4)).dtype
+            == torch.float32
+        )
 
 
 # --- the best discriminator ---
 
-COUNTS = torch.tensor([1, 2, 3, 4, 4, 6]), torch.tensor([7, 1, 4, 2, 3, 3])  # of 20, six things each may be
+# of 20, six things each may be
+COUNTS = torch.tensor([1, 2, 3, 4, 4, 6]), torch.tensor([7, 1, 4, 2, 3, 3])
 
 
 def best_logits(p_counts, q_counts):
-    """The logits that minimise the library's loss over all of p's and q's draws, and that loss."""
+    """The logits that minimise the library's loss over all of p's and q's draws, and
+    that loss."""
     logits = torch.zeros(len(p_counts), dtype=F64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([logits], max_iter=500, tolerance_grad=1e-12, tolerance_change=0)
+    optimizer = torch.optim.LBFGS(
+        [logits], max_iter=500, tolerance_grad=1e-12, tolerance_change=0
+    )
 
     def loss():
         optimizer.zero_grad()
-        value = discriminator_loss(logits.repeat_interleave(p_counts), logits.repeat_interleave(q_counts))
+        value = discriminator_loss(
+            logits.repeat_interleave(p_counts), logits.repeat_interleave(q_counts)
+        )
         value.backward()
         return value
 
@@ -220,7 +285,9 @@ def test_the_best_discriminator_of_two_known_tables():
     p, q = (counts.double() / 20 for counts in COUNTS)
     logits, loss = best_logits(*COUNTS)
     torch.testing.assert_close(logits.sigmoid(), p / (p + q), atol=1e-8, rtol=0)
-    torch.testing.assert_close(logits, optimal_logit(p.log(), q.log()), atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        logits, optimal_logit(p.log(), q.log()), atol=1e-7, rtol=0
+    )
     divergence = jensenshannon(p.numpy(), q.numpy()) ** 2  # scipy's is the root of it
     assert loss == pytest.approx(math.log(4) - 2 * divergence, abs=1e-12)
     logits, loss = best_logits(COUNTS[0], COUNTS[0])
@@ -228,8 +295,12 @@ def test_the_best_discriminator_of_two_known_tables():
 
 
 def test_the_best_discriminator_of_two_gaussians_on_a_line():
-    p, q = Normal(torch.tensor(0.0, dtype=F64), 1.0), Normal(torch.tensor(1.5, dtype=F64), 0.7)
-    quantiles = (torch.arange(50_000, dtype=F64) + 0.5) / 50_000  # the mean over them is a quadrature
+    p, q = (
+        Normal(torch.tensor(0.0, dtype=F64), 1.0),
+        Normal(torch.tensor(1.5, dtype=F64), 0.7),
+    )
+    # the mean over them is a quadrature
+    quantiles = (torch.arange(50_000, dtype=F64) + 0.5) / 50_000
     real, fake = p.icdf(quantiles), q.icdf(quantiles)
 
     def integrand(x):
@@ -240,10 +311,22 @@ def test_the_best_discriminator_of_two_gaussians_on_a_line():
 
     def loss(change):
         """Of logits log p - log q + change."""
-        return discriminator_loss(*(optimal_logit(p.log_prob(x), q.log_prob(x)) + change(x) for x in (real, fake)))
+        return discriminator_loss(
+            *(
+                optimal_logit(p.log_prob(x), q.log_prob(x)) + change(x)
+                for x in (real, fake)
+            )
+        )
 
-    assert loss(torch.zeros_like).item() == pytest.approx(math.log(4) - 2 * divergence, abs=1e-5)
-    for direction in (torch.ones_like, torch.sin, torch.square, lambda x: (x - 1).sigmoid()):
+    assert loss(torch.zeros_like).item() == pytest.approx(
+        math.log(4) - 2 * divergence, abs=1e-5
+    )
+    for direction in (
+        torch.ones_like,
+        torch.sin,
+        torch.square,
+        lambda x: (x - 1).sigmoid(),
+    ):
         step = torch.zeros((), dtype=F64, requires_grad=True)
         (slope,) = torch.autograd.grad(loss(lambda x: step * direction(x)), step)  # noqa: B023
         assert abs(slope.item()) < 1e-3
@@ -260,13 +343,24 @@ def test_jensen_shannon_equals_scipys_and_a_loop():
         m = (a + b) / 2
         expected += sum(v * math.log(v / m) / 2 for v in (a, b) if v)
     assert jensen_shannon(p, q).item() == pytest.approx(expected, rel=1e-12)
-    assert jensen_shannon(p, q).item() == pytest.approx(jensenshannon(p.numpy(), q.numpy()) ** 2, rel=1e-9)
-    assert jensen_shannon(q, p) == jensen_shannon(p, q) and abs(jensen_shannon(p, p)) < 1e-15
+    assert jensen_shannon(p, q).item() == pytest.approx(
+        jensenshannon(p.numpy(), q.numpy()) ** 2, rel=1e-9
+    )
+    assert (
+        jensen_shannon(q, p) == jensen_shannon(p, q)
+        and abs(jensen_shannon(p, p)) < 1e-15
+    )
     apart = torch.tensor([0.5, 0.5, 0, 0], dtype=F64)
-    assert jensen_shannon(apart, apart.flip(0)).item() == pytest.approx(math.log(2), rel=1e-12)
+    assert jensen_shannon(apart, apart.flip(0)).item() == pytest.approx(
+        math.log(2), rel=1e-12
+    )
     for broken in ([math.nan, 0.5, 0, 0.5], [math.nan] * 4):
-        broken = torch.tensor(broken, dtype=F64)  # what is no number is not taken for an empty entry
-        assert jensen_shannon(broken, apart).isnan() and jensen_shannon(apart, broken).isnan()
+        # what is no number is not taken for an empty entry
+        broken = torch.tensor(broken, dtype=F64)
+        assert (
+            jensen_shannon(broken, apart).isnan()
+            and jensen_shannon(apart, broken).isnan()
+        )
 
 
 # --- a slope of one ---
@@ -275,15 +369,23 @@ def test_jensen_shannon_equals_scipys_and_a_loop():
 def between(real, fake, t):
     return [
         [a * x + (1 - a) * g for x, g in zip(xs, gs, strict=True)]
-        for a, xs, gs in zip(t.tolist(), real.flatten(1).tolist(), fake.flatten(1).tolist(), strict=True)
+        for a, xs, gs in zip(
+            t.tolist(), real.flatten(1).tolist(), fake.flatten(1).tolist(), strict=True
+        )
     ]
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3, 3)])
 def test_gradient_penalty_equals_finite_differences(shape):
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 6), nn.Tanh(), nn.Linear(6, 1)).double()
-    real, fake, t = 2 * normal(5, *shape), normal(5, *shape, seed=1), uniform(5, seed=2).double()
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(math.prod(shape), 6), nn.Tanh(), nn.Linear(6, 1)
+    ).double()
+    real, fake, t = (
+        2 * normal(5, *shape),
+        normal(5, *shape, seed=1),
+        uniform(5, seed=2).double(),
+    )
 
     def value(point):
         return net(torch.tensor(point, dtype=F64).view(1, *shape)).item()
@@ -292,7 +394,9 @@ def test_gradient_penalty_equals_finite_differences(shape):
     for point in between(real, fake, t):
         squares = 0.0
         for k in range(len(point)):
-            ahead, behind = ([*point[:k], point[k] + by, *point[k + 1 :]] for by in (step, -step))
+            ahead, behind = (
+                [*point[:k], point[k] + by, *point[k + 1 :]] for by in (step, -step)
+            )
             squares += ((value(ahead) - value(behind)) / (2 * step)) ** 2
         terms.append((math.sqrt(squares) - 1) ** 2)
 
@@ -304,7 +408,8 @@ def test_gradient_penalty_equals_finite_differences(shape):
     assert found.shape == () and found.item() == pytest.approx(mean(terms), rel=1e-7)
     assert not real.requires_grad and not fake.requires_grad
 
-    slopes = torch.autograd.grad(found, list(net.parameters()), allow_unused=True)  # None for the last bias
+    # None for the last bias
+    slopes = torch.autograd.grad(found, list(net.parameters()), allow_unused=True)
     for parameter, slope in list(zip(net.parameters(), slopes, strict=True))[:-1]:
         assert slope is not None, "no second derivative"
         for at in range(parameter.numel()):
@@ -315,19 +420,34 @@ def test_gradient_penalty_equals_finite_differences(shape):
                 values.append(gradient_penalty(critic, real, fake, t).item())
                 with torch.no_grad():
                     parameter.view(-1)[at] -= by
-            assert slope.view(-1)[at].item() == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-7)
+            assert slope.view(-1)[at].item() == pytest.approx(
+                (values[0] - values[1]) / (2 * step), abs=1e-7
+            )
 
 
 def test_gradient_penalty_of_a_linear_critic_by_hand():
     w = torch.tensor([3.0, -4.0], dtype=F64, requires_grad=True)
-    found = gradient_penalty(lambda x: x @ w + 7, normal(6, 2), normal(6, 2, seed=1), uniform(6).double())
+    found = gradient_penalty(
+        lambda x: x @ w + 7, normal(6, 2), normal(6, 2, seed=1), uniform(6).double()
+    )
     assert found.item() == pytest.approx(16)  # (5 - 1)^2
-    assert torch.autograd.grad(found, w)[0].tolist() == pytest.approx([2 * 4 * 0.6, -2 * 4 * 0.8])
-    for slope, expected in ((1.0, 0), (0.5, 0.25), (2.0, 1)):  # a slope that is too small costs as well
-        line = gradient_penalty(lambda x: slope * x[:, 0], normal(6, 2), normal(6, 2), uniform(6).double())  # noqa: B023
+    assert torch.autograd.grad(found, w)[0].tolist() == pytest.approx(
+        [2 * 4 * 0.6, -2 * 4 * 0.8]
+    )
+    # a slope that is too small costs as well
+    for slope, expected in ((1.0, 0), (0.5, 0.25), (2.0, 1)):
+        line = gradient_penalty(
+            lambda x, slope=slope: slope * x[:, 0],
+            normal(6, 2),
+            normal(6, 2),
+            uniform(6).double(),
+        )
         assert line.item() == pytest.approx(expected)
-    flat = torch.zeros(2, dtype=F64, requires_grad=True)  # the length of no gradient has no direction
-    found = gradient_penalty(lambda x: x @ flat, normal(6, 2), normal(6, 2, seed=1), uniform(6).double())
+    # the length of no gradient has no direction
+    flat = torch.zeros(2, dtype=F64, requires_grad=True)
+    found = gradient_penalty(
+        lambda x: x @ flat, normal(6, 2), normal(6, 2, seed=1), uniform(6).double()
+    )
     assert found == 1 and torch.autograd.grad(found, flat)[0].isfinite().all()
 
 
@@ -342,9 +462,15 @@ def test_gradient_penalty_is_taken_where_t_says():
 
     for t in (torch.ones(7), torch.zeros(7), torch.linspace(0, 1, 7)):
         expected = mean((length - 1) ** 2 for length in lengths(between(real, fake, t)))
-        assert gradient_penalty(bowl, real, fake, t.double()).item() == pytest.approx(expected)
-    unit = real / torch.tensor(lengths(real.flatten(1).tolist()), dtype=F64).view(-1, 1, 1, 1)
-    assert gradient_penalty(bowl, unit, fake, torch.ones(7).double()).item() == pytest.approx(0, abs=1e-20)
+        assert gradient_penalty(bowl, real, fake, t.double()).item() == pytest.approx(
+            expected
+        )
+    unit = real / torch.tensor(lengths(real.flatten(1).tolist()), dtype=F64).view(
+        -1, 1, 1, 1
+    )
+    assert gradient_penalty(
+        bowl, unit, fake, torch.ones(7).double()
+    ).item() == pytest.approx(0, abs=1e-20)
 
 
 def test_the_penalty_draws_a_point_for_each_pair_evenly_between_them():
@@ -359,7 +485,9 @@ def test_the_penalty_draws_a_point_for_each_pair_evenly_between_them():
     for penalty, weight in ((GradientPenalty(), 10), (GradientPenalty(0.5), 0.5)):
         assert penalty(critic, real, fake).item() == pytest.approx(4 * weight, rel=1e-5)
     for t in seen:
-        assert (t == t[:, :, :1, :1]).all() and kstest(t[:, 0, 0, 0].numpy(), "uniform").pvalue > 1e-3
+        assert (t == t[:, :, :1, :1]).all() and kstest(
+            t[:, 0, 0, 0].numpy(), "uniform"
+        ).pvalue > 1e-3
         assert t.min() >= 0 and t.max() <= 1
     assert not torch.equal(*seen)
 
@@ -367,7 +495,9 @@ def test_the_penalty_draws_a_point_for_each_pair_evenly_between_them():
 @pytest.mark.parametrize("make", [GradientPenalty, lambda value: gan(WGAN, clip=value)])
 def test_weights_and_bounds_that_are_not_positive_are_refused(make):
     for value in (0, -1.0, math.nan):
-        with pytest.raises(ValueError, match="argument `(weight|clip)`: expected a positive number"):
+        with pytest.raises(
+            ValueError, match="argument `(weight|clip)`: expected a positive number"
+        ):
             make(value)
 
 
@@ -380,11 +510,17 @@ def test_clipping_cuts_each_weight_of_the_critic_and_no_other():
     method.clip_weights()
     for name, value in method.discriminator.state_dict().items():
         assert value.flatten().tolist() == [
-            min(max(w, torch.tensor(-0.2).item()), torch.tensor(0.2).item()) for w in before[name].flatten().tolist()
+            min(max(w, torch.tensor(-0.2).item()), torch.tensor(0.2).item())
+            for w in before[name].flatten().tolist()
         ]
     assert same(generator, method.generator.state_dict())
     assert any((w.abs() > 0.2).any() for w in before.values())
-    assert (gan(WGAN).k, gan(WGAN).clip, gan(WGAN).game, gan(WGAN).penalty) == (5, 0.01, WASSERSTEIN, None)
+    assert (gan(WGAN).k, gan(WGAN).clip, gan(WGAN).game, gan(WGAN).penalty) == (
+        5,
+        0.01,
+        WASSERSTEIN,
+        None,
+    )
 
 
 def test_a_clipped_critic_is_never_used_with_larger_weights():
@@ -396,12 +532,20 @@ def test_a_clipped_critic_is_never_used_with_larger_weights():
         assert any((p.abs() > 0.2).any() for p in method.generator.parameters())
 
     method.discriminator.register_forward_pre_hook(look)
-    for step in fit(method, points(), 3, batch_size=16, optimizers=sgd(1.0, momentum=0), schedule=plain):
+    for step in fit(
+        method,
+        points(),
+        3,
+        batch_size=16,
+        optimizers=sgd(1.0, momentum=0),
+        schedule=plain,
+    ):
         assert all(p.abs().max() <= clip for p in method.discriminator.parameters())
         assert len(step.losses) == 6
     assert len(used) == 3 * (5 * 2 + 1)
     changed = [not torch.equal(a, b) for a, b in zip(used, used[1:])]
-    assert changed == ([False, True] * 5 + [False]) * 2 + [False, True] * 5  # five updates, then the generator's turn
+    # five updates, then the generator's turn
+    assert changed == ([False, True] * 5 + [False]) * 2 + [False, True] * 5
     assert any((p.abs() == clip).any() for p in method.discriminator.parameters())
 
 
@@ -417,7 +561,10 @@ class Clouds(nn.Module):
 
 
 def test_a_clipped_linear_critic_measures_the_distance_times_its_clip():
-    real, fake = normal(32, 1, dtype=torch.float32) + 3, normal(32, 1, seed=1, dtype=torch.float32)
+    real, fake = (
+        normal(32, 1, dtype=torch.float32) + 3,
+        normal(32, 1, seed=1, dtype=torch.float32),
+    )
     critic = Score(nn.Linear(1, 1, bias=False))
     method = WGAN(Clouds(fake), critic, 1, clip=0.03)
     data = Dataset(real, torch.zeros(32), ())
@@ -428,7 +575,8 @@ def test_a_clipped_linear_critic_measures_the_distance_times_its_clip():
 
 
 def test_two_points_and_a_penalty_have_a_best_slope_in_closed_form():
-    """A line w x from 0 (fake) to d (real) costs -w d + weight (w - 1)^2, least for w = 1 + d / (2 weight)."""
+    """A line w x from 0 (fake) to d (real) costs -w d + weight (w - 1)^2, least for w =
+    1 + d / (2 weight)."""
     for weight, d in ((10.0, 3.0), (0.5, 0.2)):
         real, fake = torch.full((4, 1), d, dtype=F64), torch.zeros(4, 1, dtype=F64)
         w = torch.tensor(1 + d / (2 * weight), dtype=F64, requires_grad=True)
@@ -436,7 +584,9 @@ def test_two_points_and_a_penalty_have_a_best_slope_in_closed_form():
         def critic(x):
             return w * x[:, 0]  # noqa: B023
 
-        loss = critic_loss(critic(real), critic(fake)) + GradientPenalty(weight)(critic, real, fake)
+        loss = critic_loss(critic(real), critic(fake)) + GradientPenalty(weight)(
+            critic, real, fake
+        )
         assert torch.autograd.grad(loss, w)[0].abs() < 1e-6
 
 
@@ -446,12 +596,26 @@ def test_a_critic_with_a_penalty_finds_the_distance_between_two_clouds():
     distance = wasserstein_distance(real[:, 0].numpy(), fake[:, 0].numpy())
     torch.manual_seed(0)
     critic = Score(mlp(1, 48, 48, 1, norm=None))
-    method, data = GAN(Clouds(fake), critic, 1, WASSERSTEIN), Dataset(real, torch.zeros(128), ())
-    for weight, steps in ((0.1, 100), (50.0, 300)):  # lightly first, so that slopes may change their sign; then firmly
+    method, data = (
+        GAN(Clouds(fake), critic, 1, WASSERSTEIN),
+        Dataset(real, torch.zeros(128), ()),
+    )
+    # lightly first, so that slopes may change their sign; then firmly
+    for weight, steps in ((0.1, 100), (50.0, 300)):
         method.penalty = GradientPenalty(weight)
-        list(fit(method, data, steps, batch_size=128, optimizers=[adamw(1e-2, 0, (0.5, 0.9)), sgd(1e-12)]))
+        list(
+            fit(
+                method,
+                data,
+                steps,
+                batch_size=128,
+                optimizers=[adamw(1e-2, 0, (0.5, 0.9)), sgd(1e-12)],
+            )
+        )
     with torch.no_grad():
-        assert (critic(real).mean() - critic(fake).mean()).item() == pytest.approx(distance, rel=0.03)
+        assert (critic(real).mean() - critic(fake).mean()).item() == pytest.approx(
+            distance, rel=0.03
+        )
 
 
 # --- the turns of a GAN ---
@@ -461,11 +625,22 @@ def test_turns_are_k_of_the_discriminator_then_one_of_the_generator():
     for k in (1, 3):
         method = gan(k=k)
         turns = method.turns()
-        assert [loss for loss, _ in turns] == [method.discriminator_loss] * k + [method.generator_loss]
+        assert [loss for loss, _ in turns] == [method.discriminator_loss] * k + [
+            method.generator_loss
+        ]
         for _, params in turns[:-1]:
-            assert list(map(id, params)) == list(map(id, method.discriminator.parameters()))
-        assert list(map(id, turns[-1][1])) == list(map(id, method.generator.parameters()))
-    assert gan().k == 1 and gan().game is NON_SATURATING and gan().penalty is None and gan().momentum == 0
+            assert list(map(id, params)) == list(
+                map(id, method.discriminator.parameters())
+            )
+        assert list(map(id, turns[-1][1])) == list(
+            map(id, method.generator.parameters())
+        )
+    assert (
+        gan().k == 1
+        and gan().game is NON_SATURATING
+        and gan().penalty is None
+        and gan().momentum == 0
+    )
 
 
 @games
@@ -474,9 +649,14 @@ def test_each_turns_loss_is_the_papers(game):
     nn.init.ones_(method.average.net[0].weight)  # not what trains
     z, theirs = normal(6, 3, seed=1, dtype=torch.float32), as_loops(game)
     with torch.no_grad():
-        real, fake = method.discriminator(x).tolist(), method.discriminator(method.generator(z)).tolist()
+        real, fake = (
+            method.discriminator(x).tolist(),
+            method.discriminator(method.generator(z)).tolist(),
+        )
     give(method, z, z)
-    assert method.discriminator_loss(x).item() == pytest.approx(theirs[0](real, fake), rel=1e-5)
+    assert method.discriminator_loss(x).item() == pytest.approx(
+        theirs[0](real, fake), rel=1e-5
+    )
     assert method.generator_loss(x).item() == pytest.approx(theirs[1](fake), rel=1e-5)
 
 
@@ -490,8 +670,14 @@ def test_the_noise_is_standard_normal_and_new_each_time():
     method = gan()
     torch.manual_seed(0)
     noise = method.noise(20_000)
-    assert noise.shape == (20_000, 3) and noise.dtype == torch.float32 and noise.device.type == "cpu"
-    assert kstest(noise.flatten().numpy(), "norm").pvalue > 1e-3 and not torch.equal(noise[:9], method.noise(9))
+    assert (
+        noise.shape == (20_000, 3)
+        and noise.dtype == torch.float32
+        and noise.device.type == "cpu"
+    )
+    assert kstest(noise.flatten().numpy(), "norm").pvalue > 1e-3 and not torch.equal(
+        noise[:9], method.noise(9)
+    )
     assert noise.T.cov().sub(torch.eye(3)).abs().max() < 0.05
     assert gan().to("meta").noise(4).device.type == "meta"  # where the networks are
     method = gan().double()
@@ -510,10 +696,18 @@ def test_the_penalty_is_added_to_the_discriminators_loss_only():
     z = normal(6, 3, seed=1, dtype=torch.float32)
     give(plain_one, z, z), give(method, z, z)
     extra = method.discriminator_loss(x) - plain_one.discriminator_loss(x)
-    assert extra.item() == pytest.approx(sum(a * a for a in method.discriminator(x).tolist()), rel=1e-4)
+    assert extra.item() == pytest.approx(
+        sum(a * a for a in method.discriminator(x).tolist()), rel=1e-4
+    )
     real, fake, of_fake, of_real = asked[0]
-    assert torch.equal(real, x) and torch.equal(fake, method.generator(z)) and not fake.requires_grad
-    assert torch.equal(of_fake, method.score(fake)) and torch.equal(of_real, method.score(x))
+    assert (
+        torch.equal(real, x)
+        and torch.equal(fake, method.generator(z))
+        and not fake.requires_grad
+    )
+    assert torch.equal(of_fake, method.score(fake)) and torch.equal(
+        of_real, method.score(x)
+    )
     assert method.generator_loss(x) == plain_one.generator_loss(x) and len(asked) == 1
 
 
@@ -521,7 +715,9 @@ def test_the_discriminators_loss_leaves_the_generator_alone_and_the_generators_m
     for method in (gan(), gan(penalty=GradientPenalty()), gan(WGAN)):
         x = points(8).x
         loss = method.discriminator_loss(x)
-        assert all(gradients(loss, method.discriminator)[:-1]) and not any(gradients(loss, method.generator))
+        assert all(gradients(loss, method.discriminator)[:-1]) and not any(
+            gradients(loss, method.generator)
+        )
         assert all(gradients(method.generator_loss(x), method.generator))
         assert not any(p.requires_grad for p in method.average.parameters())
 
@@ -554,11 +750,20 @@ def test_each_turn_moves_its_player_and_after_them_the_average():
     method = gan(Watched, k=2, momentum=0.5, penalty=GradientPenalty())
     list(fit(method, points(96), 3, batch_size=16))
     assert [who for who, _, _ in method.log] == ["D", "D", "G", "after"] * 3
-    moves = {"D": [False, True, False], "G": [True, False, False], "after": [False, False, True]}
+    moves = {
+        "D": [False, True, False],
+        "G": [True, False, False],
+        "after": [False, False, True],
+    }
     for (who, _, before), (_, _, after) in zip(method.log, method.log[1:]):
-        assert [not same(a, b) for a, b in zip(before, after, strict=True)] == moves[who]
+        assert [not same(a, b) for a, b in zip(before, after, strict=True)] == moves[
+            who
+        ]
     batches = [x for who, x, _ in method.log if who != "after"]
-    assert not any(torch.equal(a, b) for k, a in enumerate(batches) for b in batches[:k])  # each turn has its own
+    # each turn has its own
+    assert not any(
+        torch.equal(a, b) for k, a in enumerate(batches) for b in batches[:k]
+    )
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.7, 1.0])
@@ -568,23 +773,37 @@ def test_the_average_follows_the_generator(momentum):
     expected = [p.detach().clone() for p in method.generator.parameters()]
     assert same(state_of(method.average.net), state_of(method.generator))
     for _ in fit(method, points(), 4, batch_size=16, optimizers=adamw(0.1)):
-        expected = [momentum * a + (1 - momentum) * p.detach() for a, p in zip(expected, method.generator.parameters())]
+        expected = [
+            momentum * a + (1 - momentum) * p.detach()
+            for a, p in zip(expected, method.generator.parameters())
+        ]
         for average, by_hand in zip(method.average.parameters(), expected, strict=True):
             torch.testing.assert_close(average, by_hand)
-        for ours, theirs in zip(method.average.buffers(), method.generator.buffers(), strict=True):
+        for ours, theirs in zip(
+            method.average.buffers(), method.generator.buffers(), strict=True
+        ):
             assert torch.equal(ours, theirs)  # BatchNorm's statistics as they are
-    assert same(state_of(method.average.net), state_of(method.generator)) == (momentum == 0)
+    assert same(state_of(method.average.net), state_of(method.generator)) == (
+        momentum == 0
+    )
 
 
 def test_training_draws_from_the_generator_and_eval_from_the_average():
     torch.manual_seed(0)
-    method, z = GAN(mlp(3, 8, 2), Score(nn.Linear(2, 1)), 3, momentum=0.9), normal(7, 3, dtype=torch.float32)
+    method, z = (
+        GAN(mlp(3, 8, 2), Score(nn.Linear(2, 1)), 3, momentum=0.9),
+        normal(7, 3, dtype=torch.float32),
+    )
     list(fit(method, points(), 3, batch_size=16, optimizers=adamw(0.1)))
-    assert torch.equal(method.train().generate(z), method.generator(z)) and method.generate(z).requires_grad
+    assert (
+        torch.equal(method.train().generate(z), method.generator(z))
+        and method.generate(z).requires_grad
+    )
     drawn = method.eval().generate(z)
     assert torch.equal(drawn, method.average(z)) and not drawn.requires_grad
     assert not torch.allclose(drawn, method.generator(z))
-    torch.testing.assert_close(method.generate(z[:1]), drawn[:1])  # no fake depends on the others
+    # no fake depends on the others
+    torch.testing.assert_close(method.generate(z[:1]), drawn[:1])
 
 
 def test_the_representation_is_the_discriminators():
@@ -592,7 +811,9 @@ def test_the_representation_is_the_discriminators():
     assert torch.equal(method.encode(x), method.discriminator[0](x))
     net = Discriminator((4, 8), 3, 16)
     method, x = GAN(Generator(3, (8, 4), 3), net, 3).eval(), pictures(3).x
-    assert torch.equal(method.encode(x), net.features(x)) and method.encode(x).shape == (3, (4 + 8) * 16)
+    assert torch.equal(method.encode(x), net.features(x)) and method.encode(
+        x
+    ).shape == (3, (4 + 8) * 16)
 
 
 def test_the_discriminator_sees_pictures_and_fakes_augmented_alike():
@@ -606,18 +827,28 @@ def test_the_discriminator_sees_pictures_and_fakes_augmented_alike():
         seen.extend([real, fake])
         return critic(real).sum() * 0
 
-    method, x, z = gan(augment=augment, penalty=penalty), points(6).x, normal(6, 3, seed=1, dtype=torch.float32)
+    method, x, z = (
+        gan(augment=augment, penalty=penalty),
+        points(6).x,
+        normal(6, 3, seed=1, dtype=torch.float32),
+    )
     give(method, z, z)
     with torch.no_grad():
         fake = method.generator(z)
         judged = [method.discriminator(2 * each - 1).tolist() for each in (x, fake)]
     theirs = as_loops(NON_SATURATING)
-    assert method.discriminator_loss(x).item() == pytest.approx(theirs[0](*judged), rel=1e-5)
+    assert method.discriminator_loss(x).item() == pytest.approx(
+        theirs[0](*judged), rel=1e-5
+    )
     for found, expected in zip(seen, (x, fake, 2 * x - 1, 2 * fake - 1), strict=True):
         assert torch.equal(found, expected) and not found.requires_grad
     loss = method.generator_loss(x)
     assert loss.item() == pytest.approx(theirs[1](judged[1]), rel=1e-5)
-    assert all(gradients(loss, method.generator)) and torch.equal(seen[-1], fake) and len(seen) == 5
+    assert (
+        all(gradients(loss, method.generator))
+        and torch.equal(seen[-1], fake)
+        and len(seen) == 5
+    )
 
 
 def test_samples_are_fakes_of_new_noise_with_every_label_in_turn():
@@ -625,12 +856,19 @@ def test_samples_are_fakes_of_new_noise_with_every_label_in_turn():
     torch.manual_seed(3)
     found, again = method.sample(5), method.sample(5)
     torch.manual_seed(3)
-    assert torch.equal(found, method.generator(torch.randn(5, 3))) and not torch.equal(found, again)
+    assert torch.equal(found, method.generator(torch.randn(5, 3))) and not torch.equal(
+        found, again
+    )
     method = conditional().eval()
     give(method, z := normal(12, 3, dtype=torch.float32))
     nn.init.normal_(method.average.net.stages[0].norm.gain.weight)
     expected = method.average(z, torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]))
-    assert torch.equal(method.sample(12), expected) and expected.shape == (12, 3, 16, 16)
+    assert torch.equal(method.sample(12), expected) and expected.shape == (
+        12,
+        3,
+        16,
+        16,
+    )
 
 
 def test_the_score_of_fakes_is_minus_their_kernel_distance():
@@ -641,10 +879,17 @@ def test_the_score_of_fakes_is_minus_their_kernel_distance():
     def kernel(u, v):
         return (sum(a * b for a, b in zip(u, v, strict=True)) / 2 + 1) ** 3
 
-    within = [mean(kernel(u, v) for u in rows for v in rows if u is not v) for rows in (real, fake)]
+    within = [
+        mean(kernel(u, v) for u in rows for v in rows if u is not v)
+        for rows in (real, fake)
+    ]
     expected = 2 * mean(kernel(u, v) for u in real for v in fake) - sum(within)
     assert method.pretext_score(x) == pytest.approx(expected, rel=1e-4)
-    method, data, scores = GAN(Generator(3, (8, 4), 3), Discriminator((4, 8), 3, 16), 3), pictures(6).x, []
+    method, data, scores = (
+        GAN(Generator(3, (8, 4), 3), Discriminator((4, 8), 3, 16), 3),
+        pictures(6).x,
+        [],
+    )
     for fakes in (data.roll(1, 0), data**2, data / 9):
         method.generate = lambda z, y=None: fakes  # noqa: B023
         scores.append(method.pretext_score(data))
@@ -662,7 +907,9 @@ def test_the_score_of_fakes_is_minus_their_kernel_distance():
     ],
 )
 def test_sizes_and_shares_that_cannot_be_are_refused(options, name):
-    with pytest.raises(ValueError, match=f"argument `{name}`: expected a (whole )?number"):
+    with pytest.raises(
+        ValueError, match=f"argument `{name}`: expected a (whole )?number"
+    ):
         GAN(nn.Linear(3, 2), nn.Linear(2, 1), **{"dim": 3, **options})
 
 
@@ -676,7 +923,9 @@ nets = pytest.mark.parametrize("name", list(NETS))
 
 
 def input_of(name, n=3):
-    return normal(n, 5, dtype=torch.float32) if name == "generator" else pictures(n, 28).x
+    return (
+        normal(n, 5, dtype=torch.float32) if name == "generator" else pictures(n, 28).x
+    )
 
 
 def layers(net):
@@ -684,7 +933,9 @@ def layers(net):
     return Counter(type(m).__name__ for m in net.modules() if not list(m.children()))
 
 
-@pytest.mark.parametrize(("widths", "side", "size"), [((8, 4), 7, 28), ((8, 6, 4), 4, 32), ((4,), 3, 6)])
+@pytest.mark.parametrize(
+    ("widths", "side", "size"), [((8, 4), 7, 28), ((8, 6, 4), 4, 32), ((4,), 3, 6)]
+)
 def test_the_networks_sizes(widths, side, size):
     x = Generator(5, widths, 2, side)(normal(3, 5, dtype=torch.float32))
     assert x.shape == (3, 2, size, size) and x.min() >= 0 and x.max() <= 1
@@ -697,14 +948,18 @@ def test_the_networks_sizes(widths, side, size):
 
 def test_pictures_are_moved_between_0_1_and_the_networks_minus_1_1():
     net, seen = Generator(5, (8,), 3), []
-    net.out[-1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    net.out[-1].register_forward_hook(
+        lambda layer, inputs, output: seen.append(inputs[0])
+    )
     for p in net.parameters():
         nn.init.normal_(p)
     x = net(normal(50, 5, dtype=torch.float32))
     torch.testing.assert_close(x, (2 * seen[0]).sigmoid(), atol=1e-6, rtol=1e-5)
     assert x.min() < 0.05 and x.max() > 0.95
     judge, given = Discriminator((4,), 3, 8), []
-    judge.stages[0].register_forward_pre_hook(lambda layer, inputs: given.append(inputs[0]))
+    judge.stages[0].register_forward_pre_hook(
+        lambda layer, inputs: given.append(inputs[0])
+    )
     x = pictures(3, 8).x
     judge(x)
     torch.testing.assert_close(given[0], x * 2 - 1)
@@ -713,27 +968,69 @@ def test_pictures_are_moved_between_0_1_and_the_networks_minus_1_1():
 def test_the_defaults_follow_the_guidelines():
     generator, judge = NETS["generator"](), NETS["discriminator"]()
     for net in (generator, judge):
-        assert not any(isinstance(m, (nn.MaxPool2d, nn.AvgPool2d, nn.Upsample)) for m in net.modules())
+        assert not any(
+            isinstance(m, (nn.MaxPool2d, nn.AvgPool2d, nn.Upsample))
+            for m in net.modules()
+        )
     assert layers(generator) == Counter(
-        Linear=1, Unflatten=1, ConvTranspose2d=2, BatchNorm2d=2, ReLU=2, Tanh=1, Identity=2
+        Linear=1,
+        Unflatten=1,
+        ConvTranspose2d=2,
+        BatchNorm2d=2,
+        ReLU=2,
+        Tanh=1,
+        Identity=2,
     )
-    assert layers(judge) == Counter(Conv2d=2, BatchNorm2d=1, LeakyReLU=2, Linear=1, Identity=2)
+    assert layers(judge) == Counter(
+        Conv2d=2, BatchNorm2d=1, LeakyReLU=2, Linear=1, Identity=2
+    )
     norms = [type(stage.norm) for net in (generator, judge) for stage in net.stages]
-    assert norms == [nn.BatchNorm2d, nn.BatchNorm2d, nn.Identity, nn.BatchNorm2d]  # not at the discriminator's input
-    assert [type(layer) for layer in generator.out] == [nn.ConvTranspose2d, nn.Identity, nn.Tanh]
-    assert isinstance(judge.door, nn.Identity) and isinstance(generator.hidden, nn.Identity)
-    assert {m.negative_slope for m in judge.modules() if isinstance(m, nn.LeakyReLU)} == {0.2}
+    # not at the discriminator's input
+    assert norms == [nn.BatchNorm2d, nn.BatchNorm2d, nn.Identity, nn.BatchNorm2d]
+    assert [type(layer) for layer in generator.out] == [
+        nn.ConvTranspose2d,
+        nn.Identity,
+        nn.Tanh,
+    ]
+    assert isinstance(judge.door, nn.Identity) and isinstance(
+        generator.hidden, nn.Identity
+    )
+    assert {
+        m.negative_slope for m in judge.modules() if isinstance(m, nn.LeakyReLU)
+    } == {0.2}
     for m in (*generator.modules(), *judge.modules()):
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
             assert (m.kernel_size, m.stride, m.padding) == ((4, 4), (2, 2), (1, 1))
 
 
-SWITCHES = {  # what is more and what is less in generator and discriminator, and how the stages' norms are
-    "strided": (dict(strided=False), dict(Upsample=2, Conv2d=2, ConvTranspose2d=-2), dict(MaxPool2d=2)),
-    "norm": (dict(norm=nn.Identity), dict(BatchNorm2d=-2, Identity=2), dict(BatchNorm2d=-1, Identity=1)),
-    "everywhere": (dict(everywhere=True), dict(BatchNorm2d=1, Identity=-1), dict(BatchNorm2d=1, Identity=-1)),
-    "hidden": (dict(hidden=16), dict(Linear=1, ReLU=1, Identity=-1), dict(Linear=1, LeakyReLU=1)),
-    "activation": (dict(activation=nn.ELU), dict(ReLU=-2, ELU=2), dict(LeakyReLU=-2, ELU=2)),
+# what is more and what is less in generator and discriminator, and how the stages'
+# norms are
+SWITCHES = {
+    "strided": (
+        dict(strided=False),
+        dict(Upsample=2, Conv2d=2, ConvTranspose2d=-2),
+        dict(MaxPool2d=2),
+    ),
+    "norm": (
+        dict(norm=nn.Identity),
+        dict(BatchNorm2d=-2, Identity=2),
+        dict(BatchNorm2d=-1, Identity=1),
+    ),
+    "everywhere": (
+        dict(everywhere=True),
+        dict(BatchNorm2d=1, Identity=-1),
+        dict(BatchNorm2d=1, Identity=-1),
+    ),
+    "hidden": (
+        dict(hidden=16),
+        dict(Linear=1, ReLU=1, Identity=-1),
+        dict(Linear=1, LeakyReLU=1),
+    ),
+    "activation": (
+        dict(activation=nn.ELU),
+        dict(ReLU=-2, ELU=2),
+        dict(LeakyReLU=-2, ELU=2),
+    ),
 }
 
 
@@ -744,7 +1041,9 @@ def test_each_switch_changes_what_it_says_and_nothing_else(name, switch):
     net, usual = NETS[name](**options), NETS[name]()
     found = layers(net)
     found.subtract(layers(usual))
-    assert {layer: n for layer, n in found.items() if n} == changes[name == "discriminator"]
+    assert {layer: n for layer, n in found.items() if n} == changes[
+        name == "discriminator"
+    ]
     x = input_of(name)
     assert net(x).shape == usual(x).shape
     if name == "discriminator":
@@ -770,15 +1069,21 @@ def test_the_start_is_a_narrow_normal_without_biases(name):
     for layer in wide[name].modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             weights.append(layer.weight.detach().flatten())
-            assert len(weights[-1]) < 100 or weights[-1].std() == pytest.approx(0.02, rel=0.25)
+            assert len(weights[-1]) < 100 or weights[-1].std() == pytest.approx(
+                0.02, rel=0.25
+            )
             assert not layer.bias.any()
         elif isinstance(layer, nn.BatchNorm2d):
             assert (layer.weight == 1).all() and not layer.bias.any()
     weights = torch.cat(weights)
-    assert len(weights) > 30_000 and weights.mean().abs() < 5 * 0.02 / math.sqrt(len(weights))
+    assert len(weights) > 30_000 and weights.mean().abs() < 5 * 0.02 / math.sqrt(
+        len(weights)
+    )
     assert kstest((weights[:20_000] / 0.02).numpy(), "norm").pvalue > 1e-3
     line = nn.Linear(400, 400, bias=False)
-    assert normal_weights(line, 0.5) is line and line.weight.std().item() == pytest.approx(0.5, rel=0.02)
+    assert normal_weights(
+        line, 0.5
+    ) is line and line.weight.std().item() == pytest.approx(0.5, rel=0.02)
 
 
 def max_pooled(rows, cells):
@@ -786,22 +1091,36 @@ def max_pooled(rows, cells):
     n, found = len(rows), []
     for i in range(cells):
         for j in range(cells):
-            tall, wide = (range(k * n // cells, -(-(k + 1) * n // cells)) for k in (i, j))
+            tall, wide = (
+                range(k * n // cells, -(-(k + 1) * n // cells)) for k in (i, j)
+            )
             found.append(max(rows[a][b] for a in tall for b in wide))
     return found
 
 
 def pooled_by_hand(maps):
     return [
-        [v for stage in maps for channel in stage[n].tolist() for v in max_pooled(channel, min(4, len(channel)))]
+        [
+            v
+            for stage in maps
+            for channel in stage[n].tolist()
+            for v in max_pooled(channel, min(4, len(channel)))
+        ]
         for n in range(len(maps[0]))
     ]
 
 
 def test_features_are_all_stages_maps_pooled_to_at_most_4_x_4():
-    maps = [normal(3, 2, 8, 8), normal(3, 3, 7, 7, seed=1), normal(3, 1, 4, 4, seed=3), normal(3, 1, 2, 2, seed=2)]
+    maps = [
+        normal(3, 2, 8, 8),
+        normal(3, 3, 7, 7, seed=1),
+        normal(3, 1, 4, 4, seed=3),
+        normal(3, 1, 2, 2, seed=2),
+    ]
     expected = pooled_by_hand(maps)
-    assert pooled(maps).tolist() == expected and len(expected[0]) == (2 + 3 + 1) * 16 + 4
+    assert (
+        pooled(maps).tolist() == expected and len(expected[0]) == (2 + 3 + 1) * 16 + 4
+    )
     for net in (Discriminator((2,), 1, 8), GrowingDiscriminator((2, 2), 1)):
         net.maps = lambda x, level=0, alpha=1.0: maps
         assert net.features(torch.zeros(3, 1, 8, 8)).tolist() == expected
@@ -810,7 +1129,9 @@ def test_features_are_all_stages_maps_pooled_to_at_most_4_x_4():
 @pytest.mark.parametrize("strided", [True, False])
 def test_up_and_down_double_and_halve(strided):
     x = normal(2, 3, 6, 10, dtype=torch.float32)
-    assert up(3, 5, strided)(x).shape == (2, 5, 12, 20) and down(3, 5, strided)(x).shape == (2, 5, 3, 5)
+    assert up(3, 5, strided)(x).shape == (2, 5, 12, 20) and down(3, 5, strided)(
+        x
+    ).shape == (2, 5, 3, 5)
 
 
 def test_a_stage_gives_labels_to_the_norm():
@@ -819,7 +1140,10 @@ def test_a_stage_gives_labels_to_the_norm():
             return x if y is None else x + y
 
     stage, x = Stage(nn.Flatten(0), Add(), nn.ReLU()), torch.tensor([[1.0, -5.0]])
-    assert stage(x).tolist() == [1, 0] and stage(x, torch.tensor(2.0)).tolist() == [3, 0]
+    assert stage(x).tolist() == [1, 0] and stage(x, torch.tensor(2.0)).tolist() == [
+        3,
+        0,
+    ]
 
 
 # --- labels and truncated noise ---
@@ -827,7 +1151,11 @@ def test_a_stage_gives_labels_to_the_norm():
 
 def test_conditional_batch_norm_is_each_labels_own_after_the_batchs_statistics():
     torch.manual_seed(0)
-    norm, x, y = ConditionalBatchNorm(3, 4), normal(8, 3, 5, 6, dtype=torch.float32) * 3 + 1, torch.arange(8) % 3
+    norm, x, y = (
+        ConditionalBatchNorm(3, 4),
+        normal(8, 3, 5, 6, dtype=torch.float32) * 3 + 1,
+        torch.arange(8) % 3,
+    )
     usual = nn.BatchNorm2d(3)
     torch.testing.assert_close(norm(x, y), usual(x))  # all gains 1, all biases 0
     with torch.no_grad():
@@ -837,15 +1165,22 @@ def test_conditional_batch_norm_is_each_labels_own_after_the_batchs_statistics()
             each.train(training)
         whole, found = usual(x), norm(x, y)
         for label in range(3):
-            gain, bias = norm.gain.weight[label].view(3, 1, 1), norm.bias.weight[label].view(3, 1, 1)
-            torch.testing.assert_close(found[y == label], gain * whole[y == label] + bias)
+            gain, bias = (
+                norm.gain.weight[label].view(3, 1, 1),
+                norm.bias.weight[label].view(3, 1, 1),
+            )
+            torch.testing.assert_close(
+                found[y == label], gain * whole[y == label] + bias
+            )
     torch.testing.assert_close(norm.norm.running_mean, usual.running_mean)
     torch.testing.assert_close(norm.norm.running_var, usual.running_var)
     batch = norm.train()(x, y)  # and without torch's
     centred = x - x.mean((0, 2, 3), keepdim=True)
     unit = centred / (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
     torch.testing.assert_close(
-        batch[7], norm.gain.weight[1][:, None, None] * unit[7] + norm.bias.weight[1][:, None, None]
+        batch[7],
+        norm.gain.weight[1][:, None, None] * unit[7]
+        + norm.bias.weight[1][:, None, None],
     )
     rows = torch.autograd.grad(batch.square().sum(), norm.gain.weight)[0].any(1)
     assert rows.tolist() == [True, True, True, False]  # label 3 is not in the batch
@@ -855,15 +1190,27 @@ def test_conditional_batch_norm_is_each_labels_own_after_the_batchs_statistics()
 def test_the_projection_adds_a_product_with_the_labels_vector():
     torch.manual_seed(0)
     net = ProjectionDiscriminator(Discriminator((4, 6), 3, 8), 5).eval()
-    assert net.classes.weight.std().item() == pytest.approx(0.02, rel=0.3) and net.classes.weight.shape == (5, 24)
+    assert net.classes.weight.std().item() == pytest.approx(
+        0.02, rel=0.3
+    ) and net.classes.weight.shape == (5, 24)
     nn.init.normal_(net.classes.weight)
     x, y = pictures(7, 8).x, torch.tensor([0, 3, 4, 4, 1, 2, 0])
     with torch.no_grad():
-        found, psi, h = net(x, y), net.discriminator(x), net.discriminator.maps(x)[-1].flatten(1).tolist()
+        found, psi, h = (
+            net(x, y),
+            net.discriminator(x),
+            net.discriminator.maps(x)[-1].flatten(1).tolist(),
+        )
     for n in range(7):
-        product = sum(a * b for a, b in zip(net.classes.weight[y[n]].tolist(), h[n], strict=True))
-        assert found[n].item() == pytest.approx(psi[n].item() + product, rel=1e-4, abs=1e-6)
-    assert torch.equal(net.features(x), net.discriminator.features(x)) and found.shape == (7,)
+        product = sum(
+            a * b for a, b in zip(net.classes.weight[y[n]].tolist(), h[n], strict=True)
+        )
+        assert found[n].item() == pytest.approx(
+            psi[n].item() + product, rel=1e-4, abs=1e-6
+        )
+    assert torch.equal(
+        net.features(x), net.discriminator.features(x)
+    ) and found.shape == (7,)
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.7, 1.5, 3.0])
@@ -873,7 +1220,10 @@ def test_truncated_noise_is_distributed_as_rejection_leaves_it(threshold):
     drawn, found = drawn[drawn.abs() <= threshold], truncated(z, threshold)
     assert found.shape == z.shape and found.abs().max() <= threshold
     assert ks_2samp(found.flatten().numpy(), drawn.numpy()).pvalue > 1e-3
-    assert kstest(found.flatten().numpy(), truncnorm(-threshold, threshold).cdf).pvalue > 1e-3
+    assert (
+        kstest(found.flatten().numpy(), truncnorm(-threshold, threshold).cdf).pvalue
+        > 1e-3
+    )
     for power in (1, 2, 4):
         moments = [numbers.flatten() ** power for numbers in (found, drawn)]
         error = math.hypot(*(m.std().item() / math.sqrt(len(m)) for m in moments))
@@ -888,13 +1238,20 @@ def test_truncated_noise_keeps_order_sign_and_dtype():
     for threshold in (0.3, 1.0, 2.5):
         found = truncated(z, threshold)
         assert (found.diff(dim=0) > 0).all()
-        torch.testing.assert_close(truncated(-z, threshold), -found, atol=1e-12, rtol=1e-9)
+        torch.testing.assert_close(
+            truncated(-z, threshold), -found, atol=1e-12, rtol=1e-9
+        )
         assert (found.sign() == z.sign()).all() and (found.abs() < z.abs()).all()
     for huge in (9, 50.0):
         torch.testing.assert_close(truncated(z, huge), z, atol=1e-9, rtol=1e-9)
-    assert truncated(z.float(), 0.5).dtype == torch.float32 and truncated(z, 0.5).dtype == F64
+    assert (
+        truncated(z.float(), 0.5).dtype == torch.float32
+        and truncated(z, 0.5).dtype == F64
+    )
     outermost = torch.tensor([[-40.0, 40.0, 8.5, 0.0]])
-    assert truncated(outermost, 0.75).tolist() == [[-0.75, 0.75, 0.75, pytest.approx(0, abs=1e-7)]]
+    assert truncated(outermost, 0.75).tolist() == [
+        [-0.75, 0.75, 0.75, pytest.approx(0, abs=1e-7)]
+    ]
 
 
 class Labelled(nn.Module):
@@ -912,17 +1269,26 @@ class Labelled(nn.Module):
 
 def test_fakes_get_the_batchs_labels_in_both_turns():
     torch.manual_seed(0)
-    method = ConditionalGAN(Labelled(3, 2), Labelled(2, 1), 3, penalty=GradientPenalty())
+    method = ConditionalGAN(
+        Labelled(3, 2), Labelled(2, 1), 3, penalty=GradientPenalty()
+    )
     x, y = points(6).x, torch.tensor([3, 0, 0, 2, 1, 4])
     z = normal(6, 3, dtype=torch.float32)
     give(method, z, z)
     loss = method.generator_loss(x, y)
     fake = method.generator.line(z) * (1 + y[:, None])
     logits = method.discriminator.line(fake)[:, 0] * (1 + y)
-    assert loss.item() == pytest.approx(mean(-math.log(sigmoid(a)) for a in logits.tolist()), rel=1e-5)
+    assert loss.item() == pytest.approx(
+        mean(-math.log(sigmoid(a)) for a in logits.tolist()), rel=1e-5
+    )
     method.discriminator_loss(x, y)
-    assert len(method.generator.told) == 2 and len(method.discriminator.told) == 1 + 3  # and the penalty's points
-    assert all(torch.equal(y, told) for net in (method.generator, method.discriminator) for told in net.told)
+    # and the penalty's points
+    assert len(method.generator.told) == 2 and len(method.discriminator.told) == 1 + 3
+    assert all(
+        torch.equal(y, told)
+        for net in (method.generator, method.discriminator)
+        for told in net.told
+    )
     assert torch.equal(method.eval().generate(z, y), method.average(z, y))
     assert not torch.allclose(method.score(x, y), method.score(x, y.roll(1)))
 
@@ -937,11 +1303,16 @@ def conditional(seed=0, norm=ConditionalBatchNorm):
 def test_pictures_and_scores_depend_on_the_label_once_it_has_been_learnt():
     method, data = conditional(), pictures(40)
     z, y = method.noise(6), torch.arange(6) % 5
-    assert torch.equal(method.generate(z, y), method.generate(z, y.flip(0)))  # labels mean nothing yet
+    # labels mean nothing yet
+    assert torch.equal(method.generate(z, y), method.generate(z, y.flip(0)))
     list(fit(method, data, 3, batch_size=20))
     assert not torch.allclose(method.generate(z, y), method.generate(z, y.flip(0)))
-    assert not torch.allclose(method.eval().score(data.x[:6], y), method.score(data.x[:6], y.flip(0)))
-    assert method.generate(z, y).shape == (6, 3, 16, 16) and method.encode(data.x[:6]).shape == (6, 12 * 16)
+    assert not torch.allclose(
+        method.eval().score(data.x[:6], y), method.score(data.x[:6], y.flip(0))
+    )
+    assert method.generate(z, y).shape == (6, 3, 16, 16) and method.encode(
+        data.x[:6]
+    ).shape == (6, 12 * 16)
 
 
 # --- progressive growing ---
@@ -970,9 +1341,17 @@ def test_fade_in_by_its_table():
 @pytest.mark.parametrize("levels", [1, 2, 3, 5])
 def test_fading_never_steps_back_and_never_jumps(levels):
     steps = 1000 * (2 * levels - 1)
-    grown = [level - 1 + alpha for level, alpha in (fade_in(k / steps, levels) for k in range(steps + 1))]
+    grown = [
+        level - 1 + alpha
+        for level, alpha in (fade_in(k / steps, levels) for k in range(steps + 1))
+    ]
     rises = [b - a for a, b in zip(grown, grown[1:])]
-    assert grown[0] == 0 and grown[-1] == levels - 1 and -1e-9 < min(rises) and max(rises) < 2e-3
+    assert (
+        grown[0] == 0
+        and grown[-1] == levels - 1
+        and -1e-9 < min(rises)
+        and max(rises) < 2e-3
+    )
     alone = [k for k in range(steps) if fade_in((k + 0.5) / steps, levels)[1] == 1]
     assert len(alone) == 1000 * levels  # as long as the fading, and one phase more
 
@@ -988,7 +1367,9 @@ def test_blend_equals_a_loop():
     found = blend(old, new, 0.3)
     for at in np.ndindex(2, 3, 4, 6):
         n, c, i, j = at
-        assert found[at].item() == pytest.approx(0.7 * old[n, c, i // 2, j // 2].item() + 0.3 * new[at].item())
+        assert found[at].item() == pytest.approx(
+            0.7 * old[n, c, i // 2, j // 2].item() + 0.3 * new[at].item()
+        )
     assert torch.equal(blend(old, new, 1.0), new)
 
 
@@ -997,7 +1378,10 @@ WIDTHS = (8, 6, 5, 4)
 
 def progressive(seed=0, **options):
     torch.manual_seed(seed)
-    generator, judge = GrowingGenerator(3, WIDTHS, 3, side=2), GrowingDiscriminator(WIDTHS, 3, side=2)
+    generator, judge = (
+        GrowingGenerator(3, WIDTHS, 3, side=2),
+        GrowingDiscriminator(WIDTHS, 3, side=2),
+    )
     for p in (*generator.parameters(), *judge.parameters()):
         if p.ndim > 1:  # so that colours and logits differ by more than rounding
             nn.init.normal_(p, std=p[0].numel() ** -0.5)
@@ -1028,36 +1412,69 @@ def test_each_level_paints_and_judges_twice_the_size():
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_new_level_starts_as_the_old_one_and_ends_without_it(level):
-    method, z, x = progressive(), normal(5, 3, dtype=torch.float32), pictures(5, 4 << level).x
+    method, z, x = (
+        progressive(),
+        normal(5, 3, dtype=torch.float32),
+        pictures(5, 4 << level).x,
+    )
     generator, judge = method.generator, method.discriminator
     old, new = generator(z, level - 1, 1.0), generator(z, level, 1.0)
     torch.testing.assert_close(generator(z, level, 0.0), repeated(old, 2))
-    torch.testing.assert_close(generator(z, level, 0.3), 0.7 * repeated(old, 2) + 0.3 * new)
-    torch.testing.assert_close(judge(x, level, 0.0), judge(block_means(x, 2), level - 1, 1.0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        generator(z, level, 0.3), 0.7 * repeated(old, 2) + 0.3 * new
+    )
+    torch.testing.assert_close(
+        judge(x, level, 0.0),
+        judge(block_means(x, 2), level - 1, 1.0),
+        atol=1e-5,
+        rtol=1e-5,
+    )
     with torch.no_grad():
         shown = judge.from_rgb[level - 1](2 * block_means(x, 2) - 1)
         h = 0.7 * shown + 0.3 * judge.stages[level](judge.from_rgb[level](2 * x - 1))
-        torch.testing.assert_close(judge.maps(x, level, 0.3)[0], h, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            judge.maps(x, level, 0.3)[0], h, atol=1e-5, rtol=1e-5
+        )
         for stage in reversed(judge.stages[:level]):
             h = stage(h)
-        torch.testing.assert_close(judge(x, level, 0.3), judge.out(h.flatten(1))[:, 0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            judge(x, level, 0.3), judge.out(h.flatten(1))[:, 0], atol=1e-4, rtol=1e-4
+        )
     for alpha, used in ((0.5, True), (1.0, False)):
-        for net, old_layer in ((generator, generator.to_rgb[level - 1]), (judge, judge.from_rgb[level - 1])):
+        for net, old_layer in (
+            (generator, generator.to_rgb[level - 1]),
+            (judge, judge.from_rgb[level - 1]),
+        ):
             out = net(z if net is generator else x, level, alpha).square().sum()
-            slopes = torch.autograd.grad(out, list(old_layer.parameters()), allow_unused=True)
+            slopes = torch.autograd.grad(
+                out, list(old_layer.parameters()), allow_unused=True
+            )
             # none at all, not zeros: weight decay shrinks what has a gradient of zero
-            assert all((slope is not None and slope.any()) if used else slope is None for slope in slopes)
+            assert all(
+                (slope is not None and slope.any()) if used else slope is None
+                for slope in slopes
+            )
     unused = generator.to_rgb[level + 1 :], judge.from_rgb[level + 1 :]
-    assert not any(gradients(generator(z, level, 0.5).sum(), unused[0])) if level < 2 else not unused[0]
+    assert (
+        not any(gradients(generator(z, level, 0.5).sum(), unused[0]))
+        if level < 2
+        else not unused[0]
+    )
 
 
 def test_nothing_jumps_where_a_phase_ends():
-    method, z, x = progressive(youth=1.0), normal(5, 3, dtype=torch.float32), pictures(5, 16).x
+    method, z, x = (
+        progressive(youth=1.0),
+        normal(5, 3, dtype=torch.float32),
+        pictures(5, 16).x,
+    )
     for boundary in (0.2, 0.4, 0.6, 0.8):
         painted, shown, logits = [], [], []
         for method.progress in (boundary - 1e-7, boundary + 1e-7):
             small = method.shrink(x)
-            painted.append(repeated(method.generate(z), 16 // method.generate(z).shape[2]))
+            painted.append(
+                repeated(method.generate(z), 16 // method.generate(z).shape[2])
+            )
             shown.append(repeated(small, 16 // small.shape[2]))
             logits.append(method.score(small))
         for before, after in (painted, shown, logits):
@@ -1066,17 +1483,30 @@ def test_nothing_jumps_where_a_phase_ends():
 
 def test_real_pictures_are_shrunk_to_what_can_be_painted():
     method, x = progressive(youth=1.0), pictures(3, 16).x
-    for progress, side, alpha in ((0.1, 4, 1), (0.3, 2, 0.5), (0.5, 2, 1), (0.65, 1, 0.25), (0.9, 1, 1)):
+    for progress, side, alpha in (
+        (0.1, 4, 1),
+        (0.3, 2, 0.5),
+        (0.5, 2, 1),
+        (0.65, 1, 0.25),
+        (0.9, 1, 1),
+    ):
         method.progress = progress
         sharp = block_means(x, side)
         expected = (1 - alpha) * repeated(block_means(x, 2 * side), 2) + alpha * sharp
         torch.testing.assert_close(method.shrink(x), expected)
         assert method.shrink(x).shape == method.generate(method.noise(3)).shape
         give(method, z := normal(3, 3, dtype=torch.float32))
-        real, fake = method.score(expected).tolist(), method.score(method.generate(z)).tolist()
-        assert method.discriminator_loss(x).item() == pytest.approx(as_loops(NON_SATURATING)[0](real, fake), rel=1e-3)
+        real, fake = (
+            method.score(expected).tolist(),
+            method.score(method.generate(z)).tolist(),
+        )
+        assert method.discriminator_loss(x).item() == pytest.approx(
+            as_loops(NON_SATURATING)[0](real, fake), rel=1e-3
+        )
         give(method, z)
-        assert method.generator_loss(x).item() == pytest.approx(as_loops(NON_SATURATING)[1](fake), rel=1e-3)
+        assert method.generator_loss(x).item() == pytest.approx(
+            as_loops(NON_SATURATING)[1](fake), rel=1e-3
+        )
         del method.noise
 
 
@@ -1095,17 +1525,30 @@ def test_in_eval_mode_the_networks_are_grown_up():
 @pytest.mark.parametrize("youth", [0.25, 0.5, 1.0])
 def test_the_networks_grow_for_the_share_youth_of_the_training(youth):
     method, x = progressive(youth=youth), pictures(3, 16).x
-    table = {0: (0, 1), 0.1: (0, 1), 0.3: (1, 0.5), 0.5: (1, 1), 0.65: (2, 0.25), 0.85: (2, 1), 1: (2, 1)}
+    table = {
+        0: (0, 1),
+        0.1: (0, 1),
+        0.3: (1, 0.5),
+        0.5: (1, 1),
+        0.65: (2, 0.25),
+        0.85: (2, 1),
+        1: (2, 1),
+    }
     for share, (level, alpha) in table.items():  # of the youth
         method.progress = share * youth
-        assert method.grown() == (level, pytest.approx(alpha)) and method.shrink(x).shape[2] == 4 << level
+        assert (
+            method.grown() == (level, pytest.approx(alpha))
+            and method.shrink(x).shape[2] == 4 << level
+        )
     for method.progress in (youth, (1 + youth) / 2, 0.999):
         assert method.grown() == (2, 1.0) and torch.equal(method.shrink(x), x)
 
 
 @pytest.mark.parametrize("youth", [0, -0.1, 1.1, math.nan, None])
 def test_a_youth_that_is_no_share_of_the_training_is_refused(youth):
-    with pytest.raises(ValueError, match="argument `youth`: expected a (positive )?number"):
+    with pytest.raises(
+        ValueError, match="argument `youth`: expected a (positive )?number"
+    ):
         progressive(youth=youth)
 
 
@@ -1113,12 +1556,17 @@ def test_a_youth_that_is_no_share_of_the_training_is_refused(youth):
 def test_growing_up_trains_every_layer(youth, updates):
     method, sizes = progressive(momentum=0.5, youth=youth), []
     start = state_of(method)
-    method.discriminator.register_forward_pre_hook(lambda net, inputs: sizes.append(inputs[0].shape[2]))
+    method.discriminator.register_forward_pre_hook(
+        lambda net, inputs: sizes.append(inputs[0].shape[2])
+    )
     list(fit(method, pictures(), 10, batch_size=8, optimizers=adamw(1e-2, 0)))
-    assert [sizes.count(size) / 3 for size in (4, 8, 16)] == list(updates) and sizes == sorted(sizes)
+    assert [sizes.count(size) / 3 for size in (4, 8, 16)] == list(
+        updates
+    ) and sizes == sorted(sizes)
     assert progressive().youth == 0.5
     for name, value in method.named_parameters():
-        if not name.endswith(("resize.bias", "first.resize.0.bias")):  # a bias before a norm: no gradient but rounding
+        # a bias before a norm: no gradient but rounding
+        if not name.endswith(("resize.bias", "first.resize.0.bias")):
             assert not torch.equal(value, start[name]), name
 
 
@@ -1133,19 +1581,30 @@ def bigan(seed=0, dim=1, **options):
 
 @games
 def test_the_two_players_losses_of_pairs(game):
-    method, x, z = bigan(game=game, dim=3), points(6).x, normal(6, 3, seed=1, dtype=torch.float32)
+    method, x, z = (
+        bigan(game=game, dim=3),
+        points(6).x,
+        normal(6, 3, seed=1, dtype=torch.float32),
+    )
     judge, theirs = method.discriminator.head, as_loops(game)
     with torch.no_grad():
         encoded = judge(torch.cat([x, method.encoder(x)], 1))[:, 0].tolist()
         generated = judge(torch.cat([method.generator(z), z], 1))[:, 0].tolist()
     give(method, z, z, z)
-    for logits, expected in zip(method.pair_logits(x), (encoded, generated), strict=True):
+    for logits, expected in zip(
+        method.pair_logits(x), (encoded, generated), strict=True
+    ):
         assert logits.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    assert method.discriminator_loss(x).item() == pytest.approx(theirs[0](encoded, generated), rel=1e-4, abs=1e-6)
-    # the other player wants the two kinds of pairs exchanged: an encoded pair's chance to be called generated is 1 - D
+    assert method.discriminator_loss(x).item() == pytest.approx(
+        theirs[0](encoded, generated), rel=1e-4, abs=1e-6
+    )
+    # the other player wants the two kinds of pairs exchanged: an encoded pair's chance
+    # to be called generated is 1 - D
     ours = theirs[1](generated) + theirs[1]([-a for a in encoded])
     if game is MINIMAX:
-        ours = mean(math.log(1 - sigmoid(a)) for a in generated) + mean(math.log(sigmoid(a)) for a in encoded)
+        ours = mean(math.log(1 - sigmoid(a)) for a in generated) + mean(
+            math.log(sigmoid(a)) for a in encoded
+        )
     assert method.generator_loss(x).item() == pytest.approx(ours, rel=1e-4, abs=1e-6)
 
 
@@ -1153,7 +1612,9 @@ def test_generator_and_encoder_are_one_player():
     method, log = bigan(), []
     (_, theirs), (_, ours) = method.turns()
     assert list(map(id, theirs)) == list(map(id, method.discriminator.parameters()))
-    assert set(map(id, ours)) == {id(p) for net in (method.generator, method.encoder) for p in net.parameters()}
+    assert set(map(id, ours)) == {
+        id(p) for net in (method.generator, method.encoder) for p in net.parameters()
+    }
     assert all(gradients(method.generator_loss(points(8).x), method.generator))
     assert all(gradients(method.generator_loss(points(8).x), method.encoder))
     parts = method.generator, method.encoder, method.discriminator
@@ -1165,7 +1626,9 @@ def test_generator_and_encoder_are_one_player():
 
         return watched
 
-    method.discriminator_loss, method.generator_loss = map(watch, (method.discriminator_loss, method.generator_loss))
+    method.discriminator_loss, method.generator_loss = map(
+        watch, (method.discriminator_loss, method.generator_loss)
+    )
     list(fit(method, points(), 2, batch_size=16))
     for k, (before, after) in enumerate(zip(log, log[1:])):
         assert [not same(a, b) for a, b in zip(before, after)] == (
@@ -1185,12 +1648,17 @@ def test_reconstructions_and_codes():
     torch.testing.assert_close(judge(x, z), expected)
 
 
-@pytest.mark.parametrize("seed", [1, 4])  # E(G(z)) starts on z's side of 0, and on the other
+# E(G(z)) starts on z's side of 0, and on the other
+@pytest.mark.parametrize("seed", [1, 4])
 def test_the_encoder_comes_to_invert_the_generator(seed):
-    """On a line, where the inverse is linear, too; nothing in the game compares z with E(G(z))."""
+    """On a line, where the inverse is linear, too; nothing in the game compares z with
+    E(G(z))."""
     torch.manual_seed(seed)
     judge = PairDiscriminator(nn.Identity(), mlp(2, 32, 32, 1, norm=None))
-    method, z = BiGAN(nn.Linear(1, 1), nn.Linear(1, 1), judge, 1), torch.linspace(-2, 2, 41)[:, None]
+    method, z = (
+        BiGAN(nn.Linear(1, 1), nn.Linear(1, 1), judge, 1),
+        torch.linspace(-2, 2, 41)[:, None],
+    )
     data = Dataset(0.7 * normal(512, 1, dtype=torch.float32) + 1, torch.zeros(512), ())
 
     def error():
@@ -1205,25 +1673,40 @@ def test_the_encoder_comes_to_invert_the_generator(seed):
 # --- paintings ---
 
 
-def painting(hide=lambda x: hide_square(x, 5), weight=0.3, seed=0, game=NON_SATURATING, fill=fill_hole):
+def painting(
+    hide=lambda x: hide_square(x, 5),
+    weight=0.3,
+    seed=0,
+    game=NON_SATURATING,
+    fill=fill_hole,
+):
     torch.manual_seed(seed)
     decoder = Decoder((16, 8, 8), norm=group_norm)
     judge = Discriminator((4, 8), 6, 16, norm=group_norm)
-    return AdversarialPainting(hide, fill, ResNet((8, 16), norm=group_norm), decoder, judge, weight, game)
+    return AdversarialPainting(
+        hide, fill, ResNet((8, 16), norm=group_norm), decoder, judge, weight, game
+    )
 
 
 def test_hidden_colour_leaves_torchvisions_grey():
     x = uniform(4, 3, 5, 6)
     left, mask = hide_colour(x)
-    torch.testing.assert_close(left, rgb_to_grayscale(x, num_output_channels=3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        left, rgb_to_grayscale(x, num_output_channels=3), atol=1e-4, rtol=0
+    )
     assert mask.shape == (4, 1, 5, 6) and mask.dtype == torch.bool and mask.all()
     assert torch.equal(x, uniform(4, 3, 5, 6))
 
 
 def doubled(row):
-    """Twice as many numbers, at the quarters between their middles: bilinear interpolation along one axis."""
+    """Twice as many numbers, at the quarters between their middles: bilinear
+    interpolation along one axis."""
     before, after = [row[0], *row[:-1]], [*row[1:], row[-1]]
-    return [v for a, b, c in zip(before, row, after) for v in (0.25 * a + 0.75 * b, 0.75 * b + 0.25 * c)]
+    return [
+        v
+        for a, b, c in zip(before, row, after)
+        for v in (0.25 * a + 0.75 * b, 0.75 * b + 0.25 * c)
+    ]
 
 
 def test_colours_are_filled_in_at_the_lightness_that_is_left():
@@ -1234,14 +1717,20 @@ def test_colours_are_filled_in_at_the_lightness_that_is_left():
     for n, c in np.ndindex(2, 3):
         rows = [doubled(row) for row in colour[n, c].tolist()]
         columns = torch.tensor([doubled(column) for column in zip(*rows)])
-        torch.testing.assert_close(found[n, c], left[n, c] + columns.T, atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            found[n, c], left[n, c] + columns.T, atol=1e-3, rtol=0
+        )
     torch.testing.assert_close(rgb_to_grayscale(found), left[:, :1], atol=2e-3, rtol=0)
     same_grid = fill_colour(x, left, mask)
-    torch.testing.assert_close(same_grid, x, atol=1e-5, rtol=0)  # the picture's own colours make the picture
-    torch.testing.assert_close(fill_colour(torch.full_like(output, 0.7), left, mask), left, atol=1e-3, rtol=0)
+    # the picture's own colours make the picture
+    torch.testing.assert_close(same_grid, x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        fill_colour(torch.full_like(output, 0.7), left, mask), left, atol=1e-3, rtol=0
+    )
     method = painting(hide_colour, fill=fill_colour)
     assert torch.equal(
-        method.paint(left, mask), fill_colour(method.decoder(method.encoder.feature_map(left)), left, mask)
+        method.paint(left, mask),
+        fill_colour(method.decoder(method.encoder.feature_map(left)), left, mask),
     )
 
 
@@ -1249,8 +1738,12 @@ def test_only_what_was_hidden_is_painted():
     method, x = painting(), pictures().x
     left, mask = method.hide(x)
     painted, seen = method.paint(left, mask), mask.expand_as(x)
-    assert torch.equal(painted[~seen], x[~seen]) and not torch.equal(painted[seen], x[seen])
-    assert torch.equal(painted[seen], method.decoder(method.encoder.feature_map(left))[seen])
+    assert torch.equal(painted[~seen], x[~seen]) and not torch.equal(
+        painted[seen], x[seen]
+    )
+    assert torch.equal(
+        painted[seen], method.decoder(method.encoder.feature_map(left))[seen]
+    )
 
 
 def fixed_hole(x):
@@ -1263,21 +1756,33 @@ def fixed_hole(x):
 @games
 @pytest.mark.parametrize("weight", [0, 0.3])
 def test_a_painters_loss_is_the_error_of_the_hidden_pixels_and_the_judges(game, weight):
-    method, x, theirs = painting(fixed_hole, weight, game=game), pictures(5).x, as_loops(game)
+    method, x, theirs = (
+        painting(fixed_hole, weight, game=game),
+        pictures(5).x,
+        as_loops(game),
+    )
     seen = []
-    method.discriminator.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
+    method.discriminator.register_forward_pre_hook(
+        lambda net, inputs: seen.append(inputs[0])
+    )
     with torch.no_grad():
         left, mask = fixed_hole(x)
         painted = method.paint(left, mask)
-        real, fake = (method.discriminator(torch.cat([picture, left], 1)).tolist() for picture in (x, painted))
+        real, fake = (
+            method.discriminator(torch.cat([picture, left], 1)).tolist()
+            for picture in (x, painted)
+        )
     seen.clear()
     squares = (painted[:, :, :6, :7] - x[:, :, :6, :7]).flatten().tolist()
     expected = mean(e * e for e in squares) + weight * theirs[1](fake)
     assert method.painter_loss(x).item() == pytest.approx(expected, rel=1e-4)
     assert len(seen) == (weight > 0)
-    assert method.discriminator_loss(x).item() == pytest.approx(theirs[0](real, fake), rel=1e-4, abs=1e-6)
+    assert method.discriminator_loss(x).item() == pytest.approx(
+        theirs[0](real, fake), rel=1e-4, abs=1e-6
+    )
     for pair, picture in zip(seen[-2:], (x, painted), strict=True):
-        assert pair.shape == (5, 6, 16, 16) and torch.equal(pair[:, 3:], left)  # it sees what the painter saw
+        # it sees what the painter saw
+        assert pair.shape == (5, 6, 16, 16) and torch.equal(pair[:, 3:], left)
         torch.testing.assert_close(pair[:, :3], picture)
 
 
@@ -1286,8 +1791,12 @@ def test_who_moves_whom_in_a_painting():
     (judge, theirs), (paint, ours) = method.turns()
     assert (judge, paint) == (method.discriminator_loss, method.painter_loss)
     assert list(map(id, theirs)) == list(map(id, method.discriminator.parameters()))
-    assert list(map(id, ours)) == [id(p) for net in (method.encoder, method.decoder) for p in net.parameters()]
-    assert not any(gradients(judge(x), method.encoder)) and not any(gradients(judge(x), method.decoder))
+    assert list(map(id, ours)) == [
+        id(p) for net in (method.encoder, method.decoder) for p in net.parameters()
+    ]
+    assert not any(gradients(judge(x), method.encoder)) and not any(
+        gradients(judge(x), method.decoder)
+    )
     assert all(gradients(judge(x), method.discriminator)[:-1])
     for weight, touched in ((0.3, True), (0, False)):
         method = painting(weight=weight)
@@ -1304,13 +1813,16 @@ def test_who_moves_whom_in_a_painting():
 
 def test_no_points_cover_no_modes_and_are_refused():
     for none in (torch.zeros(0, 2), torch.zeros(0, 2, dtype=F64)):
-        with pytest.raises(ValueError, match="argument `points`: expected a whole number in .* got 0"):
+        with pytest.raises(
+            ValueError, match="argument `points`: expected a whole number in .* got 0"
+        ):
             mode_coverage(none, torch.zeros(3, 2, dtype=none.dtype), 1.0)
 
 
 def test_modes_far_from_the_origin_are_told_apart():
     """Distances by |a|^2 + |b|^2 - 2 a b would have errors of about 1 here."""
-    centres = 1000 + torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0))  # 36: torch would take the product
+    # 36: torch would take the product
+    centres = 1000 + torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0))
     points = (centres + torch.tensor([0.25, -0.125])).repeat(3, 1)
     apart = math.hypot(0.25, 0.125)
     assert mode_coverage(points, centres, apart + 1e-3) == (36, 1.0)
@@ -1322,13 +1834,19 @@ def test_modes_far_from_the_origin_are_told_apart():
 
 
 RUNS = {
-    "gan": lambda seed: (gan(seed=seed, k=2, penalty=GradientPenalty(), momentum=0.9), points()),
+    "gan": lambda seed: (
+        gan(seed=seed, k=2, penalty=GradientPenalty(), momentum=0.9),
+        points(),
+    ),
     "wgan": lambda seed: (gan(WGAN, seed=seed, k=2), points()),
     "conditional": lambda seed: (conditional(seed), pictures()),
     "progressive": lambda seed: (progressive(seed, momentum=0.9), pictures()),
     "bigan": lambda seed: (bigan(seed, dim=3, momentum=0.9), points()),
     "painting": lambda seed: (painting(seed=seed), pictures()),
-    "colouring": lambda seed: (painting(hide_colour, seed=seed, fill=fill_colour), pictures()),
+    "colouring": lambda seed: (
+        painting(hide_colour, seed=seed, fill=fill_colour),
+        pictures(),
+    ),
 }
 
 
@@ -1337,7 +1855,9 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_pat
     def run(seed, stop=None, **options):
         method, data = RUNS[name](seed)
         steps = []
-        for step in fit(method, data, 6, batch_size=8, optimizers=adamw(1e-2), **options):
+        for step in fit(
+            method, data, 6, batch_size=8, optimizers=adamw(1e-2), **options
+        ):
             steps.append(step.k)
             assert all(loss.isfinite() for loss in step.losses)
             if step.k == stop:
@@ -1346,7 +1866,8 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_pat
 
     whole, _ = run(0)
     run(0, stop=3, checkpoint=tmp_path / "run.pt")
-    resumed, steps = run(1, checkpoint=tmp_path / "run.pt")  # all comes from the checkpoint
+    # all comes from the checkpoint
+    resumed, steps = run(1, checkpoint=tmp_path / "run.pt")
     assert steps == [4, 5, 6] and same(whole.state_dict(), resumed.state_dict())
     assert not same(whole.state_dict(), RUNS[name](0)[0].state_dict())
     kept = [key for key in whole.state_dict() if key.startswith("average.")]
@@ -1354,7 +1875,8 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_pat
 
 
 class FixedNoise:
-    """The noise is what the data pair x with, so that nothing is drawn; it stands before a GAN's class."""
+    """The noise is what the data pair x with, so that nothing is drawn; it stands
+    before a GAN's class."""
 
     def discriminator_loss(self, x, y=None):
         self.noise = lambda n: y
@@ -1389,7 +1911,12 @@ def fixed_pictures():
 
 def fixed_pairs():
     torch.manual_seed(0)
-    return FixedBiGAN(nn.Linear(2, 3), nn.Linear(3, 2), PairDiscriminator(nn.Identity(), mlp(5, 8, 1, norm=None)), 3)
+    return FixedBiGAN(
+        nn.Linear(2, 3),
+        nn.Linear(3, 2),
+        PairDiscriminator(nn.Identity(), mlp(5, 8, 1, norm=None)),
+        3,
+    )
 
 
 def fixed_data(x):
@@ -1397,7 +1924,10 @@ def fixed_data(x):
 
 
 SHARED = {
-    "gan": (lambda: gan(FixedGAN, k=2, momentum=0.5, penalty=middle), lambda: fixed_data(points().x)),
+    "gan": (
+        lambda: gan(FixedGAN, k=2, momentum=0.5, penalty=middle),
+        lambda: fixed_data(points().x),
+    ),
     "wgan": (lambda: gan(FixedWGAN, k=2, clip=0.2), lambda: fixed_data(points().x)),
     "pictures": (fixed_pictures, lambda: fixed_data(pictures(32).x)),
     "bigan": (fixed_pairs, lambda: fixed_data(points().x)),
@@ -1424,25 +1954,37 @@ def two(tmp_path_factory):
 @pytest.mark.parametrize("name", list(SHARED))
 def test_two_processes_play_the_game_of_one(two, name):
     losses, state = train(name)
-    (losses_0, state_0), (losses_1, state_1) = (per_process[name] for per_process in two)
+    (losses_0, state_0), (losses_1, state_1) = (
+        per_process[name] for per_process in two
+    )
     assert same(state_0, state_1), "the processes drifted apart"
     start = SHARED[name][0]().state_dict()
     for key, value in state.items():
         torch.testing.assert_close(state_0[key], value, rtol=1e-4, atol=1e-5)
-        assert not key.endswith("weight") or "average" in key or not torch.equal(value, start[key]), key
+        assert (
+            not key.endswith("weight")
+            or "average" in key
+            or not torch.equal(value, start[key])
+        ), key
     halves = (torch.tensor(losses_0) + torch.tensor(losses_1)) / 2
     torch.testing.assert_close(halves, torch.tensor(losses), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("game", "penalty"), [(NON_SATURATING, None), (WASSERSTEIN, GradientPenalty(1.0))], ids=["logits", "critic"]
+    ("game", "penalty"),
+    [(NON_SATURATING, None), (WASSERSTEIN, GradientPenalty(1.0))],
+    ids=["logits", "critic"],
 )
 def test_a_small_game_ends_near_the_data(game, penalty):
     torch.manual_seed(0)
     place, spread = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 1.0])
     judge = Score(*mlp(2, 32, 32, 1, norm=None))
-    method = GAN(mlp(2, 32, 2, norm=None), judge, 2, game, k=2, penalty=penalty, momentum=0.98)
-    data = Dataset(place + spread * normal(2000, 2, dtype=torch.float32), torch.zeros(2000), ())
+    method = GAN(
+        mlp(2, 32, 2, norm=None), judge, 2, game, k=2, penalty=penalty, momentum=0.98
+    )
+    data = Dataset(
+        place + spread * normal(2000, 2, dtype=torch.float32), torch.zeros(2000), ()
+    )
     list(fit(method, data, 400, batch_size=128, optimizers=adamw(5e-3, 0, (0.5, 0.9))))
     fakes = method.eval().generate(normal(4000, 2, seed=9, dtype=torch.float32))
     assert (fakes.mean(0) - place).abs().max() < 0.35

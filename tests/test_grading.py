@@ -1,6 +1,8 @@
-"""A class whose submissions attack the grader, or are merely broken: each gets its mark, and nothing else happens.
+"""A class whose submissions attack the grader, or are merely broken: each gets its
+mark, and nothing else happens.
 
-Each is the solved notebook with one exercise replaced, so all others must still get full marks.
+Each is the solved notebook with one exercise replaced, so all others must still get
+full marks.
 """
 
 import csv
@@ -26,19 +28,34 @@ from course_lib.grading.sandbox import Limits
 
 NAME, SEED = "03_contrastive", 5
 SHEET = sheet.read("03")
-POINTS = {master.name: sum(p.points for p in master.properties) for master in SHEET.masters}
+POINTS = {
+    master.name: sum(p.points for p in master.properties) for master in SHEET.masters
+}
 TOTAL = sum(POINTS.values())
 LIMITS = Limits(seconds=4, memory=1 << 30, processes=33)
-SOLVED = [c.source for c in jupytext.read(sheet.ROOT / f"solutions/{NAME}.py").cells if c.cell_type == "code"]
-MARK = f"grading-{uuid.uuid4().hex}"  # of files that should never appear, and of a socket that nobody should reach
+SOLVED = [
+    c.source
+    for c in jupytext.read(sheet.ROOT / f"solutions/{NAME}.py").cells
+    if c.cell_type == "code"
+]
+# of files that should never appear, and of a socket that nobody should reach
+MARK = f"grading-{uuid.uuid4().hex}"
 RIGHT = "(scores.logsumexp(1) - scores.diagonal()).mean()"
-ENDED, WRONG, NOT_A_TENSOR = "ended its process instead of returning", "value: wrong", "is not a tensor of real numbers"
+ENDED, WRONG, NOT_A_TENSOR = (
+    "ended its process instead of returning",
+    "value: wrong",
+    "is not a tensor of real numbers",
+)
 SLOW = f"did not finish in {LIMITS.seconds} seconds"
 
 
 def defining(name: str) -> int:
     """Which cell of the solved notebook defines it."""
-    (number,) = [i for i, cell in enumerate(SOLVED) if re.search(rf"^(def|class) {name}\b", cell, re.M)]
+    (number,) = [
+        i
+        for i, cell in enumerate(SOLVED)
+        if re.search(rf"^(def|class) {name}\b", cell, re.M)
+    ]
     return number
 
 
@@ -51,8 +68,19 @@ def solved(**replaced: str) -> list[str]:
 
 
 def notebook(cells: list[str], **more) -> bytes:
-    cells = [{"cell_type": "code", "source": c, "metadata": {}, "outputs": [], "execution_count": None} for c in cells]
-    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5} | more).encode()
+    cells = [
+        {
+            "cell_type": "code",
+            "source": c,
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+        }
+        for c in cells
+    ]
+    return json.dumps(
+        {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5} | more
+    ).encode()
 
 
 def zipped(*files: tuple, compression=zipfile.ZIP_DEFLATED) -> bytes:
@@ -66,10 +94,12 @@ def zipped(*files: tuple, compression=zipfile.ZIP_DEFLATED) -> bytes:
 
 @dataclass
 class Row:
-    """One submission. content: bytes of its notebook, or make(folder) writes the submission into the class's folder.
+    """One submission. content: bytes of its notebook, or make(folder) writes the
+    submission into the class's folder.
 
-    marks: where an exercise has not all its points: how many, and what (a regular expression) the report says.
-    problem: nothing of it could be graded, for this reason.
+    marks: where an exercise has not all its points: how many, and what (a regular
+    expression) the report says. problem: nothing of it could be graded, for this
+    reason.
     """
 
     student: str
@@ -87,11 +117,17 @@ class Row:
             (folder / self.student / self.file).write_bytes(self.content)
 
 
-def attack(student: str, code: str, points: int = 0, why: str = "", before: str = "") -> Row:
+def attack(
+    student: str, code: str, points: int = 0, why: str = "", before: str = ""
+) -> Row:
     """info_nce, the second of seven exercises, is this code (a body), then right."""
     body = "".join(f"    {line}\n" for line in code.strip().splitlines())
     cell = f"{before}\ndef info_nce(scores):\n{body}    return {RIGHT}\n"
-    return Row(student, notebook(solved(info_nce=cell)), {"info_nce": (points, why)} if why else {})
+    return Row(
+        student,
+        notebook(solved(info_nce=cell)),
+        {"info_nce": (points, why)} if why else {},
+    )
 
 
 def probe(student: str, *attempts: str, before: str = "") -> Row:
@@ -109,7 +145,9 @@ def other(student: str, **exercises: tuple[str, int, str]) -> Row:
     return Row(student, notebook(cells), marks)
 
 
-def returns(name: str, value: str, points: int = 0, why: str = NOT_A_TENSOR) -> tuple[str, int, str]:
+def returns(
+    name: str, value: str, points: int = 0, why: str = NOT_A_TENSOR
+) -> tuple[str, int, str]:
     return f"def {name}(*args):\n    return {value}", points, why
 
 
@@ -118,7 +156,8 @@ def path_of(student: str, make) -> Row:
 
 
 def refused(name: str, problem: str, make) -> Row:
-    """A submission that is no readable notebook; make writes it to the path it is given, bytes are a file's."""
+    """A submission that is no readable notebook; make writes it to the path it is
+    given, bytes are a file's."""
     student = name.removesuffix(".zip").removesuffix(".ipynb")
     write = make if callable(make) else lambda path: path.write_bytes(make)
     return Row(student, make=lambda folder: write(folder / name), problem=problem)
@@ -126,16 +165,42 @@ def refused(name: str, problem: str, make) -> Row:
 
 PROCESSES = [
     attack("endless loop", "while True: pass", 0, SLOW),
-    attack("deaf", "import signal\nfor s in (2, 3, 15, 24): signal.signal(s, signal.SIG_IGN)\nwhile True: pass",
-           0, SLOW),
-    attack("swallows everything", "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
-           0, SLOW),
-    attack("stops itself", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", 0, SLOW),
-    attack("helper made idle", "import os\nos.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0))\n"
-           "os.setpriority(os.PRIO_PROCESS, 1, 19)\nwhile True: pass", 0, SLOW),
-    attack("fork bomb", "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", 0,
-           f"{SLOW}|more memory|more than 33 processes"),
-    attack("daemon", """
+    attack(
+        "deaf",
+        "import signal\nfor s in (2, 3, 15, 24): signal.signal(s, "
+        "signal.SIG_IGN)\nwhile True: pass",
+        0,
+        SLOW,
+    ),
+    attack(
+        "swallows everything",
+        "while True:\n    try:\n        while True: pass\n    except BaseException: "
+        "pass",
+        0,
+        SLOW,
+    ),
+    attack(
+        "stops itself",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+        0,
+        SLOW,
+    ),
+    attack(
+        "helper made idle",
+        "import os\nos.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0))\n"
+        "os.setpriority(os.PRIO_PROCESS, 1, 19)\nwhile True: pass",
+        0,
+        SLOW,
+    ),
+    attack(
+        "fork bomb",
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+        0,
+        f"{SLOW}|more memory|more than 33 processes",
+    ),
+    attack(
+        "daemon",
+        """
 import os
 answering = os.getpid()
 if os.fork() == 0:
@@ -147,47 +212,109 @@ if os.fork() == 0:
                     try: os.kill(int(entry), 9)
                     except OSError: pass
     os._exit(0)
-os.wait()"""),
-    attack("thread storm", "import threading, time\n"
-           "while True: threading.Thread(target=time.sleep, args=(99,)).start()",
-           0, "raised RuntimeError at: while True: threading"),
+os.wait()""",
+    ),
+    attack(
+        "thread storm",
+        "import threading, time\n"
+        "while True: threading.Thread(target=time.sleep, args=(99,)).start()",
+        0,
+        "raised RuntimeError at: while True: threading",
+    ),
     attack("exit 0", "import os\nos._exit(0)", 0, ENDED),
     attack("exit 1", "import os\nos._exit(1)", 0, ENDED),
-    attack("sys.exit", "import sys\nsys.exit(0)", 0, r"raised SystemExit at: sys.exit\(0\)"),
+    attack(
+        "sys.exit", "import sys\nsys.exit(0)", 0, r"raised SystemExit at: sys.exit\(0\)"
+    ),
     attack("segfault", "import ctypes\nctypes.string_at(0)", 0, ENDED),
-    attack("recursion", "return info_nce(scores)", 0, "raised RecursionError at: return info_nce"),
-    attack("stack overflow", "import sys\nsys.setrecursionlimit(10**9)\nf = lambda x: [*map(f, [x])]\nf(1)", 0, ENDED),
-    attack("kills", "import os, signal\nos.kill(os.getppid(), 9)\nos.kill(1, signal.SIGSTOP)\n"
-           "try: os.kill(-1, 9)\nexcept ProcessLookupError: pass"),
-    attack("starves the helper", "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))\n"
-           "while True: pass", 0, f"ended the grader's helper|{SLOW}"),  # whichever the kernel counts first
-    attack("leaves a cripple", "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))",
-           0, "ended the grader's helper"),
+    attack(
+        "recursion",
+        "return info_nce(scores)",
+        0,
+        "raised RecursionError at: return info_nce",
+    ),
+    attack(
+        "stack overflow",
+        "import sys\nsys.setrecursionlimit(10**9)\nf = lambda x: [*map(f, [x])]\nf(1)",
+        0,
+        ENDED,
+    ),
+    attack(
+        "kills",
+        "import os, signal\nos.kill(os.getppid(), 9)\nos.kill(1, signal.SIGSTOP)\n"
+        "try: os.kill(-1, 9)\nexcept ProcessLookupError: pass",
+    ),
+    attack(
+        "starves the helper",
+        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, "
+        "0))\n"
+        # whichever the kernel counts first
+        "while True: pass",
+        0,
+        f"ended the grader's helper|{SLOW}",
+    ),
+    attack(
+        "leaves a cripple",
+        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, "
+        "(0, 0))",
+        0,
+        "ended the grader's helper",
+    ),
     attack("closes everything", "import os\nos.closerange(0, 256)", 0, ENDED),
     attack("clears os", "import os\nvars(os).clear()"),
 ]
 
 MEMORY = [
-    attack("30 GB", "bytearray(b'x') * 30_000_000_000", 0, "raised MemoryError at: bytearray"),
-    attack("30 GB of ones", "torch.ones(30_000_000_000 // 4)", 0, "raised RuntimeError at: torch.ones"),
-    attack("many chunks", "kept = []\nwhile True: kept.append(b'x' * (50 << 20))",
-           0, f"raised MemoryError|more memory|{SLOW}"),
-    attack("shared among processes", "import os\nfor _ in range(20):\n    if os.fork() == 0:\n"
-           "        kept = b'x' * (200 << 20)\n        while True: pass\nwhile True: pass", 0, f"more memory|{SLOW}"),
-    probe("memory of nobody", "os.memfd_create('x')", "mmap.mmap(-1, 4096)",
-          "mmap.mmap(os.open('/dev/zero', os.O_RDWR), 4096)", "open('/dev/' + 'x', 'w')",
-          "assert (k := ctypes.CDLL(None).shmget(0, 4096, 0o1600)) < 0; raise OSError",
-          "assert ctypes.CDLL(None).unshare(0x10000000) < 0; raise OSError",
-          "assert ctypes.CDLL(None).unshare(0x00020000) < 0; raise OSError"),
-    attack("fills tmp", """
+    attack(
+        "30 GB",
+        "bytearray(b'x') * 30_000_000_000",
+        0,
+        "raised MemoryError at: bytearray",
+    ),
+    attack(
+        "30 GB of ones",
+        "torch.ones(30_000_000_000 // 4)",
+        0,
+        "raised RuntimeError at: torch.ones",
+    ),
+    attack(
+        "many chunks",
+        "kept = []\nwhile True: kept.append(b'x' * (50 << 20))",
+        0,
+        f"raised MemoryError|more memory|{SLOW}",
+    ),
+    attack(
+        "shared among processes",
+        "import os\nfor _ in range(20):\n    if os.fork() == 0:\n"
+        "        kept = b'x' * (200 << 20)\n        while True: pass\nwhile True: pass",
+        0,
+        f"more memory|{SLOW}",
+    ),
+    probe(
+        "memory of nobody",
+        "os.memfd_create('x')",
+        "mmap.mmap(-1, 4096)",
+        "mmap.mmap(os.open('/dev/zero', os.O_RDWR), 4096)",
+        "open('/dev/' + 'x', 'w')",
+        "assert (k := ctypes.CDLL(None).shmget(0, 4096, 0o1600)) < 0; raise OSError",
+        "assert ctypes.CDLL(None).unshare(0x10000000) < 0; raise OSError",
+        "assert ctypes.CDLL(None).unshare(0x00020000) < 0; raise OSError",
+    ),
+    attack(
+        "fills tmp",
+        """
 for folder in "/tmp", "/dev/shm":
     try:
         for i in range(100):
             with open(f"{folder}/{i}", "wb") as file: file.write(bytes(10 << 20))
     except OSError: pass
-    else: raise SystemExit"""),
-    attack("a flood of output", "import os, sys\nfor _ in range(100):\n    os.write(1, bytes(1 << 20))\n"
-           "    os.write(2, bytes(1 << 20))\nprint('x' * (10 << 20), file=sys.stderr)"),
+    else: raise SystemExit""",
+    ),
+    attack(
+        "a flood of output",
+        "import os, sys\nfor _ in range(100):\n    os.write(1, bytes(1 << 20))\n"
+        "    os.write(2, bytes(1 << 20))\nprint('x' * (10 << 20), file=sys.stderr)",
+    ),
 ]
 
 REACH = r"""
@@ -203,7 +330,8 @@ def reached(paths):
 
 
 def spies(folder: Path, listening: str, port: int) -> list[Row]:
-    """What tries to see more than it should: folder, a canary of this test; a service that listens in here."""
+    """What tries to see more than it should: folder, a canary of this test; a service
+    that listens in here."""
     course = sheet.ROOT
     secrets = [
         folder / "secret", folder / "class", folder / "out", course / "solutions", course / "exercises",
@@ -215,7 +343,9 @@ def spies(folder: Path, listening: str, port: int) -> list[Row]:
               Path(os.__file__).parent, Path(jupytext.__file__).parent, Path("/proc"), Path("/sys")]  # fmt: skip
     return [
         attack("reads files", f"reached({[str(s) for s in secrets]})", before=REACH),
-        attack("reads processes", """
+        attack(
+            "reads processes",
+            """
 for entry in os.listdir("/proc"):
     if entry.isdecimal() and int(entry) != os.getpid():
         reached(f"/proc/{entry}/{what}" for what in ("mem", "environ", "maps", "fd/0", "fd/1", "root/tmp"))
@@ -223,15 +353,30 @@ reached(["/dev/mem", "/proc/kcore", "/proc/kmsg", "/dev/vda", "/dev/kvm", "/sys/
 assert os.getppid() == 1 and os.getcwd() == "/tmp" != sys.path[0]
 assert not [name for name in os.environ if name not in ('PATH HOME LANG PYTHONPATH PYTHONNOUSERSITE PWD \
 PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS MKL_NUM_THREADS CUDA_VISIBLE_DEVICES COURSE_BUDGET MPLBACKEND').split()]
-""", before=REACH + "import sys"),
-        probe("writes files", *(f"open({str(p / MARK)!r}, 'w')" for p in places),
-              f"os.rename('/tmp', '/{MARK}')", f"os.symlink('/tmp', '/grading/{MARK}')", "os.chmod('/grading', 0o777)",
-              "os.setuid(0)", "os.chroot('/tmp')", "os.mknod('/tmp/disk', 0o60600, os.makedev(253, 0))"),
-        probe("network", f"socket.create_connection(('127.0.0.1', {port}), 1)",
-              f"socket.socket(socket.AF_UNIX).connect({listening!r})", "socket.getaddrinfo('example.org', 80)",
-              "socket.create_connection(('1.1.1.1', 53), 1)", "urllib.request.urlopen('http://example.org', timeout=1)",
-              "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
-              "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('8.8.8.8', 53))"),
+""",
+            before=REACH + "import sys",
+        ),
+        probe(
+            "writes files",
+            *(f"open({str(p / MARK)!r}, 'w')" for p in places),
+            f"os.rename('/tmp', '/{MARK}')",
+            f"os.symlink('/tmp', '/grading/{MARK}')",
+            "os.chmod('/grading', 0o777)",
+            "os.setuid(0)",
+            "os.chroot('/tmp')",
+            "os.mknod('/tmp/disk', 0o60600, os.makedev(253, 0))",
+        ),
+        probe(
+            "network",
+            f"socket.create_connection(('127.0.0.1', {port}), 1)",
+            f"socket.socket(socket.AF_UNIX).connect({listening!r})",
+            "socket.getaddrinfo('example.org', 80)",
+            "socket.create_connection(('1.1.1.1', 53), 1)",
+            "urllib.request.urlopen('http://example.org', timeout=1)",
+            "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+            "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('8.8.8.8', "
+            "53))",
+        ),
     ]
 
 
@@ -333,13 +478,17 @@ def memoriser() -> Row:
 def messy() -> Row:
     """Everything that happens to a notebook without any fault of the answers."""
     cells = solved()[::-1] + [
-        "%matplotlib inline\n!pip install torch\nfrom tqdm import nothing_of_the_kind\n",
-        "def info_nce(scores):\n    '''Again.'''\n    raise NotImplementedError",  # a copied cell
+        "%matplotlib inline\n!pip install torch\nfrom tqdm import "
+        "nothing_of_the_kind\n",
+        # a copied cell
+        "def info_nce(scores):\n    '''Again.'''\n    raise NotImplementedError",
         "%%bash\nrm -rf /", "this is no Python", "x = " + "+".join("1" * 5000), "y = " + "(" * 900 + ")" * 900,
         "while True: pass", "raise SystemExit", "class Dead:\n    raise SystemExit", "input('your name?')",
         "if __name__ == '__main__':\n    while True: pass", "check(info_nce)", "for x in range(10**12): pass",
     ]  # fmt: skip
-    imports = cells[len(SOLVED) - 1 - [i for i, c in enumerate(SOLVED) if "import torch\n" in c][0]]
+    imports = cells[
+        len(SOLVED) - 1 - [i for i, c in enumerate(SOLVED) if "import torch\n" in c][0]
+    ]
     return Row("messy", notebook([imports, *cells]))
 
 
@@ -393,11 +542,14 @@ def contents(entries: int) -> bytes:
     """A zip that is nothing but a table of contents."""
     line = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 0, 20, *15 * [0])
     line = line[:28] + struct.pack("<H", 1) + line[30:] + b"a"
-    return line * entries + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(line) * entries, 0, 0)
+    return line * entries + struct.pack(
+        "<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(line) * entries, 0, 0
+    )
 
 
 def inside(name: str, make):
     """In a folder: make(path of the notebook)."""
+
     def write(path: Path):
         path.mkdir()
         make(path / name)
@@ -408,25 +560,60 @@ def inside(name: str, make):
 SOLUTION = sheet.ROOT / f"solutions/{NAME}.py"
 IPYNB = f"{NAME}.ipynb"
 REFUSED = [
-    refused("link to a notebook", "the file is a link", inside(IPYNB, lambda path: path.symlink_to(SOLUTION))),
-    refused("link to a device", "the file is a link", inside(IPYNB, lambda path: path.symlink_to("/dev/zero"))),
-    refused("link to a folder", "the submission is a link", lambda path: path.symlink_to(SOLUTION.parent)),
+    refused(
+        "link to a notebook",
+        "the file is a link",
+        inside(IPYNB, lambda path: path.symlink_to(SOLUTION)),
+    ),
+    refused(
+        "link to a device",
+        "the file is a link",
+        inside(IPYNB, lambda path: path.symlink_to("/dev/zero")),
+    ),
+    refused(
+        "link to a folder",
+        "the submission is a link",
+        lambda path: path.symlink_to(SOLUTION.parent),
+    ),
     refused("fifo", "no ordinary file", inside(IPYNB, os.mkfifo)),
     refused("fifo in the class.ipynb", "no ordinary file", os.mkfifo),
     refused("fifo as a zip.zip", "no ordinary file", os.mkfifo),
     refused("folder as a notebook", "no notebook", inside(IPYNB, os.mkdir)),
-    refused("25 MB", "more than 20 MB", inside(IPYNB, lambda path: path.write_bytes(bytes(25 << 20)))),
+    refused(
+        "25 MB",
+        "more than 20 MB",
+        inside(IPYNB, lambda path: path.write_bytes(bytes(25 << 20))),
+    ),
     refused("empty", "no notebook", os.mkdir),
-    refused("two notebooks", "2 other notebooks", inside("a.ipynb", lambda path: (
-        path.write_text(""), (path.parent / "b.ipynb").write_text("")))),
+    refused(
+        "two notebooks",
+        "2 other notebooks",
+        inside(
+            "a.ipynb",
+            lambda path: (
+                path.write_text(""),
+                (path.parent / "b.ipynb").write_text(""),
+            ),
+        ),
+    ),
     refused("link in a zip.zip", "no notebook", zipped((link(IPYNB), str(SOLUTION)))),
     refused("bomb.zip", "more than 20 MB", zipped((IPYNB, bytes(300 << 20)))),
-    refused("bzip2 bomb.zip", "unusual kind", zipped((IPYNB, bytes(300 << 20)), compression=zipfile.ZIP_BZIP2)),
+    refused(
+        "bzip2 bomb.zip",
+        "unusual kind",
+        zipped((IPYNB, bytes(300 << 20)), compression=zipfile.ZIP_BZIP2),
+    ),
     refused("nested.zip", "no notebook", zipped(("inner.zip", zipped((IPYNB, b"{}"))))),
-    refused("encrypted.zip", r"cannot be read|RuntimeError", locked(zipped((IPYNB, b"{}")))),
+    refused(
+        "encrypted.zip", r"cannot be read|RuntimeError", locked(zipped((IPYNB, b"{}")))
+    ),
     refused("truncated.zip", "not a zip", zipped((IPYNB, notebook(solved())))[:2000]),
     refused("no zip.zip", "not a zip", b"PK" * 1000),
-    refused("20,000 entries.zip", "more than 10,000 files", zipped(*((f"{i}", b"") for i in range(20_000)))),
+    refused(
+        "20,000 entries.zip",
+        "more than 10,000 files",
+        zipped(*((f"{i}", b"") for i in range(20_000))),
+    ),
     refused("table of contents.zip", "more than 10,000 files", contents(200_000)),
 ]
 PLACED = [
@@ -441,9 +628,22 @@ if os.geteuid() == 0:
     REFUSED.append(refused("device", "no ordinary file",
                            inside(IPYNB, lambda path: os.mknod(path, 0o20666, os.makedev(1, 5)))))  # fmt: skip
 # Graded in the order of their names: among the others.
-HONEST = [Row(name, notebook(solved())) for name in ("exit honestly", "honest", "patches nothing")]
+HONEST = [
+    Row(name, notebook(solved()))
+    for name in ("exit honestly", "honest", "patches nothing")
+]
 SPIES = ["reads files", "reads processes", "writes files", "network"]
-ROWS = [*HONEST, *PROCESSES, *MEMORY, *CHEATS, memoriser(), *NOTEBOOKS, messy(), *REFUSED, *PLACED]
+ROWS = [
+    *HONEST,
+    *PROCESSES,
+    *MEMORY,
+    *CHEATS,
+    memoriser(),
+    *NOTEBOOKS,
+    messy(),
+    *REFUSED,
+    *PLACED,
+]
 
 
 def state(folder: Path) -> str:
@@ -453,18 +653,26 @@ def state(folder: Path) -> str:
         if "__pycache__" in path.parts:
             continue
         info = path.lstat()
-        found.update(f"{path} {info.st_mode} {info.st_size} {info.st_mtime_ns}".encode(errors="replace"))
+        found.update(
+            f"{path} {info.st_mode} {info.st_size} {info.st_mtime_ns}".encode(
+                errors="replace"
+            )
+        )
         if stat.S_ISREG(info.st_mode):
             found.update(path.read_bytes())
     return found.hexdigest()
 
 
 def strangers() -> list[str]:
-    """Processes of this module's sandboxes: known by their limits, other graders may be at work."""
+    """Processes of this module's sandboxes: known by their limits, other graders may be
+    at work."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdecimal() and b'"processes": 33,' in (entry / "cmdline").read_bytes():
+            if (
+                entry.name.isdecimal()
+                and b'"processes": 33,' in (entry / "cmdline").read_bytes()
+            ):
                 found.append(entry.name)
         except OSError:
             pass
@@ -473,7 +681,8 @@ def strangers() -> list[str]:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """The whole class in one batch: marks by student, the folder, and what was there before and after."""
+    """The whole class in one batch: marks by student, the folder, and what was there
+    before and after."""
     folder = tmp_path_factory.mktemp("grading")
     (folder / "class").mkdir()
     (folder / "out").mkdir()
@@ -484,12 +693,25 @@ def graded(tmp_path_factory):
         for listener in (tcp, unix):
             listener.listen()
             listener.setblocking(False)
-        rows = {row.student: row for row in [*ROWS, *spies(folder, f"\0{MARK}", tcp.getsockname()[1])]}
+        rows = {
+            row.student: row
+            for row in [*ROWS, *spies(folder, f"\0{MARK}", tcp.getsockname()[1])]
+        }
         for row in rows.values():
             row.write(folder / "class")
-        before = state(folder / "class"), state(sheet.ROOT / "solutions"), set(os.listdir("/tmp"))
-        marks = batch.grade(folder / "class", SHEET, SEED, folder / "out", workers=2, limits=LIMITS)
-        after = state(folder / "class"), state(sheet.ROOT / "solutions"), set(os.listdir("/tmp"))
+        before = (
+            state(folder / "class"),
+            state(sheet.ROOT / "solutions"),
+            set(os.listdir("/tmp")),
+        )
+        marks = batch.grade(
+            folder / "class", SHEET, SEED, folder / "out", workers=2, limits=LIMITS
+        )
+        after = (
+            state(folder / "class"),
+            state(sheet.ROOT / "solutions"),
+            set(os.listdir("/tmp")),
+        )
         reached = []
         for listener in (tcp, unix):
             try:
@@ -501,7 +723,9 @@ def graded(tmp_path_factory):
 
 
 @pytest.mark.parametrize("student", [row.student for row in ROWS] + SPIES)
-def test_a_submission_gets_the_mark_it_deserves_and_no_other_exercise_suffers(graded, student):
+def test_a_submission_gets_the_mark_it_deserves_and_no_other_exercise_suffers(
+    graded, student
+):
     rows, students, *_ = graded
     row, record = rows[student], students[student]
     if row.problem:
@@ -509,12 +733,23 @@ def test_a_submission_gets_the_mark_it_deserves_and_no_other_exercise_suffers(gr
         return
     assert record["problem"] == ""
     right = {name: (POINTS[name], "") for name in POINTS}
-    whys = {e["name"]: [p["why"] for p in e["properties"] if p["why"]] for e in record["exercises"]}
-    got = {e["name"]: (e["points"], "".join(whys[e["name"]][:1])) for e in record["exercises"]}
+    whys = {
+        e["name"]: [p["why"] for p in e["properties"] if p["why"]]
+        for e in record["exercises"]
+    }
+    got = {
+        e["name"]: (e["points"], "".join(whys[e["name"]][:1]))
+        for e in record["exercises"]
+    }
     for name, (points, why) in (right | row.marks).items():
         assert got[name][0] == points, (name, got[name])
-        assert re.search(why, got[name][1]) if why else got[name][1] == "", (name, got[name])
-    assert record["points"] == TOTAL - sum(POINTS[name] - points for name, (points, _) in row.marks.items())
+        assert re.search(why, got[name][1]) if why else got[name][1] == "", (
+            name,
+            got[name],
+        )
+    assert record["points"] == TOTAL - sum(
+        POINTS[name] - points for name, (points, _) in row.marks.items()
+    )
 
 
 def test_the_bank_is_large_and_the_batch_complete(graded):
@@ -522,9 +757,14 @@ def test_the_bank_is_large_and_the_batch_complete(graded):
     assert len(rows) == len(ROWS) + len(SPIES) >= 80 and rows.keys() == students.keys()
     with open(folder / "out" / "marks.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
-    assert len(table) == len(rows) == len({s["slug"].lower() for s in students.values()})
+    assert (
+        len(table) == len(rows) == len({s["slug"].lower() for s in students.values()})
+    )
     assert [line["student"].lstrip("'") for line in table] == list(students)
-    assert all(int(line["total"]) == students[line["student"].lstrip("'")]["points"] for line in table)
+    assert all(
+        int(line["total"]) == students[line["student"].lstrip("'")]["points"]
+        for line in table
+    )
     for kind in ("students", "state"):
         assert len(list((folder / "out" / kind).iterdir())) == len(rows)
 
@@ -539,29 +779,52 @@ def test_nothing_outside_has_changed(graded):
         time.sleep(0.05)
     assert strangers() == []
     assert not [name for name in after[2] - before[2] if MARK in name]
-    for place in ("/", "/usr", "/etc", "/dev", "/dev/shm", "/tmp", str(Path.home()), str(sheet.ROOT)):
+    for place in (
+        "/",
+        "/usr",
+        "/etc",
+        "/dev",
+        "/dev/shm",
+        "/tmp",
+        str(Path.home()),
+        str(sheet.ROOT),
+    ):
         assert not (Path(place) / MARK).exists()
 
 
 def test_reports_hold_no_live_html_and_no_formula(graded):
     _, _, folder, *_ = graded
-    pages = [path.read_text(encoding="utf-8") for path in (folder / "out").rglob("*.html")]
+    pages = [
+        path.read_text(encoding="utf-8") for path in (folder / "out").rglob("*.html")
+    ]
     for page in pages:
         assert "<script" not in page and "<img" not in page
     for harmless in ("&lt;script&gt;alert(2)", "onerror=alert(3)&gt;"):
         assert any(harmless in page for page in pages)
     with open(folder / "out" / "marks.csv", encoding="utf-8", newline="") as file:
-        assert not [field for line in csv.reader(file) for field in line if field.startswith(("=", "+", "-", "@"))]
+        assert not [
+            field
+            for line in csv.reader(file)
+            for field in line
+            if field.startswith(("=", "+", "-", "@"))
+        ]
 
 
 def test_every_record_is_on_the_disk(graded):
     _, students, folder, *_ = graded
     for record in students.values():
-        assert json.loads((folder / "out" / "state" / f"{record['slug']}.json").read_text()) == record
+        assert (
+            json.loads(
+                (folder / "out" / "state" / f"{record['slug']}.json").read_text()
+            )
+            == record
+        )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 4])
-def test_solved_gets_everything_and_unsolved_nothing_for_any_seed(seed, tmp_path, monkeypatch):
+def test_solved_gets_everything_and_unsolved_nothing_for_any_seed(
+    seed, tmp_path, monkeypatch
+):
     monkeypatch.setattr(batch, "require", lambda: None)
     stubs = {name: re.sub(r"### BEGIN SOLUTION.*?### END SOLUTION", "raise NotImplementedError", SOLVED[defining(name)],
                           flags=re.S) for name in POINTS}  # fmt: skip

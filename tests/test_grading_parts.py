@@ -1,4 +1,5 @@
-"""The grader's parts, on a sheet with one small exercise: files, notebooks, replies, reports, resuming, the doctor."""
+"""The grader's parts, on a sheet with one small exercise: files, notebooks, replies,
+reports, resuming, the doctor."""
 
 import csv
 import importlib
@@ -22,14 +23,22 @@ from safetensors.numpy import save
 
 from course_lib.__main__ import main
 from course_lib.grading import batch, doctor, library, replies, report, sandbox, sheet
-from course_lib.grading.answers import Unreadable, code_cells, defines, execute, is_stub, outcomes, parse
+from course_lib.grading.answers import (
+    Unreadable,
+    code_cells,
+    defines,
+    execute,
+    is_stub,
+    outcomes,
+    parse,
+)
 from course_lib.grading.drive import Failure
 from course_lib.grading.inside import FAILURES, receive, send
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxDied
 from course_lib.grading.submissions import Refused, Submission, choose, collect
 
 SOLUTION = '"""Toy."""\n\n\ndef double(x):\n    """Twice x."""\n    return 2 * x\n'
-GRADING = '''\
+GRADING = """\
 from course_lib.grading.drive import function
 
 
@@ -49,7 +58,7 @@ def cases(generator, hidden):
 
 PROPERTIES = Property("right", 2), Property("pure", 1, outputs=("unchanged",))
 SHEET = [Master("double", PROPERTIES, cases, hides=("course_lib.losses:nt_xent",))]
-'''
+"""
 MISTAKES = "[double]\ntriple: Twice, not three times.\n    2 => 3\n"
 
 
@@ -71,7 +80,9 @@ def trusted(monkeypatch):
 
 
 def notebook(*cells: str, **more) -> bytes:
-    return json.dumps({"cells": [{"cell_type": "code", "source": c} for c in cells]} | more).encode()
+    return json.dumps(
+        {"cells": [{"cell_type": "code", "source": c} for c in cells]} | more
+    ).encode()
 
 
 def hand_in(toy: Path, student: str, code: str = "def double(x):\n    return x + x"):
@@ -79,7 +90,15 @@ def hand_in(toy: Path, student: str, code: str = "def double(x):\n    return x +
 
 
 def graded(toy: Path, seed=1, limits=Limits(), isolated=True) -> dict[str, dict]:
-    marks = batch.grade(toy / "class", sheet.read("90", toy / "solutions"), seed, toy / "out", 2, limits, isolated)
+    marks = batch.grade(
+        toy / "class",
+        sheet.read("90", toy / "solutions"),
+        seed,
+        toy / "out",
+        2,
+        limits,
+        isolated,
+    )
     return {student["student"]: student for student in marks["students"]}
 
 
@@ -100,7 +119,10 @@ def running(mark: str) -> bool:
     """Is there a process with the mark in its command line?"""
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdecimal() and mark.encode() in (entry / "cmdline").read_bytes():
+            if (
+                entry.name.isdecimal()
+                and mark.encode() in (entry / "cmdline").read_bytes()
+            ):
                 return True
         except OSError:
             pass
@@ -112,7 +134,11 @@ def running(mark: str) -> bool:
 
 def test_a_grader_that_is_killed_goes_on_where_it_was(toy, trusted):
     for i in range(4):
-        hand_in(toy, f"student {i}", f"def double(x):\n    {'return 2 * x' if i < 3 else 'while True: pass'}")
+        hand_in(
+            toy,
+            f"student {i}",
+            f"def double(x):\n    {'return 2 * x' if i < 3 else 'while True: pass'}",
+        )
     process = subprocess.Popen([sys.executable, "-m", "course_lib", *words(toy, "--seconds", "3.25")],
                                cwd=sheet.ROOT, stderr=subprocess.DEVNULL)  # fmt: skip
     states = toy / "out" / "state"
@@ -120,14 +146,19 @@ def test_a_grader_that_is_killed_goes_on_where_it_was(toy, trusted):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     until(lambda: not running('"seconds": 3.25,'))  # nothing outlives the grader
-    before = {path: (path.stat().st_mtime_ns, path.read_text()) for path in states.glob("*.json")}
+    before = {
+        path: (path.stat().st_mtime_ns, path.read_text())
+        for path in states.glob("*.json")
+    }
     assert 1 <= len(before) < 4 and not (toy / "out" / "marks.csv").exists()
     students = graded(toy, limits=Limits(seconds=3.25))
     assert [s["points"] for s in students.values()] == [3, 3, 3, 0]
     for path, known in before.items():
         assert (path.stat().st_mtime_ns, path.read_text()) == known
     with open(toy / "out" / "marks.csv", newline="") as file:
-        assert [row["student"] for row in csv.DictReader(file)] == [f"student {i}" for i in range(4)]
+        assert [row["student"] for row in csv.DictReader(file)] == [
+            f"student {i}" for i in range(4)
+        ]
 
 
 def test_only_what_changed_is_graded_again(toy, trusted, monkeypatch):
@@ -135,11 +166,18 @@ def test_only_what_changed_is_graded_again(toy, trusted, monkeypatch):
         hand_in(toy, name)
     first = graded(toy)
     started = []
-    monkeypatch.setattr(batch, "Sandbox", lambda *args: started.append(args) or Sandbox(*args))
+    monkeypatch.setattr(
+        batch, "Sandbox", lambda *args: started.append(args) or Sandbox(*args)
+    )
     assert graded(toy) == first and started == []
     hand_in(toy, "b", "def double(x):\n    return 3 * x")
     second = graded(toy)
-    assert len(started) == 1 and second["b"]["points"] == 0 and second["a"] == first["a"] and second["c"] == first["c"]
+    assert (
+        len(started) == 1
+        and second["b"]["points"] == 0
+        and second["a"] == first["a"]
+        and second["c"] == first["c"]
+    )
     assert second["b"]["exercises"][0]["hint"] == "Twice, not three times."
     state = toy / "out" / "state" / f"{second['a']['slug']}.json"
     for broken in (state.read_text()[:100], "[]", "null", '{"key": 1}', ""):
@@ -158,19 +196,37 @@ def test_only_what_changed_is_graded_again(toy, trusted, monkeypatch):
 
 def test_the_doctor_finds_that_the_sandbox_holds():
     text, holds = doctor.table()
-    assert holds and text.endswith("The sandbox holds.") and text.count("refused") == len(doctor.ATTEMPTS)
+    assert (
+        holds
+        and text.endswith("The sandbox holds.")
+        and text.count("refused") == len(doctor.ATTEMPTS)
+    )
 
 
 def test_the_doctor_finds_that_no_sandbox_does_not_hold(monkeypatch):
     found = doctor.attempts(False)
-    for name in ("read_files", "write_files", "network", "other_processes", "process_storm"):
+    for name in (
+        "read_files",
+        "write_files",
+        "network",
+        "other_processes",
+        "process_storm",
+    ):
         assert found[name] is True
     monkeypatch.setattr(doctor, "attempts", lambda: found)
-    with pytest.raises(SandboxDied, match="does not hold: a submission could read the solutions.*; write outside"):
+    with pytest.raises(
+        SandboxDied,
+        match="does not hold: a submission could read the solutions.*; write outside",
+    ):
         doctor.require()
     text, holds = doctor.table()
     assert not holds and "ALLOWED   write outside" in text
-    assert not [name for place in ("/", "/usr", "/etc") for name in os.listdir(place) if name.startswith("canary-")]
+    assert not [
+        name
+        for place in ("/", "/usr", "/etc")
+        for name in os.listdir(place)
+        if name.startswith("canary-")
+    ]
 
 
 def test_without_bubblewrap_nothing_is_graded(toy, monkeypatch, capsys):
@@ -178,22 +234,35 @@ def test_without_bubblewrap_nothing_is_graded(toy, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(toy))
     assert main(words(toy)) == 1
     said = capsys.readouterr().err
-    assert said.startswith("error: the sandbox does not hold") and "bubblewrap (`bwrap`) is not installed" in said
+    assert (
+        said.startswith("error: the sandbox does not hold")
+        and "bubblewrap (`bwrap`) is not installed" in said
+    )
     assert not (toy / "out").exists()
 
 
 def test_grading_without_a_sandbox_is_loud(toy, capsys):
     hand_in(toy, "honest")
-    hand_in(toy, "runs away", "import os\ndef double(x):\n"
-            "    os.setpgid(0, os.getpgid(os.getppid()))\n    while True: pass")
+    hand_in(
+        toy,
+        "runs away",
+        "import os\ndef double(x):\n"
+        "    os.setpgid(0, os.getpgid(os.getppid()))\n    while True: pass",
+    )
     hand_in(toy, "takes ours", "from course_lib.losses import nt_xent\ndef double(x):\n"
             "    try:\n        nt_xent(x, x, 1.0)\n    except ImportError:\n        return 2 * x")  # fmt: skip
     assert main(words(toy, "--no-sandbox", "--seconds", "2.75")) == 0
     assert "NO SANDBOX: submitted code runs as you" in capsys.readouterr().err
     marks = json.loads((toy / "out" / "marks.json").read_text())
-    assert marks["isolated"] is False and [s["points"] for s in marks["students"]] == [3, 0, 3]
+    assert marks["isolated"] is False and [s["points"] for s in marks["students"]] == [
+        3,
+        0,
+        3,
+    ]
     assert marks["students"][1]["exercises"][0]["properties"][0]["why"] == (
-        "did not finish in 2.75 seconds of computing, or 8.25 on the clock: an endless loop, or the machine was busy")
+        "did not finish in 2.75 seconds of computing, or 8.25 on the clock: an endless "
+        "loop, or the machine was busy"
+    )
     until(lambda: not running('"seconds": 2.75,'))
     for page in (toy / "out").rglob("*.html"):
         assert "Graded without a sandbox" in page.read_text()
@@ -210,7 +279,10 @@ def test_a_helper_that_dies_is_replaced(toy):
     with Sandbox(toy / "library", toy / "drivers.py", content, Limits()) as found:
         for _ in range(2):
             end, written = found.ask("double", arrays)
-            assert end == "done" and replies.parse(written, 1)[0]["value"].tolist() == [2, 2]
+            assert end == "done" and replies.parse(written, 1)[0]["value"].tolist() == [
+                2,
+                2,
+            ]
             found._kill()
             with pytest.raises(SandboxDied):
                 found.ask("double", arrays)
@@ -224,10 +296,16 @@ def test_a_helper_that_never_replies_is_given_up(toy, monkeypatch):
     monkeypatch.setattr(sandbox, "GRACE", 0.5)
     library.copy(toy / "library", [])
     (toy / "drivers.py").write_text(GRADING.partition("# --- private")[0])
-    with Sandbox(toy / "library", toy / "drivers.py", notebook("x = 1"), Limits(seconds=0.5)) as found:
+    with Sandbox(
+        toy / "library", toy / "drivers.py", notebook("x = 1"), Limits(seconds=0.5)
+    ) as found:
         found.start()
         os.kill(found.process.pid, signal.SIGSTOP)  # bubblewrap: what is inside goes on
-        (helper,) = Path(f"/proc/{found.process.pid}/task/{found.process.pid}/children").read_text().split()
+        (helper,) = (
+            Path(f"/proc/{found.process.pid}/task/{found.process.pid}/children")
+            .read_text()
+            .split()
+        )
         os.kill(int(helper), signal.SIGSTOP)
         with pytest.raises(SandboxDied, match="no reply"):
             found.ask("double", {"0/x": torch.ones(2)})
@@ -243,13 +321,25 @@ def test_what_imports_for_seconds_is_imported_before_an_answer_begins(toy, trust
 
 
 def test_an_answer_that_waits_is_ended_by_the_clock(toy, trusted):
-    hand_in(toy, "waits", "import threading\ndef double(x):\n    threading.Event().wait()")
+    hand_in(
+        toy, "waits", "import threading\ndef double(x):\n    threading.Event().wait()"
+    )
     (exercise,) = graded(toy, limits=Limits(seconds=0.5))["waits"]["exercises"]
-    assert "did not finish in 0.5 seconds of computing, or 1.5 on the clock" in exercise["properties"][0]["why"]
+    assert (
+        "did not finish in 0.5 seconds of computing, or 1.5 on the clock"
+        in exercise["properties"][0]["why"]
+    )
 
 
 def test_limits_go_into_a_control_group_where_there_is_one(tmp_path, monkeypatch):
-    line = next((x for x in Path("/proc/self/cgroup").read_text().splitlines() if x.startswith("0::")), None)
+    line = next(
+        (
+            x
+            for x in Path("/proc/self/cgroup").read_text().splitlines()
+            if x.startswith("0::")
+        ),
+        None,
+    )
     monkeypatch.setattr(sandbox, "CGROUPS", tmp_path / "none")
     assert sandbox.cgroup(1, Limits()) is None
     monkeypatch.setattr(sandbox, "CGROUPS", tmp_path)
@@ -257,7 +347,8 @@ def test_limits_go_into_a_control_group_where_there_is_one(tmp_path, monkeypatch
         return
     own = tmp_path / line[3:].lstrip("/")
     own.mkdir(parents=True, exist_ok=True)
-    assert sandbox.cgroup(1, Limits()) is None and list(own.iterdir()) == []  # a folder is no control group
+    # a folder is no control group
+    assert sandbox.cgroup(1, Limits()) is None and list(own.iterdir()) == []
 
     def mkdir(path, *args, make=Path.mkdir):
         make(path, *args)
@@ -267,7 +358,12 @@ def test_limits_go_into_a_control_group_where_there_is_one(tmp_path, monkeypatch
     group = sandbox.cgroup(4321, Limits(memory=1 << 30, processes=5))
     assert group == own / "grading-4321"
     said = {path.name: path.read_text() for path in group.iterdir()}
-    assert said == {"memory.max": str(3 << 30), "memory.swap.max": "0", "pids.max": "21", "cgroup.procs": "4321"}
+    assert said == {
+        "memory.max": str(3 << 30),
+        "memory.swap.max": "0",
+        "pids.max": "21",
+        "cgroup.procs": "4321",
+    }
 
 
 # Replies
@@ -287,12 +383,21 @@ RIGHT = save({"0/value": np.ones(3, np.float32), "1/value": np.array(True)})
 def test_a_reply_comes_through():
     found = replies.parse(frames(b"{}", RIGHT), 2)
     assert found[0]["value"].tolist() == [1, 1, 1] and found[1]["value"].item() is True
-    said = {"1": ["Error<b>", "x" * 500 + "\n", ""], "0": ["ValueError", "a\u202eb\x07\n", "m"]}
+    said = {
+        "1": ["Error<b>", "x" * 500 + "\n", ""],
+        "0": ["ValueError", "a\u202eb\x07\n", "m"],
+    }
     found = replies.parse(frames(json.dumps(said).encode(), save({})), 2)
     assert found == [Failure("ValueError", "ab", "m"), Failure("Exception", "x" * 120)]
     first = frames(b'{"0": ["NameError", "", ""]}', save({}))
-    assert replies.parse(first, 1) == [Failure("NameError")] == replies.parse(first + frames(b"{}", RIGHT)[:-1], 1)
-    assert replies.parse(first + frames(b"{}", save({"0/value": np.ones(1)})), 1)[0]["value"].tolist() == [1]
+    assert (
+        replies.parse(first, 1)
+        == [Failure("NameError")]
+        == replies.parse(first + frames(b"{}", RIGHT)[:-1], 1)
+    )
+    assert replies.parse(first + frames(b"{}", save({"0/value": np.ones(1)})), 1)[0][
+        "value"
+    ].tolist() == [1]
 
 
 @pytest.mark.parametrize("written", [
@@ -316,7 +421,9 @@ def test_damaged_replies_never_raise():
         content = bytearray(good)
         for _ in range(draw.randint(1, 6)):
             at = draw.randrange(len(content))
-            content[at : at + draw.choice((0, 1, 1, 1, 4))] = draw.randbytes(draw.choice((0, 1, 1, 2)))
+            content[at : at + draw.choice((0, 1, 1, 1, 4))] = draw.randbytes(
+                draw.choice((0, 1, 1, 2))
+            )
         found = replies.parse(bytes(content), 2)
         assert found is None or len(found) == 2
     for size in (1, 8, 100, 5000):
@@ -336,13 +443,20 @@ def test_frames_are_bounded():
 # Submissions
 
 
-@pytest.mark.parametrize("names, chosen", [
-    (["b/90_toy.ipynb", "90_toy.ipynb", "x.ipynb"], "90_toy.ipynb"), (["a.txt", "mine.ipynb"], "mine.ipynb"),
-    (["hw/90_toy (1).ipynb", "other.ipynb"], "hw/90_toy (1).ipynb"),
-    (["._90_toy.ipynb", "90_toy_x.ipynb"], "90_toy_x.ipynb"), (["__MACOSX/._mine.ipynb", "mine.ipynb"], "mine.ipynb"),
-    ([".ipynb_checkpoints/90_toy.ipynb", "x.IPYNB"], "x.IPYNB"),
-    (["a/.ipynb_checkpoints/90_toy.ipynb", "a/x.ipynb"], "a/x.ipynb"), (["a.ipynb", "b.ipynb"], None), ([], None),
-])
+@pytest.mark.parametrize(
+    "names, chosen",
+    [
+        (["b/90_toy.ipynb", "90_toy.ipynb", "x.ipynb"], "90_toy.ipynb"),
+        (["a.txt", "mine.ipynb"], "mine.ipynb"),
+        (["hw/90_toy (1).ipynb", "other.ipynb"], "hw/90_toy (1).ipynb"),
+        (["._90_toy.ipynb", "90_toy_x.ipynb"], "90_toy_x.ipynb"),
+        (["__MACOSX/._mine.ipynb", "mine.ipynb"], "mine.ipynb"),
+        ([".ipynb_checkpoints/90_toy.ipynb", "x.IPYNB"], "x.IPYNB"),
+        (["a/.ipynb_checkpoints/90_toy.ipynb", "a/x.ipynb"], "a/x.ipynb"),
+        (["a.ipynb", "b.ipynb"], None),
+        ([], None),
+    ],
+)
 def test_the_notebook_is_found(names, chosen):
     if chosen:
         assert choose(names, "90_toy") == chosen
@@ -354,23 +468,59 @@ def test_the_notebook_is_found(names, chosen):
 def test_every_submission_has_a_name_and_a_slug_of_its_own(tmp_path):
     for name in ("a", "b", "Émile", "🦊", "-", "c.zip"):
         (tmp_path / name).mkdir()
-    files = "a.zip", "b.zip", "b.zip.zip", "b.ipynb", "c.ipynb", "c.zip.zip", ".hidden.zip", "notes.txt", "E mile.zip"
+    files = (
+        "a.zip",
+        "b.zip",
+        "b.zip.zip",
+        "b.ipynb",
+        "c.ipynb",
+        "c.zip.zip",
+        ".hidden.zip",
+        "notes.txt",
+        "E mile.zip",
+    )
     for name in files:
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "__MACOSX").mkdir()
     found = collect(tmp_path)
     students = [s.student for s in found]
     assert len(students) == 13 == len(set(students)) == len({s.slug for s in found})
-    expected = {"a", "a.zip", "b", "b.zip", "b.zip.zip", "b.ipynb", "c.zip", "c.zip.zip", "c", "Émile", "🦊"}
+    expected = {
+        "a",
+        "a.zip",
+        "b",
+        "b.zip",
+        "b.zip.zip",
+        "b.ipynb",
+        "c.zip",
+        "c.zip.zip",
+        "c",
+        "Émile",
+        "🦊",
+    }
     assert expected < set(students)
     assert all(s.slug.isascii() and not set(s.slug) & set("./\\ <>'\"") for s in found)
 
 
 def test_slugs_are_safe():
-    names = ["../../etc", "CON", "a" * 300, "", "anna", "Anna", "an-na", "an na", "<script>", "a\nb"]
+    names = [
+        "../../etc",
+        "CON",
+        "a" * 300,
+        "",
+        "anna",
+        "Anna",
+        "an-na",
+        "an na",
+        "<script>",
+        "a\nb",
+    ]
     names.append(os.fsdecode(b"\xff\xfe"))
     slugs = [Submission(name, Path()).slug for name in names]
-    assert len(set(slug.lower() for slug in slugs)) == len(names) and max(map(len, slugs)) < 60
+    assert (
+        len(set(slug.lower() for slug in slugs)) == len(names)
+        and max(map(len, slugs)) < 60
+    )
 
 
 def test_damaged_zips_are_refused_and_nothing_else(tmp_path):
@@ -383,7 +533,9 @@ def test_damaged_zips_are_refused_and_nothing_else(tmp_path):
         content = bytearray(good.getvalue())
         for _ in range(draw.randint(1, 4)):
             at = draw.randrange(len(content))
-            content[at : at + draw.choice((0, 1, 1, 8))] = draw.randbytes(draw.choice((0, 1, 4)))
+            content[at : at + draw.choice((0, 1, 1, 8))] = draw.randbytes(
+                draw.choice((0, 1, 4))
+            )
         path.write_bytes(content)
         try:
             Submission("a", path).read("90_toy")
@@ -394,7 +546,10 @@ def test_damaged_zips_are_refused_and_nothing_else(tmp_path):
 def test_a_submission_that_cannot_be_read_says_so(tmp_path):
     with pytest.raises(Refused, match=r"cannot be read|the file: "):
         Submission("a", tmp_path / "gone.ipynb").read("90_toy")
-    for at, message in ((tmp_path / "gone", "expected a folder"), (tmp_path, "has none")):
+    for at, message in (
+        (tmp_path / "gone", "expected a folder"),
+        (tmp_path, "has none"),
+    ):
         with pytest.raises(ValueError, match=message):
             collect(at)
 
@@ -402,12 +557,26 @@ def test_a_submission_that_cannot_be_read_says_so(tmp_path):
 # Notebooks
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"\x89PNG\r\n\x1a\n", b"[]", b"null", b"7", b"{}", b'{"cells": 7}', b'{"cells": [7]}', b'{"cells": [{}]}',
-    b'{"cells": [{"cell_type": "code"}]}', b'{"cells": [{"cell_type": "code", "source": 7}]}', b"\xff\xfe{\0}\0",
-    b"[" * 99_999, notebook("x", metadata={"kernelspec": {"language": "julia"}}),
-    b'{"cells": [{"cell_type": "code", "source": [7]}]}',
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"[]",
+        b"null",
+        b"7",
+        b"{}",
+        b'{"cells": 7}',
+        b'{"cells": [7]}',
+        b'{"cells": [{}]}',
+        b'{"cells": [{"cell_type": "code"}]}',
+        b'{"cells": [{"cell_type": "code", "source": 7}]}',
+        b"\xff\xfe{\0}\0",
+        b"[" * 99_999,
+        notebook("x", metadata={"kernelspec": {"language": "julia"}}),
+        b'{"cells": [{"cell_type": "code", "source": [7]}]}',
+    ],
+)
 def test_what_is_no_python_notebook_is_unreadable(content):
     with pytest.raises(Unreadable):
         code_cells(content)
@@ -415,7 +584,13 @@ def test_what_is_no_python_notebook_is_unreadable(content):
 
 def test_magics_are_left_out():
     cell = "%matplotlib inline\nx = 7 % 2\n!ls\nif x:\n    %time x = 3\nfoo?"
-    assert [type(node).__name__ for node in parse(cell, "c")] == ["Pass", "Assign", "Pass", "If", "Pass"]
+    assert [type(node).__name__ for node in parse(cell, "c")] == [
+        "Pass",
+        "Assign",
+        "Pass",
+        "If",
+        "Pass",
+    ]
     assert parse("%%bash\nls", "c") == [] and len(parse("%%time\nx = 1", "c")) == 2
     assert len(parse("s = '''\n%d\n'''", "c")) == 1
     for broken in ("def f(:", "x = \0", "x = '\ud800", "(" * 5000):
@@ -423,25 +598,53 @@ def test_magics_are_left_out():
             parse(broken, "c")
 
 
-@pytest.mark.parametrize("code, expected", [
-    ("import os", True), ("from os import path", True), ("def f(): g()", True), ("class A: pass", True),
-    ("x = 1", True), ("x: int = 1", True), ("x: int", False), ("f = lambda: g()", True), ("x = g()", False),
-    ("x = [g() for _ in y]", False),
-    ("g()", False), ("x += 1", False), ("if x: pass", False), ("while True: pass", False),
-    ("x, y = 1, -z[0]", True),
-])
+@pytest.mark.parametrize(
+    "code, expected",
+    [
+        ("import os", True),
+        ("from os import path", True),
+        ("def f(): g()", True),
+        ("class A: pass", True),
+        ("x = 1", True),
+        ("x: int = 1", True),
+        ("x: int", False),
+        ("f = lambda: g()", True),
+        ("x = g()", False),
+        ("x = [g() for _ in y]", False),
+        ("g()", False),
+        ("x += 1", False),
+        ("if x: pass", False),
+        ("while True: pass", False),
+        ("x, y = 1, -z[0]", True),
+    ],
+)
 def test_only_definitions_are_executed(code, expected):
     (node,) = parse(code, "c")
     assert defines(node) is expected
 
 
-@pytest.mark.parametrize("code, expected", [
-    ("def f(): raise NotImplementedError", True), ("def f():\n    'doc'\n    raise NotImplementedError('x')", True),
-    ("def f(): raise ValueError", False), ("def f(): return 1", False), ("def f(): pass", False),
-    ("x = 1", False), ("class A: pass", False),
-    ("class A:\n    def f(self): raise NotImplementedError\n    def g(self): raise NotImplementedError()", True),
-    ("class A:\n    def f(self): raise NotImplementedError\n    def g(self): return 1", False),
-])
+@pytest.mark.parametrize(
+    "code, expected",
+    [
+        ("def f(): raise NotImplementedError", True),
+        ("def f():\n    'doc'\n    raise NotImplementedError('x')", True),
+        ("def f(): raise ValueError", False),
+        ("def f(): return 1", False),
+        ("def f(): pass", False),
+        ("x = 1", False),
+        ("class A: pass", False),
+        (
+            "class A:\n    def f(self): raise NotImplementedError\n    def g(self): "
+            "raise NotImplementedError()",
+            True,
+        ),
+        (
+            "class A:\n    def f(self): raise NotImplementedError\n    def g(self): "
+            "return 1",
+            False,
+        ),
+    ],
+)
 def test_stubs_are_known(code, expected):
     (node,) = parse(code, "c")
     assert is_stub(node) is expected
@@ -450,13 +653,22 @@ def test_stubs_are_known(code, expected):
 STUB = "def f():\n    raise NotImplementedError"
 
 
-@pytest.mark.parametrize("cells, value", [
-    ([STUB, "def f(): return 1"], 1), (["def f(): return 1", STUB], 1), (["def f(): return 1", "def f(): return 2"], 2),
-    (["def f(): return 1", "def f(:"], 1), (["raise SystemExit", "def f(): return 1"], 1), (["f = lambda: 1"], 1),
-    (["x = 1\nwhile True: pass", "def f(): return x"], 1), (["1 / 0\ndef f(): return 1"], 1),
-    (["class A: x = 1 / 0", "def f(): return 1"], 1), (["x = " + "+".join("1" * 3000), "def f(): return 1"], 1),
-    (["from __future__ import annotations\ndef f(x: int = 1): return x"], 1),
-])
+@pytest.mark.parametrize(
+    "cells, value",
+    [
+        ([STUB, "def f(): return 1"], 1),
+        (["def f(): return 1", STUB], 1),
+        (["def f(): return 1", "def f(): return 2"], 2),
+        (["def f(): return 1", "def f(:"], 1),
+        (["raise SystemExit", "def f(): return 1"], 1),
+        (["f = lambda: 1"], 1),
+        (["x = 1\nwhile True: pass", "def f(): return x"], 1),
+        (["1 / 0\ndef f(): return 1"], 1),
+        (["class A: x = 1 / 0", "def f(): return 1"], 1),
+        (["x = " + "+".join("1" * 3000), "def f(): return 1"], 1),
+        (["from __future__ import annotations\ndef f(x: int = 1): return x"], 1),
+    ],
+)
 def test_answers_are_found_whatever_became_of_the_cells(cells, value):
     main = sys.modules["__main__"]
     try:
@@ -465,23 +677,57 @@ def test_answers_are_found_whatever_became_of_the_cells(cells, value):
         sys.modules["__main__"] = main
 
 
-@pytest.mark.parametrize("cells, last, replies", [
-    (["def f(): return torch.tensor(1)", "import torch"], 1, 1),
-    (["import torch\nk = int('2')", "def f(): return torch.tensor(k)", "while True: pass"], 2, 2),
-    (["import torch\nk = int('2')", "def f(): return torch.tensor(k) + j", "j = int('1')"], 3, 3),
-    (["import torch, functools\ng = lambda x: torch.tensor(x)\nf = functools.partial(g, 5)"], 5, 2),
-    (["def f(): return nowhere", "while True: pass"], "NameError", 1), (["while True: pass"], "NotFound", 1),
-    (["def f(:", "while True: pass"], "SyntaxError", 1), (["def f(x=1/0): pass"], "ZeroDivisionError", 1),
-])
-def test_the_rest_of_the_notebook_is_executed_where_a_name_is_missing(cells, last, replies):
+@pytest.mark.parametrize(
+    "cells, last, replies",
+    [
+        (["def f(): return torch.tensor(1)", "import torch"], 1, 1),
+        (
+            [
+                "import torch\nk = int('2')",
+                "def f(): return torch.tensor(k)",
+                "while True: pass",
+            ],
+            2,
+            2,
+        ),
+        (
+            [
+                "import torch\nk = int('2')",
+                "def f(): return torch.tensor(k) + j",
+                "j = int('1')",
+            ],
+            3,
+            3,
+        ),
+        (
+            [
+                "import torch, functools\ng = lambda x: torch.tensor(x)\nf = "
+                "functools.partial(g, 5)"
+            ],
+            5,
+            2,
+        ),
+        (["def f(): return nowhere", "while True: pass"], "NameError", 1),
+        (["while True: pass"], "NotFound", 1),
+        (["def f(:", "while True: pass"], "SyntaxError", 1),
+        (["def f(x=1/0): pass"], "ZeroDivisionError", 1),
+    ],
+)
+def test_the_rest_of_the_notebook_is_executed_where_a_name_is_missing(
+    cells, last, replies
+):
     main = sys.modules["__main__"]
     try:
-        found = list(outcomes(cells, "f", lambda answer, arrays: {"value": answer()}, [{}, {}]))
+        found = list(
+            outcomes(cells, "f", lambda answer, arrays: {"value": answer()}, [{}, {}])
+        )
     finally:
         sys.modules["__main__"] = main
     assert len(found) == replies and len(found[-1]) == 2
     for outcome in found[-1]:
-        assert (outcome.type if isinstance(outcome, Failure) else outcome["value"].item()) == last
+        assert (
+            outcome.type if isinstance(outcome, Failure) else outcome["value"].item()
+        ) == last
 
 
 # The library in the sandbox
@@ -493,7 +739,9 @@ def test_a_symbol_is_replaced_by_one_that_refuses():
     space = {}
     exec(library.without(library.without(source, "f"), "A"), space)
     for call in (space["f"], space["A"], space["g"]):
-        with pytest.raises(ImportError, match="is what is graded: the library has none now"):
+        with pytest.raises(
+            ImportError, match="is what is graded: the library has none now"
+        ):
             call()
 
     class Child(space["A"]):
@@ -501,31 +749,62 @@ def test_a_symbol_is_replaced_by_one_that_refuses():
 
     with pytest.raises(ImportError):
         Child(1, x=2)
-    with pytest.raises(ValueError, match="argument `symbol`: expected a function or class of the module, got 'h'"):
+    with pytest.raises(
+        ValueError,
+        match="argument `symbol`: expected a function or class of the module, got 'h'",
+    ):
         library.without(source, "h")
 
 
-def test_a_symbol_is_found_where_it_is_defined_also_through_packages_and_other_names(tmp_path):
+def test_a_symbol_is_found_where_it_is_defined_also_through_packages_and_other_names(
+    tmp_path,
+):
     (tmp_path / "p" / "q").mkdir(parents=True)
-    (tmp_path / "p" / "__init__.py").write_text("import os\nfrom p.q import g, h as k\n\n\ndef own():\n    pass\n")
-    (tmp_path / "p" / "q" / "__init__.py").write_text("from p.q.deep import f as g\nfrom p.q.deep import h\n")
-    (tmp_path / "p" / "q" / "deep.py").write_text("def f():\n    pass\n\n\nclass h:\n    pass\n")
+    (tmp_path / "p" / "__init__.py").write_text(
+        "import os\nfrom p.q import g, h as k\n\n\ndef own():\n    pass\n"
+    )
+    (tmp_path / "p" / "q" / "__init__.py").write_text(
+        "from p.q.deep import f as g\nfrom p.q.deep import h\n"
+    )
+    (tmp_path / "p" / "q" / "deep.py").write_text(
+        "def f():\n    pass\n\n\nclass h:\n    pass\n"
+    )
     deep = tmp_path / "p" / "q" / "deep.py"
-    for symbol, name in (("p:g", "f"), ("p:k", "h"), ("p.q:g", "f"), ("p.q.deep:f", "f")):
+    for symbol, name in (
+        ("p:g", "f"),
+        ("p:k", "h"),
+        ("p.q:g", "f"),
+        ("p.q.deep:f", "f"),
+    ):
         assert library.definition(symbol, tmp_path) == (deep, name)
-    assert library.definition("p:own", tmp_path) == (tmp_path / "p" / "__init__.py", "own")
+    assert library.definition("p:own", tmp_path) == (
+        tmp_path / "p" / "__init__.py",
+        "own",
+    )
     with pytest.raises(FileNotFoundError):
         library.definition("p.none:f", tmp_path)
 
 
 def test_the_copy_of_the_library_works_without_what_is_graded(tmp_path):
     sheets = [sheet.read(name) for name in sheet.names(sheet.ROOT / "solutions")]
-    hides = {symbol for found in sheets for master in found.masters for symbol in master.hides}
+    hides = {
+        symbol
+        for found in sheets
+        for master in found.masters
+        for symbol in master.hides
+    }
     library.copy(tmp_path, hides)
-    assert not [p for p in tmp_path.rglob("*") if p.name in ("batch.py", "sheet.py", "check.py", "canary.py", "zoo")]
+    assert not [
+        p
+        for p in tmp_path.rglob("*")
+        if p.name in ("batch.py", "sheet.py", "check.py", "canary.py", "zoo")
+    ]
     left = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.py"))
-    for module, name in (symbol.split(":") for symbol in hides):  # no file of the copy has its lines
-        source = inspect.getsource(inspect.unwrap(getattr(importlib.import_module(module), name)))
+    # no file of the copy has its lines
+    for module, name in (symbol.split(":") for symbol in hides):
+        source = inspect.getsource(
+            inspect.unwrap(getattr(importlib.import_module(module), name))
+        )
         assert len(source.splitlines()) > 2 and source not in left, name
     code = f"""
 import importlib, pkgutil, course_lib
@@ -550,32 +829,64 @@ assert check(len).solved and not hasattr(course_lib.notebook, "__all__")
 # Reports and the command line
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(1)", "|calc", "%0", "\t=1", "\r\n=1", "  =1", "\u200b=1",
-                                  "＝1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(1)",
+        "|calc",
+        "%0",
+        "\t=1",
+        "\r\n=1",
+        "  =1",
+        "\u200b=1",
+        "＝1",
+    ],
+)
 def test_no_text_is_a_formula(text):
     assert report.harmless(text).startswith("'") and report.harmless(text).isprintable()
 
 
 def test_ordinary_names_stay_as_they_are():
-    assert [report.harmless(name) for name in ("Zoë O'Neil", "a-b", "")] == ["Zoë O'Neil", "a-b", ""]
+    assert [report.harmless(name) for name in ("Zoë O'Neil", "a-b", "")] == [
+        "Zoë O'Neil",
+        "a-b",
+        "",
+    ]
 
 
 def test_a_class_may_be_one_broken_submission(toy, trusted):
     (toy / "class" / "a").mkdir()
     record = graded(toy)["a"]
-    assert record["points"] == 0 and record["problem"] == "expected 90_toy.ipynb, found no notebook"
-    assert "Nothing could be graded: expected 90_toy.ipynb" in (toy / f"out/students/{record['slug']}.html").read_text()
+    assert (
+        record["points"] == 0
+        and record["problem"] == "expected 90_toy.ipynb, found no notebook"
+    )
+    assert (
+        "Nothing could be graded: expected 90_toy.ipynb"
+        in (toy / f"out/students/{record['slug']}.html").read_text()
+    )
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"class": "nowhere"}, "expected a folder with a folder or zip for each student"),
-    ({}, "expected a folder, zip or notebook for each student"),
-    ({"90": "77"}, "argument `exercise`: expected one of 90_toy"),
-    ({"90": ""}, "argument `exercise`: expected one of"),
-    ({"--seed": None}, "grade needs SUBMISSIONS/, --exercise, --seed and --out"),
-    ({"--out": None}, "grade needs SUBMISSIONS/"), ({"--workers": "0"}, "workers"), ({"--seconds": "-1"}, "seconds"),
-    ({"--seconds": "nan"}, "seconds"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            {"class": "nowhere"},
+            "expected a folder with a folder or zip for each student",
+        ),
+        ({}, "expected a folder, zip or notebook for each student"),
+        ({"90": "77"}, "argument `exercise`: expected one of 90_toy"),
+        ({"90": ""}, "argument `exercise`: expected one of"),
+        ({"--seed": None}, "grade needs SUBMISSIONS/, --exercise, --seed and --out"),
+        ({"--out": None}, "grade needs SUBMISSIONS/"),
+        ({"--workers": "0"}, "workers"),
+        ({"--seconds": "-1"}, "seconds"),
+        ({"--seconds": "nan"}, "seconds"),
+    ],
+)
 def test_a_wrong_command_gets_one_line(toy, capsys, trusted, change, message):
     line = words(toy, "--seconds", "5")
     for old, new in change.items():
@@ -583,7 +894,11 @@ def test_a_wrong_command_gets_one_line(toy, capsys, trusted, change, message):
             at = line.index(old)
             line[at : at + 2] = [] if new is None else [old, new]
         else:
-            at = next(i for i, word in enumerate(line) if word == old or word.endswith(f"/{old}"))
+            at = next(
+                i
+                for i, word in enumerate(line)
+                if word == old or word.endswith(f"/{old}")
+            )
             line[at] = line[at].removesuffix(old) + new
     assert main(line) == 1
     said = capsys.readouterr().err
@@ -593,6 +908,12 @@ def test_a_wrong_command_gets_one_line(toy, capsys, trusted, change, message):
 
 def test_python_may_be_in_a_folder_that_the_sandbox_has_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "prefix", "/tmp/clone/.venv")
-    words = sandbox.Sandbox(tmp_path, tmp_path / "drivers.py", b"", sandbox.Limits())._bubblewrap()
+    words = sandbox.Sandbox(
+        tmp_path, tmp_path / "drivers.py", b"", sandbox.Limits()
+    )._bubblewrap()
     place = words.index("/tmp/clone/.venv")
-    assert words[place - 1] == "--ro-bind" and words.index("/tmp") < place and words.index("/proc") < place
+    assert (
+        words[place - 1] == "--ro-bind"
+        and words.index("/tmp") < place
+        and words.index("/proc") < place
+    )

@@ -1,7 +1,9 @@
-"""Guidance: what samplers are given, exact noise of a class, label dropout, captions, the classifier of noisy points.
+"""Guidance: what samplers are given, exact noise of a class, label dropout, captions,
+the classifier of noisy points.
 
-The oracles are plain loops, finite differences, torch's distributions and its gradients, Bayes by hand, Gaussians whose
-guided samples are known in closed form, and the emoji's names read again.
+The oracles are plain loops, finite differences, torch's distributions and its
+gradients, Bayes by hand, Gaussians whose guided samples are known in closed form, and
+the emoji's names read again.
 """
 
 import itertools
@@ -35,7 +37,12 @@ from course_lib.diffusion.conditional import ConditionalDDPM, with_dropout
 from course_lib.diffusion.ddpm import EPS, X0, V
 from course_lib.diffusion.exact import MixtureNoise
 from course_lib.diffusion.gaussians import q_sample
-from course_lib.diffusion.guidance import NoisyClassifier, classifier_guided, guided, input_gradient
+from course_lib.diffusion.guidance import (
+    NoisyClassifier,
+    classifier_guided,
+    guided,
+    input_gradient,
+)
 from course_lib.diffusion.samplers import ancestral, ddim, last
 from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas
 from course_lib.nets.mlp import TimedMLP, mlp, time_embedding
@@ -45,21 +52,31 @@ from course_lib.optim import adamw
 from course_lib.train import fit
 
 F32, F64 = torch.float32, torch.float64
-LINEAR, COSINE, QUICK = Schedule(linear_betas()), Schedule(cosine_betas()), Schedule(cosine_betas(12))
+LINEAR, COSINE, QUICK = (
+    Schedule(linear_betas()),
+    Schedule(cosine_betas()),
+    Schedule(cosine_betas(12)),
+)
 LEVELS = torch.tensor([1, 50, 300, 700, 999])
 
 
 def often(events, probability, errors=4.0):
-    """Independent events, (N, ...), happen with this probability up to that many standard errors, in every column."""
+    """Independent events, (N, ...), happen with this probability up to that many
+    standard errors, in every column."""
     off = (events.double().mean(0) - probability).abs()
-    assert (off <= errors * math.sqrt(probability * (1 - probability) / len(events))).all(), off
+    assert (
+        off <= errors * math.sqrt(probability * (1 - probability) / len(events))
+    ).all(), off
 
 
 def made_up(x, t, y=None):
-    """A smooth noise that depends on its row, the step and, not by a mere shift, on the label."""
+    """A smooth noise that depends on its row, the step and, not by a mere shift, on the
+    label."""
     columns = -1, *(1,) * (x.ndim - 1)
     told = 0 if y is None else y.reshape(columns).to(x.dtype)
-    return torch.sin((1.5 + told) * x + t.reshape(columns).to(x.dtype) / 90) + 0.3 * told * torch.cos(x.flip(-1))
+    return torch.sin(
+        (1.5 + told) * x + t.reshape(columns).to(x.dtype) / 90
+    ) + 0.3 * told * torch.cos(x.flip(-1))
 
 
 class Asked:
@@ -96,8 +113,13 @@ def test_guided_noise_is_the_papers_sum(shape, w):
     assert got.shape == shape
     for row in range(3):
         one = slice(row, row + 1)
-        told, untold = made_up(x[one], t[one], y[one]).flatten(), made_up(x[one], t[one]).flatten()
-        for a, b, found in zip(told.tolist(), untold.tolist(), got[row].flatten().tolist(), strict=True):
+        told, untold = (
+            made_up(x[one], t[one], y[one]).flatten(),
+            made_up(x[one], t[one]).flatten(),
+        )
+        for a, b, found in zip(
+            told.tolist(), untold.tolist(), got[row].flatten().tolist(), strict=True
+        ):
             assert found == pytest.approx((1 + w) * a - w * b, rel=1e-12, abs=1e-12)
 
 
@@ -108,23 +130,36 @@ SAMPLERS = {
     "ddim eta 0.5": (ddim, {"eta": 0.5}),
     "ddim eta 1": (ddim, {"eta": 1.0}),
 }
-samplers = pytest.mark.parametrize(("sampler", "options"), SAMPLERS.values(), ids=SAMPLERS.keys())
+samplers = pytest.mark.parametrize(
+    ("sampler", "options"), SAMPLERS.values(), ids=SAMPLERS.keys()
+)
 
 
 def drawn(sampler, eps_fn, steps=None, seed=1, **options):
-    """All that the sampler yields, from the same first noise with the same later noise."""
+    """All that the sampler yields, from the same first noise with the same later
+    noise."""
     torch.manual_seed(seed)
-    return [part for pair in sampler(eps_fn, torch.randn(3, 2), QUICK, steps, **options) for part in pair]
+    return [
+        part
+        for pair in sampler(eps_fn, torch.randn(3, 2), QUICK, steps, **options)
+        for part in pair
+    ]
 
 
 @pytest.mark.parametrize("steps", [None, 5])
 @samplers
-def test_without_weight_it_is_the_conditional_model_bit_for_bit_at_half_the_cost(sampler, options, steps):
+def test_without_weight_it_is_the_conditional_model_bit_for_bit_at_half_the_cost(
+    sampler, options, steps
+):
     y, asked = torch.tensor([2, 0, 1]), Asked()
     ours = drawn(sampler, guided(asked, y, 0.0), steps, **options)
     theirs = drawn(sampler, lambda x, t: made_up(x, t, y), steps, **options)
-    assert len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs))
-    assert len(asked.calls) == (steps or 12) and all(told is y for _, _, told in asked.calls)
+    assert len(ours) == len(theirs) and all(
+        torch.equal(a, b) for a, b in zip(ours, theirs)
+    )
+    assert len(asked.calls) == (steps or 12) and all(
+        told is y for _, _, told in asked.calls
+    )
     zeros = drawn(sampler, guided(made_up, y, torch.zeros(3)), steps, **options)
     assert all(torch.equal(a, b) for a, b in zip(zeros, theirs))
 
@@ -132,7 +167,10 @@ def test_without_weight_it_is_the_conditional_model_bit_for_bit_at_half_the_cost
 @samplers
 def test_weight_minus_one_is_the_unconditional_model(sampler, options):
     y = torch.tensor([2, 0, 1])
-    ours, theirs = drawn(sampler, guided(made_up, y, -1), **options), drawn(sampler, made_up, **options)
+    ours, theirs = (
+        drawn(sampler, guided(made_up, y, -1), **options),
+        drawn(sampler, made_up, **options),
+    )
     for a, b in zip(ours, theirs, strict=True):
         close(a, b, rtol=1e-3, atol=1e-3)
     told = drawn(sampler, guided(made_up, y, 0), **options)
@@ -143,13 +181,23 @@ def test_with_a_weight_each_step_asks_twice_once_with_the_label_and_once_without
     y, asked = torch.tensor([2, 0, 1]), Asked()
     drawn(ddim, guided(asked, y, 1.5))
     assert len(asked.calls) == 24
-    for (x, t, told), (x_again, t_again, untold) in zip(asked.calls[::2], asked.calls[1::2]):
-        assert torch.equal(x, x_again) and torch.equal(t, t_again) and {told is None, untold is None} == {True, False}
+    for (x, t, told), (x_again, t_again, untold) in zip(
+        asked.calls[::2], asked.calls[1::2]
+    ):
+        assert (
+            torch.equal(x, x_again)
+            and torch.equal(t, t_again)
+            and {told is None, untold is None} == {True, False}
+        )
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (4, 2, 2, 3)], ids=["points", "pictures"])
 def test_each_row_may_have_its_own_weight(shape):
-    x, t, y = normal(*shape, dtype=F32), torch.tensor([4, 80, 300, 900]), torch.tensor([2, 0, 1, 1])
+    x, t, y = (
+        normal(*shape, dtype=F32),
+        torch.tensor([4, 80, 300, 900]),
+        torch.tensor([2, 0, 1, 1]),
+    )
     weights = [0.0, -1.0, 2.5, 0.4]
     together = guided(made_up, y, torch.tensor(weights))(x, t)
     assert together.shape == shape and together.dtype == F32
@@ -170,32 +218,56 @@ def test_a_weight_that_is_none_is_refused_before_anything_is_drawn(w):
 def opinion(x_t, t, y):
     """A made-up log p(y given x_t), each of its own row."""
     flat = x_t.flatten(1)
-    return (torch.sin(flat * (1 + y[:, None])) * torch.cos(flat.flip(1))).sum(1) - t * flat.square().mean(1) / 500
+    return (torch.sin(flat * (1 + y[:, None])) * torch.cos(flat.flip(1))).sum(
+        1
+    ) - t * flat.square().mean(1) / 500
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.5, torch.tensor([0.5, 0.0, 4.0], dtype=F64)], ids=["1", "2.5", "by row"])
+@pytest.mark.parametrize(
+    "scale",
+    [1.0, 2.5, torch.tensor([0.5, 0.0, 4.0], dtype=F64)],
+    ids=["1", "2.5", "by row"],
+)
 @pytest.mark.parametrize("shape", [(3, 2), (3, 2, 2, 2)], ids=["points", "pictures"])
 def test_classifier_guidance_by_finite_differences(shape, scale):
-    x, t, y, h = normal(*shape), torch.tensor([4, 80, 900]), torch.tensor([2, 0, 1]), 1e-5
+    x, t, y, h = (
+        normal(*shape),
+        torch.tensor([4, 80, 900]),
+        torch.tensor([2, 0, 1]),
+        1e-5,
+    )
     got = classifier_guided(made_up, opinion, y, scale, LINEAR)(x, t)
     said, abar = made_up(x, t), products(LINEAR.beta)
     assert got.shape == shape
     for row, place in itertools.product(range(3), range(x[0].numel())):
         one, bump = slice(row, row + 1), torch.zeros(x[0].numel(), dtype=F64)
         bump[place] = h
-        ahead, behind = (opinion(x[one] + sign * bump.view(1, *shape[1:]), t[one], y[one]).item() for sign in (1, -1))
-        factor = (scale[row].item() if isinstance(scale, torch.Tensor) else scale) * math.sqrt(1 - abar[t[row]])
-        expected = said[row].flatten()[place].item() - factor * (ahead - behind) / (2 * h)
-        assert got[row].flatten()[place].item() == pytest.approx(expected, rel=1e-7, abs=1e-7)
+        ahead, behind = (
+            opinion(x[one] + sign * bump.view(1, *shape[1:]), t[one], y[one]).item()
+            for sign in (1, -1)
+        )
+        factor = (
+            scale[row].item() if isinstance(scale, torch.Tensor) else scale
+        ) * math.sqrt(1 - abar[t[row]])
+        expected = said[row].flatten()[place].item() - factor * (ahead - behind) / (
+            2 * h
+        )
+        assert got[row].flatten()[place].item() == pytest.approx(
+            expected, rel=1e-7, abs=1e-7
+        )
 
 
-CENTRES, CLASSES = 1.5 * normal(6, 3, seed=7), torch.tensor([0, 2, 1, 0, 0, 1])  # three, two and one Gaussian
+# three, two and one Gaussian
+CENTRES, CLASSES = 1.5 * normal(6, 3, seed=7), torch.tensor([0, 2, 1, 0, 0, 1])
 EXACT = MixtureNoise(CENTRES, 0.4, LINEAR, CLASSES)
 
 
 def asked_at(schedule=LINEAR, centres=CENTRES, labels=CLASSES, std=0.4):
     """x_t of the mixture at every one of LEVELS with every label: (15, D), t and y."""
-    t, y = (part.flatten() for part in torch.meshgrid(LEVELS, torch.arange(3), indexing="ij"))
+    t, y = (
+        part.flatten()
+        for part in torch.meshgrid(LEVELS, torch.arange(3), indexing="ij")
+    )
     x0 = centres[torch.arange(15) % len(centres)] + std * normal(15, 3, seed=1)
     return q_sample(x0, schedule.abar[t], normal(15, 3, seed=2)), t, y
 
@@ -205,16 +277,35 @@ def test_an_exact_classifier_turns_the_exact_noise_into_that_of_the_class():
     x_t, t, y = asked_at()
     told, untold = EXACT(x_t, t, y), EXACT(x_t, t)
     assert (told - untold).abs().max() > 0.5
-    close(classifier_guided(EXACT, EXACT.log_prob, y, 1.0, LINEAR)(x_t, t), told, rtol=1e-6, atol=1e-6)
+    close(
+        classifier_guided(EXACT, EXACT.log_prob, y, 1.0, LINEAR)(x_t, t),
+        told,
+        rtol=1e-6,
+        atol=1e-6,
+    )
 
 
-@pytest.mark.parametrize("w", [0.0, 0.7, 3.0, torch.linspace(0, 5, 15, dtype=F64)], ids=["0", "0.7", "3", "by row"])
+@pytest.mark.parametrize(
+    "w",
+    [0.0, 0.7, 3.0, torch.linspace(0, 5, 15, dtype=F64)],
+    ids=["0", "0.7", "3", "by row"],
+)
 def test_all_three_ways_to_guide_are_one_with_exact_scores(w):
     x_t, t, y = asked_at()
     free = guided(EXACT, y, w)(x_t, t)
-    close(classifier_guided(EXACT, EXACT.log_prob, y, 1 + w, LINEAR)(x_t, t), free, rtol=1e-8, atol=1e-8)
+    close(
+        classifier_guided(EXACT, EXACT.log_prob, y, 1 + w, LINEAR)(x_t, t),
+        free,
+        rtol=1e-8,
+        atol=1e-8,
+    )
     conditional = guided(EXACT, y, 0)
-    close(classifier_guided(conditional, EXACT.log_prob, y, w, LINEAR)(x_t, t), free, rtol=1e-8, atol=1e-8)
+    close(
+        classifier_guided(conditional, EXACT.log_prob, y, w, LINEAR)(x_t, t),
+        free,
+        rtol=1e-8,
+        atol=1e-8,
+    )
 
 
 @samplers
@@ -226,7 +317,12 @@ def test_inside_a_sampler_the_classifier_has_its_gradient(sampler, options):
         left = iter(noises)
         return last(sampler(eps_fn, x, QUICK, noise=lambda x: next(left), **options))
 
-    close(run(classifier_guided(exact, exact.log_prob, y, 1.0, QUICK)), run(guided(exact, y, 0)), rtol=1e-6, atol=1e-6)
+    close(
+        run(classifier_guided(exact, exact.log_prob, y, 1.0, QUICK)),
+        run(guided(exact, y, 0)),
+        rtol=1e-6,
+        atol=1e-6,
+    )
     assert (run(exact) - run(guided(exact, y, 0))).abs().max() > 0.1
 
 
@@ -243,7 +339,12 @@ class Linear(nn.Module):
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
 def test_the_input_has_its_gradient_in_either_mode_and_nothing_else_has(mode):
-    classifier, x, t, y = Linear(), normal(5, 3), torch.zeros(5, dtype=torch.long), torch.tensor([3, 1, 0, 2, 1])
+    classifier, x, t, y = (
+        Linear(),
+        normal(5, 3),
+        torch.zeros(5, dtype=torch.long),
+        torch.tensor([3, 1, 0, 2, 1]),
+    )
     kept, leaf = x.clone(), x.clone().requires_grad_()
     with mode():
         before = torch.is_grad_enabled()
@@ -253,9 +354,13 @@ def test_the_input_has_its_gradient_in_either_mode_and_nothing_else_has(mode):
     assert not gradient.requires_grad and torch.equal(gradient, again)
     assert classifier.weights.grad is None and classifier.weights.requires_grad
     assert torch.equal(x, kept) and not x.requires_grad and leaf.grad is None
-    softened = (x.tanh() @ classifier.weights.detach()).softmax(1)  # the chain rule by hand, row by row
+    # the chain rule by hand, row by row
+    softened = (x.tanh() @ classifier.weights.detach()).softmax(1)
     for row, label in enumerate(y.tolist()):
-        pull = classifier.weights.detach()[:, label] - classifier.weights.detach() @ softened[row]
+        pull = (
+            classifier.weights.detach()[:, label]
+            - classifier.weights.detach() @ softened[row]
+        )
         close(gradient[row], (1 - x[row].tanh().square()) * pull)
 
 
@@ -277,7 +382,9 @@ def of_gaussian(mean, variance, schedule):
 
     def eps(x, t):
         abar = schedule.abar[t].to(x.dtype)[:, None]
-        return (1 - abar).sqrt() * (x - abar.sqrt() * mean) / (abar * variance + 1 - abar)
+        return (
+            (1 - abar).sqrt() * (x - abar.sqrt() * mean) / (abar * variance + 1 - abar)
+        )
 
     return eps
 
@@ -288,27 +395,38 @@ def either(told, untold):
 
 def even_normal(n):
     """The quantiles of a standard normal in the middle of n equal parts."""
-    return torch.tensor([NormalDist().inv_cdf((k + 0.5) / n) for k in range(n)], dtype=F64)
+    return torch.tensor(
+        [NormalDist().inv_cdf((k + 0.5) / n) for k in range(n)], dtype=F64
+    )
 
 
 @pytest.mark.parametrize("w", [0, 1, 3])
 def test_where_the_classes_differ_by_a_shift_guided_samples_have_the_tilted_density(w):
-    """p = N(0, s2 I), p(. given y) = N(m, s2 I): p(. given y)^(1 + w) / p^w is N((1 + w) m, s2 I)."""
+    """p = N(0, s2 I), p(. given y) = N(m, s2 I): p(. given y)^(1 + w) / p^w is N((1 +
+    w) m, s2 I)."""
     mean, variance, n = torch.tensor([1.0, -0.4], dtype=F64), 0.3, 500
-    eps = either(of_gaussian(mean, variance, COSINE), of_gaussian(0 * mean, variance, COSINE))
+    eps = either(
+        of_gaussian(mean, variance, COSINE), of_gaussian(0 * mean, variance, COSINE)
+    )
     line = even_normal(n)
     x = torch.stack([line, line[torch.randperm(n, generator=seeded())]], 1)
     x = last(ddim(guided(eps, torch.zeros(n, dtype=torch.long), w), x, COSINE))
     for column, m in zip(x.T, mean.tolist()):
         assert column.mean().item() == pytest.approx((1 + w) * m, rel=1e-2)
         assert column.var().item() == pytest.approx(variance, rel=2e-2)
-        assert kstest(column.numpy(), "norm", ((1 + w) * m, math.sqrt(variance))).statistic < 0.01
+        assert (
+            kstest(column.numpy(), "norm", ((1 + w) * m, math.sqrt(variance))).statistic
+            < 0.01
+        )
 
 
 @pytest.mark.parametrize("w", [0, 1, 3])
-def test_where_a_class_is_narrower_guided_samples_are_narrower_than_the_tilted_density(w):
-    """p = N(0, 1), p(. given y) = N(0, c): d log x / dt is (1 + w) times that without guidance, so the variance that is
-    drawn is c^(1 + w), and not the tilted density's c / (1 + w - w c). The map is linear: it takes 1 to the gain."""
+def test_where_a_class_is_narrower_guided_samples_are_narrower_than_the_tilted_density(
+    w,
+):
+    """p = N(0, 1), p(. given y) = N(0, c): d log x / dt is (1 + w) times that without
+    guidance, so the variance that is drawn is c^(1 + w), and not the tilted density's c
+    / (1 + w - w c). The map is linear: it takes 1 to the gain."""
     c = 0.5
     eps = either(of_gaussian(0.0, c, COSINE), of_gaussian(0.0, 1.0, COSINE))
     x, y = torch.tensor([[1.0], [-2.0]], dtype=F64), torch.zeros(2, dtype=torch.long)
@@ -320,12 +438,19 @@ def test_where_a_class_is_narrower_guided_samples_are_narrower_than_the_tilted_d
 
 
 def test_weight_pushes_samples_away_from_the_other_classes():
-    """Two Gaussians side by side: with the weight their samples move apart and each class spreads less."""
-    exact = MixtureNoise(torch.tensor([[-1.0], [1.0]], dtype=F64), 0.7, QUICK, torch.tensor([0, 1]))
+    """Two Gaussians side by side: with the weight their samples move apart and each
+    class spreads less."""
+    exact = MixtureNoise(
+        torch.tensor([[-1.0], [1.0]], dtype=F64), 0.7, QUICK, torch.tensor([0, 1])
+    )
     x, y = even_normal(200)[:, None], torch.ones(200, dtype=torch.long)
     ends = [last(ddim(guided(exact, y, w), x, QUICK)) for w in (-1, 0, 1, 4)]
     means, stds = [e.mean().item() for e in ends], [e.std().item() for e in ends]
-    assert abs(means[0]) < 1e-9 and means == sorted(means) and stds == sorted(stds, reverse=True)
+    assert (
+        abs(means[0]) < 1e-9
+        and means == sorted(means)
+        and stds == sorted(stds, reverse=True)
+    )
 
 
 # --- the exact noise of a class ---
@@ -356,7 +481,11 @@ def test_the_exact_noise_of_a_class_is_that_of_its_gaussians_alone(std):
 @stds
 def test_log_density_is_torchs_and_its_gradient_the_noise(std):
     x_t, t, y = asked_at(std=std)
-    exact, x_t, abar = MixtureNoise(CENTRES, std, LINEAR, CLASSES), x_t.requires_grad_(), products(LINEAR.beta)
+    exact, x_t, abar = (
+        MixtureNoise(CENTRES, std, LINEAR, CLASSES),
+        x_t.requires_grad_(),
+        products(LINEAR.beta),
+    )
     for told in (None, y):
         density = exact.log_density(x_t, t, told)
         for row in range(15):
@@ -364,7 +493,9 @@ def test_log_density_is_torchs_and_its_gradient_the_noise(std):
             expected = in_noise(centres, std, abar[t[row]]).log_prob(x_t[row])
             close(density[row].detach(), expected.detach(), rtol=1e-8, atol=1e-7)
         (gradient,) = torch.autograd.grad(density.sum(), x_t)
-        root = torch.tensor([math.sqrt(1 - abar[step]) for step in t.tolist()], dtype=F64)[:, None]
+        root = torch.tensor(
+            [math.sqrt(1 - abar[step]) for step in t.tolist()], dtype=F64
+        )[:, None]
         close(-root * gradient, exact(x_t, t, told).detach(), rtol=1e-8, atol=1e-8)
 
 
@@ -372,42 +503,65 @@ def test_log_density_is_torchs_and_its_gradient_the_noise(std):
 def test_the_exact_classifier_is_bayes_by_hand(std):
     x_t, t, _ = asked_at(std=std)
     exact, abar = MixtureNoise(CENTRES, std, LINEAR, CLASSES), products(LINEAR.beta)
-    found = torch.stack([exact.log_prob(x_t, t, torch.full((15,), label)) for label in range(3)], 1)
+    found = torch.stack(
+        [exact.log_prob(x_t, t, torch.full((15,), label)) for label in range(3)], 1
+    )
     close(found.exp().sum(1), torch.ones(15), rtol=1e-12)
     for row in range(15):
         a = abar[t[row]]
         spread, joint = math.sqrt(a * std**2 + 1 - a), [0.0, 0.0, 0.0]
-        for centre, label in zip(CENTRES.tolist(), CLASSES.tolist()):  # each Gaussian equally likely: 3, 2 and 1 of 6
-            bells = (NormalDist(math.sqrt(a) * m, spread).pdf(v) for m, v in zip(centre, x_t[row].tolist()))
+        # each Gaussian equally likely: 3, 2 and 1 of 6
+        for centre, label in zip(CENTRES.tolist(), CLASSES.tolist()):
+            bells = (
+                NormalDist(math.sqrt(a) * m, spread).pdf(v)
+                for m, v in zip(centre, x_t[row].tolist())
+            )
             joint[label] += math.prod(bells) / 6
         for label in range(3):
-            assert found[row, label].exp().item() == pytest.approx(joint[label] / sum(joint), rel=1e-7, abs=1e-12)
-    close(found[-3:].exp(), torch.tensor([[3, 2, 1]] * 3) / 6, rtol=0.1)  # in all the noise what is left is the prior
+            assert found[row, label].exp().item() == pytest.approx(
+                joint[label] / sum(joint), rel=1e-7, abs=1e-12
+            )
+    # in all the noise what is left is the prior
+    close(found[-3:].exp(), torch.tensor([[3, 2, 1]] * 3) / 6, rtol=0.1)
 
 
 # --- label dropout ---
 
 
-@pytest.mark.parametrize(("y", "null"), [
-    (torch.tensor([3, 1, 4, 1]), torch.tensor(9)),
-    (torch.tensor([[3, 1], [4, 1], [5, 9], [2, 6]]), torch.tensor([0, 0])),
-    (torch.tensor([[3, 1], [4, 1], [5, 9], [2, 6]]), torch.tensor([7, 8])),
-], ids=["labels", "captions", "any null"])
+@pytest.mark.parametrize(
+    ("y", "null"),
+    [
+        (torch.tensor([3, 1, 4, 1]), torch.tensor(9)),
+        (torch.tensor([[3, 1], [4, 1], [5, 9], [2, 6]]), torch.tensor([0, 0])),
+        (torch.tensor([[3, 1], [4, 1], [5, 9], [2, 6]]), torch.tensor([7, 8])),
+    ],
+    ids=["labels", "captions", "any null"],
+)
 def test_dropped_rows_are_the_null_label_and_the_others_as_they_were(y, null):
     kept = y.clone()
     for dropped in itertools.product([False, True], repeat=4):
         found = with_dropout(y, null, torch.tensor(dropped))
-        expected = [null.tolist() if gone else row for gone, row in zip(dropped, y.tolist())]
-        assert found.tolist() == expected and found.dtype == torch.long and torch.equal(y, kept)
+        expected = [
+            null.tolist() if gone else row for gone, row in zip(dropped, y.tolist())
+        ]
+        assert (
+            found.tolist() == expected
+            and found.dtype == torch.long
+            and torch.equal(y, kept)
+        )
 
 
 def test_dropped_must_be_booleans():
-    with pytest.raises(ValueError, match="argument `dropped`: expected a tensor .bool. of shape .N."):
+    with pytest.raises(
+        ValueError, match="argument `dropped`: expected a tensor .bool. of shape .N."
+    ):
         with_dropout(torch.zeros(3).long(), torch.tensor(1), torch.zeros(3))
 
 
 def conditional(net=None, null=torch.tensor(10), betas=QUICK.beta, **options):
-    return ConditionalDDPM(net or Recorder(), betas, null, **{"pictures": False, **options})
+    return ConditionalDDPM(
+        net or Recorder(), betas, null, **{"pictures": False, **options}
+    )
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.6])
@@ -421,7 +575,8 @@ def test_labels_are_dropped_one_by_one_and_no_label_more_than_another(dropout):
     assert torch.equal(told[~dropped], y[~dropped])
     often(dropped, dropout)
     often(dropped.view(-1, 10), dropout)
-    often(dropped[1:] & dropped[:-1], dropout**2, errors=5)  # neighbours do not know of each other
+    # neighbours do not know of each other
+    often(dropped[1:] & dropped[:-1], dropout**2, errors=5)
     within(t[dropped], 5.5)  # nor does dropping of the step
     torch.manual_seed(1)
     method.loss(torch.zeros(n, 1), y)
@@ -437,7 +592,9 @@ def test_never_and_always(dropout, share):
 
 def test_no_label_given_no_label_told():
     method = conditional(dropout=0.5)
-    assert method.loss(torch.zeros(4, 1)).isfinite() and math.isfinite(method.pretext_score(torch.zeros(4, 1)))
+    assert method.loss(torch.zeros(4, 1)).isfinite() and math.isfinite(
+        method.pretext_score(torch.zeros(4, 1))
+    )
     assert [y for _, _, y in method.net.asked] == [None, None]
 
 
@@ -454,7 +611,8 @@ def test_labels_are_reworded_before_they_are_dropped():
     told = method.net.asked.pop()[2]
     dropped = (told == 0).all(1)
     assert 30 < dropped.sum() < 90 and torch.equal(told[~dropped], y[~dropped] + 1000)
-    assert len(asked) == 1 and torch.equal(asked[0], torch.arange(400).view(200, 2))  # all of them, unchanged
+    # all of them, unchanged
+    assert len(asked) == 1 and torch.equal(asked[0], torch.arange(400).view(200, 2))
     torch.manual_seed(0)
     method.loss(torch.zeros(200, 1))
     assert len(asked) == 1
@@ -474,7 +632,11 @@ def test_the_loss_by_hand_from_what_the_network_saw(prediction, pictures):
         abar = products(QUICK.beta)[t[row]]
         x0 = x[row, place].item() * 2 - 1 if pictures else x[row, place].item()
         eps = (x_t[row, place].item() - math.sqrt(abar) * x0) / math.sqrt(1 - abar)
-        target = {EPS: eps, X0: x0, V: math.sqrt(abar) * eps - math.sqrt(1 - abar) * x0}[prediction]
+        target = {
+            EPS: eps,
+            X0: x0,
+            V: math.sqrt(abar) * eps - math.sqrt(1 - abar) * x0,
+        }[prediction]
         errors.append((said[row, place].item() - target) ** 2)
     assert loss == pytest.approx(sum(errors) / 24, rel=1e-9)
 
@@ -503,13 +665,19 @@ def three_gaussians(n=3000, std=0.3):
 
 def noisy(data, schedule, n=1500):
     t = torch.randint(len(schedule) // 20, len(schedule), (n,), generator=seeded(4))
-    return q_sample(data.x[:n], schedule.abar[t], normal(n, 2, seed=5, dtype=F32)), t, data.y[:n]
+    return (
+        q_sample(data.x[:n], schedule.abar[t], normal(n, 2, seed=5, dtype=F32)),
+        t,
+        data.y[:n],
+    )
 
 
 def test_one_network_learns_the_noise_with_the_label_and_without():
     torch.manual_seed(0)
     net = TimedMLP(2, 64, label=LabelEmbedding(3, 64))
-    method = conditional(net, torch.tensor(3), cosine_betas(50), dropout=0.5, momentum=0.99)
+    method = conditional(
+        net, torch.tensor(3), cosine_betas(50), dropout=0.5, momentum=0.99
+    )
     data = three_gaussians()
     exact = MixtureNoise(THREE, 0.3, method.schedule, torch.arange(3))
     list(fit(method, data, 1000, batch_size=128, optimizers=adamw(6e-3, 0)))
@@ -520,23 +688,52 @@ def test_one_network_learns_the_noise_with_the_label_and_without():
         return ((said - right).square().sum() / right.square().sum()).item()
 
     told, untold, method = exact(x_t, t, y), exact(x_t, t), method.eval()
-    assert off(method.eps(x_t, t, y), told) < 0.03 and off(method.eps(x_t, t), untold) < 0.05
-    assert off(method.eps(x_t, t), told) > 0.08 and off(method.eps(x_t, t, y), untold) > 0.08
+    assert (
+        off(method.eps(x_t, t, y), told) < 0.03
+        and off(method.eps(x_t, t), untold) < 0.05
+    )
+    assert (
+        off(method.eps(x_t, t), told) > 0.08
+        and off(method.eps(x_t, t, y), untold) > 0.08
+    )
     assert torch.equal(method.eps(x_t, t, torch.full_like(y, 3)), method.eps(x_t, t))
-    close(guided(method.eps, y, 1.0)(x_t, t), 2 * method.eps(x_t, t, y) - method.eps(x_t, t), 1e-4, 1e-4)
+    close(
+        guided(method.eps, y, 1.0)(x_t, t),
+        2 * method.eps(x_t, t, y) - method.eps(x_t, t),
+        1e-4,
+        1e-4,
+    )
 
 
 def unet_of_labels():
-    return UNet(1, (8, 16), label=LabelEmbedding(5, 16)), torch.tensor(5), torch.arange(8) % 5, torch.rand(8, 1, 8, 8)
+    return (
+        UNet(1, (8, 16), label=LabelEmbedding(5, 16)),
+        torch.tensor(5),
+        torch.arange(8) % 5,
+        torch.rand(8, 1, 8, 8),
+    )
 
 
 def unet_of_captions():
-    label, y = TextTransformer(12, 4, 16, depth=1, heads=2), torch.randint(0, 12, (8, 4))
-    return UNet(1, (8, 16), label=label), torch.zeros(4, dtype=torch.long), y, torch.rand(8, 1, 8, 8)
+    label, y = (
+        TextTransformer(12, 4, 16, depth=1, heads=2),
+        torch.randint(0, 12, (8, 4)),
+    )
+    return (
+        UNet(1, (8, 16), label=label),
+        torch.zeros(4, dtype=torch.long),
+        y,
+        torch.rand(8, 1, 8, 8),
+    )
 
 
 def points_of_labels():
-    return TimedMLP(2, 16, label=LabelEmbedding(5, 16)), torch.tensor(5), torch.arange(8) % 5, torch.randn(8, 2)
+    return (
+        TimedMLP(2, 16, label=LabelEmbedding(5, 16)),
+        torch.tensor(5),
+        torch.arange(8) % 5,
+        torch.randn(8, 2),
+    )
 
 
 @pytest.mark.parametrize("make", [unet_of_labels, unet_of_captions, points_of_labels])
@@ -544,7 +741,10 @@ def test_telling_the_null_label_is_telling_none_before_and_after_training(make):
     torch.manual_seed(0)
     net, null, y, x = make()
     method = ConditionalDDPM(net, linear_betas(50), null, dropout=0.5, momentum=0.5)
-    optimizer, t = torch.optim.AdamW(net.parameters(), 1e-2, weight_decay=0.3), torch.arange(8) * 6
+    optimizer, t = (
+        torch.optim.AdamW(net.parameters(), 1e-2, weight_decay=0.3),
+        torch.arange(8) * 6,
+    )
     nulls = null.expand(y.shape)
 
     def silent():
@@ -552,7 +752,12 @@ def test_telling_the_null_label_is_telling_none_before_and_after_training(make):
             said = method.train(mode).eps(x, t)
             assert torch.equal(method.eps(x, t, nulls), said) and said.isfinite().all()
             half = with_dropout(y, null, torch.arange(8) < 4)
-            close(method.eps(x, t, half)[:4].detach(), said[:4].detach(), rtol=1e-5, atol=1e-5)
+            close(
+                method.eps(x, t, half)[:4].detach(),
+                said[:4].detach(),
+                rtol=1e-5,
+                atol=1e-5,
+            )
 
     silent()
     for _ in range(8):
@@ -562,23 +767,31 @@ def test_telling_the_null_label_is_telling_none_before_and_after_training(make):
         method.after_step()
     silent()
     for mode in (True, False):
-        assert (method.train(mode).eps(x, t, y) - method.eps(x, t)).abs().max() > 1e-4  # a label says something
+        # a label says something
+        assert (method.train(mode).eps(x, t, y) - method.eps(x, t)).abs().max() > 1e-4
 
 
 def test_the_null_label_of_an_embedding_is_zeros():
     torch.manual_seed(0)
     label, y = LabelEmbedding(5, 4), torch.tensor([0, 4, 5, 2])
     found = label(y)
-    assert found.shape == (4, 4) and torch.equal(found[2], torch.zeros(4)) and found[[0, 1, 3]].abs().min() > 0
+    assert (
+        found.shape == (4, 4)
+        and torch.equal(found[2], torch.zeros(4))
+        and found[[0, 1, 3]].abs().min() > 0
+    )
     found.square().sum().backward()
-    assert label.weight.grad[5].abs().max() == 0 < label.weight.grad[[0, 2, 4]].abs().min()
+    assert (
+        label.weight.grad[5].abs().max() == 0 < label.weight.grad[[0, 2, 4]].abs().min()
+    )
 
 
 # --- captions as vectors ---
 
 
 def text(length=6, seed=0, spread=0.4, **options):
-    """With weights as training might leave them: attention far from uniform, nothing at zero."""
+    """With weights as training might leave them: attention far from uniform, nothing at
+    zero."""
     torch.manual_seed(seed)
     net = TextTransformer(20, length, **{"dim": 16, "depth": 2, "heads": 4, **options})
     with torch.no_grad():
@@ -587,12 +800,21 @@ def text(length=6, seed=0, spread=0.4, **options):
     return net.eval()
 
 
-ROWS = torch.tensor([[3, 1, 4, 0, 0, 0], [5, 9, 2, 6, 5, 3], [0, 7, 0, 0, 8, 0], [11, 0, 0, 0, 0, 0], [0] * 6])
+ROWS = torch.tensor(
+    [
+        [3, 1, 4, 0, 0, 0],
+        [5, 9, 2, 6, 5, 3],
+        [0, 7, 0, 0, 8, 0],
+        [11, 0, 0, 0, 0, 0],
+        [0] * 6,
+    ]
+)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_caption_is_the_mean_over_its_words_alone_wherever_they_stand(depth):
-    """Only the words that are there, with the positions they have, through the blocks without a mask."""
+    """Only the words that are there, with the positions they have, through the blocks
+    without a mask."""
     net = text(depth=depth)
     found = net(ROWS)
     assert found.shape == (5, 16)
@@ -601,7 +823,9 @@ def test_a_caption_is_the_mean_over_its_words_alone_wherever_they_stand(depth):
         x = (net.words.weight[row[places]] + net.positions[places])[None]
         for block in net.blocks:
             x = block(x)
-        torch.testing.assert_close(vector, net.out(net.norm(x)[0].mean(0)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            vector, net.out(net.norm(x)[0].mean(0)), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_empty_places_behind_a_caption_change_nothing():
@@ -609,7 +833,8 @@ def test_empty_places_behind_a_caption_change_nothing():
     for length in (4, 5, 6):
         longer = torch.nn.functional.pad(short, (0, length - 3))
         torch.testing.assert_close(net(longer), net(short), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(net(ROWS)[[3]], net(ROWS[3:4]), rtol=1e-5, atol=1e-6)  # nor do the other rows
+    # nor do the other rows
+    torch.testing.assert_close(net(ROWS)[[3]], net(ROWS[3:4]), rtol=1e-5, atol=1e-6)
 
 
 def test_the_order_of_the_words_and_each_word_matters():
@@ -622,7 +847,10 @@ def test_the_order_of_the_words_and_each_word_matters():
 def test_nothing_told_is_zeros_and_before_training_so_is_everything():
     torch.manual_seed(0)
     assert torch.equal(TextTransformer(20, 6, 16, 2, 4)(ROWS), torch.zeros(5, 16))
-    assert torch.equal(text()(ROWS)[4], torch.zeros(16)) and text()(ROWS)[:4].abs().amax(1).min() > 1e-2
+    assert (
+        torch.equal(text()(ROWS)[4], torch.zeros(16))
+        and text()(ROWS)[:4].abs().amax(1).min() > 1e-2
+    )
     assert torch.equal(text()(torch.zeros(3, 6, dtype=torch.long)), torch.zeros(3, 16))
 
 
@@ -637,10 +865,14 @@ def test_gradients_reach_every_weight_and_an_empty_caption_breaks_none():
         assert reached.tolist() == [word for word in rows.unique().tolist() if word]
     net = TextTransformer(20, 6, 16, 2, 4)
     net(ROWS).sub(1).square().sum().backward()
-    assert {name for name, p in net.named_parameters() if p.grad.abs().sum() > 0} == {"out.weight"}
+    assert {name for name, p in net.named_parameters() if p.grad.abs().sum() > 0} == {
+        "out.weight"
+    }
 
 
-@pytest.mark.parametrize("rows", [torch.zeros(2, 6), torch.zeros(6, dtype=torch.long), None])
+@pytest.mark.parametrize(
+    "rows", [torch.zeros(2, 6), torch.zeros(6, dtype=torch.long), None]
+)
 def test_a_text_transformer_names_a_bad_input(rows):
     with pytest.raises(ValueError, match="argument `tokens`: expected"):
         text()(rows)
@@ -656,21 +888,35 @@ def emoji():
 
 def plain(name):
     """A name's words in plain letters, each once: "réunion flag" -> reunion, flag."""
-    letters = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    letters = "".join(
+        c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c)
+    )
     return list(dict.fromkeys(re.findall("[a-z0-9]+", letters.lower())))
 
 
 @pytest.fixture(scope="module")
 def trained_words(emoji):
-    """The words of the training emoji's names; what no vocabulary holds (with, of) is no word."""
+    """The words of the training emoji's names; what no vocabulary holds (with, of) is
+    no word."""
     names = emoji_names()
-    found = {word for e in emoji["train"].info["emoji"].unique().tolist() for word in plain(names[e])}
+    found = {
+        word
+        for e in emoji["train"].info["emoji"].unique().tolist()
+        for word in plain(names[e])
+    }
     return found & set(vocabulary())
 
 
-def test_tokens_are_nothing_then_styles_then_categories_then_words(emoji, trained_words):
+def test_tokens_are_nothing_then_styles_then_categories_then_words(
+    emoji, trained_words
+):
     names, categories = token_names(), emoji["train"].classes
-    assert names[0] == "" and names[1:4] == STYLES and names[4:FIRST_WORD] == categories and len(categories) == 9
+    assert (
+        names[0] == ""
+        and names[1:4] == STYLES
+        and names[4:FIRST_WORD] == categories
+        and len(categories) == 9
+    )
     assert list(names[FIRST_WORD:]) == sorted(trained_words)
     assert len(set(names)) == len(names) and FIRST_WORD == 13 and LENGTH == 2 + PLACES
 
@@ -679,11 +925,19 @@ def test_a_caption_by_hand():
     names = token_names()
     row = tokens("Red, APPLE!", style="twemoji", category="Food & Drink")
     assert row.dtype == torch.long and row.shape == (LENGTH,)
-    assert [names[token] for token in row.tolist()] == ["twemoji", "Food & Drink", "red", "apple", *[""] * 7]
+    assert [names[token] for token in row.tolist()] == [
+        "twemoji",
+        "Food & Drink",
+        "red",
+        "apple",
+        *[""] * 7,
+    ]
     assert tokens().tolist() == LENGTH * [0]
     assert tokens(style="noto").tolist() == [1, *[0] * 10]
     assert tokens(category="Activities").tolist() == [0, 4, *[0] * 9]
-    assert tokens("apple red")[2:4].tolist() == tokens("red apple")[2:4].flip(0).tolist()
+    assert (
+        tokens("apple red")[2:4].tolist() == tokens("red apple")[2:4].flip(0).tolist()
+    )
     many = token_names()[FIRST_WORD : FIRST_WORD + PLACES]
     assert len(tokens(" ".join(many)).nonzero()) == PLACES
     assert tokens("a red, red apple with the apple").equal(tokens("red apple"))
@@ -691,22 +945,39 @@ def test_a_caption_by_hand():
 
 def test_words_that_no_training_emoji_has_are_unknown(trained_words):
     strange = sorted(set(vocabulary()) - trained_words)
-    assert strange and unknown(f"red {strange[0]} apple {strange[-1]} gobbledygook") == [
-        strange[0], strange[-1], "gobbledygook"
-    ]
+    assert strange and unknown(
+        f"red {strange[0]} apple {strange[-1]} gobbledygook"
+    ) == [strange[0], strange[-1], "gobbledygook"]
     assert unknown(" ".join(sorted(trained_words))) == [] == unknown("")
-    assert unknown("noto twemoji openmoji") == ["noto", "twemoji", "openmoji"]  # styles are no words
+    # styles are no words
+    assert unknown("noto twemoji openmoji") == ["noto", "twemoji", "openmoji"]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (("red gobbledygook flubber",), "`caption`: expected words of .* got gobbledygook, flubber"),
-    ((" ".join(token_names()[-10:]),), "`caption`: expected at most 9 words, got 10"),
-    (("red", "apple"), "`style`: expected one of noto, twemoji, openmoji, or nothing, got 'apple'"),
-    (("red", "Noto"), "`style`: expected one of noto.* got 'Noto'"),
-    (("red", "Activities"), "`style`: expected one of .* got 'Activities'"),
-    (("red", "noto", "Fruit"), "`category`: expected one of Activities, .*Travel & Places, or nothing, got 'Fruit'"),
-    (("red", "", "noto"), "`category`: expected one of .* got 'noto'"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("red gobbledygook flubber",),
+            "`caption`: expected words of .* got gobbledygook, flubber",
+        ),
+        (
+            (" ".join(token_names()[-10:]),),
+            "`caption`: expected at most 9 words, got 10",
+        ),
+        (
+            ("red", "apple"),
+            "`style`: expected one of noto, twemoji, openmoji, or nothing, got 'apple'",
+        ),
+        (("red", "Noto"), "`style`: expected one of noto.* got 'Noto'"),
+        (("red", "Activities"), "`style`: expected one of .* got 'Activities'"),
+        (
+            ("red", "noto", "Fruit"),
+            "`category`: expected one of Activities, .*Travel & Places, or nothing, "
+            "got 'Fruit'",
+        ),
+        (("red", "", "noto"), "`category`: expected one of .* got 'noto'"),
+    ],
+)
 def test_a_bad_caption_is_named(arguments, message):
     with pytest.raises(ValueError, match=f"argument {message}"):
         tokens(*arguments)
@@ -721,11 +992,19 @@ def test_captions_are_style_category_and_the_names_words(emoji, trained_words, s
     for row, e, style, category in zip(found.tolist(), *columns, strict=True):
         words = [word for word in plain(of_emoji[e]) if word in trained_words]
         expected = [STYLES[style], data.classes[category], *words]
-        assert [names[token] for token in row] == expected + [""] * (LENGTH - len(expected)), of_emoji[e]
+        assert [names[token] for token in row] == expected + [""] * (
+            LENGTH - len(expected)
+        ), of_emoji[e]
     longest = (found[:, 2:] > 0).sum(1)
     assert split != "train" or (longest.min() >= 1 and longest.max() == PLACES)
-    row = next(i for i, e in enumerate(data.info["emoji"].tolist()) if not unknown(of_emoji[e]))
-    said = tokens(of_emoji[data.info["emoji"][row]], STYLES[data.info["style"][row]], data.classes[data.y[row]])
+    row = next(
+        i for i, e in enumerate(data.info["emoji"].tolist()) if not unknown(of_emoji[e])
+    )
+    said = tokens(
+        of_emoji[data.info["emoji"][row]],
+        STYLES[data.info["style"][row]],
+        data.classes[data.y[row]],
+    )
     assert torch.equal(said, found[row])
 
 
@@ -737,10 +1016,15 @@ def test_captions_follow_the_rows_they_are_given(emoji):
 def test_of_every_tenth_emoji_one_style_is_withheld_each_in_turn(emoji):
     for data in emoji.values():
         rows, e, style = withheld(data), data.info["emoji"], data.info["style"]
-        expected = {k: STYLES[(k // 10) % 3] for k in e.tolist() if k % 10 == 0}  # 0 noto, 10 twemoji, 20 openmoji
+        # 0 noto, 10 twemoji, 20 openmoji
+        expected = {k: STYLES[(k // 10) % 3] for k in e.tolist() if k % 10 == 0}
         assert rows.dtype == torch.bool and rows.sum() == len(expected)
-        assert {k: STYLES[s] for k, s in zip(e[rows].tolist(), style[rows].tolist())} == expected
-    counts = emoji["train"].info["style"][withheld(emoji["train"])].bincount(minlength=3)
+        assert {
+            k: STYLES[s] for k, s in zip(e[rows].tolist(), style[rows].tolist())
+        } == expected
+    counts = (
+        emoji["train"].info["style"][withheld(emoji["train"])].bincount(minlength=3)
+    )
     assert counts.sum() == 137 and counts.min() > 35
 
 
@@ -748,13 +1032,20 @@ def test_captioned_rows_are_those_not_withheld_with_their_captions(emoji):
     data = emoji["train"]
     kept, rows = captioned(data), (~withheld(data)).nonzero().flatten()
     assert len(kept) == len(rows) == len(data) - 137 and not withheld(kept).any()
-    assert torch.equal(kept.x, data.x[rows]) and torch.equal(kept.y, captions(data)[rows])
-    assert all(torch.equal(kept.info[key], data.info[key][rows]) for key in data.info) and kept.classes == ()
+    assert torch.equal(kept.x, data.x[rows]) and torch.equal(
+        kept.y, captions(data)[rows]
+    )
+    assert (
+        all(torch.equal(kept.info[key], data.info[key][rows]) for key in data.info)
+        and kept.classes == ()
+    )
     assert data.y.ndim == 1  # what it came from is as it was
 
 
 def test_no_token_is_left_untrained(emoji):
-    assert captioned(emoji["train"]).y.unique().tolist() == list(range(len(token_names())))
+    assert captioned(emoji["train"]).y.unique().tolist() == list(
+        range(len(token_names()))
+    )
 
 
 def test_shortened_captions_miss_each_part_with_its_probability():
@@ -763,7 +1054,8 @@ def test_shortened_captions_miss_each_part_with_its_probability():
     rows = row.repeat(n, 1)
     found = shortened(rows, style=0.2, category=0.35, name=0.3, word=0.15)
     assert torch.equal(rows, row.repeat(n, 1)) and found.dtype == torch.long
-    assert ((found == 0) | (found == row)).all() and found[:, 5:].abs().max() == 0  # in its place or nothing
+    # in its place or nothing
+    assert ((found == 0) | (found == row)).all() and found[:, 5:].abs().max() == 0
     gone = found[:, :5] == 0
     often(gone[:, 0], 0.2)
     often(gone[:, 1], 0.35)
@@ -777,7 +1069,10 @@ def test_shortened_captions_miss_each_part_with_its_probability():
         often(column[1:] & column[:-1], share**2, errors=5)
 
 
-@pytest.mark.parametrize(("part", "places"), [("style", [0]), ("category", [1]), ("name", [2, 3]), ("word", [2, 3])])
+@pytest.mark.parametrize(
+    ("part", "places"),
+    [("style", [0]), ("category", [1]), ("name", [2, 3]), ("word", [2, 3])],
+)
 def test_a_part_that_always_goes_leaves_the_others(part, places):
     rows = torch.randint(1, 50, (500, 4), generator=seeded())
     found = shortened(rows, **{**dict(style=0, category=0, name=0, word=0), part: 1})
@@ -802,7 +1097,11 @@ class Features(nn.Module):
 
     def __init__(self, dim=2, hidden=32):
         super().__init__()
-        self.net, self.hidden, self.asked = mlp(dim + hidden, hidden, hidden, norm=None), hidden, []
+        self.net, self.hidden, self.asked = (
+            mlp(dim + hidden, hidden, hidden, norm=None),
+            hidden,
+            [],
+        )
 
     def features(self, x, t):
         self.asked.append((x, t))
@@ -816,12 +1115,18 @@ def noisy_classifier(classes=3, betas=QUICK.beta, pictures=False, dim=2):
 
 @pytest.mark.parametrize("pictures", [False, True])
 def test_the_classifiers_loss_by_hand_from_what_its_encoder_saw(pictures):
-    method, x, y = noisy_classifier(pictures=pictures), torch.rand(7, 2), torch.arange(7) % 3
+    method, x, y = (
+        noisy_classifier(pictures=pictures),
+        torch.rand(7, 2),
+        torch.arange(7) % 3,
+    )
     torch.manual_seed(3)
     loss = method.loss(x, y).item()
     (x_t, t), terms = method.encoder.asked.pop(), []
     for row, label in enumerate(y.tolist()):
-        logits = method.classifier(method.encoder.features(x_t[row, None], t[row, None]))[0].tolist()
+        logits = method.classifier(
+            method.encoder.features(x_t[row, None], t[row, None])
+        )[0].tolist()
         terms.append(math.log(sum(math.exp(logit) for logit in logits)) - logits[label])
     assert loss == pytest.approx(sum(terms) / 7, rel=1e-5)
     torch.manual_seed(3)
@@ -834,7 +1139,9 @@ def test_the_classifier_sees_every_step_equally_often_with_its_noise():
     for pictures, value in ((False, 0.7), (True, 2 * 0.7 - 1)):
         method.pictures = pictures
         x_t, t = method.noised(torch.full((n, 2), 0.7))
-        assert t.dtype == torch.long and (t.bincount(minlength=12) - n / 12).abs().max() < 5 * math.sqrt(n / 12)
+        assert t.dtype == torch.long and (
+            t.bincount(minlength=12) - n / 12
+        ).abs().max() < 5 * math.sqrt(n / 12)
         abar = torch.tensor(products(QUICK.beta))[t][:, None]
         eps = (x_t - abar.sqrt() * value) / (1 - abar).sqrt()
         within(eps, 0.0)
@@ -843,27 +1150,41 @@ def test_the_classifier_sees_every_step_equally_often_with_its_noise():
 
 
 def test_log_prob_is_the_log_of_probabilities_that_sum_to_one():
-    method, x_t, t = noisy_classifier(), 3 * normal(5, 2, dtype=F32), torch.tensor([0, 3, 5, 8, 11])
-    found = torch.stack([method.log_prob(x_t, t, torch.full((5,), label)) for label in range(3)], 1)
+    method, x_t, t = (
+        noisy_classifier(),
+        3 * normal(5, 2, dtype=F32),
+        torch.tensor([0, 3, 5, 8, 11]),
+    )
+    found = torch.stack(
+        [method.log_prob(x_t, t, torch.full((5,), label)) for label in range(3)], 1
+    )
     assert found.shape == (5, 3)
     close(found.exp().sum(1), torch.ones(5), rtol=1e-5)
     logits = method.logits(x_t, t)
     assert logits.shape == (5, 3)
-    close(found[:, 1:] - found[:, :1], logits[:, 1:] - logits[:, :1], rtol=1e-4, atol=1e-5)
+    close(
+        found[:, 1:] - found[:, :1], logits[:, 1:] - logits[:, :1], rtol=1e-4, atol=1e-5
+    )
     y = torch.tensor([2, 0, 1, 1, 2])
     assert torch.equal(method.log_prob(x_t, t, y), found[torch.arange(5), y])
 
 
 def test_the_classifiers_representation_is_of_the_picture_without_noise():
     method, x = noisy_classifier(pictures=True), torch.rand(4, 2)
-    assert torch.equal(method.encode(x), method.encoder.features(2 * x - 1, torch.zeros(4, dtype=torch.long)))
+    assert torch.equal(
+        method.encode(x),
+        method.encoder.features(2 * x - 1, torch.zeros(4, dtype=torch.long)),
+    )
 
 
 def test_gradient_reaches_every_weight_of_the_classifier():
     torch.manual_seed(0)
-    method = NoisyClassifier(UNetEncoder(1, (8, 16)), nn.Linear(16, 3), linear_betas(50))
+    method = NoisyClassifier(
+        UNetEncoder(1, (8, 16)), nn.Linear(16, 3), linear_betas(50)
+    )
     x, y = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
-    for _ in range(4):  # blocks begin as their shortcuts, which hides the gradient of what is in them
+    # blocks begin as their shortcuts, which hides the gradient of what is in them
+    for _ in range(4):
         method.zero_grad()
         method.loss(x, y).backward()
         for p in method.parameters():
@@ -894,8 +1215,17 @@ def test_a_trained_classifier_comes_near_bayes_and_guides_as_bayes_does():
 def test_an_interrupted_run_tells_the_same_labels(tmp_path):
     def run(stop=None, seed=0, **options):
         torch.manual_seed(seed)
-        method = conditional(TimedMLP(2, 16, label=LabelEmbedding(3, 16)), torch.tensor(3), dropout=0.5)
-        for step in fit(method, three_gaussians(96), 6, batch_size=16, optimizers=adamw(1e-2), **options):
+        method = conditional(
+            TimedMLP(2, 16, label=LabelEmbedding(3, 16)), torch.tensor(3), dropout=0.5
+        )
+        for step in fit(
+            method,
+            three_gaussians(96),
+            6,
+            batch_size=16,
+            optimizers=adamw(1e-2),
+            **options,
+        ):
             if step.k == stop:
                 break
         return method
@@ -903,4 +1233,6 @@ def test_an_interrupted_run_tells_the_same_labels(tmp_path):
     whole = run()
     run(3, checkpoint=tmp_path / "run.pt")
     resumed = run(seed=1, checkpoint=tmp_path / "run.pt")
-    assert same(whole.state_dict(), resumed.state_dict()) and not same(state_of(whole.net), state_of(run(3).net))
+    assert same(whole.state_dict(), resumed.state_dict()) and not same(
+        state_of(whole.net), state_of(run(3).net)
+    )

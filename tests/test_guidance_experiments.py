@@ -1,7 +1,8 @@
-"""The experiments of notebook 15: what they measure, and that each setting is what its name says.
+"""The experiments of notebook 15: what they measure, and that each setting is what its
+name says.
 
-Noise that leads to known pictures stands in for trained methods; groups of emoji are found again from their names. And
-weights that begin as another method's.
+Noise that leads to known pictures stands in for trained methods; groups of emoji are
+found again from their names. And weights that begin as another method's.
 """
 
 import importlib.util
@@ -68,7 +69,8 @@ def noise(*shape, seed=0):
 
 
 class Knows(nn.Module):
-    """Says that x_0 are these pictures, whatever it is shown; a moving average of it knows better than the network."""
+    """Says that x_0 are these pictures, whatever it is shown; a moving average of it
+    knows better than the network."""
 
     def __init__(self, x):
         super().__init__()
@@ -87,7 +89,10 @@ def knowing(x):
 
 def by_hand(x, data="digits"):
     """What the judge takes pictures for, row by row."""
-    judge, found = zoo.load({"digits": "supervised-digits", "emoji_on_white": "supervised"}[data]), []
+    judge, found = (
+        zoo.load({"digits": "supervised-digits", "emoji_on_white": "supervised"}[data]),
+        [],
+    )
     weight, bias = judge.classifier.weight.tolist(), judge.classifier.bias.tolist()
     with torch.no_grad():
         rows = judge.encode(as_float(x)).tolist()
@@ -114,7 +119,11 @@ def test_draws_are_by_ddim_from_the_seeds_noise(pictures):
         return torch.sin(0.7 * x + 0.1 * t.view(-1, 1, 1, 1))
 
     found = draw(method, eps_fn, shape, 3)
-    assert torch.equal(state, torch.get_rng_state()) and not found.requires_grad and found.shape == shape
+    assert (
+        torch.equal(state, torch.get_rng_state())
+        and not found.requires_grad
+        and found.shape == shape
+    )
     for picture, steps in ((found, 20), (draw(method, eps_fn, shape, 3, 7), 7)):
         x0 = ddim_by_hand(BETAS, noise(*shape, seed=3), steps, limit=pictures)
         expected = ((x0 + 1) / 2).clamp(0, 1) if pictures else x0
@@ -128,10 +137,14 @@ def test_draws_are_by_ddim_from_the_seeds_noise(pictures):
 def test_the_opinion_is_the_judges():
     x, y = load("digits", "test").x[:200], load("digits", "test").y[:200]
     found = judge_logits(x, "digits")
-    assert found.shape == (200, 10) and torch.equal(judge_logits(as_float(x), "digits"), found)
+    assert found.shape == (200, 10) and torch.equal(
+        judge_logits(as_float(x), "digits"), found
+    )
     assert found.argmax(1).tolist() == by_hand(x) and share(by_hand(x), y) > 0.95
     emoji = load("emoji_on_white", "test").x[:40]
-    assert judge_logits(emoji, "emoji_on_white").argmax(1).tolist() == by_hand(emoji, "emoji_on_white")
+    assert judge_logits(emoji, "emoji_on_white").argmax(1).tolist() == by_hand(
+        emoji, "emoji_on_white"
+    )
 
 
 @pytest.mark.parametrize(("data", "rows"), [("digits", 2000), ("emoji_on_white", 1146)])
@@ -148,14 +161,20 @@ def test_the_same_unseen_pictures_are_picked_each_once(monkeypatch, data, rows):
     assert len(number) == len(number.unique()) == studies.SAMPLES == 250
     assert torch.equal(usual.x, test.x[number]) and torch.equal(usual.y, test.y[number])
     torch.rand(3)
-    assert torch.equal(picked(data).info["row"], number) and number.max() > rows / 2  # not only the first
+    # not only the first
+    assert torch.equal(picked(data).info["row"], number) and number.max() > rows / 2
     torch.set_rng_state(state)
 
 
 def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monkeypatch):
-    """A clock that goes on by one with each look at the noise, and by a hundred with each judgement."""
+    """A clock that goes on by one with each look at the noise, and by a hundred with
+    each judgement."""
     unseen, ticks, began = load("digits", "test")[:40], [0], []
-    pictures = {0.0: unseen.x, 0.5: unseen.x.roll(1, 0), 3.0: torch.cat([unseen.x[:20], unseen.x[:20]])}
+    pictures = {
+        0.0: unseen.x,
+        0.5: unseen.x.roll(1, 0),
+        3.0: torch.cat([unseen.x[:20], unseen.x[:20]]),
+    }
     method = knowing(unseen.x)
 
     def guide(w):
@@ -175,16 +194,31 @@ def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monke
         return generation_metrics(drawn, others, data)
 
     monkeypatch.setattr(studies, "generation_metrics", slowly)
-    monkeypatch.setattr(studies, "time", SimpleNamespace(perf_counter=lambda: sum(ticks)))
+    monkeypatch.setattr(
+        studies, "time", SimpleNamespace(perf_counter=lambda: sum(ticks))
+    )
     found = sweep(method, unseen, "digits", 5, guide, tuple(pictures))
     assert set(found) == MEASURED and json.loads(json.dumps(found)) == found
     assert found["w"] == [0.0, 0.5, 3.0] and found["draw_seconds"] == [20, 20, 20]
-    assert len(began) == 3 and all(torch.equal(x, noise(40, 1, 28, 28, seed=5)) for x in began)
-    assert found["accuracy"] == pytest.approx([share(by_hand(x), unseen.y) for x in pictures.values()])
-    assert found["accuracy"][0] > 0.9 > 0.8 > found["accuracy"][2] > 0.4 > found["accuracy"][1]
+    assert len(began) == 3 and all(
+        torch.equal(x, noise(40, 1, 28, 28, seed=5)) for x in began
+    )
+    assert found["accuracy"] == pytest.approx(
+        [share(by_hand(x), unseen.y) for x in pictures.values()]
+    )
+    assert (
+        found["accuracy"][0]
+        > 0.9
+        > 0.8
+        > found["accuracy"][2]
+        > 0.4
+        > found["accuracy"][1]
+    )
     for k, x in enumerate(pictures.values()):
         expected = generation_metrics(as_float(x), unseen.x, "digits")
-        assert {name: found[name][k] for name in JUDGEMENT} == pytest.approx(expected, abs=1e-3)
+        assert {name: found[name][k] for name in JUDGEMENT} == pytest.approx(
+            expected, abs=1e-3
+        )
 
 
 # Jobs.
@@ -238,7 +272,9 @@ def tiny_untold():
 
 
 def tiny_classifier():
-    return NoisyClassifier(UNetEncoder(1, (8,), patch=4), nn.Linear(8, 10), cosine_betas(50))
+    return NoisyClassifier(
+        UNetEncoder(1, (8,), patch=4), nn.Linear(8, 10), cosine_betas(50)
+    )
 
 
 def is_the_picked(data, few):
@@ -248,13 +284,30 @@ def is_the_picked(data, few):
     return torch.equal(data.x, test.x[number]) and torch.equal(data.y, test.y[number])
 
 
-def test_swept_guides_the_trained_average_to_the_unseen_labels(few, monkeypatch, swept_over, guided_by):
+def test_swept_guides_the_trained_average_to_the_unseen_labels(
+    few, monkeypatch, swept_over, guided_by
+):
     method = knowing(few("digits", "test").x[:40]).train()
-    monkeypatch.setattr(studies, "train_to_the_end", lambda recipe, seed: (method, {"steps": 7, "seconds": seed}))
-    assert swept(CONDITIONAL, 3) == {"steps": 7, "seconds": 3, "curve": {"w": list(WEIGHTS)}}
+    monkeypatch.setattr(
+        studies,
+        "train_to_the_end",
+        lambda recipe, seed: (method, {"steps": 7, "seconds": seed}),
+    )
+    assert swept(CONDITIONAL, 3) == {
+        "steps": 7,
+        "seconds": 3,
+        "curve": {"w": list(WEIGHTS)},
+    }
     assert swept(CONDITIONAL, 4, weights=(0.0, 2.5))["curve"] == {"w": [0.0, 2.5]}
-    for (who, unseen, data, seed, guide, weights), expected in zip(swept_over, (WEIGHTS, (0.0, 2.5)), strict=True):
-        assert who is method and not method.training and is_the_picked(unseen, few) and data == "digits"
+    for (who, unseen, data, seed, guide, weights), expected in zip(
+        swept_over, (WEIGHTS, (0.0, 2.5)), strict=True
+    ):
+        assert (
+            who is method
+            and not method.training
+            and is_the_picked(unseen, few)
+            and data == "digits"
+        )
         assert seed == (3 if weights == WEIGHTS else 4) and weights == expected
         guide(1.5)
         eps, y, w = guided_by.pop()
@@ -263,16 +316,29 @@ def test_swept_guides_the_trained_average_to_the_unseen_labels(few, monkeypatch,
 
 def test_swept_on_a_tiny_run(few):
     recipe = tiny(CONDITIONAL, tiny_told)
-    row, again = swept(recipe, 1, (0.0, 2.0)), swept(recipe, 1, (0.0, 2.0))  # the second time from its checkpoint
-    assert set(row) == RUN | {"curve"} and set(row["curve"]) == MEASURED and json.loads(json.dumps(row)) == row
-    assert {len(values) for values in row["curve"].values()} == {2} and min(row["curve"]["draw_seconds"]) > 0
+    # the second time from its checkpoint
+    row, again = swept(recipe, 1, (0.0, 2.0)), swept(recipe, 1, (0.0, 2.0))
+    assert (
+        set(row) == RUN | {"curve"}
+        and set(row["curve"]) == MEASURED
+        and json.loads(json.dumps(row)) == row
+    )
+    assert {len(values) for values in row["curve"].values()} == {2} and min(
+        row["curve"]["draw_seconds"]
+    ) > 0
     for found in (row, again):
         del found["curve"]["draw_seconds"]
     assert row == again and row["steps"] == 2
 
 
-def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_runs(few, monkeypatch, swept_over):
-    method, classifier, asked = knowing(few("digits", "test").x[:40]).train(), tiny_classifier().train(), []
+def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_runs(
+    few, monkeypatch, swept_over
+):
+    method, classifier, asked = (
+        knowing(few("digits", "test").x[:40]).train(),
+        tiny_classifier().train(),
+        [],
+    )
     runs = {
         UNCONDITIONAL: (method, {"steps": 7, "batch_size": 64, "seconds": 10.5}),
         CLEAN: (classifier, {"steps": 5, "batch_size": 32, "seconds": 2.25}),
@@ -283,50 +349,93 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
         return runs[recipe]
 
     monkeypatch.setattr(studies, "train_to_the_end", trained)
-    monkeypatch.setattr(studies, "classifier_guided", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(
+        studies, "classifier_guided", lambda *arguments: asked.append(arguments)
+    )
     row = swept_by_classifier(UNCONDITIONAL, 6, judge=CLEAN)
-    assert row == {"steps": 7, "batch_size": 64, "seconds": 12.75, "curve": {"w": list(WEIGHTS)}}
+    assert row == {
+        "steps": 7,
+        "batch_size": 64,
+        "seconds": 12.75,
+        "curve": {"w": list(WEIGHTS)},
+    }
     ((who, unseen, data, seed, guide, weights),) = swept_over
-    assert who is method and is_the_picked(unseen, few) and (data, seed, weights) == ("digits", 6, WEIGHTS)
+    assert (
+        who is method
+        and is_the_picked(unseen, few)
+        and (data, seed, weights) == ("digits", 6, WEIGHTS)
+    )
     assert not method.training and not classifier.training
     for w in (0.0, 1.0, 4.0):
         guide(w)
         eps, log_prob, y, scale, schedule = asked.pop()
-        assert eps == method.eps and log_prob == classifier.log_prob and torch.equal(y, unseen.y)
+        assert (
+            eps == method.eps
+            and log_prob == classifier.log_prob
+            and torch.equal(y, unseen.y)
+        )
         assert scale == 1 + w and schedule is method.schedule
 
 
 def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
     monkeypatch.setattr(studies, "SAMPLES", 12)
-    row = swept_by_classifier(tiny(UNCONDITIONAL, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier))
-    assert set(row) == RUN | {"curve"} and set(row["curve"]) == MEASURED and json.loads(json.dumps(row)) == row
+    row = swept_by_classifier(
+        tiny(UNCONDITIONAL, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier)
+    )
+    assert (
+        set(row) == RUN | {"curve"}
+        and set(row["curve"]) == MEASURED
+        and json.loads(json.dumps(row)) == row
+    )
     assert row["curve"]["w"] == list(WEIGHTS) and row["steps"] == 2
-    assert all(math.isfinite(value) for values in row["curve"].values() for value in values)
+    assert all(
+        math.isfinite(value) for values in row["curve"].values() for value in values
+    )
 
 
 def test_shipped_digits_are_told_their_label(few, monkeypatch, swept_over, guided_by):
     method = knowing(few("digits", "test").x[:40]).eval()
     monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
-    assert swept_shipped(CONDITIONAL, 2, name="these") == {"steps": 20, "curve": {"w": list(WEIGHTS)}}
+    assert swept_shipped(CONDITIONAL, 2, name="these") == {
+        "steps": 20,
+        "curve": {"w": list(WEIGHTS)},
+    }
     ((who, unseen, data, seed, guide, weights),) = swept_over
-    assert who is method and is_the_picked(unseen, few) and (data, seed, weights) == ("digits", 2, WEIGHTS)
+    assert (
+        who is method
+        and is_the_picked(unseen, few)
+        and (data, seed, weights) == ("digits", 2, WEIGHTS)
+    )
     guide(4.0)
     ((eps, y, w),) = guided_by
     assert eps == method.eps and torch.equal(y, unseen.y) and w == 4.0
 
 
-def test_shipped_captions_are_told_the_category_only(monkeypatch, swept_over, guided_by):
-    monkeypatch.setattr(zoo, "load", {"these": knowing(torch.zeros(1, 3, 32, 32))}.__getitem__)
+def test_shipped_captions_are_told_the_category_only(
+    monkeypatch, swept_over, guided_by
+):
+    monkeypatch.setattr(
+        zoo, "load", {"these": knowing(torch.zeros(1, 3, 32, 32))}.__getitem__
+    )
     assert swept_shipped(lookup("text-ddpm"), 2, name="these")["steps"] == 20
     ((_, unseen, data, _, guide, _),) = swept_over
     guide(4.0)
     ((_, y, w),) = guided_by
-    assert data == "emoji_on_white" and len(unseen) == studies.SAMPLES and y.shape == (250, LENGTH) and w == 4.0
+    assert (
+        data == "emoji_on_white"
+        and len(unseen) == studies.SAMPLES
+        and y.shape == (250, LENGTH)
+        and w == 4.0
+    )
     assert y.dtype == torch.long and y[:, 0].max() == 0 == y[:, 2:].max()
-    assert [token_names()[k] for k in y[:, 1].tolist()] == [unseen.classes[k] for k in unseen.y.tolist()]
+    assert [token_names()[k] for k in y[:, 1].tolist()] == [
+        unseen.classes[k] for k in unseen.y.tolist()
+    ]
 
 
-def test_real_pictures_are_others_of_the_training_set_and_cost_no_network(few, monkeypatch):
+def test_real_pictures_are_others_of_the_training_set_and_cost_no_network(
+    few, monkeypatch
+):
     compared, state = [], torch.get_rng_state()
 
     def recorded(*arguments):
@@ -340,11 +449,23 @@ def test_real_pictures_are_others_of_the_training_set_and_cost_no_network(few, m
     number = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:40]
     unseen, train = few("digits", "test")[number], few("digits", "train")
     right = share(by_hand(unseen.x), unseen.y)
-    assert found == [{"steps": 0, "accuracy": pytest.approx(right), "frechet": k} for k in (1, 2, 3)] and right > 0.9
+    assert (
+        found
+        == [
+            {"steps": 0, "accuracy": pytest.approx(right), "frechet": k}
+            for k in (1, 2, 3)
+        ]
+        and right > 0.9
+    )
     rows = {tuple(row) for row in train.x.flatten(1).tolist()}
     for others, like, data in compared:
         mine = {tuple(row) for row in (255 * others).round().long().flatten(1).tolist()}
-        assert len(mine) == 40 and mine <= rows and torch.equal(like, unseen.x) and data == "digits"
+        assert (
+            len(mine) == 40
+            and mine <= rows
+            and torch.equal(like, unseen.x)
+            and data == "digits"
+        )
     first, again, other = (others for others, _, _ in compared)
     assert torch.equal(first, again) and not torch.equal(first, other)
 
@@ -358,7 +479,9 @@ def groups():
 
 
 def drawings(data):
-    return list(zip(data.info["emoji"].tolist(), data.info["style"].tolist(), strict=True))
+    return list(
+        zip(data.info["emoji"].tolist(), data.info["style"].tolist(), strict=True)
+    )
 
 
 def pictures_of(keys, split):
@@ -372,10 +495,13 @@ def test_shown_and_withheld_drawings_are_of_the_same_emoji_each_once(groups):
     train = load("emoji_on_white", "train")
     learned = set(drawings(captioned(train)))
     assert set(shown) <= learned and set(held) == set(drawings(train)) - learned
-    assert [emoji for emoji, _ in shown] == [emoji for emoji, _ in held] and len(dict(shown)) == len(shown) == 137
+    assert [emoji for emoji, _ in shown] == [emoji for emoji, _ in held] and len(
+        dict(shown)
+    ) == len(shown) == 137
     assert not set(shown) & set(held)
     for of_it in (shown, held):
-        assert min(sum(style == k for _, style in of_it) for k in range(3)) > 35  # no style stands for another
+        # no style stands for another
+        assert min(sum(style == k for _, style in of_it) for k in range(3)) > 35
     for which in ("shown", "style withheld"):
         rows = groups[which]
         assert torch.equal(rows.x, pictures_of(drawings(rows), "train"))
@@ -383,8 +509,14 @@ def test_shown_and_withheld_drawings_are_of_the_same_emoji_each_once(groups):
 
 def test_new_names_are_of_unseen_emoji_and_of_known_words(groups):
     """Of two words or more, which no training emoji has together, in whatever order."""
-    train, test, names = load("emoji_on_white", "train"), load("emoji_on_white", "test"), emoji_names()
-    learned = [words_of(names[e]) for e in captioned(train).info["emoji"].unique().tolist()]
+    train, test, names = (
+        load("emoji_on_white", "train"),
+        load("emoji_on_white", "test"),
+        emoji_names(),
+    )
+    learned = [
+        words_of(names[e]) for e in captioned(train).info["emoji"].unique().tolist()
+    ]
     told, known = set().union(*learned), [sorted(words) for words in learned]
     expected = []
     for e in test.info["emoji"].unique().tolist():
@@ -397,14 +529,31 @@ def test_new_names_are_of_unseen_emoji_and_of_known_words(groups):
     assert torch.equal(new.x, pictures_of(drawings(new), "test"))
     for e, row in zip(expected, captions(new)[:, 2:].tolist(), strict=True):
         assert [token_names()[k] for k in row if k] == words_of(names[e])
-    assert torch.equal(newly_named(test, train), torch.isin(test.info["emoji"], torch.tensor(expected)))
+    assert torch.equal(
+        newly_named(test, train), torch.isin(test.info["emoji"], torch.tensor(expected))
+    )
     assert not newly_named(train, train).any()
 
 
 def test_a_name_is_new_by_its_words_and_not_by_their_order(monkeypatch):
     """Words 1 to 9; training emoji 0 and 1 have all of them but 9."""
-    lists = tuple(map(torch.tensor, ([1, 2, 3, 4, 5], [6, 7, 8], [2, 1], [8, 6, 7], [4], [1, 8, 9], [5, 4, 3, 2])))
-    monkeypatch.setattr(studies, "word_lists", lambda names_only: lists if names_only else None)
+    lists = tuple(
+        map(
+            torch.tensor,
+            (
+                [1, 2, 3, 4, 5],
+                [6, 7, 8],
+                [2, 1],
+                [8, 6, 7],
+                [4],
+                [1, 8, 9],
+                [5, 4, 3, 2],
+            ),
+        )
+    )
+    monkeypatch.setattr(
+        studies, "word_lists", lambda names_only: lists if names_only else None
+    )
 
     def known_words(emoji):
         rows = torch.zeros(len(emoji), LENGTH, dtype=torch.long)
@@ -417,7 +566,12 @@ def test_a_name_is_new_by_its_words_and_not_by_their_order(monkeypatch):
     monkeypatch.setattr(studies, "captions", known_words)
 
     def emoji(*numbers):
-        return Dataset(torch.zeros(len(numbers), 2), torch.zeros(len(numbers)), (), {"emoji": torch.tensor(numbers)})
+        return Dataset(
+            torch.zeros(len(numbers), 2),
+            torch.zeros(len(numbers)),
+            (),
+            {"emoji": torch.tensor(numbers)},
+        )
 
     found = newly_named(emoji(2, 3, 4, 5, 6, 2), emoji(0, 1, 1))
     assert found.tolist() == [True, False, False, False, True, True]
@@ -425,7 +579,8 @@ def test_a_name_is_new_by_its_words_and_not_by_their_order(monkeypatch):
 
 @pytest.fixture
 def drawn_from(monkeypatch):
-    """A function: `composed` has a method that draws these pictures. Gives what it is shown, one x_t a call."""
+    """A function: `composed` has a method that draws these pictures. Gives what it is
+    shown, one x_t a call."""
     load = zoo.load
 
     def give(x):
@@ -437,43 +592,66 @@ def drawn_from(monkeypatch):
             return eps(x_t, t)
 
         monkeypatch.setattr(method, "eps", recorded)
-        monkeypatch.setattr(zoo, "load", lambda name: method if name == "text-ddpm" else load(name))
+        monkeypatch.setattr(
+            zoo, "load", lambda name: method if name == "text-ddpm" else load(name)
+        )
         return seen
 
     return give
 
 
 @pytest.mark.parametrize("which", GROUPS)
-def test_drawings_that_were_asked_for_are_found_in_their_style(groups, drawn_from, guided_by, which):
+def test_drawings_that_were_asked_for_are_found_in_their_style(
+    groups, drawn_from, guided_by, which
+):
     """But two emoji that are drawn the same way by one hand."""
-    seen, rows, state = drawn_from(groups[which].x), groups[which], torch.get_rng_state()
+    seen, rows, state = (
+        drawn_from(groups[which].x),
+        groups[which],
+        torch.get_rng_state(),
+    )
     row = composed(lookup("text-ddpm"), 7, which=which)
-    assert torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
+    assert (
+        torch.equal(state, torch.get_rng_state()) and json.loads(json.dumps(row)) == row
+    )
     assert set(row) == {"steps", "rows", "emoji", "curve"}
     assert (row["steps"], row["rows"], row["emoji"]) == (20, len(rows), len(rows))
     curve = row["curve"]
-    assert curve["w"] == [0.0, 1.0, 3.0] == [w for *_, w in guided_by] and len(seen) == 60
+    assert (
+        curve["w"] == [0.0, 1.0, 3.0] == [w for *_, w in guided_by] and len(seen) == 60
+    )
     assert all(torch.equal(x, noise(len(rows), 3, 32, 32, seed=7)) for x in seen[::20])
     assert min(curve["found"]) >= 1 - 1.5 / len(rows) and curve["style"] == [1, 1, 1]
     for _, y, _ in guided_by:  # style and name, but not the category
         tokens = [[token_names()[k] for k in caption if k] for caption in y.tolist()]
         names = [words_of(emoji_names()[e]) for e in rows.info["emoji"].tolist()]
         styles = [STYLES[k] for k in rows.info["style"].tolist()]
-        assert tokens == [[style, *words] for style, words in zip(styles, names)] and y.shape == (len(rows), LENGTH)
+        assert tokens == [
+            [style, *words] for style, words in zip(styles, names)
+        ] and y.shape == (len(rows), LENGTH)
 
 
-@pytest.mark.parametrize(("which", "split"), [("style withheld", "train"), ("new names", "test")])
-def test_other_styles_are_found_and_other_emoji_have_a_style(groups, drawn_from, which, split):
-    """The next style of the same emoji for the first third of rows, another of the group's emoji for the next, what was
-    asked for the rest."""
+@pytest.mark.parametrize(
+    ("which", "split"), [("style withheld", "train"), ("new names", "test")]
+)
+def test_other_styles_are_found_and_other_emoji_have_a_style(
+    groups, drawn_from, which, split
+):
+    """The next style of the same emoji for the first third of rows, another of the
+    group's emoji for the next, what was asked for the rest."""
     keys = drawings(groups[which])
     n = len(keys) // 3
-    instead = [(e, (s + 1) % 3) for e, s in keys[:n]] + [(keys[k - n][0], keys[k][1]) for k in range(n, 2 * n)]
+    instead = [(e, (s + 1) % 3) for e, s in keys[:n]] + [
+        (keys[k - n][0], keys[k][1]) for k in range(n, 2 * n)
+    ]
     drawn_from(pictures_of(instead + keys[2 * n :], split))
     curve = composed(lookup("text-ddpm"), 0, which=which)["curve"]
     last = (len(keys) - 2 * n) / len(keys)
-    assert curve["found"] == pytest.approx([last + n / len(keys)] * 3, abs=1.5 / len(keys))
-    assert last < min(curve["style"]) and max(curve["style"]) < last + n / len(keys)  # none of the first third
+    assert curve["found"] == pytest.approx(
+        [last + n / len(keys)] * 3, abs=1.5 / len(keys)
+    )
+    # none of the first third
+    assert last < min(curve["style"]) and max(curve["style"]) < last + n / len(keys)
 
 
 # Settings.
@@ -482,7 +660,11 @@ def test_other_styles_are_found_and_other_emoji_have_a_style(groups, drawn_from,
 def plain(value):
     """What can be compared."""
     if isinstance(value, partial):
-        return plain(value.func), *map(plain, value.args), *((k, plain(v)) for k, v in sorted(value.keywords.items()))
+        return (
+            plain(value.func),
+            *map(plain, value.args),
+            *((k, plain(v)) for k, v in sorted(value.keywords.items())),
+        )
     return value
 
 
@@ -494,26 +676,42 @@ def but(recipe, **changes):
 def test_every_setting_of_an_experiment_is_another():
     for name, experiment in EXPERIMENTS.items():
         assert name.startswith("guidance-") and name not in recipes()
-        assert len({(setting.hash(), plain(setting.job)) for setting in experiment.values()}) == len(experiment), name
+        assert len(
+            {(setting.hash(), plain(setting.job)) for setting in experiment.values()}
+        ) == len(experiment), name
         for setting in experiment.values():
             assert setting.seeds == (0, 1, 2) and setting.recipe.cpu
             assert not setting.pretrained or setting.pretrained.cpu
     assert EXPERIMENTS.items() <= experiments.catalogue().items()
-    assert len({CONDITIONAL.hash(), UNCONDITIONAL.hash(), CLASSIFIER.hash(), CLEAN.hash()}) == 4
-    trained = {setting.hash() for name in ("kinds", "dropout") for setting in EXPERIMENTS[f"guidance-{name}"].values()}
+    assert (
+        len({CONDITIONAL.hash(), UNCONDITIONAL.hash(), CLASSIFIER.hash(), CLEAN.hash()})
+        == 4
+    )
+    trained = {
+        setting.hash()
+        for name in ("kinds", "dropout")
+        for setting in EXPERIMENTS[f"guidance-{name}"].values()
+    }
     assert len(trained) == 6
 
 
 def test_weights_and_captions_are_of_what_ships():
     expected = {
         "real digits": ("conditional-ddpm", real),
-        "digits, shipped": ("conditional-ddpm", (swept_shipped, ("name", "conditional-ddpm"))),
+        "digits, shipped": (
+            "conditional-ddpm",
+            (swept_shipped, ("name", "conditional-ddpm")),
+        ),
         "real emoji": ("text-ddpm", real),
         "emoji, shipped": ("text-ddpm", (swept_shipped, ("name", "text-ddpm"))),
     }
     found = EXPERIMENTS["guidance-weights"]
-    assert {name: plain(setting.job) for name, setting in found.items()} == {k: job for k, (_, job) in expected.items()}
-    assert all(found[name].recipe is lookup(recipe) for name, (recipe, _) in expected.items())
+    assert {name: plain(setting.job) for name, setting in found.items()} == {
+        k: job for k, (_, job) in expected.items()
+    }
+    assert all(
+        found[name].recipe is lookup(recipe) for name, (recipe, _) in expected.items()
+    )
     found = EXPERIMENTS["guidance-captions"]
     assert {name: plain(setting.job) for name, setting in found.items()} == {
         k: (composed, ("which", k)) for k in GROUPS
@@ -524,21 +722,36 @@ def test_weights_and_captions_are_of_what_ships():
 
 def test_kinds_differ_in_who_is_told_and_what_guides():
     found = EXPERIMENTS["guidance-kinds"]
-    assert list(found) == ["classifier-free", "classifier", "classifier of clean pictures"]
+    assert list(found) == [
+        "classifier-free",
+        "classifier",
+        "classifier of clean pictures",
+    ]
     free, by_classifier, clean = found.values()
     assert free.recipe is CONDITIONAL is lookup("conditional-ddpm")
     assert plain(free.job) is swept and free.pretrained is None
     assert CLASSIFIER is lookup("noisy-classifier") and but(CLEAN) == but(CLASSIFIER)
     for setting, judge in ((by_classifier, CLASSIFIER), (clean, CLEAN)):
         assert setting.recipe is UNCONDITIONAL and setting.pretrained is judge
-        assert setting.job.func is swept_by_classifier and setting.job.keywords == {"judge": judge}
+        assert setting.job.func is swept_by_classifier and setting.job.keywords == {
+            "judge": judge
+        }
     assert but(UNCONDITIONAL, cpu=None) == but(CONDITIONAL, cpu=None)
     assert UNCONDITIONAL.cpu.steps < CONDITIONAL.cpu.steps
     assert replace(UNCONDITIONAL.cpu, steps=CONDITIONAL.cpu.steps) == CONDITIONAL.cpu
     untold, told = build(UNCONDITIONAL, 0), build(CONDITIONAL, 0)
-    assert type(untold) is DDPM and untold.net.condition.label is None and untold.prediction is told.prediction is V
-    assert torch.equal(untold.schedule.abar, told.schedule.abar) and (untold.momentum, untold.pictures) == (0.999, True)
-    shapes = {name: p.shape for name, p in told.net.named_parameters() if "label" not in name}
+    assert (
+        type(untold) is DDPM
+        and untold.net.condition.label is None
+        and untold.prediction is told.prediction is V
+    )
+    assert torch.equal(untold.schedule.abar, told.schedule.abar) and (
+        untold.momentum,
+        untold.pictures,
+    ) == (0.999, True)
+    shapes = {
+        name: p.shape for name, p in told.net.named_parameters() if "label" not in name
+    }
     assert {name: p.shape for name, p in untold.net.named_parameters()} == shapes
 
 
@@ -549,10 +762,23 @@ def test_dropouts_differ_in_the_dropout_only():
         method = build(setting.recipe, 3)
         assert method.dropout == float(name) and but(setting.recipe) == but(CONDITIONAL)
         assert plain(setting.job) == (swept, ("weights", (0.0, 1.0, 4.0)))
-        assert type(method) is type(usual) and repr(method) == repr(usual) and same(state_of(method), state_of(usual))
-        assert torch.equal(method.null, usual.null) and method.prediction is usual.prediction
-        assert torch.equal(method.schedule.abar, usual.schedule.abar) and method.momentum == usual.momentum
-    assert set(EXPERIMENTS["guidance-dropout"]) == {"0", "0.2", "0.5"} and conditional_ddpm(0.35).dropout == 0.35
+        assert (
+            type(method) is type(usual)
+            and repr(method) == repr(usual)
+            and same(state_of(method), state_of(usual))
+        )
+        assert (
+            torch.equal(method.null, usual.null)
+            and method.prediction is usual.prediction
+        )
+        assert (
+            torch.equal(method.schedule.abar, usual.schedule.abar)
+            and method.momentum == usual.momentum
+        )
+    assert (
+        set(EXPERIMENTS["guidance-dropout"]) == {"0", "0.2", "0.5"}
+        and conditional_ddpm(0.35).dropout == 0.35
+    )
 
 
 def test_the_classifier_of_clean_pictures_is_the_noisy_ones_twin_and_sees_no_noise():
@@ -562,7 +788,9 @@ def test_the_classifier_of_clean_pictures_is_the_noisy_ones_twin_and_sees_no_noi
     x = as_float(load("digits", "test").x[:200])
     x_t, t = clean.noised(x)
     off = (x_t - (2 * x - 1)).square().mean((1, 2, 3)).sqrt()
-    assert 0 < off.max() < 1.2e-3 and off.mean() < 1e-3 and t.min() < 50 and t.max() > 950
+    assert (
+        0 < off.max() < 1.2e-3 and off.mean() < 1e-3 and t.min() < 50 and t.max() > 950
+    )
     assert (usual.noised(x)[0] - (2 * x - 1)).abs().max() > 1
 
 
@@ -571,11 +799,18 @@ def test_the_classifier_of_clean_pictures_is_the_noisy_ones_twin_and_sees_no_noi
 
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
-    """A function: runs train_zoo on these words, twelve updates. Its `began` are (seed, method as it began)."""
+    """A function: runs train_zoo on these words, twelve updates. Its `began` are (seed,
+    method as it began)."""
     few_rows(tmp_path, monkeypatch, studies)
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     for name, builder in (("untold", tiny_untold), ("told", tiny_told)):
-        recipe = Recipe(builder, "digits", gpu=Size(2, 8, 0.01), cpu=Size(2, 8, 0.01), has_representation=False)
+        recipe = Recipe(
+            builder,
+            "digits",
+            gpu=Size(2, 8, 0.01),
+            cpu=Size(2, 8, 0.01),
+            has_representation=False,
+        )
         monkeypatch.setitem(recipes(), name, recipe)
     method = build(lookup("untold"), 5)
     with torch.no_grad():
@@ -604,7 +839,10 @@ def tool(tmp_path, monkeypatch):
 
 
 def test_a_first_run_takes_over_all_weights_and_the_rest_is_as_the_seed_makes_it(tool):
-    other, fresh = zoo.load("untold").state_dict(), build(lookup("told"), 0).state_dict()
+    other, fresh = (
+        zoo.load("untold").state_dict(),
+        build(lookup("told"), 0).state_dict(),
+    )
     assert other.keys() < fresh.keys()
     tool("told", "--start", "untold")
     ((seed, averaged),) = tool.began
@@ -612,11 +850,20 @@ def test_a_first_run_takes_over_all_weights_and_the_rest_is_as_the_seed_makes_it
     assert seed == 0 and begun.keys() == fresh.keys()
     for name, value in begun.items():
         assert torch.equal(value, other.get(name, fresh[name])), name
-    assert {name.rpartition("condition.")[2] for name in begun.keys() - other.keys()} == {"label.weight"}
-    assert same(begun, averaged.average.net.state_dict())  # what ships is an average from there on
+    assert {
+        name.rpartition("condition.")[2] for name in begun.keys() - other.keys()
+    } == {"label.weight"}
+    # what ships is an average from there on
+    assert same(begun, averaged.average.net.state_dict())
     row = zoo.manifest()["told"]
-    assert row["start"] == "untold" and (row["seed"], row["steps"]) == (0, 12) and math.isfinite(row["pretext"])
-    assert row["recipe"] == lookup("told").hash() and not same(zoo.load("told").state_dict(), begun)
+    assert (
+        row["start"] == "untold"
+        and (row["seed"], row["steps"]) == (0, 12)
+        and math.isfinite(row["pretext"])
+    )
+    assert row["recipe"] == lookup("told").hash() and not same(
+        zoo.load("told").state_dict(), begun
+    )
 
 
 def test_later_runs_go_on_from_their_own_weights_and_keep_where_they_began(tool):
@@ -627,20 +874,31 @@ def test_later_runs_go_on_from_their_own_weights_and_keep_where_they_began(tool)
         seed, averaged = tool.began[runs]
         assert seed == 12 * runs and same(averaged.method.state_dict(), before)
         row = zoo.manifest()["told"]
-        assert row["start"] == "untold" and (row["seed"], row["steps"]) == (12 * runs, 12 * runs + 12)
+        assert row["start"] == "untold" and (row["seed"], row["steps"]) == (
+            12 * runs,
+            12 * runs + 12,
+        )
 
 
 def test_without_a_start_none_is_told(tool):
     tool("told")
     ((seed, averaged),) = tool.began
-    assert seed == 0 and same(averaged.method.state_dict(), build(lookup("told"), 0).state_dict())
-    assert "start" not in zoo.manifest()["told"] and "start" not in zoo.manifest()["untold"]
+    assert seed == 0 and same(
+        averaged.method.state_dict(), build(lookup("told"), 0).state_dict()
+    )
+    assert (
+        "start" not in zoo.manifest()["told"]
+        and "start" not in zoo.manifest()["untold"]
+    )
 
 
 def test_weights_without_a_place_are_named_and_nothing_is_trained(tool, monkeypatch):
     tool("told")
     monkeypatch.setitem(recipes(), "other", replace(lookup("untold"), weight_decay=0.5))
-    with pytest.raises(ValueError, match="`start`: other has no place for net.condition.label.weight, average.net"):
+    with pytest.raises(
+        ValueError,
+        match="`start`: other has no place for net.condition.label.weight, average.net",
+    ):
         tool("other", "--start", "told")
     with pytest.raises(ValueError, match="`name`: the zoo holds"):
         tool("other", "--start", "nothing")
@@ -652,18 +910,25 @@ def test_weights_without_a_place_are_named_and_nothing_is_trained(tool, monkeypa
 
 def at(experiment, setting, measure, w):
     """The measure at that w, one a seed."""
-    rows = [row for row in experiments.read(experiment)["rows"] if row["setting"] == setting]
+    rows = [
+        row for row in experiments.read(experiment)["rows"] if row["setting"] == setting
+    ]
     assert rows
     return [row["curve"][measure][row["curve"]["w"].index(w)] for row in rows]
 
 
 def test_guidance_costs_variety():
-    few, many = (at("guidance-weights", "digits, shipped", "recall", w) for w in (8.0, 0.0))
+    few, many = (
+        at("guidance-weights", "digits, shipped", "recall", w) for w in (8.0, 0.0)
+    )
     assert all(a < b for a, b in zip(few, many, strict=True))
 
 
 def test_guidance_makes_digits_plainer():
-    most, none = (at("guidance-weights", "digits, shipped", "accuracy", w) for w in (WEIGHTS[-1], 0.0))
+    most, none = (
+        at("guidance-weights", "digits, shipped", "accuracy", w)
+        for w in (WEIGHTS[-1], 0.0)
+    )
     assert all(a >= b for a, b in zip(most, none, strict=True))
 
 

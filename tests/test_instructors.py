@@ -1,4 +1,5 @@
-"""The sheet in docs/instructors.md is whole: it is read, built, handed out and graded as the page says."""
+"""The sheet in docs/instructors.md is whole: it is read, built, handed out and graded
+as the page says."""
 
 import csv
 import json
@@ -24,8 +25,18 @@ NAME, ANSWER = "98_example", "centre"
 def solutions(tmp_path_factory):
     """The page's three files in a folder of their own."""
     folder = tmp_path_factory.mktemp("solutions")
-    files = dict(re.findall(r"^`solutions/([\w/]+\.\w+)`\n\n```\w*\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
-    assert files.keys() == {f"{NAME}.py", f"{NAME}/exercises.py", f"{NAME}/mistakes.txt"}
+    files = dict(
+        re.findall(
+            r"^`solutions/([\w/]+\.\w+)`\n\n```\w*\n(.*?)^```$",
+            PAGE,
+            re.DOTALL | re.MULTILINE,
+        )
+    )
+    assert files.keys() == {
+        f"{NAME}.py",
+        f"{NAME}/exercises.py",
+        f"{NAME}/mistakes.txt",
+    }
     (folder / NAME).mkdir()
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -40,22 +51,44 @@ def found(solutions):
 def test_its_answers_get_the_marks_they_should(found):
     (master,) = found.masters
     for exercise in (found.public()[0], found.graded(1)[0], found.graded(2)[0]):
-        def verdict(answer, exercise=exercise):
-            return judge(exercise, [run(exercise.drive, answer, case.arrays) for case in exercise.cases])
 
-        assert all(verdict(a).points == 4 for a in (found.solutions[ANSWER], *master.alternatives))
+        def verdict(answer, exercise=exercise):
+            return judge(
+                exercise,
+                [run(exercise.drive, answer, case.arrays) for case in exercise.cases],
+            )
+
+        assert all(
+            verdict(a).points == 4
+            for a in (found.solutions[ANSWER], *master.alternatives)
+        )
         assert len(found.wrong[ANSWER]) >= 6
         for wrong in found.wrong[ANSWER]:
-            assert not verdict(wrong.answer).solved and verdict(wrong.answer).mistake.name == wrong.name
+            assert (
+                not verdict(wrong.answer).solved
+                and verdict(wrong.answer).mistake.name == wrong.name
+            )
 
 
-def test_its_student_version_is_built_and_checks(solutions, found, tmp_path, monkeypatch, capsys):
-    command = ["build_exercises.py", "--solutions", str(solutions), "--to", str(tmp_path)]
+def test_its_student_version_is_built_and_checks(
+    solutions, found, tmp_path, monkeypatch, capsys
+):
+    command = [
+        "build_exercises.py",
+        "--solutions",
+        str(solutions),
+        "--to",
+        str(tmp_path),
+    ]
     monkeypatch.setattr(sys, "argv", command)
     assert build_exercises.main() == 0
     assert len(list((tmp_path / "solutions" / "samples" / NAME).iterdir())) == 12
     text = (tmp_path / "exercises" / f"{NAME}.ipynb").read_text(encoding="utf-8")
-    assert "raise NotImplementedError()" in text and "x.mean(0)" not in text and "HIDDEN" not in text
+    assert (
+        "raise NotImplementedError()" in text
+        and "x.mean(0)" not in text
+        and "HIDDEN" not in text
+    )
     monkeypatch.setattr(sys, "argv", [*command, "--check"])
     assert build_exercises.main() == 0 and capsys.readouterr().err == ""
     check = checks(NAME, folder=tmp_path / "exercises" / "checks")
@@ -64,7 +97,9 @@ def test_its_student_version_is_built_and_checks(solutions, found, tmp_path, mon
     assert rows.hint in repr(check(rows.answer))
     (tmp_path / "exercises" / f"{NAME}.ipynb").write_text(text + " ", encoding="utf-8")
     assert build_exercises.main() == 1
-    assert capsys.readouterr().err == f"exercises/{NAME}.ipynb: stale (make exercises)\n"
+    assert (
+        capsys.readouterr().err == f"exercises/{NAME}.ipynb: stale (make exercises)\n"
+    )
 
 
 def test_it_is_graded_from_the_command_line(solutions, found, tmp_path):
@@ -87,18 +122,53 @@ def test_it_is_graded_from_the_command_line(solutions, found, tmp_path):
         "right": ("4", "4", ""), "none": ("0", "4", ""), "wrong": ("0", "4", ""),
     }  # fmt: skip
     marks = json.loads((tmp_path / "out" / "marks.json").read_text(encoding="utf-8"))
-    exercises = {student["student"]: student["exercises"][0] for student in marks["students"]}
-    assert {name: e["mistake"] for name, e in exercises.items()} == {"right": "", "none": "", "wrong": "rows"}
-    assert exercises["none"]["todo"] and exercises["wrong"]["hint"] == by_rows.hint and marks["isolated"]
-    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"class.html", "students", "state"}
+    exercises = {
+        student["student"]: student["exercises"][0] for student in marks["students"]
+    }
+    assert {name: e["mistake"] for name, e in exercises.items()} == {
+        "right": "",
+        "none": "",
+        "wrong": "rows",
+    }
+    assert (
+        exercises["none"]["todo"]
+        and exercises["wrong"]["hint"] == by_rows.hint
+        and marks["isolated"]
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "class.html",
+        "students",
+        "state",
+    }
 
 
 def test_what_the_page_names_is_there():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert all(f"\n{target}:" in makefile for target in re.findall(r"(?:`|^)make ([a-z]+)", PAGE, re.MULTILINE))
-    done = subprocess.run([sys.executable, "-m", "course_lib", "grade", "--help"], capture_output=True, text=True)
-    builder = "".join((ROOT / "tools" / f"build_{it}.py").read_text("utf-8") for it in ("exercises", "release"))
-    ours = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", PAGE)) - {"--cap-add", "--security-opt", "--privileged"}
-    assert ours and [option for option in ours if option not in done.stdout + builder] == []
-    named = [path for path in re.findall(r"`((?:benchmarks|solutions|tools|docs)/[\w/.]+)`", PAGE) if "98_" not in path]
+    assert all(
+        f"\n{target}:" in makefile
+        for target in re.findall(r"(?:`|^)make ([a-z]+)", PAGE, re.MULTILINE)
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "course_lib", "grade", "--help"],
+        capture_output=True,
+        text=True,
+    )
+    builder = "".join(
+        (ROOT / "tools" / f"build_{it}.py").read_text("utf-8")
+        for it in ("exercises", "release")
+    )
+    ours = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", PAGE)) - {
+        "--cap-add",
+        "--security-opt",
+        "--privileged",
+    }
+    assert (
+        ours
+        and [option for option in ours if option not in done.stdout + builder] == []
+    )
+    named = [
+        path
+        for path in re.findall(r"`((?:benchmarks|solutions|tools|docs)/[\w/.]+)`", PAGE)
+        if "98_" not in path
+    ]
     assert named and all((ROOT / path).exists() for path in named)

@@ -1,4 +1,5 @@
-"""A run whose worker dies, whose test hangs or that never ends is ended, and says which test it was."""
+"""A run whose worker dies, whose test hangs or that never ends is ended, and says which
+test it was."""
 
 import os
 import signal
@@ -17,26 +18,61 @@ WELL = "def test_is_well():\n    pass\n"
 @pytest.mark.parametrize(
     "files, option, words",
     [
-        ([DIES, ENDLESS], "session_limit=0", ["crashed while running 'test_0.py::test_dies'", "in test_dies"]),
-        ([ENDLESS, WELL], "faulthandler_timeout=1", ["crashed while running 'test_0.py::test_hangs'", "in test_hangs"]),
-        ([ENDLESS, WELL], "session_limit=1", ["not finished after 1 s; at work: ", "test_0.py::test_hangs\n"]),
+        (
+            [DIES, ENDLESS],
+            "session_limit=0",
+            ["crashed while running 'test_0.py::test_dies'", "in test_dies"],
+        ),
+        (
+            [ENDLESS, WELL],
+            "faulthandler_timeout=1",
+            ["crashed while running 'test_0.py::test_hangs'", "in test_hangs"],
+        ),
+        (
+            [ENDLESS, WELL],
+            "session_limit=1",
+            ["not finished after 1 s; at work: ", "test_0.py::test_hangs\n"],
+        ),
     ],
-    ids=["a worker dies while another one hangs", "a test hangs", "the run takes too long"],
+    ids=[
+        "a worker dies while another one hangs",
+        "a test hangs",
+        "the run takes too long",
+    ],
 )
 def test_a_broken_run_ends_and_names_the_test(tmp_path, files, option, words):
-    """That it comes back at all is what is tested; with the options of `make test`, and its conftest."""
+    """That it comes back at all is what is tested; with the options of `make test`, and
+    its conftest."""
     for i, text in enumerate(files):
         (tmp_path / f"test_{i}.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "-p", "conftest", "-p", "no:nbval"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        ROOT / "pyproject.toml",
+        "-p",
+        "conftest",
+        "-p",
+        "no:nbval",
+    ]
     command += ["-o", option, "-n", "2", "--dist", "loadfile", tmp_path]
     paths = os.pathsep.join([str(ROOT / "tests"), os.environ["PYTHONPATH"]])
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
     try:
         ran = subprocess.run(
-            command, env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, text=True, timeout=600
+            command,
+            env=os.environ | {"PYTHONPATH": paths},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
     finally:
         signal.signal(signal.SIGINT, handler)
     said = ran.stdout + ran.stderr
-    assert ran.returncode in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED), said
+    assert ran.returncode in (
+        pytest.ExitCode.TESTS_FAILED,
+        pytest.ExitCode.INTERRUPTED,
+    ), said
     assert all(word in said for word in words), said

@@ -1,4 +1,5 @@
-"""Mistakes as edits: what each form does to a solution, and what an author is told where one does not fit."""
+"""Mistakes as edits: what each form does to a solution, and what an author is told
+where one does not fit."""
 
 import pytest
 import torch
@@ -32,7 +33,8 @@ A, B = torch.tensor([4.0, 8.0]), torch.tensor([1.0, 1.0])
 
 @pytest.fixture
 def written(tmp_path):
-    """written(text): what the mistakes of that file, read for the solutions above, are: {exercise: [Wrong]}."""
+    """written(text): what the mistakes of that file, read for the solutions above, are:
+    {exercise: [Wrong]}."""
 
     def read(text):
         path = tmp_path / "mistakes.txt"
@@ -51,23 +53,37 @@ def written(tmp_path):
         (".mean() => .max() + (c.min()\n        * 10)", 37.0),
         ("c = a - b => for k in range(2):\n            c = k * a", 6.0),
         ("return RESULT => return 3 * RESULT", 15.0),
-        ("a - b => a + b - b\n    return RESULT => return RESULT - RESULT.floor()", 0.0),
+        (
+            "a - b => a + b - b\n    return RESULT => return RESULT - RESULT.floor()",
+            0.0,
+        ),
         ("start => a = 2 * a", 11.0),
         ("body => return a.max()", 8.0),
-        ("body =>\n        if a.max() > 5:\n            return b.max()\n        return a.max()", 1.0),
+        (
+            "body =>\n        if a.max() > 5:\n            return b.max()\n        "
+            "return a.max()",
+            1.0,
+        ),
         ("in loss: a - b => a", 6.0),
-        ("a - b => (a\n    # (N,) => * b)", 6.0),  # a bracket that only the second edit closes
+        # a bracket that only the second edit closes
+        ("a - b => (a\n    # (N,) => * b)", 6.0),
         ("start => a = a * 2; b = b + 1", 10.0),
         ("@ sign", -5.0),
     ],
 )
 def test_an_edit_of_a_function(written, edits, value):
-    (wrong,) = written(f"# A comment.\n\n[loss]\nodd: A hint: with a colon.\n    {edits}\n")["loss"]
+    (wrong,) = written(
+        f"# A comment.\n\n[loss]\nodd: A hint: with a colon.\n    {edits}\n"
+    )["loss"]
     assert (wrong.name, wrong.hint) == ("odd", "A hint: with a colon.")
     assert wrong.answer(A, B).item() == value
     scope = dict(SPACE)
     exec(wrong.source, scope)  # what stands in a sample submission does the same
-    assert scope["loss"](A, B).item() == value and "no_grad" in wrong.source and "###" not in wrong.source
+    assert (
+        scope["loss"](A, B).item() == value
+        and "no_grad" in wrong.source
+        and "###" not in wrong.source
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +106,10 @@ def test_an_edit_of_a_class(written, edits, values):
 
 
 def test_several_mistakes_of_several_exercises(written):
-    found = written("[loss]\none: Hint.\n    a - b => a\n\ntwo: Hint.\n    a - b => b\n[Pair]\nthree: Hint.\n    + 1 =>\n")
+    found = written(
+        "[loss]\none: Hint.\n    a - b => a\n\ntwo: Hint.\n    a - b => "
+        "b\n[Pair]\nthree: Hint.\n    + 1 =>\n"
+    )
     assert {name: [wrong.name for wrong in bank] for name, bank in found.items()} == {
         "loss": ["one", "two"],
         "Pair": ["three"],
@@ -104,7 +123,10 @@ def test_generic_mistakes_and_their_words(written):
     found = written("[loss]\n@ sign, through_numpy b\n@ none_returned\n")["loss"]
     assert [wrong.name for wrong in found] == ["sign", "through_numpy", "none_returned"]
     assert found[0].answer(A, B).item() == -5 and found[2].answer(A, B) is None
-    assert found[1].answer(A, B).item() == 5 and "    b = torch.from_numpy(b.numpy())\n" in found[1].source
+    assert (
+        found[1].answer(A, B).item() == 5
+        and "    b = torch.from_numpy(b.numpy())\n" in found[1].source
+    )
     assert all(wrong.hint.endswith(".") for wrong in found)
 
 
@@ -114,14 +136,20 @@ def test_returns_of_inner_functions_are_not_the_solutions():
     assert edited == source.replace("return g(x)", "return -(g(x))")
 
 
-@pytest.mark.parametrize("entry", mistakes.parse(mistakes.GENERIC)[""], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry", mistakes.parse(mistakes.GENERIC)[""], ids=lambda entry: entry.name
+)
 def test_each_generic_mistake_fits_a_solution(entry):
     """`mean` and one return are all they ask for."""
     source = "def f(x):\n    return (x @ x.T).mean()"
     for old, new in mistakes.filled(entry, words=["x"]):
         source = mistakes.edited(source, old, new)
     compile(source, "f", "exec")
-    assert entry.hint.endswith(".") and "(x @ x.T)" in source and source != "def f(x):\n    return (x @ x.T).mean()"
+    assert (
+        entry.hint.endswith(".")
+        and "(x @ x.T)" in source
+        and source != "def f(x):\n    return (x @ x.T).mean()"
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +159,8 @@ def test_each_generic_mistake_fits_a_solution(entry):
         ("[loss]\n\none: Hint.\n    a * b => a\n", "line 3, `one`: expected OLD to stand once in the solution, got 'a \\* b' 0 times"),
         ("[loss]\none: Hint.\n    c => a\n", "expected OLD to stand once in the solution, got 'c' 3 times"),
         ("[loss]\none: Hint.\n    => a\n", "expected OLD to stand once in the solution, got '' 0 times"),
-        ("[loss]\none: Hint.\n    The mean => a\n", "'The mean' 0 times"),  # the docstring is no place
+        # the docstring is no place
+        ("[loss]\none: Hint.\n    The mean => a\n", "'The mean' 0 times"),
         ("[loss]\none: Hint.\n    a - b => (a - b)\n", "expected an edit that changes something, got none"),
         ("[loss]\none: Hint.\n", "expected an edit that changes something, got none"),
         ("[loss]\none: Hint.\n    a - b => (a - b\n", "expected Python after the edit"),

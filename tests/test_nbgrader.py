@@ -1,4 +1,5 @@
-"""The exercise master is a valid nbgrader source: nbgrader makes the same notebook of it as we do, and grades it."""
+"""The exercise master is a valid nbgrader source: nbgrader makes the same notebook of
+it as we do, and grades it."""
 
 import csv
 import os
@@ -34,7 +35,11 @@ def course(tmp_path_factory) -> Path:
     config = f"c = get_config()\nc.CourseDirectory.root = {str(folder)!r}\n"
     (folder / "nbgrader_config.py").write_text(config, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["build_exercises.py", NAME, "--check", "--nbgrader", str(folder)])
+        patch.setattr(
+            sys,
+            "argv",
+            ["build_exercises.py", NAME, "--check", "--nbgrader", str(folder)],
+        )
         assert build_exercises.main() == 0
     nbgrader(folder, "generate_assignment", NAME)
     return folder
@@ -43,25 +48,51 @@ def course(tmp_path_factory) -> Path:
 def test_generate_assignment_makes_the_notebook_that_we_give_out(course):
     released = nbformat.read(course / "release" / NAME / f"{NAME}.ipynb", 4)
     ours = unsolved(SHEET)
-    assert [(c.cell_type, c.source) for c in released.cells] == [(c.cell_type, c.source) for c in ours.cells]
+    assert [(c.cell_type, c.source) for c in released.cells] == [
+        (c.cell_type, c.source) for c in ours.cells
+    ]
     for cell, own in zip(released.cells, ours.cells):  # nbgrader adds a checksum
-        about = {k: v for k, v in cell.metadata.get("nbgrader", {}).items() if k not in ("checksum", "cell_type")}
+        about = {
+            k: v
+            for k, v in cell.metadata.get("nbgrader", {}).items()
+            if k not in ("checksum", "cell_type")
+        }
         assert about == own.metadata.get("nbgrader", {})
     given = "\n".join(cell.source for cell in released.cells)
-    secrets = re.findall(r"### BEGIN SOLUTION\n(.*?)### END", SOURCE.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line.strip() for secret in secrets for line in secret.splitlines() if len(line.strip()) > 40]
+    secrets = re.findall(
+        r"### BEGIN SOLUTION\n(.*?)### END",
+        SOURCE.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    lines = [
+        line.strip()
+        for secret in secrets
+        for line in secret.splitlines()
+        if len(line.strip()) > 40
+    ]
     assert len(secrets) >= 7 and lines and not [line for line in lines if line in given]
     assert "BEGIN" not in given and "assert check(" not in given  # the hidden tests
 
 
-def test_autograde_gives_all_points_to_the_solved_notebook_and_none_to_the_unsolved(course):
-    for student, notebook in {"solved": solved(SHEET), "unsolved": unsolved(SHEET)}.items():
-        notebook.cells = [cell for cell in notebook.cells if "all_together(" not in cell.source]  # trains, unmarked
+def test_autograde_gives_all_points_to_the_solved_notebook_and_none_to_the_unsolved(
+    course,
+):
+    for student, notebook in {
+        "solved": solved(SHEET),
+        "unsolved": unsolved(SHEET),
+    }.items():
+        # trains, unmarked
+        notebook.cells = [
+            cell for cell in notebook.cells if "all_together(" not in cell.source
+        ]
         path = course / "submitted" / student / NAME / f"{NAME}.ipynb"
         path.parent.mkdir(parents=True)
         nbformat.write(notebook, path)
     nbgrader(course, "autograde", NAME)
     nbgrader(course, "export")
     with open(course / "grades.csv", newline="", encoding="utf-8") as file:
-        marks = {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)}
+        marks = {
+            row["student_id"]: (float(row["score"]), float(row["max_score"]))
+            for row in csv.DictReader(file)
+        }
     assert marks == {"solved": (40, 40), "unsolved": (0, 40)}

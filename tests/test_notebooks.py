@@ -1,4 +1,6 @@
-"""The committed notebooks are their sources, executed; and the tool that builds them sees what is wrong."""
+"""The committed notebooks are their sources, executed; and the tool that builds them
+sees what is wrong."""
+
 import importlib.metadata
 import importlib.util
 import os
@@ -7,7 +9,16 @@ import sys
 import build_notebooks
 import nbformat
 import pytest
-from build_notebooks import NOTEBOOKS, REPOSITORY, SETUP, build, callback_errors, execute, problems, read
+from build_notebooks import (
+    NOTEBOOKS,
+    REPOSITORY,
+    SETUP,
+    build,
+    callback_errors,
+    execute,
+    problems,
+    read,
+)
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient.exceptions import CellExecutionError
 
@@ -41,7 +52,9 @@ def test_a_notebook_is_its_source_executed_without_errors(source):
 
 
 def test_every_notebook_has_a_source():
-    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {source.stem for source in SOURCES}
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {
+        source.stem for source in SOURCES
+    }
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
@@ -52,7 +65,8 @@ def test_every_figure_of_a_notebook_has_an_alternative_text(source):
     assert outputs
     for output in outputs:
         alt = output.metadata["image/png"]["alt"]
-        assert len(alt) > 10 and output.data["text/plain"] == alt  # JupyterLab 4.6 leaves it out, nbconvert does not
+        # JupyterLab 4.6 leaves it out, nbconvert does not
+        assert len(alt) > 10 and output.data["text/plain"] == alt
 
 
 @pytest.mark.slow
@@ -60,7 +74,9 @@ def test_every_figure_of_a_notebook_has_an_alternative_text(source):
 def test_any_cell_may_be_run_twice(source, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     notebook = read(source)
-    notebook.cells = [cell for cell in notebook.cells for _ in range(1 + (cell.cell_type == "code"))]
+    notebook.cells = [
+        cell for cell in notebook.cells for _ in range(1 + (cell.cell_type == "code"))
+    ]
     execute(notebook, tmp_path)
 
 
@@ -85,28 +101,55 @@ def test_a_build_gives_outputs_badge_and_set_up_and_nothing_of_the_machine(tiny)
     assert first.source.endswith("/notebooks/99_tiny.ipynb)\n\nWords.")
     assert setup.source == SETUP and REPOSITORY in SETUP
     assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2, 3, 4]
-    assert [dict(cell.metadata) for cell in notebook.cells] == [{}, {}, {}, {"tags": ["kept"]}, {}]
+    assert [dict(cell.metadata) for cell in notebook.cells] == [
+        {},
+        {},
+        {},
+        {"tags": ["kept"]},
+        {},
+    ]
     assert "tests run without a network" in network.outputs[0].text
-    assert widget.outputs[0].data.keys() >= {"application/vnd.jupyter.widget-view+json"} and notebook.metadata.widgets
-    assert notebook.metadata.language_info == {"name": "python"} and notebook.metadata.kernelspec.name == "python3"
+    assert (
+        widget.outputs[0].data.keys() >= {"application/vnd.jupyter.widget-view+json"}
+        and notebook.metadata.widgets
+    )
+    assert (
+        notebook.metadata.language_info == {"name": "python"}
+        and notebook.metadata.kernelspec.name == "python3"
+    )
 
 
 def test_an_edit_changes_the_id_of_its_cell_only(tiny, tmp_path):
     before, copy = read(tiny[0]), tmp_path / "99_tiny.py"
-    copy.write_text(TINY.replace("import socket\n", "import socket  # edited\n") + "\n# %%\n1\n\n# %%\n1\n")
+    copy.write_text(
+        TINY.replace("import socket\n", "import socket  # edited\n")
+        + "\n# %%\n1\n\n# %%\n1\n"
+    )
     after = read(copy)
     same = [a.id == b.id for a, b in zip(before.cells, after.cells, strict=False)]
     assert same == [True, True, False, True, True]
     assert len({cell.id for cell in after.cells}) == 7
-    assert [cell.id for cell in nbformat.read(tiny[1], as_version=4).cells] == [cell.id for cell in before.cells]
+    assert [cell.id for cell in nbformat.read(tiny[1], as_version=4).cells] == [
+        cell.id for cell in before.cells
+    ]
 
 
 def test_an_id_is_the_same_whatever_the_repositorys_address(tiny, monkeypatch):
     before = read(tiny[0])
     monkeypatch.setattr(build_notebooks, "REPOSITORY", "https://github.com/ada/course")
-    monkeypatch.setattr(build_notebooks, "SETUP", SETUP.replace(REPOSITORY, "https://github.com/ada/course"))
+    monkeypatch.setattr(
+        build_notebooks,
+        "SETUP",
+        SETUP.replace(REPOSITORY, "https://github.com/ada/course"),
+    )
     after = read(tiny[0])
-    assert [a.source == b.source for a, b in zip(before.cells, after.cells)] == [False, False, True, True, True]
+    assert [a.source == b.source for a, b in zip(before.cells, after.cells)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     assert [cell.id for cell in before.cells] == [cell.id for cell in after.cells]
 
 
@@ -115,12 +158,16 @@ def unexecuted(notebook):
 
 
 def shows_an_error(notebook):
-    notebook.cells[2].outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="", traceback=[])]
+    notebook.cells[2].outputs = [
+        nbformat.v4.new_output("error", ename="KeyError", evalue="", traceback=[])
+    ]
 
 
 def shows_a_path(notebook):
     text = f"{os.sep}home{os.sep}somebody{os.sep}file.py:3: UserWarning"
-    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", name="stderr", text=text)]
+    notebook.cells[2].outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text=text)
+    ]
 
 
 def other_source(notebook):
@@ -139,15 +186,18 @@ def smoke(notebook):
     notebook.metadata["course_lib"]["budget"] = "smoke"
 
 
-@pytest.mark.parametrize("spoil, said", [
-    (unexecuted, "cell 2 was never executed"),
-    (shows_an_error, "cell 2 shows an error: KeyError"),
-    (shows_a_path, "cell 2 shows a path of the machine"),
-    (other_source, "differs from its source, first in cell 2"),
-    (other_tags, "differs from its source, first in cell 3"),
-    (one_more_cell, "differs from its source, first in cell 5"),
-    (smoke, "budget `smoke`"),
-])
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (unexecuted, "cell 2 was never executed"),
+        (shows_an_error, "cell 2 shows an error: KeyError"),
+        (shows_a_path, "cell 2 shows a path of the machine"),
+        (other_source, "differs from its source, first in cell 2"),
+        (other_tags, "differs from its source, first in cell 3"),
+        (one_more_cell, "differs from its source, first in cell 5"),
+        (smoke, "budget `smoke`"),
+    ],
+)
 def test_a_spoilt_notebook_is_found(tiny, tmp_path, spoil, said):
     notebook = nbformat.read(tiny[1], as_version=4)
     spoil(notebook)
@@ -156,15 +206,22 @@ def test_a_spoilt_notebook_is_found(tiny, tmp_path, spoil, said):
     assert len(found) == 1 and said in found[0]
 
 
-def test_an_edited_source_and_a_missing_notebook_are_found(tiny, tmp_path, monkeypatch, capsys):
+def test_an_edited_source_and_a_missing_notebook_are_found(
+    tiny, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "src").mkdir()
     source = tmp_path / "src" / "99_tiny.py"
     source.write_text(TINY + "\nprint(2)\n")
     monkeypatch.setattr(build_notebooks, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["build_notebooks.py", "--check"])
-    assert build_notebooks.main() and "99_tiny.ipynb is missing" in capsys.readouterr().err
+    assert (
+        build_notebooks.main() and "99_tiny.ipynb is missing" in capsys.readouterr().err
+    )
     (tmp_path / "99_tiny.ipynb").write_bytes(tiny[1].read_bytes())
-    assert build_notebooks.main() and "differs from its source, first in cell 4" in capsys.readouterr().err
+    assert (
+        build_notebooks.main()
+        and "differs from its source, first in cell 4" in capsys.readouterr().err
+    )
     source.write_text(TINY)
     assert not build_notebooks.main() and "fine" in capsys.readouterr().out
 
@@ -179,7 +236,8 @@ def test_a_failing_cell_fails_the_build_and_writes_nothing(tmp_path):
 
 def test_a_failing_widget_callback_fails_the_build(tmp_path):
     source = tmp_path / "99_callback.py"
-    source.write_text(TINY.replace("k=1", "k=0"))  # 1 / 0, inside interact: every cell still succeeds
+    # 1 / 0, inside interact: every cell still succeeds
+    source.write_text(TINY.replace("k=1", "k=0"))
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         build(source, tmp_path / "99_callback.ipynb")
     assert not (tmp_path / "99_callback.ipynb").exists()
@@ -188,18 +246,33 @@ def test_a_failing_widget_callback_fails_the_build(tmp_path):
 def test_callback_errors_are_found_in_a_built_notebook(tiny):
     notebook = nbformat.read(tiny[1], as_version=4)
     assert callback_errors(notebook) == []
-    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
-    output = next(widget for widget in state.values() if widget["model_name"] == "OutputModel")
-    output["state"]["outputs"] = [nbformat.v4.new_output("error", ename="KeyError", evalue="k", traceback=[])]
+    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"][
+        "state"
+    ]
+    output = next(
+        widget for widget in state.values() if widget["model_name"] == "OutputModel"
+    )
+    output["state"]["outputs"] = [
+        nbformat.v4.new_output("error", ename="KeyError", evalue="k", traceback=[])
+    ]
     assert callback_errors(notebook) == ["KeyError: k"]
 
 
-@pytest.mark.parametrize("text, said", [
-    ("# %%\n1\n", "first cell must be markdown"),
-    ("# %% [markdown]\n# words without a title\n", "first cell must be markdown"),
-    ("# %% [markdown]\n# # Title\n\n# %%\n# %pip install torch==2.6\n", "pins a version"),
-    ("# %% [markdown]\n# # Title\n\n# %%\n# !pip3 install -q numpy==2\n", "pins a version"),
-])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("# %%\n1\n", "first cell must be markdown"),
+        ("# %% [markdown]\n# words without a title\n", "first cell must be markdown"),
+        (
+            "# %% [markdown]\n# # Title\n\n# %%\n# %pip install torch==2.6\n",
+            "pins a version",
+        ),
+        (
+            "# %% [markdown]\n# # Title\n\n# %%\n# !pip3 install -q numpy==2\n",
+            "pins a version",
+        ),
+    ],
+)
 def test_a_source_that_breaks_the_rules_is_refused(tmp_path, text, said):
     (tmp_path / "99_rules.py").write_text(text)
     with pytest.raises(ValueError, match=said):
@@ -207,13 +280,19 @@ def test_a_source_that_breaks_the_rules_is_refused(tmp_path, text, said):
 
 
 def run_setup_cell(missing: set[str], monkeypatch) -> list[str]:
-    """The commands that the set-up cell gives where the packages in `missing` are not installed."""
+    """The commands that the set-up cell gives where the packages in `missing` are not
+    installed."""
     commands, find = [], importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else find(name))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name in missing else find(name),
+    )
 
     class Shell:
         def run_line_magic(self, name, line):
-            commands.append(f"{name} {line}".replace("{kept}", scope["kept"]))  # as IPython expands it
+            # as IPython expands it
+            commands.append(f"{name} {line}".replace("{kept}", scope["kept"]))
 
     scope = {"get_ipython": Shell}
     exec(TransformerManager().transform_cell(SETUP), scope)
@@ -222,7 +301,10 @@ def run_setup_cell(missing: set[str], monkeypatch) -> list[str]:
 
 def test_the_set_up_cell_installs_only_what_is_missing_and_keeps_torch(monkeypatch):
     assert run_setup_cell(set(), monkeypatch) == []
-    torch, torchvision, numpy = (f"{n}=={importlib.metadata.version(n)}" for n in ("torch", "torchvision", "numpy"))
+    torch, torchvision, numpy = (
+        f"{n}=={importlib.metadata.version(n)}"
+        for n in ("torch", "torchvision", "numpy")
+    )
     course = f"git+{REPOSITORY}"
     everything = run_setup_cell({"course_lib"}, monkeypatch)
     assert everything == [f"pip install --quiet {torch} {torchvision} {numpy} {course}"]

@@ -1,7 +1,9 @@
-"""Autoencoders, context encoders, rotation, patch location and jigsaw; and what all pretext tasks have in common.
+"""Autoencoders, context encoders, rotation, patch location and jigsaw; and what all
+pretext tasks have in common.
 
-The oracles are numpy, scikit-learn's R^2, plain slices and loops, and networks that solve a puzzle by construction.
-Colourisation and split-brain have their own tests beside their colours.
+The oracles are numpy, scikit-learn's R^2, plain slices and loops, and networks that
+solve a puzzle by construction. Colourisation and split-brain have their own tests
+beside their colours.
 """
 
 import math
@@ -18,9 +20,18 @@ from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.pretext.autoencoder import Autoencoder, variance_explained
 from course_lib.pretext.colourisation import Colourisation
-from course_lib.pretext.context_encoder import ContextEncoder, hide_square, masked_reconstruction
+from course_lib.pretext.context_encoder import (
+    ContextEncoder,
+    hide_square,
+    masked_reconstruction,
+)
 from course_lib.pretext.jigsaw import Jigsaw, cut_tiles, permutation_set, standardise
-from course_lib.pretext.patch_location import OFFSETS, ColorDropping, PatchLocation, patch_pairs
+from course_lib.pretext.patch_location import (
+    OFFSETS,
+    ColorDropping,
+    PatchLocation,
+    patch_pairs,
+)
 from course_lib.pretext.rotation import Rotation, rotate_four_ways
 from course_lib.pretext.split_brain import SplitBrain
 from course_lib.train import fit
@@ -51,15 +62,27 @@ def decoder(*widths, outputs=3):
 
 BINS = torch.cartesian_prod(*[torch.tensor([-40.0, 0.0, 40.0])] * 2)
 MAKE = {
-    "Autoencoder": lambda: Autoencoder(net(), nn.Sequential(from_vector(16), decoder(8, 8)), lambda x: x + 0.1),
+    "Autoencoder": lambda: Autoencoder(
+        net(), nn.Sequential(from_vector(16), decoder(8, 8)), lambda x: x + 0.1
+    ),
     "ContextEncoder": lambda: ContextEncoder(net(), decoder(8, 8), 5),
     "Rotation": lambda: Rotation(net(), nn.Linear(16, 4)),
-    "PatchLocation": lambda: PatchLocation(net(), nn.Linear(32, 8), 4, 1, 1, ColorDropping()),
+    "PatchLocation": lambda: PatchLocation(
+        net(), nn.Linear(32, 8), 4, 1, 1, ColorDropping()
+    ),
     "Jigsaw": lambda: Jigsaw(net(), nn.Linear(64, 10), permutation_set(4, 10), 6),
     "Colourisation": lambda: Colourisation(net(1), decoder(8, outputs=9), BINS, 20.0),
-    "SplitBrain": lambda: SplitBrain(net(1), net(2), decoder(outputs=9), decoder(8, outputs=7), BINS),
+    "SplitBrain": lambda: SplitBrain(
+        net(1), net(2), decoder(outputs=9), decoder(8, outputs=7), BINS
+    ),
 }
-CLASSES = {"Rotation": 4, "PatchLocation": 8, "Jigsaw": 10, "Colourisation": 9, "SplitBrain": 9 * 7}
+CLASSES = {
+    "Rotation": 4,
+    "PatchLocation": 8,
+    "Jigsaw": 10,
+    "Colourisation": 9,
+    "SplitBrain": 9 * 7,
+}
 
 
 def build(name, seed=0):
@@ -74,16 +97,27 @@ def test_gradients_reach_every_parameter_and_the_loss_is_in_full_precision(name)
         loss = method.loss(random(8, 3, 16, 16))
     assert loss.shape == () and loss.dtype == torch.float32
     loss.backward()
-    silent = [where for where, p in method.named_parameters() if p.grad is None or not (p.grad != 0).any()]
+    silent = [
+        where
+        for where, p in method.named_parameters()
+        if p.grad is None or not (p.grad != 0).any()
+    ]
     assert not silent and all(p.grad.isfinite().all() for p in method.parameters())
 
 
 @pytest.mark.parametrize("name", list(MAKE))
 @torch.no_grad()
 def test_state_dict_holds_all_that_was_learnt(name):
-    method, other, x = build(name), build(name, seed=1), (255 * random(16, 3, 16, 16)).byte()
+    method, other, x = (
+        build(name),
+        build(name, seed=1),
+        (255 * random(16, 3, 16, 16)).byte(),
+    )
     with torch.enable_grad():
-        assert all(math.isfinite(step.loss) for step in fit(method, Dataset(x, torch.zeros(16), ()), 2, batch_size=8))
+        assert all(
+            math.isfinite(step.loss)
+            for step in fit(method, Dataset(x, torch.zeros(16), ()), 2, batch_size=8)
+        )
     other.load_state_dict(method.state_dict())
     h, scores = method.encode(x / 255), []
     assert h.shape == (16, 32 if name == "SplitBrain" else 16) and h.std(0).max() > 1e-3
@@ -92,7 +126,8 @@ def test_state_dict_holds_all_that_was_learnt(name):
         torch.manual_seed(3)
         scores.append((float(each.pretext_score(x / 255)), each.loss(x / 255).item()))
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)
-    if name in ("Autoencoder", "ContextEncoder", "Rotation", "PatchLocation"):  # the whole picture, as it is
+    # the whole picture, as it is
+    if name in ("Autoencoder", "ContextEncoder", "Rotation", "PatchLocation"):
         assert torch.equal(h, method.encoder(x / 255))
 
 
@@ -115,13 +150,22 @@ def test_the_decoder_doubles_the_grid_at_each_stage():
 X, INT = random(2, 3, 8, 8), torch.zeros(2).long()
 BAD = [
     (lambda: variance_explained(X, X[:1]), "`target`.*N = 2 in `prediction`"),
-    (lambda: masked_reconstruction(X, X, X[:, :1]), "`mask`: expected a tensor \\(bool\\).*got float32"),
+    (
+        lambda: masked_reconstruction(X, X, X[:, :1]),
+        "`mask`: expected a tensor \\(bool\\).*got float32",
+    ),
     (lambda: ContextEncoder(Stub(), Stub(), 0), "`hidden`: expected a whole number"),
     (lambda: rotate_four_ways(X[:, :, 1:]), "`x`.*\\(N, C, S, S\\)"),
     (lambda: patch_pairs(X, INT, INT.view(2, 1, 1), 2, 0), "`jitter`.*\\(N, 2, 2\\)"),
     (lambda: PatchLocation(Stub(), Stub(), 4, -1, 1), "`gap`"),
-    (lambda: permutation_set(10, 3), "`tiles`: expected a whole number in \\[2, 9\\], got 10"),
-    (lambda: permutation_set(3, 7), "`size`: expected a whole number in \\[1, 6\\], got 7"),
+    (
+        lambda: permutation_set(10, 3),
+        "`tiles`: expected a whole number in \\[2, 9\\], got 10",
+    ),
+    (
+        lambda: permutation_set(3, 7),
+        "`size`: expected a whole number in \\[1, 6\\], got 7",
+    ),
     (lambda: cut_tiles(X, INT.view(1, 1, 2), 2), "`jitter`.*N = 2 in `x`"),
     (lambda: Jigsaw(Stub(), Stub(), permutation_set(4, 2), 0), "`tile`"),
 ]
@@ -138,27 +182,47 @@ def test_bad_input_is_named(call, message):
 
 def test_variance_explained_is_r_squared():
     target, noise = random(7, 3, 4, 5), random(7, 3, 4, 5, seed=1)
-    for prediction in (target, target + 0.2 * noise, noise, target.mean(0).expand_as(target)):
-        theirs = r2_score(target.flatten(1), prediction.flatten(1), multioutput="variance_weighted")
-        assert variance_explained(prediction, target).item() == pytest.approx(theirs, abs=1e-5)
+    for prediction in (
+        target,
+        target + 0.2 * noise,
+        noise,
+        target.mean(0).expand_as(target),
+    ):
+        theirs = r2_score(
+            target.flatten(1), prediction.flatten(1), multioutput="variance_weighted"
+        )
+        assert variance_explained(prediction, target).item() == pytest.approx(
+            theirs, abs=1e-5
+        )
 
 
 def test_a_denoising_autoencoder_sees_the_corrupted_and_answers_for_the_clean_picture():
     x, same = random(5, 3, 4, 4), (nn.Flatten(), nn.Unflatten(1, (3, 4, 4)))
     method, plain = Autoencoder(*same, lambda x: 1 - x), Autoencoder(*same)
-    assert method.loss(x).item() == pytest.approx(np.mean((1 - 2 * x.numpy()) ** 2), rel=1e-5)
-    assert method.pretext_score(x) == variance_explained(1 - x, x) and torch.equal(method.reconstruct(x), x)
+    assert method.loss(x).item() == pytest.approx(
+        np.mean((1 - 2 * x.numpy()) ** 2), rel=1e-5
+    )
+    assert method.pretext_score(x) == variance_explained(1 - x, x) and torch.equal(
+        method.reconstruct(x), x
+    )
     assert plain.loss(x) == 0 and plain.pretext_score(x) == 1
 
 
 def test_masked_reconstruction_and_its_gradient_equal_a_loop():
     target, mask = random(3, 2, 4, 5), random(3, 1, 4, 5, seed=2) < 0.3
-    prediction, slope = random(3, 2, 4, 5, seed=1).requires_grad_(), torch.zeros_like(target)
+    prediction, slope = (
+        random(3, 2, 4, 5, seed=1).requires_grad_(),
+        torch.zeros_like(target),
+    )
     hidden = [(n, c, i, j) for n, c, i, j in np.ndindex(3, 2, 4, 5) if mask[n, 0, i, j]]
     for at in hidden:
         slope[at] = 2 * (prediction[at] - target[at]).item() / len(hidden)
-    loss, nothing = (masked_reconstruction(prediction, target, m) for m in (mask, mask & False))
-    assert loss.item() == pytest.approx(sum((prediction[at] - target[at]).item() ** 2 for at in hidden) / len(hidden))
+    loss, nothing = (
+        masked_reconstruction(prediction, target, m) for m in (mask, mask & False)
+    )
+    assert loss.item() == pytest.approx(
+        sum((prediction[at] - target[at]).item() ** 2 for at in hidden) / len(hidden)
+    )
     torch.testing.assert_close(torch.autograd.grad(loss, prediction)[0], slope)
     assert nothing == 0 and not torch.autograd.grad(nothing, prediction)[0].any()
 
@@ -172,15 +236,23 @@ def test_holes_lie_everywhere_and_hold_the_mean_colour():
         found.add((top, left))
         assert hole.sum() == 16 and hole[top : top + 4, left : left + 4].all()
         assert torch.equal(picture[:, ~hole], original[:, ~hole])
-        torch.testing.assert_close(picture[:, hole], x.mean((0, 2, 3))[:, None].expand(3, 16))
+        torch.testing.assert_close(
+            picture[:, hole], x.mean((0, 2, 3))[:, None].expand(3, 16)
+        )
     assert found == {(top, left) for top in range(3) for left in range(5)}
     torch.manual_seed(0)
     again = hide_square(x, 4)
-    assert torch.equal(again[0], holed) and torch.equal(again[1], mask) and mask.dtype == torch.bool
+    assert (
+        torch.equal(again[0], holed)
+        and torch.equal(again[1], mask)
+        and mask.dtype == torch.bool
+    )
     assert torch.equal(x, random(300, 3, 6, 8))
     whole, everywhere = hide_square(x[:, :2, :, :6], 6)
     assert everywhere.all() and everywhere.shape == (300, 1, 6, 6)
-    torch.testing.assert_close(whole, x[:, :2, :, :6].mean((0, 2, 3), keepdim=True).expand_as(whole))
+    torch.testing.assert_close(
+        whole, x[:, :2, :, :6].mean((0, 2, 3), keepdim=True).expand_as(whole)
+    )
 
 
 def test_a_context_encoder_never_sees_what_it_paints():
@@ -192,13 +264,16 @@ def test_a_context_encoder_never_sees_what_it_paints():
 
     (holed, mask), turned = again(method.hide, x), x.clone()
     for picture, hole in zip(turned, mask[:, 0]):
-        picture[:, hole] = picture[:, hole].flip(1)  # other pixels, the mean colour stays
+        # other pixels, the mean colour stays
+        picture[:, hole] = picture[:, hole].flip(1)
     assert not torch.allclose(turned, x)
     torch.testing.assert_close(again(method.hide, turned)[0], holed)
     squares = (method.paint(holed) - x).square()
     torch.testing.assert_close(again(method.loss, x), squares[mask.expand_as(x)].mean())
     for painting, score in ((x, 1), (x.mean((0, 2, 3), keepdim=True).expand_as(x), 0)):
-        blind = ContextEncoder(Stub(), Stub(lambda seen, painting=painting: painting), 5)
+        blind = ContextEncoder(
+            Stub(), Stub(lambda seen, painting=painting: painting), 5
+        )
         assert blind.pretext_score(x).item() == pytest.approx(score, abs=1e-6)
 
 
@@ -208,16 +283,24 @@ def test_a_context_encoder_never_sees_what_it_paints():
 def test_rotation_equals_numpys_and_four_turns_are_none():
     x = random(5, 3, 6, 6)
     views, turns = rotate_four_ways(x)
-    assert views.shape == (20, 3, 6, 6) and turns.tolist() == [k for k in range(4) for _ in range(5)]
-    assert all(np.array_equal(views[i], np.rot90(x[i % 5], i // 5, (1, 2))) for i in range(20))
+    assert views.shape == (20, 3, 6, 6) and turns.tolist() == [
+        k for k in range(4) for _ in range(5)
+    ]
+    assert all(
+        np.array_equal(views[i], np.rot90(x[i % 5], i // 5, (1, 2))) for i in range(20)
+    )
     once = x
     for _ in range(4):
         once = rotate_four_ways(once)[0][5:10]
     assert torch.equal(once, x)
     x = torch.zeros(6, 1, 4, 4)
-    x[:, :, 0, 0] = 1  # a mark that goes down the left side, along the bottom, up the right side gives the turn away
+    # a mark that goes down the left side, along the bottom, up the right side gives the
+    # turn away
+    x[:, :, 0, 0] = 1
     method = Rotation(Stub(lambda x: x[:, 0, [0, 3, 3, 0], [0, 0, 3, 3]]), Stub())
-    assert method.pretext_score(x) == 1 and method.loss(x).item() == pytest.approx(math.log(math.e + 3) - 1)
+    assert method.pretext_score(x) == 1 and method.loss(x).item() == pytest.approx(
+        math.log(math.e + 3) - 1
+    )
     assert Rotation(method.encoder, Stub(torch.zeros_like)).pretext_score(x) == 0.25
 
 
@@ -234,10 +317,16 @@ def test_patch_pairs_are_slices_for_every_place_and_jitter():
     pairs = patch_pairs(x, place, jitter, 4, 1)
     for k, each in enumerate(jitter.tolist()):
         for patch, away, move in zip(pairs, ((0, 0), PLACES[place[k]]), each):
-            top, left = (middle + 5 * step + by for middle, step, by in zip((7, 8), away, move))
-            torch.testing.assert_close(patch[k], x[k, :, top : top + 4, left : left + 4])
+            top, left = (
+                middle + 5 * step + by for middle, step, by in zip((7, 8), away, move)
+            )
+            torch.testing.assert_close(
+                patch[k], x[k, :, top : top + 4, left : left + 4]
+            )
     patch_pairs(x[:8, :, :14, :14], place[:8], 0 * jitter[:8], 4, 1)
-    with pytest.raises(ValueError, match="`patch`.*4 pixels with gaps of 1 exceed \\(13, 21\\)"):
+    with pytest.raises(
+        ValueError, match="`patch`.*4 pixels with gaps of 1 exceed \\(13, 21\\)"
+    ):
         patch_pairs(x[:, :, :13], place, jitter, 4, 1)
 
 
@@ -246,18 +335,33 @@ def test_colour_dropping_keeps_one_channel_of_each_picture():
     torch.manual_seed(0)
     dropped = ColorDropping()(x)
     kept = (dropped == x).flatten(2).all(2)
-    assert (kept.sum(1) == 1).all() and kept.any(0).all() and torch.equal(x, random(60, 3, 40, 40))
+    assert (
+        (kept.sum(1) == 1).all()
+        and kept.any(0).all()
+        and torch.equal(x, random(60, 3, 40, 40))
+    )
     for picture, before, keep in zip(dropped, x, kept):
         assert not torch.equal(*picture[~keep])
         for other in picture[~keep]:
-            assert other.mean().item() == pytest.approx(before[keep].mean().item(), abs=1e-3)
-            assert other.std().item() == pytest.approx(before[keep].std().item() / 100, rel=0.15)
+            assert other.mean().item() == pytest.approx(
+                before[keep].mean().item(), abs=1e-3
+            )
+            assert other.std().item() == pytest.approx(
+                before[keep].std().item() / 100, rel=0.15
+            )
 
 
 def test_patch_location_draws_all_places_and_jitters_and_can_be_solved():
-    x = torch.cartesian_prod(*[torch.arange(19.0)] * 2).T.reshape(1, 2, 19, 19).repeat(500, 1, 1, 1)  # row and column
+    # row and column
+    x = (
+        torch.cartesian_prod(*[torch.arange(19.0)] * 2)
+        .T.reshape(1, 2, 19, 19)
+        .repeat(500, 1, 1, 1)
+    )
     places = torch.tensor(PLACES)
-    find = Stub(lambda h: -(h[:, None, 2:] - h[:, None, :2] - 5 * places).square().sum(2))
+    find = Stub(
+        lambda h: -(h[:, None, 2:] - h[:, None, :2] - 5 * places).square().sum(2)
+    )
     method = PatchLocation(MEAN, find, 4, 1, 1)
     torch.manual_seed(0)
     patches, place = method.pairs(x)
@@ -285,14 +389,26 @@ def test_permutations_are_chosen_greedily_and_differ_more_than_random_ones():
             totals = [sum(hamming(p, q) for q in chosen[:k]) for p in chosen[k:]]
             assert totals[0] == max(totals)
         assert torch.equal(permutation_set(4, 7, seed), torch.tensor(chosen[:7]))
-    assert len({tuple(permutation_set(4, 1, seed)[0].tolist()) for seed in range(20)}) > 5
-    chosen, drawn = permutation_set(9, 9).tolist(), [torch.randperm(9).tolist() for _ in range(9)]
-    distances = [np.mean([hamming(p, q) for p, q in permutations(rows, 2)]) for rows in (chosen, drawn)]
-    assert distances[0] == 9 > 8.7 > distances[1]  # nine of nine tiles can differ everywhere: a Latin square
+    assert (
+        len({tuple(permutation_set(4, 1, seed)[0].tolist()) for seed in range(20)}) > 5
+    )
+    chosen, drawn = (
+        permutation_set(9, 9).tolist(),
+        [torch.randperm(9).tolist() for _ in range(9)],
+    )
+    distances = [
+        np.mean([hamming(p, q) for p, q in permutations(rows, 2)])
+        for rows in (chosen, drawn)
+    ]
+    # nine of nine tiles can differ everywhere: a Latin square
+    assert distances[0] == 9 > 8.7 > distances[1]
 
 
 def test_tiles_are_slices():
-    x, jitter = random(3, 2, 20, 20), torch.randint(3, (3, 9, 2), generator=torch.Generator().manual_seed(0))
+    x, jitter = (
+        random(3, 2, 20, 20),
+        torch.randint(3, (3, 9, 2), generator=torch.Generator().manual_seed(0)),
+    )
     tiles = cut_tiles(x, jitter, 4)
     assert tiles.shape == (3, 9, 2, 4, 4)
     for n, t in np.ndindex(3, 9):
@@ -303,23 +419,35 @@ def test_tiles_are_slices():
 def test_the_inverse_permutation_puts_a_puzzle_together():
     method, found = Jigsaw(Stub(), Stub(), permutation_set(9, 6), 4), set()
     torch.manual_seed(0)
-    tiles, which = method.puzzles(torch.arange(18.0 * 18).view(1, 1, 18, 18).repeat(200, 1, 1, 1))
+    tiles, which = method.puzzles(
+        torch.arange(18.0 * 18).view(1, 1, 18, 18).repeat(200, 1, 1, 1)
+    )
     assert set(which.tolist()) == set(range(6))
-    for puzzle, p in zip(tiles[:, :, 0].round().long(), method.permutations[which].tolist()):
+    for puzzle, p in zip(
+        tiles[:, :, 0].round().long(), method.permutations[which].tolist()
+    ):
         for tile in range(9):
-            row, column = divmod(puzzle[p.index(tile), 0, 0].item(), 18)  # where tile `tile` has gone
+            # where tile `tile` has gone
+            row, column = divmod(puzzle[p.index(tile), 0, 0].item(), 18)
             assert (row // 6, column // 6) == divmod(tile, 3)
             found.add((row % 6, column % 6))
-    assert found == set(product(range(3), repeat=2))  # every place in the cell, none beyond
+    # every place in the cell, none beyond
+    assert found == set(product(range(3), repeat=2))
 
 
 def test_standardised_tiles_tell_neither_lightness_nor_contrast():
     x = random(2, 5, 3, 8, 8)
-    expected = (x.numpy() - x.numpy().mean((2, 3, 4), keepdims=True)) / x.numpy().std((2, 3, 4), keepdims=True)
+    expected = (x.numpy() - x.numpy().mean((2, 3, 4), keepdims=True)) / x.numpy().std(
+        (2, 3, 4), keepdims=True
+    )
     assert np.abs(standardise(x).numpy() - expected).max() < 0.1
-    torch.testing.assert_close(standardise(0.5 * x + 0.3), standardise(x), atol=0.1, rtol=0)
+    torch.testing.assert_close(
+        standardise(0.5 * x + 0.3), standardise(x), atol=0.1, rtol=0
+    )
     assert not standardise(torch.full((1, 3, 4, 4), 0.75)).any()
-    assert torch.equal(Jigsaw(Stub(), Stub(), permutation_set(4, 2), 4).encode(x[0]), standardise(x[0]))
+    assert torch.equal(
+        Jigsaw(Stub(), Stub(), permutation_set(4, 2), 4).encode(x[0]), standardise(x[0])
+    )
 
 
 def test_a_puzzle_whose_tiles_say_where_they_belong_is_solved():
@@ -329,7 +457,9 @@ def test_a_puzzle_whose_tiles_say_where_they_belong_is_solved():
     solve = Stub(lambda h: (h.view(-1, 1, 4, 4).argmax(3) == known).sum(2).float())
     assert Jigsaw(MEAN, solve, known, 5).pretext_score(x) == 1
     torch.manual_seed(0)
-    assert Jigsaw(MEAN, Stub(lambda h: h[:, :10] * 0), known, 5).pretext_score(x) == pytest.approx(0.1, abs=0.05)
+    assert Jigsaw(MEAN, Stub(lambda h: h[:, :10] * 0), known, 5).pretext_score(
+        x
+    ) == pytest.approx(0.1, abs=0.05)
 
 
 BATCH = torch.rand(16, 3, 32, 32)
@@ -338,10 +468,24 @@ BATCH = torch.rand(16, 3, 32, 32)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: PatchLocation(nn.Identity(), nn.Identity(), 8, 3, 2).pairs(BATCH), "`jitter`.*at most 1"),
-        (lambda: PatchLocation(nn.Identity(), nn.Identity(), 11, 0, 0).pairs(BATCH), "`patch`"),
-        (lambda: Jigsaw(nn.Identity(), nn.Identity(), permutation_set(9, 4), 11).puzzles(BATCH), "`tile`.*10.*got 11"),
-        (lambda: ContextEncoder(nn.Identity(), nn.Identity(), 33).hide(BATCH), "`side`.*32.*got 33"),
+        (
+            lambda: PatchLocation(nn.Identity(), nn.Identity(), 8, 3, 2).pairs(BATCH),
+            "`jitter`.*at most 1",
+        ),
+        (
+            lambda: PatchLocation(nn.Identity(), nn.Identity(), 11, 0, 0).pairs(BATCH),
+            "`patch`",
+        ),
+        (
+            lambda: Jigsaw(
+                nn.Identity(), nn.Identity(), permutation_set(9, 4), 11
+            ).puzzles(BATCH),
+            "`tile`.*10.*got 11",
+        ),
+        (
+            lambda: ContextEncoder(nn.Identity(), nn.Identity(), 33).hide(BATCH),
+            "`side`.*32.*got 33",
+        ),
         (lambda: hide_square(BATCH[:, :, :20], 21), "`side`.*20.*got 21"),
         (lambda: hide_square(BATCH, 0), "`side`: expected a whole number"),
     ],

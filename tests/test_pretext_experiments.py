@@ -1,4 +1,5 @@
-"""The experiments of notebook 01: lens, frozen early layers, maps by layer, and what their results say."""
+"""The experiments of notebook 01: lens, frozen early layers, maps by layer, and what
+their results say."""
 
 from statistics import mean
 
@@ -12,7 +13,11 @@ from course_lib.data import as_float, load
 from course_lib.nets.resnet import ResNet
 from course_lib.optim import adamw
 from course_lib.pretext import experiments as studies
-from course_lib.pretext.experiments import FrozenEarly, chromatic_aberration, through_the_lens
+from course_lib.pretext.experiments import (
+    FrozenEarly,
+    chromatic_aberration,
+    through_the_lens,
+)
 from course_lib.recipe import build, lookup
 from course_lib.train import Method, fit
 
@@ -29,7 +34,8 @@ TASKS = (
 
 
 def test_the_lens_magnifies_red_about_the_middle():
-    """Red of a ramp: where pixel centre c stood, the lens shows what was at c / (1 + 2 p / 32) from the middle."""
+    """Red of a ramp: where pixel centre c stood, the lens shows what was at c / (1 + 2
+    p / 32) from the middle."""
     ramp = torch.linspace(0.2, 0.8, 32).expand(2, 3, 32, 32).clone()
     seen = chromatic_aberration(ramp, 1.5)
     centres = np.arange(32) - 15.5
@@ -46,31 +52,60 @@ def test_the_lens_magnifies_red_about_the_middle():
 def test_through_the_lens_changes_red_alone_and_keeps_rows_and_labels():
     scenes = load("scenes", "val")[:1200]
     seen = through_the_lens(scenes)
-    assert seen.x.dtype == torch.uint8 and torch.equal(seen.x[:, 1:], scenes.x[:, 1:]) and torch.equal(seen.y, scenes.y)
+    assert (
+        seen.x.dtype == torch.uint8
+        and torch.equal(seen.x[:, 1:], scenes.x[:, 1:])
+        and torch.equal(seen.y, scenes.y)
+    )
     red = (chromatic_aberration(as_float(scenes.x[-1:]), 1.0)[:, 0] * 255).round()
-    assert torch.equal(seen.x[-1:, 0].float(), red) and not torch.equal(seen.x[:, 0], scenes.x[:, 0])
+    assert torch.equal(seen.x[-1:, 0].float(), red) and not torch.equal(
+        seen.x[:, 0], scenes.x[:, 0]
+    )
 
 
 def test_early_layers_stay_frozen_and_the_last_stage_learns():
     torch.manual_seed(0)
     trained, method = ResNet(), build(lookup("supervised"), 1)
-    fresh = {name: p.clone() for name, p in method.encoder.stages[-1].named_parameters()}
+    fresh = {
+        name: p.clone() for name, p in method.encoder.stages[-1].named_parameters()
+    }
     method.encoder = FrozenEarly(trained, method.encoder)
-    before = {name: value.clone() for name, value in method.encoder.early.state_dict().items()}
-    for _ in fit(method, load("scenes", "val")[:128], 3, batch_size=64, optimizers=adamw(1e-2), device="cpu"):
+    before = {
+        name: value.clone() for name, value in method.encoder.early.state_dict().items()
+    }
+    for _ in fit(
+        method,
+        load("scenes", "val")[:128],
+        3,
+        batch_size=64,
+        optimizers=adamw(1e-2),
+        device="cpu",
+    ):
         pass
-    assert all(torch.equal(value, before[name]) for name, value in method.encoder.early.state_dict().items())
+    assert all(
+        torch.equal(value, before[name])
+        for name, value in method.encoder.early.state_dict().items()
+    )
     late = dict(method.encoder.late.named_parameters())
-    assert late.keys() == fresh.keys() and all(not torch.equal(late[name], fresh[name]) for name in fresh)
+    assert late.keys() == fresh.keys() and all(
+        not torch.equal(late[name], fresh[name]) for name in fresh
+    )
     x = torch.rand(4, 3, 32, 32)
     own = trained.eval().stages[:-1](trained.stem(x))
-    torch.testing.assert_close(method.eval().encode(x), method.encoder.late(own).mean((2, 3)))
+    torch.testing.assert_close(
+        method.eval().encode(x), method.encoder.late(own).mean((2, 3))
+    )
 
 
 def test_feature_maps_are_those_of_stem_and_stages():
     method, x = build(lookup("rotation"), 0).eval(), torch.rand(5, 3, 32, 32)
     maps = studies.feature_maps(method, x, batch_size=2)
-    assert [tuple(m.shape) for m in maps] == [(5, 24, 16, 16), (5, 24, 16, 16), (5, 48, 8, 8), (5, 96, 4, 4)]
+    assert [tuple(m.shape) for m in maps] == [
+        (5, 24, 16, 16),
+        (5, 24, 16, 16),
+        (5, 48, 8, 8),
+        (5, 96, 4, 4),
+    ]
     net = method.encoder
     with torch.no_grad():
         torch.testing.assert_close(maps[2], net.stages[:2](net.stem(x)))
@@ -83,7 +118,9 @@ def test_feature_maps_are_those_of_stem_and_stages():
 def test_attention_is_the_share_of_energy():
     maps = torch.zeros(1, 2, 2, 2)
     maps[0, :, 0, 0], maps[0, 0, 1, 1] = torch.tensor([3.0, -4.0]), 5.0
-    torch.testing.assert_close(studies.attention(maps), torch.tensor([[[[0.5, 0.0], [0.0, 0.5]]]]))
+    torch.testing.assert_close(
+        studies.attention(maps), torch.tensor([[[[0.5, 0.0], [0.0, 0.5]]]])
+    )
 
 
 class Guesser(Method):
@@ -103,7 +140,10 @@ def test_a_pretext_score_is_taken_in_eval_mode_with_fixed_puzzles():
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    first, again = experiments.pretext_score(method, x), experiments.pretext_score(method, x)
+    first, again = (
+        experiments.pretext_score(method, x),
+        experiments.pretext_score(method, x),
+    )
     assert torch.equal(torch.rand(2), expected) and first == again and method.training
     assert method.asked == 2 * [(False, 500), (False, 500), (False, 100)]
 
@@ -117,13 +157,18 @@ def of(name, measure, setting="trained"):
 
 @pytest.mark.parametrize("name", TASKS[2:])
 def test_each_task_beats_its_random_encoder_with_every_seed(name):
-    """The same network untrained, by the probe; by k-NN, too, save for the jigsaw, of which the notebook says so."""
+    """The same network untrained, by the probe; by k-NN, too, save for the jigsaw, of
+    which the notebook says so."""
     for measure in ("probe",) if name == "jigsaw" else ("knn", "probe"):
         found = experiments.values(name, measure)
-        assert all(t > r for t, r in zip(found["trained"], found["random encoder"], strict=True)), (name, measure)
+        assert all(
+            t > r
+            for t, r in zip(found["trained"], found["random encoder"], strict=True)
+        ), (name, measure)
 
 
 def test_pretext_scores_do_not_order_the_features():
-    """The jigsaw is solved most of the time, turns are hardly recognised, and the features are the other way round."""
+    """The jigsaw is solved most of the time, turns are hardly recognised, and the
+    features are the other way round."""
     assert of("jigsaw", "pretext") > 0.5 > of("rotation", "pretext") > 0.25
     assert of("rotation", "probe") > of("jigsaw", "probe")

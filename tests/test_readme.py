@@ -1,4 +1,6 @@
-"""What syllabus/ names is there, README.md and docs/concepts.md say what it says, and their links lead somewhere."""
+"""What syllabus/ names is there, README.md and docs/concepts.md say what it says, and
+their links lead somewhere."""
+
 import importlib
 import inspect
 import re
@@ -30,7 +32,9 @@ def test_a_systems_symbol_notebook_and_slide_are_there(name):
     assert system.keys() <= {"symbol", "notebook", "exercise", "lecture", "paper"}
     source = NOTEBOOKS / "src" / f"{system['notebook']}.py"
     assert source.exists() and (NOTEBOOKS / f"{system['notebook']}.ipynb").exists()
-    assert system["symbol"].split(":")[1] in source.read_text(encoding="utf-8"), f"{source.name} never names it"
+    assert system["symbol"].split(":")[1] in source.read_text(encoding="utf-8"), (
+        f"{source.name} never names it"
+    )
     if "exercise" in system:
         assert (ROOT / "exercises" / f"{system['exercise']}.ipynb").exists()
     if "lecture" in system:
@@ -47,31 +51,56 @@ def test_a_symbol_that_is_gone_is_noticed():
 
 def test_every_method_of_the_library_has_a_row():
     folders = [path.parent.name for path in (ROOT / "course_lib").glob("*/__init__.py")]
-    files = [path for folder in folders for path in (ROOT / "course_lib" / folder).glob("[a-z]*.py")]
+    files = [
+        path
+        for folder in folders
+        for path in (ROOT / "course_lib" / folder).glob("[a-z]*.py")
+    ]
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     methods = {
-        f"{module}:{name}" for module in modules for name, value in vars(importlib.import_module(module)).items()
-        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module
+        f"{module}:{name}"
+        for module in modules
+        for name, value in vars(importlib.import_module(module)).items()
+        if inspect.isclass(value)
+        and issubclass(value, Method)
+        and value.__module__ == module
     }
-    assert methods and methods <= {system["symbol"] for system in SYLLABUS["systems"].values()}
+    assert methods and methods <= {
+        system["symbol"] for system in SYLLABUS["systems"].values()
+    }
 
 
 def test_the_command_line_lists_what_the_table_of_concepts_has(capsys):
     assert main(["list"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    code = {row.split()[0]: row.split()[-1] for row in rows[1:-1] if not row.startswith(" ")}
-    in_table = {system["symbol"].removeprefix("course_lib.").replace(":", "."): system["notebook"]
-                for system in SYLLABUS["systems"].values()}
-    assert code.keys() == recipes().keys() and all(in_table[symbol] for symbol in code.values())
+    code = {
+        row.split()[0]: row.split()[-1] for row in rows[1:-1] if not row.startswith(" ")
+    }
+    in_table = {
+        system["symbol"].removeprefix("course_lib.").replace(":", "."): system[
+            "notebook"
+        ]
+        for system in SYLLABUS["systems"].values()
+    }
+    assert code.keys() == recipes().keys() and all(
+        in_table[symbol] for symbol in code.values()
+    )
 
 
 def test_the_notebooks_are_numbered_and_those_that_exist_are_in_the_table():
     names = list(SYLLABUS["notebooks"])
     numbers = [name[:3] for name in names]
-    assert numbers[:18] == [f"{k:02}_" for k in range(18)] and sorted(set(numbers)) == numbers
+    assert (
+        numbers[:18] == [f"{k:02}_" for k in range(18)]
+        and sorted(set(numbers)) == numbers
+    )
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} <= set(names)
     for notebook in SYLLABUS["notebooks"].values():
-        assert notebook["title"] and notebook["topics"] and set(notebook["decks"]) <= set(SYLLABUS["decks"])
+        assert (
+            notebook["title"]
+            and notebook["topics"]
+            and set(notebook["decks"]) <= set(SYLLABUS["decks"])
+        )
 
 
 def test_a_new_notebook_is_one_new_file_and_a_concept_has_one_row(tmp_path):
@@ -79,28 +108,45 @@ def test_a_new_notebook_is_one_new_file_and_a_concept_has_one_row(tmp_path):
     mine = 'title = "New"\ntopics = "new things"\ndecks = ["AIA"]\n\n[systems.%s]\nsymbol = "a:b"\nexercise = true\n'
     (folder / "18_new.toml").write_text(mine % "Newest")
     merged = build_readme.read(folder)
-    assert merged["notebooks"].pop("18_new") == {"title": "New", "topics": "new things", "decks": ["AIA"]}
-    assert merged["systems"].pop("Newest") == {"symbol": "a:b", "notebook": "18_new", "exercise": "18_new"}
+    assert merged["notebooks"].pop("18_new") == {
+        "title": "New",
+        "topics": "new things",
+        "decks": ["AIA"],
+    }
+    assert merged["systems"].pop("Newest") == {
+        "symbol": "a:b",
+        "notebook": "18_new",
+        "exercise": "18_new",
+    }
     assert merged == SYLLABUS
     (folder / "18_new.toml").write_text(mine % "InfoNCE")
-    with pytest.raises(ValueError, match="18_new.toml: 03_contrastive.toml has `InfoNCE`, too"):
+    with pytest.raises(
+        ValueError, match="18_new.toml: 03_contrastive.toml has `InfoNCE`, too"
+    ):
         build_readme.read(folder)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_with_tables_is_up_to_date(page):
-    assert build_readme.filled(page) == page.read_text(encoding="utf-8"), "stale: make readme"
+    assert build_readme.filled(page) == page.read_text(encoding="utf-8"), (
+        "stale: make readme"
+    )
 
 
 def test_a_stale_table_is_noticed():
     tables = [(page, table) for page in PAGES for table in PAGES[page]]
     for page, table in tables:
         text, last = page.read_text(encoding="utf-8"), table().splitlines()[-1]
-        stale = text.replace(last if page == README else build_readme.from_docs(last), "")
+        stale = text.replace(
+            last if page == README else build_readme.from_docs(last), ""
+        )
         assert stale != text and build_readme.filled(page, stale) == text
     assert [table.__name__ for _, table in tables] == ["notebooks", "decks", "systems"]
     with pytest.raises(ValueError, match="concepts.md: .*begin systems"):
-        build_readme.filled(CONCEPTS, CONCEPTS.read_text(encoding="utf-8").replace("<!-- begin systems -->", ""))
+        build_readme.filled(
+            CONCEPTS,
+            CONCEPTS.read_text(encoding="utf-8").replace("<!-- begin systems -->", ""),
+        )
 
 
 def test_readme_is_short_now_and_when_all_notebooks_are_there(monkeypatch):
@@ -110,7 +156,7 @@ def test_readme_is_short_now_and_when_all_notebooks_are_there(monkeypatch):
 
 
 def test_readme_shows_the_course_at_work():
-    (alt, path), = re.findall(r"^!\[([^]]*)\]\(([^)]*)\)$", TEXT, re.MULTILINE)
+    ((alt, path),) = re.findall(r"^!\[([^]]*)\]\(([^)]*)\)$", TEXT, re.MULTILINE)
     picture = (ROOT / path).read_bytes()
     assert len(alt) > 100 and picture.startswith(b"\x89PNG") and len(picture) <= 150_000
 
@@ -124,13 +170,20 @@ def test_the_picture_is_made_anew(tmp_path):
 
 
 def test_readme_begins_with_the_two_commands():
-    assert [line.split("  ")[0] for line in TEXT.split("```")[1].strip().splitlines()] == ["make lab", "make test"]
+    assert [
+        line.split("  ")[0] for line in TEXT.split("```")[1].strip().splitlines()
+    ] == ["make lab", "make test"]
     assert len(TEXT.split("```")[0].splitlines()) < 5
 
 
 def prose(path):
     """A page without its blocks of code."""
-    return re.sub(r"^( *)```.*?^\1```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(
+        r"^( *)```.*?^\1```$",
+        "",
+        path.read_text(encoding="utf-8"),
+        flags=re.DOTALL | re.MULTILINE,
+    )
 
 
 def dead(path, text):
@@ -141,7 +194,11 @@ def dead(path, text):
         target = path.parent / name if name else path
         if link.startswith("https://"):
             continue
-        if not target.exists() or anchor and anchor not in map(slug, re.findall(r"^#+ (.*)", prose(target), re.M)):
+        if (
+            not target.exists()
+            or anchor
+            and anchor not in map(slug, re.findall(r"^#+ (.*)", prose(target), re.M))
+        ):
             found.append(link)
     return found
 
@@ -151,18 +208,34 @@ def test_a_pages_links_and_make_targets_are_there(page):
     text = prose(page)
     assert dead(page, text) == []
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert [target for target in re.findall(r"`make ([a-z-]+)[^`]*`", text) if f"\n{target}:" not in makefile] == []
+    assert [
+        target
+        for target in re.findall(r"`make ([a-z-]+)[^`]*`", text)
+        if f"\n{target}:" not in makefile
+    ] == []
 
 
 def test_every_page_is_reached_from_readme_and_every_make_target_is_explained():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("https://")]
+    links = [
+        link
+        for link in re.findall(r"\]\(([^)]+)\)", TEXT)
+        if not link.startswith("https://")
+    ]
     assert {f"docs/{page.name}" for page in DOCS[1:]} <= set(links) and len(links) > 10
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split())
     table = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    assert targets - set(re.findall(r"^\| `make ([a-z-]+)` \|", table, re.MULTILINE)) == set() and len(targets) > 6
+    assert (
+        targets - set(re.findall(r"^\| `make ([a-z-]+)` \|", table, re.MULTILINE))
+        == set()
+        and len(targets) > 6
+    )
 
 
 def test_a_dead_link_is_noticed():
     text = "[a](start.md) [b](gone.md) [c](instructors.md#grade) [d](instructors.md#gone) [e](#for-students) [f](#no)"
-    assert dead(ROOT / "docs" / "start.md", text) == ["gone.md", "instructors.md#gone", "#no"]
+    assert dead(ROOT / "docs" / "start.md", text) == [
+        "gone.md",
+        "instructors.md#gone",
+        "#no",
+    ]

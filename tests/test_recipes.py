@@ -33,16 +33,34 @@ ON_CPU = [name for name, recipe in recipes().items() if recipe.cpu]
 EXPERIMENTS = experiments.catalogue()
 
 
-# Updates and batch size of those that need more than the others' 40 updates of 32 pictures to learn a little: a code
-# that is empty at first, small parts of pictures, a network that forgets most of its features before it finds better.
-SIZES = {"vae-plane": (200, 64), "jigsaw": (40, 64), "patch-location": (40, 64), "supervised-vit": (40, 64)}
+# Updates and batch size of those that need more than the others' 40 updates of 32
+# pictures to learn a little: a code that is empty at first, small parts of pictures, a
+# network that forgets most of its features before it finds better.
+SIZES = {
+    "vae-plane": (200, 64),
+    "jigsaw": (40, 64),
+    "patch-location": (40, 64),
+    "supervised-vit": (40, 64),
+}
 
 
 def run(name, seed=0, device="cpu"):
     """The recipe's method and data (2,048 rows), and its steps to come."""
     recipe, data = lookup(name), load(lookup(name).data, "train")[:2048]
     method, (steps, batch_size) = build(recipe, seed), SIZES.get(name, (40, 32))
-    return method, data, train(recipe, method, data, seed=seed, steps=steps, batch_size=batch_size, device=device)
+    return (
+        method,
+        data,
+        train(
+            recipe,
+            method,
+            data,
+            seed=seed,
+            steps=steps,
+            batch_size=batch_size,
+            device=device,
+        ),
+    )
 
 
 def losses(name, device="cpu", seed=0):
@@ -71,23 +89,30 @@ def test_recipe_trains_on_cuda(name):
 
 
 def losses_on(method, data):
-    """Losses on 16 batches, each of other rows and with other random draws; the same in every call."""
+    """Losses on 16 batches, each of other rows and with other random draws; the same in
+    every call."""
     found = []
     for k in range(16):
         with torch.no_grad(), seeded(k):
             rows = torch.randperm(len(data.x))[:64]
-            found.append(method.train().loss(as_float(data.x[rows]), data.y[rows]).item())
+            found.append(
+                method.train().loss(as_float(data.x[rows]), data.y[rows]).item()
+            )
     return torch.tensor(found, dtype=torch.float64)
 
 
 def gains(name, method, data):
-    """How much lower 16 losses are with the parameters that `method` has learnt than with those it began with.
+    """How much lower 16 losses are with the parameters that `method` has learnt than
+    with those it began with.
 
-    All else is the same, batches, random draws, and what training left in a bank, a teacher or a centre: where the
-    optimiser changes nothing, every gain is 0.
+    All else is the same, batches, random draws, and what training left in a bank, a
+    teacher or a centre: where the optimiser changes nothing, every gain is 0.
     """
     recipe, before = lookup(name), deepcopy(method)
-    data, first = recipe.prepare_data(data) if recipe.prepare_data else data, dict(build(recipe, 0).named_parameters())
+    data, first = (
+        recipe.prepare_data(data) if recipe.prepare_data else data,
+        dict(build(recipe, 0).named_parameters()),
+    )
     with torch.no_grad():
         for key, parameter in before.named_parameters():
             if parameter.requires_grad:
@@ -108,7 +133,8 @@ ALONE = [name for name in ON_CPU if name not in GAMES]
 
 @pytest.mark.parametrize("name", GAMES)
 def test_a_game_is_played_to_some_purpose(name):
-    """Neither player's loss need fall; what they are for gets better: fakes, or a painter's squared error."""
+    """Neither player's loss need fall; what they are for gets better: fakes, or a
+    painter's squared error."""
     x = load(lookup(name).data, "test").x[:500]
 
     def score(method):
@@ -116,14 +142,17 @@ def test_a_game_is_played_to_some_purpose(name):
             return experiments.pretext_score(method, x)
         with torch.no_grad(), seeded(0):
             left, mask = method.eval().hide(as_float(x))
-            return -masked_reconstruction(method.paint(left, mask), as_float(x), mask).item()
+            return -masked_reconstruction(
+                method.paint(left, mask), as_float(x), mask
+            ).item()
 
     assert score(trained(name)[0]) > score(build(lookup(name), 0))
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_recipe_learns(name):
-    """The loss falls on the same batches; the features stay alive: spread over many directions, if there are many."""
+    """The loss falls on the same batches; the features stay alive: spread over many
+    directions, if there are many."""
     method, data = trained(name)[0], load(lookup(name).data, "train")[:2048]
     if lookup(name).has_representation:
         h = evaluate.features(method, data.x[:512])
@@ -134,12 +163,16 @@ def test_recipe_learns(name):
     assert clearly_positive(gains(name, method, data))
 
 
-FEW = {"supervised", "instance-discrimination", "dino", "ddpm"}  # plain; with a bank; a teacher and a centre; noisy
+# plain; with a bank; a teacher and a centre; noisy
+FEW = {"supervised", "instance-discrimination", "dino", "ddpm"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in FEW else pytest.mark.slow) for n in ALONE])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in FEW else pytest.mark.slow) for n in ALONE]
+)
 def test_a_recipe_that_does_not_learn_is_noticed(name, monkeypatch):
-    """With learning rate 0 nothing is gained, whatever a bank, a teacher or a centre does meanwhile."""
+    """With learning rate 0 nothing is gained, whatever a bank, a teacher or a centre
+    does meanwhile."""
 
     def idle(lr, weight_decay):
         return lambda params: torch.optim.SGD(params, lr=0.0)
@@ -155,7 +188,11 @@ def test_a_gpu_recipe_says_so_on_the_cpu_and_its_network_fits_its_data():
     recipe = lookup("simclr-cifar10")
     method = build(recipe, 0)
     with pytest.raises(
-        ValueError, match="`device`: this recipe is made for a GPU; on the CPU give steps and batch_size"
+        ValueError,
+        match=(
+            "`device`: this recipe is made for a GPU; on the CPU give steps and "
+            "batch_size"
+        ),
     ):
         train(recipe, method, None, device="cpu")
     assert method.encode(torch.rand(2, 3, 32, 32)).shape == (2, 2048)
@@ -174,55 +211,83 @@ def test_building_is_seeded_and_leaves_the_callers_random_state_alone():
 
 
 def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(ValueError, match="`name`: expected one of .*simclr, .*supervised-digits, got 'simclir'"):
+    with pytest.raises(
+        ValueError,
+        match="`name`: expected one of .*simclr, .*supervised-digits, got 'simclir'",
+    ):
         lookup("simclir")
 
 
-# Results: what is committed must come from today's recipes, and show what the course claims.
+# Results: what is committed must come from today's recipes, and show what the course
+# claims.
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_results_are_complete_belong_to_todays_recipes_and_a_short_row_comes_out_again(name):
+def test_results_are_complete_belong_to_todays_recipes_and_a_short_row_comes_out_again(
+    name,
+):
     assert results.stale(name, EXPERIMENTS[name]) == []
-    assert results.same(results.short(EXPERIMENTS[name]), experiments.read(name)["short"])
+    assert results.same(
+        results.short(EXPERIMENTS[name]), experiments.read(name)["short"]
+    )
 
 
 def test_every_results_file_has_its_experiment():
     assert {path.stem for path in results.RESULTS.glob("*.json")} == set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("name", [name for name in ON_CPU if recipes()[name].has_representation])
+@pytest.mark.parametrize(
+    "name", [name for name in ON_CPU if recipes()[name].has_representation]
+)
 def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
-    rows = {(row["setting"], row["seed"]): row for row in experiments.read(name)["rows"]}
+    rows = {
+        (row["setting"], row["seed"]): row for row in experiments.read(name)["rows"]
+    }
     for seed in (0, 1, 2):
         trained = rows["trained", seed]
         assert trained["steps"] == lookup(name).cpu.steps
         for random in (rows["random encoder", seed], rows["random, calibrated", seed]):
             assert random["steps"] == 0
             assert lookup(name).beats_random_in
-            assert all(trained[measure] > random[measure] for measure in lookup(name).beats_random_in)
+            assert all(
+                trained[measure] > random[measure]
+                for measure in lookup(name).beats_random_in
+            )
 
 
-@pytest.mark.parametrize("name", [name for name in ON_CPU if not recipes()[name].has_representation])
+@pytest.mark.parametrize(
+    "name", [name for name in ON_CPU if not recipes()[name].has_representation]
+)
 def test_each_of_three_seeds_solves_its_own_task_better_than_untrained(name):
-    untrained, trained = (experiments.values(name, "pretext")[setting] for setting in ("untrained", "trained"))
-    assert len(trained) == 3 and all(after > before for before, after in zip(untrained, trained, strict=True))
+    untrained, trained = (
+        experiments.values(name, "pretext")[setting]
+        for setting in ("untrained", "trained")
+    )
+    assert len(trained) == 3 and all(
+        after > before for before, after in zip(untrained, trained, strict=True)
+    )
 
 
 def test_simclr_is_worth_fifteen_points_of_knn_after_500_steps():
     rows, knn = experiments.read("simclr")["rows"], experiments.values("simclr", "knn")
     assert mean(knn["trained"]) - mean(knn["random encoder"]) >= 0.15
-    assert {(r["steps"], r["batch_size"]) for r in rows if r["setting"] == "trained"} == {(500, 256)}
+    assert {
+        (r["steps"], r["batch_size"]) for r in rows if r["setting"] == "trained"
+    } == {(500, 256)}
 
 
 def test_a_random_encoders_row_comes_out_again():
-    """2e-3: eight of 4,000 test scenes may have another neighbour where another processor rounds otherwise. 5e-3: the
-    probe's training follows such differences."""
-    row = next(r for r in experiments.read("simclr")["rows"] if r["setting"] == "random encoder" and r["seed"] == 0)
-    again = jobs.random_encoder(lookup("simclr"), 0)
-    assert again["knn"] == pytest.approx(row["knn"], abs=2e-3) and again["probe"] == pytest.approx(
-        row["probe"], abs=5e-3
+    """2e-3: eight of 4,000 test scenes may have another neighbour where another
+    processor rounds otherwise. 5e-3: the probe's training follows such differences."""
+    row = next(
+        r
+        for r in experiments.read("simclr")["rows"]
+        if r["setting"] == "random encoder" and r["seed"] == 0
     )
+    again = jobs.random_encoder(lookup("simclr"), 0)
+    assert again["knn"] == pytest.approx(row["knn"], abs=2e-3) and again[
+        "probe"
+    ] == pytest.approx(row["probe"], abs=5e-3)
 
 
 def count_jobs(folder, monkeypatch):
@@ -231,7 +296,9 @@ def count_jobs(folder, monkeypatch):
     monkeypatch.setattr(jobs, "RUNS", folder)
     monkeypatch.setattr(results, "short", lambda experiment: {"simclr": [2.0]})
     job = partial(noted, folder / "log")
-    return {name: Setting(lookup("simclr"), job, seeds=(0, 1)) for name in ("one", "two")}
+    return {
+        name: Setting(lookup("simclr"), job, seeds=(0, 1)) for name in ("one", "two")
+    }
 
 
 def noted(log, recipe, seed):
@@ -242,24 +309,40 @@ def noted(log, recipe, seed):
 
 def jobs_in_this_process(monkeypatch):
     """A process of its own takes seconds to import torch."""
-    monkeypatch.setattr(results, "ProcessPoolExecutor", lambda workers, **more: ThreadPoolExecutor(1))
+    monkeypatch.setattr(
+        results, "ProcessPoolExecutor", lambda workers, **more: ThreadPoolExecutor(1)
+    )
 
 
-def test_run_does_what_is_missing_and_a_changed_recipe_or_code_makes_rows_run_again(tmp_path, monkeypatch):
-    experiment, log, path = count_jobs(tmp_path, monkeypatch), tmp_path / "log", tmp_path / "toy.json"
+def test_run_does_what_is_missing_and_a_changed_recipe_or_code_makes_rows_run_again(
+    tmp_path, monkeypatch
+):
+    experiment, log, path = (
+        count_jobs(tmp_path, monkeypatch),
+        tmp_path / "log",
+        tmp_path / "toy.json",
+    )
     checkpoint = jobs.checkpoint_of(lookup("simclr"), 0)
     checkpoint.touch()
-    monkeypatch.setattr(results, "catalogue", lambda: {"toy": experiment, "other": experiment})
+    monkeypatch.setattr(
+        results, "catalogue", lambda: {"toy": experiment, "other": experiment}
+    )
     results.run({"toy": experiment})
     assert checkpoint.exists()  # another experiment, not complete, may need it
     jobs_in_this_process(monkeypatch)
     monkeypatch.setattr(results, "catalogue", lambda: {"toy": experiment})
     results.run({"toy": experiment})
     found = json.loads(path.read_text())
-    assert [(row["setting"], row["seed"]) for row in found["rows"]] == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
+    assert [(row["setting"], row["seed"]) for row in found["rows"]] == [
+        ("one", 0),
+        ("one", 1),
+        ("two", 0),
+        ("two", 1),
+    ]
     assert results.stale("toy", experiment) == [] and not checkpoint.exists()
     results.run({"toy": experiment})
-    assert json.loads(path.read_text()) == found and len(log.read_text().split()) == 4  # nothing was left to do
+    # nothing was left to do
+    assert json.loads(path.read_text()) == found and len(log.read_text().split()) == 4
 
     changed = replace(lookup("simclr"), weight_decay=0.5)
     experiment["two"] = replace(experiment["two"], recipe=changed)
@@ -267,9 +350,12 @@ def test_run_does_what_is_missing_and_a_changed_recipe_or_code_makes_rows_run_ag
     results.run({"toy": experiment})
     assert not results.stale("toy", experiment) and len(log.read_text().split()) == 6
 
-    monkeypatch.setattr(results, "short", lambda experiment: {"simclr": [2.1]})  # now the code differs
+    # now the code differs
+    monkeypatch.setattr(results, "short", lambda experiment: {"simclr": [2.1]})
     results.run({"toy": experiment})
-    assert len(log.read_text().split()) == 10 and json.loads(path.read_text())["short"] == {"simclr": [2.1]}
+    assert len(log.read_text().split()) == 10 and json.loads(path.read_text())[
+        "short"
+    ] == {"simclr": [2.1]}
 
 
 def fails_for_seed_0(recipe, seed):
@@ -280,7 +366,9 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
     experiment = count_jobs(tmp_path, monkeypatch)
     jobs_in_this_process(monkeypatch)
     experiment["one"] = replace(experiment["one"], job=fails_for_seed_0)
-    with pytest.raises(RuntimeError, match="jobs of toy failed; the rest is done") as caught:
+    with pytest.raises(
+        RuntimeError, match="jobs of toy failed; the rest is done"
+    ) as caught:
         results.run({"toy": experiment})
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert results.stale("toy", experiment) == ["one, seed 0"]
@@ -291,32 +379,53 @@ def test_a_stale_table_is_not_printed(tmp_path, monkeypatch):
     found["rows"][0]["recipe"] = "another"
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     (tmp_path / "simclr.json").write_text(json.dumps(found))
-    with pytest.raises(ValueError, match="differs from today's raw pixels, seed 0: run `make results`"):
+    with pytest.raises(
+        ValueError, match="differs from today's raw pixels, seed 0: run `make results`"
+    ):
         experiments.table("simclr")
 
 
 def test_settings_of_an_experiment_that_differ_have_different_recipes():
-    """A hash sees what a variant's builder is given: functions by their source, other things by their value."""
+    """A hash sees what a variant's builder is given: functions by their source, other
+    things by their value."""
     for experiment in EXPERIMENTS.values():
-        trained = [s for s in experiment.values() if s.job in (jobs.trained, studies.trained_h_and_z)]
+        trained = [
+            s
+            for s in experiment.values()
+            if s.job in (jobs.trained, studies.trained_h_and_z)
+        ]
         assert len({setting.recipe.hash() for setting in trained}) == len(trained)
-    assert EXPERIMENTS["simclr-heads"]["MLP"].recipe == EXPERIMENTS["simclr-temperature"]["0.2"].recipe
+    assert (
+        EXPERIMENTS["simclr-heads"]["MLP"].recipe
+        == EXPERIMENTS["simclr-temperature"]["0.2"].recipe
+    )
 
 
 def test_hashes_are_the_same_in_another_process():
     every = "[setting.hash() for experiment in catalogue().values() for setting in experiment.values()]"
     script = f"from course_lib.experiments import catalogue; print({every})"
-    again = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert ast.literal_eval(again) == [setting.hash() for x in EXPERIMENTS.values() for setting in x.values()]
+    again = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert ast.literal_eval(again) == [
+        setting.hash() for x in EXPERIMENTS.values() for setting in x.values()
+    ]
 
 
 def test_rows_that_begin_with_anothers_weights_are_stale_when_that_one_changes():
     tuned = EXPERIMENTS["simclr-labels"]["SimCLR, fine-tuned"]
     assert tuned.pretrained == lookup("simclr")
-    assert replace(tuned, pretrained=replace(lookup("simclr"), cpu=Size(600, 256, 5e-3))).hash() != tuned.hash()
+    assert (
+        replace(
+            tuned, pretrained=replace(lookup("simclr"), cpu=Size(600, 256, 5e-3))
+        ).hash()
+        != tuned.hash()
+    )
 
 
-def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(tmp_path, monkeypatch):
+def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(
+    tmp_path, monkeypatch
+):
     few = load("scenes", "train")[:600]
     monkeypatch.setattr(jobs, "RUNS", tmp_path)
     for module in (jobs, studies):
@@ -326,7 +435,13 @@ def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(tmp_p
     recipe, seen = replace(lookup("supervised"), cpu=Size(1, 256, 2e-3)), {}
 
     def watch(recipe, method, data, **more):
-        seen.setdefault(len(seen), (method.encoder.stem[0].weight.clone(), data.info["emoji"].unique().tolist()))
+        seen.setdefault(
+            len(seen),
+            (
+                method.encoder.stem[0].weight.clone(),
+                data.info["emoji"].unique().tolist(),
+            ),
+        )
         return train(recipe, method, data, **more)
 
     pretrained, _ = jobs.train_to_the_end(short, 0)
@@ -334,27 +449,40 @@ def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(tmp_p
     scratch = studies.from_scratch(recipe, 0)
     tuned = studies.fine_tuned(recipe, 0)
     assert scratch.keys() == tuned.keys() >= {"1%", "10%", "100%", "steps", "seconds"}
-    runs = list(seen.values())[:3] + list(seen.values())[-3:]  # the pretraining, done already, is among them
+    # the pretraining, done already, is among them
+    runs = list(seen.values())[:3] + list(seen.values())[-3:]
     for (fresh, rows), (start, same_rows) in zip(runs[:3], runs[3:]):
         assert rows == same_rows and not torch.equal(fresh, start)
         assert torch.equal(start, pretrained.encoder.stem[0].weight)
-    assert [len(rows) for _, rows in runs[:3]] == sorted(len(rows) for _, rows in runs[:3])
+    assert [len(rows) for _, rows in runs[:3]] == sorted(
+        len(rows) for _, rows in runs[:3]
+    )
 
 
 def test_what_a_variant_says_is_what_it_builds():
     def of(experiment, setting):
         return build(EXPERIMENTS[experiment][setting].recipe, seed=0)
 
-    assert of("simclr-temperature", "0.5").temperature == 0.5 and of("simclr-temperature", "0.2").temperature == 0.2
-    assert [len(list(of("simclr-heads", head).projector.children())) for head in ("none", "linear", "MLP")] == [0, 1, 4]
+    assert (
+        of("simclr-temperature", "0.5").temperature == 0.5
+        and of("simclr-temperature", "0.2").temperature == 0.2
+    )
+    assert [
+        len(list(of("simclr-heads", head).projector.children()))
+        for head in ("none", "linear", "MLP")
+    ] == [0, 1, 4]
     assert of("bank-negatives", "NCE, 1024 negatives").noise == 1024
     size = EXPERIMENTS["simclr-batch-size"]["batch 32, 800 steps"].recipe.cpu
-    assert (size.steps, size.batch_size) == (800, 32) and size.lr == pytest.approx(5e-3 / 8**0.5)
+    assert (size.steps, size.batch_size) == (800, 32) and size.lr == pytest.approx(
+        5e-3 / 8**0.5
+    )
     x = torch.rand(4, 3, 32, 32)
     twice = of("simclr-augmentations", "Sobel, Sobel").augment(x)
     torch.testing.assert_close(twice, sobel(x))  # the diagonal: once
     grey_then_turned = of("simclr-augmentations", "Sobel, rotate").augment(x)
-    assert grey_then_turned.shape == x.shape and not torch.equal(grey_then_turned, twice)
+    assert grey_then_turned.shape == x.shape and not torch.equal(
+        grey_then_turned, twice
+    )
 
 
 def test_missing_results_say_what_to_do(tmp_path, monkeypatch):
@@ -377,13 +505,23 @@ SMALL = {"supervised-digits", "vae-plane"}  # the others in `make test-all`
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in SMALL else pytest.mark.slow) for n in zoo.manifest()]
+    "name",
+    [
+        pytest.param(n, marks=[] if n in SMALL else pytest.mark.slow)
+        for n in zoo.manifest()
+    ],
 )
 def test_each_zoo_checkpoints_metric_is_measured_again(name):
     row, method = zoo.manifest()[name], zoo.load(name)
-    again, (bank, unseen) = {}, (load(lookup(name).data, split) for split in ("train", "test"))
+    again, (bank, unseen) = (
+        {},
+        (load(lookup(name).data, split) for split in ("train", "test")),
+    )
     if "knn" in row:
-        h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, unseen.x)
+        h_bank, h = (
+            evaluate.features(method, bank.x),
+            evaluate.features(method, unseen.x),
+        )
         again["knn"] = evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y)
     if "pretext" in row:
         again["pretext"] = experiments.pretext_score(method, unseen.x)
@@ -391,25 +529,38 @@ def test_each_zoo_checkpoints_metric_is_measured_again(name):
     for measure, value in again.items():
         # Another processor rounds otherwise: a few rows change their class.
         assert value == pytest.approx(row[measure], rel=1e-3, abs=2e-3)
-        assert value > max(r[measure] for r in experiments.read(name)["rows"] if measure in r)
+        assert value > max(
+            r[measure] for r in experiments.read(name)["rows"] if measure in r
+        )
 
 
 def test_zoo_is_small_and_in_half_precision():
     files = list(zoo.FOLDER.glob("*.safetensors"))
-    assert {f.stem for f in files} == set(zoo.manifest()) and all(f.stat().st_size < 4e6 for f in files)
+    assert {f.stem for f in files} == set(zoo.manifest()) and all(
+        f.stat().st_size < 4e6 for f in files
+    )
 
 
-def test_an_altered_zoo_file_a_stale_recipe_and_an_unknown_name_are_refused(tmp_path, monkeypatch):
-    content, row = (zoo.FOLDER / "simclr.safetensors").read_bytes(), zoo.manifest()["simclr"]
+def test_an_altered_zoo_file_a_stale_recipe_and_an_unknown_name_are_refused(
+    tmp_path, monkeypatch
+):
+    content, row = (
+        (zoo.FOLDER / "simclr.safetensors").read_bytes(),
+        zoo.manifest()["simclr"],
+    )
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"simclr": row}))
     for broken in (content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
         (tmp_path / "simclr.safetensors").write_bytes(broken)
-        with pytest.raises(OSError, match="simclr.safetensors: the file is altered or incomplete"):
+        with pytest.raises(
+            OSError, match="simclr.safetensors: the file is altered or incomplete"
+        ):
             zoo.load("simclr")
     with pytest.raises(ValueError, match="`name`: the zoo holds simclr; got 'dino'"):
         zoo.load("dino")
-    (tmp_path / "manifest.json").write_text(json.dumps({"simclr": row | {"recipe": "older"}}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"simclr": row | {"recipe": "older"}})
+    )
     with pytest.raises(ValueError, match="another recipe"):
         zoo.load("simclr")
 
@@ -419,20 +570,28 @@ def test_zoo_round_trip(tmp_path, monkeypatch):
     method = build(lookup("simclr"), 5).eval()
     zoo.save("simclr", method, {"steps": 1})
     x = torch.rand(4, 3, 32, 32)
-    torch.testing.assert_close(zoo.load("simclr").encode(x), method.encode(x), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(
+        zoo.load("simclr").encode(x), method.encode(x), rtol=1e-2, atol=1e-2
+    )
 
 
-@pytest.mark.parametrize("same", [True, False], ids=["average as network", "average of its own"])
-def test_tensors_that_stand_twice_are_written_once_and_come_back_in_both_places(tmp_path, monkeypatch, same):
+@pytest.mark.parametrize(
+    "same", [True, False], ids=["average as network", "average of its own"]
+)
+def test_tensors_that_stand_twice_are_written_once_and_come_back_in_both_places(
+    tmp_path, monkeypatch, same
+):
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     torch.manual_seed(0)
     method = build(lookup("ddpm"), 5)
     with torch.no_grad():
         for p in method.net.parameters():
-            p.copy_(torch.randn_like(p))  # no zeros: every two tensors differ but for what is copied here
+            # no zeros: every two tensors differ but for what is copied here
+            p.copy_(torch.randn_like(p))
         for p, twin in zip(method.average.net.parameters(), method.net.parameters()):
             p.copy_(twin if same else torch.randn_like(p))
-        method.net.door[1].bias.copy_(method.net.out[0].bias)  # a vector: twice, it is not worth a line
+        # a vector: twice, it is not worth a line
+        method.net.door[1].bias.copy_(method.net.out[0].bias)
     method.updates.fill_(70_000)  # more than half precision can hold
     zoo.save("ddpm", method, {"steps": 1})
     back, state = zoo.load("ddpm").state_dict(), method.state_dict()
@@ -444,8 +603,12 @@ def test_tensors_that_stand_twice_are_written_once_and_come_back_in_both_places(
         written, twins = set(file.keys()), file.metadata() or {}
     assert not written & twins.keys() and written | twins.keys() == state.keys()
     assert set(twins.values()) <= written  # none is found by way of another
-    matrices = {key for key in state if key.startswith("average.net.") and state[key].ndim > 1}
-    assert twins == ({key: key.removeprefix("average.") for key in matrices} if same else {})
+    matrices = {
+        key for key in state if key.startswith("average.net.") and state[key].ndim > 1
+    }
+    assert twins == (
+        {key: key.removeprefix("average.") for key in matrices} if same else {}
+    )
 
 
 def test_three_equal_tensors_are_one_in_the_zoo(tmp_path, monkeypatch):
@@ -454,16 +617,29 @@ def test_three_equal_tensors_are_one_in_the_zoo(tmp_path, monkeypatch):
     method = build(lookup("ddpm"), 5)
     zoo.save("ddpm", method, {"steps": 1})
     with safe_open(tmp_path / "ddpm.safetensors", "pt") as file:
-        assert max(map(list(file.metadata().values()).count, file.metadata().values())) >= 2
+        assert (
+            max(map(list(file.metadata().values()).count, file.metadata().values()))
+            >= 2
+        )
     back = zoo.load("ddpm").state_dict()
     for key, value in method.state_dict().items():
-        assert torch.equal(back[key], value.half().float() if value.is_floating_point() else value), key
+        assert torch.equal(
+            back[key], value.half().float() if value.is_floating_point() else value
+        ), key
 
 
 def test_half_precision_is_for_floating_point_only():
-    state = {"a": torch.tensor([1 / 3]), "n": torch.tensor(70_001), "flag": torch.tensor([True])}
+    state = {
+        "a": torch.tensor([1 / 3]),
+        "n": torch.tensor(70_001),
+        "flag": torch.tensor([True]),
+    }
     halved = zoo.halved(state)
-    assert halved["a"].dtype == torch.half and halved["n"] is state["n"] and halved["flag"] is state["flag"]
+    assert (
+        halved["a"].dtype == torch.half
+        and halved["n"] is state["n"]
+        and halved["flag"] is state["flag"]
+    )
 
 
 # The command line.
@@ -472,8 +648,14 @@ def test_half_precision_is_for_floating_point_only():
 def test_list(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"simclr +scenes +500 x 256 .* yes +yes +contrastive.simclr.SimCLR\n", out)
-    assert re.search(r"simclr-cifar10 +cifar10 +- .* - +- +contrastive.*\n +published: 94.0 % linear probe", out)
+    assert re.search(
+        r"simclr +scenes +500 x 256 .* yes +yes +contrastive.simclr.SimCLR\n", out
+    )
+    assert re.search(
+        r"simclr-cifar10 +cifar10 +- .* - +- +contrastive.*\n +published: 94.0 % "
+        r"linear probe",
+        out,
+    )
     assert "emoji" in out and "stl10" in out
 
 
@@ -494,17 +676,39 @@ def test_train_then_resume_then_evaluate_its_weights(tmp_path, capsys, monkeypat
     small = load("scenes", "train")[:512]
     monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
     monkeypatch.setattr(jobs, "load", lambda *_: small)
-    arguments = ["train", "simclr", "--steps", "2", "--batch-size", "64", "--every", "1", "--device", "cpu"]
-    arguments += ["--checkpoint", str(tmp_path / "c.pt"), "--out", str(tmp_path / "deep" / "w.pt")]
+    arguments = [
+        "train",
+        "simclr",
+        "--steps",
+        "2",
+        "--batch-size",
+        "64",
+        "--every",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    arguments += [
+        "--checkpoint",
+        str(tmp_path / "c.pt"),
+        "--out",
+        str(tmp_path / "deep" / "w.pt"),
+    ]
     assert main(arguments) == 0
     first = capsys.readouterr().out
     assert (
         re.search(r"step 2 of 2  loss \d+\.\d{4}  \d+ images/s  0 s left", first)
         and (tmp_path / "deep" / "w.pt").exists()
     )
-    assert main(arguments) == 0 and "step" not in capsys.readouterr().out  # finished: nothing left to train
-    assert main(["evaluate", "simclr", "--weights", str(tmp_path / "deep" / "w.pt")]) == 0
-    assert re.search(r"random encoder +knn 0\..*\ntrained +knn 0\..*\nheld-out scenes, seed 0", capsys.readouterr().out)
+    # finished: nothing left to train
+    assert main(arguments) == 0 and "step" not in capsys.readouterr().out
+    assert (
+        main(["evaluate", "simclr", "--weights", str(tmp_path / "deep" / "w.pt")]) == 0
+    )
+    assert re.search(
+        r"random encoder +knn 0\..*\ntrained +knn 0\..*\nheld-out scenes, seed 0",
+        capsys.readouterr().out,
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""`make lab` and `make test` on machines that lack something (shell scripts play Python); tests have no network."""
+"""`make lab` and `make test` on machines that lack something (shell scripts play
+Python); tests have no network."""
+
 import importlib.metadata
 import importlib.util
 import os
@@ -14,8 +16,11 @@ from build_notebooks import ROOT, tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# An interpreter as far as the set-up looks at one. The files beside it say what it lacks; it writes down its calls.
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
+# An interpreter as far as the set-up looks at one. The files beside it say what it
+# lacks; it writes down its calls.
 STUB = """\
 #!/bin/sh
 here=@HERE@
@@ -47,15 +52,22 @@ TOOLS = ("make", "sh", "cat", "chmod", "cp", "grep", "mkdir", "mv", "rm", "tail"
 
 
 class Machine:
-    """A fresh clone, as far as the set-up needs one, on a machine whose PATH has these tools and what a test adds."""
+    """A fresh clone, as far as the set-up needs one, on a machine whose PATH has these
+    tools and what a test adds."""
 
     def __init__(self, folder: pathlib.Path):
         self.bin, self.clone = folder / "bin", folder / "a clone"
         self.bin.mkdir()
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
-        for name in ("Makefile", "pyproject.toml", "constraints.txt", "tools/setup_env.sh",
-                     "tools/colab-requirements.txt", "tools/share_torch.py"):
+        for name in (
+            "Makefile",
+            "pyproject.toml",
+            "constraints.txt",
+            "tools/setup_env.sh",
+            "tools/colab-requirements.txt",
+            "tools/share_torch.py",
+        ):
             (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.clone / name)
 
@@ -68,7 +80,13 @@ class Machine:
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess:
         environment = {"PATH": str(self.bin)}
-        return subprocess.run(["make", *arguments], cwd=self.clone, env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            ["make", *arguments],
+            cwd=self.clone,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
 
     def calls(self) -> list[str]:
         """What interpreters were asked for since the last look."""
@@ -78,7 +96,8 @@ class Machine:
         return lines
 
     def sentence(self, *arguments: str) -> str:
-        """The one sentence that a failing make prints; what make itself adds comes after it."""
+        """The one sentence that a failing make prints; what make itself adds comes
+        after it."""
         result = self.make(*arguments)
         assert result.returncode != 0
         said, *rest = result.stderr.splitlines()
@@ -92,12 +111,18 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-@pytest.mark.parametrize("found, named", [
-    ({}, "found none"),
-    ({"python3": "3.9"}, "found 3.9 (python3)"),
-    ({"python3": "3.14"}, "found 3.14 (python3)"),
-    ({"python3": "3.14", "python3.13": "3.8"}, "found 3.14 (python3), 3.8 (python3.13)"),
-])
+@pytest.mark.parametrize(
+    "found, named",
+    [
+        ({}, "found none"),
+        ({"python3": "3.9"}, "found 3.9 (python3)"),
+        ({"python3": "3.14"}, "found 3.14 (python3)"),
+        (
+            {"python3": "3.14", "python3.13": "3.8"},
+            "found 3.14 (python3), 3.8 (python3.13)",
+        ),
+    ],
+)
 def test_no_python_of_the_right_age_is_one_sentence(machine, found, named):
     for name, version in found.items():
         machine.python(name, version)
@@ -110,11 +135,16 @@ def test_no_python_of_the_right_age_is_one_sentence(machine, found, named):
 def test_a_missing_venv_module_is_one_sentence(machine):
     machine.python("python3", "3.11")
     (machine.bin / "no-venv").touch()
-    assert "Python 3.11 has no venv module: install it (Debian, Ubuntu: python3.11-venv)" in machine.sentence("lab")
+    assert (
+        "Python 3.11 has no venv module: install it (Debian, Ubuntu: python3.11-venv)"
+        in machine.sentence("lab")
+    )
 
 
 def test_a_venv_that_cannot_be_made_is_one_sentence(machine):
-    script = STUB.replace("@VERSION@", "3.12").replace("mkdir -p .venv/bin &&", "echo no space; false &&")
+    script = STUB.replace("@VERSION@", "3.12").replace(
+        "mkdir -p .venv/bin &&", "echo no space; false &&"
+    )
     machine.add("python3", script)
     assert machine.sentence("lab") == "python3 could not make .venv: no space"
 
@@ -123,7 +153,10 @@ def test_no_network_is_one_sentence_and_the_next_run_recovers(machine):
     machine.python("python3", "3.13")
     (machine.bin / "no-network").touch()
     said = machine.sentence("lab")
-    assert said.startswith("The packages cannot be downloaded: look at the network") and ".venv/setup.log" in said
+    assert (
+        said.startswith("The packages cannot be downloaded: look at the network")
+        and ".venv/setup.log" in said
+    )
     assert "NewConnectionError" in (machine.clone / ".venv" / "setup.log").read_text()
     (machine.bin / "no-network").unlink()
     assert machine.make("lab").returncode == 0
@@ -132,14 +165,23 @@ def test_no_network_is_one_sentence_and_the_next_run_recovers(machine):
 def test_another_failure_of_pip_is_one_sentence_with_its_reason(machine):
     machine.python("python3", "3.13")
     (machine.bin / "conflict").touch()
-    assert "pip could not install the packages: ERROR: Cannot install these packages (" in machine.sentence("test")
+    assert (
+        "pip could not install the packages: ERROR: Cannot install these packages ("
+        in machine.sentence("test")
+    )
 
 
 def test_a_shim_that_fails_is_passed_over_silently(machine):
-    machine.add("python3", "#!/bin/sh\necho 'pyenv: python3: command not found' >&2\nexit 127\n")
+    machine.add(
+        "python3", "#!/bin/sh\necho 'pyenv: python3: command not found' >&2\nexit 127\n"
+    )
     machine.python("python3.12", "3.12")
     result = machine.make("lab")
-    assert result.returncode == 0 and result.stderr == "" and "with Python 3.12 (python3.12)" in result.stdout
+    assert (
+        result.returncode == 0
+        and result.stderr == ""
+        and "with Python 3.12 (python3.12)" in result.stdout
+    )
 
 
 def test_a_named_python_is_the_only_one_tried(machine):
@@ -155,7 +197,9 @@ def test_lab_installs_by_the_constraints_without_the_test_extra_and_once(machine
     assert machine.make("lab", "LAB_ARGS=--no-browser").returncode == 0
     tools, course, lab = machine.calls()
     assert all(" install -c constraints.txt " in call for call in (tools, course))
-    assert tools.endswith("pip setuptools>=77") and course.endswith("--no-build-isolation -e .[lab]")
+    assert tools.endswith("pip setuptools>=77") and course.endswith(
+        "--no-build-isolation -e .[lab]"
+    )
     assert lab == f"{LAB} --no-browser"
     assert machine.make("lab").returncode == 0
     assert machine.calls() == [LAB]
@@ -166,26 +210,42 @@ def test_test_adds_its_extra_runs_everything_and_lab_then_needs_nothing(machine)
     assert machine.make("test").returncode == 0
     _, course, *colab, ruff, pytest_call = machine.calls()
     pip = "-m pip --disable-pip-version-check --python .venv/colab/bin/python install"
-    assert colab == ["-m venv --without-pip .venv/colab", f"{pip} --quiet -r tools/colab-requirements.txt",
-                     "tools/share_torch.py"]
+    assert colab == [
+        "-m venv --without-pip .venv/colab",
+        f"{pip} --quiet -r tools/colab-requirements.txt",
+        "tools/share_torch.py",
+    ]
     assert course.endswith("-e .[lab,test]") and ruff == "-m ruff check ."
-    assert pytest_call.startswith("-m pytest tests notebooks ") and pytest_call.endswith(" -m not slow")
+    assert pytest_call.startswith(
+        "-m pytest tests notebooks "
+    ) and pytest_call.endswith(" -m not slow")
     assert {"--nbval-lax", "--nbval-current-env"} <= set(pytest_call.split())
     assert machine.make("test-all").returncode == 0
     _, course, *colab, ruff, book, pytest_call = machine.calls()
-    assert course.endswith("-e .[lab,test,book]") and len(colab) == 3 and book == "tools/build_book.py"
+    assert (
+        course.endswith("-e .[lab,test,book]")
+        and len(colab) == 3
+        and book == "tools/build_book.py"
+    )
     assert " -m " not in pytest_call.removeprefix("-m ")
-    assert machine.make("book").returncode == 0 and machine.calls() == ["tools/build_book.py"]
+    assert machine.make("book").returncode == 0 and machine.calls() == [
+        "tools/build_book.py"
+    ]
     assert machine.make("test").returncode == 0 and len(machine.calls()) == 2
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 1
 
 
-@pytest.mark.parametrize("lacks, said", [
-    ("no-colab", "python could not make .venv/colab: no space"),
-    ("no-colab-network", "The packages cannot be downloaded: look at the network"),
-    ("no-torch", "torch could not be linked into .venv/colab: no torch"),
-])
-def test_what_goes_wrong_with_colabs_versions_is_a_sentence_and_lab_needs_none_of_it(machine, lacks, said):
+@pytest.mark.parametrize(
+    "lacks, said",
+    [
+        ("no-colab", "python could not make .venv/colab: no space"),
+        ("no-colab-network", "The packages cannot be downloaded: look at the network"),
+        ("no-torch", "torch could not be linked into .venv/colab: no torch"),
+    ],
+)
+def test_what_goes_wrong_with_colabs_versions_is_a_sentence_and_lab_needs_none_of_it(
+    machine, lacks, said
+):
     machine.python("python3", "3.11")
     (machine.bin / lacks).touch()
     assert machine.sentence("test").startswith(said)
@@ -207,7 +267,9 @@ def test_a_set_up_that_was_killed_is_not_taken_for_finished(machine):
     machine.python("python3", "3.11")
     (machine.bin / "killed").touch()
     assert machine.make("lab").returncode != 0
-    assert (machine.clone / ".venv" / "bin" / "python").exists() and len(machine.calls()) == 2
+    assert (machine.clone / ".venv" / "bin" / "python").exists() and len(
+        machine.calls()
+    ) == 2
     (machine.bin / "killed").unlink()
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
 
@@ -236,7 +298,9 @@ def test_changed_requirements_and_a_moved_folder_are_installed_again(machine):
 def pins(file: str) -> dict[str, list[Requirement]]:
     lines = (ROOT / file).read_text().splitlines()
     found = {}
-    for pin in (Requirement(line) for line in lines if line and not line.startswith("#")):
+    for pin in (
+        Requirement(line) for line in lines if line and not line.startswith("#")
+    ):
         found.setdefault(canonicalize_name(pin.name), []).append(pin)
     return found
 
@@ -244,9 +308,15 @@ def pins(file: str) -> dict[str, list[Requirement]]:
 @pytest.mark.parametrize("file", ["constraints.txt", "tools/colab-requirements.txt"])
 def test_every_constraint_is_one_exact_version_on_every_python(file):
     for name, constraints in pins(file).items():
-        assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in constraints), name
+        assert all(
+            re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in constraints
+        ), name
         for version in ("3.10", "3.11", "3.12", "3.13"):
-            fits = [pin for pin in constraints if not pin.marker or pin.marker.evaluate({"python_version": version})]
+            fits = [
+                pin
+                for pin in constraints
+                if not pin.marker or pin.marker.evaluate({"python_version": version})
+            ]
             assert len(fits) == 1, (name, version)
 
 
@@ -254,22 +324,32 @@ def test_the_constraints_are_within_the_ranges_and_cover_all_that_gets_installed
     pinned, seen = pins("constraints.txt"), set()
     extras = PROJECT["optional-dependencies"]
     texts = [*PROJECT["dependencies"], *extras["lab"], *extras["test"]]
-    if importlib.util.find_spec("sphinx"):  # only `make book` and `make test-all` install it
+    # only `make book` and `make test-all` install it
+    if importlib.util.find_spec("sphinx"):
         texts += extras["book"]
-    queue = [wanted for wanted in map(Requirement, texts) if not wanted.marker or wanted.marker.evaluate()]
+    queue = [
+        wanted
+        for wanted in map(Requirement, texts)
+        if not wanted.marker or wanted.marker.evaluate()
+    ]
     while queue:
         wanted = queue.pop()
         name = canonicalize_name(wanted.name)
         for pin in pinned.get(name, []):
             if not pin.marker or pin.marker.evaluate():
-                assert wanted.specifier.contains(str(pin.specifier)[2:]), f"{wanted} against {pin}"
+                assert wanted.specifier.contains(str(pin.specifier)[2:]), (
+                    f"{wanted} against {pin}"
+                )
         if (name, str(wanted.extras)) in seen:
             continue
         seen.add((name, str(wanted.extras)))
         assert name in pinned, f"{name} is not in constraints.txt"
         for text in importlib.metadata.requires(name) or ():
             deeper = Requirement(text)
-            if not deeper.marker or any(deeper.marker.evaluate({"extra": extra}) for extra in {"", *wanted.extras}):
+            if not deeper.marker or any(
+                deeper.marker.evaluate({"extra": extra})
+                for extra in {"", *wanted.extras}
+            ):
                 queue.append(deeper)
     assert len(seen) > 100
 
@@ -307,19 +387,28 @@ def test_cuda(): pass
 """
 
 
-@pytest.mark.parametrize("more, ci, code", [
-    ("", "true", 0),
-    ("def test_skipped(): pytest.skip('some reason')\n", "", 0),
-    ("def test_skipped(): pytest.skip('some reason')\n", "true", 1),
-    ("pytest.importorskip('no_such_module')\n", "true", 1),
-])
+@pytest.mark.parametrize(
+    "more, ci, code",
+    [
+        ("", "true", 0),
+        ("def test_skipped(): pytest.skip('some reason')\n", "", 0),
+        ("def test_skipped(): pytest.skip('some reason')\n", "true", 1),
+        ("pytest.importorskip('no_such_module')\n", "true", 1),
+    ],
+)
 def test_in_ci_nothing_is_skipped_but_for_want_of_cuda(tmp_path, more, ci, code):
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
-    shutil.copytree(ROOT / "tests" / "offline", tmp_path / "offline", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "tests" / "offline",
+        tmp_path / "offline",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     (tmp_path / "test_skips.py").write_text(SKIPS)
     (tmp_path / "test_more.py").write_text("import pytest\n" + more)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     environment = {**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, cwd=tmp_path
+    )
     assert result.returncode == code, result.stdout
     assert ("this fails the run" in result.stdout) == bool(code)

@@ -1,4 +1,6 @@
-"""`python -m course_lib stamp`: one address in the whole clone, and everything still as its source says."""
+"""`python -m course_lib stamp`: one address in the whole clone, and everything still as
+its source says."""
+
 import shutil
 import subprocess
 import sys
@@ -35,31 +37,61 @@ def clone(tmp_path, copied):
 
 
 def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 def run(clone, *arguments):
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{clone}:{clone / 'tools'}", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *arguments], cwd=clone, env=environment, capture_output=True, text=True)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": f"{clone}:{clone / 'tools'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_a_stamped_clone_has_one_address_and_is_still_as_its_sources_say(clone):
     before = contents(clone)
     done = run(clone, "-m", "course_lib", "stamp", "--repo", "ada-l/notes.on_learning")
-    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("ada-l/notes.on_learning stands in")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(
+        "ada-l/notes.on_learning stands in"
+    )
     after = contents(clone)
     changed = {path for path in after if after[path] != before[path]}
-    assert {path.suffix for path in changed} == {".toml", ".md", ".ipynb", ".zip"} and before.keys() == after.keys()
+    assert {path.suffix for path in changed} == {
+        ".toml",
+        ".md",
+        ".ipynb",
+        ".zip",
+    } and before.keys() == after.keys()
     for folder in ("notebooks", "exercises"):
         for path in (clone / folder).glob("*.ipynb"):
             text = path.read_text(encoding="utf-8")
-            assert f"https://colab.research.google.com/github/ada-l/notes.on_learning/blob/main/{folder}/" in text
+            assert (
+                f"https://colab.research.google.com/github/ada-l/notes.on_learning/blob/main/{folder}/"
+                in text
+            )
             assert '{kept} git+https://github.com/ada-l/notes.on_learning"' in text
     for path in (clone / "solutions" / "samples").glob("*/*.zip"):
         with zipfile.ZipFile(path) as archive:
-            assert b"github.com/ada-l/notes.on_learning" in archive.read(archive.namelist()[0])
-    given = [path for path in changed if path.suffix != ".zip"] + list((clone / "docs").glob("*.md"))
-    assert not [path for path in given if PLACEHOLDER in path.read_text(encoding="utf-8")]
+            assert b"github.com/ada-l/notes.on_learning" in archive.read(
+                archive.namelist()[0]
+            )
+    given = [path for path in changed if path.suffix != ".zip"] + list(
+        (clone / "docs").glob("*.md")
+    )
+    assert not [
+        path for path in given if PLACEHOLDER in path.read_text(encoding="utf-8")
+    ]
     done = run(clone, "-c", STALE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert stamp("ada-l/notes.on_learning", clone) == [] and contents(clone) == after
@@ -70,28 +102,58 @@ def test_a_stamped_clone_has_one_address_and_is_still_as_its_sources_say(clone):
 
 def test_no_other_file_gives_the_address(clone):
     stamp("ada/course", clone)
-    left = [path for path, content in contents(clone).items() if PLACEHOLDER.encode() in content]
-    assert [path.relative_to(clone).as_posix() for path in left] == ["tools/build_notebooks.py"]  # what ids are made of
+    left = [
+        path
+        for path, content in contents(clone).items()
+        if PLACEHOLDER.encode() in content
+    ]
+    # what ids are made of
+    assert [path.relative_to(clone).as_posix() for path in left] == [
+        "tools/build_notebooks.py"
+    ]
 
 
-@pytest.mark.parametrize("repo", [
-    "", "course", "/course", "ada/", "ada/course/", "ada/the course", "ada lovelace/course", "a_b/course",
-    "https://github.com/ada/course", "github.com/ada/course", "git@github.com:ada/course", "ada/course.git",
-    "ada/course\n", "añes/course", r"ada/\1",
-])
+@pytest.mark.parametrize(
+    "repo",
+    [
+        "",
+        "course",
+        "/course",
+        "ada/",
+        "ada/course/",
+        "ada/the course",
+        "ada lovelace/course",
+        "a_b/course",
+        "https://github.com/ada/course",
+        "github.com/ada/course",
+        "git@github.com:ada/course",
+        "ada/course.git",
+        "ada/course\n",
+        "añes/course",
+        r"ada/\1",
+    ],
+)
 def test_anything_but_owner_and_name_is_refused_and_changes_nothing(tmp_path, repo):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match="expected OWNER/NAME, for example ada/learning-without-labels, got"):
+    with pytest.raises(
+        ValueError,
+        match="expected OWNER/NAME, for example ada/learning-without-labels, got",
+    ):
         stamp(repo, tmp_path)
     assert contents(tmp_path) == before
 
 
 def test_the_command_says_what_it_expected(capsys):
     assert main(["stamp", "--repo", "https://github.com/ada/course"]) == 1
-    assert capsys.readouterr().err.startswith("error: argument `repo`: expected OWNER/NAME")
+    assert capsys.readouterr().err.startswith(
+        "error: argument `repo`: expected OWNER/NAME"
+    )
 
 
 def test_outside_a_clone_it_says_so(tmp_path):
-    with pytest.raises(ValueError, match=f"stamp needs a clone of the course: {tmp_path} has no pyproject.toml"):
+    with pytest.raises(
+        ValueError,
+        match=f"stamp needs a clone of the course: {tmp_path} has no pyproject.toml",
+    ):
         stamp("ada/course", tmp_path)

@@ -22,7 +22,9 @@ def made(kind, seed=0):
 
 
 def run(method, data, steps, **options):
-    losses = [step.loss for step in fit(method, data, steps, **{"batch_size": 16, **options})]
+    losses = [
+        step.loss for step in fit(method, data, steps, **{"batch_size": 16, **options})
+    ]
     return losses, {name: value.clone() for name, value in method.state_dict().items()}
 
 
@@ -30,13 +32,18 @@ def assert_same(a, b, **tolerance):
     assert a.keys() == b.keys()
     for name in a:
         torch.testing.assert_close(
-            a[name], b[name], **(tolerance or dict(rtol=0, atol=0)), msg=lambda m, name=name: f"{name}: {m}"
+            a[name],
+            b[name],
+            **(tolerance or dict(rtol=0, atol=0)),
+            msg=lambda m, name=name: f"{name}: {m}",
         )
 
 
 @pytest.mark.parametrize("kind", [Regression, Queue, ToyGAN])
 def test_same_seed_same_weights_and_another_seed_others(kind):
-    first, again, other = (run(made(kind), points(), 12, seed=seed)[1] for seed in (3, 3, 4))
+    first, again, other = (
+        run(made(kind), points(), 12, seed=seed)[1] for seed in (3, 3, 4)
+    )
     assert_same(first, again)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -46,14 +53,24 @@ def test_sgd_without_momentum_is_the_textbook_update():
     method, data = made(Regression), points(16)
     weight, bias = method.net.weight.detach().clone(), method.net.bias.detach().clone()
     residual = 2 / (16 * 2) * (data.x @ weight.T + bias - data.y)
-    run(method, data, 1, optimizers=sgd(0.1, weight_decay=0, momentum=0), schedule=lambda p: 1.0)
-    torch.testing.assert_close(method.net.weight.detach(), weight - 0.1 * residual.T @ data.x)
+    run(
+        method,
+        data,
+        1,
+        optimizers=sgd(0.1, weight_decay=0, momentum=0),
+        schedule=lambda p: 1.0,
+    )
+    torch.testing.assert_close(
+        method.net.weight.detach(), weight - 0.1 * residual.T @ data.x
+    )
     torch.testing.assert_close(method.net.bias.detach(), bias - 0.1 * residual.sum(0))
 
 
 def test_accumulation_equals_the_larger_batch_for_a_mean():
     whole = run(made(Regression), points(), 8, batch_size=32, optimizers=sgd(0.1))
-    parts = run(made(Regression), points(), 8, batch_size=16, accumulate=2, optimizers=sgd(0.1))
+    parts = run(
+        made(Regression), points(), 8, batch_size=16, accumulate=2, optimizers=sgd(0.1)
+    )
     assert whole[0] == pytest.approx(parts[0], rel=1e-4)
     assert_same(whole[1], parts[1], rtol=1e-4, atol=1e-6)
 
@@ -63,12 +80,15 @@ def test_queue_takes_the_keys_of_all_accumulated_batches_oldest_out():
     list(fit(method, data, 1, batch_size=8, accumulate=2))
     pushed = method.queue[-16:]
     assert torch.equal(method.queue[:8], made(Queue).queue[16:])
-    assert pushed.norm(dim=1) == pytest.approx(torch.ones(16)) and not torch.equal(pushed[:8], pushed[8:])
+    assert pushed.norm(dim=1) == pytest.approx(torch.ones(16)) and not torch.equal(
+        pushed[:8], pushed[8:]
+    )
     assert method.step_outputs == []
 
 
 def test_each_player_moves_only_in_its_turn():
-    """The discriminator's turn must leave the generator as it is and the other way round, gradients included."""
+    """The discriminator's turn must leave the generator as it is and the other way
+    round, gradients included."""
     method, calls = made(ToyGAN), []
 
     def spy(name, loss, mine, other):
@@ -95,8 +115,12 @@ def test_each_player_moves_only_in_its_turn():
 def test_one_optimizer_for_each_player():
     still = run(made(ToyGAN), points(), 3, optimizers=[adamw(1e-2), sgd(1e-12)])[1]
     start = made(ToyGAN).state_dict()
-    assert torch.allclose(still["generator.0.weight"], start["generator.0.weight"], atol=1e-9)
-    assert not torch.allclose(still["discriminator.0.weight"], start["discriminator.0.weight"], atol=1e-4)
+    assert torch.allclose(
+        still["generator.0.weight"], start["generator.0.weight"], atol=1e-9
+    )
+    assert not torch.allclose(
+        still["discriminator.0.weight"], start["discriminator.0.weight"], atol=1e-4
+    )
     with pytest.raises(ValueError, match="`optimizers`.*2 players, got 1"):
         fit(made(ToyGAN), points(), 3, batch_size=16, optimizers=[adamw(1e-2)])
 
@@ -113,7 +137,8 @@ def test_what_the_caller_does_between_steps_changes_nothing():
 
 
 class Noisy(Regression):
-    """Draws random numbers in its loss and has a layer with a train and an eval mode."""
+    """Draws random numbers in its loss and has a layer with a train and an eval
+    mode."""
 
     def __init__(self):
         super().__init__()
@@ -167,7 +192,16 @@ def test_progress_before_epoch_and_learning_rate_follow_the_schedule():
         optimizer.append(sgd(0.5)(params))
         return optimizer[0]
 
-    list(fit(made(Spy), points(32), 6, batch_size=16, optimizers=remembered, schedule=lambda p: p))
+    list(
+        fit(
+            made(Spy),
+            points(32),
+            6,
+            batch_size=16,
+            optimizers=remembered,
+            schedule=lambda p: p,
+        )
+    )
     assert rates == pytest.approx([0.5 * (k - 0.5) / 6 for k in range(1, 7)])
     assert progress == pytest.approx([k / 6 for k in range(6)])
     assert epochs == [(0.0, 32), (pytest.approx(2 / 6), 32), (pytest.approx(4 / 6), 32)]
@@ -175,21 +209,35 @@ def test_progress_before_epoch_and_learning_rate_follow_the_schedule():
 
 def test_cosine_schedule_by_its_closed_form():
     factor = cosine(warmup=0.2)
-    assert [factor(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert [factor(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx(
+        [0, 0.5, 1, 0.5, 0]
+    )
     assert cosine(warmup=0)(0.0) == 1
 
 
 def test_no_weight_decay_on_biases_and_norms():
     net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     groups = adamw(1e-3, weight_decay=0.1)(net.parameters()).param_groups
-    assert [(g["weight_decay"], [p.ndim for p in g["params"]]) for g in groups] == [(0.1, [2]), (0.0, [1, 1, 1])]
+    assert [(g["weight_decay"], [p.ndim for p in g["params"]]) for g in groups] == [
+        (0.1, [2]),
+        (0.0, [1, 1, 1]),
+    ]
 
 
 def test_clip_bounds_the_update():
     method, data = made(Regression), points(16)
     start = method.net.weight.detach().clone(), method.net.bias.detach().clone()
-    run(method, data, 1, optimizers=sgd(1.0, weight_decay=0, momentum=0), schedule=lambda p: 1.0, clip=0.01)
-    moved = torch.cat([(method.net.weight - start[0]).flatten(), method.net.bias - start[1]])
+    run(
+        method,
+        data,
+        1,
+        optimizers=sgd(1.0, weight_decay=0, momentum=0),
+        schedule=lambda p: 1.0,
+        clip=0.01,
+    )
+    moved = torch.cat(
+        [(method.net.weight - start[0]).flatten(), method.net.bias - start[1]]
+    )
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
@@ -209,28 +257,52 @@ torch.save([method.state_dict() for method in methods], folder + "/end")
 
 
 def resumable(folder):
-    """A queue, a GAN, BatchNorm with noise, and SimCLR, trained side by side; without folder: without checkpoint."""
+    """A queue, a GAN, BatchNorm with noise, and SimCLR, trained side by side; without
+    folder: without checkpoint."""
     methods = [made(Queue), made(ToyGAN), made(Noisy), fixed_view_simclr()]
     data = [points(), points(), points(), view_pairs()]
     return methods, [
-        fit(method, d, 20, batch_size=16, checkpoint=folder and f"{folder}/{k}.pt", save_every=5)
+        fit(
+            method,
+            d,
+            20,
+            batch_size=16,
+            checkpoint=folder and f"{folder}/{k}.pt",
+            save_every=5,
+        )
         for k, (method, d) in enumerate(zip(methods, data))
     ]
 
 
 def test_killed_and_resumed_runs_end_with_the_same_weights_bit_for_bit(tmp_path):
     def start(die):
-        script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path), str(die)]
-        return subprocess.run(script, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        script = [
+            sys.executable,
+            "-c",
+            KILLED,
+            str(Path(__file__).parent),
+            str(tmp_path),
+            str(die),
+        ]
+        return subprocess.run(
+            script,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
 
     assert start(13).returncode == -signal.SIGKILL
     assert torch.load(tmp_path / "0.pt", weights_only=True)["done"][0] == 10
-    (tmp_path / "0.pt.part").write_bytes(b"half a checkpoint, as a kill while saving leaves it")
+    (tmp_path / "0.pt.part").write_bytes(
+        b"half a checkpoint, as a kill while saving leaves it"
+    )
     assert (done := start(-1)).returncode == 0, done.stderr
     methods, runs = resumable(None)
     for _ in zip(*runs):
         pass
-    for method, end in zip(methods, torch.load(tmp_path / "end", weights_only=True), strict=True):
+    for method, end in zip(
+        methods, torch.load(tmp_path / "end", weights_only=True), strict=True
+    ):
         assert_same(method.state_dict(), end)
 
 
@@ -241,20 +313,29 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path):
     with pytest.raises(ValueError, match=r"`checkpoint`.*another run \(seed 0 -> 1\)"):
         fit(made(Regression), points(), 4, batch_size=16, seed=1, checkpoint=path)
     assert path.read_bytes() == before
-    assert list(fit(made(Regression), points(), 4, batch_size=16, checkpoint=path)) == []
+    assert (
+        list(fit(made(Regression), points(), 4, batch_size=16, checkpoint=path)) == []
+    )
 
 
-def test_leaving_the_loop_keeps_what_was_learnt_and_an_interrupt_leaves_nothing_behind(tmp_path):
+def test_leaving_the_loop_keeps_what_was_learnt_and_an_interrupt_leaves_nothing_behind(
+    tmp_path,
+):
     path, method = tmp_path / "run.pt", made(Queue)
-    for step in fit(method, points(), 10, batch_size=16, checkpoint=path, save_every=100):
+    for step in fit(
+        method, points(), 10, batch_size=16, checkpoint=path, save_every=100
+    ):
         if step.k == 4:
             break
     other = made(Queue, seed=9)
-    assert [step.k for step in fit(other, points(), 10, batch_size=16, checkpoint=path)] == [5, 6, 7, 8, 9, 10]
+    assert [
+        step.k for step in fit(other, points(), 10, batch_size=16, checkpoint=path)
+    ] == [5, 6, 7, 8, 9, 10]
     assert_same(other.state_dict(), run(made(Queue), points(), 10)[1])
     interrupted = made(Queue)
     for p in interrupted.query.parameters():
-        p.grad = torch.ones_like(p)  # as an interrupt in the middle of backward() leaves it
+        # as an interrupt in the middle of backward() leaves it
+        p.grad = torch.ones_like(p)
     interrupted.step_outputs.append(torch.ones(16, 3))
     assert_same(run(interrupted, points(), 10)[1], other.state_dict())
 
@@ -265,8 +346,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_p
             return super().loss(x, y) * (float("nan") if self.progress >= 0.5 else 1)
 
     path, steps = tmp_path / "run.pt", 0
-    with pytest.raises(FloatingPointError, match="update 6 to 6 of 10 .*learning rate.*clip"):
-        for step in fit(made(Exploding), points(), 10, batch_size=16, checkpoint=path, save_every=1):
+    with pytest.raises(
+        FloatingPointError, match="update 6 to 6 of 10 .*learning rate.*clip"
+    ):
+        for step in fit(
+            made(Exploding), points(), 10, batch_size=16, checkpoint=path, save_every=1
+        ):
             steps = step.k
     state = torch.load(path, weights_only=True)
     assert steps == state["done"][0] == 5
@@ -280,17 +365,31 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_p
     [
         (dict(steps=0), r"`steps`: expected a whole number in \[1, inf\], got 0"),
         (dict(batch_size=2.5), "`batch_size`.*2.5"),
-        (dict(batch_size=65), "`batch_size`: expected at most the data's 64 rows, got 65"),
-            (dict(accumulate=-1), "`accumulate`"),
+        (
+            dict(batch_size=65),
+            "`batch_size`: expected at most the data's 64 rows, got 65",
+        ),
+        (dict(accumulate=-1), "`accumulate`"),
         (dict(clip=0.0), "`clip`"),
         (dict(check_every=-3), "`check_every`"),
-        (dict(method=nn.Linear(4, 2)), "`method`: expected a course_lib.train.Method, got Linear"),
+        (
+            dict(method=nn.Linear(4, 2)),
+            "`method`: expected a course_lib.train.Method, got Linear",
+        ),
         (dict(optimizers=adamw(0)), "`lr`: expected a positive number, got 0"),
     ],
 )
 def test_bad_arguments_are_named_before_anything_runs(arguments, message):
     with pytest.raises(ValueError, match=message):
-        fit(**{"method": made(Regression), "data": points(), "steps": 3, "batch_size": 16, **arguments})
+        fit(
+            **{
+                "method": made(Regression),
+                "data": points(),
+                "steps": 3,
+                "batch_size": 16,
+                **arguments,
+            }
+        )
 
 
 def test_streams_a_map_style_dataset_with_the_same_numbers(tmp_path):
@@ -306,24 +405,37 @@ def test_streams_a_map_style_dataset_with_the_same_numbers(tmp_path):
     options = dict(batch_size=16, workers=0)
     whole, streamed = fixed_view_simclr(), fixed_view_simclr()
     list(fit(whole, data, 6, **options))
-    for step in fit(streamed, Streamed(), 6, **options, checkpoint=tmp_path / "s.pt", save_every=3):
+    for step in fit(
+        streamed, Streamed(), 6, **options, checkpoint=tmp_path / "s.pt", save_every=3
+    ):
         if step.k == 4:
             break
     streamed = fixed_view_simclr(seed=1)  # everything must come from the checkpoint
-    assert [step.k for step in fit(streamed, Streamed(), 6, **options, checkpoint=tmp_path / "s.pt")] == [5, 6]
+    assert [
+        step.k
+        for step in fit(
+            streamed, Streamed(), 6, **options, checkpoint=tmp_path / "s.pt"
+        )
+    ] == [5, 6]
     assert_same(whole.state_dict(), streamed.state_dict())
 
 
 def test_step_counts_images_of_all_turns():
     last = list(fit(made(ToyGAN), points(), 4, batch_size=16, accumulate=2))[-1]
-    assert (last.k, last.steps, last.images, len(last.losses)) == (4, 4, 4 * 3 * 2 * 16, 3)
+    assert (last.k, last.steps, last.images, len(last.losses)) == (
+        4,
+        4,
+        4 * 3 * 2 * 16,
+        3,
+    )
     assert last.seconds > 0 and isinstance(last.loss, float)
 
 
 def test_frozen_copy_trains_with_its_holder_or_never_and_has_no_gradient():
     net = mlp(4, 8, 2)
     for training in (True, False):
-        for at_first in (True, False):  # the mode of the network it copies does not matter
+        # the mode of the network it copies does not matter
+        for at_first in (True, False):
             copy = frozen_copy(net.train(at_first), training=training)
             assert {m.training for m in copy.modules()} == {training}
         holder = nn.ModuleList([net, copy])
@@ -332,7 +444,10 @@ def test_frozen_copy_trains_with_its_holder_or_never_and_has_no_gradient():
             assert net.training is mode
             assert {m.training for m in copy.modules()} == {mode and training}
         assert copy.eval() is copy and not copy.net.training
-    assert not any(p.requires_grad for p in copy.parameters()) and not copy(torch.randn(3, 4)).requires_grad
+    assert (
+        not any(p.requires_grad for p in copy.parameters())
+        and not copy(torch.randn(3, 4)).requires_grad
+    )
     net[0].weight.data.zero_()
     assert copy.net[0].weight.abs().sum() > 0
 
@@ -343,7 +458,8 @@ def test_a_frozen_copy_in_eval_mode_sees_each_picture_alone():
         holder = nn.ModuleList([copy := frozen_copy(net, training=training)]).train()
         for _ in range(3):
             copy(x)
-        assert (copy.net.running_mean.abs().max() > 0.5) == training  # it gathers its own statistics, or none
+        # it gathers its own statistics, or none
+        assert (copy.net.running_mean.abs().max() > 0.5) == training
         holder.eval()
         torch.testing.assert_close(copy(x)[:1], copy(x[:1]))
 
@@ -352,15 +468,21 @@ def test_a_frozen_copy_in_eval_mode_sees_each_picture_alone():
 def test_cosine_momentum_by_its_closed_form(momentum):
     assert cosine_momentum(momentum, 0.0) == pytest.approx(momentum, abs=1e-12)
     assert cosine_momentum(momentum, 1.0) == pytest.approx(1)
-    assert cosine_momentum(momentum, 1 / 3) == pytest.approx(1 - 0.75 * (1 - momentum))  # cos(pi / 3) = 1 / 2
+    # cos(pi / 3) = 1 / 2
+    assert cosine_momentum(momentum, 1 / 3) == pytest.approx(1 - 0.75 * (1 - momentum))
     assert cosine_momentum(momentum, 0.5) == pytest.approx((1 + momentum) / 2)
     values = [cosine_momentum(momentum, k / 20) for k in range(21)]
-    assert momentum == 1 or all(earlier < later for earlier, later in zip(values, values[1:]))
+    assert momentum == 1 or all(
+        earlier < later for earlier, later in zip(values, values[1:])
+    )
 
 
 def test_ema_by_its_closed_form_and_what_it_does_with_running_statistics():
     online = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    seeing, unseeing = frozen_copy(online, training=True), frozen_copy(online, training=False)
+    seeing, unseeing = (
+        frozen_copy(online, training=True),
+        frozen_copy(online, training=False),
+    )
     start = online[0].weight.detach().clone()
     with torch.no_grad():
         online[0].weight += 1
@@ -377,7 +499,9 @@ def test_gradient_reaches_every_trainable_weight_and_no_frozen_one():
     method = made(Queue)
     x = points(16).x
     method.loss(x).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.query.parameters())
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in method.query.parameters()
+    )
     assert all(p.grad is None for p in method.key.parameters())
 
 
@@ -417,7 +541,9 @@ def test_weights_outside_all_turns_get_no_gradient():
 def test_bf16_reaches_the_layers_and_the_loss_stays_in_float32():
     seen = []
     method = fixed_view_simclr()
-    method.projector.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    method.projector.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
     losses, _ = run(method, view_pairs(), 3, bf16=True)
     assert set(seen) == {torch.bfloat16} and torch.tensor(losses).isfinite().all()
     assert all(p.dtype == torch.float32 for p in method.parameters())
@@ -425,14 +551,21 @@ def test_bf16_reaches_the_layers_and_the_loss_stays_in_float32():
 
 @pytest.mark.slow
 def test_compiled_training_gives_the_same_losses():
-    eager, compiled = run(made(Regression), points(), 3)[0], run(made(Regression), points(), 3, compile=True)[0]
+    eager, compiled = (
+        run(made(Regression), points(), 3)[0],
+        run(made(Regression), points(), 3, compile=True)[0],
+    )
     assert compiled == pytest.approx(eager, rel=1e-4)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
     (tmp_path / "run.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match=r"`checkpoint`: .*run\.pt cannot be read: move it away"):
-        fit(made(Regression), points(), 3, batch_size=16, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(
+        ValueError, match=r"`checkpoint`: .*run\.pt cannot be read: move it away"
+    ):
+        fit(
+            made(Regression), points(), 3, batch_size=16, checkpoint=tmp_path / "run.pt"
+        )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA")

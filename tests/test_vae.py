@@ -1,8 +1,10 @@
-"""The variational autoencoder, its likelihoods, importance weights, labels, and ways through its latent space.
+"""The variational autoencoder, its likelihoods, importance weights, labels, and ways
+through its latent space.
 
-The oracles are plain Python loops, torch.distributions, quadrature, Monte Carlo with its error bar, and a model of
-which everything is known: with a linear decoder and Gaussian noise (probabilistic PCA, Tipping & Bishop 1999) the
-marginal likelihood and the posterior are Gaussians in closed form.
+The oracles are plain Python loops, torch.distributions, quadrature, Monte Carlo with
+its error bar, and a model of which everything is known: with a linear decoder and
+Gaussian noise (probabilistic PCA, Tipping & Bishop 1999) the marginal likelihood and
+the posterior are Gaussians in closed form.
 """
 
 import math
@@ -12,7 +14,13 @@ import pytest
 import torch
 from methods import normal, seeded
 from torch import nn
-from torch.distributions import Beta, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import (
+    Beta,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 from course_lib.data import Dataset
 from course_lib.latent.conditional_vae import ConditionalVAE
@@ -26,7 +34,13 @@ from course_lib.latent.likelihoods import (
     dequantise,
     gaussian_log_likelihood,
 )
-from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound, reparameterise
+from course_lib.latent.vae import (
+    VAE,
+    active_units,
+    gaussian_kl,
+    importance_weighted_bound,
+    reparameterise,
+)
 from course_lib.nets.mlp import mlp
 from course_lib.optim import adamw
 from course_lib.train import fit
@@ -59,20 +73,32 @@ def mean_and_error(draws):
 def test_gaussian_kl_equals_a_loop():
     mean, log_variance, expected = 2 * normal(6, 3), normal(6, 3, seed=1), []
     for row, logs in zip(mean.tolist(), log_variance.tolist(), strict=True):
-        expected.append(sum(0.5 * (m * m + math.exp(v) - 1 - v) for m, v in zip(row, logs, strict=True)))
-    assert gaussian_kl(mean, log_variance).tolist() == pytest.approx(expected, rel=1e-12)
+        expected.append(
+            sum(
+                0.5 * (m * m + math.exp(v) - 1 - v)
+                for m, v in zip(row, logs, strict=True)
+            )
+        )
+    assert gaussian_kl(mean, log_variance).tolist() == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_gaussian_kl_equals_torchs():
     mean, log_variance = 2 * normal(7, 4), 2 * normal(7, 4, seed=1)
-    theirs = kl_divergence(Normal(mean, log_variance.exp().sqrt()), Normal(0.0, 1.0)).sum(1)
+    theirs = kl_divergence(
+        Normal(mean, log_variance.exp().sqrt()), Normal(0.0, 1.0)
+    ).sum(1)
     torch.testing.assert_close(gaussian_kl(mean, log_variance), theirs)
     assert (gaussian_kl(mean, log_variance) > 0).all()
 
 
 def test_gaussian_kl_by_monte_carlo():
     mean, log_variance = normal(3), normal(3, seed=1)
-    q, p = Normal(mean, (log_variance / 2).exp()), Normal(torch.zeros(3, dtype=F64), 1.0)
+    q, p = (
+        Normal(mean, (log_variance / 2).exp()),
+        Normal(torch.zeros(3, dtype=F64), 1.0),
+    )
     torch.manual_seed(0)
     z = q.sample((200_000,))
     estimate, error = mean_and_error((q.log_prob(z) - p.log_prob(z)).sum(1))
@@ -83,8 +109,12 @@ def test_gaussian_kl_is_zero_at_the_prior_and_nowhere_else():
     zero = torch.zeros(5, 3, dtype=F64)
     assert gaussian_kl(zero, zero).tolist() == [0] * 5
     for step in (0.01, -0.01):
-        assert gaussian_kl(zero + step, zero).tolist() == pytest.approx([1.5 * step**2] * 5)
-        assert gaussian_kl(zero, zero + step).tolist() == pytest.approx([0.75 * step**2] * 5, rel=0.01)
+        assert gaussian_kl(zero + step, zero).tolist() == pytest.approx(
+            [1.5 * step**2] * 5
+        )
+        assert gaussian_kl(zero, zero + step).tolist() == pytest.approx(
+            [0.75 * step**2] * 5, rel=0.01
+        )
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (2, 3, 5)])
@@ -92,30 +122,49 @@ def test_gaussian_kl_sums_the_last_dimension_only(leading):
     mean, log_variance = normal(*leading, 3), normal(*leading, 3, seed=1)
     found = gaussian_kl(mean, log_variance)
     assert found.shape == leading
-    apart = torch.stack([gaussian_kl(mean[..., d : d + 1], log_variance[..., d : d + 1]) for d in range(3)])
+    apart = torch.stack(
+        [
+            gaussian_kl(mean[..., d : d + 1], log_variance[..., d : d + 1])
+            for d in range(3)
+        ]
+    )
     torch.testing.assert_close(found, apart.sum(0))
 
 
 def test_gaussian_kl_has_the_right_gradient():
-    mean, log_variance = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).requires_grad_()
+    mean, log_variance = (
+        normal(4, 3).requires_grad_(),
+        normal(4, 3, seed=1).requires_grad_(),
+    )
     assert torch.autograd.gradcheck(gaussian_kl, (mean, log_variance))
-    by_mean, by_log_variance = torch.autograd.grad(gaussian_kl(mean, log_variance).sum(), (mean, log_variance))
+    by_mean, by_log_variance = torch.autograd.grad(
+        gaussian_kl(mean, log_variance).sum(), (mean, log_variance)
+    )
     torch.testing.assert_close(by_mean, mean.detach())
     torch.testing.assert_close(by_log_variance, (log_variance.detach().exp() - 1) / 2)
 
 
 def test_reparameterised_draws_have_the_moments_they_should():
-    mean, log_variance = torch.tensor([1.0, -2.0, 0.0], dtype=F64), torch.tensor([0.5, -3.0, 2.0], dtype=F64)
+    mean, log_variance = (
+        torch.tensor([1.0, -2.0, 0.0], dtype=F64),
+        torch.tensor([0.5, -3.0, 2.0], dtype=F64),
+    )
     n = 200_000
     z = reparameterise(mean.expand(n, 3), log_variance.expand(n, 3), normal(n, 3))
     found, error = mean_and_error(z)
     assert near(found, mean, error)
     squares, error = mean_and_error((z - mean).square())
-    assert near(squares, torch.tensor([math.exp(v) for v in (0.5, -3.0, 2.0)], dtype=F64), error)
+    assert near(
+        squares, torch.tensor([math.exp(v) for v in (0.5, -3.0, 2.0)], dtype=F64), error
+    )
 
 
 def test_gradients_flow_through_the_draw():
-    mean, log_variance, eps = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).requires_grad_(), normal(4, 3, seed=2)
+    mean, log_variance, eps = (
+        normal(4, 3).requires_grad_(),
+        normal(4, 3, seed=1).requires_grad_(),
+        normal(4, 3, seed=2),
+    )
     z, cotangent = reparameterise(mean, log_variance, eps), normal(4, 3, seed=3)
     by_mean, by_log_variance = torch.autograd.grad(z, (mean, log_variance), cotangent)
     torch.testing.assert_close(by_mean, cotangent)
@@ -125,26 +174,40 @@ def test_gradients_flow_through_the_draw():
 
 def test_without_noise_the_draw_is_the_mean():
     mean, log_variance = normal(4, 3), normal(4, 3, seed=1)
-    assert torch.equal(reparameterise(mean, log_variance, torch.zeros(4, 3, dtype=F64)), mean)
-    draws = reparameterise(mean, log_variance, normal(6, 4, 3, seed=2))  # several draws of each row
+    assert torch.equal(
+        reparameterise(mean, log_variance, torch.zeros(4, 3, dtype=F64)), mean
+    )
+    # several draws of each row
+    draws = reparameterise(mean, log_variance, normal(6, 4, 3, seed=2))
     assert draws.shape == (6, 4, 3)
-    torch.testing.assert_close(draws[5], reparameterise(mean, log_variance, normal(6, 4, 3, seed=2)[5]))
+    torch.testing.assert_close(
+        draws[5], reparameterise(mean, log_variance, normal(6, 4, 3, seed=2)[5])
+    )
 
 
 # --- likelihoods ---
 
 
 def all_binary_pictures(d):
-    return torch.tensor([[(n >> bit) & 1 for bit in range(d)] for n in range(2**d)], dtype=F64)
+    return torch.tensor(
+        [[(n >> bit) & 1 for bit in range(d)] for n in range(2**d)], dtype=F64
+    )
 
 
 def test_bernoulli_log_likelihood_equals_torchs_and_a_loop():
     logits, x = 3 * normal(8, 5), (normal(8, 5, seed=1) > 0).double()
     found, expected = bernoulli_log_likelihood(logits, x), []
-    torch.testing.assert_close(found, torch.distributions.Bernoulli(logits=logits).log_prob(x).sum(1))
+    torch.testing.assert_close(
+        found, torch.distributions.Bernoulli(logits=logits).log_prob(x).sum(1)
+    )
     for row, pixels in zip(logits.tolist(), x.tolist(), strict=True):
         chances = [1 / (1 + math.exp(-a)) for a in row]
-        expected.append(sum(math.log(p if one else 1 - p) for p, one in zip(chances, pixels, strict=True)))
+        expected.append(
+            sum(
+                math.log(p if one else 1 - p)
+                for p, one in zip(chances, pixels, strict=True)
+            )
+        )
     assert found.tolist() == pytest.approx(expected)
 
 
@@ -157,17 +220,38 @@ def test_the_probabilities_of_all_binary_pictures_sum_to_1():
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_bernoulli_log_likelihood_survives_extreme_logits(dtype):
-    logits = torch.tensor([[1000.0, -1000.0], [1000.0, -1000.0], [0.0, -1000.0]], dtype=dtype, requires_grad=True)
+    logits = torch.tensor(
+        [[1000.0, -1000.0], [1000.0, -1000.0], [0.0, -1000.0]],
+        dtype=dtype,
+        requires_grad=True,
+    )
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], dtype=dtype)
     found = bernoulli_log_likelihood(logits, x)
     found.sum().backward()
-    assert found.tolist() == pytest.approx([0, -2000, -math.log(2)]) and logits.grad.isfinite().all()
-    assert not torch.where(x > 0, logits.sigmoid(), 1 - logits.sigmoid()).log().isfinite().all()  # where others break
+    assert (
+        found.tolist() == pytest.approx([0, -2000, -math.log(2)])
+        and logits.grad.isfinite().all()
+    )
+    # where others break
+    assert (
+        not torch.where(x > 0, logits.sigmoid(), 1 - logits.sigmoid())
+        .log()
+        .isfinite()
+        .all()
+    )
 
 
 def test_gaussian_log_likelihood_equals_torchs_and_a_loop():
-    mean, x, log_sigma = normal(8, 5), 2 * normal(8, 5, seed=1), torch.tensor(-0.7, dtype=F64)
-    found, sigma, expected = gaussian_log_likelihood(mean, x, log_sigma), math.exp(-0.7), []
+    mean, x, log_sigma = (
+        normal(8, 5),
+        2 * normal(8, 5, seed=1),
+        torch.tensor(-0.7, dtype=F64),
+    )
+    found, sigma, expected = (
+        gaussian_log_likelihood(mean, x, log_sigma),
+        math.exp(-0.7),
+        [],
+    )
     torch.testing.assert_close(found, Normal(mean, sigma).log_prob(x).sum(1))
     for row, pixels in zip(mean.tolist(), x.tolist(), strict=True):
         densities = [
@@ -177,7 +261,10 @@ def test_gaussian_log_likelihood_equals_torchs_and_a_loop():
         expected.append(math.log(math.prod(densities)))
     assert found.tolist() == pytest.approx(expected)
     each = normal(8, 5, seed=2)  # a log sigma for each number
-    torch.testing.assert_close(gaussian_log_likelihood(mean, x, each), Normal(mean, each.exp()).log_prob(x).sum(1))
+    torch.testing.assert_close(
+        gaussian_log_likelihood(mean, x, each),
+        Normal(mean, each.exp()).log_prob(x).sum(1),
+    )
 
 
 @pytest.mark.parametrize("log_sigma", [-2.0, 0.0, 0.8])
@@ -192,14 +279,20 @@ def test_gaussian_log_likelihood_has_the_right_gradients():
     mean, x = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).requires_grad_()
     log_sigma = torch.tensor(0.4, dtype=F64, requires_grad=True)
     assert torch.autograd.gradcheck(gaussian_log_likelihood, (mean, x, log_sigma))
-    (found,) = torch.autograd.grad(gaussian_log_likelihood(mean, x, log_sigma).sum(), log_sigma)
-    assert found.item() == pytest.approx(((mean - x).square() / math.exp(0.8) - 1).sum().item())
+    (found,) = torch.autograd.grad(
+        gaussian_log_likelihood(mean, x, log_sigma).sum(), log_sigma
+    )
+    assert found.item() == pytest.approx(
+        ((mean - x).square() / math.exp(0.8) - 1).sum().item()
+    )
 
 
 def test_the_best_sigma_is_the_root_of_the_mean_squared_error():
     outputs, x = normal(6, 2, 3, 4), 3 * normal(6, 2, 3, 4, seed=1)
     likelihood = Gaussian(1.0, learned=True).double()
-    optimizer = torch.optim.LBFGS(likelihood.parameters(), max_iter=100, tolerance_grad=1e-10, tolerance_change=0)
+    optimizer = torch.optim.LBFGS(
+        likelihood.parameters(), max_iter=100, tolerance_grad=1e-10, tolerance_change=0
+    )
 
     def objective():
         optimizer.zero_grad()
@@ -208,55 +301,94 @@ def test_the_best_sigma_is_the_root_of_the_mean_squared_error():
         return loss
 
     optimizer.step(objective)
-    assert likelihood.log_sigma.exp().item() ** 2 == pytest.approx((outputs - x).square().mean().item(), rel=1e-6)
+    assert likelihood.log_sigma.exp().item() ** 2 == pytest.approx(
+        (outputs - x).square().mean().item(), rel=1e-6
+    )
 
 
 def test_squared_errors_are_gaussians_of_one_sigma_or_another():
     outputs, x = normal(5, 2, 3, 4), normal(5, 2, 3, 4, seed=1)
     squares = (outputs - x).square().flatten(1)
     half_sum = Gaussian(1.0).double().log_prob(outputs, x) + squares.sum(1) / 2
-    torch.testing.assert_close(half_sum, torch.full((5,), -12 * math.log(2 * math.pi), dtype=F64))
-    half_mean = Gaussian(math.sqrt(24)).double().log_prob(outputs, x) + squares.mean(1) / 2
-    torch.testing.assert_close(half_mean, half_mean[:1].expand(5), rtol=0, atol=1e-6)  # log sigma was a float32
+    torch.testing.assert_close(
+        half_sum, torch.full((5,), -12 * math.log(2 * math.pi), dtype=F64)
+    )
+    half_mean = (
+        Gaussian(math.sqrt(24)).double().log_prob(outputs, x) + squares.mean(1) / 2
+    )
+    # log sigma was a float32
+    torch.testing.assert_close(half_mean, half_mean[:1].expand(5), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("smallest", [1 / 256, 0.5])
 def test_a_sigma_for_each_pixel_is_never_below_the_smallest(smallest):
-    """The decoder's second half of channels says log sigma, to which the smallest sigma is added."""
+    """The decoder's second half of channels says log sigma, to which the smallest sigma
+    is added."""
     likelihood, outputs = GaussianPerPixel(smallest), 3 * normal(4, 6, 2, 3)
-    x, mean, sigma = normal(4, 3, 2, 3, seed=1), outputs[:, :3], smallest + outputs[:, 3:].exp()
+    x, mean, sigma = (
+        normal(4, 3, 2, 3, seed=1),
+        outputs[:, :3],
+        smallest + outputs[:, 3:].exp(),
+    )
     found = likelihood.log_prob(outputs, x)
     assert found.shape == (4,)
     torch.testing.assert_close(found, Normal(mean, sigma).log_prob(x).sum((1, 2, 3)))
     assert torch.equal(likelihood.mean(outputs), mean)
-    sure = torch.cat([x, torch.full_like(x, -1000.0)], 1).requires_grad_()  # right, and ever surer
+    # right, and ever surer
+    sure = torch.cat([x, torch.full_like(x, -1000.0)], 1).requires_grad_()
     best = likelihood.log_prob(sure, x)
     best.sum().backward()
-    assert best.tolist() == pytest.approx([-18 * math.log(smallest * math.sqrt(2 * math.pi))] * 4)
+    assert best.tolist() == pytest.approx(
+        [-18 * math.log(smallest * math.sqrt(2 * math.pi))] * 4
+    )
     assert sure.grad.isfinite().all()
     n = 20_000
     torch.manual_seed(0)
     draws = likelihood.sample(outputs[:1].expand(n, 6, 2, 3))
-    (average, error), (squares, squares_error) = mean_and_error(draws), mean_and_error((draws - mean[0]).square())
-    assert near(average, mean[0], error) and near(squares, sigma[0].square(), squares_error)
+    (average, error), (squares, squares_error) = (
+        mean_and_error(draws),
+        mean_and_error((draws - mean[0]).square()),
+    )
+    assert near(average, mean[0], error) and near(
+        squares, sigma[0].square(), squares_error
+    )
 
 
 def test_likelihoods_compute_in_float32_at_least():
-    logits, x = normal(4, 300, dtype=torch.bfloat16), (normal(4, 300, seed=1) > 0).bfloat16()
+    logits, x = (
+        normal(4, 300, dtype=torch.bfloat16),
+        (normal(4, 300, seed=1) > 0).bfloat16(),
+    )
     found = bernoulli_log_likelihood(logits, x)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, bernoulli_log_likelihood(logits.float(), x.float()))
+    torch.testing.assert_close(
+        found, bernoulli_log_likelihood(logits.float(), x.float())
+    )
     found = gaussian_log_likelihood(logits, x, torch.tensor(-1.0))
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, gaussian_log_likelihood(logits.float(), x.float(), torch.tensor(-1.0)))
-    assert gaussian_kl(logits, logits).dtype == importance_weighted_bound(logits).dtype == torch.float32
+    torch.testing.assert_close(
+        found, gaussian_log_likelihood(logits.float(), x.float(), torch.tensor(-1.0))
+    )
+    assert (
+        gaussian_kl(logits, logits).dtype
+        == importance_weighted_bound(logits).dtype
+        == torch.float32
+    )
 
 
-@pytest.mark.parametrize("likelihood", [Bernoulli(), Gaussian(0.5), Gaussian(2.0, learned=True)])
+@pytest.mark.parametrize(
+    "likelihood", [Bernoulli(), Gaussian(0.5), Gaussian(2.0, learned=True)]
+)
 def test_likelihoods_of_pictures_sum_over_channels_and_places(likelihood):
-    outputs, x = normal(4, 2, 3, 5, dtype=torch.float32), (normal(4, 2, 3, 5, seed=1) > 0).float()
+    outputs, x = (
+        normal(4, 2, 3, 5, dtype=torch.float32),
+        (normal(4, 2, 3, 5, seed=1) > 0).float(),
+    )
     if isinstance(likelihood, Bernoulli):
-        pixels, mean = torch.distributions.Bernoulli(logits=outputs), 1 / (1 + (-outputs).exp())
+        pixels, mean = (
+            torch.distributions.Bernoulli(logits=outputs),
+            1 / (1 + (-outputs).exp()),
+        )
     else:
         pixels, mean = Normal(outputs, likelihood.log_sigma.exp()), outputs
     found = likelihood.log_prob(outputs, x)
@@ -279,13 +411,20 @@ def test_drawn_pictures_have_their_likelihoods_moments():
     assert near(found, outputs, error)
     squares, error = mean_and_error((draws - outputs).square())
     assert near(squares, torch.tensor(0.09), error)
-    assert draws.flatten(1).T.corrcoef().fill_diagonal_(0).abs().max() < 4 / math.sqrt(n)  # noise of their own
+    # noise of their own
+    assert draws.flatten(1).T.corrcoef().fill_diagonal_(0).abs().max() < 4 / math.sqrt(
+        n
+    )
 
 
 def test_a_fixed_sigma_is_no_parameter_to_train():
     fixed, learned = Gaussian(0.5), Gaussian(0.5, learned=True)
     assert not fixed.log_sigma.requires_grad and learned.log_sigma.requires_grad
-    assert fixed.log_sigma.exp().item() == learned.log_sigma.exp().item() == pytest.approx(0.5)
+    assert (
+        fixed.log_sigma.exp().item()
+        == learned.log_sigma.exp().item()
+        == pytest.approx(0.5)
+    )
     assert "log_sigma" in fixed.state_dict() and [*Bernoulli().parameters()] == []
 
 
@@ -306,7 +445,8 @@ def test_dequantised_greys_fill_their_own_interval():
     grey, n = torch.arange(256.0), 2000
     torch.manual_seed(0)
     v = dequantise((grey / 255).expand(n, 256))
-    u = 256 * v.double() - grey  # uniform in [0, 1): mean 1/2, variance 1/12, tenths alike
+    # uniform in [0, 1): mean 1/2, variance 1/12, tenths alike
+    u = 256 * v.double() - grey
     assert u.min() >= 0 and u.max() <= 1 and v.shape == (n, 256)
     found, error = mean_and_error(u)
     assert ((found - 0.5).abs() < 5 * error).all()  # 256 of them: 5
@@ -316,7 +456,9 @@ def test_dequantised_greys_fill_their_own_interval():
     assert not torch.equal(dequantise((grey / 255).expand(n, 256)), v)
 
 
-@pytest.mark.parametrize("u", [0.0, 0.5, 1 - 2**-24], ids=["least", "middle", "largest"])
+@pytest.mark.parametrize(
+    "u", [0.0, 0.5, 1 - 2**-24], ids=["least", "middle", "largest"]
+)
 def test_dequantised_greys_can_be_told_again(monkeypatch, u):
     """Also from the largest number below 1 that a uniform float32 draw can be."""
     grey = torch.arange(256.0)
@@ -326,20 +468,29 @@ def test_dequantised_greys_can_be_told_again(monkeypatch, u):
 
 
 @pytest.mark.parametrize("a, b", [(2.0, 5.0), (1.0, 1.0), (5.0, 0.7), (40.0, 60.0)])
-def test_the_mean_log_density_of_dequantised_greys_bounds_their_log_probability(monkeypatch, a, b):
-    """Jensen: E_u log p((g + u) / 256) - log 256 <= log P(bin g), by quadrature over u."""
+def test_the_mean_log_density_of_dequantised_greys_bounds_their_log_probability(
+    monkeypatch, a, b
+):
+    """Jensen: E_u log p((g + u) / 256) - log 256 <= log P(bin g), by quadrature over
+    u."""
     nodes, weights = np.polynomial.legendre.leggauss(24)
-    u, weights = torch.tensor((nodes + 1) / 2)[:, None], torch.tensor(weights / 2)[:, None]
+    u, weights = (
+        torch.tensor((nodes + 1) / 2)[:, None],
+        torch.tensor(weights / 2)[:, None],
+    )
     monkeypatch.setattr(torch, "rand_like", lambda like: u.expand_as(like))
     v = dequantise((torch.arange(256, dtype=F64) / 255).expand(24, 256))
-    log_density = Beta(torch.tensor(a, dtype=F64), torch.tensor(b, dtype=F64)).log_prob(v)
+    log_density = Beta(torch.tensor(a, dtype=F64), torch.tensor(b, dtype=F64)).log_prob(
+        v
+    )
     inner = slice(1, 255)  # at the ends a density may be infinite, and quadrature worse
     bound = (weights * log_density).sum(0)[inner] - math.log(256)
     log_probability = ((weights * log_density.exp()).sum(0) / 256).log()[inner]
     assert (bound <= log_probability + 1e-9).all()
     assert log_probability.exp().sum() < 1 + 1e-12
     if (a, b) == (1.0, 1.0):
-        torch.testing.assert_close(bound, torch.full((254,), -math.log(256), dtype=F64))  # flat: nothing is lost
+        # flat: nothing is lost
+        torch.testing.assert_close(bound, torch.full((254,), -math.log(256), dtype=F64))
     else:
         assert (bound < log_probability - 1e-7).any()
 
@@ -352,7 +503,10 @@ class LinearEncoder(nn.Module):
 
     def __init__(self, pixels, latents):
         super().__init__()
-        self.mean, self.log_variance = nn.Linear(pixels, latents), nn.Parameter(torch.zeros(latents))
+        self.mean, self.log_variance = (
+            nn.Linear(pixels, latents),
+            nn.Parameter(torch.zeros(latents)),
+        )
 
     def forward(self, x):
         mean = self.mean(x)
@@ -360,9 +514,12 @@ class LinearEncoder(nn.Module):
 
 
 def linear_vae(weight, bias, sigma, mean_weight, mean_bias, log_variance):
-    """A float64 VAE with p(x given z) = N(weight z + bias, sigma^2) and a q whose mean is linear in x."""
+    """A float64 VAE with p(x given z) = N(weight z + bias, sigma^2) and a q whose mean
+    is linear in x."""
     pixels, latents = weight.shape
-    vae = VAE(LinearEncoder(pixels, latents), nn.Linear(latents, pixels), Gaussian(1.0)).double()
+    vae = VAE(
+        LinearEncoder(pixels, latents), nn.Linear(latents, pixels), Gaussian(1.0)
+    ).double()
     values = {
         vae.decoder.weight: weight,
         vae.decoder.bias: bias,
@@ -378,10 +535,16 @@ def linear_vae(weight, bias, sigma, mean_weight, mean_bias, log_variance):
 
 
 SIGMA = 0.7
-COLUMNS = torch.linalg.qr(normal(5, 2, seed=11))[0] * torch.tensor([1.5, 0.6], dtype=F64)  # orthogonal
+# orthogonal
+COLUMNS = torch.linalg.qr(normal(5, 2, seed=11))[0] * torch.tensor(
+    [1.5, 0.6], dtype=F64
+)
 OFFSET = normal(5, seed=12)
-PRECISION = COLUMNS.T @ COLUMNS + SIGMA**2 * torch.eye(2, dtype=F64)  # M, of which the posterior is made; diagonal
-MARGINAL = MultivariateNormal(OFFSET, COLUMNS @ COLUMNS.T + SIGMA**2 * torch.eye(5, dtype=F64))
+# M, of which the posterior is made; diagonal
+PRECISION = COLUMNS.T @ COLUMNS + SIGMA**2 * torch.eye(2, dtype=F64)
+MARGINAL = MultivariateNormal(
+    OFFSET, COLUMNS @ COLUMNS.T + SIGMA**2 * torch.eye(5, dtype=F64)
+)
 POINTS = OFFSET + 1.5 * normal(6, 5, seed=13)
 
 
@@ -394,36 +557,53 @@ def vae_with_the_true_posterior(shift=0.0, widened=0.0):
     """Or nearly so: its mean shifted and its log-variance larger by so much."""
     back = torch.linalg.solve(PRECISION, COLUMNS.T)
     variance = SIGMA**2 * PRECISION.inverse().diagonal()
-    return linear_vae(COLUMNS, OFFSET, SIGMA, back, shift - back @ OFFSET, variance.log() + widened)
+    return linear_vae(
+        COLUMNS, OFFSET, SIGMA, back, shift - back @ OFFSET, variance.log() + widened
+    )
 
 
 def vae_with_some_posterior(seed=0, log_variance=(-0.4, 0.3)):
     log_variance = torch.tensor(log_variance, dtype=F64)
     return linear_vae(
-        COLUMNS, OFFSET, SIGMA, 0.3 * normal(2, 5, seed=seed), 0.5 * normal(2, seed=seed + 1), log_variance
+        COLUMNS,
+        OFFSET,
+        SIGMA,
+        0.3 * normal(2, 5, seed=seed),
+        0.5 * normal(2, seed=seed + 1),
+        log_variance,
     )
 
 
 def expected_elbo(vae, x, nodes=4):
-    """E over eps by Gauss-Hermite quadrature: exact, for log p(x given z) is quadratic in two latents."""
+    """E over eps by Gauss-Hermite quadrature: exact, for log p(x given z) is quadratic
+    in two latents."""
     points, weights = np.polynomial.hermite_e.hermegauss(nodes)
     total = 0
     for a, wa in zip(points, weights, strict=True):
         for b, wb in zip(points, weights, strict=True):
-            log_likelihood, kl = vae.terms(x, eps=torch.tensor([[a, b]], dtype=F64).expand(len(x), 2))
+            log_likelihood, kl = vae.terms(
+                x, eps=torch.tensor([[a, b]], dtype=F64).expand(len(x), 2)
+            )
             total = total + wa * wb / (2 * math.pi) * (log_likelihood - kl)
     return total
 
 
 @pytest.mark.parametrize("seed", [0, 10, 20])
 @pytest.mark.parametrize("log_variance", [(-0.4, 0.3), (-3.0, -1.5), (1.0, 0.0)])
-def test_the_elbo_misses_the_log_likelihood_by_the_divergence_from_the_true_posterior(seed, log_variance):
+def test_the_elbo_misses_the_log_likelihood_by_the_divergence_from_the_true_posterior(
+    seed, log_variance
+):
     vae = vae_with_some_posterior(seed, log_variance)
     elbo, log_p = expected_elbo(vae, POINTS).detach(), MARGINAL.log_prob(POINTS)
     assert (elbo < log_p).all()
     mean, log_variance = vae.posterior(POINTS)
     q = MultivariateNormal(mean, torch.diag_embed(log_variance.exp()))
-    torch.testing.assert_close(log_p - elbo, kl_divergence(q, true_posterior(POINTS)).detach(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        log_p - elbo,
+        kl_divergence(q, true_posterior(POINTS)).detach(),
+        rtol=1e-9,
+        atol=1e-9,
+    )
 
 
 def test_the_elbo_of_the_true_posterior_is_the_log_likelihood_at_every_draw():
@@ -438,17 +618,26 @@ def test_the_elbo_of_the_true_posterior_is_the_log_likelihood_at_every_draw():
 
 def test_the_true_posterior_is_where_the_elbo_has_no_gradient():
     vae = vae_with_the_true_posterior()
-    gradients = torch.autograd.grad(expected_elbo(vae, POINTS).sum(), [*vae.encoder.parameters()])
+    gradients = torch.autograd.grad(
+        expected_elbo(vae, POINTS).sum(), [*vae.encoder.parameters()]
+    )
     assert max(gradient.abs().max().item() for gradient in gradients) < 1e-9
 
 
 def test_more_importance_weights_give_a_tighter_bound():
-    vae, repetitions, counts = vae_with_the_true_posterior(0.4, 0.7), 4000, (1, 2, 4, 16, 64, 256)
+    vae, repetitions, counts = (
+        vae_with_the_true_posterior(0.4, 0.7),
+        4000,
+        (1, 2, 4, 16, 64, 256),
+    )
     x = POINTS[:1]
     log_p = MARGINAL.log_prob(x).item()
     with torch.no_grad():
-        weights = vae.log_weights(x.expand(repetitions, 5), normal(256, repetitions, 2, seed=6))
-    bounds = torch.stack([importance_weighted_bound(weights[:k]) for k in counts], 1)  # (repetitions, counts)
+        weights = vae.log_weights(
+            x.expand(repetitions, 5), normal(256, repetitions, 2, seed=6)
+        )
+    # (repetitions, counts)
+    bounds = torch.stack([importance_weighted_bound(weights[:k]) for k in counts], 1)
     mean, error = mean_and_error(bounds)
     gain, gain_error = mean_and_error(bounds.diff(dim=1))
     assert (gain > 3 * gain_error).all()  # it rises with K
@@ -495,42 +684,67 @@ def test_log_weights_equal_three_log_densities(likelihood):
 def test_the_mean_log_weight_is_the_elbo():
     vae, x, n = small_vae(), pictures(2), 4000
     with torch.no_grad():
-        weights = vae.log_weights(x.repeat(n, 1, 1, 1), normal(1, 2 * n, 3, seed=1)).view(n, 2)
-        log_likelihood, kl = vae.terms(x.repeat(n, 1, 1, 1), eps=normal(2 * n, 3, seed=2))
-    one, other = mean_and_error(weights), mean_and_error((log_likelihood - kl).view(n, 2))
+        weights = vae.log_weights(
+            x.repeat(n, 1, 1, 1), normal(1, 2 * n, 3, seed=1)
+        ).view(n, 2)
+        log_likelihood, kl = vae.terms(
+            x.repeat(n, 1, 1, 1), eps=normal(2 * n, 3, seed=2)
+        )
+    one, other = (
+        mean_and_error(weights),
+        mean_and_error((log_likelihood - kl).view(n, 2)),
+    )
     assert near(one[0], other[0], (one[1] ** 2 + other[1] ** 2).sqrt())
 
 
 def test_importance_weighted_bound_equals_a_loop():
     weights = 3 * normal(7, 4)
-    expected = [math.log(sum(math.exp(weights[k, n]) for k in range(7)) / 7) for n in range(4)]
-    assert importance_weighted_bound(weights).tolist() == pytest.approx(expected, rel=1e-12)
+    expected = [
+        math.log(sum(math.exp(weights[k, n]) for k in range(7)) / 7) for n in range(4)
+    ]
+    assert importance_weighted_bound(weights).tolist() == pytest.approx(
+        expected, rel=1e-12
+    )
     torch.testing.assert_close(importance_weighted_bound(weights[:1]), weights[0])
-    torch.testing.assert_close(importance_weighted_bound(weights[:1].expand(9, 4)), weights[0])  # all alike
+    # all alike
+    torch.testing.assert_close(
+        importance_weighted_bound(weights[:1].expand(9, 4)), weights[0]
+    )
     assert (importance_weighted_bound(weights) > weights.mean(0)).all()
 
 
 def test_importance_weighted_bound_survives_large_weights():
-    weights = torch.tensor([[-9000.0, 9000.0, -1e5], [-9001.0, -9000.0, -1e5]], dtype=F64, requires_grad=True)
+    weights = torch.tensor(
+        [[-9000.0, 9000.0, -1e5], [-9001.0, -9000.0, -1e5]],
+        dtype=F64,
+        requires_grad=True,
+    )
     found = importance_weighted_bound(weights)
     found.sum().backward()
     expected = [-9000 + math.log((1 + math.exp(-1)) / 2), 9000 - math.log(2), -1e5]
     assert found.tolist() == pytest.approx(expected, rel=1e-6)
-    torch.testing.assert_close(weights.grad, weights.detach().softmax(0))  # Burda et al. 2015, equation 14
+    # Burda et al. 2015, equation 14
+    torch.testing.assert_close(weights.grad, weights.detach().softmax(0))
 
 
 # --- the method ---
 
 
 def by_hand(vae, x, eps, beta):
-    """(beta KL - log likelihood), averaged over pictures, from torch's own densities."""
+    """(beta KL - log likelihood), averaged over pictures, from torch's own
+    densities."""
     rows = []
     for n in range(len(x)):
         found = vae.encoder(x[n : n + 1])[0]
         mean, sigma = found[:3], found[3:].exp().sqrt()
         outputs = vae.decoder((mean + sigma * eps[n])[None])[0]
-        log_likelihood = Normal(outputs, vae.likelihood.log_sigma.exp()).log_prob(x[n]).sum()
-        rows.append(beta * kl_divergence(Normal(mean, sigma), Normal(0.0, 1.0)).sum() - log_likelihood)
+        log_likelihood = (
+            Normal(outputs, vae.likelihood.log_sigma.exp()).log_prob(x[n]).sum()
+        )
+        rows.append(
+            beta * kl_divergence(Normal(mean, sigma), Normal(0.0, 1.0)).sum()
+            - log_likelihood
+        )
     return (sum(rows) / len(x)).item()
 
 
@@ -540,7 +754,9 @@ def test_the_loss_is_the_negative_elbo_with_beta_before_the_kl(monkeypatch, beta
     log_likelihood, kl = vae.terms(x, eps=eps)
     assert log_likelihood.shape == kl.shape == (5,)
     noise(monkeypatch, eps)
-    assert vae.loss(x).item() == pytest.approx(-(log_likelihood - beta * kl).mean().item(), rel=1e-9)
+    assert vae.loss(x).item() == pytest.approx(
+        -(log_likelihood - beta * kl).mean().item(), rel=1e-9
+    )
     assert vae.loss(x).item() == pytest.approx(by_hand(vae, x, eps, beta), rel=1e-9)
 
 
@@ -548,16 +764,21 @@ def test_the_loss_without_beta_is_the_negative_elbo(monkeypatch):
     vae, x, eps = small_vae(), pictures(), normal(5, 3, seed=1)
     noise(monkeypatch, eps)
     assert vae.loss(x).item() == pytest.approx(by_hand(vae, x, eps, 1.0), rel=1e-9)
-    labelled = vae.loss(x, torch.zeros(5).long())  # fit hands over labels: this model does not look
+    # fit hands over labels: this model does not look
+    labelled = vae.loss(x, torch.zeros(5).long())
     assert labelled.item() == vae.loss(x).item()
 
 
-@pytest.mark.parametrize("progress, share", [(0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.4, 1.0), (0.9, 1.0)])
+@pytest.mark.parametrize(
+    "progress, share", [(0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.4, 1.0), (0.9, 1.0)]
+)
 def test_the_kl_is_warmed_up(monkeypatch, progress, share):
     vae, x, eps = small_vae(beta=3.0, warm_up=0.4), pictures(), normal(5, 3, seed=1)
     vae.progress = progress
     noise(monkeypatch, eps)
-    assert vae.loss(x).item() == pytest.approx(by_hand(vae, x, eps, 3.0 * share), rel=1e-9)
+    assert vae.loss(x).item() == pytest.approx(
+        by_hand(vae, x, eps, 3.0 * share), rel=1e-9
+    )
 
 
 def test_without_warm_up_the_kl_counts_from_the_first_update(monkeypatch):
@@ -574,7 +795,10 @@ def test_the_loss_of_two_batches_is_their_average(monkeypatch):
     for rows in (slice(0, 4), slice(4, 8), slice(0, 8)):
         noise(monkeypatch, eps[rows])
         found.append(vae.loss(x[rows]).item())
-    assert found[2] == pytest.approx((found[0] + found[1]) / 2, rel=1e-9) and found[0] != found[1]
+    assert (
+        found[2] == pytest.approx((found[0] + found[1]) / 2, rel=1e-9)
+        and found[0] != found[1]
+    )
 
 
 def test_every_draw_is_of_the_standard_normal():
@@ -591,7 +815,10 @@ def test_every_draw_is_of_the_standard_normal():
     vae.likelihood.log_prob = lambda outputs, x: outputs.sum(1)
     vae.loss(x), vae.loss(x), vae.terms(x), vae.pretext_score(x)
     z = torch.cat(shown)
-    assert len(z) == 4 * n and not any(torch.equal(shown[0], other) for other in shown[1:])  # anew each time
+    # anew each time
+    assert len(z) == 4 * n and not any(
+        torch.equal(shown[0], other) for other in shown[1:]
+    )
     found, error = mean_and_error(z)
     assert near(found, 0, error)
     squares, error = mean_and_error(z.square())
@@ -607,13 +834,23 @@ def test_pictures_are_drawn_once_for_both_halves_of_the_loss(monkeypatch):
         shown.append(x)
         return (1 - x) / 2
 
-    vae, plain, x, eps = small_vae(draw=draw), small_vae(), pictures(), normal(5, 3, seed=1)
+    vae, plain, x, eps = (
+        small_vae(draw=draw),
+        small_vae(),
+        pictures(),
+        normal(5, 3, seed=1),
+    )
     noise(monkeypatch, eps)
-    assert vae.loss(x).item() == pytest.approx(by_hand(plain, (1 - x) / 2, eps, 1.0), rel=1e-9)
+    assert vae.loss(x).item() == pytest.approx(
+        by_hand(plain, (1 - x) / 2, eps, 1.0), rel=1e-9
+    )
     assert len(shown) == 1 and shown[0] is x
-    assert vae.pretext_score(x).item() == pytest.approx(-by_hand(plain, (1 - x) / 2, eps, 1.0), rel=1e-9)
+    assert vae.pretext_score(x).item() == pytest.approx(
+        -by_hand(plain, (1 - x) / 2, eps, 1.0), rel=1e-9
+    )
     assert len(shown) == 2
-    torch.testing.assert_close(vae.encode(x), plain.encode(x))  # greys, as they are: no noise
+    # greys, as they are: no noise
+    torch.testing.assert_close(vae.encode(x), plain.encode(x))
     assert len(shown) == 2
 
 
@@ -621,10 +858,17 @@ def test_encode_is_the_posterior_mean_and_the_score_the_elbo_without_beta(monkey
     vae, x, eps = small_vae(beta=7.0, warm_up=0.5), pictures(), normal(5, 3, seed=1)
     assert torch.equal(vae.encode(x), vae.encoder(x)[:, :3])
     mean, log_variance = vae.posterior(x)
-    assert torch.equal(mean, vae.encoder(x)[:, :3]) and torch.equal(log_variance, vae.encoder(x)[:, 3:])
-    assert torch.equal(vae.decode(mean), vae.decoder(mean)) and vae.decode(mean).shape == x.shape
+    assert torch.equal(mean, vae.encoder(x)[:, :3]) and torch.equal(
+        log_variance, vae.encoder(x)[:, 3:]
+    )
+    assert (
+        torch.equal(vae.decode(mean), vae.decoder(mean))
+        and vae.decode(mean).shape == x.shape
+    )
     noise(monkeypatch, eps)
-    assert vae.pretext_score(x).item() == pytest.approx(-by_hand(vae, x, eps, 1.0), rel=1e-9)
+    assert vae.pretext_score(x).item() == pytest.approx(
+        -by_hand(vae, x, eps, 1.0), rel=1e-9
+    )
 
 
 def test_gradients_reach_every_parameter_but_a_fixed_sigma():
@@ -634,19 +878,34 @@ def test_gradients_reach_every_parameter_but_a_fixed_sigma():
         trained = [p for p in vae.parameters() if p.requires_grad]
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
         assert len(trained) == 8 + (vae is learned)
-    assert fixed.likelihood.log_sigma.grad is None and learned.likelihood.log_sigma.grad is not None
+    assert (
+        fixed.likelihood.log_sigma.grad is None
+        and learned.likelihood.log_sigma.grad is not None
+    )
     learned.zero_grad()
-    importance_weighted_bound(learned.log_weights(pictures(), normal(3, 5, 3))).mean().backward()
+    importance_weighted_bound(
+        learned.log_weights(pictures(), normal(3, 5, 3))
+    ).mean().backward()
     assert all(p.grad.abs().sum() > 0 for p in learned.parameters())
 
 
 def test_active_units_by_hand():
     still, signs = [0.5, 0.5, 0.5, 0.5], [1, -1, -1, 1]
-    columns = [still, [0.05 * s for s in signs], [0.2 * s for s in signs], [0.2 * s + 9 for s in signs], still]
+    columns = [
+        still,
+        [0.05 * s for s in signs],
+        [0.2 * s for s in signs],
+        [0.2 * s + 9 for s in signs],
+        still,
+    ]
     mean = torch.tensor(columns).T  # variances 0, 0.0025, 0.04, 0.04, 0
     assert active_units(mean) == 2 and isinstance(active_units(mean), int)
-    assert active_units(mean, threshold=0.001) == 3 and active_units(mean, threshold=0.05) == 0
-    assert active_units(torch.tensor([[0.09], [-0.09]])) == 0  # 0.0081 of N; of N - 1 it were 0.0162
+    assert (
+        active_units(mean, threshold=0.001) == 3
+        and active_units(mean, threshold=0.05) == 0
+    )
+    # 0.0081 of N; of N - 1 it were 0.0162
+    assert active_units(torch.tensor([[0.09], [-0.09]])) == 0
 
 
 # --- with labels ---
@@ -655,24 +914,40 @@ def test_active_units_by_hand():
 def conditional_vae(seed=0):
     """Two features, two latents, three classes, three pixels."""
     torch.manual_seed(seed)
-    encoder, head, decoder = nn.Linear(3, 2), nn.Linear(2 + 3, 2 * 2), nn.Linear(2 + 3, 3)
+    encoder, head, decoder = (
+        nn.Linear(3, 2),
+        nn.Linear(2 + 3, 2 * 2),
+        nn.Linear(2 + 3, 3),
+    )
     return ConditionalVAE(encoder, head, decoder, Gaussian(0.6), classes=3).double()
 
 
 def affine(layer, row):
     weight, bias = layer.weight.tolist(), layer.bias.tolist()
-    return [b + sum(w * v for w, v in zip(line, row, strict=True)) for line, b in zip(weight, bias, strict=True)]
+    return [
+        b + sum(w * v for w, v in zip(line, row, strict=True))
+        for line, b in zip(weight, bias, strict=True)
+    ]
 
 
 def test_the_label_stands_behind_features_and_latents_as_a_one_hot_row():
-    vae, x, y, z = conditional_vae(), normal(4, 3), torch.tensor([2, 0, 1, 2]), normal(4, 2, seed=1)
+    vae, x, y, z = (
+        conditional_vae(),
+        normal(4, 3),
+        torch.tensor([2, 0, 1, 2]),
+        normal(4, 2, seed=1),
+    )
     mean, log_variance = vae.posterior(x, y)
     outputs = vae.decode(z, y)
     for n, label in enumerate(y.tolist()):
         one_hot = [1.0 if label == c else 0.0 for c in range(3)]
         found = affine(vae.head, affine(vae.encoder, x[n].tolist()) + one_hot)
-        assert mean[n].tolist() == pytest.approx(found[:2]) and log_variance[n].tolist() == pytest.approx(found[2:])
-        assert outputs[n].tolist() == pytest.approx(affine(vae.decoder, z[n].tolist() + one_hot))
+        assert mean[n].tolist() == pytest.approx(found[:2]) and log_variance[
+            n
+        ].tolist() == pytest.approx(found[2:])
+        assert outputs[n].tolist() == pytest.approx(
+            affine(vae.decoder, z[n].tolist() + one_hot)
+        )
 
 
 def test_posterior_and_decoder_depend_on_the_label_and_there_is_no_representation():
@@ -699,14 +974,25 @@ def test_with_its_labels_summed_out_it_bounds_log_p_of_x(monkeypatch):
             y = torch.full((4,), label)
             mean, log_variance = vae.posterior(x, y)
             z = mean + (log_variance / 2).exp() * noises[label]
-            kl = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).sum(1)
-            weights.append(math.exp((Normal(vae.decode(z, y), 0.6).log_prob(x).sum(1) - kl)[row].item()))
+            kl = kl_divergence(
+                Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)
+            ).sum(1)
+            weights.append(
+                math.exp(
+                    (Normal(vae.decode(z, y), 0.6).log_prob(x).sum(1) - kl)[row].item()
+                )
+            )
         each.append(math.log(sum(weights) / 3))
     assert found == pytest.approx(sum(each) / 4, rel=1e-5)
 
 
 def test_the_labelled_loss_hands_the_label_to_both_halves(monkeypatch):
-    vae, x, y, eps = conditional_vae(), normal(4, 3), torch.tensor([2, 0, 1, 2]), normal(4, 2)
+    vae, x, y, eps = (
+        conditional_vae(),
+        normal(4, 3),
+        torch.tensor([2, 0, 1, 2]),
+        normal(4, 2),
+    )
     mean, log_variance = vae.posterior(x, y)
     q = Normal(mean, (log_variance / 2).exp())
     outputs = vae.decode(mean + q.scale * eps, y)
@@ -714,25 +1000,36 @@ def test_the_labelled_loss_hands_the_label_to_both_halves(monkeypatch):
     kl = kl_divergence(q, Normal(0.0, 1.0)).sum(1)
     noise(monkeypatch, eps)
     vae.loss(x, y).backward()
-    assert vae.loss(x, y).item() == pytest.approx((kl - log_likelihood).mean().item(), rel=1e-6)
+    assert vae.loss(x, y).item() == pytest.approx(
+        (kl - log_likelihood).mean().item(), rel=1e-6
+    )
     assert all(p.grad.abs().sum() > 0 for p in vae.parameters() if p.requires_grad)
-    assert (vae.head.weight.grad[:, 2:].abs().sum(0) > 0).all() and (vae.decoder.weight.grad[:, 2:] != 0).any()
+    assert (vae.head.weight.grad[:, 2:].abs().sum(0) > 0).all() and (
+        vae.decoder.weight.grad[:, 2:] != 0
+    ).any()
 
 
 def test_the_labelled_bound_is_on_the_log_likelihood_given_the_label():
-    """A linear decoder with an offset for each label: with the true posterior every weight is log p(x given y)."""
+    """A linear decoder with an offset for each label: with the true posterior every
+    weight is log p(x given y)."""
     offsets, y = normal(3, 5, seed=21), torch.tensor([0, 1, 2, 2, 1, 0])
     back = torch.linalg.solve(PRECISION, COLUMNS.T)
     head, decoder = nn.Linear(5 + 3, 4), nn.Linear(2 + 3, 5, bias=False)
-    vae = ConditionalVAE(nn.Identity(), head, decoder, Gaussian(SIGMA), classes=3).double()
+    vae = ConditionalVAE(
+        nn.Identity(), head, decoder, Gaussian(SIGMA), classes=3
+    ).double()
     with torch.no_grad():
         vae.likelihood.log_sigma.fill_(math.log(SIGMA))
         decoder.weight.copy_(torch.cat([COLUMNS, offsets.T], 1))
         head.weight.zero_()
         head.weight[:2].copy_(torch.cat([back, -back @ offsets.T], 1))
-        head.bias.copy_(torch.cat([torch.zeros(2), (SIGMA**2 / PRECISION.diagonal()).log()]))
+        head.bias.copy_(
+            torch.cat([torch.zeros(2), (SIGMA**2 / PRECISION.diagonal()).log()])
+        )
     weights = vae.log_weights(POINTS, 2 * normal(5, 6, 2, seed=3), y)
-    expected = MultivariateNormal(offsets[y], MARGINAL.covariance_matrix).log_prob(POINTS)
+    expected = MultivariateNormal(offsets[y], MARGINAL.covariance_matrix).log_prob(
+        POINTS
+    )
     torch.testing.assert_close(weights, expected.expand(5, 6))
     log_likelihood, kl = vae.terms(POINTS, y, normal(6, 2))
     assert torch.isfinite(log_likelihood - kl).all()
@@ -743,8 +1040,13 @@ def test_the_labelled_bound_is_on_the_log_likelihood_given_the_label():
 
 def slerp_by_hand(a, b, t):
     length_a, length_b = (math.sqrt(sum(v * v for v in row)) for row in (a, b))
-    angle = math.acos(sum(p * q for p, q in zip(a, b, strict=True)) / length_a / length_b)
-    weights = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+    angle = math.acos(
+        sum(p * q for p, q in zip(a, b, strict=True)) / length_a / length_b
+    )
+    weights = (
+        math.sin((1 - t) * angle) / math.sin(angle),
+        math.sin(t * angle) / math.sin(angle),
+    )
     return [weights[0] * p + weights[1] * q for p, q in zip(a, b, strict=True)]
 
 
@@ -764,13 +1066,17 @@ def test_slerp_begins_and_ends_where_it_should():
 
 
 def test_slerp_stays_on_the_sphere_and_turns_evenly():
-    a, b = (16 * nn.functional.normalize(normal(5, 256, seed=seed), dim=1) for seed in (0, 1))
+    a, b = (
+        16 * nn.functional.normalize(normal(5, 256, seed=seed), dim=1)
+        for seed in (0, 1)
+    )
     whole = (a * b).sum(1).div(256).acos()
     for t in (0.1, 0.25, 0.5, 0.8):
         found = slerp(a, b, t)
         torch.testing.assert_close(found.norm(dim=1), torch.full((5,), 16.0, dtype=F64))
         torch.testing.assert_close((a * found).sum(1).div(256).acos(), t * whole)
-        assert ((1 - t) * a + t * b).norm(dim=1).max() < 15.9  # a straight line cuts through the inside
+        # a straight line cuts through the inside
+        assert ((1 - t) * a + t * b).norm(dim=1).max() < 15.9
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (F64, 1e-14)])
@@ -778,13 +1084,18 @@ def test_slerp_is_a_straight_line_between_parallel_vectors(dtype, tolerance):
     a = normal(6, 4, dtype=dtype)
     for length in (1.0, 3.0):
         found = slerp(a, length * a, torch.tensor(0.3, dtype=dtype))
-        torch.testing.assert_close(found, (0.7 + 0.3 * length) * a, rtol=10 * tolerance, atol=tolerance)
+        torch.testing.assert_close(
+            found, (0.7 + 0.3 * length) * a, rtol=10 * tolerance, atol=tolerance
+        )
     assert slerp(a, -a, 0.25).isfinite().all()  # no shortest way, but no NaN
 
 
 @pytest.mark.parametrize("angle", [1e-9, 1e-7, 1e-5, 1e-3, 3.1, math.pi - 1e-3])
 def test_slerp_is_right_near_parallel_and_near_opposite(angle):
-    a, b = torch.tensor([1.0, 0.0], dtype=F64), torch.tensor([math.cos(angle), math.sin(angle)], dtype=F64)
+    a, b = (
+        torch.tensor([1.0, 0.0], dtype=F64),
+        torch.tensor([math.cos(angle), math.sin(angle)], dtype=F64),
+    )
     found = slerp(a, b, 0.25)
     expected = torch.tensor([math.cos(angle / 4), math.sin(angle / 4)], dtype=F64)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
@@ -856,26 +1167,49 @@ def test_what_has_the_wrong_shape_or_range_is_refused_by_name(call, name):
 
 
 def principal_components(x, latents):
-    """The largest likelihood of probabilistic PCA, in nats a row, and its sigma^2 (Tipping & Bishop 1999, 3.2)."""
-    d, values = x.shape[1], torch.linalg.eigvalsh(x.double().T.cov(correction=0)).flip(0)
+    """The largest likelihood of probabilistic PCA, in nats a row, and its sigma^2
+    (Tipping & Bishop 1999, 3.2)."""
+    d, values = (
+        x.shape[1],
+        torch.linalg.eigvalsh(x.double().T.cov(correction=0)).flip(0),
+    )
     rest = values[latents:].mean()
-    log_likelihood = -(d * math.log(2 * math.pi) + values[:latents].log().sum() + (d - latents) * rest.log() + d) / 2
+    log_likelihood = (
+        -(
+            d * math.log(2 * math.pi)
+            + values[:latents].log().sum()
+            + (d - latents) * rest.log()
+            + d
+        )
+        / 2
+    )
     return log_likelihood.item(), rest.item()
 
 
 def test_a_linear_vae_learns_probabilistic_pca():
-    """At the maximum of a linear VAE's ELBO the bound is tight (Lucas et al. 2019, arXiv 1911.02469)."""
-    mixing = torch.linalg.qr(normal(5, 5, seed=31))[0] * torch.tensor([2.0, 1.2, 0.5, 0.4, 0.3], dtype=F64)
+    """At the maximum of a linear VAE's ELBO the bound is tight (Lucas et al. 2019,
+    arXiv 1911.02469)."""
+    mixing = torch.linalg.qr(normal(5, 5, seed=31))[0] * torch.tensor(
+        [2.0, 1.2, 0.5, 0.4, 0.3], dtype=F64
+    )
     x = (normal(512, 5, seed=32) @ mixing.T + normal(5, seed=33)).float()
     best, best_variance = principal_components(x, 2)
     torch.manual_seed(0)
     vae = VAE(LinearEncoder(5, 2), nn.Linear(2, 5), Gaussian(1.0, learned=True))
-    for _ in fit(vae, Dataset(x, torch.zeros(512).long(), ()), 1500, batch_size=512, optimizers=adamw(0.03, 0.0)):
+    for _ in fit(
+        vae,
+        Dataset(x, torch.zeros(512).long(), ()),
+        1500,
+        batch_size=512,
+        optimizers=adamw(0.03, 0.0),
+    ):
         pass
     vae.double()
     with torch.no_grad():
         weight, variance = vae.decoder.weight, (2 * vae.likelihood.log_sigma).exp()
-        learnt = MultivariateNormal(vae.decoder.bias, weight @ weight.T + variance * torch.eye(5, dtype=F64))
+        learnt = MultivariateNormal(
+            vae.decoder.bias, weight @ weight.T + variance * torch.eye(5, dtype=F64)
+        )
         log_likelihood = learnt.log_prob(x.double()).mean().item()
         elbo = expected_elbo(vae, x.double()).mean().item()
     assert elbo <= log_likelihood + 1e-9 and log_likelihood <= best + 1e-9

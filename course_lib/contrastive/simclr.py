@@ -1,7 +1,8 @@
-"""SimCLR: two views of one picture should be each other's nearest neighbours among all the views of the batch.
+"""SimCLR: two views of one picture should be each other's nearest neighbours among all
+the views of the batch.
 
-Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
-arXiv 2002.05709, Algorithm 1.
+Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of
+Visual Representations", arXiv 2002.05709, Algorithm 1.
 """
 
 from collections.abc import Callable
@@ -14,13 +15,18 @@ from course_lib.two_views import TwoViews
 
 
 class SimCLR(TwoViews):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); augment: images -> a random view of each.
+    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); augment:
+    images -> a random view of each.
 
     z is what the loss sees; h is the representation, g is thrown away after training.
     """
 
     def __init__(
-        self, encoder: nn.Module, projector: nn.Module, augment: Callable[[Tensor], Tensor], temperature: float = 0.5
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        augment: Callable[[Tensor], Tensor],
+        temperature: float = 0.5,
     ):
         super().__init__(encoder, projector, augment)
         self.temperature = positive("temperature", temperature)

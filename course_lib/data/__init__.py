@@ -1,4 +1,6 @@
-"""Data: `load(name, split)` is the one door; what ships with the package needs no network."""
+"""Data: `load(name, split)` is the one door; what ships with the package needs no
+network."""
+
 from functools import partial
 from pathlib import Path
 
@@ -18,38 +20,63 @@ from course_lib.data.toys import TOYS, load_toy, load_toys
 from course_lib.data.words import bags_of_words, skip_gram_pairs, vocabulary, word_lists
 
 __all__ = [
-    "Dataset", "as_float", "bags_of_words", "by_row", "emoji_names", "emoji_subcategories", "labelled_subset", "load",
-    "names", "on_background", "render_scenes", "shortcut_triplets", "skip_gram_pairs", "vocabulary", "word_lists",
+    "Dataset",
+    "as_float",
+    "bags_of_words",
+    "by_row",
+    "emoji_names",
+    "emoji_subcategories",
+    "labelled_subset",
+    "load",
+    "names",
+    "on_background",
+    "render_scenes",
+    "shortcut_triplets",
+    "skip_gram_pairs",
+    "vocabulary",
+    "word_lists",
 ]
 
 SHIPPED = {  # name: (splits, loader)
-    "emoji": (SPLITS, load_emoji), "emoji_on_white": (SPLITS, load_emoji_on_white), "scenes": (SPLITS, load_scenes),
+    "emoji": (SPLITS, load_emoji),
+    "emoji_on_white": (SPLITS, load_emoji_on_white),
+    "scenes": (SPLITS, load_scenes),
     "digits": (("train", "test"), load_digits),
-    "toys": (SPLITS, load_toys), **{toy: (SPLITS, partial(load_toy, toy)) for toy in TOYS},
+    "toys": (SPLITS, load_toys),
+    **{toy: (SPLITS, partial(load_toy, toy)) for toy in TOYS},
 }
 
 
 def load(name: str, split: str = "train", *, root: str | Path | None = None) -> Dataset:
     """A data set by name, as a Dataset of tensors in memory.
 
-    emoji, scenes   32x32 drawings (RGBA) and scenes (RGB), y = category; train, val, test disjoint in emoji
-    emoji_on_white  the same 32x32 drawings as RGB, for generative models
-    digits          28x28 digits of MNIST, 12,000 train and 2,000 test
+    emoji, scenes   32x32 drawings (RGBA) and scenes (RGB), y = category; train, val,
+    test disjoint in emoji emoji_on_white  the same 32x32 drawings as RGB, for
+    generative models digits          28x28 digits of MNIST, 12,000 train and 2,000 test
     moons, gaussians, rings, spirals, checkerboard, grid
                     points of the plane, y = component; toys is all six, y = which one
     cifar10, stl10, mnist, fashion_mnist, svhn (needs scipy)
                     whole, through torchvision, downloaded at the first call into `root`
                     (default: the environment's COURSE_LIB_DATA, else ~/.cache/course_lib) and verified
 
-    Raises ValueError for an unknown name or split (the message lists the known ones), OSError that names the file when
-    one is missing, truncated or altered, OSError that says what to do when a download fails.
+    Raises ValueError for an unknown name or split (the message lists the known ones),
+    OSError that names the file when one is missing, truncated or altered, OSError that
+    says what to do when a download fails.
     """
     if name not in names():
-        raise ValueError(f"argument `name`: expected one of {', '.join(names())}, got {name!r}")
+        raise ValueError(
+            f"argument `name`: expected one of {', '.join(names())}, got {name!r}"
+        )
     splits = SHIPPED[name][0] if name in SHIPPED else TORCHVISION[name][1]
     if split not in splits:
-        raise ValueError(f"argument `split`: {name} has {', '.join(splits)}, got {split!r}")
-    return SHIPPED[name][1](split) if name in SHIPPED else load_torchvision(name, split, root)
+        raise ValueError(
+            f"argument `split`: {name} has {', '.join(splits)}, got {split!r}"
+        )
+    return (
+        SHIPPED[name][1](split)
+        if name in SHIPPED
+        else load_torchvision(name, split, root)
+    )
 
 
 def names() -> tuple[str, ...]:

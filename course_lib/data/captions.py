@@ -1,9 +1,12 @@
-"""Captions: an emoji's drawing as a row of tokens, its style, its category and the words of its name.
+"""Captions: an emoji's drawing as a row of tokens, its style, its category and the
+words of its name.
 
     "twemoji, Food & Drink, red apple"    tokens (LENGTH,): style, category, words, then 0 where nothing stands
 
-The words are those of the training emoji's names. Any part may be missing: "red apple" in any style, any food.
+The words are those of the training emoji's names. Any part may be missing: "red apple"
+in any style, any food.
 """
+
 import functools
 from dataclasses import replace
 
@@ -22,9 +25,14 @@ FIRST_WORD = 1 + len(STYLES) + 9  # the first token that is a word
 
 @functools.cache
 def token_names() -> tuple[str, ...]:
-    """What each token stands for: nothing, the styles, the categories, the training emoji's words in their order."""
+    """What each token stands for: nothing, the styles, the categories, the training
+    emoji's words in their order."""
     train, lists = load_emoji("train"), word_lists(names_only=True)
-    words = {vocabulary()[w] for e in train.info["emoji"].unique().tolist() for w in lists[e].tolist()}
+    words = {
+        vocabulary()[w]
+        for e in train.info["emoji"].unique().tolist()
+        for w in lists[e].tolist()
+    }
     return ("", *STYLES, *train.classes, *sorted(words))
 
 
@@ -34,20 +42,32 @@ def _numbers() -> dict[str, int]:
 
 
 def tokens(caption: str = "", style: str = "", category: str = "") -> Tensor:
-    """A caption as int64 (LENGTH,): the words of `caption`, at most PLACES of them, behind style and category. Words as
-    names have them: each once, "with" and the like left out.
+    """A caption as int64 (LENGTH,): the words of `caption`, at most PLACES of them,
+    behind style and category. Words as names have them: each once, "with" and the like
+    left out.
 
-    Raises ValueError for a style or category that does not exist, too many words, and words that are in no training
-    emoji's name (`unknown` finds them).
+    Raises ValueError for a style or category that does not exist, too many words, and
+    words that are in no training emoji's name (`unknown` finds them).
     """
     words, categories = words_of(caption), token_names()[1 + len(STYLES) : FIRST_WORD]
     if strange := unknown(caption):
-        raise ValueError(f"argument `caption`: expected words of the training emoji's names, got {', '.join(strange)}")
+        raise ValueError(
+            "argument `caption`: expected words of the training emoji's names, got "
+            f"{', '.join(strange)}"
+        )
     if len(words) > PLACES:
-        raise ValueError(f"argument `caption`: expected at most {PLACES} words, got {len(words)}")
-    for name, value, known in (("style", style, STYLES), ("category", category, categories)):
+        raise ValueError(
+            f"argument `caption`: expected at most {PLACES} words, got {len(words)}"
+        )
+    for name, value, known in (
+        ("style", style, STYLES),
+        ("category", category, categories),
+    ):
         if value and value not in known:
-            raise ValueError(f"argument `{name}`: expected one of {', '.join(known)}, or nothing, got {value!r}")
+            raise ValueError(
+                f"argument `{name}`: expected one of {', '.join(known)}, or nothing, "
+                f"got {value!r}"
+            )
     row = [_numbers()[name] for name in (style, category, *words)]
     return torch.tensor(row + [0] * (LENGTH - len(row)))
 
@@ -58,10 +78,18 @@ def unknown(caption: str) -> list[str]:
 
 
 def captions(emoji: Dataset) -> Tensor:
-    """Style, category and known words of each row of a Dataset of emoji: int64 (N, LENGTH)."""
-    lists, found = word_lists(names_only=True), torch.zeros(len(emoji), LENGTH, dtype=torch.long)
+    """Style, category and known words of each row of a Dataset of emoji: int64 (N,
+    LENGTH)."""
+    lists, found = (
+        word_lists(names_only=True),
+        torch.zeros(len(emoji), LENGTH, dtype=torch.long),
+    )
     for row, e in zip(found, emoji.info["emoji"].tolist()):
-        words = [_numbers()[word] for w in lists[e].tolist() if (word := vocabulary()[w]) in _numbers()]
+        words = [
+            _numbers()[word]
+            for w in lists[e].tolist()
+            if (word := vocabulary()[w]) in _numbers()
+        ]
         row[2 : 2 + len(words)] = torch.tensor(words)
     found[:, 0] = 1 + emoji.info["style"]
     found[:, 1] = 1 + len(STYLES) + emoji.info["category"]
@@ -69,7 +97,8 @@ def captions(emoji: Dataset) -> Tensor:
 
 
 def withheld(emoji: Dataset) -> Tensor:
-    """Which rows no model of captions is shown, (N,): one style of every tenth emoji, each style in turn."""
+    """Which rows no model of captions is shown, (N,): one style of every tenth emoji,
+    each style in turn."""
     number = emoji.info["emoji"]
     return (number % 10 == 0) & (emoji.info["style"] == number // 10 % len(STYLES))
 
@@ -81,11 +110,20 @@ def captioned(emoji: Dataset) -> Dataset:
 
 
 @expects(rows="int N L")
-def shortened(rows: Tensor, style: float = 0.3, category: float = 0.3, name: float = 0.3, word: float = 0.1) -> Tensor:
-    """Captions (N, LENGTH) with parts missing at random, each with its probability: the style, the category, the whole
-    name, a word of it. So a model learns what each says alone."""
+def shortened(
+    rows: Tensor,
+    style: float = 0.3,
+    category: float = 0.3,
+    name: float = 0.3,
+    word: float = 0.1,
+) -> Tensor:
+    """Captions (N, LENGTH) with parts missing at random, each with its probability: the
+    style, the category, the whole name, a word of it. So a model learns what each says
+    alone."""
     n, length = rows.shape
-    missing = torch.tensor([style, category, *[word] * (length - 2)], device=rows.device)
+    missing = torch.tensor(
+        [style, category, *[word] * (length - 2)], device=rows.device
+    )
     kept = torch.rand(n, length, device=rows.device) >= missing
     kept[:, 2:] &= torch.rand(n, 1, device=rows.device) >= name
     return rows * kept

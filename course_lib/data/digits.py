@@ -1,4 +1,6 @@
-"""Digits: 1,200 training and 200 test pictures of each class of MNIST (LeCun, Cortes, Burges)."""
+"""Digits: 1,200 training and 200 test pictures of each class of MNIST (LeCun, Cortes,
+Burges)."""
+
 import torch
 
 from course_lib.data.dataset import Dataset

@@ -1,4 +1,6 @@
-"""The files that ship with the package: arrays without pickles, each checked against the sha256 in manifest.json."""
+"""The files that ship with the package: arrays without pickles, each checked against
+the sha256 in manifest.json."""
+
 import hashlib
 import json
 import zipfile
@@ -11,21 +13,36 @@ FOLDER = Path(__file__).parent
 
 
 def digest(array: np.ndarray) -> str:
-    """sha256 of an array's dtype, shape and elements: independent of how the file was compressed."""
+    """sha256 of an array's dtype, shape and elements: independent of how the file was
+    compressed."""
     head = f"{array.dtype.str} {array.shape} ".encode()
     return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def read(name: str, folder: Path = FOLDER) -> dict[str, np.ndarray]:
-    """The arrays of `folder / name`; raises OSError that names the file when it is missing, truncated or altered."""
+    """The arrays of `folder / name`; raises OSError that names the file when it is
+    missing, truncated or altered."""
     path = Path(folder) / name
     expected = json.loads((Path(folder) / "manifest.json").read_text())["files"][name]
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in expected}
         wrong = [key for key, array in arrays.items() if digest(array) != expected[key]]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise OSError(f"{path} is missing, truncated or altered ({error}): install course_lib again") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise OSError(
+            f"{path} is missing, truncated or altered ({error}): install course_lib "
+            "again"
+        ) from error
     if wrong:
-        raise OSError(f"{path} is altered (sha256 of {', '.join(wrong)}): install course_lib again")
+        raise OSError(
+            f"{path} is altered (sha256 of {', '.join(wrong)}): install course_lib "
+            "again"
+        )
     return arrays

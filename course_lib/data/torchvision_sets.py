@@ -1,4 +1,6 @@
-"""The field's standard sets through torchvision: downloaded only when named, verified by md5 at every load."""
+"""The field's standard sets through torchvision: downloaded only when named, verified
+by md5 at every load."""
+
 import gzip
 import importlib.util
 import os
@@ -26,26 +28,46 @@ def load_torchvision(name: str, split: str, root: str | Path | None = None) -> D
     from torchvision.datasets.utils import check_integrity
 
     if name == "svhn" and importlib.util.find_spec("scipy") is None:
-        raise ImportError("svhn comes as MATLAB files, which scipy reads: pip install scipy, then load it again")
+        raise ImportError(
+            "svhn comes as MATLAB files, which scipy reads: pip install scipy, then "
+            "load it again"
+        )
     kind = getattr(datasets, TORCHVISION[name][0])
-    root = Path(root or os.environ.get("COURSE_LIB_DATA", "~/.cache/course_lib")).expanduser()
+    root = Path(
+        root or os.environ.get("COURSE_LIB_DATA", "~/.cache/course_lib")
+    ).expanduser()
     files = {root / path: md5 for path, md5 in _files(kind, split)}
     for path, md5 in files.items():
         if path.exists() and not check_integrity(path, md5):
-            raise OSError(f"{path} is truncated or altered (md5 is not {md5}): delete it and load {name} again")
-    part = {"split": split} if name in ("stl10", "svhn") else {"train": split == "train"}
+            raise OSError(
+                f"{path} is truncated or altered (md5 is not {md5}): delete it and "
+                f"load {name} again"
+            )
+    part = (
+        {"split": split} if name in ("stl10", "svhn") else {"train": split == "train"}
+    )
     missing = [path.name for path in files if not path.exists()]
     try:
         if missing:
             kind(root, download=True, **part)
-        x, y, classes = _read_archives(kind, list(files), split) if name in MNISTS else _read(kind(root, **part))
+        x, y, classes = (
+            _read_archives(kind, list(files), split)
+            if name in MNISTS
+            else _read(kind(root, **part))
+        )
     except (OSError, RuntimeError) as error:
         why, folder = " ".join(str(error).split()), next(iter(files)).parent
         raise OSError(
-            f"could not download {name} ({why}): connect to the internet and load it again, or copy "
-            f"{', '.join(missing)} to {folder}; emoji, scenes, digits and toys ship with course_lib"
+            f"could not download {name} ({why}): connect to the internet and load it "
+            "again, or copy "
+            f"{', '.join(missing)} to {folder}; emoji, scenes, digits and toys ship "
+            "with course_lib"
         ) from error
-    return Dataset(torch.tensor(np.ascontiguousarray(x)), torch.tensor(np.asarray(y, np.int64)), tuple(classes))
+    return Dataset(
+        torch.tensor(np.ascontiguousarray(x)),
+        torch.tensor(np.asarray(y, np.int64)),
+        tuple(classes),
+    )
 
 
 def _read(data) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -54,19 +76,32 @@ def _read(data) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return data.data, data.labels, getattr(data, "classes", "0123456789")  # STL10, SVHN
 
 
-def _read_archives(kind: type, archives: list[Path], split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """MNIST and FashionMNIST from the verified archives: torchvision never verifies what it has unpacked."""
+def _read_archives(
+    kind: type, archives: list[Path], split: str
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """MNIST and FashionMNIST from the verified archives: torchvision never verifies
+    what it has unpacked."""
     archives = archives[:2] if split == "train" else archives[2:]
     images, labels = (gzip.decompress(path.read_bytes()) for path in archives)
-    x = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28)  # after the IDX format's headers
-    return x, np.frombuffer(labels, np.uint8, offset=8), [name.split(" - ")[0] for name in kind.classes]
+    # after the IDX format's headers
+    x = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    return (
+        x,
+        np.frombuffer(labels, np.uint8, offset=8),
+        [name.split(" - ")[0] for name in kind.classes],
+    )
 
 
 def _files(kind: type, split: str) -> list[tuple[str, str]]:
     """(path below the root, md5) of each file that torchvision's class reads."""
-    if hasattr(kind, "resources"):  # MNIST, FashionMNIST: train images, train labels, test images, test labels
+    # MNIST, FashionMNIST: train images, train labels, test images, test labels
+    if hasattr(kind, "resources"):
         return [(f"{kind.__name__}/raw/{name}", md5) for name, md5 in kind.resources]
     if hasattr(kind, "split_list"):  # SVHN
         return [tuple(kind.split_list[split][1:])]
-    meta = [(kind.meta["filename"], kind.meta["md5"])] if hasattr(kind, "meta") else []  # CIFAR10's class names
-    return [(f"{kind.base_folder}/{name}", md5) for name, md5 in kind.train_list + kind.test_list + meta]
+    # CIFAR10's class names
+    meta = [(kind.meta["filename"], kind.meta["md5"])] if hasattr(kind, "meta") else []
+    return [
+        (f"{kind.base_folder}/{name}", md5)
+        for name, md5 in kind.train_list + kind.test_list + meta
+    ]

@@ -1,7 +1,9 @@
-"""Toys: distributions of the plane, for models one can see whole. Centred, about one unit from the centre to the mass.
+"""Toys: distributions of the plane, for models one can see whole. Centred, about one
+unit from the centre to the mass.
 
 Each function draws (n, 2) float32 points and their int64 components from a generator.
 """
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ NOISE = 0.1  # standard deviation around the curve or centre, along each axis
 
 
 def _polar(radius: Tensor | float, angle: Tensor) -> Tensor:
-    return torch.stack([torch.cos(angle), torch.sin(angle)], 1) * torch.as_tensor(radius).reshape(-1, 1)
+    return torch.stack([torch.cos(angle), torch.sin(angle)], 1) * torch.as_tensor(
+        radius
+    ).reshape(-1, 1)
 
 
 def _blurred(points: Tensor, generator: Generator) -> Tensor:
@@ -39,7 +43,8 @@ def circle_centres() -> Tensor:
 
 
 def gaussians(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Eight equal Gaussians on a circle of radius sqrt(2): the variance along each axis is 1 + NOISE^2."""
+    """Eight equal Gaussians on a circle of radius sqrt(2): the variance along each axis
+    is 1 + NOISE^2."""
     y = torch.randint(8, (n,), generator=generator)
     return _blurred(circle_centres()[y], generator), y
 
@@ -50,7 +55,8 @@ def grid_centres() -> Tensor:
 
 
 def grid(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Twenty-five equal Gaussians, five by five: the variance along each axis is 1 + NOISE^2."""
+    """Twenty-five equal Gaussians, five by five: the variance along each axis is 1 +
+    NOISE^2."""
     y = torch.randint(25, (n,), generator=generator)
     return _blurred(grid_centres()[y], generator), y
 
@@ -63,14 +69,16 @@ def rings(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def spirals(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Two arms of one and a half turns, radius 2 sqrt(u) at angle 3 pi sqrt(u) with u uniform: even along the arm."""
+    """Two arms of one and a half turns, radius 2 sqrt(u) at angle 3 pi sqrt(u) with u
+    uniform: even along the arm."""
     y = torch.randint(2, (n,), generator=generator)
     along = torch.rand(n, generator=generator).sqrt()
     return _blurred(_polar(2 * along, math.pi * (3 * along + y)), generator), y
 
 
 def checkerboard(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Uniform on the eight black squares of a 4 x 4 board over [-2, 2]^2; no noise, sharp edges."""
+    """Uniform on the eight black squares of a 4 x 4 board over [-2, 2]^2; no noise,
+    sharp edges."""
     y = torch.randint(8, (n,), generator=generator)
     row, column = y // 2, 2 * (y % 2) + (y // 2) % 2
     return torch.stack([column, row], 1) - 2 + torch.rand(n, 2, generator=generator), y
@@ -78,9 +86,11 @@ def checkerboard(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class CorrelatedGaussians:
-    """Pairs x, y of `dim` coordinates, standard normal each, with corr(x_d, y_d) = `correlation` in (-1, 1).
+    """Pairs x, y of `dim` coordinates, standard normal each, with corr(x_d, y_d) =
+    `correlation` in (-1, 1).
 
-    A toy whose mutual information and whose best score for InfoNCE are known in closed form.
+    A toy whose mutual information and whose best score for InfoNCE are known in closed
+    form.
     """
 
     correlation: float
@@ -89,12 +99,15 @@ class CorrelatedGaussians:
     def __post_init__(self):
         count("dim", self.dim)
         if not abs(number("correlation", self.correlation, -1, 1)) < 1:
-            raise ValueError(f"argument `correlation`: expected a number inside (-1, 1), got {self.correlation!r}")
+            raise ValueError(
+                "argument `correlation`: expected a number inside (-1, 1), got "
+                f"{self.correlation!r}"
+            )
 
     @property
     def mutual_information(self) -> float:
         """-dim / 2 log(1 - correlation^2), in nats."""
-        return -self.dim / 2 * math.log1p(-self.correlation**2)
+        return -self.dim / 2 * math.log1p(-(self.correlation**2))
 
     def sample(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """n independent pairs: x and y, float32 (n, dim) each."""
@@ -102,17 +115,25 @@ class CorrelatedGaussians:
         return x, self.correlation * x + math.sqrt(1 - self.correlation**2) * noise
 
     def log_ratio(self, x: Tensor, y: Tensor) -> Tensor:
-        """log p(y_j | x_i) / p(y_j) of x (N, dim) and y (K, dim): (N, K), the best scores there are."""
+        """log p(y_j | x_i) / p(y_j) of x (N, dim) and y (K, dim): (N, K), the best
+        scores there are."""
         rho, rest = self.correlation, 1 - self.correlation**2
         squares = x.square().sum(1)[:, None] + y.square().sum(1)  # (N, K)
         return self.mutual_information + (rho * (x @ y.T) - rho**2 * squares / 2) / rest
 
 
 TOYS: dict[str, tuple[Callable, int]] = {
-    "moons": (moons, 2), "gaussians": (gaussians, 8), "rings": (rings, 3), "spirals": (spirals, 2),
-    "checkerboard": (checkerboard, 8), "grid": (grid, 25),
+    "moons": (moons, 2),
+    "gaussians": (gaussians, 8),
+    "rings": (rings, 3),
+    "spirals": (spirals, 2),
+    "checkerboard": (checkerboard, 8),
+    "grid": (grid, 25),
 }
-CENTRES: dict[str, Callable[[], Tensor]] = {"gaussians": circle_centres, "grid": grid_centres}
+CENTRES: dict[str, Callable[[], Tensor]] = {
+    "gaussians": circle_centres,
+    "grid": grid_centres,
+}
 
 
 def load_toy(name: str, split: str) -> Dataset:
@@ -128,4 +149,6 @@ def load_toys(split: str) -> Dataset:
     parts = [load_toy(name, split) for name in TOYS]
     y = torch.arange(len(TOYS)).repeat_interleave(len(parts[0]))
     component = torch.cat([part.y for part in parts])
-    return Dataset(torch.cat([part.x for part in parts]), y, tuple(TOYS), {"component": component})
+    return Dataset(
+        torch.cat([part.x for part in parts]), y, tuple(TOYS), {"component": component}
+    )

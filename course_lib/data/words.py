@@ -1,12 +1,16 @@
-"""Words: each emoji as a short sentence, made of the words of its name and of the keywords people find it by.
+"""Words: each emoji as a short sentence, made of the words of its name and of the
+keywords people find it by.
 
     octopus:  octopus creature ocean sea beach          squid:  squid ocean sea
 
-What no label may teach is left out: the keywords hold no word of a category's or subcategory's name (food, animal,
-music), so that these labels can say afterwards what a word vector knows. Names are as they are (grinning face, japan
-flag). See `word_lists` in tools/build_data.py for the rest: function words, words on one emoji only. Nothing is
-subsampled: woman, female, man, male come with more than a hundred emoji each, flag and nation with 250.
+What no label may teach is left out: the keywords hold no word of a category's or
+subcategory's name (food, animal, music), so that these labels can say afterwards what a
+word vector knows. Names are as they are (grinning face, japan flag). See `word_lists`
+in tools/build_data.py for the rest: function words, words on one emoji only. Nothing is
+subsampled: woman, female, man, male come with more than a hundred emoji each, flag and
+nation with 250.
 """
+
 import functools
 import re
 import unicodedata
@@ -19,7 +23,9 @@ from torch import Tensor
 from course_lib.data.dataset import Dataset
 from course_lib.data.files import read
 
-FUNCTION_WORDS = set("a an and as at by do for from in is it its me my of on or the then to with without".split())
+FUNCTION_WORDS = set(
+    "a an and as at by do for from in is it its me my of on or the then to with without".split()
+)
 
 
 @functools.cache
@@ -34,18 +40,23 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def word_lists(names_only: bool = False) -> tuple[Tensor, ...]:
-    """The numbers of each emoji's words, by emoji id: int64 (L_e,) for each of the E emoji, L_e >= 1, none twice.
+    """The numbers of each emoji's words, by emoji id: int64 (L_e,) for each of the E
+    emoji, L_e >= 1, none twice.
 
-    First the words of its name in order, then, unless `names_only`, those of its keywords.
+    First the words of its name in order, then, unless `names_only`, those of its
+    keywords.
     """
     a = _arrays()
     ends = a["offsets"][:-1] + a["named"] if names_only else a["offsets"][1:]
     ids = torch.from_numpy(a["ids"]).long()
-    return tuple(ids[start:end] for start, end in zip(a["offsets"].tolist(), ends.tolist()))
+    return tuple(
+        ids[start:end] for start, end in zip(a["offsets"].tolist(), ends.tolist())
+    )
 
 
 def bags_of_words(names_only: bool = False) -> Tensor:
-    """float32 (E, V): 1 where emoji e has word v, else 0. Each row is the sum of its words' one-hot vectors."""
+    """float32 (E, V): 1 where emoji e has word v, else 0. Each row is the sum of its
+    words' one-hot vectors."""
     bags = torch.zeros(len(_arrays()["named"]), len(_arrays()["words"]))
     for bag, words in zip(bags, word_lists(names_only)):
         bag[words] = 1
@@ -53,21 +64,37 @@ def bags_of_words(names_only: bool = False) -> Tensor:
 
 
 def skip_gram_pairs() -> Dataset:
-    """All ordered pairs of two words of one emoji: x int64 (P,) the word, y int64 (P,) its context; info: emoji.
+    """All ordered pairs of two words of one emoji: x int64 (P,) the word, y int64 (P,)
+    its context; info: emoji.
 
-    The window of word2vec is the whole sentence here. The label of a word is another word: no one was asked for it.
-    `fit` takes this Dataset as it is, for it leaves whole numbers alone.
+    The window of word2vec is the whole sentence here. The label of a word is another
+    word: no one was asked for it. `fit` takes this Dataset as it is, for it leaves
+    whole numbers alone.
     """
-    pairs = [(w, c, e) for e, words in enumerate(word_lists()) for w, c in permutations(words.tolist(), 2)]
+    pairs = [
+        (w, c, e)
+        for e, words in enumerate(word_lists())
+        for w, c in permutations(words.tolist(), 2)
+    ]
     x, y, emoji = torch.tensor(pairs).T.contiguous()
     return Dataset(x, y, vocabulary(), {"emoji": emoji})
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a name or keyword in order, each once: lower case, without accents, a to z only.
+    """The words of a name or keyword in order, each once: lower case, without accents,
+    a to z only.
 
-    Function words are none, nor is a single letter (what an apostrophe leaves) or what has a digit in it.
+    Function words are none, nor is a single letter (what an apostrophe leaves) or what
+    has a digit in it.
     """
-    letters = (c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c))
+    letters = (
+        c
+        for c in unicodedata.normalize("NFKD", text.lower())
+        if not unicodedata.combining(c)
+    )
     found = re.findall("[a-z0-9]+", "".join(letters))
-    return [w for w in dict.fromkeys(found) if w.isalpha() and len(w) > 1 and w not in FUNCTION_WORDS]
+    return [
+        w
+        for w in dict.fromkeys(found)
+        if w.isalpha() and len(w) > 1 and w not in FUNCTION_WORDS
+    ]

@@ -1,7 +1,8 @@
-"""The variational bound of a diffusion model, term by term: that of a VAE with T latents whose encoder is fixed.
+"""The variational bound of a diffusion model, term by term: that of a VAE with T
+latents whose encoder is fixed.
 
-Ho, Jain, Abbeel 2020 (arXiv 2006.11239), equations 5, 12 and 13. As differences of signal to noise: Kingma et al. 2021
-(arXiv 2107.00630, equation 13).
+Ho, Jain, Abbeel 2020 (arXiv 2006.11239), equations 5, 12 and 13. As differences of
+signal to noise: Kingma et al. 2021 (arXiv 2107.00630, equation 13).
 """
 
 import math
@@ -19,8 +20,9 @@ from course_lib.run import seeded
 
 
 def noise_weights(schedule: Schedule) -> Tensor:
-    """beta^2 / (2 btilde alpha (1 - abar)): what ||eps - eps_theta||^2 is worth in nats at each step when x_{t-1} is
-    drawn with variance btilde (equation 12): float64 (T,). Infinite at the first step, whose term is a likelihood."""
+    """beta^2 / (2 btilde alpha (1 - abar)): what ||eps - eps_theta||^2 is worth in nats
+    at each step when x_{t-1} is drawn with variance btilde (equation 12): float64 (T,).
+    Infinite at the first step, whose term is a likelihood."""
     beta, abar = schedule.beta, schedule.abar
     btilde = posterior_variance(abar, schedule.abar_prev)
     return beta.square() / (2 * btilde * (1 - beta) * (1 - abar))
@@ -28,33 +30,49 @@ def noise_weights(schedule: Schedule) -> Tensor:
 
 @expects(x0="float ...")
 def prior_kl(x0: Tensor, schedule: Schedule) -> Tensor:
-    """L_T = KL(q(x_T given x_0) || N(0, I)), (N,) nats: nothing in it can be learned."""
+    """L_T = KL(q(x_T given x_0) || N(0, I)), (N,) nats: nothing in it can be
+    learned."""
     abar = schedule.abar[-1]
-    return (abar * x0.double().square() - abar - torch.log1p(-abar)).flatten(1).sum(1) / 2
+    return (abar * x0.double().square() - abar - torch.log1p(-abar)).flatten(1).sum(
+        1
+    ) / 2
 
 
 @expects(mean="float N D", x0="float N D")
-def discretised_log_likelihood(mean: Tensor, x0: Tensor, sigma: float, levels: int = 256) -> Tensor:
-    """sum_d log of the mass that N(mean_d, sigma^2) has around the grey x0_d, (N,) nats (equation 13).
+def discretised_log_likelihood(
+    mean: Tensor, x0: Tensor, sigma: float, levels: int = 256
+) -> Tensor:
+    """sum_d log of the mass that N(mean_d, sigma^2) has around the grey x0_d, (N,) nats
+    (equation 13).
 
-    x0: greys moved to [-1, 1], so 2 / (levels - 1) apart; each takes what is nearest to it, the darkest all that is
-    darker, the brightest all that is brighter.
+    x0: greys moved to [-1, 1], so 2 / (levels - 1) apart; each takes what is nearest to
+    it, the darkest all that is darker, the brightest all that is brighter.
     """
-    mean, x0, half = mean.double(), x0.double(), 1 / (count("levels", levels, low=2) - 1)
-    below = torch.where(x0 < half - 1, -torch.inf, (x0 - half - mean) / positive("sigma", sigma))
+    mean, x0, half = (
+        mean.double(),
+        x0.double(),
+        1 / (count("levels", levels, low=2) - 1),
+    )
+    below = torch.where(
+        x0 < half - 1, -torch.inf, (x0 - half - mean) / positive("sigma", sigma)
+    )
     above = torch.where(x0 > 1 - half, torch.inf, (x0 + half - mean) / sigma)
-    right = x0 > mean  # mirrored to the left: in the right tail both probabilities round to 1
+    # mirrored to the left: in the right tail both probabilities round to 1
+    right = x0 > mean
     log_below = torch.special.log_ndtr(torch.where(right, -above, below))
     log_above = torch.special.log_ndtr(torch.where(right, -below, above))
     return (log_above + torch.log1p(-(log_below - log_above).exp())).sum(1)
 
 
-def terms(method: DDPM, x0: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None) -> Tensor:
-    """The bound's terms of steps t (N,), one for each picture, by one draw eps of its noise: (N,) nats.
+def terms(
+    method: DDPM, x0: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None
+) -> Tensor:
+    """The bound's terms of steps t (N,), one for each picture, by one draw eps of its
+    noise: (N,) nats.
 
-    Where t > 0: KL(q(x_{t-1} given x_t, x_0) || p_theta) with variance btilde, which is half the signal to noise that
-    the step wins, times ||x_0 - its guess||^2. Where t = 0: -log p_theta(x_0 given x_1), of variance beta_1. x0: as
-    the network sees it.
+    Where t > 0: KL(q(x_{t-1} given x_t, x_0) || p_theta) with variance btilde, which is
+    half the signal to noise that the step wins, times ||x_0 - its guess||^2. Where t =
+    0: -log p_theta(x_0 given x_1), of variance beta_1. x0: as the network sees it.
     """
     schedule = method.schedule
     abar, abar_prev = schedule.abar[t], schedule.abar_prev[t]
@@ -62,24 +80,31 @@ def terms(method: DDPM, x0: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = N
     guess = x0_from_eps(x_t, method.eps(x_t, t, y), abar)
     if (clip := method.clip_denoised) is not None:
         guess = guess.clamp(-clip, clip)
-    gain = signal_to_noise(torch.where(t > 0, abar_prev, 0.5)) - signal_to_noise(abar)  # 0.5: any number, not used
+    # 0.5: any number, not used
+    gain = signal_to_noise(torch.where(t > 0, abar_prev, 0.5)) - signal_to_noise(abar)
     between = gain / 2 * (x0 - guess).double().square().flatten(1).sum(1)
-    first = -discretised_log_likelihood(guess.flatten(1), x0.flatten(1), schedule.beta[0].sqrt().item())
+    first = -discretised_log_likelihood(
+        guess.flatten(1), x0.flatten(1), schedule.beta[0].sqrt().item()
+    )
     return torch.where(t > 0, between, first)
 
 
 @torch.no_grad()
 def bits_per_dimension(method: DDPM, x: Tensor, draws: int = 8, seed: int = 0) -> float:
-    """The bound in bits for each dimension, mean over 8-bit pictures x, uint8 (N, C, H, W): estimated without bias.
+    """The bound in bits for each dimension, mean over 8-bit pictures x, uint8 (N, C, H,
+    W): estimated without bias.
 
-    Each picture has its L_T, its first term, and `draws` of the T - 1 others, which stand for all: step t with
-    probability log((t + 1) / t) / log(T), one in each of `draws` equal shares, since the terms fall about as 1 / t.
+    Each picture has its L_T, its first term, and `draws` of the T - 1 others, which
+    stand for all: step t with probability log((t + 1) / t) / log(T), one in each of
+    `draws` equal shares, since the terms fall about as 1 / t.
     """
     totals, steps = [], len(method.schedule)
     with seeded(seed):
         for batch in as_float(x).split(250):
             x0 = method.normalise(batch)
-            first = terms(method, x0, torch.zeros(len(x0), dtype=torch.long), torch.randn_like(x0))
+            first = terms(
+                method, x0, torch.zeros(len(x0), dtype=torch.long), torch.randn_like(x0)
+            )
             total = prior_kl(x0, method.schedule) + first
             for part in range(draws):
                 u = (part + torch.rand(len(x0), dtype=torch.float64)) / draws
@@ -87,4 +112,6 @@ def bits_per_dimension(method: DDPM, x: Tensor, draws: int = 8, seed: int = 0) -
                 share = torch.log1p(1 / t.double()) / math.log(steps)
                 total += terms(method, x0, t, torch.randn_like(x0)) / (share * draws)
             totals.append(total)
-    return evaluate.bits_per_dimension(-torch.cat(totals).mean().item(), x[0].numel(), levels=1)
+    return evaluate.bits_per_dimension(
+        -torch.cat(totals).mean().item(), x[0].numel(), levels=1
+    )

@@ -1,4 +1,5 @@
-"""Noise predicted exactly, where the data's distribution is known: what a trained network is compared with."""
+"""Noise predicted exactly, where the data's distribution is known: what a trained
+network is compared with."""
 
 import math
 
@@ -10,36 +11,61 @@ from course_lib.diffusion.schedules import Schedule
 
 
 class MixtureNoise(nn.Module):
-    """E[eps given x_t] for data from K equally likely Gaussians N(centre_k, std^2 I): x_t (N, D), t (N,) -> (N, D).
+    """E[eps given x_t] for data from K equally likely Gaussians N(centre_k, std^2 I):
+    x_t (N, D), t (N,) -> (N, D).
 
-    Noised to abar they are Gaussians around sqrt(abar) centre_k with variance v = abar std^2 + 1 - abar; given the
-    k-th, E[eps] = sqrt(1 - abar) / v (x_t - sqrt(abar) centre_k), and Bayes says how likely each k is. With std = 0 and
-    the rows of a data set as centres this is what L_simple's minimiser says on that set: it draws its rows again.
+    Noised to abar they are Gaussians around sqrt(abar) centre_k with variance v = abar
+    std^2 + 1 - abar; given the k-th, E[eps] = sqrt(1 - abar) / v (x_t - sqrt(abar)
+    centre_k), and Bayes says how likely each k is. With std = 0 and the rows of a data
+    set as centres this is what L_simple's minimiser says on that set: it draws its rows
+    again.
 
-    labels (K,): the class of each Gaussian. Then y (N,) asks for the noise of that class alone, eps(x_t, t, y), and
-    `log_prob` is the classifier of noisy points that nobody need train.
+    labels (K,): the class of each Gaussian. Then y (N,) asks for the noise of that
+    class alone, eps(x_t, t, y), and `log_prob` is the classifier of noisy points that
+    nobody need train.
     """
 
-    def __init__(self, centres: Tensor, std: float, schedule: Schedule, labels: Tensor | None = None):
+    def __init__(
+        self,
+        centres: Tensor,
+        std: float,
+        schedule: Schedule,
+        labels: Tensor | None = None,
+    ):
         super().__init__()
         if labels is not None and labels.shape != centres.shape[:1]:
-            raise ValueError(f"argument `labels`: expected {len(centres)}, one a centre, got {tuple(labels.shape)}")
+            raise ValueError(
+                f"argument `labels`: expected {len(centres)}, one a centre, got "
+                f"{tuple(labels.shape)}"
+            )
         self.variance, self.schedule = number("std", std, 0) ** 2, schedule
         self.register_buffer("centres", centres, persistent=False)
         self.register_buffer("labels", labels, persistent=False)
 
-    def noised(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """x_t - sqrt(abar) centre_k, (N, K, D); the exponents of the Gaussians, (N, K), -inf outside class y; their
-        variance v, (N, 1)."""
+    def noised(
+        self, x_t: Tensor, t: Tensor, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x_t - sqrt(abar) centre_k, (N, K, D); the exponents of the Gaussians, (N, K),
+        -inf outside class y; their variance v, (N, 1)."""
         if x_t.shape[1:] != self.centres.shape[1:]:
             dim = self.centres.shape[1]
-            raise ValueError(f"argument `x_t`: expected (N, {dim}) like the centres, got {tuple(x_t.shape)}")
+            raise ValueError(
+                f"argument `x_t`: expected (N, {dim}) like the centres, got "
+                f"{tuple(x_t.shape)}"
+            )
         abar = self.schedule.abar[t].to(x_t.dtype)[:, None]  # (N, 1)
-        variance, means = abar * self.variance + 1 - abar, abar.sqrt()[:, :, None] * self.centres  # (N, K, D)
+        # (N, K, D)
+        variance, means = (
+            abar * self.variance + 1 - abar,
+            abar.sqrt()[:, :, None] * self.centres,
+        )
         apart = x_t[:, None] - means
         exponent = -apart.square().sum(2) / (2 * variance)
         if y is not None and self.labels is None:
-            raise ValueError("argument `y`: expected None, for the mixture was built without `labels`; got labels")
+            raise ValueError(
+                "argument `y`: expected None, for the mixture was built without "
+                "`labels`; got labels"
+            )
         if y is not None:
             exponent = exponent.masked_fill(self.labels != y[:, None], -torch.inf)
         return apart, exponent, variance
@@ -55,9 +81,16 @@ class MixtureNoise(nn.Module):
         """log p_t(x_t), or log p_t(x_t given y), in nats: (N,)."""
         _, exponent, variance = self.noised(x_t, t, y)
         of_it = exponent.isfinite().sum(1).to(exponent.dtype)  # Gaussians in the class
-        return exponent.logsumexp(1) - of_it.log() - x_t.shape[1] / 2 * (2 * math.pi * variance[:, 0]).log()
+        return (
+            exponent.logsumexp(1)
+            - of_it.log()
+            - x_t.shape[1] / 2 * (2 * math.pi * variance[:, 0]).log()
+        )
 
     @expects(x_t="float N D", t="int N", y="int N")
     def log_prob(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """log p_t(y given x_t) by Bayes, (N,): the exact classifier of points in noise."""
-        return self.noised(x_t, t, y)[1].logsumexp(1) - self.noised(x_t, t)[1].logsumexp(1)
+        """log p_t(y given x_t) by Bayes, (N,): the exact classifier of points in
+        noise."""
+        return self.noised(x_t, t, y)[1].logsumexp(1) - self.noised(x_t, t)[
+            1
+        ].logsumexp(1)

@@ -1,6 +1,8 @@
-"""What the network predicts, samplers and steps, a score that is known, three generators: experiments of notebook 14.
+"""What the network predicts, samplers and steps, a score that is known, three
+generators: experiments of notebook 14.
 
-Ho et al. 2020 (arXiv 2006.11239), tables 2 and 3. Song et al. 2020 (arXiv 2010.02502), table 1.
+Ho et al. 2020 (arXiv 2006.11239), tables 2 and 3. Song et al. 2020 (arXiv 2010.02502),
+table 1.
 """
 
 import time
@@ -22,7 +24,12 @@ from course_lib.diffusion.next_step import NextStep, SaysNextStep
 from course_lib.diffusion.samplers import ancestral, ddim, last
 from course_lib.diffusion.schedules import cosine_betas, linear_betas
 from course_lib.experiments.jobs import train_to_the_end
-from course_lib.experiments.judge import gan_draws, generation_metrics, prior_draws, some_of
+from course_lib.experiments.judge import (
+    gan_draws,
+    generation_metrics,
+    prior_draws,
+    some_of,
+)
 from course_lib.experiments.setting import Setting
 from course_lib.latent.vae import VAE
 from course_lib.nets.mlp import TimedMLP
@@ -42,27 +49,36 @@ Sampler = Callable[..., Iterator[tuple[Tensor, Tensor]]]
 
 
 @torch.no_grad()
-def drawn(method: DDPM, like: Tensor, seed: int = 0, sampler: Sampler = ddim, steps: int = 50) -> Tensor:
-    """As many draws as rows of `like` (N, ...), of their shape, from the seed's noise, by the moving average."""
+def drawn(
+    method: DDPM, like: Tensor, seed: int = 0, sampler: Sampler = ddim, steps: int = 50
+) -> Tensor:
+    """As many draws as rows of `like` (N, ...), of their shape, from the seed's noise,
+    by the moving average."""
     x0, options = [], {"clip_denoised": method.clip_denoised}
     with seeded(seed):
         for part in like.split(250):
             x = torch.randn(part.shape)
-            x0.append(last(sampler(method.eval().eps, x, method.schedule, steps, **options)))
+            x0.append(
+                last(sampler(method.eval().eps, x, method.schedule, steps, **options))
+            )
     return method.denormalise(torch.cat(x0))
 
 
 @torch.no_grad()
 def noise_error(method: DDPM, exact: MixtureNoise, x0: Tensor) -> dict[str, list]:
-    """Mean squared difference of eps_theta and the exact answer at x_t, by t: {"t": [...], "error": [...], "exact":
-    [...]}, the last for how large the answers are."""
+    """Mean squared difference of eps_theta and the exact answer at x_t, by t: {"t":
+    [...], "error": [...], "exact": [...]}, the last for how large the answers are."""
     curve = {"t": [], "error": [], "exact": []}
     with seeded(0):
         for t in torch.linspace(0, len(method.schedule) - 1, LEVELS).long():
             numbers = t.expand(len(x0))
             x_t = q_sample(x0, method.schedule.abar[t], torch.randn_like(x0))
             eps, exact_eps = method.eval().eps(x_t, numbers), exact(x_t, numbers)
-            row = (t.item(), (eps - exact_eps).square().mean().item(), exact_eps.square().mean().item())
+            row = (
+                t.item(),
+                (eps - exact_eps).square().mean().item(),
+                exact_eps.square().mean().item(),
+            )
             for name, value in zip(curve, row):
                 curve[name].append(value)
     return curve
@@ -72,7 +88,8 @@ def noise_error(method: DDPM, exact: MixtureNoise, x0: Tensor) -> dict[str, list
 
 
 def sampled(recipe: Recipe, seed: int) -> dict:
-    """The metrics of SAMPLES draws by DDIM in 50 steps; the bound in bits, of as many unseen pictures."""
+    """The metrics of SAMPLES draws by DDIM in 50 steps; the bound in bits, of as many
+    unseen pictures."""
     method, about = train_to_the_end(recipe, seed)
     real = load(recipe.data, "test").x[:SAMPLES]
     metrics = generation_metrics(drawn(method, real), real, recipe.data)
@@ -80,23 +97,28 @@ def sampled(recipe: Recipe, seed: int) -> dict:
 
 
 def stepped(recipe: Recipe, seed: int, sampler: Sampler, steps: int) -> dict:
-    """The metrics of FEW_SAMPLES draws of the course's weights, from the seed's noise; seconds for one picture."""
+    """The metrics of FEW_SAMPLES draws of the course's weights, from the seed's noise;
+    seconds for one picture."""
     method, real = zoo.load("ddpm"), load(recipe.data, "test").x[:FEW_SAMPLES]
     began = time.perf_counter()
     samples = drawn(method, real, seed, sampler, steps)
     seconds = (time.perf_counter() - began) / FEW_SAMPLES
-    return {"steps": steps, "seconds": seconds} | generation_metrics(samples, real, recipe.data)
+    return {"steps": steps, "seconds": seconds} | generation_metrics(
+        samples, real, recipe.data
+    )
 
 
 def real(recipe: Recipe, seed: int, n: int) -> dict:
     """As many training pictures: how low the distances can be."""
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
-    return {"steps": 0} | generation_metrics(some_of(train.x, n, seed), test.x[:n], recipe.data)
+    return {"steps": 0} | generation_metrics(
+        some_of(train.x, n, seed), test.x[:n], recipe.data
+    )
 
 
 def shipped(recipe: Recipe, seed: int, name: str) -> dict:
-    """The metrics of as many draws of the course's weights as there are unseen pictures, by DDIM in 50 steps; the bound
-    in bits."""
+    """The metrics of as many draws of the course's weights as there are unseen
+    pictures, by DDIM in 50 steps; the bound in bits."""
     test = load(recipe.data, "test")
     method = zoo.load(name)
     metrics = generation_metrics(drawn(method, test.x, seed), test.x, recipe.data)
@@ -104,10 +126,15 @@ def shipped(recipe: Recipe, seed: int, name: str) -> dict:
 
 
 def shipped_rival(recipe: Recipe, seed: int, name: str) -> dict:
-    """The same of the course's weights of a VAE, or of a GAN, which is told the labels where it listens."""
+    """The same of the course's weights of a VAE, or of a GAN, which is told the labels
+    where it listens."""
     test, method = load(recipe.data, "test"), zoo.load(name)
     with seeded(0):
-        samples = prior_draws(method, test.x) if isinstance(method, VAE) else gan_draws(method, test.y)
+        samples = (
+            prior_draws(method, test.x)
+            if isinstance(method, VAE)
+            else gan_draws(method, test.y)
+        )
     return {"steps": 1} | generation_metrics(samples, test.x, recipe.data)
 
 
@@ -124,19 +151,28 @@ def by_gan(recipe: Recipe, seed: int) -> dict:
     """The metrics of SAMPLES fakes."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
-    return about | generation_metrics(gan_draws(method, test.y[:SAMPLES]), test.x[:SAMPLES], recipe.data)
+    return about | generation_metrics(
+        gan_draws(method, test.y[:SAMPLES]), test.x[:SAMPLES], recipe.data
+    )
 
 
 def compared_with_exact(recipe: Recipe, seed: int) -> dict:
-    """A toy's noise against the exact one, as a share of its size and by t; modes and points inside one, of draws by
-    ancestral sampling on all steps."""
+    """A toy's noise against the exact one, as a share of its size and by t; modes and
+    points inside one, of draws by ancestral sampling on all steps."""
     method, about = train_to_the_end(recipe, seed)
     centres, test = CENTRES[recipe.data](), load(recipe.data, "test").x
     curve = noise_error(method, MixtureNoise(centres, NOISE, method.schedule), test)
-    points = drawn(method, torch.empty(POINTS, 2), seed, ancestral, len(method.schedule))
+    points = drawn(
+        method, torch.empty(POINTS, 2), seed, ancestral, len(method.schedule)
+    )
     modes, inside = evaluate.mode_coverage(points, centres, 3 * NOISE)
     share = sum(curve["error"]) / sum(curve["exact"])
-    return about | {"error": share, "modes": modes / len(centres), "inside": inside, "curve": curve}
+    return about | {
+        "error": share,
+        "modes": modes / len(centres),
+        "inside": inside,
+        "curve": curve,
+    }
 
 
 # Builders.
@@ -144,11 +180,16 @@ def compared_with_exact(recipe: Recipe, seed: int) -> dict:
 
 def digits_ddpm(predicts: str) -> DDPM:
     """`ddpm` with the cosine schedule and any prediction."""
-    return DDPM(UNet(1, (32, 64)), cosine_betas(), {"noise": EPS, "picture": X0, "v": V}[predicts])
+    return DDPM(
+        UNet(1, (32, 64)),
+        cosine_betas(),
+        {"noise": EPS, "picture": X0, "v": V}[predicts],
+    )
 
 
 def next_step(itself: bool) -> NextStep:
-    """MLMI17's Algorithm 1.2 with the networks of `ddpm`; itself: the network says x_{t-1}, not the noise in it."""
+    """MLMI17's Algorithm 1.2 with the networks of `ddpm`; itself: the network says
+    x_{t-1}, not the noise in it."""
     net, betas = UNet(1, (32, 64)), linear_betas()
     return NextStep(SaysNextStep(net, betas) if itself else net, betas)
 
@@ -163,7 +204,13 @@ def digits(builder, *arguments) -> Recipe:
 
 
 def toy(data: str) -> Recipe:
-    return Recipe(toy_ddpm, data, cpu=Size(4000, 256, 5e-3), gpu=Size(4000, 256, 5e-3), weight_decay=0.0)
+    return Recipe(
+        toy_ddpm,
+        data,
+        cpu=Size(4000, 256, 5e-3),
+        gpu=Size(4000, 256, 5e-3),
+        weight_decay=0.0,
+    )
 
 
 def lasting(name: str, steps: int) -> Recipe:
@@ -171,7 +218,11 @@ def lasting(name: str, steps: int) -> Recipe:
     return replace(lookup(name), cpu=replace(lookup(name).cpu, steps=steps))
 
 
-SAMPLERS = {"DDPM": ancestral, "DDPM, variance beta": partial(ancestral, large_variance=True), "DDIM": ddim}
+SAMPLERS = {
+    "DDPM": ancestral,
+    "DDPM, variance beta": partial(ancestral, large_variance=True),
+    "DDIM": ddim,
+}
 
 EXPERIMENTS = {
     "ddpm-predictions": {
@@ -185,7 +236,9 @@ EXPERIMENTS = {
     "ddpm-steps": {
         "real": Setting(lookup("ddpm"), partial(real, n=FEW_SAMPLES)),
         **{
-            f"{name}, {steps}": Setting(lookup("ddpm"), partial(stepped, sampler=sampler, steps=steps))
+            f"{name}, {steps}": Setting(
+                lookup("ddpm"), partial(stepped, sampler=sampler, steps=steps)
+            )
             for name, sampler in SAMPLERS.items()
             for steps in (1000, 250, 50, 10)
             if (name, steps) != ("DDPM, variance beta", 1000)
@@ -200,7 +253,9 @@ EXPERIMENTS = {
     },
     "ddpm-shipped": {
         "digits": Setting(lookup("ddpm"), partial(shipped, name="ddpm"), seeds=(0,)),
-        "emoji": Setting(lookup("ddpm-emoji"), partial(shipped, name="ddpm-emoji"), seeds=(0,)),
+        "emoji": Setting(
+            lookup("ddpm-emoji"), partial(shipped, name="ddpm-emoji"), seeds=(0,)
+        ),
         **{
             title: Setting(lookup(name), partial(shipped_rival, name=name), seeds=(0,))
             for title, name in {

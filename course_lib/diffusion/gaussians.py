@@ -1,7 +1,9 @@
-"""The Gaussians of diffusion: forward step and jump, posterior, and one prediction read as another.
+"""The Gaussians of diffusion: forward step and jump, posterior, and one prediction read
+as another.
 
-Ho, Jain, Abbeel 2020 (arXiv 2006.11239), equations 2 to 12; v: Salimans & Ho 2022 (arXiv 2202.00512, appendix D).
-Pictures, noise and predictions are (N, ...); beta and abar are numbers, or (N,), one for each picture.
+Ho, Jain, Abbeel 2020 (arXiv 2006.11239), equations 2 to 12; v: Salimans & Ho 2022
+(arXiv 2202.00512, appendix D). Pictures, noise and predictions are (N, ...); beta and
+abar are numbers, or (N,), one for each picture.
 """
 
 import torch
@@ -15,32 +17,41 @@ Level = float | Tensor
 def _levels(like: Tensor, *levels: Level) -> list[Tensor]:
     """Numbers or (N,) as float64 that multiplies `like`, (N, ...), from the left."""
     levels = [torch.as_tensor(level, dtype=torch.float64) for level in levels]
-    return [level.reshape(-1, *(1,) * (like.ndim - 1)) if level.ndim else level for level in levels]
+    return [
+        level.reshape(-1, *(1,) * (like.ndim - 1)) if level.ndim else level
+        for level in levels
+    ]
 
 
 def _mix(a: Tensor, x: Tensor, b: Tensor, y: Tensor) -> Tensor:
     """a x + b y with coefficients computed in float64, in x's own precision."""
     if x.shape != y.shape:
-        raise ValueError(f"expected two tensors of one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"expected two tensors of one shape, got {tuple(x.shape)} and "
+            f"{tuple(y.shape)}"
+        )
     return a.to(x.dtype) * x + b.to(x.dtype) * y
 
 
 @expects(x="float ...", step_noise="float ...")
 def q_step(x: Tensor, beta: Level, step_noise: Tensor) -> Tensor:
-    """x_t = sqrt(1 - beta) x_{t-1} + sqrt(beta) step_noise (equation 2): variance 1 stays variance 1."""
+    """x_t = sqrt(1 - beta) x_{t-1} + sqrt(beta) step_noise (equation 2): variance 1
+    stays variance 1."""
     (beta,) = _levels(x, beta)
     return _mix((1 - beta).sqrt(), x, beta.sqrt(), step_noise)
 
 
 @expects(x0="float ...", eps="float ...")
 def q_sample(x0: Tensor, abar: Level, eps: Tensor) -> Tensor:
-    """x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps: all steps up to t in one jump (equation 4)."""
+    """x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps: all steps up to t in one jump
+    (equation 4)."""
     (abar,) = _levels(x0, abar)
     return _mix(abar.sqrt(), x0, (1 - abar).sqrt(), eps)
 
 
 def posterior_variance(abar: Level, abar_prev: Level) -> Level:
-    """btilde = (1 - abar_s) / (1 - abar_t) (1 - abar_t / abar_s): the variance of x_s given x_t and x_0 (equation 7).
+    """btilde = (1 - abar_s) / (1 - abar_t) (1 - abar_t / abar_s): the variance of x_s
+    given x_t and x_0 (equation 7).
 
     abar_prev: abar_s of any earlier step s, t - 1 in the paper.
     """
@@ -49,17 +60,22 @@ def posterior_variance(abar: Level, abar_prev: Level) -> Level:
 
 @expects(x0="float ...", x_t="float ...")
 def posterior_mean(x0: Tensor, x_t: Tensor, abar: Level, abar_prev: Level) -> Tensor:
-    """sqrt(abar_s) beta / (1 - abar_t) x_0 + sqrt(alpha) (1 - abar_s) / (1 - abar_t) x_t with alpha = abar_t / abar_s =
-    1 - beta: the mean of x_s given x_t and x_0 (equation 7)."""
+    """sqrt(abar_s) beta / (1 - abar_t) x_0 + sqrt(alpha) (1 - abar_s) / (1 - abar_t)
+    x_t with alpha = abar_t / abar_s = 1 - beta: the mean of x_s given x_t and x_0
+    (equation 7)."""
     abar, abar_prev = _levels(x_t, abar, abar_prev)
     alpha = abar / abar_prev
-    of_x0, of_x_t = abar_prev.sqrt() * (1 - alpha) / (1 - abar), alpha.sqrt() * (1 - abar_prev) / (1 - abar)
+    of_x0, of_x_t = (
+        abar_prev.sqrt() * (1 - alpha) / (1 - abar),
+        alpha.sqrt() * (1 - abar_prev) / (1 - abar),
+    )
     return _mix(of_x0, x0, of_x_t, x_t)
 
 
 @expects(x_t="float ...", eps="float ...")
 def mean_from_eps(x_t: Tensor, eps: Tensor, beta: Level, abar: Level) -> Tensor:
-    """(x_t - beta / sqrt(1 - abar) eps) / sqrt(1 - beta): the posterior's mean, x_0 written by eps (equation 11)."""
+    """(x_t - beta / sqrt(1 - abar) eps) / sqrt(1 - beta): the posterior's mean, x_0
+    written by eps (equation 11)."""
     beta, abar = _levels(x_t, beta, abar)
     root = (1 - beta).sqrt()
     return _mix(1 / root, x_t, -beta / (1 - abar).sqrt() / root, eps)
@@ -81,7 +97,8 @@ def eps_from_x0(x_t: Tensor, x0: Tensor, abar: Level) -> Tensor:
 
 @expects(x0="float ...", eps="float ...")
 def v_from(x0: Tensor, eps: Tensor, abar: Level) -> Tensor:
-    """v = sqrt(abar) eps - sqrt(1 - abar) x_0: with sqrt(abar) = cos(phi) the velocity dx_t / dphi of the jump."""
+    """v = sqrt(abar) eps - sqrt(1 - abar) x_0: with sqrt(abar) = cos(phi) the velocity
+    dx_t / dphi of the jump."""
     (abar,) = _levels(x0, abar)
     return _mix(abar.sqrt(), eps, -(1 - abar).sqrt(), x0)
 
@@ -95,6 +112,7 @@ def eps_from_v(x_t: Tensor, v: Tensor, abar: Level) -> Tensor:
 
 @expects(eps="float ...")
 def score_from_eps(eps: Tensor, abar: Level) -> Tensor:
-    """grad log p_t(x_t) = -E[eps given x_t] / sqrt(1 - abar) (Song & Ermon 2019, arXiv 1907.05600)."""
+    """grad log p_t(x_t) = -E[eps given x_t] / sqrt(1 - abar) (Song & Ermon 2019, arXiv
+    1907.05600)."""
     (abar,) = _levels(eps, abar)
     return -(1 / (1 - abar).sqrt()).to(eps.dtype) * eps

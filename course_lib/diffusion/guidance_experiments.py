@@ -1,6 +1,8 @@
-"""Fidelity against diversity, two kinds of guidance, label dropout, new captions: experiments of notebook 15.
+"""Fidelity against diversity, two kinds of guidance, label dropout, new captions:
+experiments of notebook 15.
 
-Ho & Salimans 2022 (arXiv 2207.12598), figure 4, tables 1 and 2. Dhariwal & Nichol 2021 (arXiv 2105.05233), table 4.
+Ho & Salimans 2022 (arXiv 2207.12598), figure 4, tables 1 and 2. Dhariwal & Nichol 2021
+(arXiv 2105.05233), table 4.
 """
 
 import time
@@ -35,15 +37,23 @@ WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 # Measures.
 
 
-def draw(method: DDPM, eps_fn: EpsFn, shape: tuple[int, ...], seed: int, steps: int = STEPS) -> Tensor:
-    """Pictures from the seed's noise by DDIM, with the noise that eps_fn says at the method's levels."""
+def draw(
+    method: DDPM, eps_fn: EpsFn, shape: tuple[int, ...], seed: int, steps: int = STEPS
+) -> Tensor:
+    """Pictures from the seed's noise by DDIM, with the noise that eps_fn says at the
+    method's levels."""
     with seeded(seed):
         x = torch.randn(shape)
-    return method.denormalise(last(ddim(eps_fn, x, method.schedule, steps, clip_denoised=method.clip_denoised)))
+    return method.denormalise(
+        last(
+            ddim(eps_fn, x, method.schedule, steps, clip_denoised=method.clip_denoised)
+        )
+    )
 
 
 def judge_logits(pictures: Tensor, data: str) -> Tensor:
-    """The judge's logits, of a classifier that had no part in training or guiding: (N, classes)."""
+    """The judge's logits, of a classifier that had no part in training or guiding: (N,
+    classes)."""
     judge = judge_of(data)
     return judge.classifier(evaluate.features(judge, pictures))
 
@@ -51,21 +61,34 @@ def judge_logits(pictures: Tensor, data: str) -> Tensor:
 def picked(data: str) -> Dataset:
     """SAMPLES unseen pictures, the same for every row."""
     test = load(data, "test")
-    return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:SAMPLES]]
+    return test[
+        torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:SAMPLES]
+    ]
 
 
 def sweep(
-    method: DDPM, real: Dataset, data: str, seed: int, guide: Callable[[float], EpsFn], weights: tuple = WEIGHTS
+    method: DDPM,
+    real: Dataset,
+    data: str,
+    seed: int,
+    guide: Callable[[float], EpsFn],
+    weights: tuple = WEIGHTS,
 ) -> dict[str, list]:
-    """By w: `generation_metrics`, `accuracy`, the share of draws in which the judge sees their label, and seconds:
-    {"w": [...], measure: [...]}. Every w begins with the same noise."""
+    """By w: `generation_metrics`, `accuracy`, the share of draws in which the judge
+    sees their label, and seconds: {"w": [...], measure: [...]}. Every w begins with the
+    same noise."""
     curve = {}
     for w in weights:
         began = time.perf_counter()
         pictures = draw(method, guide(w), real.x.shape, seed)
         spent = time.perf_counter() - began
         accuracy = evaluate.accuracy(judge_logits(pictures, data), real.y)
-        row = {"w": w, "accuracy": accuracy, **generation_metrics(pictures, real.x, data), "draw_seconds": spent}
+        row = {
+            "w": w,
+            "accuracy": accuracy,
+            **generation_metrics(pictures, real.x, data),
+            "draw_seconds": spent,
+        }
         for name, value in row.items():
             curve.setdefault(name, []).append(value)
     return curve
@@ -75,23 +98,31 @@ def sweep(
 
 
 def real(recipe: Recipe, seed: int) -> dict:
-    """As many training pictures instead of draws, of whatever class: how low the distance can be. And how often the
-    judge is right about the unseen ones."""
-    unseen, others = picked(recipe.data), some_of(load(recipe.data, "train").x, SAMPLES, seed)
+    """As many training pictures instead of draws, of whatever class: how low the
+    distance can be. And how often the judge is right about the unseen ones."""
+    unseen, others = (
+        picked(recipe.data),
+        some_of(load(recipe.data, "train").x, SAMPLES, seed),
+    )
     accuracy = evaluate.accuracy(judge_logits(unseen.x, recipe.data), unseen.y)
-    return {"steps": 0, "accuracy": accuracy} | generation_metrics(others, unseen.x, recipe.data)
+    return {"steps": 0, "accuracy": accuracy} | generation_metrics(
+        others, unseen.x, recipe.data
+    )
 
 
 def swept(recipe: Recipe, seed: int, weights: tuple = WEIGHTS) -> dict:
     """The recipe, trained; classifier-free guidance over w."""
     method, about = train_to_the_end(recipe, seed)
     unseen, eps = picked(recipe.data), method.eval().eps
-    curve = sweep(method, unseen, recipe.data, seed, lambda w: guided(eps, unseen.y, w), weights)
+    curve = sweep(
+        method, unseen, recipe.data, seed, lambda w: guided(eps, unseen.y, w), weights
+    )
     return about | {"curve": curve}
 
 
 def swept_shipped(recipe: Recipe, seed: int, name: str) -> dict:
-    """The course's weights, drawing from the seed's noise; captions are told the category only."""
+    """The course's weights, drawing from the seed's noise; captions are told the
+    category only."""
     method, unseen = zoo.load(name), picked(recipe.data)
     y = unseen.y
     if recipe.prepare_data:
@@ -102,11 +133,15 @@ def swept_shipped(recipe: Recipe, seed: int, name: str) -> dict:
 
 
 def swept_by_classifier(recipe: Recipe, seed: int, judge: Recipe) -> dict:
-    """The recipe's unconditional model and a classifier, both trained: classifier guidance over w, that is with scale
-    1 + w. `seconds` are of both."""
+    """The recipe's unconditional model and a classifier, both trained: classifier
+    guidance over w, that is with scale 1 + w. `seconds` are of both."""
     method, about = train_to_the_end(recipe, seed)
     classifier, too = train_to_the_end(judge, seed)
-    unseen, eps, log_prob = picked(recipe.data), method.eval().eps, classifier.eval().log_prob
+    unseen, eps, log_prob = (
+        picked(recipe.data),
+        method.eval().eps,
+        classifier.eval().log_prob,
+    )
 
     def guide(w: float) -> EpsFn:
         return classifier_guided(eps, log_prob, unseen.y, 1 + w, method.schedule)
@@ -116,11 +151,13 @@ def swept_by_classifier(recipe: Recipe, seed: int, judge: Recipe) -> dict:
 
 
 def composed(recipe: Recipe, seed: int, which: str) -> dict:
-    """Captions with style and name, by w: `found`, how often the draw is nearest, of all of the group's drawings, to a
-    drawing of the emoji asked for; `style`, how often, of this emoji's three, to the one in the style asked for.
+    """Captions with style and name, by w: `found`, how often the draw is nearest, of
+    all of the group's drawings, to a drawing of the emoji asked for; `style`, how
+    often, of this emoji's three, to the one in the style asked for.
 
-    which: "shown", drawings that were trained on, of the emoji of "style withheld", one style of each, which was not
-    shown; "new names", emoji never shown, of known words. Near: by cosine of the judge's features.
+    which: "shown", drawings that were trained on, of the emoji of "style withheld", one
+    style of each, which was not shown; "new names", emoji never shown, of known words.
+    Near: by cosine of the judge's features.
     """
     rows, method = group(which), zoo.load("text-ddpm")
     y, emoji, judge = captions(rows), rows.info["emoji"], judge_of(recipe.data)
@@ -131,13 +168,23 @@ def composed(recipe: Recipe, seed: int, which: str) -> dict:
     curve = {"w": [], "found": [], "style": []}
     for w in (0.0, 1.0, 3.0):
         pictures = draw(method, guided(method.eps, y, w), (len(rows), 3, 32, 32), seed)
-        likeness = nn.functional.normalize(evaluate.features(judge, pictures), dim=1) @ unit.T  # (N, bank)
+        # (N, bank)
+        likeness = (
+            nn.functional.normalize(evaluate.features(judge, pictures), dim=1) @ unit.T
+        )
         same = bank.info["emoji"] == emoji[:, None]
         by_style = bank.info["style"][likeness.masked_fill(~same, -torch.inf).argmax(1)]
         curve["w"].append(w)
-        curve["found"].append((bank.info["emoji"][likeness.argmax(1)] == emoji).float().mean().item())
+        curve["found"].append(
+            (bank.info["emoji"][likeness.argmax(1)] == emoji).float().mean().item()
+        )
         curve["style"].append((by_style == rows.info["style"]).float().mean().item())
-    return {"steps": STEPS, "rows": len(rows), "emoji": len(emoji.unique()), "curve": curve}
+    return {
+        "steps": STEPS,
+        "rows": len(rows),
+        "emoji": len(emoji.unique()),
+        "curve": curve,
+    }
 
 
 def group(which: str) -> Dataset:
@@ -153,39 +200,58 @@ def group(which: str) -> Dataset:
 
 
 def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
-    """Which rows have a name of two words or more, all of them known, that no training emoji has in any order: (N,)."""
+    """Which rows have a name of two words or more, all of them known, that no training
+    emoji has in any order: (N,)."""
     lists, words = word_lists(names_only=True), captions(emoji)[:, 2:]
-    trained = {frozenset(lists[e].tolist()) for e in train.info["emoji"].unique().tolist()}
+    trained = {
+        frozenset(lists[e].tolist()) for e in train.info["emoji"].unique().tolist()
+    }
     names = [lists[e].tolist() for e in emoji.info["emoji"].tolist()]
-    new = torch.tensor([len(name) > 1 and frozenset(name) not in trained for name in names])
+    new = torch.tensor(
+        [len(name) > 1 and frozenset(name) not in trained for name in names]
+    )
     return new & ((words > 0).sum(1) == torch.tensor([len(name) for name in names]))
 
 
 # Experiments.
 
-# A noise-aware classifier costs about as much as 70 updates of the model that needs none.
+# A noise-aware classifier costs about as much as 70 updates of the model that needs
+# none.
 CONDITIONAL = lookup("conditional-ddpm")
-UNCONDITIONAL = replace(CONDITIONAL, build=partial(digits_ddpm, "v"), cpu=replace(CONDITIONAL.cpu, steps=330))
+UNCONDITIONAL = replace(
+    CONDITIONAL,
+    build=partial(digits_ddpm, "v"),
+    cpu=replace(CONDITIONAL.cpu, steps=330),
+)
 CLASSIFIER = lookup("noisy-classifier")
 CLEAN = replace(CLASSIFIER, build=partial(noisy_classifier, noise=False))
 
 EXPERIMENTS = {
     "guidance-weights": {
         "real digits": Setting(CONDITIONAL, real),
-        "digits, shipped": Setting(CONDITIONAL, partial(swept_shipped, name="conditional-ddpm")),
+        "digits, shipped": Setting(
+            CONDITIONAL, partial(swept_shipped, name="conditional-ddpm")
+        ),
         "real emoji": Setting(lookup("text-ddpm"), real),
-        "emoji, shipped": Setting(lookup("text-ddpm"), partial(swept_shipped, name="text-ddpm")),
+        "emoji, shipped": Setting(
+            lookup("text-ddpm"), partial(swept_shipped, name="text-ddpm")
+        ),
     },
     "guidance-kinds": {
         "classifier-free": Setting(CONDITIONAL, swept),
-        "classifier": Setting(UNCONDITIONAL, partial(swept_by_classifier, judge=CLASSIFIER), pretrained=CLASSIFIER),
+        "classifier": Setting(
+            UNCONDITIONAL,
+            partial(swept_by_classifier, judge=CLASSIFIER),
+            pretrained=CLASSIFIER,
+        ),
         "classifier of clean pictures": Setting(
             UNCONDITIONAL, partial(swept_by_classifier, judge=CLEAN), pretrained=CLEAN
         ),
     },
     "guidance-dropout": {
         f"{dropout:g}": Setting(
-            replace(CONDITIONAL, build=partial(conditional_ddpm, dropout)), partial(swept, weights=(0.0, 1.0, 4.0))
+            replace(CONDITIONAL, build=partial(conditional_ddpm, dropout)),
+            partial(swept, weights=(0.0, 1.0, 4.0)),
         )
         for dropout in (0.0, 0.2, 0.5)
     },

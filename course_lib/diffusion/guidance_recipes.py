@@ -1,4 +1,5 @@
-"""How the conditional diffusion models and the noise-aware classifier of notebook 15 are built and trained."""
+"""How the conditional diffusion models and the noise-aware classifier of notebook 15
+are built and trained."""
 
 import torch
 from torch import nn
@@ -14,8 +15,8 @@ from course_lib.recipe import Recipe, Size
 
 
 def conditional_ddpm(dropout: float = 0.1) -> ConditionalDDPM:
-    """The network of `ddpm`, told the digit nine times of ten; v and the cosine schedule, with which it learns sooner
-    to draw."""
+    """The network of `ddpm`, told the digit nine times of ten; v and the cosine
+    schedule, with which it learns sooner to draw."""
     net = UNet(1, (32, 64), label=LabelEmbedding(10, 64))
     return ConditionalDDPM(net, cosine_betas(), torch.tensor(10), V, dropout)
 
@@ -24,18 +25,25 @@ def text_ddpm() -> ConditionalDDPM:
     """The network of `ddpm-emoji`, told style, category and name, or less."""
     label = TextTransformer(len(token_names()), LENGTH, dim=96, depth=2, heads=4)
     net = UNet(3, (48, 96), label=label)
-    return ConditionalDDPM(net, cosine_betas(), torch.zeros(LENGTH, dtype=torch.long), V, reword=shortened)
+    return ConditionalDDPM(
+        net, cosine_betas(), torch.zeros(LENGTH, dtype=torch.long), V, reword=shortened
+    )
 
 
 def noisy_classifier(noise: bool = True) -> NoisyClassifier:
-    """The way down of `conditional_ddpm`'s network and a linear layer; noise=False: for pictures with next to none."""
+    """The way down of `conditional_ddpm`'s network and a linear layer; noise=False: for
+    pictures with next to none."""
     betas = cosine_betas() if noise else torch.full((1000,), 1e-9, dtype=torch.float64)
     return NoisyClassifier(UNetEncoder(1, (32, 64)), nn.Linear(64, 10), betas)
 
 
 RECIPES = {
     "conditional-ddpm": Recipe(
-        conditional_ddpm, "digits", cpu=Size(400, 64, 2e-3), gpu=Size(20_000, 128, 1e-3), weight_decay=0.0
+        conditional_ddpm,
+        "digits",
+        cpu=Size(400, 64, 2e-3),
+        gpu=Size(20_000, 128, 1e-3),
+        weight_decay=0.0,
     ),
     "text-ddpm": Recipe(
         text_ddpm,
@@ -45,5 +53,7 @@ RECIPES = {
         weight_decay=0.0,
         prepare_data=captioned,
     ),
-    "noisy-classifier": Recipe(noisy_classifier, "digits", cpu=Size(300, 64, 2e-3), gpu=Size(6000, 128, 2e-3)),
+    "noisy-classifier": Recipe(
+        noisy_classifier, "digits", cpu=Size(300, 64, 2e-3), gpu=Size(6000, 128, 2e-3)
+    ),
 }

@@ -1,7 +1,7 @@
 """BYOL: predict what a slow copy of yourself says of another view. No negatives.
 
-Grill et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", arXiv 2006.07733,
-section 3.1.
+Grill et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised
+Learning", arXiv 2006.07733, section 3.1.
 """
 
 from collections.abc import Callable
@@ -19,18 +19,22 @@ from course_lib.two_views import TwoViews
 @expects(prediction="float N D", target="float N D")
 @full_precision
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """||p - z||^2 of the unit vectors, averaged over the batch: equation 2; 2 - 2 cos, in [0, 4]. A 0-d loss.
+    """||p - z||^2 of the unit vectors, averaged over the batch: equation 2; 2 - 2 cos,
+    in [0, 4]. A 0-d loss.
 
-    prediction, target (N, D): of one view and of the other. No gradient reaches the target.
+    prediction, target (N, D): of one view and of the other. No gradient reaches the
+    target.
     """
     p, z = F.normalize(prediction, dim=1), F.normalize(target.detach(), dim=1)
     return (p - z).square().sum(1).mean()
 
 
 class BYOL(TwoViews):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor q: z -> a guess of the other z.
+    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor
+    q: z -> a guess of the other z.
 
-    augment: images -> a random view of each. momentum: of the target network, at first; it rises to 1 on a cosine.
+    augment: images -> a random view of each. momentum: of the target network, at first;
+    it rises to 1 on a cosine.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
-"""DINO: a student that sees every crop learns what its own moving average says of the large ones.
+"""DINO: a student that sees every crop learns what its own moving average says of the
+large ones.
 
-Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin 2021, "Emerging Properties in Self-Supervised Vision
-Transformers", arXiv 2104.14294, Algorithm 1. Centring and sharpening of the teacher keep both from saying always the
-same.
+Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin 2021, "Emerging Properties in
+Self-Supervised Vision Transformers", arXiv 2104.14294, Algorithm 1. Centring and
+sharpening of the teacher keep both from saying always the same.
 """
 
 from collections.abc import Callable
@@ -21,23 +22,38 @@ from course_lib.train import Method
 
 @expects(student="float V N K", teacher="float G N K", centre="float K")
 @full_precision
-def dino_loss(student: Tensor, teacher: Tensor, centre: Tensor, tau_s: float = 0.1, tau_t: float = 0.04) -> Tensor:
-    """Cross-entropy H(P_t, P_s) of every pair of views but those of a view with itself, averaged: equation 3.
+def dino_loss(
+    student: Tensor,
+    teacher: Tensor,
+    centre: Tensor,
+    tau_s: float = 0.1,
+    tau_t: float = 0.04,
+) -> Tensor:
+    """Cross-entropy H(P_t, P_s) of every pair of views but those of a view with itself,
+    averaged: equation 3.
 
-    student (V, N, K): outputs for V views; teacher (G, N, K): for the first G of them; P_s = softmax(student / tau_s),
-    P_t = softmax((teacher - centre) / tau_t). No gradient reaches the teacher. Returns a 0-d loss in nats, log K where
-    both are uniform. Raises ValueError for a temperature <= 0 and where no pair is left, or V < G.
+    student (V, N, K): outputs for V views; teacher (G, N, K): for the first G of them;
+    P_s = softmax(student / tau_s), P_t = softmax((teacher - centre) / tau_t). No
+    gradient reaches the teacher. Returns a 0-d loss in nats, log K where both are
+    uniform. Raises ValueError for a temperature <= 0 and where no pair is left, or V <
+    G.
     """
     if len(student) < (least := max(2, len(teacher))):
-        raise ValueError(f"argument `student`: expected {least} views or more, got {len(student)}")
-    target = ((teacher.detach() - centre) / positive("tau_t", tau_t)).softmax(-1)  # centre, then sharpen
+        raise ValueError(
+            f"argument `student`: expected {least} views or more, got {len(student)}"
+        )
+    # centre, then sharpen
+    target = ((teacher.detach() - centre) / positive("tau_t", tau_t)).softmax(-1)
     log_p = (student / positive("tau_s", tau_s)).log_softmax(-1)
-    pairs = -torch.einsum("gnk,vnk->gv", target, log_p) / student.shape[1]  # (G, V): the mean over pictures of H
-    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(pairs))  # i = j is left out
+    # (G, V): the mean over pictures of H
+    pairs = -torch.einsum("gnk,vnk->gv", target, log_p) / student.shape[1]
+    # i = j is left out
+    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(pairs))
 
 
 class Prototypes(nn.Module):
-    """The head's last layer, weight-normalised: cosines of z with K learned directions, (N, d) -> (N, K)."""
+    """The head's last layer, weight-normalised: cosines of z with K learned directions,
+    (N, d) -> (N, K)."""
 
     def __init__(self, dim: int, prototypes: int):
         super().__init__()
@@ -47,18 +63,22 @@ class Prototypes(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         weight = self.weight
         if not self.learns:
-            weight = weight.detach() + 0 * weight  # the same values; the gradient is zeros, not None: DDP waits for one
+            # the same values; the gradient is zeros, not None: DDP waits for one
+            weight = weight.detach() + 0 * weight
         return F.normalize(z, dim=-1) @ F.normalize(weight, dim=-1).T
 
 
 class DINO(Method):
-    """encoder: images (N, C, H, W) of any size -> h (N, D); projector: h -> z (N, d); prototypes: z -> outputs (N, K).
+    """encoder: images (N, C, H, W) of any size -> h (N, D); projector: h -> z (N, d);
+    prototypes: z -> outputs (N, K).
 
-    augment: images -> a list of views, the first two large ("global"), further ones small ("local"): the student sees
-    them all, the teacher the large ones. Without small ones it is the paper's Algorithm 1.
-    momentum: of the teacher, at first; it rises to 1 on a cosine. tau_t: the teacher's temperature, reached from
-    tau_t_start in equal steps after the share `warmup` of the training; the prototypes stay where they are until
-    `freeze` of it. The representation is the teacher's h, as in the authors' evaluation.
+    augment: images -> a list of views, the first two large ("global"), further ones
+    small ("local"): the student sees them all, the teacher the large ones. Without
+    small ones it is the paper's Algorithm 1. momentum: of the teacher, at first; it
+    rises to 1 on a cosine. tau_t: the teacher's temperature, reached from tau_t_start
+    in equal steps after the share `warmup` of the training; the prototypes stay where
+    they are until `freeze` of it. The representation is the teacher's h, as in the
+    authors' evaluation.
     """
 
     def __init__(
@@ -83,7 +103,10 @@ class DINO(Method):
         self.centre_momentum = number("centre_momentum", centre_momentum, 0, 1)
         self.tau_s, self.tau_t = positive("tau_s", tau_s), positive("tau_t", tau_t)
         self.tau_t_start = positive("tau_t_start", tau_t_start)
-        self.warmup, self.freeze = number("warmup", warmup, 0, 1), number("freeze", freeze, 0, 1)
+        self.warmup, self.freeze = (
+            number("warmup", warmup, 0, 1),
+            number("freeze", freeze, 0, 1),
+        )
         self.register_buffer("centre", torch.zeros(len(prototypes.weight)))  # (K,)
 
     def teacher_temperature(self) -> float:
@@ -98,12 +121,18 @@ class DINO(Method):
         if views[2:]:
             student.append(self.student(torch.cat(views[2:])))
         self.step_outputs.append(teacher)
-        student, teacher = (rearrange(o, "(v n) k -> v n k", n=len(x)) for o in (torch.cat(student), teacher))
-        return dino_loss(student, teacher, self.centre, self.tau_s, self.teacher_temperature())
+        student, teacher = (
+            rearrange(o, "(v n) k -> v n k", n=len(x))
+            for o in (torch.cat(student), teacher)
+        )
+        return dino_loss(
+            student, teacher, self.centre, self.tau_s, self.teacher_temperature()
+        )
 
     def after_step(self):
         ema(self.teacher, self.student, cosine_momentum(self.momentum, self.progress))
-        mean = gather(torch.cat(self.step_outputs)).mean(0)  # of what the teacher put out, before centring
+        # of what the teacher put out, before centring
+        mean = gather(torch.cat(self.step_outputs)).mean(0)
         self.centre.lerp_(mean, 1 - self.centre_momentum)
 
     def encode(self, x: Tensor) -> Tensor:

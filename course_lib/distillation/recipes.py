@@ -17,40 +17,63 @@ from course_lib.supervised import Supervised
 
 
 def byol() -> BYOL:
-    """SimCLR's encoder and views. A shorter memory than the paper's 0.996: a run has hundreds of updates here."""
+    """SimCLR's encoder and views. A shorter memory than the paper's 0.996: a run has
+    hundreds of updates here."""
     encoder = ResNet(widths=(24, 48, 96))
-    return BYOL(encoder, mlp(encoder.dim, 192, 64), mlp(64, 128, 64), views(), momentum=0.99)
+    return BYOL(
+        encoder, mlp(encoder.dim, 192, 64), mlp(64, 128, 64), views(), momentum=0.99
+    )
 
 
 def simsiam() -> SimSiam:
-    """SimCLR's encoder and views; as in the paper z is normalised once more and the predictor is a bottleneck."""
+    """SimCLR's encoder and views; as in the paper z is normalised once more and the
+    predictor is a bottleneck."""
     encoder = ResNet(widths=(24, 48, 96))
-    projector = nn.Sequential(mlp(encoder.dim, 192, 192), nn.BatchNorm1d(192, affine=False))
+    projector = nn.Sequential(
+        mlp(encoder.dim, 192, 192), nn.BatchNorm1d(192, affine=False)
+    )
     return SimSiam(encoder, projector, mlp(192, 48, 192), views())
 
 
 def crops(global_size: int) -> MultiCrop:
-    """Two global crops, `global_size` pixels wide, of at least 30 % of the picture; four local ones, 16 pixels wide, of
-    at most that."""
+    """Two global crops, `global_size` pixels wide, of at least 30 % of the picture;
+    four local ones, 16 pixels wide, of at most that."""
     global_crop = simclr_augment(global_size, strength=0.2, scale=(0.3, 1.0))
-    return MultiCrop(global_crop, simclr_augment(16, strength=0.2, scale=(0.08, 0.3)), 4)
+    return MultiCrop(
+        global_crop, simclr_augment(16, strength=0.2, scale=(0.08, 0.3)), 4
+    )
 
 
 def dino() -> DINO:
     """DINO with the course's residual network."""
     encoder = ResNet(widths=(24, 48, 96))
-    return DINO(encoder, mlp(encoder.dim, 256, 64), Prototypes(64, 512), crops(32), momentum=0.99, freeze=0.05)
+    return DINO(
+        encoder,
+        mlp(encoder.dim, 256, 64),
+        Prototypes(64, 512),
+        crops(32),
+        momentum=0.99,
+        freeze=0.05,
+    )
 
 
 def small_vit() -> ViT:
-    """Four blocks on a grid of 8 x 8 places; a linear stem learns nothing from so few pictures in so few updates."""
+    """Four blocks on a grid of 8 x 8 places; a linear stem learns nothing from so few
+    pictures in so few updates."""
     return ViT(convolutions(32, 64, 64), grid=8, dim=64, depth=4, heads=4)
 
 
 def dino_vit() -> DINO:
     """Large views of 24 pixels: 36 places instead of 64, at half the cost."""
     encoder = small_vit()
-    return DINO(encoder, mlp(encoder.dim, 128, 64), Prototypes(64, 256), crops(24), momentum=0.99, freeze=0.05)
+    return DINO(
+        encoder,
+        mlp(encoder.dim, 128, 64),
+        Prototypes(64, 256),
+        crops(24),
+        momentum=0.99,
+        freeze=0.05,
+    )
 
 
 def supervised_vit() -> Supervised:
@@ -60,19 +83,32 @@ def supervised_vit() -> Supervised:
 
 
 def distillation() -> KnowledgeDistillation:
-    """A network of a quarter of its width learns what the course's supervised one says, without any label."""
+    """A network of a quarter of its width learns what the course's supervised one says,
+    without any label."""
     teacher = zoo.load("supervised")
     encoder = ResNet(widths=(6, 12, 24))
     return KnowledgeDistillation(
-        encoder, nn.Linear(encoder.dim, 9), nn.Sequential(teacher.encoder, teacher.classifier), views(), soft=1.0
+        encoder,
+        nn.Linear(encoder.dim, 9),
+        nn.Sequential(teacher.encoder, teacher.classifier),
+        views(),
+        soft=1.0,
     )
 
 
 RECIPES = {
     "byol": Recipe(byol, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
-    "simsiam": Recipe(simsiam, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "simsiam": Recipe(
+        simsiam, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+    ),
     "dino": Recipe(dino, "scenes", cpu=Size(300, 128, 3e-3), gpu=Size(3000, 512, 3e-3)),
-    "dino-vit": Recipe(dino_vit, "scenes", cpu=Size(1000, 128, 5e-3), gpu=Size(10_000, 512, 5e-3)),
-    "supervised-vit": Recipe(supervised_vit, "scenes", cpu=Size(500, 128, 2e-3), gpu=Size(5000, 512, 2e-3)),
-    "distillation": Recipe(distillation, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "dino-vit": Recipe(
+        dino_vit, "scenes", cpu=Size(1000, 128, 5e-3), gpu=Size(10_000, 512, 5e-3)
+    ),
+    "supervised-vit": Recipe(
+        supervised_vit, "scenes", cpu=Size(500, 128, 2e-3), gpu=Size(5000, 512, 2e-3)
+    ),
+    "distillation": Recipe(
+        distillation, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+    ),
 }

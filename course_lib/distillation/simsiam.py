@@ -1,6 +1,8 @@
-"""SimSiam: BYOL without the slow copy. The stopped gradient is what keeps it from saying always the same.
+"""SimSiam: BYOL without the slow copy. The stopped gradient is what keeps it from
+saying always the same.
 
-Chen & He 2020, "Exploring Simple Siamese Representation Learning", arXiv 2011.10566, Algorithm 1.
+Chen & He 2020, "Exploring Simple Siamese Representation Learning", arXiv 2011.10566,
+Algorithm 1.
 """
 
 from collections.abc import Callable
@@ -17,18 +19,24 @@ from course_lib.two_views import TwoViews
 @expects(prediction="float N D", target="float N D")
 @full_precision
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """-cos(p, z), averaged over the batch: equation 1, in [-1, 1]. prediction, target (N, D); returns a 0-d loss."""
+    """-cos(p, z), averaged over the batch: equation 1, in [-1, 1]. prediction, target
+    (N, D); returns a 0-d loss."""
     return -F.cosine_similarity(prediction, target, dim=1).mean()
 
 
 class SimSiam(TwoViews):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor: z -> a guess of the other z.
+    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d);
+    predictor: z -> a guess of the other z.
 
     augment: images -> a random view of each.
     """
 
     def __init__(
-        self, encoder: nn.Module, projector: nn.Module, predictor: nn.Module, augment: Callable[[Tensor], Tensor]
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        predictor: nn.Module,
+        augment: Callable[[Tensor], Tensor],
     ):
         super().__init__(encoder, projector, augment)
         self.predictor = predictor

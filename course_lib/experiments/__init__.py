@@ -1,6 +1,8 @@
-"""Experiments: settings, the jobs that measure them, the judge of generators, and the results that are kept.
+"""Experiments: settings, the jobs that measure them, the judge of generators, and the
+results that are kept.
 
-The families' studies stand in their modules named `experiments`, as EXPERIMENTS: name -> settings.
+The families' studies stand in their modules named `experiments`, as EXPERIMENTS: name
+-> settings.
 """
 
 from course_lib.experiments.jobs import pretext_score

@@ -1,4 +1,5 @@
-"""Jobs: functions (recipe, seed) -> what a row of results holds; and what they have in common.
+"""Jobs: functions (recipe, seed) -> what a row of results holds; and what they have in
+common.
 
 A job continues from its checkpoint in runs/ when it was interrupted.
 """
@@ -23,11 +24,15 @@ RUNS = ROOT / "runs"
 LOOKS = 10  # during a run that is watched
 
 
-def measures(encoder: Callable, data: str = "scenes", split: str = "test") -> dict[str, float]:
-    """What a frozen representation is worth on unseen rows, by the course's protocol; the training rows are the bank.
+def measures(
+    encoder: Callable, data: str = "scenes", split: str = "test"
+) -> dict[str, float]:
+    """What a frozen representation is worth on unseen rows, by the course's protocol;
+    the training rows are the bank.
 
-    knn, probe: accuracy of weighted k-NN (k = 20) and of a linear probe for the data's classes; effective_rank and
-    feature_std of the unseen rows' features. encoder: as for `evaluate.features`.
+    knn, probe: accuracy of weighted k-NN (k = 20) and of a linear probe for the data's
+    classes; effective_rank and feature_std of the unseen rows' features. encoder: as
+    for `evaluate.features`.
     """
     bank, unseen = load(data, "train"), load(data, split)
     h_bank, h = evaluate.features(encoder, bank.x), evaluate.features(encoder, unseen.x)
@@ -58,7 +63,8 @@ def random_encoder(recipe: Recipe, seed: int) -> dict:
 
 
 def random_calibrated(recipe: Recipe, seed: int) -> dict:
-    """The untrained network with BatchNorm statistics of 10,000 training rows: stricter by k-NN."""
+    """The untrained network with BatchNorm statistics of 10,000 training rows: stricter
+    by k-NN."""
     method = build(recipe, seed).train()
     with torch.no_grad():
         for x in load(recipe.data, "train").x[:10_000].split(256):
@@ -72,28 +78,38 @@ def untrained(recipe: Recipe, seed: int) -> dict:
 
 
 def trained(recipe: Recipe, seed: int) -> dict:
-    """The recipe, trained; continues from its checkpoint in runs/ when it was interrupted."""
+    """The recipe, trained; continues from its checkpoint in runs/ when it was
+    interrupted."""
     method, about = train_to_the_end(recipe, seed)
     return about | all_measures(method, recipe)
 
 
 def all_measures(method: Method, recipe: Recipe) -> dict[str, float]:
-    """`measures`, where there is a representation, and `pretext`: how well a method that has a `pretext_score` does its
-    own task on unseen rows."""
-    own = {"pretext": pretext_score(method, load(recipe.data, "test").x)} if hasattr(method, "pretext_score") else {}
+    """`measures`, where there is a representation, and `pretext`: how well a method
+    that has a `pretext_score` does its own task on unseen rows."""
+    own = (
+        {"pretext": pretext_score(method, load(recipe.data, "test").x)}
+        if hasattr(method, "pretext_score")
+        else {}
+    )
     return own | (measures(method, recipe.data) if recipe.has_representation else {})
 
 
 @torch.no_grad()
 def pretext_score(method: Method, x: Tensor) -> float:
-    """How well a method solves its own puzzle on pictures x (N, C, H, W): the mean over batches of 500, in eval mode.
+    """How well a method solves its own puzzle on pictures x (N, C, H, W): the mean over
+    batches of 500, in eval mode.
 
-    The puzzles are drawn from one fixed seed; the caller's random state stays as it was.
+    The puzzles are drawn from one fixed seed; the caller's random state stays as it
+    was.
     """
     training, device = method.training, next(method.parameters()).device
     method.eval()
     with seeded(0, device):
-        score = mean(float(method.pretext_score(as_float(batch.to(device)))) for batch in x.split(500))
+        score = mean(
+            float(method.pretext_score(as_float(batch.to(device))))
+            for batch in x.split(500)
+        )
     method.train(training)
     return score
 
@@ -109,10 +125,12 @@ def train_to_the_end(
     batch_size: int | None = None,
     bf16: bool = False,
 ) -> tuple[Method, dict]:
-    """Trains on the CPU, where results are comparable, with a line of progress now and then; a run that had already
-    ended is taken from its checkpoint. Returns the method and {steps, batch_size, seconds}.
+    """Trains on the CPU, where results are comparable, with a line of progress now and
+    then; a run that had already ended is taken from its checkpoint. Returns the method
+    and {steps, batch_size, seconds}.
 
-    method, data, steps, batch_size: where not the recipe's own; they want another checkpoint, too. bf16: fit's.
+    method, data, steps, batch_size: where not the recipe's own; they want another
+    checkpoint, too. bf16: fit's.
     """
     checkpoint = checkpoint_of(recipe, seed) if checkpoint is None else checkpoint
     method = build(recipe, seed) if method is None else method
@@ -130,20 +148,36 @@ def train_to_the_end(
     )
     for step in run:
         if step.k % 100 == 0:
-            print(f"{checkpoint.stem}: step {step.k} of {step.steps}, loss {step.loss:.3f}", flush=True)
+            print(
+                f"{checkpoint.stem}: step {step.k} of {step.steps}, loss "
+                f"{step.loss:.3f}",
+                flush=True,
+            )
     steps, images, seconds = torch.load(checkpoint, weights_only=True)["done"]
-    return method, {"steps": steps, "batch_size": images // steps, "seconds": round(seconds, 1)}
+    return method, {
+        "steps": steps,
+        "batch_size": images // steps,
+        "seconds": round(seconds, 1),
+    }
 
 
-def watched(recipe: Recipe, seed: int, metrics: Callable[[Method], dict[str, float]]) -> tuple[Method, dict]:
-    """Trains the recipe and takes metrics(method), in eval mode, after the first update and LOOKS - 1 times more.
+def watched(
+    recipe: Recipe, seed: int, metrics: Callable[[Method], dict[str, float]]
+) -> tuple[Method, dict]:
+    """Trains the recipe and takes metrics(method), in eval mode, after the first update
+    and LOOKS - 1 times more.
 
-    Returns it with what a row holds: steps, batch_size, seconds, and `curve`, {"update": [...], measure: [...]}. Raises
-    ValueError for a run too short for so many looks.
+    Returns it with what a row holds: steps, batch_size, seconds, and `curve`,
+    {"update": [...], measure: [...]}. Raises ValueError for a run too short for so many
+    looks.
     """
-    method, every = build(recipe, seed), count("steps", recipe.cpu.steps, low=2 * LOOKS) // LOOKS
+    method, every = (
+        build(recipe, seed),
+        count("steps", recipe.cpu.steps, low=2 * LOOKS) // LOOKS,
+    )
     names = list(metrics(method.eval()))
-    method.register_buffer("looks", torch.full((LOOKS, len(names)), torch.nan))  # an interrupted run keeps them
+    # an interrupted run keeps them
+    method.register_buffer("looks", torch.full((LOOKS, len(names)), torch.nan))
     run = train(
         recipe,
         method,
@@ -153,11 +187,17 @@ def watched(recipe: Recipe, seed: int, metrics: Callable[[Method], dict[str, flo
         checkpoint=checkpoint_of(recipe, seed, "-w"),
     )
     for step in run:
-        empty = (step.k - 1) // every  # the look that is due, or that an interrupt took away
+        # the look that is due, or that an interrupt took away
+        empty = (step.k - 1) // every
         if empty < LOOKS and method.looks[empty].isnan().any():
             method.looks[empty] = torch.tensor(list(metrics(method.eval()).values()))
-    method, about = train_to_the_end(recipe, seed, method=method, checkpoint=checkpoint_of(recipe, seed, "-w"))
-    curve = {"update": [1 + k * every for k in range(LOOKS)], **dict(zip(names, method.looks.T.tolist()))}
+    method, about = train_to_the_end(
+        recipe, seed, method=method, checkpoint=checkpoint_of(recipe, seed, "-w")
+    )
+    curve = {
+        "update": [1 + k * every for k in range(LOOKS)],
+        **dict(zip(names, method.looks.T.tolist())),
+    }
     return method.eval(), about | {"curve": curve}
 
 
@@ -166,17 +206,30 @@ def from_scratch_on_few(recipe: Recipe, seed: int, amounts: dict[str, dict]) -> 
     return train_on_few(recipe, seed, amounts, "scratch", lambda: build(recipe, seed))
 
 
-def train_on_few(recipe: Recipe, seed: int, amounts: dict[str, dict], name: str, start: Callable[[], Method]) -> dict:
-    """Supervised training from start(), anew for each amount of labels: what a row holds, test accuracy by amount.
+def train_on_few(
+    recipe: Recipe,
+    seed: int,
+    amounts: dict[str, dict],
+    name: str,
+    start: Callable[[], Method],
+) -> dict:
+    """Supervised training from start(), anew for each amount of labels: what a row
+    holds, test accuracy by amount.
 
-    amounts: title -> what `labelled_subset` is asked for. name: of these runs, for their checkpoints.
+    amounts: title -> what `labelled_subset` is asked for. name: of these runs, for
+    their checkpoints.
     """
     data, test, row = load("scenes", "train"), load("scenes", "test"), {"seconds": 0.0}
     for title, amount in amounts.items():
         few = data[labelled_subset(data, **amount, seed=seed)]
         checkpoint = checkpoint_of(recipe, seed, f"-{name}-{title}")
         method, about = train_to_the_end(
-            recipe, seed, method=start(), data=few, checkpoint=checkpoint, batch_size=min(128, len(few))
+            recipe,
+            seed,
+            method=start(),
+            data=few,
+            checkpoint=checkpoint,
+            batch_size=min(128, len(few)),
         )
         logits = method.classifier(evaluate.features(method, test.x))
         about["seconds"] += row["seconds"]

@@ -1,5 +1,5 @@
-"""How generators are measured: draws of each kind, and the judge, a classifier of the zoo whose features compare them
-with real pictures."""
+"""How generators are measured: draws of each kind, and the judge, a classifier of the
+zoo whose features compare them with real pictures."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from course_lib.latent.vae import VAE
 from course_lib.run import seeded
 from course_lib.train import Method
 
-JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}  # whose features measure drawn pictures
+# whose features measure drawn pictures
+JUDGES = {"digits": "supervised-digits", "emoji_on_white": "supervised"}
 
 
 def judge_of(data: str) -> Method:
@@ -21,14 +22,16 @@ def judge_of(data: str) -> Method:
 
 
 def detail(x: Tensor) -> float:
-    """Mean squared difference of neighbouring pixels, (N, C, H, W) -> a number: low for blurred pictures."""
+    """Mean squared difference of neighbouring pixels, (N, C, H, W) -> a number: low for
+    blurred pictures."""
     return (x.diff(dim=2).square().mean() + x.diff(dim=3).square().mean()).item()
 
 
 @torch.no_grad()
 def generation_metrics(drawn: Tensor, real: Tensor, data: str) -> dict[str, float]:
-    """Frechet and kernel distance, precision and recall of pictures in [0, 1] against 8-bit ones, by the features of
-    JUDGES[data]; detail, as a share of the real ones'."""
+    """Frechet and kernel distance, precision and recall of pictures in [0, 1] against
+    8-bit ones, by the features of JUDGES[data]; detail, as a share of the real
+    ones'."""
     judge = judge_of(data)
     h_real, h = evaluate.features(judge, real), evaluate.features(judge, drawn)
     precision, recall = evaluate.precision_recall(h_real, h)
@@ -43,7 +46,9 @@ def generation_metrics(drawn: Tensor, real: Tensor, data: str) -> dict[str, floa
 
 def some_of(x: Tensor, n: int, seed: int) -> Tensor:
     """n of the 8-bit pictures x, in [0, 1], each at most once."""
-    return as_float(x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]])
+    return as_float(
+        x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]]
+    )
 
 
 def pictures(method: VAE, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -60,8 +65,14 @@ def prior_draws(method: VAE, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def gan_draws(method: GAN, labels: Tensor, threshold: float | None = None) -> Tensor:
-    """One fake for each label, from one fixed noise (`truncated`, where a threshold is given), in eval mode."""
+    """One fake for each label, from one fixed noise (`truncated`, where a threshold is
+    given), in eval mode."""
     with seeded(0):
         z = torch.randn(len(labels), method.dim)
     z = z if threshold is None else truncated(z, threshold)
-    return torch.cat([method.eval().generate(part, y) for part, y in zip(z.split(500), labels.split(500))])
+    return torch.cat(
+        [
+            method.eval().generate(part, y)
+            for part, y in zip(z.split(500), labels.split(500))
+        ]
+    )

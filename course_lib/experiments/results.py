@@ -1,8 +1,10 @@
-"""Measured results: every (setting, seed) of an experiment is a resumable job, and each row says how it came about.
+"""Measured results: every (setting, seed) of an experiment is a resumable job, and each
+row says how it came about.
 
-`results/NAME.json` holds {"short": ..., "rows": [...]}; a row is {setting, seed, recipe (a hash), device, steps,
-batch_size, seconds, measures...}. Rows that are there are not run again; a row of a changed recipe is, and all of them
-where one of the code's short rows comes out differently.
+`results/NAME.json` holds {"short": ..., "rows": [...]}; a row is {setting, seed, recipe
+(a hash), device, steps, batch_size, seconds, measures...}. Rows that are there are not
+run again; a row of a changed recipe is, and all of them where one of the code's short
+rows comes out differently.
 """
 
 import functools
@@ -23,18 +25,28 @@ from course_lib.families import merged
 from course_lib.files import SHIPPED, write_json
 from course_lib.recipe import Recipe, build, recipes, train
 
-TITLES = {"knn": "k-NN", "probe": "linear probe", "effective_rank": "rank", "feature_std": "std", "pretext": "own task"}
+TITLES = {
+    "knn": "k-NN",
+    "probe": "linear probe",
+    "effective_rank": "rank",
+    "feature_std": "std",
+    "pretext": "own task",
+}
 RESULTS = SHIPPED / "results"
 
 
 def catalogue() -> dict[str, Experiment]:
-    """Every experiment of the course by name: one for each recipe, of the recipe's name, and the families' studies."""
-    methods = {name: standard(recipe) for name, recipe in recipes().items() if recipe.cpu}
+    """Every experiment of the course by name: one for each recipe, of the recipe's
+    name, and the families' studies."""
+    methods = {
+        name: standard(recipe) for name, recipe in recipes().items() if recipe.cpu
+    }
     return methods | merged("experiments")  # a study may replace its recipe's
 
 
 def short(experiment: Experiment) -> dict[str, list[float]]:
-    """builder -> losses of three small updates: repeated in seconds, they notice changed methods, data or loop.
+    """builder -> losses of three small updates: repeated in seconds, they notice
+    changed methods, data or loop.
 
     One for each function that builds an experiment's methods.
     """
@@ -50,16 +62,20 @@ def short(experiment: Experiment) -> dict[str, list[float]]:
 def first_losses(recipe: Recipe) -> tuple[float, ...]:
     """Of the first three updates.
 
-    Rounding differs between machines, and at full rate the first steps of Adam multiply it tenfold each: so it is a
-    long run, still warming up. Only 128 rows, so that the third update sees rows again.
+    Rounding differs between machines, and at full rate the first steps of Adam multiply
+    it tenfold each: so it is a long run, still warming up. Only 128 rows, so that the
+    third update sees rows again.
     """
     data = load(recipe.data, "train")[:128]
-    steps = train(recipe, build(recipe, seed=0), data, steps=1000, batch_size=64, device="cpu")
+    steps = train(
+        recipe, build(recipe, seed=0), data, steps=1000, batch_size=64, device="cpu"
+    )
     return tuple(step.loss for step in islice(steps, 3))
 
 
 def same(losses: dict[str, list[float]], others: dict[str, list[float]]) -> bool:
-    """Whether two experiments' short rows differ by no more than rounding on different machines explains."""
+    """Whether two experiments' short rows differ by no more than rounding on different
+    machines explains."""
     return losses.keys() == others.keys() and all(
         math.isclose(a, b, rel_tol=2e-3, abs_tol=1e-4)
         for key in losses
@@ -71,14 +87,21 @@ def read(name: str) -> dict:
     """The file results/NAME.json; FileNotFoundError says how to make it."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: run `make results` in a clone of the course")
+        raise FileNotFoundError(
+            f"{path} does not exist: run `make results` in a clone of the course"
+        )
     return json.loads(path.read_text())
 
 
 def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
-    """setting -> the measure's values, one a seed, of those settings in results/NAME.json that have it."""
+    """setting -> the measure's values, one a seed, of those settings in
+    results/NAME.json that have it."""
     found = _by_setting(name)
-    return {setting: [row[measure] for row in rows] for setting, rows in found.items() if measure in rows[0]}
+    return {
+        setting: [row[measure] for row in rows]
+        for setting, rows in found.items()
+        if measure in rows[0]
+    }
 
 
 def _by_setting(name: str) -> dict[str, list[dict]]:
@@ -95,32 +118,55 @@ def _begin():
 
 
 def _job(tag: str, setting: str, what: Setting, seed: int) -> dict:
-    row = {"setting": setting, "seed": seed, "recipe": tag, "device": jobs.device_name(torch.device("cpu"))}
+    row = {
+        "setting": setting,
+        "seed": seed,
+        "recipe": tag,
+        "device": jobs.device_name(torch.device("cpu")),
+    }
     return row | what.job(what.recipe, seed)
 
 
 def _todays_hashes(experiment: Experiment) -> dict[tuple[str, int], str]:
     """(setting, seed) -> today's hash, in the order of the table."""
-    return {(setting, seed): what.hash() for setting, what in experiment.items() for seed in what.seeds}
+    return {
+        (setting, seed): what.hash()
+        for setting, what in experiment.items()
+        for seed in what.seeds
+    }
 
 
 def run(experiments: dict[str, Experiment]):
-    """Runs what results/*.json does not hold yet, in the order given, one process a core with one thread each."""
+    """Runs what results/*.json does not hold yet, in the order given, one process a
+    core with one thread each."""
     jobs, files = [], {}
     for name, experiment in experiments.items():
         path, now = RESULTS / f"{name}.json", short(experiment)
-        found = json.loads(path.read_text()) if path.exists() else {"short": now, "rows": []}
+        found = (
+            json.loads(path.read_text())
+            if path.exists()
+            else {"short": now, "rows": []}
+        )
         if not same(found["short"], now):
             found = {"short": now, "rows": []}
             _forget(_recipes(experiment))
         today = _todays_hashes(experiment)
-        found["rows"] = [row for row in found["rows"] if today.get((row["setting"], row["seed"])) == row["recipe"]]
+        found["rows"] = [
+            row
+            for row in found["rows"]
+            if today.get((row["setting"], row["seed"])) == row["recipe"]
+        ]
         have = {(row["setting"], row["seed"]) for row in found["rows"]}
         missing = [key for key in today if key not in have]
-        jobs += [(name, today[setting, seed], setting, experiment[setting], seed) for setting, seed in missing]
+        jobs += [
+            (name, today[setting, seed], setting, experiment[setting], seed)
+            for setting, seed in missing
+        ]
         files[name] = path, list(today), found
         write_json(path, found)
-    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=_begin
+    )
     failed = {}
     try:
         running = {pool.submit(_job, *job): name for name, *job in jobs}
@@ -130,20 +176,34 @@ def run(experiments: dict[str, Experiment]):
                 failed[running[done]] = done.exception()
                 continue
             found["rows"].append(done.result())
-            found["rows"].sort(key=lambda row: order.index((row["setting"], row["seed"])))
+            found["rows"].sort(
+                key=lambda row: order.index((row["setting"], row["seed"]))
+            )
             write_json(path, found)
     finally:  # after an interrupt the next call continues from the checkpoints
         pool.shutdown(cancel_futures=True)
     if failed:
-        raise RuntimeError(f"jobs of {', '.join(failed)} failed; the rest is done") from next(iter(failed.values()))
-    needed = {recipe for name, other in catalogue().items() if stale(name, other) for recipe in _recipes(other)}
+        raise RuntimeError(
+            f"jobs of {', '.join(failed)} failed; the rest is done"
+        ) from next(iter(failed.values()))
+    needed = {
+        recipe
+        for name, other in catalogue().items()
+        if stale(name, other)
+        for recipe in _recipes(other)
+    }
     for experiment in experiments.values():
         _forget(_recipes(experiment) - needed)
 
 
 def _recipes(experiment: Experiment) -> set[str]:
     """The hashes that begin the names of an experiment's checkpoints."""
-    return {recipe.hash() for what in experiment.values() for recipe in (what.recipe, what.pretrained) if recipe}
+    return {
+        recipe.hash()
+        for what in experiment.values()
+        for recipe in (what.recipe, what.pretrained)
+        if recipe
+    }
 
 
 def _forget(recipes: set[str]):
@@ -153,48 +213,83 @@ def _forget(recipes: set[str]):
 
 
 def stale(name: str, experiment: Experiment) -> list[str]:
-    """Rows of results/NAME.json that are missing, of another recipe than today's, or too many: "setting, seed k"."""
+    """Rows of results/NAME.json that are missing, of another recipe than today's, or
+    too many: "setting, seed k"."""
     rows = read(name)["rows"] if (RESULTS / f"{name}.json").exists() else []
-    found, today = {(row["setting"], row["seed"]): row["recipe"] for row in rows}, _todays_hashes(experiment)
-    return [f"{key[0]}, seed {key[1]}" for key in {**today, **found} if found.get(key) != today.get(key)]
+    found, today = (
+        {(row["setting"], row["seed"]): row["recipe"] for row in rows},
+        _todays_hashes(experiment),
+    )
+    return [
+        f"{key[0]}, seed {key[1]}"
+        for key in {**today, **found}
+        if found.get(key) != today.get(key)
+    ]
 
 
 def table(name: str) -> str:
-    """results/NAME.json as text: each setting's mean and standard deviation over its seeds, the gain over random.
+    """results/NAME.json as text: each setting's mean and standard deviation over its
+    seeds, the gain over random.
 
     Raises ValueError for another name and where the recipes have changed since.
     """
     if name not in (known := catalogue()):
-        raise ValueError(f"argument `name`: expected one of {', '.join(known)}, got {name!r}")
+        raise ValueError(
+            f"argument `name`: expected one of {', '.join(known)}, got {name!r}"
+        )
     by_setting = _by_setting(name)
     if old := stale(name, known[name]):
-        raise ValueError(f"results/{name}.json differs from today's {'; '.join(old[:3])}: run `make results`")
+        raise ValueError(
+            f"results/{name}.json differs from today's {'; '.join(old[:3])}: run `make "
+            "results`"
+        )
     rows = [row for of_it in by_setting.values() for row in of_it]
     about = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
-    numbers = (key for row in rows for key in row if isinstance(row[key], (int, float)))  # and no curves
+    # and no curves
+    numbers = (key for row in rows for key in row if isinstance(row[key], (int, float)))
     columns = [key for key in dict.fromkeys(numbers) if key not in about]
     first = max(map(len, by_setting)) + 2
-    wide = {c: max(len(TITLES.get(c, c)), *(len(spread(each, c)) for each in by_setting.values())) + 2 for c in columns}
+    wide = {
+        c: max(
+            len(TITLES.get(c, c)),
+            *(len(spread(each, c)) for each in by_setting.values()),
+        )
+        + 2
+        for c in columns
+    }
     head = "".join(f"{TITLES.get(c, c):>{wide[c]}}" for c in columns)
     lines = [f"{'':{first}}{head}  seeds   steps  seconds"]
     for setting, of_it in by_setting.items():
         found = "".join(f"{spread(of_it, c):>{wide[c]}}" for c in columns)
-        seeds, seconds = ",".join(str(row["seed"]) for row in of_it), mean(row.get("seconds", 0) for row in of_it)
-        lines.append(f"{setting:{first}}{found}  {seeds:7}{of_it[0]['steps']:>6}{seconds:>9.0f}")
+        seeds, seconds = (
+            ",".join(str(row["seed"]) for row in of_it),
+            mean(row.get("seconds", 0) for row in of_it),
+        )
+        lines.append(
+            f"{setting:{first}}{found}  {seeds:7}{of_it[0]['steps']:>6}{seconds:>9.0f}"
+        )
     for measure in ("knn", "probe"):
         for baseline in ("random encoder", "random, calibrated"):
             if "trained" in by_setting and baseline in by_setting:
                 random = {row["seed"]: row[measure] for row in by_setting[baseline]}
-                gains = [row[measure] - random[row["seed"]] for row in by_setting["trained"]]
+                gains = [
+                    row[measure] - random[row["seed"]] for row in by_setting["trained"]
+                ]
                 by_seed = ", ".join(f"{gain:+.3f}" for gain in gains)
                 gain = f"trained - {baseline} of the same seed = {mean(gains):+.3f} ({by_seed})"
                 lines.append(f"{TITLES[measure]}: {gain}")
     devices = sorted({row["device"] for row in rows})
-    return "\n".join([*lines, f"unseen rows; mean ± standard deviation over seeds; {'; '.join(devices)}"])
+    return "\n".join(
+        [
+            *lines,
+            f"unseen rows; mean ± standard deviation over seeds; {'; '.join(devices)}",
+        ]
+    )
 
 
 def spread(rows: list[dict], measure: str) -> str:
-    """Mean ± standard deviation over the rows; of what only describes features the mean; nothing where they lack it."""
+    """Mean ± standard deviation over the rows; of what only describes features the
+    mean; nothing where they lack it."""
     if measure not in rows[0]:
         return ""
     found = [row[measure] for row in rows]

@@ -1,8 +1,10 @@
-"""BiGAN: an encoder in the game. The discriminator sees pairs of picture and code, and must tell who made which half.
+"""BiGAN: an encoder in the game. The discriminator sees pairs of picture and code, and
+must tell who made which half.
 
-Donahue, Krähenbühl, Darrell 2016, "Adversarial Feature Learning", arXiv 1605.09782, equations 2 to 5; Dumoulin et al.
-2016, "Adversarially Learned Inference", arXiv 1606.00704, the same idea. At the optimum the encoder inverts the
-generator (theorem 2), though no picture is ever compared with its reconstruction.
+Donahue, Krähenbühl, Darrell 2016, "Adversarial Feature Learning", arXiv 1605.09782,
+equations 2 to 5; Dumoulin et al. 2016, "Adversarially Learned Inference", arXiv
+1606.00704, the same idea. At the optimum the encoder inverts the generator (theorem 2),
+though no picture is ever compared with its reconstruction.
 """
 
 import torch
@@ -13,7 +15,8 @@ from course_lib.gan.gan import GAN
 
 
 class PairDiscriminator(nn.Module):
-    """trunk: pictures -> features (N, F); head: features and codes side by side, (N, F + dim), -> (N, 1)."""
+    """trunk: pictures -> features (N, F); head: features and codes side by side, (N, F
+    + dim), -> (N, 1)."""
 
     def __init__(self, trunk: nn.Module, head: nn.Module):
         super().__init__()
@@ -24,7 +27,8 @@ class PairDiscriminator(nn.Module):
 
 
 class BiGAN(GAN):
-    """generator: z -> x, encoder: x -> z; discriminator: pairs (x, z) -> logits, high for (x, E(x)), low for (G(z), z).
+    """generator: z -> x, encoder: x -> z; discriminator: pairs (x, z) -> logits, high
+    for (x, E(x)), low for (G(z), z).
 
     Generator and encoder are one player, who wants the two kinds of pairs exchanged.
     """
@@ -44,7 +48,9 @@ class BiGAN(GAN):
     def pair_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's logits of (x, E(x)) and of (G(z), z), (N,) each."""
         z = self.noise(len(x))
-        return self.discriminator(x, self.encoder(x)), self.discriminator(self.generate(z), z)
+        return self.discriminator(x, self.encoder(x)), self.discriminator(
+            self.generate(z), z
+        )
 
     def discriminator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.game.discriminator(*self.pair_logits(x))

@@ -1,7 +1,9 @@
-"""Modes, guidelines, k, losses and pictures, labels and truncation, arithmetic, paintings: experiments of notebook 12.
+"""Modes, guidelines, k, losses and pictures, labels and truncation, arithmetic,
+paintings: experiments of notebook 12.
 
-Goodfellow et al. 2014 (arXiv 1406.2661), Radford et al. 2015 (arXiv 1511.06434), Arjovsky et al. 2017 (arXiv
-1701.07875), Gulrajani et al. 2017 (arXiv 1704.00028), Brock et al. 2018 (arXiv 1809.11096).
+Goodfellow et al. 2014 (arXiv 1406.2661), Radford et al. 2015 (arXiv 1511.06434),
+Arjovsky et al. 2017 (arXiv 1701.07875), Gulrajani et al. 2017 (arXiv 1704.00028), Brock
+et al. 2018 (arXiv 1809.11096).
 """
 
 from dataclasses import replace
@@ -41,21 +43,31 @@ THRESHOLDS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 
 
 def coverage(method: GAN, data: str) -> dict[str, float]:
-    """`evaluate.mode_coverage` of POINTS fakes, within three standard deviations; modes as a share of all."""
+    """`evaluate.mode_coverage` of POINTS fakes, within three standard deviations; modes
+    as a share of all."""
     centres = CENTRES[data]()
-    modes, share = evaluate.mode_coverage(gan_draws(method, torch.zeros(POINTS, dtype=torch.long)), centres, 3 * NOISE)
+    modes, share = evaluate.mode_coverage(
+        gan_draws(method, torch.zeros(POINTS, dtype=torch.long)), centres, 3 * NOISE
+    )
     return {"modes": modes / len(centres), "inside": share}
 
 
 @torch.no_grad()
 def unseen_loss_and_frechet(method: GAN) -> dict[str, float]:
-    """The discriminator's loss on unseen digits and as many fakes; the fakes' Frechet distance."""
+    """The discriminator's loss on unseen digits and as many fakes; the fakes' Frechet
+    distance."""
     test = load("digits", "test")
     fakes = gan_draws(method, test.y)
-    scores = [torch.cat([method.score(part) for part in x.split(500)]) for x in (as_float(test.x), fakes)]
+    scores = [
+        torch.cat([method.score(part) for part in x.split(500)])
+        for x in (as_float(test.x), fakes)
+    ]
     judge = judge_of("digits")
     h_real, h = (evaluate.features(judge, x) for x in (test.x, fakes))
-    return {"loss": method.game.discriminator(*scores).item(), "frechet": evaluate.frechet_distance(h_real, h)}
+    return {
+        "loss": method.game.discriminator(*scores).item(),
+        "frechet": evaluate.frechet_distance(h_real, h),
+    }
 
 
 # Jobs.
@@ -74,16 +86,25 @@ def covered(recipe: Recipe, seed: int) -> dict:
 
 
 def followed(recipe: Recipe, seed: int) -> dict:
-    """Loss and quality on the way; how their orders agree over the looks after the first (Spearman's correlation)."""
+    """Loss and quality on the way; how their orders agree over the looks after the
+    first (Spearman's correlation)."""
     method, about = watched(recipe, seed, unseen_loss_and_frechet)
-    loss, frechet = (torch.tensor(about["curve"][name][1:]) for name in ("loss", "frechet"))
-    ranks = torch.stack([values.argsort().argsort().double() for values in (loss, frechet)])
-    return about | unseen_loss_and_frechet(method) | {"correlation": torch.corrcoef(ranks)[0, 1].item()}
+    loss, frechet = (
+        torch.tensor(about["curve"][name][1:]) for name in ("loss", "frechet")
+    )
+    ranks = torch.stack(
+        [values.argsort().argsort().double() for values in (loss, frechet)]
+    )
+    return (
+        about
+        | unseen_loss_and_frechet(method)
+        | {"correlation": torch.corrcoef(ranks)[0, 1].item()}
+    )
 
 
 def conditional_accuracy(recipe: Recipe, seed: int) -> dict:
-    """How often the judge sees in a fake the label that it was made of: over all, by label; the metrics of all fakes;
-    and `curve`, all over THRESHOLDS."""
+    """How often the judge sees in a fake the label that it was made of: over all, by
+    label; the metrics of all fakes; and `curve`, all over THRESHOLDS."""
     method, about = train_to_the_end(recipe, seed)
     test, judge = load(recipe.data, "test"), judge_of(recipe.data)
 
@@ -96,15 +117,26 @@ def conditional_accuracy(recipe: Recipe, seed: int) -> dict:
     rows = []
     for threshold in THRESHOLDS:
         cut = gan_draws(method, test.y, threshold)
-        rows.append(generation_metrics(cut, test.x, recipe.data) | {"accuracy": is_right(cut).mean().item()})
-    curve = {"threshold": list(THRESHOLDS), **{name: [row[name] for row in rows] for name in rows[0]}}
-    by_label = [right[test.y == label].mean().item() for label in range(len(test.classes))]
-    metrics = generation_metrics(fakes, test.x, recipe.data) | {"accuracy": right.mean().item()}
+        rows.append(
+            generation_metrics(cut, test.x, recipe.data)
+            | {"accuracy": is_right(cut).mean().item()}
+        )
+    curve = {
+        "threshold": list(THRESHOLDS),
+        **{name: [row[name] for row in rows] for name in rows[0]},
+    }
+    by_label = [
+        right[test.y == label].mean().item() for label in range(len(test.classes))
+    ]
+    metrics = generation_metrics(fakes, test.x, recipe.data) | {
+        "accuracy": right.mean().item()
+    }
     return about | metrics | {"by_label": by_label, "curve": curve}
 
 
 def feature_accuracy(method: GAN, data: str) -> dict[str, float]:
-    """Accuracy by the discriminator's features: of k-NN, and of a linear classifier of one strength for all."""
+    """Accuracy by the discriminator's features: of k-NN, and of a linear classifier of
+    one strength for all."""
     train, test = load(data, "train"), load(data, "test")
     h, unseen = (evaluate.features(method, x) for x in (train.x, test.x))
     linear = evaluate.logistic_regression(h, train.y, [0.01])[0]
@@ -123,20 +155,25 @@ def of_random(recipe: Recipe, seed: int) -> dict:
     return {"steps": 0} | feature_accuracy(build(recipe, seed), recipe.data)
 
 
-PAIRS = [(a, b) for a in (2, 5, 6) for b in (2, 5, 6) if a != b]  # flags, people, smileys
+# flags, people, smileys
+PAIRS = [(a, b) for a in (2, 5, 6) for b in (2, 5, 6) if a != b]
 
 
 def arithmetic(recipe: Recipe, seed: int) -> dict:
-    """Radford et al.'s vector arithmetic: of fakes judged a, z + mean z of b - mean z of a. Shares judged b, the mean
-    over PAIRS: after; after a step as long in a random direction; of the same sum and difference of pixels.
+    """Radford et al.'s vector arithmetic: of fakes judged a, z + mean z of b - mean z
+    of a. Shares judged b, the mean over PAIRS: after; after a step as long in a random
+    direction; of the same sum and difference of pixels.
 
-    The means are of the half of 4,000 fakes' a and b that the judge is surest of; the steps begin at the others.
+    The means are of the half of 4,000 fakes' a and b that the judge is surest of; the
+    steps begin at the others.
     """
     method, about = train_to_the_end(recipe, seed)
     judge = judge_of(recipe.data)
 
     def says(x: Tensor) -> Tensor:
-        return torch.cat([judge.classifier(judge.encode(part)).softmax(1) for part in x.split(500)])
+        return torch.cat(
+            [judge.classifier(judge.encode(part)).softmax(1) for part in x.split(500)]
+        )
 
     def paint(z: Tensor) -> Tensor:
         return torch.cat([method.generate(part) for part in z.split(500)])
@@ -148,7 +185,10 @@ def arithmetic(recipe: Recipe, seed: int) -> dict:
         found = {"after": 0.0, "random": 0.0, "pixels": 0.0}
         for a, b in PAIRS:
             rows = {c: (label == c).nonzero().flatten() for c in (a, b)}
-            best = {c: r[sure[r].argsort(descending=True)[: len(r) // 2]] for c, r in rows.items()}
+            best = {
+                c: r[sure[r].argsort(descending=True)[: len(r) // 2]]
+                for c, r in rows.items()
+            }
             rest = rows[a][~torch.isin(rows[a], best[a])]
             step = z[best[b]].mean(0) - z[best[a]].mean(0)
             other = torch.randn_like(step)
@@ -156,39 +196,56 @@ def arithmetic(recipe: Recipe, seed: int) -> dict:
             seen = {
                 "after": paint(z[rest] + step),
                 "random": paint(z[rest] + other),
-                "pixels": (x[rest] + x[best[b]].mean(0) - x[best[a]].mean(0)).clamp(0, 1),
+                "pixels": (x[rest] + x[best[b]].mean(0) - x[best[a]].mean(0)).clamp(
+                    0, 1
+                ),
             }
             for name, pictures in seen.items():
-                found[name] += (says(pictures).argmax(1) == b).double().mean().item() / len(PAIRS)
+                found[name] += (
+                    says(pictures).argmax(1) == b
+                ).double().mean().item() / len(PAIRS)
     return about | found
 
 
 def inner_detail(x: Tensor, mask: Tensor) -> float:
-    """Mean squared difference of neighbouring pixels of x (N, C, H, W) where both are in the mask (N, 1, H, W)."""
+    """Mean squared difference of neighbouring pixels of x (N, C, H, W) where both are
+    in the mask (N, 1, H, W)."""
     total, pairs = 0.0, 0
     for dim in (2, 3):
-        both = mask.narrow(dim, 1, mask.shape[dim] - 1) & mask.narrow(dim, 0, mask.shape[dim] - 1)
+        both = mask.narrow(dim, 1, mask.shape[dim] - 1) & mask.narrow(
+            dim, 0, mask.shape[dim] - 1
+        )
         total += (x.diff(dim=dim).square() * both).sum().item()
         pairs += both.sum().item() * x.shape[1]
     return total / pairs
 
 
 def chroma(x: Tensor, mask: Tensor) -> float:
-    """Mean distance of a pixel's largest from its smallest channel, inside the mask: 0 for grey."""
-    return ((x.amax(1, keepdim=True) - x.amin(1, keepdim=True)) * mask).sum().item() / mask.sum().item()
+    """Mean distance of a pixel's largest from its smallest channel, inside the mask: 0
+    for grey."""
+    return (
+        (x.amax(1, keepdim=True) - x.amin(1, keepdim=True)) * mask
+    ).sum().item() / mask.sum().item()
 
 
 def painted(recipe: Recipe, seed: int) -> dict:
-    """Unseen pictures completed: root mean squared error over what was hidden; detail and chroma there, as shares of
-    the pictures' own; the Frechet distance of the completed ones."""
+    """Unseen pictures completed: root mean squared error over what was hidden; detail
+    and chroma there, as shares of the pictures' own; the Frechet distance of the
+    completed ones."""
     method, about = train_to_the_end(recipe, seed)
     x, judge = as_float(load(recipe.data, "test").x), judge_of(recipe.data)
     with torch.no_grad(), seeded(0):
         left, mask = method.eval().hide(x)
-        done = torch.cat([method.paint(a, b) for a, b in zip(left.split(500), mask.split(500))]).clamp(0, 1)
+        done = torch.cat(
+            [method.paint(a, b) for a, b in zip(left.split(500), mask.split(500))]
+        ).clamp(0, 1)
     h_real, h = evaluate.features(judge, x), evaluate.features(judge, done)
     return about | {
-        "rmse": ((done - x).square() * mask).sum().div(mask.sum() * x.shape[1]).sqrt().item(),
+        "rmse": ((done - x).square() * mask)
+        .sum()
+        .div(mask.sum() * x.shape[1])
+        .sqrt()
+        .item(),
         "detail": inner_detail(done, mask) / inner_detail(x, mask),
         "chroma": chroma(done, mask) / chroma(x, mask),
         "frechet": evaluate.frechet_distance(h_real, h),
@@ -203,7 +260,14 @@ def toy_gan(wasserstein: bool, k: int, weight: float) -> GAN:
     generator = mlp(2, 128, 128, 2, norm=None)
     discriminator = nn.Sequential(mlp(2, 128, 128, 1, norm=None), nn.Flatten(0))
     game = WASSERSTEIN if wasserstein else NON_SATURATING
-    return GAN(generator, discriminator, 2, game, k, GradientPenalty(weight) if weight else None)
+    return GAN(
+        generator,
+        discriminator,
+        2,
+        game,
+        k,
+        GradientPenalty(weight) if weight else None,
+    )
 
 
 def guided(generator_options: dict, discriminator_options: dict) -> GAN:
@@ -228,7 +292,11 @@ def unshifted_emoji() -> GAN:
 
 def digits(builder, *arguments, steps: int = 1000) -> Recipe:
     """The recipe of `gan`, another builder."""
-    return replace(lookup("gan"), build=partial(builder, *arguments), cpu=replace(lookup("gan").cpu, steps=steps))
+    return replace(
+        lookup("gan"),
+        build=partial(builder, *arguments),
+        cpu=replace(lookup("gan").cpu, steps=steps),
+    )
 
 
 def toy(data: str, wasserstein: bool, k: int, weight: float, lr: float) -> Recipe:
@@ -243,7 +311,8 @@ def toy(data: str, wasserstein: bool, k: int, weight: float, lr: float) -> Recip
     )
 
 
-# Six settings for each method on each toy, one seed; the best of each is run again with three others ("gan-modes").
+# Six settings for each method on each toy, one seed; the best of each is run again with
+# three others ("gan-modes").
 TUNED = {
     f"{data}, {name}, lr {lr:g}": toy(data, wasserstein, k, weight, lr)
     for data in ("gaussians", "grid")
@@ -272,10 +341,16 @@ GUIDELINES = {  # what is changed in the generator, in the discriminator
 }
 
 EXPERIMENTS = {
-    "gan-modes-tuning": {name: Setting(recipe, covered, seeds=(0,)) for name, recipe in TUNED.items()},
-    "gan-modes": {name: Setting(TUNED[best], covered, seeds=(1, 2, 3)) for name, best in BEST.items()},
+    "gan-modes-tuning": {
+        name: Setting(recipe, covered, seeds=(0,)) for name, recipe in TUNED.items()
+    },
+    "gan-modes": {
+        name: Setting(TUNED[best], covered, seeds=(1, 2, 3))
+        for name, best in BEST.items()
+    },
     "gan-guidelines": {
-        name: Setting(digits(guided, *switches, steps=300), sampled) for name, switches in GUIDELINES.items()
+        name: Setting(digits(guided, *switches, steps=300), sampled)
+        for name, switches in GUIDELINES.items()
     },
     "gan-k": {
         "k = 1": Setting(digits(gan, 1, steps=300), sampled),
@@ -286,7 +361,9 @@ EXPERIMENTS = {
     "gan-losses": {
         "saturating": Setting(digits(minimax_gan, steps=300), followed),
         "non-saturating": Setting(digits(gan, steps=300), followed),
-        "non-saturating, no norm": Setting(digits(guided, {}, {"norm": nn.Identity}, steps=300), followed),
+        "non-saturating, no norm": Setting(
+            digits(guided, {}, {"norm": nn.Identity}, steps=300), followed
+        ),
         "WGAN, clipped": Setting(lookup("wgan"), followed),
         "WGAN-GP": Setting(lookup("wgan-gp"), followed),
     },
@@ -294,18 +371,24 @@ EXPERIMENTS = {
         "digits": Setting(lookup("gan"), sampled),
         "digits, with label": Setting(lookup("conditional-gan"), conditional_accuracy),
         "emoji": Setting(lookup("gan-emoji"), sampled),
-        "emoji, not shifted": Setting(replace(lookup("gan-emoji"), build=unshifted_emoji), sampled),
+        "emoji, not shifted": Setting(
+            replace(lookup("gan-emoji"), build=unshifted_emoji), sampled
+        ),
         "emoji, growing": Setting(lookup("progressive-gan"), sampled),
-        "emoji, with label": Setting(lookup("conditional-gan-emoji"), conditional_accuracy),
+        "emoji, with label": Setting(
+            lookup("conditional-gan-emoji"), conditional_accuracy
+        ),
     },
     "gan-arithmetic": {"emoji": Setting(lookup("gan-emoji"), arithmetic)},
     "gan-painting": {
         "inpainting, squared error": Setting(
-            replace(lookup("adversarial-inpainting"), build=partial(inpainting, 0.0)), painted
+            replace(lookup("adversarial-inpainting"), build=partial(inpainting, 0.0)),
+            painted,
         ),
         "inpainting, adversarial": Setting(lookup("adversarial-inpainting"), painted),
         "colours, squared error": Setting(
-            replace(lookup("adversarial-colourisation"), build=partial(colouring, 0.0)), painted
+            replace(lookup("adversarial-colourisation"), build=partial(colouring, 0.0)),
+            painted,
         ),
         "colours, adversarial": Setting(lookup("adversarial-colourisation"), painted),
     },

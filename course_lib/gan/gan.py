@@ -1,4 +1,5 @@
-"""Generative adversarial networks: a generator and a discriminator, and neither is told what a good picture is.
+"""Generative adversarial networks: a generator and a discriminator, and neither is told
+what a good picture is.
 
 Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv 1406.2661, algorithm 1.
 """
@@ -16,17 +17,19 @@ from course_lib.train import Method
 
 
 class GAN(Method):
-    """generator: noise z (N, dim), standard normal, -> fakes like the data; discriminator: data -> logits (N,).
+    """generator: noise z (N, dim), standard normal, -> fakes like the data;
+    discriminator: data -> logits (N,).
 
-    game: the players' losses. k: turns of the discriminator for each one of the generator. penalty: (discriminator,
-    real, fake) -> what is added to its loss, 0-d. momentum: of the moving average of the generator, which is what
-    draws in eval mode (0: the generator itself); players circle around the equilibrium, their average is nearer to it
-    (Yazici et al. 2018, arXiv 1806.04498).
-    augment: what the discriminator sees of pictures and of fakes alike, differentiable: so it cannot learn a small data
+    game: the players' losses. k: turns of the discriminator for each one of the
+    generator. penalty: (discriminator, real, fake) -> what is added to its loss, 0-d.
+    momentum: of the moving average of the generator, which is what draws in eval mode
+    (0: the generator itself); players circle around the equilibrium, their average is
+    nearer to it (Yazici et al. 2018, arXiv 1806.04498). augment: what the discriminator
+    sees of pictures and of fakes alike, differentiable: so it cannot learn a small data
     set by heart (Zhao et al. 2020, arXiv 2006.10738).
 
-    Every turn has a batch and noise of its own. Real pictures and fakes go through the discriminator in two batches, so
-    that its BatchNorm never mixes them.
+    Every turn has a batch and noise of its own. Real pictures and fakes go through the
+    discriminator in two batches, so that its BatchNorm never mixes them.
     """
 
     def __init__(
@@ -41,7 +44,12 @@ class GAN(Method):
         augment: Callable[[Tensor], Tensor] = nn.Identity(),
     ):
         super().__init__()
-        self.generator, self.discriminator, self.game, self.penalty = generator, discriminator, game, penalty
+        self.generator, self.discriminator, self.game, self.penalty = (
+            generator,
+            discriminator,
+            game,
+            penalty,
+        )
         self.dim, self.k = count("dim", dim), count("k", k)
         self.momentum, self.augment = number("momentum", momentum, 0, 1), augment
         self.average = frozen_copy(generator, training=False)
@@ -72,23 +80,34 @@ class GAN(Method):
             fake = self.generate(self.noise(len(x)), y)
         x, fake = self.augment(x), self.augment(fake)
         loss = self.game.discriminator(self.score(x, y), self.score(fake, y))
-        return loss + self.penalty(lambda between: self.score(between, y), x, fake) if self.penalty else loss
+        return (
+            loss + self.penalty(lambda between: self.score(between, y), x, fake)
+            if self.penalty
+            else loss
+        )
 
     def generator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         fake = self.generate(self.noise(len(x)), y)
         return self.game.generator(self.score(self.augment(fake), y))
 
     def turns(self):
-        discriminator, generator = list(self.discriminator.parameters()), list(self.generator.parameters())
-        return [(self.discriminator_loss, discriminator)] * self.k + [(self.generator_loss, generator)]
+        discriminator, generator = (
+            list(self.discriminator.parameters()),
+            list(self.generator.parameters()),
+        )
+        return [(self.discriminator_loss, discriminator)] * self.k + [
+            (self.generator_loss, generator)
+        ]
 
     def after_step(self):
         ema(self.average, self.generator, self.momentum)
 
     def encode(self, x: Tensor) -> Tensor:
-        """The discriminator's features: what one must look at to tell real from fake."""
+        """The discriminator's features: what one must look at to tell real from
+        fake."""
         return self.discriminator.features(x)
 
     def pretext_score(self, x: Tensor) -> float:
-        """Minus the kernel distance of as many fakes, on their numbers as they are: of digits, pixels."""
+        """Minus the kernel distance of as many fakes, on their numbers as they are: of
+        digits, pixels."""
         return -kernel_distance(x.flatten(1), self.sample(len(x)).flatten(1))

@@ -1,8 +1,10 @@
-"""Painting what is missing, judged twice: by the squared error, and by a network that tells paintings from pictures.
+"""Painting what is missing, judged twice: by the squared error, and by a network that
+tells paintings from pictures.
 
-Pathak et al. 2016, "Context Encoders", arXiv 1604.07379, equations 1 to 3 (inpainting). Isola et al. 2016,
-"Image-to-Image Translation with Conditional Adversarial Networks", arXiv 1611.07004, equations 1 to 4: the
-discriminator sees what the painter saw, too (colourisation and much else).
+Pathak et al. 2016, "Context Encoders", arXiv 1604.07379, equations 1 to 3 (inpainting).
+Isola et al. 2016, "Image-to-Image Translation with Conditional Adversarial Networks",
+arXiv 1611.07004, equations 1 to 4: the discriminator sees what the painter saw, too
+(colourisation and much else).
 """
 
 from collections.abc import Callable
@@ -19,7 +21,8 @@ from course_lib.transforms import rgb_to_grayscale
 
 
 def hide_colour(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures (N, 3, H, W) in grey, and a mask (N, 1, H, W) that is True everywhere: all is to be painted anew."""
+    """Pictures (N, 3, H, W) in grey, and a mask (N, 1, H, W) that is True everywhere:
+    all is to be painted anew."""
     grey = rgb_to_grayscale(x)
     return grey.expand_as(x), torch.ones_like(grey, dtype=torch.bool)
 
@@ -30,16 +33,18 @@ def fill_hole(output: Tensor, left: Tensor, mask: Tensor) -> Tensor:
 
 
 def fill_colour(output: Tensor, left: Tensor, mask: Tensor) -> Tensor:
-    """The output's colours, on whatever grid, at the lightness that is left: where they are grey, so is the picture."""
+    """The output's colours, on whatever grid, at the lightness that is left: where they
+    are grey, so is the picture."""
     colour = output - rgb_to_grayscale(output)
     return left + F.interpolate(colour, left.shape[2:], mode="bilinear")
 
 
 class AdversarialPainting(Method):
-    """hide: pictures (N, C, H, W) in [0, 1] -> what is left of them, like x, and mask (N, 1, H, W), True where it is to
-    be painted; encoder, decoder: what is left -> an output, of which `fill` makes a picture; discriminator:
-    (N, 2 C, H, W), a picture and what was left of it, -> logits (N,). weight: of the adversarial term beside the mean
-    squared error over the hidden pixels."""
+    """hide: pictures (N, C, H, W) in [0, 1] -> what is left of them, like x, and mask
+    (N, 1, H, W), True where it is to be painted; encoder, decoder: what is left -> an
+    output, of which `fill` makes a picture; discriminator: (N, 2 C, H, W), a picture
+    and what was left of it, -> logits (N,). weight: of the adversarial term beside the
+    mean squared error over the hidden pixels."""
 
     def __init__(
         self,
@@ -53,7 +58,11 @@ class AdversarialPainting(Method):
     ):
         super().__init__()
         self.hide, self.fill, self.encoder, self.decoder = hide, fill, encoder, decoder
-        self.discriminator, self.game, self.weight = discriminator, game, number("weight", weight, 0)
+        self.discriminator, self.game, self.weight = (
+            discriminator,
+            game,
+            number("weight", weight, 0),
+        )
 
     def paint(self, left: Tensor, mask: Tensor) -> Tensor:
         """The completed picture."""
@@ -71,12 +80,17 @@ class AdversarialPainting(Method):
     def painter_loss(self, x: Tensor, y=None) -> Tensor:
         left, mask = self.hide(x)
         painted = self.paint(left, mask)
-        adversarial = self.game.generator(self.score(painted, left)) if self.weight else 0.0
+        adversarial = (
+            self.game.generator(self.score(painted, left)) if self.weight else 0.0
+        )
         return masked_reconstruction(painted, x, mask) + self.weight * adversarial
 
     def turns(self):
         painter = [*self.encoder.parameters(), *self.decoder.parameters()]
-        return [(self.discriminator_loss, list(self.discriminator.parameters())), (self.painter_loss, painter)]
+        return [
+            (self.discriminator_loss, list(self.discriminator.parameters())),
+            (self.painter_loss, painter),
+        ]
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

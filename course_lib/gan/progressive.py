@@ -1,8 +1,9 @@
-"""Progressive growing: learn 8 x 8 pictures first, then fade in the layers for 16 x 16, then for 32 x 32.
+"""Progressive growing: learn 8 x 8 pictures first, then fade in the layers for 16 x 16,
+then for 32 x 32.
 
-Karras, Aila, Laine, Lehtinen 2017, "Progressive Growing of GANs for Improved Quality, Stability, and Variation", arXiv
-1710.10196, section 2 and figure 2. Its other parts (equalised learning rates, pixel norm, minibatch statistics) are
-left out.
+Karras, Aila, Laine, Lehtinen 2017, "Progressive Growing of GANs for Improved Quality,
+Stability, and Variation", arXiv 1710.10196, section 2 and figure 2. Its other parts
+(equalised learning rates, pixel norm, minibatch statistics) are left out.
 """
 
 import torch.nn.functional as F
@@ -16,8 +17,8 @@ from course_lib.nets.dcgan import Stage, down, leaky_relu, normal_weights, poole
 
 
 def fade_in(progress: float, levels: int) -> tuple[int, float]:
-    """(level, alpha) at progress in [0, 1]: 2 levels - 1 phases of equal length, in turn a level alone and the next one
-    faded in, alpha from 0 to 1."""
+    """(level, alpha) at progress in [0, 1]: 2 levels - 1 phases of equal length, in
+    turn a level alone and the next one faded in, alpha from 0 to 1."""
     phase = number("progress", progress, 0, 1) * (2 * levels - 1)
     if phase >= 2 * levels - 2:
         return levels - 1, 1.0
@@ -26,20 +27,28 @@ def fade_in(progress: float, levels: int) -> tuple[int, float]:
 
 
 def blend(old: Tensor, new: Tensor, alpha: float) -> Tensor:
-    """(1 - alpha) old + alpha new, where old has half the side: its pixels are repeated."""
+    """(1 - alpha) old + alpha new, where old has half the side: its pixels are
+    repeated."""
     return (1 - alpha) * F.interpolate(old, scale_factor=2) + alpha * new
 
 
 class GrowingGenerator(nn.Module):
-    """Noise z (N, dim) -> pictures (N, channels, S, S) in [0, 1]; level 0 paints 2 side pixels, each one more twice as
-    many. Every level has its own last layer, which turns maps into colours."""
+    """Noise z (N, dim) -> pictures (N, channels, S, S) in [0, 1]; level 0 paints 2 side
+    pixels, each one more twice as many. Every level has its own last layer, which turns
+    maps into colours."""
 
     def __init__(self, dim: int, widths: tuple[int, ...], channels: int, side: int = 4):
         super().__init__()
-        self.first = Stage(from_vector(dim, side, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        self.first = Stage(
+            from_vector(dim, side, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
         pairs = zip(widths, widths[1:])
-        self.stages = nn.ModuleList(Stage(up(a, b), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairs)
-        self.to_rgb = nn.ModuleList(nn.Sequential(nn.Conv2d(b, channels, 1), nn.Tanh()) for b in widths[1:])
+        self.stages = nn.ModuleList(
+            Stage(up(a, b), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairs
+        )
+        self.to_rgb = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(b, channels, 1), nn.Tanh()) for b in widths[1:]
+        )
         normal_weights(self)
 
     def forward(self, z: Tensor, level: int, alpha: float) -> Tensor:
@@ -53,13 +62,17 @@ class GrowingGenerator(nn.Module):
 
 
 class GrowingDiscriminator(nn.Module):
-    """Pictures of any level's size -> logits (N,). widths: coarse to fine, as the generator's."""
+    """Pictures of any level's size -> logits (N,). widths: coarse to fine, as the
+    generator's."""
 
     def __init__(self, widths: tuple[int, ...], channels: int, side: int = 4):
         super().__init__()
-        self.from_rgb = nn.ModuleList(nn.Sequential(nn.Conv2d(channels, b, 1), leaky_relu()) for b in widths[1:])
+        self.from_rgb = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, b, 1), leaky_relu()) for b in widths[1:]
+        )
         self.stages = nn.ModuleList(
-            Stage(down(b, a), nn.BatchNorm2d(a), leaky_relu()) for a, b in zip(widths, widths[1:])
+            Stage(down(b, a), nn.BatchNorm2d(a), leaky_relu())
+            for a, b in zip(widths, widths[1:])
         )
         self.out = nn.Linear(widths[0] * side * side, 1)
         normal_weights(self)
@@ -85,8 +98,9 @@ class GrowingDiscriminator(nn.Module):
 
 
 class ProgressiveGAN(GAN):
-    """A GAN whose networks grow with `progress` and are grown up after the share `youth` of the training; in eval mode
-    they always are. Real pictures are shown as large and as sharp as the generator could paint them by then."""
+    """A GAN whose networks grow with `progress` and are grown up after the share
+    `youth` of the training; in eval mode they always are. Real pictures are shown as
+    large and as sharp as the generator could paint them by then."""
 
     def __init__(
         self,
@@ -98,11 +112,16 @@ class ProgressiveGAN(GAN):
         youth: float = 0.5,
     ):
         super().__init__(generator, discriminator, dim, game, momentum=momentum)
-        self.levels, self.youth = len(generator.stages), positive("youth", number("youth", youth, 0, 1))
+        self.levels, self.youth = (
+            len(generator.stages),
+            positive("youth", number("youth", youth, 0, 1)),
+        )
 
     def grown(self) -> tuple[int, float]:
         """Level and alpha of now."""
-        return fade_in(min(1.0, self.progress / self.youth) if self.training else 1.0, self.levels)
+        return fade_in(
+            min(1.0, self.progress / self.youth) if self.training else 1.0, self.levels
+        )
 
     def shrink(self, x: Tensor) -> Tensor:
         """Full-sized pictures as the current level sees them."""

@@ -6,11 +6,24 @@ from torch import nn
 
 from course_lib.augment import RandomShift
 from course_lib.gan.bigan import BiGAN, PairDiscriminator
-from course_lib.gan.conditional import ConditionalBatchNorm, ConditionalGAN, ProjectionDiscriminator
+from course_lib.gan.conditional import (
+    ConditionalBatchNorm,
+    ConditionalGAN,
+    ProjectionDiscriminator,
+)
 from course_lib.gan.games import WASSERSTEIN
 from course_lib.gan.gan import GAN
-from course_lib.gan.painting import AdversarialPainting, fill_colour, fill_hole, hide_colour
-from course_lib.gan.progressive import GrowingDiscriminator, GrowingGenerator, ProgressiveGAN
+from course_lib.gan.painting import (
+    AdversarialPainting,
+    fill_colour,
+    fill_hole,
+    hide_colour,
+)
+from course_lib.gan.progressive import (
+    GrowingDiscriminator,
+    GrowingGenerator,
+    ProgressiveGAN,
+)
 from course_lib.gan.wgan import WGAN, GradientPenalty
 from course_lib.nets.conv import Decoder
 from course_lib.nets.dcgan import Discriminator, Generator
@@ -22,70 +35,128 @@ from course_lib.recipe import Recipe, Size
 
 
 def gan(k: int = 1) -> GAN:
-    """DCGAN with all its guidelines: the generator paints on grids of 7, 14 and 28, the discriminator looks back."""
-    return GAN(Generator(64, (48, 24), 1, side=7), Discriminator((24, 48), 1, 28), 64, k=k, momentum=0.99)
+    """DCGAN with all its guidelines: the generator paints on grids of 7, 14 and 28, the
+    discriminator looks back."""
+    return GAN(
+        Generator(64, (48, 24), 1, side=7),
+        Discriminator((24, 48), 1, 28),
+        64,
+        k=k,
+        momentum=0.99,
+    )
 
 
 def wgan() -> WGAN:
-    """The same networks, without norms in the critic. Weights in 0.05 instead of the paper's 0.01: a small critic's
-    outputs would vanish."""
-    return WGAN(Generator(64, (48, 24), 1, side=7), Discriminator((24, 48), 1, 28, norm=nn.Identity), 64, clip=0.05)
+    """The same networks, without norms in the critic. Weights in 0.05 instead of the
+    paper's 0.01: a small critic's outputs would vanish."""
+    return WGAN(
+        Generator(64, (48, 24), 1, side=7),
+        Discriminator((24, 48), 1, 28, norm=nn.Identity),
+        64,
+        clip=0.05,
+    )
 
 
 def wgan_gp() -> GAN:
     """The same, with a penalty instead of clipped weights."""
     critic = Discriminator((24, 48), 1, 28, norm=nn.Identity)
     return GAN(
-        Generator(64, (48, 24), 1, side=7), critic, 64, WASSERSTEIN, k=5, penalty=GradientPenalty(10.0), momentum=0.9
+        Generator(64, (48, 24), 1, side=7),
+        critic,
+        64,
+        WASSERSTEIN,
+        k=5,
+        penalty=GradientPenalty(10.0),
+        momentum=0.9,
     )
 
 
 def conditional_gan() -> ConditionalGAN:
-    """The digit's name goes into every BatchNorm of the generator and, as a projection, into the discriminator."""
-    generator = Generator(64, (48, 24), 1, side=7, norm=partial(ConditionalBatchNorm, classes=10))
+    """The digit's name goes into every BatchNorm of the generator and, as a projection,
+    into the discriminator."""
+    generator = Generator(
+        64, (48, 24), 1, side=7, norm=partial(ConditionalBatchNorm, classes=10)
+    )
     discriminator = ProjectionDiscriminator(Discriminator((24, 48), 1, 28), classes=10)
     return ConditionalGAN(generator, discriminator, 64, momentum=0.99)
 
 
 def gan_emoji() -> GAN:
     """One more stage, three channels; shifted pictures, for there are only 4,000."""
-    generator, discriminator = Generator(64, (96, 48, 24), 3), Discriminator((32, 64, 128), 3, 32)
+    generator, discriminator = (
+        Generator(64, (96, 48, 24), 3),
+        Discriminator((32, 64, 128), 3, 32),
+    )
     return GAN(generator, discriminator, 64, momentum=0.99, augment=RandomShift(4))
 
 
 def conditional_gan_emoji() -> ConditionalGAN:
     """The networks of `gan_emoji`, told the category."""
-    generator = Generator(64, (96, 48, 24), 3, norm=partial(ConditionalBatchNorm, classes=9))
-    discriminator = ProjectionDiscriminator(Discriminator((32, 64, 128), 3, 32), classes=9)
-    return ConditionalGAN(generator, discriminator, 64, momentum=0.99, augment=RandomShift(4))
+    generator = Generator(
+        64, (96, 48, 24), 3, norm=partial(ConditionalBatchNorm, classes=9)
+    )
+    discriminator = ProjectionDiscriminator(
+        Discriminator((32, 64, 128), 3, 32), classes=9
+    )
+    return ConditionalGAN(
+        generator, discriminator, 64, momentum=0.99, augment=RandomShift(4)
+    )
 
 
 def progressive_gan() -> ProgressiveGAN:
     """As dear as `gan_emoji`; grows through 8, 16 and 32 pixels."""
     widths = (64, 64, 32, 16)
-    return ProgressiveGAN(GrowingGenerator(64, widths, 3), GrowingDiscriminator(widths, 3), 64, momentum=0.99)
+    return ProgressiveGAN(
+        GrowingGenerator(64, widths, 3),
+        GrowingDiscriminator(widths, 3),
+        64,
+        momentum=0.99,
+    )
 
 
 def bigan() -> BiGAN:
-    """The generator of `gan`. Perceptrons for the rest, as in the paper's experiment with digits: convolutions tell the
-    two kinds of pairs too well, and the encoder learns nothing."""
+    """The generator of `gan`. Perceptrons for the rest, as in the paper's experiment
+    with digits: convolutions tell the two kinds of pairs too well, and the encoder
+    learns nothing."""
     encoder = nn.Sequential(nn.Flatten(), mlp(784, 512, 512, 32))
-    discriminator = PairDiscriminator(nn.Flatten(), mlp(784 + 32, 512, 512, 1, norm=None))
-    return BiGAN(encoder, Generator(32, (48, 24), 1, side=7), discriminator, 32, momentum=0.99)
+    discriminator = PairDiscriminator(
+        nn.Flatten(), mlp(784 + 32, 512, 512, 1, norm=None)
+    )
+    return BiGAN(
+        encoder, Generator(32, (48, 24), 1, side=7), discriminator, 32, momentum=0.99
+    )
 
 
 def inpainting(weight: float) -> AdversarialPainting:
-    """The networks and the hole of the context encoder; the discriminator sees six channels: a picture, and what was
-    left of it."""
-    decoder = nn.Sequential(Decoder(widths=(96, 48, 24), outputs=12), nn.PixelShuffle(2))
-    hide, discriminator = partial(hide_square, side=16), Discriminator((24, 48, 96), 6, 32)
-    return AdversarialPainting(hide, fill_hole, ResNet(widths=(24, 48, 96)), decoder, discriminator, weight)
+    """The networks and the hole of the context encoder; the discriminator sees six
+    channels: a picture, and what was left of it."""
+    decoder = nn.Sequential(
+        Decoder(widths=(96, 48, 24), outputs=12), nn.PixelShuffle(2)
+    )
+    hide, discriminator = (
+        partial(hide_square, side=16),
+        Discriminator((24, 48, 96), 6, 32),
+    )
+    return AdversarialPainting(
+        hide, fill_hole, ResNet(widths=(24, 48, 96)), decoder, discriminator, weight
+    )
 
 
 def colouring(weight: float) -> AdversarialPainting:
-    """The networks of notebook 01's colourisation, which paint on a grid of 16 x 16; three channels instead of bins."""
-    decoder, discriminator = Decoder(widths=(96, 48, 24), outputs=3), Discriminator((24, 48, 96), 6, 32)
-    return AdversarialPainting(hide_colour, fill_colour, ResNet(widths=(24, 48, 96)), decoder, discriminator, weight)
+    """The networks of notebook 01's colourisation, which paint on a grid of 16 x 16;
+    three channels instead of bins."""
+    decoder, discriminator = (
+        Decoder(widths=(96, 48, 24), outputs=3),
+        Discriminator((24, 48, 96), 6, 32),
+    )
+    return AdversarialPainting(
+        hide_colour,
+        fill_colour,
+        ResNet(widths=(24, 48, 96)),
+        decoder,
+        discriminator,
+        weight,
+    )
 
 
 def adversarial_inpainting() -> AdversarialPainting:
@@ -99,7 +170,8 @@ def adversarial_colourisation() -> AdversarialPainting:
 
 
 def adversarial(lr: float, weight_decay: float) -> Optimizers:
-    """Adam with the short memory of DCGAN: the other player keeps turning the gradient."""
+    """Adam with the short memory of DCGAN: the other player keeps turning the
+    gradient."""
     return adamw(lr, weight_decay, betas=(0.5, 0.999))
 
 
@@ -108,30 +180,57 @@ def without_momentum(lr: float, weight_decay: float) -> Optimizers:
     return adamw(lr, weight_decay, betas=(0.0, 0.9))
 
 
-game_recipe = partial(Recipe, optimizer=adversarial, weight_decay=0.0)  # rows of two players
+# rows of two players
+game_recipe = partial(Recipe, optimizer=adversarial, weight_decay=0.0)
 generator_recipe = partial(game_recipe, has_representation=False)
 
 RECIPES = {
-    "gan": generator_recipe(gan, "digits", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)),
+    "gan": generator_recipe(
+        gan, "digits", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)
+    ),
     "wgan": generator_recipe(
-        wgan, "digits", cpu=Size(300, 64, 1e-3), gpu=Size(3000, 64, 1e-3), optimizer=without_momentum
+        wgan,
+        "digits",
+        cpu=Size(300, 64, 1e-3),
+        gpu=Size(3000, 64, 1e-3),
+        optimizer=without_momentum,
     ),
     "wgan-gp": generator_recipe(
-        wgan_gp, "digits", cpu=Size(300, 64, 1e-3), gpu=Size(3000, 64, 1e-3), optimizer=without_momentum
+        wgan_gp,
+        "digits",
+        cpu=Size(300, 64, 1e-3),
+        gpu=Size(3000, 64, 1e-3),
+        optimizer=without_momentum,
     ),
     "conditional-gan": generator_recipe(
         conditional_gan, "digits", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)
     ),
-    "gan-emoji": generator_recipe(gan_emoji, "emoji_on_white", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)),
+    "gan-emoji": generator_recipe(
+        gan_emoji,
+        "emoji_on_white",
+        cpu=Size(1000, 64, 1e-3),
+        gpu=Size(10_000, 64, 1e-3),
+    ),
     "conditional-gan-emoji": generator_recipe(
-        conditional_gan_emoji, "emoji_on_white", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)
+        conditional_gan_emoji,
+        "emoji_on_white",
+        cpu=Size(1000, 64, 1e-3),
+        gpu=Size(10_000, 64, 1e-3),
     ),
     "progressive-gan": generator_recipe(
-        progressive_gan, "emoji_on_white", cpu=Size(1000, 64, 1e-3), gpu=Size(10_000, 64, 1e-3)
+        progressive_gan,
+        "emoji_on_white",
+        cpu=Size(1000, 64, 1e-3),
+        gpu=Size(10_000, 64, 1e-3),
     ),
-    "bigan": game_recipe(bigan, "digits", cpu=Size(1500, 64, 5e-4), gpu=Size(15_000, 64, 5e-4)),
+    "bigan": game_recipe(
+        bigan, "digits", cpu=Size(1500, 64, 5e-4), gpu=Size(15_000, 64, 5e-4)
+    ),
     "adversarial-inpainting": game_recipe(
-        adversarial_inpainting, "emoji_on_white", cpu=Size(200, 128, 2e-3), gpu=Size(2000, 128, 2e-3)
+        adversarial_inpainting,
+        "emoji_on_white",
+        cpu=Size(200, 128, 2e-3),
+        gpu=Size(2000, 128, 2e-3),
     ),
     "adversarial-colourisation": game_recipe(
         adversarial_colourisation,

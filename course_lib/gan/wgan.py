@@ -1,7 +1,9 @@
-"""Wasserstein GANs: a critic that may not be steep, by clipped weights or by a penalty on its slope.
+"""Wasserstein GANs: a critic that may not be steep, by clipped weights or by a penalty
+on its slope.
 
-Arjovsky, Chintala, Bottou 2017, "Wasserstein GAN", arXiv 1701.07875, algorithm 1. Gulrajani, Ahmed, Arjovsky, Dumoulin,
-Courville 2017, "Improved Training of Wasserstein GANs", arXiv 1704.00028, algorithm 1.
+Arjovsky, Chintala, Bottou 2017, "Wasserstein GAN", arXiv 1701.07875, algorithm 1.
+Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville 2017, "Improved Training of Wasserstein
+GANs", arXiv 1704.00028, algorithm 1.
 """
 
 from collections.abc import Callable
@@ -16,12 +18,21 @@ from course_lib.losses import full_precision
 
 
 class WGAN(GAN):
-    """The first way: after every update of the critic its weights are cut off at -clip and clip.
+    """The first way: after every update of the critic its weights are cut off at -clip
+    and clip.
 
-    That keeps it Lipschitz, with a constant that nobody chose. No BatchNorm in the critic is asked for by the theory.
+    That keeps it Lipschitz, with a constant that nobody chose. No BatchNorm in the
+    critic is asked for by the theory.
     """
 
-    def __init__(self, generator: nn.Module, critic: nn.Module, dim: int, k: int = 5, clip: float = 0.01):
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        dim: int,
+        k: int = 5,
+        clip: float = 0.01,
+    ):
         super().__init__(generator, critic, dim, WASSERSTEIN, k)
         self.clip = positive("clip", clip)
 
@@ -31,7 +42,8 @@ class WGAN(GAN):
             p.clamp_(-self.clip, self.clip)
 
     def discriminator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        self.clip_weights()  # what the last update left; before the first one, what the start left
+        # what the last update left; before the first one, what the start left
+        self.clip_weights()
         return super().discriminator_loss(x, y)
 
     def generator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -40,10 +52,14 @@ class WGAN(GAN):
 
 
 @full_precision
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
-    """mean (||grad f(x_t)|| - 1)^2 at x_t = t x + (1 - t) G(z), 0-d (Gulrajani et al., equation 3 without lambda).
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, t: Tensor
+) -> Tensor:
+    """mean (||grad f(x_t)|| - 1)^2 at x_t = t x + (1 - t) G(z), 0-d (Gulrajani et al.,
+    equation 3 without lambda).
 
-    t (N,) in [0, 1]. No BatchNorm in the critic: the penalty is on the slope for each picture by itself.
+    t (N,) in [0, 1]. No BatchNorm in the critic: the penalty is on the slope for each
+    picture by itself.
     """
     t = t.view(-1, *[1] * (real.ndim - 1))
     between = (t * real + (1 - t) * fake).requires_grad_()
@@ -52,7 +68,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
 
 class GradientPenalty:
-    """`gradient_penalty` times weight, at points drawn between the two batches: a GAN's `penalty`.
+    """`gradient_penalty` times weight, at points drawn between the two batches: a GAN's
+    `penalty`.
 
     The paper's weight 10 is for pictures in [-1, 1].
     """
@@ -60,5 +77,9 @@ class GradientPenalty:
     def __init__(self, weight: float = 10.0):
         self.weight = positive("weight", weight)
 
-    def __call__(self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-        return self.weight * gradient_penalty(critic, real, fake, torch.rand(len(real), device=real.device))
+    def __call__(
+        self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
+    ) -> Tensor:
+        return self.weight * gradient_penalty(
+            critic, real, fake, torch.rand(len(real), device=real.device)
+        )

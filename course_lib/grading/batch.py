@@ -1,7 +1,9 @@
-"""Grades a class: every submission in its sandbox, every verdict made out here, every mark on disk before the next.
+"""Grades a class: every submission in its sandbox, every verdict made out here, every
+mark on disk before the next.
 
-Interrupted and started again it goes on where it was: a student's record is kept with a hash of what was handed in, of
-the sheet and of the seed, and is used as long as none of them changes.
+Interrupted and started again it goes on where it was: a student's record is kept with a
+hash of what was handed in, of the sheet and of the seed, and is used as long as none of
+them changes.
 """
 
 import hashlib
@@ -37,12 +39,20 @@ ENDS = {
 
 
 def grade(
-    submissions: Path, sheet: Sheet, seed: int, out: Path, workers: int = 2, limits: Limits = Limits(), isolated=True
+    submissions: Path,
+    sheet: Sheet,
+    seed: int,
+    out: Path,
+    workers: int = 2,
+    limits: Limits = Limits(),
+    isolated=True,
 ) -> dict:
-    """Grades every submission in the folder; writes marks.csv, marks.json, class.html, a page per student to `out`.
+    """Grades every submission in the folder; writes marks.csv, marks.json, class.html,
+    a page per student to `out`.
 
-    seed: of the hidden cases; keep it to yourself until the marks are out. Returns what is in marks.json. Raises
-    ValueError for a folder without submissions, SandboxDied where no sandbox can be had that keeps submissions in.
+    seed: of the hidden cases; keep it to yourself until the marks are out. Returns what
+    is in marks.json. Raises ValueError for a folder without submissions, SandboxDied
+    where no sandbox can be had that keeps submissions in.
     """
     students = collect(submissions)
     if isolated:
@@ -50,7 +60,10 @@ def grade(
     exercises = sheet.graded(seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        library.copy(place / "library", [symbol for master in sheet.masters for symbol in master.hides])
+        library.copy(
+            place / "library",
+            [symbol for master in sheet.masters for symbol in master.hides],
+        )
         (place / "drivers.py").write_text(sheet.public_drivers, encoding="utf-8")
         (place / "drivers.py").chmod(0o644)
         numbers: queue.Queue[int] = queue.Queue()
@@ -60,13 +73,25 @@ def grade(
         def work(submission: Submission) -> dict:
             number = numbers.get()
             try:
-                return _record(submission, sheet, seed, out, exercises, place, limits, number, isolated)
+                return _record(
+                    submission,
+                    sheet,
+                    seed,
+                    out,
+                    exercises,
+                    place,
+                    limits,
+                    number,
+                    isolated,
+                )
             finally:
                 numbers.put(number)
 
         records, start = {}, time.monotonic()
         with ThreadPoolExecutor(workers) as pool:
-            futures = {pool.submit(work, submission): submission for submission in students}
+            futures = {
+                pool.submit(work, submission): submission for submission in students
+            }
             try:
                 for future in as_completed(futures):
                     records[futures[future].student] = future.result()
@@ -83,14 +108,28 @@ def grade(
     return marks
 
 
-def _record(submission: Submission, sheet: Sheet, seed, out, exercises, place, limits, number, isolated) -> dict:
-    """The student's record: from the last run where nothing has changed, or graded now and written down."""
+def _record(
+    submission: Submission,
+    sheet: Sheet,
+    seed,
+    out,
+    exercises,
+    place,
+    limits,
+    number,
+    isolated,
+) -> dict:
+    """The student's record: from the last run where nothing has changed, or graded now
+    and written down."""
     try:
         (file, notebook), problem = submission.read(sheet.name), ""
     except Refused as error:
         file, notebook, problem = "", b"", str(error)
     about = f"{sheet.name} {sheet.hash} {seed} {isolated} {limits} {file!r} {problem} ".encode()
-    key, path = hashlib.sha256(about + notebook).hexdigest(), out / "state" / f"{submission.slug}.json"
+    key, path = (
+        hashlib.sha256(about + notebook).hexdigest(),
+        out / "state" / f"{submission.slug}.json",
+    )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["key"] == key:
@@ -101,7 +140,9 @@ def _record(submission: Submission, sheet: Sheet, seed, out, exercises, place, l
     if problem:
         verdicts = [_refused(exercise, problem) for exercise in exercises]
     else:
-        with Sandbox(place / "library", place / "drivers.py", notebook, limits, number, isolated) as sandbox:
+        with Sandbox(
+            place / "library", place / "drivers.py", notebook, limits, number, isolated
+        ) as sandbox:
             verdicts = [verdict(sandbox, exercise, limits) for exercise in exercises]
     record = {
         "student": submission.student, "slug": submission.slug, "file": file, "key": key, "problem": problem,
@@ -124,9 +165,16 @@ def _record(submission: Submission, sheet: Sheet, seed, out, exercises, place, l
 
 
 def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
-    """Has the answer run in the sandbox, judges what comes out. Raises SandboxDied only where none can be started."""
-    arrays = {f"{i}/{name}": array for i, case in enumerate(exercise.cases) for name, array in case.arrays.items()}
-    for _ in range(2):  # a helper may have been killed by a short memory of the machine: not the student's fault
+    """Has the answer run in the sandbox, judges what comes out. Raises SandboxDied only
+    where none can be started."""
+    arrays = {
+        f"{i}/{name}": array
+        for i, case in enumerate(exercise.cases)
+        for name, array in case.arrays.items()
+    }
+    # a helper may have been killed by a short memory of the machine: not the student's
+    # fault
+    for _ in range(2):
         sandbox.start()
         try:
             end, written = sandbox.ask(exercise.name, arrays)
@@ -139,14 +187,23 @@ def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
         if end == "done":
             end = "garbled" if written else "died"
         said = ENDS.get(end, ENDS["garbled"])
-        numbers = dict(seconds=limits.seconds, clock=WAIT * limits.seconds, gigabytes=limits.memory / 2**30)
+        numbers = dict(
+            seconds=limits.seconds,
+            clock=WAIT * limits.seconds,
+            gigabytes=limits.memory / 2**30,
+        )
         return _refused(exercise, said.format(**numbers, processes=limits.processes))
     return judge(exercise, outcomes)
 
 
 def why(result: Result) -> str:
-    """What a report says of a property: what is wrong, and the shapes of a case that shows it; no value."""
-    return f"{result.why} (first for {result.where})" if result.where and ": " in result.why else result.why
+    """What a report says of a property: what is wrong, and the shapes of a case that
+    shows it; no value."""
+    return (
+        f"{result.why} (first for {result.where})"
+        if result.where and ": " in result.why
+        else result.why
+    )
 
 
 def _refused(exercise: Exercise, why: str) -> Verdict:
@@ -158,7 +215,8 @@ def _progress(done: int, of: int, seconds: float):
     bar = "#" * (30 * done // of)
     end = "\n" if done == of else ""
     print(
-        f"\r[{bar:30}] {done} of {of} graded, {left / 60:.0f} min {left % 60:02.0f} s left ",
+        f"\r[{bar:30}] {done} of {of} graded, {left / 60:.0f} min {left % 60:02.0f} s "
+        "left ",
         end=end,
         file=sys.stderr,
         flush=True,

@@ -1,7 +1,9 @@
-"""What the canary does in the sandbox: it tries to get out. Both the submission and the driver file of `doctor`.
+"""What the canary does in the sandbox: it tries to get out. Both the submission and the
+driver file of `doctor`.
 
-Each answer returns how far it got, 0 where it was kept in. WHERE is filled in by `doctor`: files that the grader can
-read, folders that it can write to, a port and an abstract socket that it listens on.
+Each answer returns how far it got, 0 where it was kept in. WHERE is filled in by
+`doctor`: files that the grader can read, folders that it can write to, a port and an
+abstract socket that it listens on.
 """
 
 import os
@@ -38,7 +40,10 @@ def write_files():
 
 def network():
     reached = 0
-    for family, address in ((socket.AF_INET, ("127.0.0.1", WHERE["port"])), (socket.AF_UNIX, WHERE["socket"])):
+    for family, address in (
+        (socket.AF_INET, ("127.0.0.1", WHERE["port"])),
+        (socket.AF_UNIX, WHERE["socket"]),
+    ):
         try:
             with socket.socket(family) as connection:
                 connection.settimeout(1)
@@ -50,9 +55,14 @@ def network():
 
 
 def other_processes():
-    """Processes in sight that are neither this one, nor the helper, nor the sandbox's first."""
+    """Processes in sight that are neither this one, nor the helper, nor the sandbox's
+    first."""
     mine = {1, os.getpid(), os.getppid()}
-    return torch.tensor(sum(int(entry) not in mine for entry in os.listdir("/proc") if entry.isdecimal()))
+    return torch.tensor(
+        sum(
+            int(entry) not in mine for entry in os.listdir("/proc") if entry.isdecimal()
+        )
+    )
 
 
 def process_storm():
@@ -70,13 +80,17 @@ def process_storm():
 
 def much_memory():
     try:
-        return torch.tensor(len(bytearray(30 * 10**9)))  # zeros: only what is touched would be taken
+        # zeros: only what is touched would be taken
+        return torch.tensor(len(bytearray(30 * 10**9)))
     except MemoryError:
         return torch.tensor(0)
 
 
 def gpu():
-    return torch.tensor(sum(name.startswith("nvidia") for name in os.listdir("/dev")) + torch.cuda.is_available())
+    return torch.tensor(
+        sum(name.startswith("nvidia") for name in os.listdir("/dev"))
+        + torch.cuda.is_available()
+    )
 
 
 def _drive(answer, arrays):

@@ -1,4 +1,5 @@
-"""Tries the sandbox before it is trusted: a canary goes through the very path of a submission and tries to get out."""
+"""Tries the sandbox before it is trusted: a canary goes through the very path of a
+submission and tries to get out."""
 
 import json
 import os
@@ -23,15 +24,22 @@ ATTEMPTS = {
     "gpu": "see a GPU",
 }
 ADVICE = (
-    "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap). In a container it needs the right to make "
-    "namespaces; on Ubuntu 24.04 AppArmor must allow bwrap; macOS and Windows have none: grade in a Linux virtual "
+    "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap). In a container it "
+    "needs the right to make "
+    "namespaces; on Ubuntu 24.04 AppArmor must allow bwrap; macOS and Windows have "
+    "none: grade in a Linux virtual "
     "machine. Or, on a machine that holds nothing of value, grade with --no-sandbox."
 )
 
 
 def attempts(isolated: bool = True) -> dict[str, bool | str]:
-    """What the canary could do, by ATTEMPTS: False: kept in, True: got out; a word where it did not run."""
-    with tempfile.TemporaryDirectory() as name, socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+    """What the canary could do, by ATTEMPTS: False: kept in, True: got out; a word
+    where it did not run."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        socket.socket() as tcp,
+        socket.socket(socket.AF_UNIX) as unix,
+    ):
         place, mark = Path(name), f"canary-{uuid.uuid4().hex}"
         secret = place / "secret"
         secret.write_text("secret")
@@ -41,19 +49,46 @@ def attempts(isolated: bool = True) -> dict[str, bool | str]:
             listener.listen()
             listener.setblocking(False)
         course = Path(library.PACKAGE).parent
-        files = [secret, Path(__file__).resolve(), *sorted(course.glob("solutions/*.py")), Path.home() / ".bashrc"]
-        folders = [place, course, Path.home(), Path("/"), Path("/usr"), Path("/etc"), Path("/var/tmp")]
+        files = [
+            secret,
+            Path(__file__).resolve(),
+            *sorted(course.glob("solutions/*.py")),
+            Path.home() / ".bashrc",
+        ]
+        folders = [
+            place,
+            course,
+            Path.home(),
+            Path("/"),
+            Path("/usr"),
+            Path("/etc"),
+            Path("/var/tmp"),
+        ]
         where = {
             "files": [str(f) for f in files], "folders": [str(f) for f in folders], "written": mark,
             "port": tcp.getsockname()[1], "socket": f"\0{mark}", "processes": 300,
         }  # fmt: skip
         library.copy(place / "library", [])
-        source = Path(canary.__file__).read_text(encoding="utf-8").replace("WHERE: dict = {}", f"WHERE = {where!r}")
-        notebook = json.dumps({"cells": [{"cell_type": "code", "source": source}], "metadata": {}}).encode()
+        source = (
+            Path(canary.__file__)
+            .read_text(encoding="utf-8")
+            .replace("WHERE: dict = {}", f"WHERE = {where!r}")
+        )
+        notebook = json.dumps(
+            {"cells": [{"cell_type": "code", "source": source}], "metadata": {}}
+        ).encode()
         found: dict[str, bool | str] = {}
-        with Sandbox(place / "library", Path(canary.__file__), notebook, Limits(seconds=20), 99, isolated) as sandbox:
+        with Sandbox(
+            place / "library",
+            Path(canary.__file__),
+            notebook,
+            Limits(seconds=20),
+            99,
+            isolated,
+        ) as sandbox:
             for attempt in ATTEMPTS:
-                if attempt == "process_storm" and not isolated:  # it would hit this machine
+                # it would hit this machine
+                if attempt == "process_storm" and not isolated:
                     found[attempt] = True
                     continue
                 try:
@@ -65,7 +100,8 @@ def attempts(isolated: bool = True) -> dict[str, bool | str]:
                         break
                     continue
                 found[attempt] = _reached(end, written)
-        for listener in (tcp, unix):  # what it says it could not do is looked at from out here
+        # what it says it could not do is looked at from out here
+        for listener in (tcp, unix):
             try:
                 listener.accept()[0].close()
                 found["network"] = True
@@ -82,7 +118,11 @@ def _reached(end: str, written: bytes) -> bool | str:
     if end in ("memory", "processes"):
         return False
     outcome = (parse(written, 1) or [None])[0] if end == "done" else None
-    return bool(outcome["value"]) if isinstance(outcome, dict) and "value" in outcome else f"did not run ({end})"
+    return (
+        bool(outcome["value"])
+        if isinstance(outcome, dict) and "value" in outcome
+        else f"did not run ({end})"
+    )
 
 
 def require():
@@ -91,7 +131,10 @@ def require():
     open_ = [ATTEMPTS[name] for name in ATTEMPTS if found.get(name) is not False]
     if open_:
         said = next((value for value in found.values() if isinstance(value, str)), "")
-        raise SandboxDied(f"the sandbox does not hold: a submission could {'; '.join(open_)}. {said}\n{ADVICE}")
+        raise SandboxDied(
+            f"the sandbox does not hold: a submission could {'; '.join(open_)}. "
+            f"{said}\n{ADVICE}"
+        )
 
 
 def table() -> tuple[str, bool]:
@@ -103,4 +146,9 @@ def table() -> tuple[str, bool]:
         for name, what in ATTEMPTS.items()
     ]
     holds = all(found.get(name) is False for name in ATTEMPTS)
-    return "\n".join([*lines, "The sandbox holds." if holds else f"The sandbox does not hold. {ADVICE}"]), holds
+    return "\n".join(
+        [
+            *lines,
+            "The sandbox holds." if holds else f"The sandbox does not hold. {ADVICE}",
+        ]
+    ), holds

@@ -1,5 +1,5 @@
-"""What makers of cases draw with: numbers and tensors from a generator, in float64 first, so that all dtypes get the
-same values."""
+"""What makers of cases draw with: numbers and tensors from a generator, in float64
+first, so that all dtypes get the same values."""
 
 import torch
 from torch import Generator, Tensor
@@ -17,9 +17,13 @@ def between(generator: Generator, low: float, high: float) -> float:
     return low + (high - low) * torch.rand((), generator=generator, dtype=F64).item()
 
 
-def uniform(generator: Generator, *shape: int, low=0.0, high=1.0, dtype: torch.dtype = F32) -> Tensor:
+def uniform(
+    generator: Generator, *shape: int, low=0.0, high=1.0, dtype: torch.dtype = F32
+) -> Tensor:
     """Numbers uniform in [low, high), of that shape."""
-    return (low + (high - low) * torch.rand(shape, generator=generator, dtype=F64)).to(dtype)
+    return (low + (high - low) * torch.rand(shape, generator=generator, dtype=F64)).to(
+        dtype
+    )
 
 
 def normal(generator: Generator, *shape: int, dtype: torch.dtype = F32) -> Tensor:
@@ -27,6 +31,10 @@ def normal(generator: Generator, *shape: int, dtype: torch.dtype = F32) -> Tenso
     return torch.randn(shape, generator=generator, dtype=F64).to(dtype)
 
 
-def normals(generator: Generator, dtype: torch.dtype, **shapes: tuple[int, ...]) -> dict[str, Tensor]:
+def normals(
+    generator: Generator, dtype: torch.dtype, **shapes: tuple[int, ...]
+) -> dict[str, Tensor]:
     """Standard normal tensors by name, drawn in this order."""
-    return {name: normal(generator, *shape, dtype=dtype) for name, shape in shapes.items()}
+    return {
+        name: normal(generator, *shape, dtype=dtype) for name, shape in shapes.items()
+    }

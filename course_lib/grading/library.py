@@ -1,4 +1,5 @@
-"""The library as the sandbox has it: without the graded symbols, without the grader, without the notebooks' plots."""
+"""The library as the sandbox has it: without the graded symbols, without the grader,
+without the notebooks' plots."""
 
 import ast
 import compileall
@@ -9,8 +10,17 @@ from pathlib import Path
 import course_lib
 
 PACKAGE = Path(course_lib.__file__).parent
-NEEDED = ("__init__.py", "answers.py", "drive.py", "exercise.py", "inside.py", "syscalls.py")  # of grading/
-# Whatever a submission imports from course_lib.notebook does nothing, and so does what it returns.
+# of grading/
+NEEDED = (
+    "__init__.py",
+    "answers.py",
+    "drive.py",
+    "exercise.py",
+    "inside.py",
+    "syscalls.py",
+)
+# Whatever a submission imports from course_lib.notebook does nothing, and so does what
+# it returns.
 NO_NOTEBOOK = """\
 class Nothing:
     def __call__(self, *args, **kwargs):
@@ -28,13 +38,15 @@ def __getattr__(name):
 REFUSE = 'raise type("Withheld", (ImportError,), {{}})("{name} is what is graded: the library has none now")\n'
 STUBS = {
     ast.FunctionDef: "def {name}(*args, **kwargs):\n    " + REFUSE,
-    ast.ClassDef: "class {name}:\n    def __init__(self, *args, **kwargs):\n        " + REFUSE,
+    ast.ClassDef: "class {name}:\n    def __init__(self, *args, **kwargs):\n        "
+    + REFUSE,
 }
 
 
 def definition(symbol: str, folder: Path = PACKAGE.parent) -> tuple[Path, str]:
-    """The file below `folder` that defines `module:name`, and the name there: a package's `__init__` often only imports
-    it. Raises FileNotFoundError where there is no such module."""
+    """The file below `folder` that defines `module:name`, and the name there: a
+    package's `__init__` often only imports it. Raises FileNotFoundError where there is
+    no such module."""
     module, name = symbol.split(":")
     path = folder / module.replace(".", "/")
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -46,20 +58,36 @@ def definition(symbol: str, folder: Path = PACKAGE.parent) -> tuple[Path, str]:
 
 
 def without(source: str, symbol: str) -> str:
-    """A module's source with one function or class replaced by a stub. Raises ValueError where there is none."""
+    """A module's source with one function or class replaced by a stub. Raises
+    ValueError where there is none."""
     for node in ast.parse(source).body:
         if type(node) in STUBS and node.name == symbol:
             lines = source.splitlines(keepends=True)
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
+            first = (
+                min(
+                    [
+                        node.lineno,
+                        *(decorator.lineno for decorator in node.decorator_list),
+                    ]
+                )
+                - 1
+            )
             lines[first : node.end_lineno] = [STUBS[type(node)].format(name=symbol)]
             return "".join(lines)
-    raise ValueError(f"argument `symbol`: expected a function or class of the module, got {symbol!r}")
+    raise ValueError(
+        f"argument `symbol`: expected a function or class of the module, got {symbol!r}"
+    )
 
 
 def copy(to: Path, hides: Iterable[str]):
-    """Writes the library into the folder `to`, compiled; hides: symbols as `module:name`."""
+    """Writes the library into the folder `to`, compiled; hides: symbols as
+    `module:name`."""
     package = to / PACKAGE.name
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "notebook", "shipped", "zoo"))
+    shutil.copytree(
+        PACKAGE,
+        package,
+        ignore=shutil.ignore_patterns("__pycache__", "notebook", "shipped", "zoo"),
+    )
     for path in (package / "grading").iterdir():
         if path.name not in NEEDED:
             path.unlink()
@@ -67,7 +95,9 @@ def copy(to: Path, hides: Iterable[str]):
     (package / "notebook" / "__init__.py").write_text(NO_NOTEBOOK)
     for symbol in sorted(set(hides)):
         path, name = definition(symbol, to)
-        path.write_text(without(path.read_text(encoding="utf-8"), name), encoding="utf-8")
+        path.write_text(
+            without(path.read_text(encoding="utf-8"), name), encoding="utf-8"
+        )
     compileall.compile_dir(package, quiet=2)
     for path in [to, *to.rglob("*")]:  # the sandbox's user is another one
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -1,4 +1,5 @@
-"""What comes out of the sandbox: bytes that anybody may have made, read as the outcomes of an answer's cases."""
+"""What comes out of the sandbox: bytes that anybody may have made, read as the outcomes
+of an answer's cases."""
 
 import io
 import json
@@ -12,8 +13,9 @@ from course_lib.grading.inside import FAILURES, LINE, REPLY, receive
 
 
 def parse(written: bytes, cases: int) -> list[Outputs | Failure] | None:
-    """The outcome of each case, from bytes that anybody may have made; None where they are no such thing. Of several
-    replies (see `answers.outcomes`) the last one that is whole counts."""
+    """The outcome of each case, from bytes that anybody may have made; None where they
+    are no such thing. Of several replies (see `answers.outcomes`) the last one that is
+    whole counts."""
     file, reply = io.BytesIO(written), None
     try:
         while True:
@@ -34,7 +36,12 @@ def _outcomes(failures: bytes, outputs: bytes, cases: int) -> list[Outputs | Fai
             raise ValueError(f"an array of {array.dtype}")
         found[int(i)][name] = array
     for i, (kind, *texts) in json.loads(failures).items():
-        kind = kind if re.fullmatch(r"[A-Za-z_]\w{0,50}", kind, re.ASCII) else "Exception"
-        line, message = ("".join(c for c in text[:LINE] if c.isprintable()) for text in texts)
-        found[int(i)] = Failure(kind, line, message)  # the message is compared with those of mistakes, never shown
+        kind = (
+            kind if re.fullmatch(r"[A-Za-z_]\w{0,50}", kind, re.ASCII) else "Exception"
+        )
+        line, message = (
+            "".join(c for c in text[:LINE] if c.isprintable()) for text in texts
+        )
+        # the message is compared with those of mistakes, never shown
+        found[int(i)] = Failure(kind, line, message)
     return found

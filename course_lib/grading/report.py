@@ -1,7 +1,9 @@
-"""marks.csv for an LMS, marks.json for programs, class.html and a page per student for people.
+"""marks.csv for an LMS, marks.json for programs, class.html and a page per student for
+people.
 
-Names, file names and lines of code come from submissions: the pages escape them, the CSV takes away their power to be
-formulas. No message, value or output of a hidden case is in any of them.
+Names, file names and lines of code come from submissions: the pages escape them, the
+CSV takes away their power to be formulas. No message, value or output of a hidden case
+is in any of them.
 """
 
 import csv
@@ -84,18 +86,33 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 
 
 def write(marks: dict, hints: dict[str, str], out: Path):
-    """Writes all of them into the folder. marks: what `batch.grade` returns; hints: of the mistakes, by name."""
+    """Writes all of them into the folder. marks: what `batch.grade` returns; hints: of
+    the mistakes, by name."""
     total, students = sum(marks["exercises"].values()), marks["students"]
     common = {"marks": marks, "total": total, "style": STYLE, "waits": WAITS}
     for student in students:
         page = PAGE.render(common, title=student["student"], student=student)
-        write_whole(out / "students" / f"{student['slug']}.html", page.encode("utf-8", "replace"))
+        write_whole(
+            out / "students" / f"{student['slug']}.html",
+            page.encode("utf-8", "replace"),
+        )
     distribution = {
-        name: [(points, sum(s["exercises"][i]["points"] == points for s in students)) for points in range(of + 1)]
+        name: [
+            (points, sum(s["exercises"][i]["points"] == points for s in students))
+            for points in range(of + 1)
+        ]
         for i, (name, of) in enumerate(marks["exercises"].items())
     }
-    means = {name: sum(n * count for n, count in counts) / len(students) for name, counts in distribution.items()}
-    mistakes = Counter((e["name"], e["mistake"]) for s in students for e in s["exercises"] if e["mistake"])
+    means = {
+        name: sum(n * count for n, count in counts) / len(students)
+        for name, counts in distribution.items()
+    }
+    mistakes = Counter(
+        (e["name"], e["mistake"])
+        for s in students
+        for e in s["exercises"]
+        if e["mistake"]
+    )
     page = PAGE.render(
         common, title=f"Marks, {marks['exercise']}", student=None, distribution=distribution, means=means, hints=hints,
         mistakes=mistakes.most_common(), mean=sum(s["points"] for s in students) / len(students),
@@ -107,7 +124,15 @@ def write(marks: dict, hints: dict[str, str], out: Path):
     writer.writerow(["student", *marks["exercises"], "total", "of", "problem"])
     for s in students:
         points = [e["points"] for e in s["exercises"]]
-        writer.writerow([harmless(s["student"]), *points, s["points"], total, harmless(s["problem"])])
+        writer.writerow(
+            [
+                harmless(s["student"]),
+                *points,
+                s["points"],
+                total,
+                harmless(s["problem"]),
+            ]
+        )
     write_whole(out / "marks.csv", table.getvalue().encode("utf-8", "replace"))
 
 

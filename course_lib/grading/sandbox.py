@@ -1,8 +1,10 @@
-"""A place for submitted code: bubblewrap, limits, and one helper process in it that answers exercise after exercise.
+"""A place for submitted code: bubblewrap, limits, and one helper process in it that
+answers exercise after exercise.
 
-Nothing of the machine is there but the Python environment, read-only: no network, no other processes, no home, no
-solutions, no other student. Each student gets a sandbox of their own, so that none can leave anything behind for the
-next. Being installed proves nothing: `doctor` tries it before each batch.
+Nothing of the machine is there but the Python environment, read-only: no network, no
+other processes, no home, no solutions, no other student. Each student gets a sandbox of
+their own, so that none can leave anything behind for the next. Being installed proves
+nothing: `doctor` tries it before each batch.
 """
 
 import json
@@ -29,8 +31,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Limits:
-    """For each exercise: seconds that an answer may compute (on the clock WAIT times as many), bytes of memory beside
-    torch's own, processes and threads."""
+    """For each exercise: seconds that an answer may compute (on the clock WAIT times as
+    many), bytes of memory beside torch's own, processes and threads."""
 
     seconds: float = 20.0
     memory: int = 2 << 30
@@ -38,14 +40,29 @@ class Limits:
 
 
 class SandboxDied(OSError):
-    """The helper is gone: it was killed, or it could not start (the message says what it said)."""
+    """The helper is gone: it was killed, or it could not start (the message says what
+    it said)."""
 
 
 class Sandbox:
-    """Starts when it is first needed; a context manager. number: two sandboxes at a time need two numbers."""
+    """Starts when it is first needed; a context manager. number: two sandboxes at a
+    time need two numbers."""
 
-    def __init__(self, library: Path, drivers: Path, notebook: bytes, limits: Limits, number: int = 0, isolated=True):
-        self.library, self.drivers, self.notebook, self.limits = library, drivers, notebook, limits
+    def __init__(
+        self,
+        library: Path,
+        drivers: Path,
+        notebook: bytes,
+        limits: Limits,
+        number: int = 0,
+        isolated=True,
+    ):
+        self.library, self.drivers, self.notebook, self.limits = (
+            library,
+            drivers,
+            notebook,
+            limits,
+        )
         self.uid, self.isolated = UNUSED + number, isolated
         self.process: subprocess.Popen | None = None
         self.group: Path | None = None
@@ -57,7 +74,8 @@ class Sandbox:
         self.close()
 
     def start(self):
-        """Has the helper ready; does nothing where it is. Raises SandboxDied where it cannot start."""
+        """Has the helper ready; does nothing where it is. Raises SandboxDied where it
+        cannot start."""
         if self.process is not None:
             return
         self._start()
@@ -67,21 +85,30 @@ class Sandbox:
             raise SandboxDied(f"no sandbox could be started: {error}") from None
 
     def ask(self, name: str, arrays: dict[str, Tensor]) -> tuple[str, bytes]:
-        """Has the notebook's answer `name` run on `arrays` ("i/part" is case i's): how it ended, what it wrote.
+        """Has the notebook's answer `name` run on `arrays` ("i/part" is case i's): how
+        it ended, what it wrote.
 
         Raises SandboxDied when the helper does not reply; `start` makes another one.
         """
         self.start()
-        end, written = self._exchange(WAIT * self.limits.seconds + GRACE, [name.encode(), save(arrays)], 2)
+        end, written = self._exchange(
+            WAIT * self.limits.seconds + GRACE, [name.encode(), save(arrays)], 2
+        )
         return end.decode(errors="replace"), written
 
-    def _exchange(self, seconds: float, frames: list[bytes], replies: int) -> list[bytes]:
-        watch = threading.Timer(seconds, self._kill)  # for a helper that was stopped: its pipes then end
+    def _exchange(
+        self, seconds: float, frames: list[bytes], replies: int
+    ) -> list[bytes]:
+        # for a helper that was stopped: its pipes then end
+        watch = threading.Timer(seconds, self._kill)
         watch.start()
         try:
             send(self.process.stdin.write, *frames)
             self.process.stdin.flush()
-            return [receive(self.process.stdout.read, REPLY + (2 << 20)) for _ in range(replies)]
+            return [
+                receive(self.process.stdout.read, REPLY + (2 << 20))
+                for _ in range(replies)
+            ]
         except (OSError, EOFError, ValueError):
             said = self._said()
             self.close()
@@ -92,28 +119,51 @@ class Sandbox:
     def _said(self) -> str:
         """The last line that the helper, or bubblewrap, left on stderr."""
         self._kill()
-        return self.process.stderr.read(1 << 16).decode(errors="replace").strip().rpartition("\n")[2]
+        return (
+            self.process.stderr.read(1 << 16)
+            .decode(errors="replace")
+            .strip()
+            .rpartition("\n")[2]
+        )
 
     def _kill(self):
-        """Ends the helper, the first process in the sandbox: everything inside goes with it."""
+        """Ends the helper, the first process in the sandbox: everything inside goes
+        with it."""
         if process := self.process:
             try:
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                for pid in map(int, children):  # of another uid: it does not end with bubblewrap
+                children = (
+                    Path(f"/proc/{process.pid}/task/{process.pid}/children")
+                    .read_text()
+                    .split()
+                )
+                # of another uid: it does not end with bubblewrap
+                for pid in map(int, children):
                     os.kill(pid, signal.SIGKILL)
                 if children and self.isolated:
-                    process.wait(5)  # bubblewrap reaps it: what is left of it counts as a process of that uid
+                    # bubblewrap reaps it: what is left of it counts as a process of
+                    # that uid
+                    process.wait(5)
             except (OSError, subprocess.TimeoutExpired):
                 pass
             process.kill()
 
     def _start(self):
-        limits = {**asdict(self.limits), "isolated": self.isolated, "uid": self.uid if self.isolated else 0}
+        limits = {
+            **asdict(self.limits),
+            "isolated": self.isolated,
+            "uid": self.uid if self.isolated else 0,
+        }
         python = [sys.executable, "-m", "course_lib.grading.inside", json.dumps(limits)]
         if self.isolated:
-            command, environment = [*self._bubblewrap(), *python, "/grading/drivers.py"], {}
+            command, environment = (
+                [*self._bubblewrap(), *python, "/grading/drivers.py"],
+                {},
+            )
         else:
-            command, environment = [*python, str(self.drivers)], os.environ | _environment(self.library)
+            command, environment = (
+                [*python, str(self.drivers)],
+                os.environ | _environment(self.library),
+            )
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -130,9 +180,24 @@ class Sandbox:
         bwrap = shutil.which("bwrap")
         if not bwrap:
             raise SandboxDied("bubblewrap (`bwrap`) is not installed")
-        words = [bwrap, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-        if os.getuid() == 0:  # mounts as root, then the helper takes an unused uid before it reads anything
-            words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        words = [
+            bwrap,
+            "--unshare-ipc",
+            "--unshare-pid",
+            "--unshare-net",
+            "--unshare-uts",
+            "--unshare-cgroup-try",
+        ]
+        # mounts as root, then the helper takes an unused uid before it reads anything
+        if os.getuid() == 0:
+            words += [
+                "--cap-drop",
+                "ALL",
+                "--cap-add",
+                "CAP_SETUID",
+                "--cap-add",
+                "CAP_SETGID",
+            ]
         else:
             words += ["--unshare-user"]
         words += ["--die-with-parent", "--new-session", "--clearenv", "--as-pid-1"]
@@ -143,17 +208,34 @@ class Sandbox:
                 words += ["--symlink", os.readlink(folder), folder]
             else:
                 words += ["--ro-bind-try", folder, folder]
-        # Zeros can be mapped as memory that belongs to no process; a tmpfs of bubblewrap's own knows no limit.
-        words += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero", "--remount-ro", "/dev"]
+        # Zeros can be mapped as memory that belongs to no process; a tmpfs of
+        # bubblewrap's own knows no limit.
+        words += [
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--dev-bind",
+            "/dev/null",
+            "/dev/zero",
+            "--remount-ro",
+            "/dev",
+        ]
         for folder in ("/tmp", "/dev/shm"):  # first: Python may be in a folder of /tmp
             words += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", folder]
-        parents = {"/grading": None} | {str(p): None for f in _python() for p in [*Path(f).parents][-2::-1]}
+        parents = {"/grading": None} | {
+            str(p): None for f in _python() for p in [*Path(f).parents][-2::-1]
+        }
         for folder in parents:  # made with a mode of their own, or only root could pass
             words += ["--perms", "0755", "--dir", folder]
         for folder in _python():
             words += ["--ro-bind", folder, folder]
-        installed = {*Path(sys.prefix).glob("lib*/python*/*-packages/course_lib"), _packages() / "course_lib"}
-        for folder in map(str, filter(Path.is_dir, installed)):  # has the graded symbols
+        installed = {
+            *Path(sys.prefix).glob("lib*/python*/*-packages/course_lib"),
+            _packages() / "course_lib",
+        }
+        # has the graded symbols
+        for folder in map(str, filter(Path.is_dir, installed)):
             words += ["--tmpfs", folder, "--remount-ro", folder]
         words += ["--ro-bind", str(self.library), "/grading/library"]
         words += ["--ro-bind", str(self.drivers), "/grading/drivers.py"]
@@ -193,22 +275,35 @@ def _packages() -> Path:
 def _python() -> list[str]:
     """The folders that Python and torch are in, those in /usr left out."""
     executable = Path(os.path.realpath(sys.executable))
-    wanted = {sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix), str(executable.parents[1])}
+    wanted = {
+        sys.prefix,
+        sys.base_prefix,
+        os.path.realpath(sys.base_prefix),
+        str(executable.parents[1]),
+    }
     wanted.add(str(_packages()))
     kept: list[str] = []
     for folder in sorted(wanted):  # a parent comes before what is in it
-        if not any(folder == other or folder.startswith(f"{other}/") for other in ["/usr", *kept]):
+        if not any(
+            folder == other or folder.startswith(f"{other}/")
+            for other in ["/usr", *kept]
+        ):
             kept.append(folder)
     return kept
 
 
 def cgroup(pid: int, limits: Limits) -> Path | None:
-    """Puts the process into a control group (version 2) of its own with the limits; None where that is not allowed.
+    """Puts the process into a control group (version 2) of its own with the limits;
+    None where that is not allowed.
 
     The kernel then enforces what the helper otherwise looks at fifty times a second.
     """
     try:
-        own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        own = next(
+            line
+            for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        )
         group = CGROUPS / own[3:].lstrip("/") / f"grading-{pid}"
         group.mkdir()
         if not (group / "cgroup.procs").exists():  # no control group, only a folder

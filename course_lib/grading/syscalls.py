@@ -1,7 +1,9 @@
-"""System calls that the sandbox refuses: they get memory that no limit counts, or rights in a namespace of one's own.
+"""System calls that the sandbox refuses: they get memory that no limit counts, or
+rights in a namespace of one's own.
 
-The limits count the memory of processes and of /tmp and /dev/shm. A file in memory that nobody maps (memfd, System V)
-and shared memory without a file belong to neither; in a user namespace one could mount as much more as one likes.
+The limits count the memory of processes and of /tmp and /dev/shm. A file in memory that
+nobody maps (memfd, System V) and shared memory without a file belong to neither; in a
+user namespace one could mount as much more as one likes.
 """
 
 import ctypes
@@ -10,11 +12,13 @@ import platform
 import struct
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
-LOAD, EQUAL, ABOVE, ANY, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06  # of the filter's language, BPF
+# of the filter's language, BPF
+LOAD, EQUAL, ABOVE, ANY, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
 NEW_NAMESPACES = 0x7E020000  # flags of clone
 SHARED_WITHOUT_FILE = 0x21  # of mmap
-# Numbers: the architecture; shmget, unshare, memfd_create, memfd_secret, io_uring_setup; clone3, clone, mmap.
+# Numbers: the architecture; shmget, unshare, memfd_create, memfd_secret,
+# io_uring_setup; clone3, clone, mmap.
 MACHINES = {
     "x86_64": (0xC000003E, (29, 272, 319, 447, 425), 435, 56, 9),
     "aarch64": (0xC00000B7, (194, 97, 279, 447, 425), 435, 220, 222),
@@ -22,7 +26,8 @@ MACHINES = {
 
 
 def refuse():
-    """From now on these calls fail, in this process and all that it starts. Does nothing on another kind of machine."""
+    """From now on these calls fail, in this process and all that it starts. Does
+    nothing on another kind of machine."""
     if platform.machine() not in MACHINES:
         return
     architecture, refused, clone3, clone, mmap = MACHINES[platform.machine()]
@@ -34,7 +39,8 @@ def refuse():
         (LOAD, 0, 0, 0),  # the call's number
         (ABOVE, 0, 1, 0x40000000),
         (RETURN, 0, 0, KILL),
-        (EQUAL, 0, 1, clone3),  # its flags are out of sight; the C library then takes clone
+        # its flags are out of sight; the C library then takes clone
+        (EQUAL, 0, 1, clone3),
         (RETURN, 0, 0, REFUSE | errno.ENOSYS),
     ]
     for number in refused:
@@ -52,7 +58,13 @@ def refuse():
         no,
         (RETURN, 0, 0, ALLOW),
     ]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
-    head = ctypes.create_string_buffer(struct.pack("HP", len(program), ctypes.addressof(code)))
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head, 0, 0):
+    code = ctypes.create_string_buffer(
+        b"".join(struct.pack("HBBI", *line) for line in program)
+    )
+    head = ctypes.create_string_buffer(
+        struct.pack("HP", len(program), ctypes.addressof(code))
+    )
+    if ctypes.CDLL(None, use_errno=True).prctl(
+        PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head, 0, 0
+    ):
         raise OSError(ctypes.get_errno(), "the system calls cannot be filtered")

@@ -1,7 +1,9 @@
-"""Conditional VAE: encoder and decoder are told the label, so z is left with what the label does not say.
+"""Conditional VAE: encoder and decoder are told the label, so z is left with what the
+label does not say.
 
-Kingma, Rezende, Mohamed, Welling 2014 (arXiv 1406.5298), M2 with all labels known. Sohn, Lee, Yan 2015, "Learning
-structured output representation using deep conditional generative models". Bounds log p(x given y).
+Kingma, Rezende, Mohamed, Welling 2014 (arXiv 1406.5298), M2 with all labels known.
+Sohn, Lee, Yan 2015, "Learning structured output representation using deep conditional
+generative models". Bounds log p(x given y).
 """
 
 from collections.abc import Callable
@@ -15,8 +17,9 @@ from course_lib.train import Method
 
 
 class ConditionalVAE(VAE):
-    """encoder: images -> h (N, F); head: h and the label's one-hot row, (N, F + classes) -> (N, 2 D); decoder: z and
-    that row, (N, D + classes) -> what the likelihood reads. The rest is VAE's."""
+    """encoder: images -> h (N, F); head: h and the label's one-hot row, (N, F +
+    classes) -> (N, 2 D); decoder: z and that row, (N, D + classes) -> what the
+    likelihood reads. The rest is VAE's."""
 
     def __init__(
         self,
@@ -40,13 +43,17 @@ class ConditionalVAE(VAE):
         return self.decoder(self.with_label(z, y))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Not defined, as in Method: z is what the label leaves to be said, and h need not know the label."""
+        """Not defined, as in Method: z is what the label leaves to be said, and h need
+        not know the label."""
         return Method.encode(self, x)
 
     def pretext_score(self, x: Tensor) -> Tensor:
-        """A bound on log p(x) in nats, by one draw for each label, all equally likely: log of the mean of e^ELBO."""
+        """A bound on log p(x) in nats, by one draw for each label, all equally likely:
+        log of the mean of e^ELBO."""
         x, bounds = self.draw(x), []
         for label in range(self.classes):
-            log_likelihood, kl = self.terms(x, torch.full((len(x),), label, device=x.device))
+            log_likelihood, kl = self.terms(
+                x, torch.full((len(x),), label, device=x.device)
+            )
             bounds.append(log_likelihood - kl)
         return importance_weighted_bound(torch.stack(bounds)).mean()

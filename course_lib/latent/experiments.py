@@ -1,8 +1,10 @@
-"""Bounds and samples, rate and distortion, collapse, likelihoods, representation: experiments of notebook 11.
+"""Bounds and samples, rate and distortion, collapse, likelihoods, representation:
+experiments of notebook 11.
 
-Kingma & Welling 2013 (arXiv 1312.6114): figures 2 and 4. Burda et al. 2015 (arXiv 1509.00519): active units. Alemi et
-al. 2017 (arXiv 1711.00464): rate and distortion. Bowman et al. 2015 (arXiv 1511.06349): warm-up. Rybkin et al. 2020
-(arXiv 2006.13202): sigma.
+Kingma & Welling 2013 (arXiv 1312.6114): figures 2 and 4. Burda et al. 2015 (arXiv
+1509.00519): active units. Alemi et al. 2017 (arXiv 1711.00464): rate and distortion.
+Bowman et al. 2015 (arXiv 1511.06349): warm-up. Rybkin et al. 2020 (arXiv 2006.13202):
+sigma.
 """
 
 import math
@@ -15,12 +17,24 @@ from torch import Tensor, nn
 from course_lib import evaluate
 from course_lib.data import as_float, load
 from course_lib.experiments.jobs import measures, train_to_the_end, watched
-from course_lib.experiments.judge import generation_metrics, judge_of, pictures, prior_draws, some_of
+from course_lib.experiments.judge import (
+    generation_metrics,
+    judge_of,
+    pictures,
+    prior_draws,
+    some_of,
+)
 from course_lib.experiments.setting import Setting
 from course_lib.latent.conditional_vae import ConditionalVAE
 from course_lib.latent.likelihoods import Gaussian, GaussianPerPixel, dequantise
 from course_lib.latent.recipes import colour_vae, conditional_vae, mlp_vae, vae_emoji
-from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound, reparameterise
+from course_lib.latent.vae import (
+    VAE,
+    active_units,
+    gaussian_kl,
+    importance_weighted_bound,
+    reparameterise,
+)
 from course_lib.nets.conv import Decoder, from_vector
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet
@@ -31,8 +45,9 @@ from course_lib.run import seeded
 
 @torch.no_grad()
 def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
-    """Means over 8-bit pictures x, in nats: elbo = -distortion - rate, with one draw each of a fixed noise; how many
-    units are active; `units`, the rate of each, largest first; rmse of the decoder's means from the pictures.
+    """Means over 8-bit pictures x, in nats: elbo = -distortion - rate, with one draw
+    each of a fixed noise; how many units are active; `units`, the rate of each, largest
+    first; rmse of the decoder's means from the pictures.
 
     by_label: for a conditional model, which gets y.
     """
@@ -42,10 +57,20 @@ def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
             condition = label if by_label else None
             drawn = method.draw(clean)
             mean, log_variance = method.posterior(drawn, condition)
-            outputs = method.decode(reparameterise(mean, log_variance, torch.randn_like(mean)), condition)
+            outputs = method.decode(
+                reparameterise(mean, log_variance, torch.randn_like(mean)), condition
+            )
             log_likelihood = method.likelihood.log_prob(outputs, drawn)
-            kl, units = gaussian_kl(mean, log_variance), gaussian_kl(mean[..., None], log_variance[..., None])
-            error = (method.likelihood.mean(outputs).clamp(0, 1) - clean).square().flatten(1).mean(1)
+            kl, units = (
+                gaussian_kl(mean, log_variance),
+                gaussian_kl(mean[..., None], log_variance[..., None]),
+            )
+            error = (
+                (method.likelihood.mean(outputs).clamp(0, 1) - clean)
+                .square()
+                .flatten(1)
+                .mean(1)
+            )
             parts.append((log_likelihood, kl, units, mean, error))
     log_likelihood, kl, units, mean, error = map(torch.cat, zip(*parts))
     return {
@@ -66,13 +91,20 @@ def reconstructions(method: VAE, x: Tensor) -> Tensor:
 
 
 def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
-    """`generation_metrics` of as many draws of the prior as there are pictures x, and of the pictures' reconstructions:
-    "... prior", "... posterior"."""
+    """`generation_metrics` of as many draws of the prior as there are pictures x, and
+    of the pictures' reconstructions: "... prior", "... posterior"."""
     with seeded(0):
         painted = torch.cat([reconstructions(method, batch) for batch in x.split(500)])
         drawn = prior_draws(method, x)
-    rows = {"prior": generation_metrics(drawn, x, data), "posterior": generation_metrics(painted, x, data)}
-    return {f"{measure} {of}": value for of, row in rows.items() for measure, value in row.items()}
+    rows = {
+        "prior": generation_metrics(drawn, x, data),
+        "posterior": generation_metrics(painted, x, data),
+    }
+    return {
+        f"{measure} {of}": value
+        for of, row in rows.items()
+        for measure, value in row.items()
+    }
 
 
 @torch.no_grad()
@@ -91,7 +123,8 @@ def log_p(method: VAE, x: Tensor, draws: int = 100) -> float:
 
 
 def train_and_test_bounds(method: VAE) -> dict[str, float]:
-    """The bound's parts on unseen digits, and on as many of the training digits: elbo_train."""
+    """The bound's parts on unseen digits, and on as many of the training digits:
+    elbo_train."""
     train, test = load("digits", "train")[:2000], load("digits", "test")
     parts = bound(method, test.x, test.y)
     parts = {name: parts[name] for name in ("elbo", "rate", "distortion")}
@@ -101,14 +134,21 @@ def train_and_test_bounds(method: VAE) -> dict[str, float]:
 def followed(recipe: Recipe, seed: int) -> dict:
     method, about = watched(recipe, seed, train_and_test_bounds)
     test = load("digits", "test")
-    few = {"elbo_few": bound(method, test.x[:500], test.y[:500])["elbo"], "log_p_few": log_p(method, test.x[:500])}
+    few = {
+        "elbo_few": bound(method, test.x[:500], test.y[:500])["elbo"],
+        "log_p_few": log_p(method, test.x[:500]),
+    }
     return about | bound(method, test.x, test.y) | few
 
 
 def bounded(recipe: Recipe, seed: int) -> dict:
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
-    return about | bound(method, test.x, test.y) | both_samples(method, test.x, recipe.data)
+    return (
+        about
+        | bound(method, test.x, test.y)
+        | both_samples(method, test.x, recipe.data)
+    )
 
 
 def real(recipe: Recipe, seed: int) -> dict:
@@ -119,15 +159,24 @@ def real(recipe: Recipe, seed: int) -> dict:
 
 
 def conditional_bound(recipe: Recipe, seed: int) -> dict:
-    """The bound on log p(x given y); how often the judge sees in a sample the label that it was made of."""
+    """The bound on log p(x given y); how often the judge sees in a sample the label
+    that it was made of."""
     method, about = train_to_the_end(recipe, seed)
     test, dim = load("digits", "test"), method.eval().head[-1].out_features // 2
     with torch.no_grad(), seeded(0):
         drawn = pictures(method, torch.randn(len(test), dim), test.y)
     judge = judge_of("digits")
     accuracy = evaluate.accuracy(judge.classifier(judge.encode(drawn)), test.y)
-    parts, metrics = bound(method, test.x, test.y, by_label=True), generation_metrics(drawn, test.x, "digits")
-    return about | parts | {"accuracy": accuracy} | {f"{k} prior": v for k, v in metrics.items()}
+    parts, metrics = (
+        bound(method, test.x, test.y, by_label=True),
+        generation_metrics(drawn, test.x, "digits"),
+    )
+    return (
+        about
+        | parts
+        | {"accuracy": accuracy}
+        | {f"{k} prior": v for k, v in metrics.items()}
+    )
 
 
 def represented(recipe: Recipe, seed: int) -> dict:
@@ -136,8 +185,11 @@ def represented(recipe: Recipe, seed: int) -> dict:
 
 
 def measures_of_mean_and_trunk(method: VAE, data: str) -> dict[str, float]:
-    """`measures` of the posterior mean and, `..._h`, of the features that it is made of."""
-    return measures(method, data) | {f"{name}_h": value for name, value in measures(method.encoder[0], data).items()}
+    """`measures` of the posterior mean and, `..._h`, of the features that it is made
+    of."""
+    return measures(method, data) | {
+        f"{name}_h": value for name, value in measures(method.encoder[0], data).items()
+    }
 
 
 def mean_and_trunk(recipe: Recipe, seed: int) -> dict:
@@ -167,16 +219,21 @@ def linear_head() -> ConditionalVAE:
 
 
 def scenes_vae(beta: float) -> VAE:
-    """The networks of notebook 01's autoencoder, with a door to mean and log-variance."""
+    """The networks of notebook 01's autoencoder, with a door to mean and
+    log-variance."""
     encoder = nn.Sequential(ResNet(widths=(24, 48, 96)), nn.Linear(96, 2 * 96))
-    decoder = nn.Sequential(from_vector(96), Decoder(widths=(96, 48, 24), outputs=12), nn.PixelShuffle(2))
+    decoder = nn.Sequential(
+        from_vector(96), Decoder(widths=(96, 48, 24), outputs=12), nn.PixelShuffle(2)
+    )
     return VAE(encoder, decoder, Gaussian(0.1, learned=True), dequantise, beta)
 
 
 def mlp_autoencoder(dim: int) -> Autoencoder:
     """mlp_vae's networks without noise and prior."""
     encoder = nn.Sequential(nn.Flatten(), mlp(784, 256, 256, dim, norm=None))
-    decoder = nn.Sequential(mlp(dim, 256, 256, 784, norm=None), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
+    decoder = nn.Sequential(
+        mlp(dim, 256, 256, 784, norm=None), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28))
+    )
     return Autoencoder(encoder, decoder)
 
 
@@ -207,7 +264,9 @@ EXPERIMENTS = {
         "real emoji": Setting(lookup("vae-emoji"), real),
         "emoji": Setting(lookup("vae-emoji"), bounded),
     },
-    "vae-rate-distortion": {f"{beta:g}": Setting(digits(mlp_vae, 16, beta), bounded) for beta in BETAS},
+    "vae-rate-distortion": {
+        f"{beta:g}": Setting(digits(mlp_vae, 16, beta), bounded) for beta in BETAS
+    },
     "vae-dimensions": {
         **{f"{dim}": Setting(digits(mlp_vae, dim, 1.0), bounded) for dim in DIMENSIONS},
         "64, warm-up": Setting(digits(mlp_vae, 64, 1.0, 0.5), bounded),
@@ -222,13 +281,19 @@ EXPERIMENTS = {
     "vae-labels": {
         "without label": Setting(digits(mlp_vae, 8, steps=4500), bounded),
         "with label": Setting(lookup("conditional-vae"), conditional_bound),
-        "with label, 1500 updates": Setting(digits(conditional_vae, steps=1500), conditional_bound),
-        "with label, linear head": Setting(digits(linear_head, steps=4500), conditional_bound),
+        "with label, 1500 updates": Setting(
+            digits(conditional_vae, steps=1500), conditional_bound
+        ),
+        "with label, linear head": Setting(
+            digits(linear_head, steps=4500), conditional_bound
+        ),
     },
     "vae-representation": {
         "random": Setting(SCENES, of_random),
         "VAE": Setting(SCENES, mean_and_trunk),
-        "VAE, beta 0.1": Setting(replace(SCENES, build=partial(scenes_vae, 0.1)), mean_and_trunk),
+        "VAE, beta 0.1": Setting(
+            replace(SCENES, build=partial(scenes_vae, 0.1)), mean_and_trunk
+        ),
         "digits, 2: autoencoder": Setting(digits(mlp_autoencoder, 2), represented),
         "digits, 2: VAE": Setting(digits(mlp_vae, 2, 1.0), represented),
         "digits, 16: autoencoder": Setting(digits(mlp_autoencoder, 16), represented),

@@ -1,4 +1,5 @@
-"""Multi-layer perceptron: projection heads, predictors, small classifiers, denoisers of points."""
+"""Multi-layer perceptron: projection heads, predictors, small classifiers, denoisers of
+points."""
 
 import math
 
@@ -9,13 +10,18 @@ from course_lib.checks import expects
 
 
 def mlp(*widths: int, norm: type[nn.Module] | None = nn.BatchNorm1d) -> nn.Sequential:
-    """Linear layers of the given widths with norm and ReLU between them: (N, widths[0]) -> (N, widths[-1]).
+    """Linear layers of the given widths with norm and ReLU between them: (N, widths[0])
+    -> (N, widths[-1]).
 
-    `mlp(96, 64)` is one linear layer, `mlp(96, 96, 64)` SimCLR's head g with one hidden layer. norm is called with the
-    number of features; None leaves it out (a layer without norm has a bias). Raises ValueError for fewer than 2 widths.
+    `mlp(96, 64)` is one linear layer, `mlp(96, 96, 64)` SimCLR's head g with one hidden
+    layer. norm is called with the number of features; None leaves it out (a layer
+    without norm has a bias). Raises ValueError for fewer than 2 widths.
     """
     if len(widths) < 2:
-        raise ValueError(f"argument `widths`: expected at least an input and an output width, got {widths}")
+        raise ValueError(
+            "argument `widths`: expected at least an input and an output width, got "
+            f"{widths}"
+        )
     layers = []
     for i in range(len(widths) - 1):
         last = i == len(widths) - 2
@@ -28,29 +34,38 @@ def mlp(*widths: int, norm: type[nn.Module] | None = nn.BatchNorm1d) -> nn.Seque
 
 @expects(t="any N")
 def time_embedding(t: Tensor, dim: int) -> Tensor:
-    """Sines and cosines of the step number t (N,) at dim / 2 frequencies from 1 down to 1 / 10,000: (N, dim).
+    """Sines and cosines of the step number t (N,) at dim / 2 frequencies from 1 down to
+    1 / 10,000: (N, dim).
 
     Vaswani et al. 2017 (arXiv 1706.03762, section 3.5), who number places so.
     """
     if dim % 2:
         raise ValueError(f"argument `dim`: expected an even number, got {dim}")
-    frequencies = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2))
+    frequencies = torch.exp(
+        -math.log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2)
+    )
     angle = t[:, None].float() * frequencies  # (N, dim / 2)
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 def label_vector(label: nn.Module, y: Tensor, t: Tensor) -> Tensor:
-    """label(y), (N, dim); ValueError unless there are as many labels y as steps t (N,)."""
+    """label(y), (N, dim); ValueError unless there are as many labels y as steps t
+    (N,)."""
     if len(y) != len(t):
-        raise ValueError(f"argument `y`: expected {len(t)} labels, as many as steps `t`, got {len(y)}")
+        raise ValueError(
+            f"argument `y`: expected {len(t)} labels, as many as steps `t`, got "
+            f"{len(y)}"
+        )
     return label(y)
 
 
 class TimedMLP(nn.Module):
-    """Points x_t (N, dim), steps t (N,) and, where there is a module `label`, y -> (N, hidden), labels y: a prediction
-    (N, dim). Without it labels are not listened to."""
+    """Points x_t (N, dim), steps t (N,) and, where there is a module `label`, y -> (N,
+    hidden), labels y: a prediction (N, dim). Without it labels are not listened to."""
 
-    def __init__(self, dim: int, hidden: int, depth: int = 3, label: nn.Module | None = None):
+    def __init__(
+        self, dim: int, hidden: int, depth: int = 3, label: nn.Module | None = None
+    ):
         super().__init__()
         self.hidden, self.label = hidden, label
         self.net = mlp(dim + hidden, *(hidden,) * depth, dim, norm=None)

@@ -1,13 +1,16 @@
-"""The check of an exercise notebook: runs an answer on the public cases; a panel says what is right and what is not.
+"""The check of an exercise notebook: runs an answer on the public cases; a panel says
+what is right and what is not.
 
     check = checks("03_contrastive")
     check(nt_xent)
 
-The answer runs in a thread of its own, which may compute for a few seconds at most. Its own time counts, and no import:
-on a busy machine, or where the first use of `torch.optim` imports for seconds, a right answer is right all the same.
-What holds the interpreter's lock all the time (one giant integer power) is out of any thread's reach; everything else
-ends, or is left behind and named.
+The answer runs in a thread of its own, which may compute for a few seconds at most. Its
+own time counts, and no import: on a busy machine, or where the first use of
+`torch.optim` imports for seconds, a right answer is right all the same. What holds the
+interpreter's lock all the time (one giant integer power) is out of any thread's reach;
+everything else ends, or is left behind and named.
 """
+
 import contextlib
 import ctypes
 import html
@@ -29,7 +32,9 @@ from course_lib.notebook.show import Source
 from course_lib.notebook.style import INK, PAPER, RIGHT, WRONG
 
 LIMIT = 5.0  # seconds that an answer may compute, all cases of an exercise together
-WAIT = 6  # times the limit: seconds on the clock, for an answer that waits or a machine that is busy
+# times the limit: seconds on the clock, for an answer that waits or a machine that is
+# busy
+WAIT = 6
 LONGEST = 200  # characters of anything that comes from an answer
 FINAL = "These are the public cases. The final mark comes from other cases, with other shapes and values."
 HINTS = {  # by how an answer failed; true whatever it does
@@ -59,7 +64,8 @@ class TimeLimit(BaseException):
 
 @dataclass(frozen=True, repr=False)
 class Panel:
-    """What `check` found, shown as HTML or as plain text, both from the same lines: (a key of LOOKS, the text)."""
+    """What `check` found, shown as HTML or as plain text, both from the same lines: (a
+    key of LOOKS, the text)."""
 
     lines: list[tuple[str, str]]
     verdict: Verdict | None = None  # None where there was no such exercise
@@ -84,16 +90,34 @@ class Panel:
         rows = []
         for look, text in self._all():
             symbol, colour, word, _, style = LOOKS[look]
-            mark = (f'<span style="display: inline-block; width: 5.5em"><b style="color: {colour}">{symbol}</b> {word}'
-                    '</span>') if symbol else ""
-            tag, more = ("summary", Source(self.worked)._repr_html_()) if look == "worked" else ("div", "")
+            mark = (
+                (
+                    f'<span style="display: inline-block; width: 5.5em"><b style="color: {colour}">{symbol}</b> {word}'
+                    "</span>"
+                )
+                if symbol
+                else ""
+            )
+            tag, more = (
+                ("summary", Source(self.worked)._repr_html_())
+                if look == "worked"
+                else ("div", "")
+            )
             row = f'<{tag} style="{style}">{mark}{html.escape(text)}</{tag}>{more}'
             rows.append(f"<details>{row}</details>" if more else row)
         looks = [look for look, _ in self.lines]
-        edge = RIGHT if self.solved else WRONG if "wrong" in looks or "box" in looks else "#666666"
-        return (f'<div role="status" style="background: {PAPER}; color: {INK}; border-left: 5px solid {edge}; '
-                'padding: 0.6em 1em; max-width: 60em; line-height: 1.5; overflow-wrap: anywhere">'
-                f'{"".join(rows)}</div>')
+        edge = (
+            RIGHT
+            if self.solved
+            else WRONG
+            if "wrong" in looks or "box" in looks
+            else "#666666"
+        )
+        return (
+            f'<div role="status" style="background: {PAPER}; color: {INK}; border-left: 5px solid {edge}; '
+            'padding: 0.6em 1em; max-width: 60em; line-height: 1.5; overflow-wrap: anywhere">'
+            f"{''.join(rows)}</div>"
+        )
 
     def _all(self) -> list[tuple[str, str]]:
         if not self.worked:
@@ -103,13 +127,15 @@ class Panel:
 
 
 class checks:
-    """The check of one sheet of exercises: `check = checks("03")`, then `check(answer)`, which returns a `Panel`.
+    """The check of one sheet of exercises: `check = checks("03")`, then
+    `check(answer)`, which returns a `Panel`.
 
-    sheet: "03_contrastive" or its number, "03". limit: seconds that an answer may compute, all cases of an exercise
-    together. folder: where the public cases are; those of the course if not given.
+    sheet: "03_contrastive" or its number, "03". limit: seconds that an answer may
+    compute, all cases of an exercise together. folder: where the public cases are;
+    those of the course if not given.
 
-    Raises ValueError for a sheet that is not there. A check itself raises nothing, whatever the answer does, but
-    KeyboardInterrupt when it is the user who interrupts.
+    Raises ValueError for a sheet that is not there. A check itself raises nothing,
+    whatever the answer does, but KeyboardInterrupt when it is the user who interrupts.
     """
 
     def __init__(self, sheet: str, *, limit: float = LIMIT, folder: Path | None = None):
@@ -117,9 +143,15 @@ class checks:
         names = sorted(path.stem for path in folder.glob("*.json"))
         found = [name for name in names if sheet in (name, name.partition("_")[0])]
         if len(found) != 1:
-            raise ValueError(f"argument `sheet`: expected one of {', '.join(names) or f'those in {folder} (none)'}, "
-                             f"got {sheet!r}")
-        self.exercises, self.limit = read_public(folder / found[0]), positive("limit", limit)
+            raise ValueError(
+                "argument `sheet`: expected one of "
+                f"{', '.join(names) or f'those in {folder} (none)'}, "
+                f"got {sheet!r}"
+            )
+        self.exercises, self.limit = (
+            read_public(folder / found[0]),
+            positive("limit", limit),
+        )
         self._attempted: set[str] = set()
 
     def __call__(self, answer) -> Panel:
@@ -127,16 +159,30 @@ class checks:
         attempt.run_for(self.limit)
         if attempt.exercise is None:
             expected = " or ".join(self.exercises)
-            return Panel([("title", "Nothing to check"), ("box", f"Expected {expected}, got {attempt.received}. Pass "
-                          f"the function or class itself: check({next(iter(self.exercises), 'answer')})"),
-                          *(("box", note) for note in attempt.notes())])
+            return Panel(
+                [
+                    ("title", "Nothing to check"),
+                    (
+                        "box",
+                        f"Expected {expected}, got {attempt.received}. Pass "
+                        "the function or class itself: "
+                        f"check({next(iter(self.exercises), 'answer')})",
+                    ),
+                    *(("box", note) for note in attempt.notes()),
+                ]
+            )
         verdict, lines = _verdict(attempt)
         if not verdict.todo:
             self._attempted.add(verdict.exercise)
-        return Panel(lines, verdict, attempt.exercise.solution if verdict.exercise in self._attempted else "")
+        return Panel(
+            lines,
+            verdict,
+            attempt.exercise.solution if verdict.exercise in self._attempted else "",
+        )
 
     def file(self, notebook: Path) -> list[Panel]:
-        """The panels of a file's answers, found as the grader finds them, with the same limit for each exercise.
+        """The panels of a file's answers, found as the grader finds them, with the same
+        limit for each exercise.
 
         Raises ValueError where it is no notebook.
         """
@@ -149,25 +195,40 @@ class checks:
         return panels
 
     def solution(self, name: str) -> Source:
-        """The worked solution, to print. Raises ValueError for an unknown exercise, where the release holds no
-        solution, and before an answer was checked (a stub is none)."""
+        """The worked solution, to print. Raises ValueError for an unknown exercise,
+        where the release holds no solution, and before an answer was checked (a stub is
+        none)."""
         if name not in self.exercises:
-            raise ValueError(f"argument `name`: expected one of {', '.join(self.exercises)}, got {name!r}")
+            raise ValueError(
+                f"argument `name`: expected one of {', '.join(self.exercises)}, got "
+                f"{name!r}"
+            )
         if not self.exercises[name].solution:
-            raise ValueError(f"argument `name`: this release does not include the solution of {name}")
+            raise ValueError(
+                f"argument `name`: this release does not include the solution of {name}"
+            )
         if name not in self._attempted:
-            raise ValueError(f"argument `name`: the solution of {name} is shown after an attempt: check({name}) first")
+            raise ValueError(
+                f"argument `name`: the solution of {name} is shown after an attempt: "
+                f"check({name}) first"
+            )
         return Source(self.exercises[name].solution)
 
 
 class _Attempt(threading.Thread):
-    """An answer at work on the public cases. Afterwards: `exercise` (None for an unknown name), `received` (the
-    answer, in words), `outcomes` (as far as it got), `late` (set once time was up), `ended` (not set: it runs on)."""
+    """An answer at work on the public cases. Afterwards: `exercise` (None for an
+    unknown name), `received` (the answer, in words), `outcomes` (as far as it got),
+    `late` (set once time was up), `ended` (not set: it runs on)."""
 
     def __init__(self, answer, exercises: dict[str, Exercise]):
         super().__init__(daemon=True)
         self._answer, self._exercises = answer, exercises
-        self.exercise, self.received, self.outcomes, self.allowed = None, "a value", [], ""
+        self.exercise, self.received, self.outcomes, self.allowed = (
+            None,
+            "a value",
+            [],
+            "",
+        )
         self.late, self.ended = threading.Event(), threading.Event()
         self._clock = None  # of this thread's own seconds
 
@@ -181,11 +242,14 @@ class _Attempt(threading.Thread):
             self.ended.set()
 
     def _work(self):
-        kind = _safe(type.__dict__["__name__"].__get__(type(self._answer)))  # whatever its metaclass says
+        # whatever its metaclass says
+        kind = _safe(type.__dict__["__name__"].__get__(type(self._answer)))
         self.received = "None" if self._answer is None else f"a value of type {kind}"
         name = _safe(self._answer.__name__)  # this may be computed, too
         self.received = "a lambda" if name == "<lambda>" else f"`{name}`"
-        if type(home := getattr(self._answer, "__module__", None)) is str and home.startswith("course_lib."):
+        if type(
+            home := getattr(self._answer, "__module__", None)
+        ) is str and home.startswith("course_lib."):
             self.received = f"the library's own {self.received}, which is not there when you are marked"
             return
         self.exercise = self._exercises.get(name)
@@ -198,19 +262,30 @@ class _Attempt(threading.Thread):
         return self.exercise.drive(answer, arrays)
 
     def run_for(self, limit: float):
-        """Starts, waits, and when its time is up, or when the user interrupts, stops the thread if that can be.
+        """Starts, waits, and when its time is up, or when the user interrupts, stops
+        the thread if that can be.
 
-        limit: seconds that it may compute; on the clock WAIT times as many. While it imports neither counts.
+        limit: seconds that it may compute; on the clock WAIT times as many. While it
+        imports neither counts.
         """
         computed = waited = 0.0
         with _torch_restored():
-            try:  # with an event: an interrupted join() or is_alive() takes the thread for dead (Python 3.10 to 3.12)
+            # with an event: an interrupted join() or is_alive() takes the thread for
+            # dead (Python 3.10 to 3.12)
+            try:
                 before, imported = (self._seconds(), time.monotonic()), False
                 self.start()
-                while not self.ended.wait(0.05) and computed <= limit and waited <= WAIT * limit:
+                while (
+                    not self.ended.wait(0.05)
+                    and computed <= limit
+                    and waited <= WAIT * limit
+                ):
                     now, imports = (self._seconds(), time.monotonic()), self._imports()
                     if not (imports or imported):
-                        computed, waited = computed + now[0] - before[0], waited + now[1] - before[1]
+                        computed, waited = (
+                            computed + now[0] - before[0],
+                            waited + now[1] - before[1],
+                        )
                     before, imported = now, imports
             finally:
                 self.allowed = f"{limit if computed > limit else WAIT * limit:g} s"
@@ -218,12 +293,16 @@ class _Attempt(threading.Thread):
                     if self.ended.is_set():
                         break
                     self.late.set()
-                    thread = ctypes.c_ulong(self.ident or 0)  # None when interrupted while it starts
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeLimit))
+                    # None when interrupted while it starts
+                    thread = ctypes.c_ulong(self.ident or 0)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        thread, ctypes.py_object(TimeLimit)
+                    )
                     self.ended.wait(0.2)
 
     def _seconds(self) -> float:
-        """Seconds that it has computed; where the system does not tell that of a thread, those of this process."""
+        """Seconds that it has computed; where the system does not tell that of a
+        thread, those of this process."""
         if not hasattr(time, "pthread_getcpuclockid"):
             return time.process_time()
         try:
@@ -233,14 +312,20 @@ class _Attempt(threading.Thread):
 
     def _imports(self) -> bool:
         frame = sys._current_frames().get(self.ident)
-        while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        while frame is not None and not frame.f_code.co_filename.startswith(
+            "<frozen importlib"
+        ):
             frame = frame.f_back
         return frame is not None
 
     def notes(self) -> list[str]:
         if not self.late.is_set():
             return []
-        stuck = " It did not stop; restart the kernel to get its core back." if not self.ended.is_set() else ""
+        stuck = (
+            " It did not stop; restart the kernel to get its core back."
+            if not self.ended.is_set()
+            else ""
+        )
         return [f"No result after {self.allowed}. {HINTS['TimeLimit']}{stuck}"]
 
 
@@ -253,35 +338,61 @@ class _FileAttempt(_Attempt):
 
     def _work(self):
         cases = [case.arrays for case in self.exercise.cases]
-        for found in outcomes(self._cells, self.exercise.name, self._drive, cases):  # the last one counts
+        # the last one counts
+        for found in outcomes(self._cells, self.exercise.name, self._drive, cases):
             self.outcomes = list(map(_checked, found))
 
 
-def _checked(outcome: dict[str, np.ndarray] | Failure) -> dict[str, np.ndarray] | Failure:
+def _checked(
+    outcome: dict[str, np.ndarray] | Failure,
+) -> dict[str, np.ndarray] | Failure:
     """An outcome in which every text and array is a plain one."""
     if isinstance(outcome, Failure):
-        return Failure(*(_safe(text) for text in (outcome.type, outcome.line, outcome.message)))
+        return Failure(
+            *(_safe(text) for text in (outcome.type, outcome.line, outcome.message))
+        )
     fine = all(type(array) is np.ndarray for array in outcome.values())
-    return outcome if fine else Failure("NotATensor", message="expected a tensor, got something in its disguise")
+    return (
+        outcome
+        if fine
+        else Failure(
+            "NotATensor", message="expected a tensor, got something in its disguise"
+        )
+    )
 
 
 def _verdict(attempt: _Attempt) -> tuple[Verdict, list[tuple[str, str]]]:
-    """The verdict on what an attempt at an exercise left, and the lines of its panel."""
-    missing = Failure("TimeLimit") if attempt.late.is_set() else Failure("an exception that cannot be read")
+    """The verdict on what an attempt at an exercise left, and the lines of its
+    panel."""
+    missing = (
+        Failure("TimeLimit")
+        if attempt.late.is_set()
+        else Failure("an exception that cannot be read")
+    )
     exercise, notes = attempt.exercise, attempt.notes()
-    outcomes = (attempt.outcomes + [missing] * len(exercise.cases))[:len(exercise.cases)]
+    outcomes = (attempt.outcomes + [missing] * len(exercise.cases))[
+        : len(exercise.cases)
+    ]
     verdict = judge(exercise, outcomes)
     if verdict.mistake is None:
-        faults = {text for o in outcomes if isinstance(o, Failure) for text in (o.type, o.message)} - {"TimeLimit"}
+        faults = {
+            text
+            for o in outcomes
+            if isinstance(o, Failure)
+            for text in (o.type, o.message)
+        } - {"TimeLimit"}
         notes += [hint for fault, hint in HINTS.items() if fault in faults]
     return verdict, _lines(verdict, exercise.points, notes, attempt.allowed)
 
 
 @contextlib.contextmanager
 def _torch_restored():
-    """Torch as at its start; afterwards default dtype and random state as before. Grad mode is each thread's own."""
+    """Torch as at its start; afterwards default dtype and random state as before. Grad
+    mode is each thread's own."""
     dtype = torch.get_default_dtype()
-    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
+    with torch.random.fork_rng(
+        range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    ):
         torch.set_default_dtype(torch.float32)
         try:
             yield
@@ -289,33 +400,52 @@ def _torch_restored():
             torch.set_default_dtype(dtype)
 
 
-def _lines(verdict: Verdict, points: int, notes: list[str], allowed: str) -> list[tuple[str, str]]:
+def _lines(
+    verdict: Verdict, points: int, notes: list[str], allowed: str
+) -> list[tuple[str, str]]:
     """A title, one to three lines a property, then what to think about."""
     total = f"{points} point{'s' * (points != 1)}"
     if verdict.todo:
         return [("to do", f"{verdict.exercise}, {total}")]
     done = "solved, " * verdict.solved
-    lines = [("title", f"{verdict.exercise}: {done}{verdict.points} of {total} on the public cases")]
+    lines = [
+        (
+            "title",
+            f"{verdict.exercise}: {done}{verdict.points} of {total} on the public "
+            "cases",
+        )
+    ]
     for result in verdict.results:
         worth, waits = result.property.points, result.why == WAITS
         text = f"{result.property.name} ({worth * result.passed} of {worth})"
         if result.passed or waits:
-            lines.append(("right", text) if result.passed else ("waits", f"{text}: {result.why}"))
+            lines.append(
+                ("right", text) if result.passed else ("waits", f"{text}: {result.why}")
+            )
             continue
         lines.append(("wrong", text))
-        why = f"no result after {allowed}" if result.why == "raised TimeLimit" else result.why
+        why = (
+            f"no result after {allowed}"
+            if result.why == "raised TimeLimit"
+            else result.why
+        )
         why = why.replace("raised TimeLimit", f"stopped after {allowed}")
         lines += [("why", _clip(text)) for text in (why, result.detail) if text]
     if verdict.mistake:
-        lines.append(("box", f"This looks like a known mistake: {verdict.mistake.hint}"))
+        lines.append(
+            ("box", f"This looks like a known mistake: {verdict.mistake.hint}")
+        )
     return lines + [("box", note) for note in notes]
 
 
 def _safe(text: str) -> str:
-    """A plain, short string on one line, whatever subclass of it came. Raises TypeError for anything else."""
+    """A plain, short string on one line, whatever subclass of it came. Raises TypeError
+    for anything else."""
     return _clip(str.__str__(text))
 
 
 def _clip(text: str) -> str:
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[:4 * LONGEST]).split())
+    text = " ".join(
+        "".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST]).split()
+    )
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"

@@ -1,4 +1,6 @@
-"""What a notebook asks of its surroundings: the source of a library symbol, how much it may compute."""
+"""What a notebook asks of its surroundings: the source of a library symbol, how much it
+may compute."""
+
 import ast
 import inspect
 import os
@@ -18,28 +20,36 @@ BUDGETS = ("smoke", "laptop", "gpu")
 
 
 class Source(str):
-    """Python code: in colours where the front end shows HTML, the plain text elsewhere."""
+    """Python code: in colours where the front end shows HTML, the plain text
+    elsewhere."""
 
     def __repr__(self):
         return str(self)
 
     def _repr_html_(self):
         box = f"background: {PAPER}; color: {INK}; padding: 0.6em; overflow-x: auto; white-space: pre"
-        style = HtmlFormatter(noclasses=True, style="xcode", nobackground=True, prestyles=box)
+        style = HtmlFormatter(
+            noclasses=True, style="xcode", nobackground=True, prestyles=box
+        )
         return highlight(self, PythonLexer(), style)
 
 
 def show(symbol, *, doc: bool = True):
-    """Displays the source of a function, class or method, with its file and line; doc=False leaves the docstrings out.
+    """Displays the source of a function, class or method, with its file and line;
+    doc=False leaves the docstrings out.
 
-    Raises ValueError for something whose source Python does not have (a value, a builtin).
+    Raises ValueError for something whose source Python does not have (a value, a
+    builtin).
     """
     symbol = inspect.unwrap(symbol)  # what stands below the decorators
     try:
         lines, start = inspect.getsourcelines(symbol)
     except (TypeError, OSError):
-        raise ValueError("argument `symbol`: expected a function, class or method written in Python, "
-                         f"got {symbol!r}") from None
+        raise ValueError(
+            "argument `symbol`: expected a function, class or method written in "
+            "Python, "
+            f"got {symbol!r}"
+        ) from None
     source = textwrap.dedent("".join(lines))
     package = symbol.__module__.partition(".")[0]
     if package == "__main__":
@@ -53,7 +63,11 @@ def show(symbol, *, doc: bool = True):
 def _without_docstrings(source: str) -> str:
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) and len(node.body) > 1:
+        if (
+            isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            and ast.get_docstring(node)
+            and len(node.body) > 1
+        ):
             first, end = node.body[0].lineno - 1, node.body[0].end_lineno
             end += not (lines[end] or "").strip()  # and the blank line after it
             lines[first:end] = [None] * (end - first)
@@ -61,12 +75,18 @@ def _without_docstrings(source: str) -> str:
 
 
 def budget() -> str:
-    """How much a notebook may compute: "smoke" (half a minute in all), "laptop" (minutes a run on two cores) or "gpu".
+    """How much a notebook may compute: "smoke" (half a minute in all), "laptop"
+    (minutes a run on two cores) or "gpu".
 
-    The environment variable COURSE_BUDGET decides; without it "gpu" where there is one, else "laptop".
-    Raises ValueError for another word in COURSE_BUDGET.
+    The environment variable COURSE_BUDGET decides; without it "gpu" where there is one,
+    else "laptop". Raises ValueError for another word in COURSE_BUDGET.
     """
-    chosen = os.environ.get("COURSE_BUDGET") or ("gpu" if torch.cuda.is_available() else "laptop")
+    chosen = os.environ.get("COURSE_BUDGET") or (
+        "gpu" if torch.cuda.is_available() else "laptop"
+    )
     if chosen not in BUDGETS:
-        raise ValueError(f"environment variable COURSE_BUDGET: expected one of {', '.join(BUDGETS)}, got {chosen!r}")
+        raise ValueError(
+            "environment variable COURSE_BUDGET: expected one of "
+            f"{', '.join(BUDGETS)}, got {chosen!r}"
+        )
     return chosen

@@ -1,8 +1,9 @@
-"""Autoencoders: squeeze a picture through a few numbers and paint it again; denoising ones undo a corruption.
+"""Autoencoders: squeeze a picture through a few numbers and paint it again; denoising
+ones undo a corruption.
 
-Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks". Vincent, Larochelle, Bengio,
-Manzagol 2008, "Extracting and composing robust features with denoising autoencoders": the input is corrupted, the
-target is the clean picture.
+Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
+Vincent, Larochelle, Bengio, Manzagol 2008, "Extracting and composing robust features
+with denoising autoencoders": the input is corrupted, the target is the clean picture.
 """
 
 from collections.abc import Callable
@@ -18,20 +19,29 @@ from course_lib.train import Method
 @expects(prediction="float N C H W", target="float N C H W")
 @full_precision
 def variance_explained(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - mean squared error / variance of the target, 0-d: 1 is perfect, 0 what the target's mean would get.
+    """1 - mean squared error / variance of the target, 0-d: 1 is perfect, 0 what the
+    target's mean would get.
 
     The mean is each channel's at each pixel, over the batch; not for a batch of one.
     """
-    return 1 - F.mse_loss(prediction, target) / (target - target.mean(0)).square().mean()
+    return (
+        1 - F.mse_loss(prediction, target) / (target - target.mean(0)).square().mean()
+    )
 
 
 class Autoencoder(Method):
-    """encoder: images (N, C, H, W) -> code h (N, D); decoder: h -> images; corrupt: what the encoder sees instead of x.
+    """encoder: images (N, C, H, W) -> code h (N, D); decoder: h -> images; corrupt:
+    what the encoder sees instead of x.
 
     A denoising autoencoder is one whose `corrupt` adds noise or hides pixels.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, corrupt: Callable[[Tensor], Tensor] = nn.Identity()):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        corrupt: Callable[[Tensor], Tensor] = nn.Identity(),
+    ):
         super().__init__()
         self.encoder, self.decoder, self.corrupt = encoder, decoder, corrupt
 
@@ -45,5 +55,6 @@ class Autoencoder(Method):
         return self.encoder(x)
 
     def pretext_score(self, x: Tensor) -> Tensor:
-        """The share of the clean pictures' variance that the reconstruction explains."""
+        """The share of the clean pictures' variance that the reconstruction
+        explains."""
         return variance_explained(self.reconstruct(self.corrupt(x)), x)

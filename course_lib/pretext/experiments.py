@@ -1,8 +1,8 @@
 """Few labels, shortcuts, and layer by layer: experiments of notebook 01.
 
-Gidaris, Singh, Komodakis 2018 (arXiv 1803.07728): tables 1 and 4, figures 3 and 4. Doersch, Gupta, Efros 2015 (arXiv
-1505.05192): section 3.1. Zhang, Isola, Efros 2017 (arXiv 1611.09842): table 4 transfers to segmentation, as the dense
-probe here does.
+Gidaris, Singh, Komodakis 2018 (arXiv 1803.07728): tables 1 and 4, figures 3 and 4.
+Doersch, Gupta, Efros 2015 (arXiv 1505.05192): section 3.1. Zhang, Isola, Efros 2017
+(arXiv 1611.09842): table 4 transfers to segmentation, as the dense probe here does.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from course_lib import evaluate
 from course_lib.checks import expects, number
 from course_lib.data import Dataset, as_float, load
-from course_lib.experiments.jobs import from_scratch_on_few, measures, pretext_score, train_on_few, train_to_the_end
+from course_lib.experiments.jobs import (
+    from_scratch_on_few,
+    measures,
+    pretext_score,
+    train_on_few,
+    train_to_the_end,
+)
 from course_lib.experiments.setting import Setting
 from course_lib.nets.resnet import ResNet
 from course_lib.pretext.patch_location import ColorDropping, PatchLocation
@@ -26,21 +32,26 @@ from course_lib.supervised import Supervised
 from course_lib.teacher import frozen_copy
 from course_lib.train import Method
 
-# Few labels: a rotation network's early layers, frozen, with a last stage and a classifier trained on top, against the
-# same network trained from nothing (GT19: Evaluation on semi-supervised learning).
+# Few labels: a rotation network's early layers, frozen, with a last stage and a
+# classifier trained on top, against the same network trained from nothing (GT19:
+# Evaluation on semi-supervised learning).
 
-PER_CLASS = (1, 3, 10, 30, 300)  # labelled emoji of each category; 300 is more than there are: all
+# labelled emoji of each category; 300 is more than there are: all
+PER_CLASS = (1, 3, 10, 30, 300)
 AMOUNTS = {str(per_class): {"per_class": per_class} for per_class in PER_CLASS}
 FEW = replace(lookup("supervised"), cpu=Size(200, 128, 2e-3))
 
 
 class FrozenEarly(nn.Module):
-    """A ResNet's stem and all its stages but the last as they are, for good; the last one from `fresh`."""
+    """A ResNet's stem and all its stages but the last as they are, for good; the last
+    one from `fresh`."""
 
     def __init__(self, trained: ResNet, fresh: ResNet):
         super().__init__()
         self.dim = fresh.dim
-        self.early = frozen_copy(nn.Sequential(trained.stem, trained.stages[:-1]), training=False)
+        self.early = frozen_copy(
+            nn.Sequential(trained.stem, trained.stages[:-1]), training=False
+        )
         self.late = fresh.stages[-1]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +64,8 @@ def from_scratch(recipe: Recipe, seed: int) -> dict:
 
 
 def on_rotation(recipe: Recipe, seed: int) -> dict:
-    """The same training of the last stage and the classifier, on the early layers of this seed's rotation network."""
+    """The same training of the last stage and the classifier, on the early layers of
+    this seed's rotation network."""
     rotation, _ = train_to_the_end(lookup("rotation"), seed)
 
     def start() -> Supervised:
@@ -69,9 +81,12 @@ def on_rotation(recipe: Recipe, seed: int) -> dict:
 
 @expects(x="float N 3 H W")
 def chromatic_aberration(x: Tensor, pixels: float) -> Tensor:
-    """A cheap lens: red is a little larger than green and blue, by so many pixels at the border, none in the middle."""
+    """A cheap lens: red is a little larger than green and blue, by so many pixels at
+    the border, none in the middle."""
     scale = 1 / (1 + 2 * number("pixels", pixels, 0) / x.shape[-1])
-    turn = torch.tensor([[scale, 0, 0], [0, scale, 0]], dtype=x.dtype, device=x.device).expand(len(x), 2, 3)
+    turn = torch.tensor(
+        [[scale, 0, 0], [0, scale, 0]], dtype=x.dtype, device=x.device
+    ).expand(len(x), 2, 3)
     grid = F.affine_grid(turn, [len(x), 1, *x.shape[2:]], align_corners=False)
     red = F.grid_sample(x[:, :1], grid, padding_mode="border", align_corners=False)
     return torch.cat([red, x[:, 1:]], 1)
@@ -79,48 +94,73 @@ def chromatic_aberration(x: Tensor, pixels: float) -> Tensor:
 
 def through_the_lens(dataset: Dataset) -> Dataset:
     """The same pictures with fringes of one pixel at the border."""
-    x = [(chromatic_aberration(as_float(part), 1.0) * 255).round().byte() for part in dataset.x.split(1000)]
+    x = [
+        (chromatic_aberration(as_float(part), 1.0) * 255).round().byte()
+        for part in dataset.x.split(1000)
+    ]
     return replace(dataset, x=torch.cat(x))
 
 
-def patches(gap: int, jitter: int, prepare: Callable[[Tensor], Tensor] = nn.Identity) -> PatchLocation:
-    """The recipe with these patches; prepare is called to make what each patch goes through."""
+def patches(
+    gap: int, jitter: int, prepare: Callable[[Tensor], Tensor] = nn.Identity
+) -> PatchLocation:
+    """The recipe with these patches; prepare is called to make what each patch goes
+    through."""
     method = patch_location()
-    return PatchLocation(method.encoder, method.classifier, method.patch, gap, jitter, prepare())
+    return PatchLocation(
+        method.encoder, method.classifier, method.patch, gap, jitter, prepare()
+    )
 
 
 def with_and_without_the_lens(recipe: Recipe, seed: int) -> dict:
-    """`pretext` on unseen pictures like those trained on, `pretext_clean` on unseen ones without fringes."""
+    """`pretext` on unseen pictures like those trained on, `pretext_clean` on unseen
+    ones without fringes."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
     own = recipe.prepare_data(test) if recipe.prepare_data else test
-    scores = {"pretext": pretext_score(method, own.x), "pretext_clean": pretext_score(method, test.x)}
+    scores = {
+        "pretext": pretext_score(method, own.x),
+        "pretext_clean": pretext_score(method, test.x),
+    }
     return about | scores | measures(method, recipe.data)
 
 
 def shortcut(*arguments, lens: bool = False) -> Setting:
-    recipe = replace(lookup("patch-location"), build=partial(patches, *arguments), cpu=Size(300, 256, 5e-3))
-    return Setting(replace(recipe, prepare_data=through_the_lens) if lens else recipe, with_and_without_the_lens)
+    recipe = replace(
+        lookup("patch-location"),
+        build=partial(patches, *arguments),
+        cpu=Size(300, 256, 5e-3),
+    )
+    return Setting(
+        replace(recipe, prepare_data=through_the_lens) if lens else recipe,
+        with_and_without_the_lens,
+    )
 
 
-
-# Layer by layer: what the maps inside a network know, where they are strong, and the mask that they give away.
+# Layer by layer: what the maps inside a network know, where they are strong, and the
+# mask that they give away.
 
 DENSE = 2  # masks and attention: after the second stage, 8 x 8 positions
 
 
 @torch.no_grad()
 def feature_maps(method: Method, x: Tensor, batch_size: int = 500) -> list[Tensor]:
-    """The maps after the stem and after each stage of a method's ResNets, (N, C, h, w) each, while it encodes x.
+    """The maps after the stem and after each stage of a method's ResNets, (N, C, h, w)
+    each, while it encodes x.
 
-    Maps of one depth are joined along the channels where a method has two encoders (split-brain).
+    Maps of one depth are joined along the channels where a method has two encoders
+    (split-brain).
     """
     nets = [module for module in method.modules() if isinstance(module, ResNet)]
     seen, hooks = {}, []
     for depth in range(1 + len(nets[0].stages)):
         for net in nets:
             layer = net.stem if depth == 0 else net.stages[depth - 1]
-            hooks.append(layer.register_forward_hook(lambda *call, d=depth: seen.setdefault(d, []).append(call[-1])))
+            hooks.append(
+                layer.register_forward_hook(
+                    lambda *call, d=depth: seen.setdefault(d, []).append(call[-1])
+                )
+            )
     found = []
     for batch in x.split(batch_size):
         evaluate.features(method, batch, batch_size)
@@ -132,17 +172,19 @@ def feature_maps(method: Method, x: Tensor, batch_size: int = 500) -> list[Tenso
 
 
 def attention(maps: Tensor) -> Tensor:
-    """Where a feature map is strong: the sum of squares over channels, (N, C, h, w) -> (N, 1, h, w), each summing to 1.
+    """Where a feature map is strong: the sum of squares over channels, (N, C, h, w) ->
+    (N, 1, h, w), each summing to 1.
 
-    Zagoruyko & Komodakis 2017 (arXiv 1612.03928), equation 1: the maps that Gidaris et al. draw.
+    Zagoruyko & Komodakis 2017 (arXiv 1612.03928), equation 1: the maps that Gidaris et
+    al. draw.
     """
     energy = maps.square().sum(1, keepdim=True)
     return energy / energy.sum((2, 3), keepdim=True)
 
 
 def by_layer(method: Method) -> dict[str, float]:
-    """Probe accuracy on the mean of each map; share of the second stage's attention on the emoji; IoU of masks probed
-    from it. All on unseen emoji."""
+    """Probe accuracy on the mean of each map; share of the second stage's attention on
+    the emoji; IoU of masks probed from it. All on unseen emoji."""
     bank, unseen = load("scenes", "train"), load("scenes", "test")
     maps, unseen_maps = feature_maps(method, bank.x), feature_maps(method, unseen.x)
     row = {}
@@ -150,10 +192,18 @@ def by_layer(method: Method) -> dict[str, float]:
         h, h_unseen = maps[depth].mean((2, 3)), unseen_maps[depth].mean((2, 3))
         probe = evaluate.linear_probe(h, bank.y, groups=bank.info["emoji"])
         row[f"stage {depth}"] = evaluate.accuracy(probe(h_unseen), unseen.y)
-    mask = evaluate.mask_probe(maps[DENSE], bank.info["mask"], groups=bank.info["emoji"])
-    row["masks"] = evaluate.intersection_over_union(mask(unseen_maps[DENSE]) > 0, unseen.info["mask"])
-    inside = F.adaptive_avg_pool2d(unseen.info["mask"].float(), unseen_maps[DENSE].shape[2:])
-    row["attention"] = (attention(unseen_maps[DENSE]) * inside).sum((1, 2, 3)).mean().item()
+    mask = evaluate.mask_probe(
+        maps[DENSE], bank.info["mask"], groups=bank.info["emoji"]
+    )
+    row["masks"] = evaluate.intersection_over_union(
+        mask(unseen_maps[DENSE]) > 0, unseen.info["mask"]
+    )
+    inside = F.adaptive_avg_pool2d(
+        unseen.info["mask"].float(), unseen_maps[DENSE].shape[2:]
+    )
+    row["attention"] = (
+        (attention(unseen_maps[DENSE]) * inside).sum((1, 2, 3)).mean().item()
+    )
     return row
 
 
@@ -168,7 +218,9 @@ def of_trained(recipe: Recipe, seed: int) -> dict:
 
 EXPERIMENTS = {
     "rotation-labels": {
-        "rotation, early layers frozen": Setting(FEW, on_rotation, pretrained=lookup("rotation")),
+        "rotation, early layers frozen": Setting(
+            FEW, on_rotation, pretrained=lookup("rotation")
+        ),
         "supervised from scratch": Setting(FEW, from_scratch),
     },
     "pretext-shortcuts": {
@@ -181,7 +233,14 @@ EXPERIMENTS = {
         "random encoder": Setting(lookup("rotation"), of_random),
         **{
             name: Setting(lookup(name), of_trained)
-            for name in ("autoencoder", "context-encoder", "rotation", "jigsaw", "colourisation", "supervised")
+            for name in (
+                "autoencoder",
+                "context-encoder",
+                "rotation",
+                "jigsaw",
+                "colourisation",
+                "supervised",
+            )
         },
     },
 }

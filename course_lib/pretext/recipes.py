@@ -18,10 +18,14 @@ from course_lib.recipe import Recipe, Size
 
 
 def autoencoder() -> Autoencoder:
-    """The encoder's 96 numbers are all that the decoder has: a thirty-second of the picture's 3,072."""
+    """The encoder's 96 numbers are all that the decoder has: a thirty-second of the
+    picture's 3,072."""
     encoder = ResNet(widths=(24, 48, 96))
-    decoder = Decoder(widths=(96, 48, 24), outputs=12)  # on a grid of 16; four pixels of three channels each
-    return Autoencoder(encoder, nn.Sequential(from_vector(encoder.dim), decoder, nn.PixelShuffle(2)))
+    # on a grid of 16; four pixels of three channels each
+    decoder = Decoder(widths=(96, 48, 24), outputs=12)
+    return Autoencoder(
+        encoder, nn.Sequential(from_vector(encoder.dim), decoder, nn.PixelShuffle(2))
+    )
 
 
 def denoising_autoencoder() -> Autoencoder:
@@ -31,9 +35,14 @@ def denoising_autoencoder() -> Autoencoder:
 
 
 def context_encoder() -> ContextEncoder:
-    """A hole of a quarter of the picture; the decoder has the whole feature map, 4 x 4 x 96."""
+    """A hole of a quarter of the picture; the decoder has the whole feature map, 4 x 4
+    x 96."""
     decoder = Decoder(widths=(96, 48, 24), outputs=12)
-    return ContextEncoder(ResNet(widths=(24, 48, 96)), nn.Sequential(decoder, nn.PixelShuffle(2)), hidden=16)
+    return ContextEncoder(
+        ResNet(widths=(24, 48, 96)),
+        nn.Sequential(decoder, nn.PixelShuffle(2)),
+        hidden=16,
+    )
 
 
 def rotation() -> Rotation:
@@ -43,45 +52,81 @@ def rotation() -> Rotation:
 
 
 def patch_location() -> PatchLocation:
-    """Patches of 8 x 8, gaps of 3, jitter of 1: three of them just fit into 32 pixels."""
+    """Patches of 8 x 8, gaps of 3, jitter of 1: three of them just fit into 32
+    pixels."""
     encoder = ResNet(widths=(24, 48, 96))
-    return PatchLocation(encoder, mlp(2 * encoder.dim, 192, 8), patch=8, gap=3, jitter=1)
+    return PatchLocation(
+        encoder, mlp(2 * encoder.dim, 192, 8), patch=8, gap=3, jitter=1
+    )
 
 
 def jigsaw() -> Jigsaw:
     """Nine tiles of 8 x 8 in cells of 10 x 10, 64 of the 362,880 permutations."""
     encoder = ResNet(widths=(24, 48, 96))
-    return Jigsaw(encoder, mlp(9 * encoder.dim, 128, 64), permutation_set(9, 64), tile=8)
+    return Jigsaw(
+        encoder, mlp(9 * encoder.dim, 128, 64), permutation_set(9, 64), tile=8
+    )
 
 
 def colourisation() -> Colourisation:
     """Colours in squares of 20 (the paper: 10), predicted on a grid of 16 x 16."""
     bins = ab_bins(spacing=20)
     encoder = ResNet(widths=(24, 48, 96), channels=1)
-    return Colourisation(encoder, Decoder(widths=(96, 48, 24), outputs=len(bins)), bins, sigma=10)
+    return Colourisation(
+        encoder, Decoder(widths=(96, 48, 24), outputs=len(bins)), bins, sigma=10
+    )
 
 
 def split_brain() -> SplitBrain:
-    """Two encoders of half the width; 96 features together, as in every other method."""
+    """Two encoders of half the width; 96 features together, as in every other
+    method."""
     bins = ab_bins(spacing=20)
-    from_l, from_ab = ResNet(widths=(12, 24, 48), channels=1), ResNet(widths=(12, 24, 48), channels=2)
-    to_ab, to_l = Decoder(widths=(48, 24, 24), outputs=len(bins)), Decoder(widths=(48, 24, 24), outputs=20)
+    from_l, from_ab = (
+        ResNet(widths=(12, 24, 48), channels=1),
+        ResNet(widths=(12, 24, 48), channels=2),
+    )
+    to_ab, to_l = (
+        Decoder(widths=(48, 24, 24), outputs=len(bins)),
+        Decoder(widths=(48, 24, 24), outputs=20),
+    )
     return SplitBrain(from_l, from_ab, to_ab, to_l, bins)
 
 
 RECIPES = {
     "autoencoder": Recipe(
-        autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3), beats_random_in=("knn",)
+        autoencoder,
+        "scenes",
+        cpu=Size(300, 256, 5e-3),
+        gpu=Size(3000, 512, 5e-3),
+        beats_random_in=("knn",),
     ),
     "denoising-autoencoder": Recipe(
-        denoising_autoencoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3), beats_random_in=("knn",)
+        denoising_autoencoder,
+        "scenes",
+        cpu=Size(300, 256, 5e-3),
+        gpu=Size(3000, 512, 5e-3),
+        beats_random_in=("knn",),
     ),
-    "context-encoder": Recipe(context_encoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
-    "rotation": Recipe(rotation, "scenes", cpu=Size(300, 64, 5e-3), gpu=Size(3000, 128, 5e-3)),
-    "patch-location": Recipe(patch_location, "scenes", cpu=Size(600, 256, 5e-3), gpu=Size(6000, 512, 5e-3)),
+    "context-encoder": Recipe(
+        context_encoder, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+    ),
+    "rotation": Recipe(
+        rotation, "scenes", cpu=Size(300, 64, 5e-3), gpu=Size(3000, 128, 5e-3)
+    ),
+    "patch-location": Recipe(
+        patch_location, "scenes", cpu=Size(600, 256, 5e-3), gpu=Size(6000, 512, 5e-3)
+    ),
     "jigsaw": Recipe(
-        jigsaw, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3), beats_random_in=("probe",)
+        jigsaw,
+        "scenes",
+        cpu=Size(300, 256, 5e-3),
+        gpu=Size(3000, 512, 5e-3),
+        beats_random_in=("probe",),
     ),
-    "colourisation": Recipe(colourisation, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
-    "split-brain": Recipe(split_brain, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "colourisation": Recipe(
+        colourisation, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+    ),
+    "split-brain": Recipe(
+        split_brain, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+    ),
 }

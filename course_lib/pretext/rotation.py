@@ -1,7 +1,8 @@
-"""RotNet: by how many quarters has the picture been turned? To tell, one has to know what is up in what one sees.
+"""RotNet: by how many quarters has the picture been turned? To tell, one has to know
+what is up in what one sees.
 
-Gidaris, Singh, Komodakis 2018, "Unsupervised Representation Learning by Predicting Image Rotations", arXiv 1803.07728,
-equations 2 and 3.
+Gidaris, Singh, Komodakis 2018, "Unsupervised Representation Learning by Predicting
+Image Rotations", arXiv 1803.07728, equations 2 and 3.
 """
 
 import torch
@@ -16,8 +17,8 @@ from course_lib.transforms import rot90
 
 @expects(x="float N C S S")
 def rotate_four_ways(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures (N, C, S, S) -> all of them turned by 0, then by 1, 2, 3 quarters anticlockwise (4N, C, S, S), and the
-    quarters (4N,), int64."""
+    """Pictures (N, C, S, S) -> all of them turned by 0, then by 1, 2, 3 quarters
+    anticlockwise (4N, C, S, S), and the quarters (4N,), int64."""
     turns = torch.arange(4, device=x.device).repeat_interleave(len(x))
     return rot90(x.repeat(4, 1, 1, 1), turns), turns
 

@@ -1,7 +1,9 @@
-"""Split-brain autoencoder: one half of the network predicts colour from lightness, the other lightness from colour.
+"""Split-brain autoencoder: one half of the network predicts colour from lightness, the
+other lightness from colour.
 
-Zhang, Isola, Efros 2017, "Split-Brain Autoencoders: Unsupervised Learning by Cross-Channel Prediction", arXiv
-1611.09842, section 3.2. No half ever sees what it has to predict; together, their features know all of the picture.
+Zhang, Isola, Efros 2017, "Split-Brain Autoencoders: Unsupervised Learning by
+Cross-Channel Prediction", arXiv 1611.09842, section 3.2. No half ever sees what it has
+to predict; together, their features know all of the picture.
 """
 
 import torch
@@ -16,19 +18,28 @@ from course_lib.train import Method
 
 
 class SplitBrain(Method):
-    """from_l, from_ab: ResNets for 1 and 2 channels; to_ab, to_l: feature map -> logits of colour and lightness bins.
+    """from_l, from_ab: ResNets for 1 and 2 channels; to_ab, to_l: feature map -> logits
+    of colour and lightness bins.
 
-    bins (Q, 2): as from `ab_bins`. Lightness has equal steps, as many as `to_l` has outputs. Colours are divided by
-    100. The representation is [h_l, h_ab].
+    bins (Q, 2): as from `ab_bins`. Lightness has equal steps, as many as `to_l` has
+    outputs. Colours are divided by 100. The representation is [h_l, h_ab].
     """
 
-    def __init__(self, from_l: nn.Module, from_ab: nn.Module, to_ab: nn.Module, to_l: nn.Module, bins: Tensor):
+    def __init__(
+        self,
+        from_l: nn.Module,
+        from_ab: nn.Module,
+        to_ab: nn.Module,
+        to_l: nn.Module,
+        bins: Tensor,
+    ):
         super().__init__()
         self.from_l, self.from_ab, self.to_ab, self.to_l = from_l, from_ab, to_ab, to_l
         self.register_buffer("bins", bins)
 
     def tasks(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(logits, classes) of the two predictions, a row for each position: colour, then lightness."""
+        """(logits, classes) of the two predictions, a row for each position: colour,
+        then lightness."""
         lightness, ab = split(x)
         ab_logits = self.to_ab(self.from_l.feature_map(lightness))
         l_logits = self.to_l(self.from_ab.feature_map(ab / 100))
@@ -48,5 +59,6 @@ class SplitBrain(Method):
         return torch.cat([self.from_l(lightness), self.from_ab(ab / 100)], 1)
 
     def pretext_score(self, x: Tensor) -> float:
-        """The share of positions whose bin is the likeliest one, mean of the two predictions."""
+        """The share of positions whose bin is the likeliest one, mean of the two
+        predictions."""
         return sum(accuracy(*task) for task in self.tasks(x)) / 2

@@ -1,7 +1,8 @@
-"""Barlow Twins: each feature agrees with itself across two views, and with no other feature.
+"""Barlow Twins: each feature agrees with itself across two views, and with no other
+feature.
 
-Zbontar, Jing, Misra, LeCun, Deny 2021, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction",
-arXiv 2103.03230, Algorithm 1.
+Zbontar, Jing, Misra, LeCun, Deny 2021, "Barlow Twins: Self-Supervised Learning via
+Redundancy Reduction", arXiv 2103.03230, Algorithm 1.
 """
 
 from collections.abc import Callable
@@ -16,35 +17,47 @@ from course_lib.two_views import TwoViews
 @expects(z1="float N D", z2="float N D")
 @full_precision
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
-    """C_ij: correlation over the batch of feature i in one view with feature j in the other, (D, D) in [-1, 1].
+    """C_ij: correlation over the batch of feature i in one view with feature j in the
+    other, (D, D) in [-1, 1].
 
-    z1, z2 (N, D): projections of two views. A feature that is the same for the whole batch correlates with nothing: 0.
+    z1, z2 (N, D): projections of two views. A feature that is the same for the whole
+    batch correlates with nothing: 0.
     """
-    for _ in range(2):  # a large mean is rounded: what it leaves in all rows alike would correlate
+    # a large mean is rounded: what it leaves in all rows alike would correlate
+    for _ in range(2):
         z1, z2 = z1 - z1.mean(0), z2 - z2.mean(0)
     covariance = z1.T @ z2 / len(z1)  # (D, D)
-    spread1, spread2 = (z.square().mean(0).clamp(min=1e-12).sqrt() for z in (z1, z2))  # (D,) each, over N, not N - 1
+    # (D,) each, over N, not N - 1
+    spread1, spread2 = (z.square().mean(0).clamp(min=1e-12).sqrt() for z in (z1, z2))
     return covariance / (spread1[:, None] * spread2)
 
 
 @expects(z1="float N D", z2="float N D")
 @full_precision
 def barlow_twins_loss(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
-    """sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2, equation 1: C (D, D) should be the identity. A 0-d loss.
+    """sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2, equation 1: C (D, D) should be
+    the identity. A 0-d loss.
 
     off_diagonal: the paper's lambda. Raises ValueError for one <= 0.
     """
     c = cross_correlation(z1, z2)
     diagonal = c.diagonal()
     redundancy = c.square().sum() - diagonal.square().sum()
-    return (1 - diagonal).square().sum() + positive("off_diagonal", off_diagonal) * redundancy
+    return (1 - diagonal).square().sum() + positive(
+        "off_diagonal", off_diagonal
+    ) * redundancy
 
 
 class BarlowTwins(TwoViews):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d), wide here; augment: images -> views."""
+    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d), wide
+    here; augment: images -> views."""
 
     def __init__(
-        self, encoder: nn.Module, projector: nn.Module, augment: Callable[[Tensor], Tensor], off_diagonal: float = 5e-3
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        augment: Callable[[Tensor], Tensor],
+        off_diagonal: float = 5e-3,
     ):
         super().__init__(encoder, projector, augment)
         self.off_diagonal = positive("off_diagonal", off_diagonal)

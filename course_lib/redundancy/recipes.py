@@ -14,5 +14,7 @@ def barlow_twins() -> BarlowTwins:
 
 
 RECIPES = {
-    "barlow-twins": Recipe(barlow_twins, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)),
+    "barlow-twins": Recipe(
+        barlow_twins, "scenes", cpu=Size(300, 256, 5e-3), gpu=Size(3000, 512, 5e-3)
+    ),
 }

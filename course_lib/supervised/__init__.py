@@ -1,4 +1,5 @@
-"""Supervised classification: the baseline that has every label, and what few labels add to a trained encoder."""
+"""Supervised classification: the baseline that has every label, and what few labels add
+to a trained encoder."""
 
 from collections.abc import Callable
 
@@ -13,17 +14,24 @@ from course_lib.train import Method
 @expects(logits="float N C", labels="int N")
 @full_precision
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log softmax(logits)_label, averaged over the batch: logits (N, C), labels (N,) -> 0-d loss in nats."""
+    """-log softmax(logits)_label, averaged over the batch: logits (N, C), labels (N,)
+    -> 0-d loss in nats."""
     return F.cross_entropy(logits, labels.long())
 
 
 class Supervised(Method):
-    """encoder: images (N, C, H, W) -> h (N, D); classifier: h -> logits (N, classes); augment: images -> views.
+    """encoder: images (N, C, H, W) -> h (N, D); classifier: h -> logits (N, classes);
+    augment: images -> views.
 
     y holds the labels (N,). The representation is h, the penultimate layer.
     """
 
-    def __init__(self, encoder: nn.Module, classifier: nn.Module, augment: Callable[[Tensor], Tensor]):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        classifier: nn.Module,
+        augment: Callable[[Tensor], Tensor],
+    ):
         super().__init__()
         self.encoder, self.classifier, self.augment = encoder, classifier, augment
 

@@ -1,4 +1,5 @@
-"""How the classifiers are built and trained: what every label is worth, and the judges of generators."""
+"""How the classifiers are built and trained: what every label is worth, and the judges
+of generators."""
 
 from torch import nn
 
@@ -10,18 +11,26 @@ from course_lib.supervised import Supervised
 
 
 def supervised() -> Supervised:
-    """The same encoder with a linear classifier of the nine categories, on the same views: what labels are worth."""
+    """The same encoder with a linear classifier of the nine categories, on the same
+    views: what labels are worth."""
     encoder = ResNet(widths=(24, 48, 96))
     return Supervised(encoder, nn.Linear(encoder.dim, 9), views())
 
 
 def supervised_digits() -> Supervised:
-    """A classifier of digits; its features and its opinion measure what generators draw."""
+    """A classifier of digits; its features and its opinion measure what generators
+    draw."""
     encoder = ResNet(widths=(24, 48, 96), channels=1)
-    return Supervised(encoder, nn.Linear(encoder.dim, 10), RandomResizedCrop(28, scale=(0.7, 1.0)))
+    return Supervised(
+        encoder, nn.Linear(encoder.dim, 10), RandomResizedCrop(28, scale=(0.7, 1.0))
+    )
 
 
 RECIPES = {
-    "supervised": Recipe(supervised, "scenes", cpu=Size(600, 256, 2e-3), gpu=Size(6000, 512, 2e-3)),
-    "supervised-digits": Recipe(supervised_digits, "digits", cpu=Size(300, 128, 5e-3), gpu=Size(3000, 128, 5e-3)),
+    "supervised": Recipe(
+        supervised, "scenes", cpu=Size(600, 256, 2e-3), gpu=Size(6000, 512, 2e-3)
+    ),
+    "supervised-digits": Recipe(
+        supervised_digits, "digits", cpu=Size(300, 128, 5e-3), gpu=Size(3000, 128, 5e-3)
+    ),
 }

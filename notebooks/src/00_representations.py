@@ -103,7 +103,14 @@ from torch import nn
 
 from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
-from course_lib.clustering.kmeans import fit_patch_codes, inertia, kmeans, lloyd, means_of, nearest_mean
+from course_lib.clustering.kmeans import (
+    fit_patch_codes,
+    inertia,
+    kmeans,
+    lloyd,
+    means_of,
+    nearest_mean,
+)
 from course_lib.data import (
     as_float,
     bags_of_words,
@@ -133,7 +140,12 @@ from course_lib.notebook.style import MARKERS, PALETTE
 from course_lib.optim import adamw
 from course_lib.skipgram import SkipGram, negative_sampling
 from course_lib.train import fit
-from course_lib.transforms import adjust_brightness, adjust_hue, gaussian_blur, gaussian_noise
+from course_lib.transforms import (
+    adjust_brightness,
+    adjust_hue,
+    gaussian_blur,
+    gaussian_noise,
+)
 
 # "smoke" shows that the notebook runs; "laptop" and "gpu" show that the methods work
 BUDGET = budget()
@@ -147,8 +159,12 @@ BUDGET = budget()
 emoji, names = load("emoji"), emoji_names()
 some = [names.index(name) for name in ("octopus", "slice of pizza", "rocket")]
 rows = torch.cat([(emoji.info["emoji"] == e).nonzero().flatten() for e in some])
-image_grid(on_background(emoji.x[rows]), [names[e] for e in emoji.info["emoji"][rows]], columns=9,
-           title="Three emoji, each by three hands")
+image_grid(
+    on_background(emoji.x[rows]),
+    [names[e] for e in emoji.info["emoji"][rows]],
+    columns=9,
+    title="Three emoji, each by three hands",
+)
 
 # %% [markdown]
 # The course trains on **scenes**. A scene is an emoji of random size, position and rotation on a smooth random texture.
@@ -159,8 +175,12 @@ image_grid(on_background(emoji.x[rows]), [names[e] for e in emoji.info["emoji"][
 # %%
 ROWS = {"smoke": (1000, 400), "laptop": (5000, 2000), "gpu": (20_000, 4000)}[BUDGET]
 train, test = load("scenes", "train"), load("scenes", "test")
-bank, unseen = train[:ROWS[0]], test[:ROWS[1]]
-image_grid(bank.x[:16], [bank.classes[c] for c in bank.y[:16]], title="Scenes with their categories")
+bank, unseen = train[: ROWS[0]], test[: ROWS[1]]
+image_grid(
+    bank.x[:16],
+    [bank.classes[c] for c in bank.y[:16]],
+    title="Scenes with their categories",
+)
 
 # %% [markdown]
 # The first representation is the picture itself: $h = x$, a vector of 3,072 pixel values. Which pictures are near each
@@ -175,11 +195,24 @@ def root_mean_square(first, second):
     return (as_float(first.x) - as_float(second.x)).square().mean((1, 2, 3)).sqrt()
 
 
-to_same, to_other = root_mean_square(anchor, same_drawing), root_mean_square(anchor, same_place)
-print(f"mean pixel distance to the same drawing elsewhere {to_same.mean():.3f}, to another drawing in its place "
-      f"{to_other.mean():.3f}; the same drawing is nearer in {(to_same < to_other).float().mean():.1%} of cases")
-image_grid(torch.cat([part.x[:8] for part in (anchor, same_drawing, same_place)]), columns=8,
-           title="Anchors (first row), the same drawing elsewhere (second), another drawing in its place (third)")
+to_same, to_other = (
+    root_mean_square(anchor, same_drawing),
+    root_mean_square(anchor, same_place),
+)
+print(
+    f"mean pixel distance to the same drawing elsewhere {to_same.mean():.3f}, to "
+    "another drawing in its place "
+    f"{to_other.mean():.3f}; the same drawing is nearer in "
+    f"{(to_same < to_other).float().mean():.1%} of cases"
+)
+image_grid(
+    torch.cat([part.x[:8] for part in (anchor, same_drawing, same_place)]),
+    columns=8,
+    title=(
+        "Anchors (first row), the same drawing elsewhere (second), another drawing "
+        "in its place (third)"
+    ),
+)
 
 # %% [markdown]
 # Pixels say where the drawing is and on which background, but hardly *what* it is. We measure this by an accuracy. Each
@@ -187,11 +220,14 @@ image_grid(torch.cat([part.x[:8] for part in (anchor, same_drawing, same_place)]
 # measure of the course. The k = 20 most similar rows, by cosine similarity, vote with weight $\exp(\cos / 0.07)$.
 # Nothing is trained, so k-NN uses only information that was in the numbers already.
 
+
 # %%
 def vote_by_hand(h_bank, labels, h, k=20, temperature=0.07):
     shares = []
     for row in h:
-        similarity = torch.stack([row @ other / (row.norm() * other.norm()) for other in h_bank])
+        similarity = torch.stack(
+            [row @ other / (row.norm() * other.norm()) for other in h_bank]
+        )
         votes = torch.zeros(int(labels.max()) + 1)
         for i in similarity.topk(k).indices:
             votes[labels[i]] += torch.exp(similarity[i] / temperature)
@@ -211,10 +247,16 @@ def knn_accuracy(features, labels=bank.y, truth=unseen.y):
 encoders, features = {"raw pixels": lambda x: x.flatten(1)}, {}
 features["raw pixels"] = both(encoders["raw pixels"])
 few = [part[:rows] for part, rows in zip(features["raw pixels"], (200, 10))]
-torch.testing.assert_close(vote_by_hand(few[0], bank.y[:200], few[1]), evaluate.knn(few[0], bank.y[:200], few[1]))
+torch.testing.assert_close(
+    vote_by_hand(few[0], bank.y[:200], few[1]),
+    evaluate.knn(few[0], bank.y[:200], few[1]),
+)
 chance = (unseen.y == bank.y.mode().values).double().mean().item()
-print(f"accuracy on {len(unseen):,} unseen scenes: always the commonest category {chance:.3f}, "
-      f"raw pixels by k-NN {knn_accuracy(features['raw pixels']):.3f}")
+print(
+    f"accuracy on {len(unseen):,} unseen scenes: always the commonest category "
+    f"{chance:.3f}, "
+    f"raw pixels by k-NN {knn_accuracy(features['raw pixels']):.3f}"
+)
 
 # %% [markdown]
 # ## 2. By hand: attributes
@@ -224,6 +266,7 @@ print(f"accuracy on {len(unseen):,} unseen scenes: always the commonest category
 # has edges. So *the drawing is where the picture is sharp*. With the sharpness as a weight of each pixel, we get a mean
 # colour, a centre and a spread.
 
+
 # %%
 def sharpness(x):
     """How different the neighbours of each pixel are, (N, C, H, W) -> (N, H, W)."""
@@ -232,7 +275,17 @@ def sharpness(x):
     return (across.square() + down.square()).sum(1)
 
 
-ATTRIBUTES = ("red", "green", "blue", "vivid", "large", "wide rather than tall", "slanting", "ring-like", "detailed")
+ATTRIBUTES = (
+    "red",
+    "green",
+    "blue",
+    "vivid",
+    "large",
+    "wide rather than tall",
+    "slanting",
+    "ring-like",
+    "detailed",
+)
 
 
 def attributes(x):
@@ -240,13 +293,18 @@ def attributes(x):
     sharp = sharpness(x)
     weight = sharp / sharp.sum((1, 2), keepdim=True)
     place = torch.linspace(-1, 1, 32)
-    u = place - (weight * place).sum((1, 2))[:, None, None]                          # from the centre, to the right
-    v = place[:, None] - (weight * place[:, None]).sum((1, 2))[:, None, None]        # and down
-    wide, tall, slant = ((weight * product).sum((1, 2)) for product in (u * u, v * v, u * v))
+    # from the centre, to the right
+    u = place - (weight * place).sum((1, 2))[:, None, None]
+    # and down
+    v = place[:, None] - (weight * place[:, None]).sum((1, 2))[:, None, None]
+    wide, tall, slant = (
+        (weight * product).sum((1, 2)) for product in (u * u, v * v, u * v)
+    )
     size = (wide + tall).sqrt()
     colour = (x * weight[:, None]).sum((2, 3))
     vivid = ((x.amax(1) - x.amin(1)) * weight).sum((1, 2))
-    ring = (weight * (u * u + v * v).sqrt()).sum((1, 2)) / size                      # 1: all sharp pixels equally far
+    # 1: all sharp pixels equally far
+    ring = (weight * (u * u + v * v).sqrt()).sum((1, 2)) / size
     shape = [size, (wide - tall) / size**2, 2 * slant / size**2, ring]
     return torch.stack([*colour.T, vivid, *shape, sharp.mean((1, 2)).sqrt()], 1)
 
@@ -255,9 +313,15 @@ looked_at = unseen.x[:8]
 sharp = sharpness(as_float(looked_at)).sqrt()[:, None].expand(-1, 3, -1, -1)
 found = attributes(as_float(looked_at))
 captions = [unseen.classes[c] for c in unseen.y[:8]]
-captions += [f"vivid {row[3]:.2f} large {row[4]:.2f} ring {row[7]:.2f}" for row in found]
-image_grid(torch.cat([as_float(looked_at), sharp]), captions, columns=8,
-           title="Unseen scenes; their sharpness, with three of the nine attributes")
+captions += [
+    f"vivid {row[3]:.2f} large {row[4]:.2f} ring {row[7]:.2f}" for row in found
+]
+image_grid(
+    torch.cat([as_float(looked_at), sharp]),
+    captions,
+    columns=8,
+    title="Unseen scenes; their sharpness, with three of the nine attributes",
+)
 
 # %% [markdown]
 # The nine numbers have nine units. A distance between two scenes would depend on whether the size is given in pixels or
@@ -269,8 +333,12 @@ in_units = evaluate.features(attributes, bank.x)
 centre, unit = in_units.mean(0), in_units.std(0)
 encoders["attributes"] = lambda x: (attributes(x) - centre) / unit
 features["attributes"] = both(encoders["attributes"])
-print(f"k-NN accuracy: raw pixels {knn_accuracy(features['raw pixels']):.3f}; nine attributes as they are "
-      f"{knn_accuracy(both(attributes)):.3f}, standardised {knn_accuracy(features['attributes']):.3f}")
+print(
+    f"k-NN accuracy: raw pixels {knn_accuracy(features['raw pixels']):.3f}; nine "
+    "attributes as they are "
+    f"{knn_accuracy(both(attributes)):.3f}, standardised "
+    f"{knn_accuracy(features['attributes']):.3f}"
+)
 
 # %% [markdown]
 # Nine numbers tell more about the category than 3,072 pixels do, because *we put knowledge into them*: the drawing is
@@ -292,12 +360,18 @@ print(f"k-NN accuracy: raw pixels {knn_accuracy(features['raw pixels']):.3f}; ni
 # Each of our emoji comes with words: the words of its name, and keywords that people use to search for it.
 
 # %%
-words, bags = vocabulary(), bags_of_words()                        # bags: (1906, V), 1 where an emoji has that word
+# bags: (1906, V), 1 where an emoji has that word
+words, bags = vocabulary(), bags_of_words()
 one_hot = torch.eye(len(words))
 for other in ("squid", "rocket"):
-    print(f"octopus to {other}: {(one_hot[words.index('octopus')] - one_hot[words.index(other)]).norm():.3f}")
+    print(
+        f"octopus to {other}: {(one_hot[words.index('octopus')] - one_hot[words.index(other)]).norm():.3f}"
+    )
 for name in ("octopus", "squid", "rocket"):
-    print(f"{name:8}", ", ".join(words[w] for w in bags[names.index(name)].nonzero().flatten()))
+    print(
+        f"{name:8}",
+        ", ".join(words[w] for w in bags[names.index(name)].nonzero().flatten()),
+    )
 
 # %% [markdown]
 # REP's third example is an **embedding**, which gives each word a short vector $v_w$. It needs no labels. *You shall
@@ -320,17 +394,22 @@ for name in ("octopus", "squid", "rocket"):
 # are to occur together than by chance. In 32 dimensions skip-gram must compromise, and words with similar contexts get
 # similar vectors.
 
+
 # %%
 def skip_gram_by_hand(positive, negative):
     total = 0.0
     for s, others in zip(positive.tolist(), negative.tolist()):
-        total += math.log(1 + math.exp(-s)) + sum(math.log(1 + math.exp(other)) for other in others)
+        total += math.log(1 + math.exp(-s)) + sum(
+            math.log(1 + math.exp(other)) for other in others
+        )
     return torch.tensor(total / len(positive))
 
 
 torch.manual_seed(0)
 positive, negative = torch.randn(6), torch.randn(6, 5)
-torch.testing.assert_close(skip_gram_by_hand(positive, negative), negative_sampling(positive, negative))
+torch.testing.assert_close(
+    skip_gram_by_hand(positive, negative), negative_sampling(positive, negative)
+)
 show(SkipGram, doc=False)
 
 # %% [markdown]
@@ -342,16 +421,23 @@ show(SkipGram, doc=False)
 # %%
 every = [load("emoji", split) for split in ("train", "val", "test")]
 order = torch.cat([d.info["emoji"][1::3] for d in every]).argsort()
-pictures = torch.cat([on_background(d.x[1::3]) for d in every])[order]           # each emoji once, by the second hand
+# each emoji once, by the second hand
+pictures = torch.cat([on_background(d.x[1::3]) for d in every])[order]
 kind = torch.cat([d.info["subcategory"][1::3] for d in every])[order]
 no_shared_word = bags @ bags.T == 0
 
 
 def same_kind(h, among):
-    """Share of the five nearest, of those rows allowed by `among` (N, N), that are of the row's subcategory."""
+    """Share of the five nearest, of those rows allowed by `among` (N, N), that are of
+    the row's subcategory."""
     similarity = F.normalize(h, dim=1) @ F.normalize(h, dim=1).T
-    ties = 1e-4 * torch.rand(similarity.shape, generator=torch.Generator().manual_seed(0))      # drawn by lot
-    similarity = (similarity + ties).masked_fill(~among, -torch.inf).fill_diagonal_(-torch.inf)
+    # drawn by lot
+    ties = 1e-4 * torch.rand(
+        similarity.shape, generator=torch.Generator().manual_seed(0)
+    )
+    similarity = (
+        (similarity + ties).masked_fill(~among, -torch.inf).fill_diagonal_(-torch.inf)
+    )
     return (kind[similarity.topk(5).indices] == kind[:, None]).float().mean().item()
 
 
@@ -363,17 +449,39 @@ def of_emoji():
 pairs = skip_gram_pairs()
 torch.manual_seed(0)
 skipgram = SkipGram(pairs.y.bincount(minlength=len(words)))
-run = fit(skipgram, pairs, {"smoke": 30, "laptop": 1000, "gpu": 2000}[BUDGET], batch_size=1024, optimizers=adamw(1e-2))
-for step in live(run, measure=lambda: same_kind(of_emoji(), no_shared_word), measured="neighbours of same kind"):
+run = fit(
+    skipgram,
+    pairs,
+    {"smoke": 30, "laptop": 1000, "gpu": 2000}[BUDGET],
+    batch_size=1024,
+    optimizers=adamw(1e-2),
+)
+for step in live(
+    run,
+    measure=lambda: same_kind(of_emoji(), no_shared_word),
+    measured="neighbours of same kind",
+):
     pass
 
 # %%
 anyone = torch.ones_like(no_shared_word)
-shares = {f"{name}, {title}": [same_kind(h, among)]
-          for title, among in (("among all emoji", anyone), ("sharing no word", no_shared_word))
-          for name, h in (("one-hot emoji", torch.eye(len(bags))), ("bag of words", bags), ("embedding", of_emoji()))}
-bars_with_spread(shares, xlabel="share of the five nearest that are of the same subcategory",
-                 title=f"Neighbours of {len(bags):,} emoji; embedding of {step.k:,} steps")
+shares = {
+    f"{name}, {title}": [same_kind(h, among)]
+    for title, among in (
+        ("among all emoji", anyone),
+        ("sharing no word", no_shared_word),
+    )
+    for name, h in (
+        ("one-hot emoji", torch.eye(len(bags))),
+        ("bag of words", bags),
+        ("embedding", of_emoji()),
+    )
+}
+bars_with_spread(
+    shares,
+    xlabel="share of the five nearest that are of the same subcategory",
+    title=f"Neighbours of {len(bags):,} emoji; embedding of {step.k:,} steps",
+)
 
 # %% [markdown]
 # Among all emoji, shared words help a lot, and the embedding with 32 numbers is as good as the bag of words (a 0 or 1
@@ -388,7 +496,7 @@ bars_with_spread(shares, xlabel="share of the five nearest that are of the same 
 
 # %%
 skipgram.to("cpu")
-table = skipgram.centre.weight.detach()                                               # (V, 32)
+table = skipgram.centre.weight.detach()  # (V, 32)
 looked_up = skipgram.centre(torch.tensor([3, 14, 15])).detach()
 torch.testing.assert_close(one_hot[[3, 14, 15]] @ table, looked_up)
 torch.testing.assert_close(skipgram.encode(one_hot[[3, 14, 15]]).detach(), looked_up)
@@ -399,25 +507,41 @@ torch.testing.assert_close(skipgram.encode(one_hot[[3, 14, 15]]).detach(), looke
 # meaningful order.
 
 # %%
-emoji_vectors = {"embedding": F.normalize(of_emoji(), dim=1), "bag of words": F.normalize(bags, dim=1)}
+emoji_vectors = {
+    "embedding": F.normalize(of_emoji(), dim=1),
+    "bag of words": F.normalize(bags, dim=1),
+}
 
 
 def draw_word(word, representation):
     w = words.index(word)
-    h = F.normalize({"embedding": table, "bag of words": one_hot}[representation][w], dim=0)
+    h = F.normalize(
+        {"embedding": table, "bag of words": one_hot}[representation][w], dim=0
+    )
     similarity = emoji_vectors[representation] @ h
     best = similarity.topk(12)
     others = F.normalize(table, dim=1) @ F.normalize(table[w], dim=0)
     near = [words[v] for v in others.index_fill(0, torch.tensor(w), -1).topk(6).indices]
-    said = {"embedding": f"nearest words: {', '.join(near)}",
-            "bag of words": f"{int((similarity > 0).sum())} emoji have the word; all other words are at distance 1.414"}
+    said = {
+        "embedding": f"nearest words: {', '.join(near)}",
+        "bag of words": f"{int((similarity > 0).sum())} emoji have the word; all other words are at distance 1.414",
+    }
     captions = [f"{names[e]} {s:.2f}" for e, s in zip(best.indices, best.values)]
-    return image_grid(pictures[best.indices], captions, columns=6,
-                      title=f"{word}, {representation}\n{said[representation]}")
+    return image_grid(
+        pictures[best.indices],
+        captions,
+        columns=6,
+        title=f"{word}, {representation}\n{said[representation]}",
+    )
 
 
-explore(draw_word, word=Combobox(value="octopus", options=words, ensure_option=True, continuous_update=False),
-        representation=Dropdown(options=list(emoji_vectors)))
+explore(
+    draw_word,
+    word=Combobox(
+        value="octopus", options=words, ensure_option=True, continuous_update=False
+    ),
+    representation=Dropdown(options=list(emoji_vectors)),
+)
 
 # %% [markdown]
 # ## 4. With labels: the features of a supervised network
@@ -429,17 +553,29 @@ explore(draw_word, word=Combobox(value="octopus", options=words, ensure_option=T
 
 # %%
 STEPS = {"smoke": 6, "laptop": 150, "gpu": 600}[BUDGET]
-recipe = recipes.lookup("supervised")              # how the course builds and trains a method
+recipe = recipes.lookup("supervised")  # how the course builds and trains a method
 random_encoder = recipes.build(recipe, seed=0).eval()
 supervised = recipes.build(recipe, seed=0)
-batch_size = 64 if BUDGET == "smoke" else None     # None is the recipe's
-for step in live(recipes.train(recipe, supervised, train, seed=0, steps=STEPS, batch_size=batch_size)):
+batch_size = 64 if BUDGET == "smoke" else None  # None is the recipe's
+for step in live(
+    recipes.train(recipe, supervised, train, seed=0, steps=STEPS, batch_size=batch_size)
+):
     pass
 supervised.to("cpu").eval()
-encoders |= {"random encoder": random_encoder, "supervised": zoo.load("supervised"), "SimCLR": zoo.load("simclr")}
-features |= {name: both(encoders[name]) for name in ("random encoder", "supervised", "SimCLR")}
-print(f"k-NN accuracy: random encoder {knn_accuracy(features['random encoder']):.3f}, after {step.k} steps "
-      f"{knn_accuracy(both(supervised)):.3f}, trained longer {knn_accuracy(features['supervised']):.3f}")
+encoders |= {
+    "random encoder": random_encoder,
+    "supervised": zoo.load("supervised"),
+    "SimCLR": zoo.load("simclr"),
+}
+features |= {
+    name: both(encoders[name]) for name in ("random encoder", "supervised", "SimCLR")
+}
+print(
+    f"k-NN accuracy: random encoder {knn_accuracy(features['random encoder']):.3f}, "
+    f"after {step.k} steps "
+    f"{knn_accuracy(both(supervised)):.3f}, trained longer "
+    f"{knn_accuracy(features['supervised']):.3f}"
+)
 
 # %% [markdown]
 # *Margin note.* REP says "the features in the last layer". The last layer's nine outputs are scores of categories. As
@@ -450,9 +586,14 @@ print(f"k-NN accuracy: random encoder {knn_accuracy(features['random encoder']):
 penultimate = features["supervised"]
 last = [encoders["supervised"].classifier(h).detach() for h in penultimate]
 fine = bank.info["subcategory"], unseen.info["subcategory"]
-for title, layer in (("last layer, 9 outputs", last), ("penultimate layer, 96 features", penultimate)):
-    print(f"{title:32} k-NN for the 9 categories {knn_accuracy(layer):.3f}, "
-          f"for the {len(kind.unique())} subcategories {knn_accuracy(layer, *fine):.3f}")
+for title, layer in (
+    ("last layer, 9 outputs", last),
+    ("penultimate layer, 96 features", penultimate),
+):
+    print(
+        f"{title:32} k-NN for the 9 categories {knn_accuracy(layer):.3f}, "
+        f"for the {len(kind.unique())} subcategories {knn_accuracy(layer, *fine):.3f}"
+    )
 
 # %% [markdown]
 # For the nine categories, the nine scores are as good as the features. For the subcategories, the penultimate layer is
@@ -474,11 +615,19 @@ for title, layer in (("last layer, 9 outputs", last), ("penultimate layer, 96 fe
 # which is smallest for $m = \bar x$. Neither half-step can raise $J$, and there are finitely many codes. So the
 # algorithm ends, in a local minimum.
 
+
 # %%
 def kmeans_step_by_hand(x, means):
-    codes = [min(range(len(means)), key=lambda k: (row - means[k]).square().sum()) for row in x]
-    moved = [torch.stack([row for row, code in zip(x, codes) if code == k]).mean(0) if k in codes else means[k]
-             for k in range(len(means))]
+    codes = [
+        min(range(len(means)), key=lambda k: (row - means[k]).square().sum())
+        for row in x
+    ]
+    moved = [
+        torch.stack([row for row, code in zip(x, codes) if code == k]).mean(0)
+        if k in codes
+        else means[k]
+        for k in range(len(means))
+    ]
     return torch.tensor(codes), torch.stack(moved)
 
 
@@ -507,23 +656,45 @@ def draw_kmeans(data, k, step, start):
     figure, ax = subplots(height=4)
     for j in range(k):
         ax.plot(*x[codes == j].T, MARKERS[j], color=PALETTE[j], markersize=4, alpha=0.7)
-        ax.plot(*means[j], "X", color=PALETTE[j], markersize=13, markeredgecolor="black")
-    ax.set(xlabel="x", ylabel="y", aspect="equal", title=f"{data}, K = {k}, step {min(step, len(states) - 1)} of "
-           f"{len(states) - 1}: inertia {inertia(x, codes, means):.1f}")
-    return describe(figure, f"400 points of {data}, {k} clusters, step {step}: inertia {inertia(x, codes, means):.1f}")
+        ax.plot(
+            *means[j], "X", color=PALETTE[j], markersize=13, markeredgecolor="black"
+        )
+    ax.set(
+        xlabel="x",
+        ylabel="y",
+        aspect="equal",
+        title=f"{data}, K = {k}, step {min(step, len(states) - 1)} of "
+        f"{len(states) - 1}: inertia {inertia(x, codes, means):.1f}",
+    )
+    return describe(
+        figure,
+        f"400 points of {data}, {k} clusters, step {step}: inertia "
+        f"{inertia(x, codes, means):.1f}",
+    )
 
 
-explore(draw_kmeans, data=Dropdown(options=list(toys)), k=IntSlider(8, 1, 9), step=IntSlider(0, 0, 15),
-        start=IntSlider(0, 0, 9))
+explore(
+    draw_kmeans,
+    data=Dropdown(options=list(toys)),
+    k=IntSlider(8, 1, 9),
+    step=IntSlider(0, 0, 15),
+    start=IntSlider(0, 0, 9),
+)
 
 # %% [markdown]
 # Now we cluster scenes. REP's slide says *mean vectors as representations*: a picture is represented by the mean of its
 # cluster. The number of this mean says the same. What do whole scenes have in common? Look at the means:
 
 # %%
-scene_means, scene_codes = kmeans(as_float(bank.x[:2000]).flatten(1), 16, steps=10, seed=0)
-image_grid(scene_means.view(16, 3, 32, 32), [f"{n} scenes" for n in scene_codes.bincount(minlength=16)], columns=8,
-           title=f"16 means of {len(scene_codes):,} whole scenes")
+scene_means, scene_codes = kmeans(
+    as_float(bank.x[:2000]).flatten(1), 16, steps=10, seed=0
+)
+image_grid(
+    scene_means.view(16, 3, 32, 32),
+    [f"{n} scenes" for n in scene_codes.bincount(minlength=16)],
+    columns=8,
+    title=f"16 means of {len(scene_codes):,} whole scenes",
+)
 
 # %% [markdown]
 # Most means are blurs of one brightness or colour, and some clusters have only a few scenes. One mean shows an object,
@@ -543,28 +714,43 @@ image_grid(scene_means.view(16, 3, 32, 32), [f"{n} scenes" for n in scene_codes.
 # the patch codes overlap.
 
 # %%
-scene = as_float(bank.x[5:6])                                              # (1, 3, 32, 32)
-cut = rearrange(scene, "n c (h p) (w q) -> (n h w) c p q", p=8, q=8)       # (16, 3, 8, 8)
+scene = as_float(bank.x[5:6])  # (1, 3, 32, 32)
+cut = rearrange(scene, "n c (h p) (w q) -> (n h w) c p q", p=8, q=8)  # (16, 3, 8, 8)
 by_hand = scene.view(1, 3, 4, 8, 4, 8).permute(0, 2, 4, 1, 3, 5).reshape(16, 3, 8, 8)
 assert torch.equal(cut, by_hand)
-assert torch.equal(rearrange(cut, "(n h w) c p q -> n c (h p) (w q)", h=4, w=4), scene)     # and back
-image_grid(cut, columns=4, title=f"A scene {tuple(scene.shape)}, cut into {tuple(cut.shape)}: 4 x 4 patches")
+# and back
+assert torch.equal(rearrange(cut, "(n h w) c p q -> n c (h p) (w q)", h=4, w=4), scene)
+image_grid(
+    cut,
+    columns=4,
+    title=f"A scene {tuple(scene.shape)}, cut into {tuple(cut.shape)}: 4 x 4 patches",
+)
 
 # %%
-colours = reduce(scene, "n c (h p) (w q) -> n c h w", "mean", p=8, q=8)    # (1, 3, 4, 4): p and q are gone
-mosaic = repeat(colours, "n c h w -> n c (h p) (w q)", p=8, q=8)           # (1, 3, 32, 32): p and q are new
+# (1, 3, 4, 4): p and q are gone
+colours = reduce(scene, "n c (h p) (w q) -> n c h w", "mean", p=8, q=8)
+# (1, 3, 32, 32): p and q are new
+mosaic = repeat(colours, "n c h w -> n c (h p) (w q)", p=8, q=8)
 torch.testing.assert_close(colours, F.avg_pool2d(scene, 8))
 assert torch.equal(mosaic, F.interpolate(colours, scale_factor=8))
-image_grid(torch.cat([scene, mosaic]), ["the scene", "its mosaic"], title="Each patch to its mean colour (reduce), and back to its size (repeat)")
+image_grid(
+    torch.cat([scene, mosaic]),
+    ["the scene", "its mosaic"],
+    title="Each patch to its mean colour (reduce), and back to its size (repeat)",
+)
 
 # %%
 SIZE = {"smoke": (20, 2000), "laptop": (100, 50_000), "gpu": (100, 50_000)}[BUDGET]
 encoders["patch codes"] = fit_patch_codes(bank.x, k=SIZE[0], patches=SIZE[1], seed=0)
 features["patch codes"] = both(encoders["patch codes"])
 dictionary = encoders["patch codes"].dictionary().view(-1, 3, 6, 6)
-print(f"k-NN accuracy: raw pixels {knn_accuracy(features['raw pixels']):.3f}, "
-      f"counts of {len(dictionary)} patches {knn_accuracy(features['patch codes']):.3f}")
-image_grid(dictionary, columns=20, title=f"The dictionary: {len(dictionary)} mean patches")
+print(
+    f"k-NN accuracy: raw pixels {knn_accuracy(features['raw pixels']):.3f}, "
+    f"counts of {len(dictionary)} patches {knn_accuracy(features['patch codes']):.3f}"
+)
+image_grid(
+    dictionary, columns=20, title=f"The dictionary: {len(dictionary)} mean patches"
+)
 
 # %% [markdown]
 # The dictionary has edges in many directions, corners and flat colours. It needed no label and no gradient. Yet the
@@ -614,22 +800,35 @@ image_grid(dictionary, columns=20, title=f"The dictionary: {len(dictionary)} mea
 # A value of 0 means that $h$ does not change. A value of 1 means that the changed picture is as far away as another
 # picture.
 
+
 # %%
 def relative_change_by_hand(h, changed):
     moved = sum((a - b).square().sum() for a, b in zip(h, changed)) / len(h)
-    apart = [(a - b).square().sum() for i, a in enumerate(h) for j, b in enumerate(h) if i != j]
+    apart = [
+        (a - b).square().sum()
+        for i, a in enumerate(h)
+        for j, b in enumerate(h)
+        if i != j
+    ]
     return (moved / (sum(apart) / len(apart))).item()
 
 
 torch.manual_seed(0)
 h, changed = torch.randn(2, 10, 4)
-assert math.isclose(relative_change_by_hand(h, changed), evaluate.relative_change(h, changed), rel_tol=1e-5)
+assert math.isclose(
+    relative_change_by_hand(h, changed),
+    evaluate.relative_change(h, changed),
+    rel_tol=1e-5,
+)
 
 
 def moved(x, pixels=0.0, degrees=0.0):
-    """Shifted to the right and turned about the middle; the border's colours fill what comes in."""
+    """Shifted to the right and turned about the middle; the border's colours fill what
+    comes in."""
     a = math.radians(degrees)
-    theta = torch.tensor([[math.cos(a), -math.sin(a), -2 * pixels / 32], [math.sin(a), math.cos(a), 0.0]])
+    theta = torch.tensor(
+        [[math.cos(a), -math.sin(a), -2 * pixels / 32], [math.sin(a), math.cos(a), 0.0]]
+    )
     grid = F.affine_grid(theta.expand(len(x), 2, 3), x.shape, align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
@@ -637,28 +836,60 @@ def moved(x, pixels=0.0, degrees=0.0):
 WATCHED = 40 if BUDGET == "smoke" else 150
 drawings = load("emoji", "test")
 scenes = render_scenes(drawings, WATCHED, seed=5)
-x, noise = as_float(scenes.x), torch.randn(WATCHED, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-torch.testing.assert_close(moved(x, pixels=1.0)[..., 1:], x[..., :-1], atol=1e-4, rtol=0)
+x, noise = (
+    as_float(scenes.x),
+    torch.randn(WATCHED, 3, 32, 32, generator=torch.Generator().manual_seed(0)),
+)
+torch.testing.assert_close(
+    moved(x, pixels=1.0)[..., 1:], x[..., :-1], atol=1e-4, rtol=0
+)
 
 # %%
 CHANGES = {
     "shift (pixels)": (lambda s: moved(x, pixels=s), (0.125, 0.25, 0.5, 1, 2, 4)),
     "turn (degrees)": (lambda s: moved(x, degrees=s), (2, 5, 15, 45, 90, 180)),
-    "noise (sigma)": (lambda s: gaussian_noise(x, s * noise), (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)),
-    "blur (sigma)": (lambda s: gaussian_blur(x, torch.full((WATCHED,), s), 9), (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)),
-    "hue (turns)": (lambda s: adjust_hue(x, torch.full((WATCHED,), s)), (0.02, 0.05, 0.1, 0.2, 0.33, 0.5)),
-    "brightness (factor)": (lambda s: adjust_brightness(x, torch.full((WATCHED,), s)), (0.4, 0.6, 0.8, 1.1, 1.3, 1.6)),
+    "noise (sigma)": (
+        lambda s: gaussian_noise(x, s * noise),
+        (0.01, 0.02, 0.05, 0.1, 0.2, 0.4),
+    ),
+    "blur (sigma)": (
+        lambda s: gaussian_blur(x, torch.full((WATCHED,), s), 9),
+        (0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+    ),
+    "hue (turns)": (
+        lambda s: adjust_hue(x, torch.full((WATCHED,), s)),
+        (0.02, 0.05, 0.1, 0.2, 0.33, 0.5),
+    ),
+    "brightness (factor)": (
+        lambda s: adjust_brightness(x, torch.full((WATCHED,), s)),
+        (0.4, 0.6, 0.8, 1.1, 1.3, 1.6),
+    ),
 }
-ORDER = ("raw pixels", "attributes", "patch codes", "random encoder", "supervised", "SimCLR")
+ORDER = (
+    "raw pixels",
+    "attributes",
+    "patch codes",
+    "random encoder",
+    "supervised",
+    "SimCLR",
+)
 still = {name: evaluate.features(encoders[name], x) for name in ORDER}
 
 
 def changes(pictures):
     """How much each representation changes when the scenes x become these pictures."""
-    return {name: evaluate.relative_change(still[name], evaluate.features(encoders[name], pictures)) for name in ORDER}
+    return {
+        name: evaluate.relative_change(
+            still[name], evaluate.features(encoders[name], pictures)
+        )
+        for name in ORDER
+    }
 
 
-table_of_changes = {title: [changes(change(s)) for s in strengths] for title, (change, strengths) in CHANGES.items()}
+table_of_changes = {
+    title: [changes(change(s)) for s in strengths]
+    for title, (change, strengths) in CHANGES.items()
+}
 
 # %% [markdown]
 # **Smoothness: close inputs map to close outputs.** We shift by an eighth of a pixel, by a quarter, and so on. For a
@@ -667,11 +898,18 @@ table_of_changes = {title: [changes(change(s)) for s in strengths] for title, (c
 # patches get another code, so the slope is 1. (A shift by half a pixel mixes neighbouring pixels, so it blurs a little.
 # A shift by whole pixels does not.)
 
+
 # %%
 def draw_changes(title, what):
     strengths = CHANGES[title][1]
     lines = {name: [row[name] for row in table_of_changes[title]] for name in ORDER}
-    picture = curve(strengths, lines, title=f"{what}; {WATCHED} scenes", xlabel=title, ylabel="relative change")
+    picture = curve(
+        strengths,
+        lines,
+        title=f"{what}; {WATCHED} scenes",
+        xlabel=title,
+        ylabel="relative change",
+    )
     ax = picture.axes[0]
     ax.axhline(1, color="#666666", linewidth=1)
     ax.set(xscale="log", yscale="log")
@@ -681,8 +919,12 @@ def draw_changes(title, what):
     return picture
 
 
-picture = draw_changes("shift (pixels)", "Smoothness: how far features move when the picture is shifted")
-picture.axes[0].plot([0.125, 2], [0.0012, 0.0012 * 256], color="#666666", linestyle=":", linewidth=1)
+picture = draw_changes(
+    "shift (pixels)", "Smoothness: how far features move when the picture is shifted"
+)
+picture.axes[0].plot(
+    [0.125, 2], [0.0012, 0.0012 * 256], color="#666666", linestyle=":", linewidth=1
+)
 picture
 
 # %% [markdown]
@@ -707,7 +949,8 @@ draw_changes("noise (sigma)", "Robustness: how far features move under Gaussian 
 # on another texture. The same emoji is drawn by another hand, in the same place on the same texture.
 
 # %%
-nothing = replace(drawings, x=torch.zeros_like(drawings.x))                            # no drawing: textures alone
+# no drawing: textures alone
+nothing = replace(drawings, x=torch.zeros_like(drawings.x))
 textures = as_float(render_scenes(nothing, WATCHED, seed=6).x)
 other_hand = drawings[torch.arange(len(drawings)).view(-1, 3).roll(1, 1).flatten()]
 same_meaning = {
@@ -717,13 +960,27 @@ same_meaning = {
     "other texture": torch.where(scenes.info["mask"], x, textures),
     "other hand": as_float(render_scenes(other_hand, WATCHED, seed=5).x),
 }
-shown = torch.stack([x[:3], *(changed[:3] for changed in same_meaning.values())], 1).flatten(0, 1)
-display(image_grid(shown, 3 * ["scene", *same_meaning], columns=6, title="Three scenes, changed in five ways"))
+shown = torch.stack(
+    [x[:3], *(changed[:3] for changed in same_meaning.values())], 1
+).flatten(0, 1)
+display(
+    image_grid(
+        shown,
+        3 * ["scene", *same_meaning],
+        columns=6,
+        title="Three scenes, changed in five ways",
+    )
+)
 by_change = {title: changes(changed) for title, changed in same_meaning.items()}
 grid = torch.tensor([[by_change[title][name] for title in by_change] for name in ORDER])
-picture = similarity_matrix(grid, title=f"0: invariant; 1: like another picture. {WATCHED} scenes",
-                            xlabel="change of the picture", ylabel="representation", label="relative change",
-                            limits=(0, 1))
+picture = similarity_matrix(
+    grid,
+    title=f"0: invariant; 1: like another picture. {WATCHED} scenes",
+    xlabel="change of the picture",
+    ylabel="representation",
+    label="relative change",
+    limits=(0, 1),
+)
 picture.axes[0].set_aspect("auto")
 picture.axes[0].set_xticks(range(5), list(by_change))
 picture.axes[0].set_yticks(range(6), ORDER)
@@ -739,6 +996,7 @@ picture
 # **Try it.** Every change has six strengths. The dotted line is the distance to another picture. Which representation
 # changes least under a turn? Which one changes much under a blur that you hardly see?
 
+
 # %%
 def draw_change(change, strength):
     make, strengths = CHANGES[change]
@@ -746,24 +1004,43 @@ def draw_change(change, strength):
     figure, (left, right) = subplots(1, 2, height=2.8)
     pairs = torch.cat([x[:4], make(value)[:4].clamp(0, 1)])
     left.imshow(rearrange(pairs, "(row column) c h w -> (row h) (column w) c", row=2))
-    left.set(title=f"{change.split(' (')[0]} {value:g}: before, after", xticks=[], yticks=[])
+    left.set(
+        title=f"{change.split(' (')[0]} {value:g}: before, after", xticks=[], yticks=[]
+    )
     right.barh(list(row), list(row.values()), color=PALETTE[0])
     right.axvline(1, color="#666666", linestyle=":")
-    right.set(title=f"least: {min(row, key=row.get)}, {min(row.values()):.2g}", xlabel="relative change",
-              xlim=(0, max(1.05, *row.values())))
+    right.set(
+        title=f"least: {min(row, key=row.get)}, {min(row.values()):.2g}",
+        xlabel="relative change",
+        xlim=(0, max(1.05, *row.values())),
+    )
     right.invert_yaxis()
-    return describe(figure, f"{change} {value:g}: " + ", ".join(f"{name} {moved:.2g}" for name, moved in row.items()))
+    return describe(
+        figure,
+        f"{change} {value:g}: "
+        + ", ".join(f"{name} {moved:.2g}" for name, moved in row.items()),
+    )
 
 
-explore(draw_change, change=Dropdown(options=list(CHANGES), value="turn (degrees)"), strength=IntSlider(4, 1, 6))
+explore(
+    draw_change,
+    change=Dropdown(options=list(CHANGES), value="turn (degrees)"),
+    strength=IntSlider(4, 1, 6),
+)
 
 # %% [markdown]
 # **More invariance is not better.** REP says *problem driven*, and this example shows why. Any encoder becomes exactly
 # invariant to quarter turns if we average its features over the four turns. Then it has to distinguish a 6 from a 9:
 
+
 # %%
 def four_turns(x):
-    return torch.stack([random_encoder.encode(x.rot90(k, (2, 3)).expand(-1, 3, -1, -1)) for k in range(4)]).mean(0)
+    return torch.stack(
+        [
+            random_encoder.encode(x.rot90(k, (2, 3)).expand(-1, 3, -1, -1))
+            for k in range(4)
+        ]
+    ).mean(0)
 
 
 def upright(x):
@@ -772,13 +1049,27 @@ def upright(x):
 
 both_digits = [load("digits", split) for split in ("train", "test")]
 for title, wanted in (("6 or 9", (6, 9)), ("3 or 8", (3, 8))):
-    known, asked = (d[torch.isin(d.y, torch.tensor(wanted))][:{"smoke": 200}.get(BUDGET, 2000)] for d in both_digits)
-    right = [knn_accuracy([evaluate.features(f, part.x) for part in (known, asked)], known.y, asked.y)
-             for f in (upright, four_turns)]
-    print(f"{title}, {len(asked)} digits: k-NN on the random encoder {right[0]:.3f}, "
-          f"made invariant to quarter turns {right[1]:.3f}")
+    known, asked = (
+        d[torch.isin(d.y, torch.tensor(wanted))][: {"smoke": 200}.get(BUDGET, 2000)]
+        for d in both_digits
+    )
+    right = [
+        knn_accuracy(
+            [evaluate.features(f, part.x) for part in (known, asked)], known.y, asked.y
+        )
+        for f in (upright, four_turns)
+    ]
+    print(
+        f"{title}, {len(asked)} digits: k-NN on the random encoder {right[0]:.3f}, "
+        f"made invariant to quarter turns {right[1]:.3f}"
+    )
 turned_six = as_float(asked.x[:1])
-torch.testing.assert_close(four_turns(turned_six), four_turns(turned_six.rot90(2, (2, 3))), atol=1e-4, rtol=1e-4)
+torch.testing.assert_close(
+    four_turns(turned_six),
+    four_turns(turned_six.rot90(2, (2, 3))),
+    atol=1e-4,
+    rtol=1e-4,
+)
 
 # %% [markdown]
 # The invariant encoder loses a lot of accuracy where turning changes the meaning, and little where it does not. The
@@ -790,6 +1081,7 @@ torch.testing.assert_close(four_turns(turned_six), four_turns(turned_six.rot90(2
 # is 1 if all features lie on a line, and D if all directions are used equally. And how many dimensions does the task
 # need? We keep only the first d principal components, and measure the k-NN accuracy.
 
+
 # %%
 def principal(features, d):
     """Both parts projected on the first d principal components of the bank."""
@@ -800,7 +1092,9 @@ def principal(features, d):
     return [(part - mean) @ axes for part in features]
 
 
-print(f"{'':16}{'dimension':>10}{'effective rank of ' + str(len(unseen)) + ' scenes':>34}")
+print(
+    f"{'':16}{'dimension':>10}{'effective rank of ' + str(len(unseen)) + ' scenes':>34}"
+)
 for name in ORDER:
     h = features[name][1]
     print(f"{name:16}{h.shape[1]:10,}{evaluate.effective_rank(h - h.mean(0)):34.1f}")
@@ -809,8 +1103,13 @@ compact = {}
 for name in ORDER:
     parts = principal(features[name], DIMS[-1])
     compact[name] = [knn_accuracy([part[:, :d] for part in parts]) for d in DIMS]
-picture = curve(DIMS, compact, title=f"k-NN on the first d principal components; {len(unseen):,} unseen scenes",
-                xlabel="components d", ylabel="k-NN accuracy")
+picture = curve(
+    DIMS,
+    compact,
+    title=f"k-NN on the first d principal components; {len(unseen):,} unseen scenes",
+    xlabel="components d",
+    ylabel="k-NN accuracy",
+)
 picture.axes[0].set_xscale("log", base=2)
 picture.axes[0].set_xticks(DIMS, [str(d) for d in DIMS])
 picture.axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -834,10 +1133,13 @@ picture
 # the share of searches whose first result is right, and mAP is the mean average precision. Retrieval uses no category
 # labels. (For speed, the probe gets only 64 principal components of the pixels.)
 
+
 # %%
 def probe_accuracy(features):
     strengths = (0.01,) if BUDGET == "smoke" else evaluate.STRENGTHS
-    probe = evaluate.linear_probe(features[0], bank.y, groups=bank.info["emoji"], strengths=strengths)
+    probe = evaluate.linear_probe(
+        features[0], bank.y, groups=bank.info["emoji"], strengths=strengths
+    )
     return evaluate.accuracy(probe(features[1]), unseen.y)
 
 
@@ -848,7 +1150,9 @@ for name in ORDER:
     reduced = principal(reduced, 64) if reduced[0].shape[1] > 1000 else reduced
     h = evaluate.features(encoders[name], on_white)
     found = evaluate.retrieval(h, drawings.info["emoji"], drawings.info["style"])
-    print(f"{name:16}{knn:7.3f}{probe_accuracy(reduced):8.3f}{found['recall@1']:10.3f}{found['mAP']:7.3f}")
+    print(
+        f"{name:16}{knn:7.3f}{probe_accuracy(reduced):8.3f}{found['recall@1']:10.3f}{found['mAP']:7.3f}"
+    )
 
 # %% [markdown]
 # The order depends on the question. For the categories, training with their labels makes the best features. Patch codes
@@ -859,16 +1163,27 @@ for name in ORDER:
 # **By layer.** The probe may read features anywhere in the network. Here it reads after the stem and after each of
 # three stages, and feature maps are averaged over positions.
 
+
 # %%
 def up_to(name, stages):
     """The named network up to a number of stages, then the mean over positions."""
     net = encoders[name].encoder
-    return nn.Sequential(net.stem, net.stages[:stages], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(
+        net.stem, net.stages[:stages], nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
 
 
-lines = {name: [probe_accuracy(both(up_to(name, stages))) for stages in range(4)] for name in ORDER[3:]}
-picture = curve(range(4), lines, title=f"Linear probe by layer; bank of {len(bank):,} scenes",
-                xlabel="where the probe reads", ylabel="accuracy on unseen emoji")
+lines = {
+    name: [probe_accuracy(both(up_to(name, stages))) for stages in range(4)]
+    for name in ORDER[3:]
+}
+picture = curve(
+    range(4),
+    lines,
+    title=f"Linear probe by layer; bank of {len(bank):,} scenes",
+    xlabel="where the probe reads",
+    ylabel="accuracy on unseen emoji",
+)
 picture.axes[0].set_xticks(range(4), ["stem", "stage 1", "stage 2", "stage 3"])
 picture
 
@@ -881,11 +1196,29 @@ picture
 
 # %%
 PER_CLASS = (1, 3, 10, 30)
-draws = {k: [labelled_subset(bank, per_class=k, seed=seed) for seed in range(5)] for k in PER_CLASS}
-lines = {name: torch.stack([evaluate.few_labels(features[name][0], bank.y, draws[k], features[name][1], unseen.y)
-                            for k in PER_CLASS], 1) for name in ("attributes", "random encoder", "SimCLR")}
-picture = curve(PER_CLASS, lines, title="Few labels, frozen features; mean and range of 5 draws",
-                xlabel="labelled emoji of each category", ylabel="accuracy on unseen emoji")
+draws = {
+    k: [labelled_subset(bank, per_class=k, seed=seed) for seed in range(5)]
+    for k in PER_CLASS
+}
+lines = {
+    name: torch.stack(
+        [
+            evaluate.few_labels(
+                features[name][0], bank.y, draws[k], features[name][1], unseen.y
+            )
+            for k in PER_CLASS
+        ],
+        1,
+    )
+    for name in ("attributes", "random encoder", "SimCLR")
+}
+picture = curve(
+    PER_CLASS,
+    lines,
+    title="Few labels, frozen features; mean and range of 5 draws",
+    xlabel="labelled emoji of each category",
+    ylabel="accuracy on unseen emoji",
+)
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks(PER_CLASS, [str(k) for k in PER_CLASS])
 picture.axes[0].minorticks_off()
@@ -900,8 +1233,11 @@ picture
 # and with frozen features.
 
 # %%
-bars_with_spread(experiments.values("simclr-labels", "10%"), xlabel="accuracy on unseen emoji",
-                 title="Labels for 10 % of the emoji: frozen, fine-tuned, from scratch; 3 seeds")
+bars_with_spread(
+    experiments.values("simclr-labels", "10%"),
+    xlabel="accuracy on unseen emoji",
+    title="Labels for 10 % of the emoji: frozen, fine-tuned, from scratch; 3 seeds",
+)
 
 # %% [markdown]
 # Fine-tuning from SimCLR is better than training from scratch, and both are better than frozen features. Notebook 03
@@ -912,29 +1248,52 @@ bars_with_spread(experiments.values("simclr-labels", "10%"), xlabel="accuracy on
 # emoji. The score is *intersection over union*: the number of pixels in both masks, divided by the number in at least
 # one. The baseline is the best single mask for all pictures. It uses only that emoji stand in the middle.
 
+
 # %%
 def maps(name, pictures):
     net = encoders[name].encoder
-    return evaluate.features(nn.Sequential(net.stem, net.stages[:2], nn.Flatten()), pictures).unflatten(1, (48, 8, 8))
+    return evaluate.features(
+        nn.Sequential(net.stem, net.stages[:2], nn.Flatten()), pictures
+    ).unflatten(1, (48, 8, 8))
 
 
-FEW = {"smoke": 300}.get(BUDGET, 2000)                # maps are large: 3,072 numbers a scene
+FEW = {"smoke": 300}.get(BUDGET, 2000)  # maps are large: 3,072 numbers a scene
 known, true = bank[:FEW], unseen.info["mask"][:500]
 
 
 def masks_from(known_maps, unseen_maps):
-    probe = evaluate.mask_probe(known_maps, known.info["mask"], groups=known.info["emoji"])
+    probe = evaluate.mask_probe(
+        known_maps, known.info["mask"], groups=known.info["emoji"]
+    )
     return (probe(unseen_maps) > 0).expand_as(true)
 
 
-masks = {"one mask for all": masks_from(torch.zeros(FEW, 1, 8, 8), torch.zeros(1, 1, 8, 8))}
-masks |= {name: masks_from(maps(name, known.x), maps(name, unseen.x[:500])) for name in ORDER[3:]}
-scores = {name: [evaluate.intersection_over_union(mask, true)] for name, mask in masks.items()}
-display(bars_with_spread(scores, xlabel="intersection over union with the true mask",
-                         title="Masks from frozen features, unseen scenes"))
-shown = [mask[:8].float().expand(-1, 3, -1, -1) for mask in (true, masks["random encoder"], masks["SimCLR"])]
-image_grid(torch.cat([as_float(unseen.x[:8]), *shown]), columns=8,
-           title="Scenes; true masks; masks from the random encoder's features; from SimCLR's")
+masks = {
+    "one mask for all": masks_from(torch.zeros(FEW, 1, 8, 8), torch.zeros(1, 1, 8, 8))
+}
+masks |= {
+    name: masks_from(maps(name, known.x), maps(name, unseen.x[:500]))
+    for name in ORDER[3:]
+}
+scores = {
+    name: [evaluate.intersection_over_union(mask, true)] for name, mask in masks.items()
+}
+display(
+    bars_with_spread(
+        scores,
+        xlabel="intersection over union with the true mask",
+        title="Masks from frozen features, unseen scenes",
+    )
+)
+shown = [
+    mask[:8].float().expand(-1, 3, -1, -1)
+    for mask in (true, masks["random encoder"], masks["SimCLR"])
+]
+image_grid(
+    torch.cat([as_float(unseen.x[:8]), *shown]),
+    columns=8,
+    title="Scenes; true masks; masks from the random encoder's features; from SimCLR's",
+)
 
 # %% [markdown]
 # Here SimCLR beats the supervised network, which was better at categories. To recognise a *flag*, a network does not
@@ -947,10 +1306,22 @@ image_grid(torch.cat([as_float(unseen.x[:8]), *shown]), columns=8,
 # %%
 SHOWN = {"smoke": 150}.get(BUDGET, 700)
 for name in ("raw pixels", "SimCLR"):
-    h = principal(features[name], 30)[1][:SHOWN] if name == "raw pixels" else features[name][1][:SHOWN]
+    h = (
+        principal(features[name], 30)[1][:SHOWN]
+        if name == "raw pixels"
+        else features[name][1][:SHOWN]
+    )
     place = TSNE(metric="cosine", init="pca", random_state=0).fit_transform(h.numpy())
-    display(scatter_map(place, unseen.y[:SHOWN], unseen.classes, title=f"{len(h)} unseen scenes by category: {name}",
-                        xlabel="t-SNE, first coordinate", ylabel="second coordinate"))
+    display(
+        scatter_map(
+            place,
+            unseen.y[:SHOWN],
+            unseen.classes,
+            title=f"{len(h)} unseen scenes by category: {name}",
+            xlabel="t-SNE, first coordinate",
+            ylabel="second coordinate",
+        )
+    )
 
 # %% [markdown]
 # In pixels the categories are mixed. SimCLR has separate groups: flags, faces. It has not separated the nine
@@ -964,14 +1335,30 @@ for name in ("raw pixels", "SimCLR"):
 
 # %%
 measured = experiments.values("simclr")
-bars = {"one of nine": [1 / 9], "always the commonest": [chance], "raw pixels": measured["raw pixels"],
-        "random encoder": measured["random encoder"], "SimCLR": measured["trained"]}
-display(bars_with_spread(bars, xlabel="k-NN accuracy", title="Scenes of unseen emoji, bank of 20,000 scenes; 3 seeds"))
-plain = [load("emoji", split)[:{"smoke": 500}.get(BUDGET, 6000)] for split in ("train", "test")]
+bars = {
+    "one of nine": [1 / 9],
+    "always the commonest": [chance],
+    "raw pixels": measured["raw pixels"],
+    "random encoder": measured["random encoder"],
+    "SimCLR": measured["trained"],
+}
+display(
+    bars_with_spread(
+        bars,
+        xlabel="k-NN accuracy",
+        title="Scenes of unseen emoji, bank of 20,000 scenes; 3 seeds",
+    )
+)
+plain = [
+    load("emoji", split)[: {"smoke": 500}.get(BUDGET, 6000)]
+    for split in ("train", "test")
+]
 white = [on_background(d.x) for d in plain]
 for name in ("raw pixels", "random encoder", "SimCLR"):
     h_bank, h = (evaluate.features(encoders[name], part) for part in white)
-    print(f"plain white, {name}: {evaluate.accuracy(evaluate.knn(h_bank, plain[0].y, h), plain[1].y):.3f}")
+    print(
+        f"plain white, {name}: {evaluate.accuracy(evaluate.knn(h_bank, plain[0].y, h), plain[1].y):.3f}"
+    )
 
 # %% [markdown]
 # "Four times chance" sounds better than "0.16 above an untrained network". And raw pixels on plain white are better
@@ -981,14 +1368,18 @@ for name in ("raw pixels", "random encoder", "SimCLR"):
 # and not by emoji, the test measures memory:
 
 # %%
-others = train[ROWS[0]:ROWS[0] + len(unseen)] if BUDGET != "gpu" else train[:len(unseen)]
-kept = bank if BUDGET != "gpu" else train[len(unseen):]
+others = (
+    train[ROWS[0] : ROWS[0] + len(unseen)] if BUDGET != "gpu" else train[: len(unseen)]
+)
+kept = bank if BUDGET != "gpu" else train[len(unseen) :]
 seen = torch.isin(others.info["emoji"], kept.info["emoji"]).float().mean()
 print(f"{seen:.0%} of the other training scenes show an emoji of the bank")
 for name in ("raw pixels", "attributes", "random encoder"):
     leaky = [evaluate.features(encoders[name], part.x) for part in (kept, others)]
-    print(f"{name:15} split by row {knn_accuracy(leaky, kept.y, others.y):.3f}, "
-          f"split by emoji {knn_accuracy(features[name]):.3f}")
+    print(
+        f"{name:15} split by row {knn_accuracy(leaky, kept.y, others.y):.3f}, "
+        f"split by emoji {knn_accuracy(features[name]):.3f}"
+    )
 
 # %% [markdown]
 # Neither the attributes nor the task changed. The careless split alone raises the accuracy of the attributes by eight
@@ -1004,14 +1395,29 @@ flat = features["raw pixels"]
 scores = []
 for seed in range(settings):
     projection = torch.randn(3072, 20, generator=torch.Generator().manual_seed(seed))
-    votes = evaluate.knn(flat[0][:1000] @ projection, bank.y[:1000], flat[1] @ projection)
-    scores.append([evaluate.accuracy(votes[part], unseen.y[part]) for part in (slice(0, half), slice(half, None))])
+    votes = evaluate.knn(
+        flat[0][:1000] @ projection, bank.y[:1000], flat[1] @ projection
+    )
+    scores.append(
+        [
+            evaluate.accuracy(votes[part], unseen.y[part])
+            for part in (slice(0, half), slice(half, None))
+        ]
+    )
 small, fresh = torch.tensor(scores).T
 best = torch.stack([small[:k].argmax() for k in range(1, settings + 1)])
-lines = {"best so far, where it was chosen": small[best], "the same setting on fresh scenes": fresh[best],
-         "mean of all settings on fresh scenes": fresh.mean().expand(settings)}
-curve(range(1, settings + 1), lines, title=f"Choosing among useless settings on a test set of {half} scenes",
-      xlabel="settings tried", ylabel="k-NN accuracy")
+lines = {
+    "best so far, where it was chosen": small[best],
+    "the same setting on fresh scenes": fresh[best],
+    "mean of all settings on fresh scenes": fresh.mean().expand(settings),
+}
+curve(
+    range(1, settings + 1),
+    lines,
+    title=f"Choosing among useless settings on a test set of {half} scenes",
+    xlabel="settings tried",
+    ylabel="k-NN accuracy",
+)
 
 # %% [markdown]
 # The best score keeps rising with the number of settings tried. On fresh scenes, the setting chosen is hardly better
@@ -1021,8 +1427,11 @@ curve(range(1, settings + 1), lines, title=f"Choosing among useless settings on 
 # each dot is a seed:
 
 # %%
-bars_with_spread(experiments.values("simclr-labels", "1%"), xlabel="accuracy on unseen emoji",
-                 title="Labels for 1 % of the emoji; each dot a seed")
+bars_with_spread(
+    experiments.values("simclr-labels", "1%"),
+    xlabel="accuracy on unseen emoji",
+    title="Labels for 1 % of the emoji; each dot a seed",
+)
 
 # %% [markdown]
 # The best seed from scratch beats two of the three fine-tuned seeds. With one seed for each method, you might report

@@ -62,7 +62,12 @@ from course_lib.notebook import (
 from course_lib.pretext.autoencoder import Autoencoder, variance_explained
 from course_lib.pretext.colourisation import Colourisation, split
 from course_lib.pretext.context_encoder import ContextEncoder, masked_reconstruction
-from course_lib.pretext.experiments import PER_CLASS, attention, chromatic_aberration, feature_maps
+from course_lib.pretext.experiments import (
+    PER_CLASS,
+    attention,
+    chromatic_aberration,
+    feature_maps,
+)
 from course_lib.pretext.jigsaw import Jigsaw, cut_tiles, permutation_set
 from course_lib.pretext.patch_location import OFFSETS, PatchLocation, patch_pairs
 from course_lib.pretext.recipes import denoising_autoencoder
@@ -90,12 +95,33 @@ scene = as_float(test.x[8:9])
 holed = scene.clone()
 holed[:, :, 8:24, 8:24] = scene.mean((2, 3), keepdim=True)
 tiles = cut_tiles(scene, torch.ones(1, 9, 2, dtype=torch.long), 8)[0, torch.randperm(9)]
-puzzle = rearrange(F.pad(tiles, (1, 1, 1, 1), value=1.0), "(row column) c h w -> 1 c (row h) (column w)", row=3)
+puzzle = rearrange(
+    F.pad(tiles, (1, 1, 1, 1), value=1.0),
+    "(row column) c h w -> 1 c (row h) (column w)",
+    row=3,
+)
 lightness, ab = split(scene)
-six = [scene, gaussian_noise(scene, 0.2 * torch.randn_like(scene)), holed, scene.rot90(1, (2, 3)),
-       F.pad(puzzle, (1, 1, 1, 1), value=1.0), lightness.expand(-1, 3, -1, -1)]
-image_grid(torch.cat(six), ["the scene", "denoise", "what was there?", "how far turned?", "which order?", "which colours?"],
-           columns=6, title="One scene, and puzzles that need no label")
+six = [
+    scene,
+    gaussian_noise(scene, 0.2 * torch.randn_like(scene)),
+    holed,
+    scene.rot90(1, (2, 3)),
+    F.pad(puzzle, (1, 1, 1, 1), value=1.0),
+    lightness.expand(-1, 3, -1, -1),
+]
+image_grid(
+    torch.cat(six),
+    [
+        "the scene",
+        "denoise",
+        "what was there?",
+        "how far turned?",
+        "which order?",
+        "which colours?",
+    ],
+    columns=6,
+    title="One scene, and puzzles that need no label",
+)
 
 # %% [markdown]
 # The puzzles are of two kinds. Some ask for **pixels** (denoise, fill the hole, colour). ENS calls this trend
@@ -109,14 +135,17 @@ image_grid(torch.cat(six), ["the scene", "denoise", "what was there?", "how far 
 
 # %%
 STEPS = {"smoke": 6, "laptop": 100, "gpu": 500}[BUDGET]
-SMALL = 32 if BUDGET == "smoke" else None        # batch size; None: take the recipe's
+SMALL = 32 if BUDGET == "smoke" else None  # batch size; None: take the recipe's
 
 
 def training(name, **more):
     """A recipe's method, and its training run, which is plotted live."""
     recipe = recipes.lookup(name)
     method = recipes.build(recipe, seed=0)
-    return method, live(recipes.train(recipe, method, train, seed=0, steps=STEPS, batch_size=SMALL), **more)
+    return method, live(
+        recipes.train(recipe, method, train, seed=0, steps=STEPS, batch_size=SMALL),
+        **more,
+    )
 
 
 unseen = as_float(test.x[:400])
@@ -153,11 +182,22 @@ unseen = as_float(test.x[:400])
 # %%
 flat = as_float(train.x[:4000]).flatten(1)
 pca = PCA(n_components=96, svd_solver="randomized", random_state=0).fit(flat.numpy())
-painted = torch.from_numpy(pca.inverse_transform(pca.transform(unseen.flatten(1).numpy()))).view_as(unseen).float()
+painted = (
+    torch.from_numpy(pca.inverse_transform(pca.transform(unseen.flatten(1).numpy())))
+    .view_as(unseen)
+    .float()
+)
 of_pca = variance_explained(painted, unseen).item()
 components = torch.from_numpy(pca.components_[:16]).view(16, 3, 32, 32).float()
-image_grid(0.5 + components * 8, [f"{i + 1}" for i in range(16)], columns=8,
-           title=f"First 16 of 96 principal components; together they explain {of_pca:.0%} of unseen pixels' variance")
+image_grid(
+    0.5 + components * 8,
+    [f"{i + 1}" for i in range(16)],
+    columns=8,
+    title=(
+        f"First 16 of 96 principal components; together they explain {of_pca:.0%} of "
+        "unseen pixels' variance"
+    ),
+)
 
 # %% [markdown]
 # The library's autoencoder is nonlinear, but it explains *less*: about half of the variance after 300 steps (section
@@ -185,15 +225,20 @@ show(Autoencoder)
 # Divide by $p_\sigma$. Remember this formula, because notebook 14 generates pictures with it. The next ten lines check
 # it in a case where everything is known: x is 1 or -1, with equal probability.
 
+
 # %%
 def posterior_mean(noisy, sigma):
     """E[x | noisy] for x = 1 or -1, each with probability one half: by Bayes' rule."""
-    likelihood = torch.stack([-(noisy - x).square() / (2 * sigma**2) for x in (1.0, -1.0)]).softmax(0)
+    likelihood = torch.stack(
+        [-(noisy - x).square() / (2 * sigma**2) for x in (1.0, -1.0)]
+    ).softmax(0)
     return likelihood[0] - likelihood[1]
 
 
 noisy = torch.linspace(-3, 3, 61, dtype=torch.float64, requires_grad=True)
-log_density = torch.stack([-(noisy - x).square() / (2 * 0.7**2) for x in (1.0, -1.0)]).logsumexp(0)
+log_density = torch.stack(
+    [-(noisy - x).square() / (2 * 0.7**2) for x in (1.0, -1.0)]
+).logsumexp(0)
 score = torch.autograd.grad(log_density.sum(), noisy)[0]
 torch.testing.assert_close(noisy + 0.7**2 * score, posterior_mean(noisy, 0.7))
 
@@ -203,8 +248,11 @@ torch.testing.assert_close(noisy + 0.7**2 * score, posterior_mean(noisy, 0.7))
 
 # %%
 show(denoising_autoencoder)
-denoiser, run = training("denoising-autoencoder",
-                         measure=lambda: experiments.pretext_score(denoiser, test.x[:300]), measured="pretext score")
+denoiser, run = training(
+    "denoising-autoencoder",
+    measure=lambda: experiments.pretext_score(denoiser, test.x[:300]),
+    measured="pretext score",
+)
 for step in run:
     pass
 
@@ -221,16 +269,25 @@ denoiser.eval().to("cpu")
 
 @torch.no_grad()
 def draw_denoising(noise, first):
-    clean = as_float(test.x[first:first + 6])
+    clean = as_float(test.x[first : first + 6])
     noisy = gaussian_noise(clean, noise * fixed_noise)
     painted = denoiser.reconstruct(noisy)
     explained = variance_explained(painted, clean).item()
-    return image_grid(torch.cat([clean, noisy, painted]), columns=6,
-                      title=f"Clean, noisy and painted again; sigma = {noise:.2f}: {explained:.0%} of the variance explained")
+    return image_grid(
+        torch.cat([clean, noisy, painted]),
+        columns=6,
+        title=(
+            f"Clean, noisy and painted again; sigma = {noise:.2f}: {explained:.0%} "
+            "of the variance explained"
+        ),
+    )
 
 
-explore(draw_denoising, noise=FloatSlider(value=0.2, min=0.0, max=1.0, step=0.05, description="sigma"),
-        first=IntSlider(0, 0, 394, description="first scene"))
+explore(
+    draw_denoising,
+    noise=FloatSlider(value=0.2, min=0.0, max=1.0, step=0.05, description="sigma"),
+    first=IntSlider(0, 0, 394, description="first scene"),
+)
 
 # %% [markdown]
 # ## 3. Fill the hole: the context encoder
@@ -242,6 +299,7 @@ explore(draw_denoising, noise=FloatSlider(value=0.2, min=0.0, max=1.0, step=0.05
 #
 # Why only inside? Outside the hole, the network could simply copy its input.
 
+
 # %%
 def masked_loss_by_hand(prediction, target, mask):
     errors = []
@@ -252,8 +310,15 @@ def masked_loss_by_hand(prediction, target, mask):
 
 
 torch.manual_seed(0)
-prediction, target, mask = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(2, 1, 4, 4) < 0.4
-torch.testing.assert_close(masked_loss_by_hand(prediction, target, mask), masked_reconstruction(prediction, target, mask))
+prediction, target, mask = (
+    torch.rand(2, 3, 4, 4),
+    torch.rand(2, 3, 4, 4),
+    torch.rand(2, 1, 4, 4) < 0.4,
+)
+torch.testing.assert_close(
+    masked_loss_by_hand(prediction, target, mask),
+    masked_reconstruction(prediction, target, mask),
+)
 show(ContextEncoder)
 
 # %% [markdown]
@@ -267,18 +332,26 @@ painter = zoo.load("context-encoder")
 
 @torch.no_grad()
 def draw_inpainting(size, down, right, first):
-    clean = as_float(test.x[first:first + 6])
+    clean = as_float(test.x[first : first + 6])
     mask = torch.zeros(6, 1, 32, 32, dtype=torch.bool)
-    mask[:, :, down:down + size, right:right + size] = True
+    mask[:, :, down : down + size, right : right + size] = True
     holed = torch.where(mask, clean.mean((0, 2, 3), keepdim=True), clean)
     painted = torch.where(mask, painter.paint(holed), clean)
     error = masked_reconstruction(painted, clean, mask).sqrt()
-    return image_grid(torch.cat([clean, holed, painted]), columns=6,
-                      title=f"True, holed, painted; root mean squared error inside {error:.3f}")
+    return image_grid(
+        torch.cat([clean, holed, painted]),
+        columns=6,
+        title=f"True, holed, painted; root mean squared error inside {error:.3f}",
+    )
 
 
-explore(draw_inpainting, size=IntSlider(14, 4, 24), down=IntSlider(9, 0, 24), right=IntSlider(9, 0, 24),
-        first=IntSlider(60, 0, 394, description="first scene"))
+explore(
+    draw_inpainting,
+    size=IntSlider(14, 4, 24),
+    down=IntSlider(9, 0, 24),
+    right=IntSlider(9, 0, 24),
+    first=IntSlider(60, 0, 394, description="first scene"),
+)
 
 # %% [markdown]
 # Why is it blurry? **The mean squared error is smallest for the mean.** For any hole there are many possible fillings
@@ -300,6 +373,7 @@ explore(draw_inpainting, size=IntSlider(14, 4, 24), down=IntSlider(9, 0, 24), ri
 # A quarter turn needs no resampling, so no blur reveals the answer. It also leaves no empty corners, as other angles
 # would.
 
+
 # %%
 def rotation_batch_by_hand(x):
     views, labels = [], []
@@ -312,14 +386,22 @@ def rotation_batch_by_hand(x):
 
 views, turns = rotation_batch_by_hand(as_float(train.x[:3]))
 torch.testing.assert_close((views, turns), rotate_four_ways(as_float(train.x[:3])))
-image_grid(views, [f"{t} quarters" for t in turns], columns=6, title="Three scenes, four ways: a batch with its labels")
+image_grid(
+    views,
+    [f"{t} quarters" for t in turns],
+    columns=6,
+    title="Three scenes, four ways: a batch with its labels",
+)
 
 # %%
 show(Rotation)
 
 # %%
-rotnet, run = training("rotation", measure=lambda: experiments.pretext_score(rotnet, test.x[:300]),
-                       measured="turns recognised")
+rotnet, run = training(
+    "rotation",
+    measure=lambda: experiments.pretext_score(rotnet, test.x[:300]),
+    measured="turns recognised",
+)
 for step in run:
     pass
 
@@ -336,27 +418,48 @@ turner = zoo.load("rotation")
 @torch.no_grad()
 def turned(x, degrees):
     a = math.radians(degrees)
-    theta = torch.tensor([[math.cos(a), -math.sin(a), 0.0], [math.sin(a), math.cos(a), 0.0]]).expand(len(x), 2, 3)
-    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), padding_mode="border", align_corners=False)
+    theta = torch.tensor(
+        [[math.cos(a), -math.sin(a), 0.0], [math.sin(a), math.cos(a), 0.0]]
+    ).expand(len(x), 2, 3)
+    return F.grid_sample(
+        x,
+        F.affine_grid(theta, x.shape, align_corners=False),
+        padding_mode="border",
+        align_corners=False,
+    )
 
 
 @torch.no_grad()
 def draw_rotation(scene, degrees):
-    picture = turned(as_float(test.x[scene:scene + 1]), degrees)
+    picture = turned(as_float(test.x[scene : scene + 1]), degrees)
     shares = turner.classifier(turner.encoder(picture)).softmax(1)[0]
     figure, (left, right) = subplots(1, 2, height=2.6)
     left.imshow(rearrange(picture[0], "c h w -> h w c").clamp(0, 1))
     left.set(title=f"turned by {degrees} degrees", xticks=[], yticks=[])
     left.grid(False)
     right.bar(["0", "1", "2", "3"], shares)
-    right.set(title=f"The network says {int(shares.argmax())} quarters ({float(shares.max()):.0%})", xlabel="quarters",
-              ylabel="probability", ylim=(0, 1))
-    return describe(figure, f"Scene {scene} turned by {degrees} degrees; probabilities of 0 to 3 quarters: "
-                    + ", ".join(f"{share:.2f}" for share in shares))
+    right.set(
+        title=(
+            f"The network says {int(shares.argmax())} quarters "
+            f"({float(shares.max()):.0%})"
+        ),
+        xlabel="quarters",
+        ylabel="probability",
+        ylim=(0, 1),
+    )
+    return describe(
+        figure,
+        f"Scene {scene} turned by {degrees} degrees; probabilities of 0 to 3 quarters: "
+        + ", ".join(f"{share:.2f}" for share in shares),
+    )
 
 
-assert torch.equal(turned(scene, 90).round(decimals=3), scene.rot90(1, (2, 3)).round(decimals=3))
-explore(draw_rotation, scene=IntSlider(41, 0, 399), degrees=IntSlider(0, -180, 180, step=15))
+assert torch.equal(
+    turned(scene, 90).round(decimals=3), scene.rot90(1, (2, 3)).round(decimals=3)
+)
+explore(
+    draw_rotation, scene=IntSlider(41, 0, 399), degrees=IntSlider(0, -180, 180, step=15)
+)
 
 # %% [markdown]
 # ## 5. Where does the other patch lie?
@@ -371,12 +474,22 @@ pictures = as_float(test.x[40:44])
 place = torch.tensor([0, 2, 4, 6])
 no_jitter = torch.zeros(4, 2, 2, dtype=torch.long)
 first, second = patch_pairs(pictures, place, no_jitter, patch=8, gap=3)
-for n, (down, right) in enumerate(OFFSETS[p] for p in place):          # the same with plain slices
+# the same with plain slices
+for n, (down, right) in enumerate(OFFSETS[p] for p in place):
     top, left = 12 + 11 * down, 12 + 11 * right
-    torch.testing.assert_close(second[n], pictures[n, :, top:top + 8, left:left + 8])
+    torch.testing.assert_close(
+        second[n], pictures[n, :, top : top + 8, left : left + 8]
+    )
 both = torch.stack([pictures, F.interpolate(first, 32), F.interpolate(second, 32)], 1)
-image_grid(both.flatten(0, 1), [title for p in place for title in ("scene", "middle", f"place {int(p)}")], columns=6,
-           title="Scenes, and two patches of each, enlarged (place 0 is top left, 7 bottom right)")
+image_grid(
+    both.flatten(0, 1),
+    [title for p in place for title in ("scene", "middle", f"place {int(p)}")],
+    columns=6,
+    title=(
+        "Scenes, and two patches of each, enlarged (place 0 is top left, 7 bottom "
+        "right)"
+    ),
+)
 
 # %%
 show(PatchLocation)
@@ -399,21 +512,42 @@ show(PatchLocation)
 # %%
 fringed = chromatic_aberration(as_float(test.x[40:46]), 1.0)
 difference = 0.5 + (fringed - as_float(test.x[40:46]))
-image_grid(torch.cat([as_float(test.x[40:46]), fringed, difference]), columns=6,
-           title="Scenes, the same through a cheap lens, and the difference (grey is none)")
+image_grid(
+    torch.cat([as_float(test.x[40:46]), fringed, difference]),
+    columns=6,
+    title="Scenes, the same through a cheap lens, and the difference (grey is none)",
+)
+
 
 # %%
 def shortcut_scores(measure):
     return experiments.values("pretext-shortcuts", measure)
 
 
-clean = {name: scores for name, scores in shortcut_scores("pretext_clean").items() if "lens" in name}
-display(bars_with_spread(shortcut_scores("pretext"), xlabel="places found, on pictures like those trained on (chance is 1/8)",
-                         title="Patch location on unseen scenes, 300 steps of 256, 3 seeds"))
-display(bars_with_spread(clean, xlabel="places found on scenes without fringes",
-                         title="The two networks of the lens again, the lens taken away"))
-bars_with_spread(shortcut_scores("probe"), xlabel="linear probe accuracy (9 categories)",
-                 title="What the features are worth, 3 seeds")
+clean = {
+    name: scores
+    for name, scores in shortcut_scores("pretext_clean").items()
+    if "lens" in name
+}
+display(
+    bars_with_spread(
+        shortcut_scores("pretext"),
+        xlabel="places found, on pictures like those trained on (chance is 1/8)",
+        title="Patch location on unseen scenes, 300 steps of 256, 3 seeds",
+    )
+)
+display(
+    bars_with_spread(
+        clean,
+        xlabel="places found on scenes without fringes",
+        title="The two networks of the lens again, the lens taken away",
+    )
+)
+bars_with_spread(
+    shortcut_scores("probe"),
+    xlabel="linear probe accuracy (9 categories)",
+    title="What the features are worth, 3 seeds",
+)
 
 # %% [markdown]
 # With *patches that touch*, the network finds more places, but its features are the worst. The additional score came
@@ -436,25 +570,41 @@ bars_with_spread(shortcut_scores("probe"), xlabel="linear probe accuracy (9 cate
 # permutation with the largest sum of **Hamming distances** (numbers of places in which two permutations differ) to
 # those already chosen.
 
+
 # %%
 def permutation_set_by_hand(candidates, size, first):
     chosen = [first]
     while len(chosen) < size:
+
         def total(p):
             return sum(sum(a != b for a, b in zip(p, q)) for q in chosen)
+
         chosen.append(max((p for p in candidates if p not in chosen), key=total))
     return torch.tensor(chosen)
 
 
 ours = permutation_set(tiles=4, size=6)
-torch.testing.assert_close(ours, permutation_set_by_hand(list(permutations(range(4))), 6, tuple(ours[0].tolist())))
+torch.testing.assert_close(
+    ours,
+    permutation_set_by_hand(list(permutations(range(4))), 6, tuple(ours[0].tolist())),
+)
 
 far = permutation_set(tiles=9, size=64)
 torch.manual_seed(0)
 random_ones = torch.stack([torch.randperm(9) for _ in range(64)])
-hamming = {name: (p[:, None] != p).sum(2).float() for name, p in {"chosen": far, "drawn at random": random_ones}.items()}
-matrices({f"{name}, mean {d[~torch.eye(64, dtype=torch.bool)].mean():.2f}": d for name, d in hamming.items()},
-         title="Hamming distances within 64 permutations of nine tiles", xlabel="permutation", ylabel="permutation")
+hamming = {
+    name: (p[:, None] != p).sum(2).float()
+    for name, p in {"chosen": far, "drawn at random": random_ones}.items()
+}
+matrices(
+    {
+        f"{name}, mean {d[~torch.eye(64, dtype=torch.bool)].mean():.2f}": d
+        for name, d in hamming.items()
+    },
+    title="Hamming distances within 64 permutations of nine tiles",
+    xlabel="permutation",
+    ylabel="permutation",
+)
 
 # %% [markdown]
 # Here, too, we have to close shortcuts. Tiles are cut with a random gap between them (8 x 8 pixels anywhere in a cell
@@ -473,7 +623,8 @@ solver = zoo.load("jigsaw")
 
 
 def board(tiles):
-    """Nine tiles (9, 3, 8, 8) with white lines between them, as one picture (3, 32, 32)."""
+    """Nine tiles (9, 3, 8, 8) with white lines between them, as one picture (3, 32,
+    32)."""
     framed = F.pad(tiles, (1, 1, 1, 1), value=1.0)
     framed = rearrange(framed, "(row column) c h w -> c (row h) (column w)", row=3)
     return F.pad(framed, (1, 1, 1, 1), value=1.0)
@@ -481,18 +632,34 @@ def board(tiles):
 
 @torch.no_grad()
 def draw_jigsaw(first, permutation):
-    pictures = as_float(test.x[first:first + 6])
+    pictures = as_float(test.x[first : first + 6])
     tiles = cut_tiles(pictures, torch.ones(6, 9, 2, dtype=torch.long), 8)
     shuffled = tiles[:, solver.permutations[permutation]]
     answers = solver.solve(shuffled).argmax(1)
-    solved = [piece[solver.permutations[answer].argsort()] for piece, answer in zip(shuffled, answers)]
+    solved = [
+        piece[solver.permutations[answer].argsort()]
+        for piece, answer in zip(shuffled, answers)
+    ]
     rows = [torch.stack([board(t) for t in some]) for some in (shuffled, solved, tiles)]
     right = int((answers == permutation).sum())
-    verdicts = ["" for _ in range(6)] + ["right" if a == permutation else "wrong" for a in answers] + ["truth"] * 6
-    return image_grid(torch.cat(rows), verdicts, columns=6, title=f"Puzzles, the network's answers, the truth: {right} of 6 right")
+    verdicts = (
+        ["" for _ in range(6)]
+        + ["right" if a == permutation else "wrong" for a in answers]
+        + ["truth"] * 6
+    )
+    return image_grid(
+        torch.cat(rows),
+        verdicts,
+        columns=6,
+        title=f"Puzzles, the network's answers, the truth: {right} of 6 right",
+    )
 
 
-explore(draw_jigsaw, first=IntSlider(100, 0, 394, description="first scene"), permutation=IntSlider(0, 0, 63))
+explore(
+    draw_jigsaw,
+    first=IntSlider(100, 0, 394, description="first scene"),
+    permutation=IntSlider(0, 0, 63),
+)
 
 # %% [markdown]
 # ## 7. Colour it
@@ -505,9 +672,20 @@ explore(draw_jigsaw, first=IntSlider(100, 0, 394, description="first scene"), pe
 # %%
 lab = rgb_to_lab(as_float(test.x[8:14]))
 torch.testing.assert_close(lab_to_rgb(lab), as_float(test.x[8:14]), atol=1e-4, rtol=0)
-halves = torch.cat([lab[:, :1].expand(-1, 3, -1, -1) / 100, lab_to_rgb(torch.cat([torch.full_like(lab[:, :1], 60), lab[:, 1:]], 1))])
-image_grid(torch.cat([as_float(test.x[8:14]), halves]), columns=6,
-           title="Six scenes; their lightness, which is given; their colours, which are asked for")
+halves = torch.cat(
+    [
+        lab[:, :1].expand(-1, 3, -1, -1) / 100,
+        lab_to_rgb(torch.cat([torch.full_like(lab[:, :1], 60), lab[:, 1:]], 1)),
+    ]
+)
+image_grid(
+    torch.cat([as_float(test.x[8:14]), halves]),
+    columns=6,
+    title=(
+        "Six scenes; their lightness, which is given; their colours, which are asked "
+        "for"
+    ),
+)
 
 # %% [markdown]
 # **Why not regress (a, b)?** A balloon is red or blue. The mean squared error is smallest for the mean (section 3), a
@@ -516,18 +694,23 @@ image_grid(torch.cat([as_float(test.x[8:14]), halves]), columns=6,
 # **bins**. The target is softened: it is spread over the five nearest bins $q$ with weights
 # $\propto \exp(-d_q^2 / 2\sigma^2)$.
 
+
 # %%
 def soft_bins_by_hand(colour, bins, neighbours, sigma):
     distance = [math.dist(colour, q) for q in bins]
     nearest = sorted(range(len(bins)), key=lambda q: distance[q])[:neighbours]
-    weight = {q: math.exp(-distance[q] ** 2 / (2 * sigma**2)) for q in nearest}
-    return torch.tensor([weight.get(q, 0.0) / sum(weight.values()) for q in range(len(bins))])
+    weight = {q: math.exp(-(distance[q] ** 2) / (2 * sigma**2)) for q in nearest}
+    return torch.tensor(
+        [weight.get(q, 0.0) / sum(weight.values()) for q in range(len(bins))]
+    )
 
 
 bins = ab_bins(spacing=20)
 colour = torch.tensor([33.0, -12.0])
-torch.testing.assert_close(soft_bins_by_hand(colour.tolist(), bins.tolist(), 5, 10.0),
-                           soft_bins(colour.view(1, 2, 1, 1), bins, 5, 10.0).flatten())
+torch.testing.assert_close(
+    soft_bins_by_hand(colour.tolist(), bins.tolist(), 5, 10.0),
+    soft_bins(colour.view(1, 2, 1, 1), bins, 5, 10.0).flatten(),
+)
 
 _, ab = split(as_float(train.x[:2000]))
 counts = nearest_bin(ab, bins).flatten().bincount(minlength=len(bins))
@@ -536,11 +719,31 @@ weights = rebalancing_weights(prior)
 torch.testing.assert_close((prior * weights).sum(), torch.tensor(1.0))
 
 figure, axes = subplots(1, 2, height=3.6)
-shown = lab_to_rgb(torch.cat([torch.full((len(bins), 1, 1, 1), 65.0), bins[:, :, None, None]], 1))[:, :, 0, 0]
-for ax, value, title in ((axes[0], prior, "how often"), (axes[1], weights, "weight in the loss")):
-    ax.scatter(bins[:, 0], bins[:, 1], s=20 + 230 * value / value.max(), c=shown.numpy(), edgecolors="#1f2328", linewidths=0.5)
-    ax.set(title=f"{len(bins)} colour bins by {title}", xlabel="a (green to red)", ylabel="b (blue to yellow)")
-describe(figure, f"{len(bins)} bins in the plane of a and b; the middle ones are the commonest and weigh least")
+shown = lab_to_rgb(
+    torch.cat([torch.full((len(bins), 1, 1, 1), 65.0), bins[:, :, None, None]], 1)
+)[:, :, 0, 0]
+for ax, value, title in (
+    (axes[0], prior, "how often"),
+    (axes[1], weights, "weight in the loss"),
+):
+    ax.scatter(
+        bins[:, 0],
+        bins[:, 1],
+        s=20 + 230 * value / value.max(),
+        c=shown.numpy(),
+        edgecolors="#1f2328",
+        linewidths=0.5,
+    )
+    ax.set(
+        title=f"{len(bins)} colour bins by {title}",
+        xlabel="a (green to red)",
+        ylabel="b (blue to yellow)",
+    )
+describe(
+    figure,
+    f"{len(bins)} bins in the plane of a and b; the middle ones are the commonest and "
+    "weigh least",
+)
 
 # %% [markdown]
 # **Rare colours weigh more.** Most pixels are near grey, so a network that always predicts grey does well. Therefore
@@ -555,8 +758,11 @@ describe(figure, f"{len(bins)} bins in the plane of a and b; the middle ones are
 show(Colourisation)
 
 # %%
-colourist, run = training("colourisation", measure=lambda: experiments.pretext_score(colourist, test.x[:200]),
-                          measured="bins guessed")
+colourist, run = training(
+    "colourisation",
+    measure=lambda: experiments.pretext_score(colourist, test.x[:200]),
+    measured="bins guessed",
+)
 for step in run:
     pass
 
@@ -570,28 +776,61 @@ painter_of_colours = zoo.load("colourisation")
 
 @torch.no_grad()
 def draw_colours(scene, temperature, down, right):
-    pictures = as_float(test.x[scene:scene + 1])
+    pictures = as_float(test.x[scene : scene + 1])
     logits = painter_of_colours.colours(split(pictures)[0])
     coloured = painter_of_colours.colourise(pictures, temperature)
     shares = (logits[0, :, down, right] / temperature).softmax(0)
-    mean = annealed_mean(logits, painter_of_colours.bins, temperature)[0, :, down, right]
+    mean = annealed_mean(logits, painter_of_colours.bins, temperature)[
+        0, :, down, right
+    ]
     figure, axes = subplots(1, 4, height=2.5)
     three = (split(pictures)[0].expand(-1, 3, -1, -1), coloured, pictures)
     for ax, picture, title in zip(axes, three, ("given", "coloured", "truth")):
         ax.imshow(rearrange(picture[0], "c h w -> h w c"))
-        ax.plot(2 * right + 0.5, 2 * down + 0.5, "+", color="#000000", markersize=12, markeredgewidth=3)
-        ax.plot(2 * right + 0.5, 2 * down + 0.5, "+", color="#ffffff", markersize=11, markeredgewidth=1)
+        ax.plot(
+            2 * right + 0.5,
+            2 * down + 0.5,
+            "+",
+            color="#000000",
+            markersize=12,
+            markeredgewidth=3,
+        )
+        ax.plot(
+            2 * right + 0.5,
+            2 * down + 0.5,
+            "+",
+            color="#ffffff",
+            markersize=11,
+            markeredgewidth=1,
+        )
         ax.set(title=title, xticks=[], yticks=[])
         ax.grid(False)
-    axes[3].scatter(bins[:, 0], bins[:, 1], s=3 + 220 * shares, c=shown.numpy(), edgecolors="#1f2328", linewidths=0.4)
+    axes[3].scatter(
+        bins[:, 0],
+        bins[:, 1],
+        s=3 + 220 * shares,
+        c=shown.numpy(),
+        edgecolors="#1f2328",
+        linewidths=0.4,
+    )
     axes[3].plot(*mean, "x", color="#000000", markersize=9)
     axes[3].set(title="at the cross", xlabel="a", ylabel="b")
-    return describe(figure, f"Scene {scene} coloured at temperature {temperature:.2f}; at the cross the likeliest bin is "
-                    f"{bins[shares.argmax()].tolist()} with {float(shares.max()):.2f}, the annealed mean {mean.round().tolist()}")
+    return describe(
+        figure,
+        f"Scene {scene} coloured at temperature {temperature:.2f}; at the cross the "
+        "likeliest bin is "
+        f"{bins[shares.argmax()].tolist()} with {float(shares.max()):.2f}, the "
+        f"annealed mean {mean.round().tolist()}",
+    )
 
 
-explore(draw_colours, scene=IntSlider(60, 0, 399), temperature=FloatLogSlider(value=0.38, min=-2, max=0.3, step=0.1),
-        down=IntSlider(7, 0, 15), right=IntSlider(7, 0, 15))
+explore(
+    draw_colours,
+    scene=IntSlider(60, 0, 399),
+    temperature=FloatLogSlider(value=0.38, min=-2, max=0.3, step=0.1),
+    down=IntSlider(7, 0, 15),
+    right=IntSlider(7, 0, 15),
+)
 
 # %% [markdown]
 # ## 8. Two half brains
@@ -609,7 +848,9 @@ brain = recipes.build(recipes.lookup("split-brain"), seed=0).eval()
 x = as_float(test.x[:2]).requires_grad_()
 (colour_logits, _), (light_logits, _) = brain.tasks(x)
 h_l, h_ab = brain.encode(x).split(48, dim=1)
-grey = lab_to_rgb(torch.cat([rgb_to_lab(x.detach())[:, :1], torch.zeros(2, 2, 32, 32)], 1))
+grey = lab_to_rgb(
+    torch.cat([rgb_to_lab(x.detach())[:, :1], torch.zeros(2, 2, 32, 32)], 1)
+)
 # The half that sees L gives the same features for a grey copy of the picture
 torch.testing.assert_close(brain.encode(grey)[:, :48], h_l, atol=2e-3, rtol=0)
 # The half that sees ab gives others
@@ -623,24 +864,47 @@ assert (brain.encode(grey)[:, 48:] - h_ab).abs().max() > 0.05
 # was trained on the same scenes with the same encoder, with 3 seeds.
 
 # %%
-TASKS = {"autoencoder": "autoencoder", "denoising-autoencoder": "denoising", "context-encoder": "inpainting",
-         "rotation": "rotation", "patch-location": "patch location", "jigsaw": "jigsaw", "colourisation": "colourisation",
-         "split-brain": "split-brain"}
+TASKS = {
+    "autoencoder": "autoencoder",
+    "denoising-autoencoder": "denoising",
+    "context-encoder": "inpainting",
+    "rotation": "rotation",
+    "patch-location": "patch location",
+    "jigsaw": "jigsaw",
+    "colourisation": "colourisation",
+    "split-brain": "split-brain",
+}
 for measure, xlabel in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):
     rows = {"random encoder": experiments.values("rotation", measure)["random encoder"]}
-    rows |= {title: experiments.values(name, measure)["trained"] for name, title in TASKS.items()}
+    rows |= {
+        title: experiments.values(name, measure)["trained"]
+        for name, title in TASKS.items()
+    }
     rows["supervised"] = experiments.values("supervised", measure)["trained"]
-    display(bars_with_spread(rows, xlabel=f"{xlabel} on unseen emoji, 9 categories",
-                             title="Transfer: features frozen, 3 seeds"))
+    display(
+        bars_with_spread(
+            rows,
+            xlabel=f"{xlabel} on unseen emoji, 9 categories",
+            title="Transfer: features frozen, 3 seeds",
+        )
+    )
 
 # %%
-print(f"{'':16}{'puzzle':>8}   {'probe':>16}   gain over the same untrained network, by seed")
+print(
+    f"{'':16}{'puzzle':>8}   {'probe':>16}   gain over the same untrained network, by "
+    "seed"
+)
 for name, title in TASKS.items():
-    probe, pretext = experiments.values(name, "probe"), experiments.values(name, "pretext")["trained"]
+    probe, pretext = (
+        experiments.values(name, "probe"),
+        experiments.values(name, "pretext")["trained"],
+    )
     gains = [t - r for t, r in zip(probe["trained"], probe["random encoder"])]
     spread = torch.tensor(probe["trained"])
-    print(f"{title:16}{sum(pretext) / 3:8.2f}   {spread.mean():8.3f} ± {spread.std():.3f}   "
-          + "  ".join(f"{gain:+.3f}" for gain in gains))
+    print(
+        f"{title:16}{sum(pretext) / 3:8.2f}   {spread.mean():8.3f} ± "
+        f"{spread.std():.3f}   " + "  ".join(f"{gain:+.3f}" for gain in gains)
+    )
 
 # %% [markdown]
 # **The two rankings differ, and that is the lesson.** Compare the columns *puzzle* and *probe*. (The scores of
@@ -671,10 +935,23 @@ for name, title in TASKS.items():
 # steps.
 
 # %%
-labels = {name: torch.tensor([[row[str(k)] for k in PER_CLASS] for row in experiments.read("rotation-labels")["rows"]
-                              if row["setting"] == name]) for name in ("rotation, early layers frozen", "supervised from scratch")}
-picture = curve(PER_CLASS, labels, title="Accuracy on unseen emoji by number of labels; mean and range of 3 seeds",
-                xlabel="labelled emoji per category", ylabel="accuracy")
+labels = {
+    name: torch.tensor(
+        [
+            [row[str(k)] for k in PER_CLASS]
+            for row in experiments.read("rotation-labels")["rows"]
+            if row["setting"] == name
+        ]
+    )
+    for name in ("rotation, early layers frozen", "supervised from scratch")
+}
+picture = curve(
+    PER_CLASS,
+    labels,
+    title="Accuracy on unseen emoji by number of labels; mean and range of 3 seeds",
+    xlabel="labelled emoji per category",
+    ylabel="accuracy",
+)
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks(PER_CLASS, [*map(str, PER_CLASS[:-1]), "all"])
 picture.axes[0].minorticks_off()
@@ -693,15 +970,33 @@ picture
 
 # %%
 frozen = {}
-for name, net in (("rotation, shipped", turner), ("untrained", recipes.build(recipes.lookup("rotation"), seed=0))):
+for name, net in (
+    ("rotation, shipped", turner),
+    ("untrained", recipes.build(recipes.lookup("rotation"), seed=0)),
+):
     rows = slice(0, 2000 if BUDGET == "smoke" else None)
     bank, h_test = train[rows], evaluate.features(net, test.x[:2000])
     h = evaluate.features(net, bank.x)
-    frozen[name] = torch.stack([evaluate.few_labels(
-        h, bank.y, [labelled_subset(bank, per_class=k, seed=seed) for seed in range(3)], h_test, test.y[:2000])
-        for k in PER_CLASS[:4]], dim=1)
-picture = curve(PER_CLASS[:4], frozen, title="A linear classifier on frozen features; mean and range of 3 draws of labels",
-                xlabel="labelled emoji per category", ylabel="accuracy")
+    frozen[name] = torch.stack(
+        [
+            evaluate.few_labels(
+                h,
+                bank.y,
+                [labelled_subset(bank, per_class=k, seed=seed) for seed in range(3)],
+                h_test,
+                test.y[:2000],
+            )
+            for k in PER_CLASS[:4]
+        ],
+        dim=1,
+    )
+picture = curve(
+    PER_CLASS[:4],
+    frozen,
+    title="A linear classifier on frozen features; mean and range of 3 draws of labels",
+    xlabel="labelled emoji per category",
+    ylabel="accuracy",
+)
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks(PER_CLASS[:4], [str(k) for k in PER_CLASS[:4]])
 picture.axes[0].minorticks_off()
@@ -719,8 +1014,13 @@ by_layer = {}
 for row in experiments.read("pretext-layers")["rows"]:
     by_layer.setdefault(row["setting"], []).append([row[stage] for stage in STAGES])
 some = ("random encoder", "autoencoder", "rotation", "jigsaw", "supervised")
-picture = curve(range(3), {name: torch.tensor(by_layer[name]) for name in some}, xlabel="where the probe reads",
-                ylabel="linear probe accuracy", title="Probe by layer; mean and range of 3 seeds")
+picture = curve(
+    range(3),
+    {name: torch.tensor(by_layer[name]) for name in some},
+    xlabel="where the probe reads",
+    ylabel="linear probe accuracy",
+    title="Probe by layer; mean and range of 3 seeds",
+)
 picture.axes[0].set_xticks(range(3), STAGES)
 picture
 
@@ -738,25 +1038,45 @@ picture
 # %%
 untrained = recipes.build(recipes.lookup("rotation"), seed=0)
 looked_at = test.x[[3, 8, 20, 41, 60, 77]]
-maps = [attention(feature_maps(net, looked_at)[2]) for net in (turner, zoo.load("supervised"), untrained)]
-rows = [F.interpolate(m / m.amax((2, 3), keepdim=True), 32, mode="bilinear").expand(-1, 3, -1, -1) for m in maps]
-image_grid(torch.cat([as_float(looked_at), *rows]), columns=6,
-           title="Scenes; attention of the rotation network, of a supervised one, of an untrained one")
+maps = [
+    attention(feature_maps(net, looked_at)[2])
+    for net in (turner, zoo.load("supervised"), untrained)
+]
+rows = [
+    F.interpolate(m / m.amax((2, 3), keepdim=True), 32, mode="bilinear").expand(
+        -1, 3, -1, -1
+    )
+    for m in maps
+]
+image_grid(
+    torch.cat([as_float(looked_at), *rows]),
+    columns=6,
+    title=(
+        "Scenes; attention of the rotation network, of a supervised one, of an "
+        "untrained one"
+    ),
+)
 
 # %%
 dense = {}
 for row in experiments.read("pretext-layers")["rows"]:
     dense.setdefault(row["setting"], []).append((row["attention"], row["masks"]))
-bars_with_spread({name: [a for a, _ in values] for name, values in dense.items() if name in some},
-                 xlabel="share of attention on the emoji", title="Attention of the second stage inside the true mask, 3 seeds")
+bars_with_spread(
+    {name: [a for a, _ in values] for name, values in dense.items() if name in some},
+    xlabel="share of attention on the emoji",
+    title="Attention of the second stage inside the true mask, 3 seeds",
+)
 
 # %% [markdown]
 # **A dense task**: a linear map predicts the emoji's mask, pixel by pixel, from the frozen features of the second stage
 # (as in GT19's segmentation column).
 
 # %%
-bars_with_spread({name: [m for _, m in values] for name, values in dense.items()},
-                 xlabel="intersection over union with the true mask", title="Masks from frozen features, unseen emoji, 3 seeds")
+bars_with_spread(
+    {name: [m for _, m in values] for name, values in dense.items()},
+    xlabel="intersection over union with the true mask",
+    title="Masks from frozen features, unseen emoji, 3 seeds",
+)
 
 # %% [markdown]
 # This is a third ranking. When the question is *where* the emoji is, colourisation comes first, and the jigsaw is level

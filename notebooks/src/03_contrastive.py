@@ -36,7 +36,10 @@ from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
 from course_lib.augment import simclr_augment
 from course_lib.contrastive.experiments import AUGMENTATIONS, FRACTIONS
-from course_lib.contrastive.instance_discrimination import InstanceDiscrimination, noise_contrastive
+from course_lib.contrastive.instance_discrimination import (
+    InstanceDiscrimination,
+    noise_contrastive,
+)
 from course_lib.contrastive.siamese import triplet
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.contrastive.supcon import supervised_contrastive
@@ -83,8 +86,11 @@ BUDGET = budget()
 # %%
 train, test = load("scenes", "train"), load("scenes", "test")
 assert not set(train.info["emoji"].tolist()) & set(test.info["emoji"].tolist())
-image_grid(train.x[:16], [train.classes[c] for c in train.y[:16]],
-           title="Scenes with their categories (which the network is not shown)")
+image_grid(
+    train.x[:16],
+    [train.classes[c] for c in train.y[:16]],
+    title="Scenes with their categories (which the network is not shown)",
+)
 
 # %% [markdown]
 # ## 2. Two networks that share their weights
@@ -104,13 +110,17 @@ image_grid(train.x[:16], [train.classes[c] for c in train.y[:16]],
 # the same thing, so they are a **positive pair**. A view of any other picture is a **negative**.
 
 # %%
-recipe = recipes.lookup("simclr")        # the course's way to build and train a method: networks, views, learning rate
+# the course's way to build and train a method: networks, views, learning rate
+recipe = recipes.lookup("simclr")
 random_encoder = recipes.build(recipe, seed=0)
 augment = random_encoder.augment
 torch.manual_seed(0)
 pictures = as_float(train.x[:8])
-image_grid(torch.cat([pictures, augment(pictures), augment(pictures)]), columns=8,
-           title="Eight scenes (first row), and two random views of each (below)")
+image_grid(
+    torch.cat([pictures, augment(pictures), augment(pictures)]),
+    columns=8,
+    title="Eight scenes (first row), and two random views of each (below)",
+)
 
 # %% [markdown]
 # It is not enough to pull positive pairs together, because a network that maps everything to one point has energy 0 for
@@ -122,12 +132,16 @@ image_grid(torch.cat([pictures, augment(pictures), augment(pictures)]), columns=
 # As a loss, this becomes $\max(0,\ E(x, x^+) - E(x, x^-) + m)$, the **triplet loss** (FaceNet, Schroff et al. 2015). It
 # is zero where the order is right by at least the margin, and $m$ for a collapsed network.
 
+
 # %%
 def triplet_by_hand(anchor, same, other, margin):
     def energy(u, v):
         return (u / u.norm() - v / v.norm()).square().sum()
 
-    losses = [torch.relu(energy(a, s) - energy(a, o) + margin) for a, s, o in zip(anchor, same, other)]
+    losses = [
+        torch.relu(energy(a, s) - energy(a, o) + margin)
+        for a, s, o in zip(anchor, same, other)
+    ]
     return sum(losses) / len(losses)
 
 
@@ -145,12 +159,18 @@ torch.testing.assert_close(triplet(a, s, s, margin=0.5), torch.tensor(0.5))
 # half a cosine. `seeded` fixes the random numbers of each update, so that a run can be repeated. With the same seed,
 # the eight lines and `fit` give the same losses. (`fit` can also save and resume a run, and it uses GPUs.)
 
+
 # %%
 def fit_in_eight_lines(method, data, steps, batch_size, optimizer, seed=0):
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: cosine()((k + 0.5) / steps))
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(mix(seed, 0)))
-    for k, rows in enumerate(order.split(batch_size)[:steps]):                # one pass over the data, or less
-        with seeded(mix(seed, 0, k + 1)):                                     # `mix` makes one seed of several numbers
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda k: cosine()((k + 0.5) / steps)
+    )
+    order = torch.randperm(
+        len(data), generator=torch.Generator().manual_seed(mix(seed, 0))
+    )
+    # one pass over the data, or less
+    for k, rows in enumerate(order.split(batch_size)[:steps]):
+        with seeded(mix(seed, 0, k + 1)):  # `mix` makes one seed of several numbers
             loss = method.loss(as_float(data.x[rows]), data.y[rows])
         optimizer.zero_grad()
         loss.backward()
@@ -161,10 +181,21 @@ def fit_in_eight_lines(method, data, steps, batch_size, optimizer, seed=0):
 
 
 ours, theirs = (recipes.build(recipes.lookup("siamese"), seed=0) for _ in range(2))
-ours = ours.to(memory_format=torch.channels_last)                             # faster convolutions, as in `fit`
-losses = {"eight lines": list(fit_in_eight_lines(ours, train, 3, 64, adamw(5e-3)(ours.parameters()))),
-          "fit": [step.loss for step in fit(theirs, train, 3, batch_size=64, optimizers=adamw(5e-3), device="cpu")]}
-torch.testing.assert_close(torch.tensor(losses["eight lines"]), torch.tensor(losses["fit"]))
+ours = ours.to(memory_format=torch.channels_last)  # faster convolutions, as in `fit`
+losses = {
+    "eight lines": list(
+        fit_in_eight_lines(ours, train, 3, 64, adamw(5e-3)(ours.parameters()))
+    ),
+    "fit": [
+        step.loss
+        for step in fit(
+            theirs, train, 3, batch_size=64, optimizers=adamw(5e-3), device="cpu"
+        )
+    ],
+}
+torch.testing.assert_close(
+    torch.tensor(losses["eight lines"]), torch.tensor(losses["fit"])
+)
 losses
 
 # %% [markdown]
@@ -174,24 +205,37 @@ losses
 
 # %%
 STEPS = {"smoke": 8, "laptop": 100, "gpu": 500}[BUDGET]
-SMALL = 64 if BUDGET == "smoke" else None        # batch size; None is the recipe's
-watched = train.x[:500]                          # scenes to measure during training
+SMALL = 64 if BUDGET == "smoke" else None  # batch size; None is the recipe's
+watched = train.x[:500]  # scenes to measure during training
 
 
 def training(name, method, steps, **more):
     """Trains a method with the settings of its recipe, and plots the run live."""
-    return live(recipes.train(recipes.lookup(name), method, train, seed=0, steps=steps, batch_size=SMALL), **more)
+    return live(
+        recipes.train(
+            recipes.lookup(name), method, train, seed=0, steps=steps, batch_size=SMALL
+        ),
+        **more,
+    )
 
 
 def in_order():
     network = torch.nn.Sequential(siamese.encoder, siamese.projector)
-    z1, z2 = (F.normalize(evaluate.features(network, augment(as_float(watched))), dim=1) for _ in range(2))
-    energy_same, energy_other = (z1 - z2).square().sum(1), (z1 - z2.roll(1, 0)).square().sum(1)
+    z1, z2 = (
+        F.normalize(evaluate.features(network, augment(as_float(watched))), dim=1)
+        for _ in range(2)
+    )
+    energy_same, energy_other = (
+        (z1 - z2).square().sum(1),
+        (z1 - z2.roll(1, 0)).square().sum(1),
+    )
     return (energy_same + siamese.margin < energy_other).float().mean()
 
 
 siamese = recipes.build(recipes.lookup("siamese"), seed=0)
-for step in training("siamese", siamese, STEPS, measure=in_order, measured="triplets in order"):
+for step in training(
+    "siamese", siamese, STEPS, measure=in_order, measured="triplets in order"
+):
     pass
 
 # %% [markdown]
@@ -213,6 +257,7 @@ for step in training("siamese", siamese, STEPS, measure=in_order, measured="trip
 # *Margin note.* GT19 calls N "the negative sample size". But N counts the positive too, so N - 1 candidates are
 # negatives.
 
+
 # %%
 def info_nce_by_hand(scores):
     losses = []
@@ -225,7 +270,8 @@ def info_nce_by_hand(scores):
 torch.manual_seed(0)
 scores = torch.randn(6, 6)
 torch.testing.assert_close(info_nce_by_hand(scores), info_nce(scores))
-torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())        # nothing learnt: log N
+# nothing learnt: log N
+torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 
 # %% [markdown]
 # ## 4. What InfoNCE measures: a bound on mutual information
@@ -268,6 +314,7 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 # Let us check all of this in a case where everything is known. Pairs of Gaussian vectors with 4 coordinates each and
 # with correlation $\rho$ have $I = -\frac42 \log(1 - \rho^2)$, and $s^\ast$ is a quadratic function.
 
+
 # %%
 def best_scores(toy, pairs=2048):
     """s* of every x with every y; the pairs are on the diagonal."""
@@ -279,13 +326,19 @@ def bound(scores, n):
     one N x N block on the diagonal.
     """
     k = torch.arange(len(scores) // n)
-    blocks = rearrange(scores, "(k i) (l j) -> k l i j", i=n, j=n)[k, k]                        # (batches, N, N)
-    return mutual_information_bound(info_nce(blocks.flatten(0, 1), torch.arange(n).repeat(len(k))), n).item()
+    # (batches, N, N)
+    blocks = rearrange(scores, "(k i) (l j) -> k l i j", i=n, j=n)[k, k]
+    return mutual_information_bound(
+        info_nce(blocks.flatten(0, 1), torch.arange(n).repeat(len(k))), n
+    ).item()
 
 
 toy = CorrelatedGaussians(0.9, dim=4)
 by_n = {n: bound(best_scores(toy), n) for n in (2, 16, 128, 1024)}
-print(f"I = {toy.mutual_information:.3f} nats; log N - L:", {n: round(value, 3) for n, value in by_n.items()})
+print(
+    f"I = {toy.mutual_information:.3f} nats; log N - L:",
+    {n: round(value, 3) for n, value in by_n.items()},
+)
 assert by_n[2] < by_n[16] < by_n[128] < by_n[1024] < toy.mutual_information + 0.05
 
 # %% [markdown]
@@ -305,18 +358,38 @@ def draw_bound(candidates, correlation, times):
     found = [bound(scores, n) for n in CANDIDATES]
     truth = [toy.mutual_information] * len(CANDIDATES)
     here = CANDIDATES.index(candidates)
-    picture = curve(CANDIDATES, {"bound log N - L": found, "mutual information I": truth, "ceiling log N": ceiling},
-                    title=f"N = {candidates}: bound {found[here]:.2f}, I = {truth[0]:.2f}, ceiling {ceiling[here]:.2f} nats",
-                    xlabel="candidates N", ylabel="nats")
+    picture = curve(
+        CANDIDATES,
+        {
+            "bound log N - L": found,
+            "mutual information I": truth,
+            "ceiling log N": ceiling,
+        },
+        title=f"N = {candidates}: bound {found[here]:.2f}, I = {truth[0]:.2f}, ceiling {ceiling[here]:.2f} nats",
+        xlabel="candidates N",
+        ylabel="nats",
+    )
     ax = picture.axes[0]
     ax.axvline(candidates, color="#666666", linewidth=1)
     ax.set_xscale("log", base=2)
     return picture
 
 
-explore(draw_bound, candidates=SelectionSlider(options=CANDIDATES, value=64),
-        correlation=FloatSlider(value=0.9, min=0.1, max=0.99, step=0.01, continuous_update=False),
-        times=FloatSlider(value=1.0, min=0.2, max=3.0, step=0.2, description="score times", continuous_update=False))
+explore(
+    draw_bound,
+    candidates=SelectionSlider(options=CANDIDATES, value=64),
+    correlation=FloatSlider(
+        value=0.9, min=0.1, max=0.99, step=0.01, continuous_update=False
+    ),
+    times=FloatSlider(
+        value=1.0,
+        min=0.2,
+        max=3.0,
+        step=0.2,
+        description="score times",
+        continuous_update=False,
+    ),
+)
 
 # %% [markdown]
 # Do not think that the bound is the reason why contrastive learning works. A representation may keep a lot of
@@ -345,15 +418,16 @@ explore(draw_bound, candidates=SelectionSlider(options=CANDIDATES, value=64),
 # Oord et al. 2018 had this loss before. REP's "different rotations" are in the paper's figure of augmentations, but not
 # in its recipe.
 
+
 # %%
 def nt_xent_in_ten_lines(z1, z2, tau):
-    z = F.normalize(torch.cat([z1, z2]), dim=1)              # 2N views: i and i + N are partners
-    s = z @ z.T / tau                                        # all similarities
+    z = F.normalize(torch.cat([z1, z2]), dim=1)  # 2N views: i and i + N are partners
+    s = z @ z.T / tau  # all similarities
     n = len(z1)
     total = 0.0
     for i in range(2 * n):
         j = (i + n) % (2 * n)
-        others = torch.cat([s[i, :i], s[i, i + 1:]])         # every k but i itself
+        others = torch.cat([s[i, :i], s[i, i + 1 :]])  # every k but i itself
         total = total - s[i, j] + torch.logsumexp(others, 0)
     return total / (2 * n)
 
@@ -361,7 +435,9 @@ def nt_xent_in_ten_lines(z1, z2, tau):
 torch.manual_seed(0)
 z1, z2 = torch.randn(2, 6, 8)
 torch.testing.assert_close(nt_xent_in_ten_lines(z1, z2, 0.5), nt_xent(z1, z2, 0.5))
-torch.testing.assert_close(nt_xent(torch.ones(6, 8), torch.ones(6, 8)), torch.tensor(11.0).log())
+torch.testing.assert_close(
+    nt_xent(torch.ones(6, 8), torch.ones(6, 8)), torch.tensor(11.0).log()
+)
 
 # %% [markdown]
 # The library computes all rows at once. Read the whole method beside Algorithm 1 of the paper, which GT19 shows.
@@ -400,11 +476,17 @@ show(SimCLR)
 #
 # Let autograd check it:
 
+
 # %%
 def weights_and_gradients(s, tau):
-    """Softmax weights p of every row, and the gradient of that row's loss with respect to its similarities."""
+    """Softmax weights p of every row, and the gradient of that row's loss with respect
+    to its similarities."""
     partner = torch.arange(len(s)).roll(len(s) // 2)
-    p = (s / tau).masked_fill(torch.eye(len(s), dtype=torch.bool), -torch.inf).softmax(1)
+    p = (
+        (s / tau)
+        .masked_fill(torch.eye(len(s), dtype=torch.bool), -torch.inf)
+        .softmax(1)
+    )
     return p, (p - F.one_hot(partner, len(s))) / tau
 
 
@@ -420,7 +502,7 @@ torch.testing.assert_close(gradient, weights_and_gradients(s.detach(), 0.2)[1])
 # in one direction, and all its similarities are about 1.)
 
 # %%
-shipped = zoo.load("simclr")             # the course ships this recipe, trained for longer
+shipped = zoo.load("simclr")  # the course ships this recipe, trained for longer
 untrained = recipes.build(recipe, seed=0).train()
 torch.manual_seed(1)
 two_views = torch.cat([augment(pictures[:6]), augment(pictures[:6])])
@@ -430,21 +512,35 @@ with torch.no_grad():
 networks = {"trained": shipped, "untrained": untrained}
 similarities = {}
 for name, net in networks.items():
-    z = F.normalize(evaluate.features(torch.nn.Sequential(net.encoder, net.projector), two_views), dim=1)
+    z = F.normalize(
+        evaluate.features(torch.nn.Sequential(net.encoder, net.projector), two_views),
+        dim=1,
+    )
     similarities[name] = z @ z.T
 
 
 def draw_temperature(tau, encoder):
     s = similarities[encoder]
     p, gradient = weights_and_gradients(s, tau)
-    return matrices({"similarity s": s, "softmax weight p": p, "gradient of row i's loss": gradient},
-                    title=f"tau = {tau:.2f}, {encoder} encoder; loss {-p[range(12), torch.arange(12).roll(6)].log().mean():.2f}"
-                          f" (collapsed: {torch.tensor(11.0).log():.2f}); views k and k + 6: one picture",
-                    signed=("similarity s", "gradient of row i's loss"), xlabel="view k", ylabel="view i")
+    return matrices(
+        {
+            "similarity s": s,
+            "softmax weight p": p,
+            "gradient of row i's loss": gradient,
+        },
+        title=f"tau = {tau:.2f}, {encoder} encoder; loss {-p[range(12), torch.arange(12).roll(6)].log().mean():.2f}"
+        f" (collapsed: {torch.tensor(11.0).log():.2f}); views k and k + 6: one picture",
+        signed=("similarity s", "gradient of row i's loss"),
+        xlabel="view k",
+        ylabel="view i",
+    )
 
 
-explore(draw_temperature, tau=FloatLogSlider(value=0.2, min=-2, max=0.5, step=0.05, readout_format=".2f"),
-        encoder=Dropdown(options=list(networks)))
+explore(
+    draw_temperature,
+    tau=FloatLogSlider(value=0.2, min=-2, max=0.5, step=0.05, readout_format=".2f"),
+    encoder=Dropdown(options=list(networks)),
+)
 
 # %% [markdown]
 # ## 7. The views decide what is learnt
@@ -458,27 +554,44 @@ explore(draw_temperature, tau=FloatLogSlider(value=0.2, min=-2, max=0.5, step=0.
 # title compares them with *other* scenes. The encoder has only this gap to use.
 
 # %%
-others = {name: F.normalize(evaluate.features(net, train.x[100:164]), dim=1) for name, net in networks.items()}
+others = {
+    name: F.normalize(evaluate.features(net, train.x[100:164]), dim=1)
+    for name, net in networks.items()
+}
 
 
 def draw_views(picture, strength):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(picture)
         x = as_float(train.x[picture]).expand(12, -1, -1, -1)
-        shown = torch.cat([x[:1], simclr_augment(32, strength, scale=(0.2, 1.0))(x[1:])])
+        shown = torch.cat(
+            [x[:1], simclr_augment(32, strength, scale=(0.2, 1.0))(x[1:])]
+        )
     views, strangers = {}, {}
     for name, net in networks.items():
         h = F.normalize(evaluate.features(net, shown), dim=1)
         views[name], strangers[name] = h[1:] @ h[0], (others[name] @ h[0]).mean()
-    captions = ["the scene"] + [f"{a:.2f}  {b:.2f}" for a, b in zip(views["untrained"], views["trained"])]
-    means = "; ".join(f"{name}: views {views[name].mean():.2f}, other scenes {strangers[name]:.2f}"
-                      for name in ("untrained", "trained"))
-    return image_grid(shown, captions, columns=6,
-                      title=f"{train.classes[train.y[picture]]}, colour strength {strength:.1f}: similarity to the scene, "
-                            f"untrained and trained\n{means}")
+    captions = ["the scene"] + [
+        f"{a:.2f}  {b:.2f}" for a, b in zip(views["untrained"], views["trained"])
+    ]
+    means = "; ".join(
+        f"{name}: views {views[name].mean():.2f}, other scenes {strangers[name]:.2f}"
+        for name in ("untrained", "trained")
+    )
+    return image_grid(
+        shown,
+        captions,
+        columns=6,
+        title=f"{train.classes[train.y[picture]]}, colour strength {strength:.1f}: similarity to the scene, "
+        f"untrained and trained\n{means}",
+    )
 
 
-explore(draw_views, picture=IntSlider(0, 0, 99), strength=FloatSlider(value=0.2, min=0.0, max=1.2, step=0.1))
+explore(
+    draw_views,
+    picture=IntSlider(0, 0, 99),
+    strength=FloatSlider(value=0.2, min=0.0, max=1.2, step=0.1),
+)
 
 # %% [markdown]
 # ## 8. How good is it before it has learnt anything?
@@ -501,8 +614,10 @@ def knn_accuracy(method):
 
 random_knn = knn_accuracy(random_encoder)
 chance = (unseen.y == bank.y.mode().values).double().mean().item()
-print(f"k-NN accuracy on {len(unseen)} unseen scenes: always the commonest category {chance:.3f}, "
-      f"random encoder {random_knn:.3f}")
+print(
+    f"k-NN accuracy on {len(unseen)} unseen scenes: always the commonest category {chance:.3f}, "
+    f"random encoder {random_knn:.3f}"
+)
 
 # %% [markdown]
 # ## 9. Train it
@@ -512,6 +627,7 @@ print(f"k-NN accuracy on {len(unseen)} unseen scenes: always the commonest categ
 # the standard deviation of the normalised features of 500 fixed scenes, times $\sqrt D$. 0 means collapsed to one
 # point, and 1 is the maximum. (Our h comes from a ReLU and is never negative, so do not expect 1.)
 
+
 # %%
 def spread():
     h = evaluate.features(method, watched)
@@ -519,11 +635,15 @@ def spread():
 
 
 method = recipes.build(recipe, seed=0)
-for step in training("simclr", method, 4 * STEPS, measure=spread, measured="spread of features"):
+for step in training(
+    "simclr", method, 4 * STEPS, measure=spread, measured="spread of features"
+):
     trained_steps = step.k
 
 # %%
-print(f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} steps {knn_accuracy(method):.3f}")
+print(
+    f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} steps {knn_accuracy(method):.3f}"
+)
 
 # %% [markdown]
 # The next figures show four test scenes and their nearest training scenes, for the random encoder and for the shipped
@@ -531,23 +651,42 @@ print(f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} st
 # the test set. **Try it.** Where is the encoder trained above wrong, while the shipped one is right?
 
 # %%
-encoders = {"random encoder": random_encoder, "trained above": method, "shipped, trained longer": shipped}
-features = {name: [F.normalize(evaluate.features(net, part.x), dim=1) for part in (bank, unseen)]
-            for name, net in encoders.items()}
+encoders = {
+    "random encoder": random_encoder,
+    "trained above": method,
+    "shipped, trained longer": shipped,
+}
+features = {
+    name: [
+        F.normalize(evaluate.features(net, part.x), dim=1) for part in (bank, unseen)
+    ]
+    for name, net in encoders.items()
+}
 
 
 def draw_neighbours(encoder, first):
     h_bank, h = features[encoder]
     queries = torch.arange(first, first + 4)
-    found = (h[queries] @ h_bank.T).topk(6).indices          # (4, 6)
+    found = (h[queries] @ h_bank.T).topk(6).indices  # (4, 6)
     right = bank.y[found] == unseen.y[queries][:, None]
-    return neighbours(unseen.x[queries], bank.x[found], right, criterion="same category as the query",
-                      title=f"Nearest training scenes of four unseen ones: {encoder}")
+    return neighbours(
+        unseen.x[queries],
+        bank.x[found],
+        right,
+        criterion="same category as the query",
+        title=f"Nearest training scenes of four unseen ones: {encoder}",
+    )
 
 
-display(draw_neighbours("random encoder", 40), draw_neighbours("shipped, trained longer", 40))
-explore(draw_neighbours, encoder=Dropdown(options=list(encoders), value="trained above"),
-        first=IntSlider(40, 0, len(unseen) - 4, description="first query"))
+display(
+    draw_neighbours("random encoder", 40),
+    draw_neighbours("shipped, trained longer", 40),
+)
+explore(
+    draw_neighbours,
+    encoder=Dropdown(options=list(encoders), value="trained above"),
+    first=IntSlider(40, 0, len(unseen) - 4, description="first query"),
+)
 
 # %% [markdown]
 # Count the ticks. The random encoder seems to compare brightness and overall colour. SimCLR does well where a category
@@ -560,9 +699,17 @@ shown = slice(0, {"smoke": 200, "laptop": 1000, "gpu": 2000}[BUDGET])
 
 
 def draw_map(encoder):
-    place = TSNE(metric="cosine", init="pca", random_state=0).fit_transform(features[encoder][1][shown].numpy())
-    return scatter_map(place, unseen.y[shown], unseen.classes, title=f"{len(place)} unseen scenes by category: {encoder}",
-                       xlabel="t-SNE, first coordinate", ylabel="second coordinate")
+    place = TSNE(metric="cosine", init="pca", random_state=0).fit_transform(
+        features[encoder][1][shown].numpy()
+    )
+    return scatter_map(
+        place,
+        unseen.y[shown],
+        unseen.classes,
+        title=f"{len(place)} unseen scenes by category: {encoder}",
+        xlabel="t-SNE, first coordinate",
+        ylabel="second coordinate",
+    )
 
 
 display(draw_map("random encoder"), draw_map("shipped, trained longer"))
@@ -585,16 +732,43 @@ display(draw_map("random encoder"), draw_map("shipped, trained longer"))
 figure, ax = subplots(height=3.4)
 for (name, net), colour, marker in zip(encoders.items(), PALETTE, MARKERS):
     torch.manual_seed(0)
-    z1, z2 = (evaluate.features(torch.nn.Sequential(net.encoder, net.projector), net.augment(as_float(watched))) for _ in range(2))
+    z1, z2 = (
+        evaluate.features(
+            torch.nn.Sequential(net.encoder, net.projector),
+            net.augment(as_float(watched)),
+        )
+        for _ in range(2)
+    )
     z, t = torch.cat([z1, z2]), 1 / (2 * net.temperature)
-    limit = t * evaluate.alignment(z1, z2) + evaluate.uniformity(z, t) + math.log(len(z) - 1)
+    limit = (
+        t * evaluate.alignment(z1, z2)
+        + evaluate.uniformity(z, t)
+        + math.log(len(z) - 1)
+    )
     loss = nt_xent(z1, z2, net.temperature).item()
     assert loss <= limit + 1e-4
-    ax.plot(evaluate.uniformity(z), evaluate.alignment(z1, z2), marker, color=colour, ms=10, ls="", label=f"{name}: L = {loss:.2f}, at most {limit:.2f}")
-ax.set(title=f"Views of {len(watched)} scenes: partners near, everybody spread?", xlim=(-4.1, 0.2), ylim=(-0.05, 1.05),
-       xlabel="uniformity: 0 in one point, about -4 at best", ylabel="alignment: 0 at best")
+    ax.plot(
+        evaluate.uniformity(z),
+        evaluate.alignment(z1, z2),
+        marker,
+        color=colour,
+        ms=10,
+        ls="",
+        label=f"{name}: L = {loss:.2f}, at most {limit:.2f}",
+    )
+ax.set(
+    title=f"Views of {len(watched)} scenes: partners near, everybody spread?",
+    xlim=(-4.1, 0.2),
+    ylim=(-0.05, 1.05),
+    xlabel="uniformity: 0 in one point, about -4 at best",
+    ylabel="alignment: 0 at best",
+)
 ax.legend()
-describe(figure, "Alignment over uniformity of z. " + "; ".join(text.get_text() for text in ax.get_legend().get_texts()))
+describe(
+    figure,
+    "Alignment over uniformity of z. "
+    + "; ".join(text.get_text() for text in ax.get_legend().get_texts()),
+)
 
 # %% [markdown]
 # The untrained network has almost perfect alignment, but it is useless because all its outputs point in the same
@@ -607,17 +781,28 @@ describe(figure, "Alignment over uniformity of z. " + "; ".join(text.get_text() 
 # place?
 
 # %%
-parts = shortcut_triplets(load("emoji", "test"), {"smoke": 200, "laptop": 2000, "gpu": 2000}[BUDGET], seed=7)
+parts = shortcut_triplets(
+    load("emoji", "test"), {"smoke": 200, "laptop": 2000, "gpu": 2000}[BUDGET], seed=7
+)
 
 
 def prefers_drawing(net):
-    anchor, same_drawing, same_background = (F.normalize(evaluate.features(net, part.x), dim=1) for part in parts)
-    return ((anchor * same_drawing).sum(1) > (anchor * same_background).sum(1)).double().mean().item()
+    anchor, same_drawing, same_background = (
+        F.normalize(evaluate.features(net, part.x), dim=1) for part in parts
+    )
+    return (
+        ((anchor * same_drawing).sum(1) > (anchor * same_background).sum(1))
+        .double()
+        .mean()
+        .item()
+    )
 
 
-picture = bars_with_spread({name: [prefers_drawing(net)] for name, net in encoders.items()},
-                           xlabel="share of anchors nearer to their drawing (0.5: no preference)",
-                           title=f"Same drawing elsewhere, or another one in its place? {len(parts[0])} anchors")
+picture = bars_with_spread(
+    {name: [prefers_drawing(net)] for name, net in encoders.items()},
+    xlabel="share of anchors nearer to their drawing (0.5: no preference)",
+    title=f"Same drawing elsewhere, or another one in its place? {len(parts[0])} anchors",
+)
 picture.axes[0].axvline(0.5, color="#666666", linewidth=1)
 picture
 
@@ -652,16 +837,19 @@ picture
 show(InstanceDiscrimination)
 
 # %%
-torch.manual_seed(0)                     # a bank of six rows, a batch of the pictures 1 and 4
+torch.manual_seed(0)  # a bank of six rows, a batch of the pictures 1 and 4
 tiny = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
-toy_method = InstanceDiscrimination(tiny, torch.nn.Identity(), lambda x: x, images=6, dim=4, momentum=0.5)
+toy_method = InstanceDiscrimination(
+    tiny, torch.nn.Identity(), lambda x: x, images=6, dim=4, momentum=0.5
+)
 before, x, index = toy_method.bank.clone(), torch.rand(2, 3, 2, 2), torch.tensor([1, 4])
 toy_method.loss(x, index)
 with torch.no_grad():
     toy_method.after_step()
     moved = F.normalize(0.5 * before[index] + 0.5 * F.normalize(tiny(x), dim=1), dim=1)
 torch.testing.assert_close(toy_method.bank[index], moved)
-assert (toy_method.bank != before).any(1).nonzero().flatten().tolist() == [1, 4]        # its rows, and no others
+# its rows, and no others
+assert (toy_method.bank != before).any(1).nonzero().flatten().tolist() == [1, 4]
 
 # %% [markdown]
 # **NCE or the full softmax?** With ImageNet's 1.28 million pictures, the sum in the denominator was too expensive. Wu
@@ -677,20 +865,27 @@ assert (toy_method.bank != before).any(1).nonzero().flatten().tolist() == [1, 4]
 # comes from van den Oord et al. 2018. Also, K in NCE counts only the noise, not the positive.
 
 # %%
-torch.manual_seed(0)                     # one view, a bank of 50 rows, three of them as noise
-v, memory = F.normalize(torch.randn(1, 8), dim=1), F.normalize(torch.randn(50, 8), dim=1)
+torch.manual_seed(0)  # one view, a bank of 50 rows, three of them as noise
+v, memory = (
+    F.normalize(torch.randn(1, 8), dim=1),
+    F.normalize(torch.randn(50, 8), dim=1),
+)
 own, noise, tau = torch.tensor([3]), torch.tensor([[7, 9, 30]]), 0.2
 Z = (v @ memory.T / tau).exp().sum()
 P = (v @ memory.T / tau).exp()[0] / Z
 posterior = P / (P + 3 / 50)
 by_hand = -posterior[3].log() - (1 - posterior[noise[0]]).log().sum()
-torch.testing.assert_close(noise_contrastive(v, memory, own, noise, Z.log(), tau), by_hand)
+torch.testing.assert_close(
+    noise_contrastive(v, memory, own, noise, Z.log(), tau), by_hand
+)
 
 # %%
 with_bank = recipes.build(recipes.lookup("instance-discrimination"), seed=0)
 for step in training("instance-discrimination", with_bank, 3 * STEPS):
     pass
-print(f"k-NN accuracy: random encoder {random_knn:.3f}, memory bank after {step.k} steps {knn_accuracy(with_bank):.3f}")
+print(
+    f"k-NN accuracy: random encoder {random_knn:.3f}, memory bank after {step.k} steps {knn_accuracy(with_bank):.3f}"
+)
 
 # %% [markdown]
 # A collapsed network has the loss $\log 20{,}000 = 9.90$ here. Our bank starts with the untrained network's output for
@@ -713,14 +908,18 @@ print(f"k-NN accuracy: random encoder {random_knn:.3f}, memory bank after {step.
 # %%
 torch.manual_seed(0)
 z1, z2 = torch.randn(2, 6, 8)
-torch.testing.assert_close(supervised_contrastive(z1, z2, torch.arange(6), 0.2), nt_xent(z1, z2, 0.2))
+torch.testing.assert_close(
+    supervised_contrastive(z1, z2, torch.arange(6), 0.2), nt_xent(z1, z2, 0.2)
+)
 show(supervised_contrastive, doc=False)
 
 # %%
 with_labels = recipes.build(recipes.lookup("supcon"), seed=0)
 for step in training("supcon", with_labels, STEPS):
     pass
-print(f"k-NN accuracy: random encoder {random_knn:.3f}, with labels after {step.k} steps {knn_accuracy(with_labels):.3f}")
+print(
+    f"k-NN accuracy: random encoder {random_knn:.3f}, with labels after {step.k} steps {knn_accuracy(with_labels):.3f}"
+)
 
 # %% [markdown]
 # ## 12. Measured, not promised
@@ -731,20 +930,30 @@ print(f"k-NN accuracy: random encoder {random_knn:.3f}, with labels after {step.
 
 # %%
 by_method = {"raw pixels": experiments.values("simclr")["raw pixels"]}
-by_method |= {key: experiments.values("simclr")[key] for key in ("random encoder", "random, calibrated")}
-by_method |= {"Siamese, triplets": experiments.values("siamese")["trained"],
-              "memory bank": experiments.values("instance-discrimination")["trained"],
-              "SimCLR": experiments.values("simclr-heads")["MLP"],
-              "supervised contrastive": experiments.values("supcon")["trained"],
-              "supervised": experiments.values("supervised")["trained"]}
-bars_with_spread(by_method, xlabel="k-NN accuracy, nine categories",
-                 title=f"{len(test):,} scenes of unseen emoji; {300 * 2 * 256:,} views each; 3 seeds")
+by_method |= {
+    key: experiments.values("simclr")[key]
+    for key in ("random encoder", "random, calibrated")
+}
+by_method |= {
+    "Siamese, triplets": experiments.values("siamese")["trained"],
+    "memory bank": experiments.values("instance-discrimination")["trained"],
+    "SimCLR": experiments.values("simclr-heads")["MLP"],
+    "supervised contrastive": experiments.values("supcon")["trained"],
+    "supervised": experiments.values("supervised")["trained"],
+}
+bars_with_spread(
+    by_method,
+    xlabel="k-NN accuracy, nine categories",
+    title=f"{len(test):,} scenes of unseen emoji; {300 * 2 * 256:,} views each; 3 seeds",
+)
 
 # %%
 for name in ("siamese", "instance-discrimination", "supcon", "simclr"):
     print(f"{name}\n{experiments.table(name)}\n")
 about = zoo.manifest()["simclr"]
-print(f"shipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, linear probe {about['probe']:.3f}")
+print(
+    f"shipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, linear probe {about['probe']:.3f}"
+)
 
 # %% [markdown]
 # Every method beats the random encoder of its seed, with each of three seeds. The order sums up this notebook. One
@@ -759,10 +968,21 @@ print(f"shipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, linear
 # the bank starts, and whether its softmax is exact?
 
 # %%
-negatives = {"batch: 510 views (SimCLR)": experiments.values("simclr-heads")["MLP"],
-             "bank: full softmax, 20,000 rows": experiments.values("instance-discrimination")["trained"],
-             **{f"bank: {setting}": found for setting, found in experiments.values("bank-negatives").items()}}
-bars_with_spread(negatives, xlabel="k-NN accuracy", title="Where the negatives come from; equal number of views, 3 seeds")
+negatives = {
+    "batch: 510 views (SimCLR)": experiments.values("simclr-heads")["MLP"],
+    "bank: full softmax, 20,000 rows": experiments.values("instance-discrimination")[
+        "trained"
+    ],
+    **{
+        f"bank: {setting}": found
+        for setting, found in experiments.values("bank-negatives").items()
+    },
+}
+bars_with_spread(
+    negatives,
+    xlabel="k-NN accuracy",
+    title="Where the negatives come from; equal number of views, 3 seeds",
+)
 
 # %% [markdown]
 # Few fresh negatives beat many old ones. (The positives differ, too: SimCLR's is a fresh view, and the bank's is an
@@ -780,22 +1000,49 @@ bars_with_spread(negatives, xlabel="k-NN accuracy", title="Where the negatives c
 
 # %%
 torch.manual_seed(0)
-shown = torch.cat([torch.cat([x[None], *(transform(x[None]) for transform in AUGMENTATIONS.values())]) for x in pictures[3:5]])
-image_grid(shown, 2 * ["original", *AUGMENTATIONS], columns=8, title="Seven augmentations, each once")
+shown = torch.cat(
+    [
+        torch.cat(
+            [x[None], *(transform(x[None]) for transform in AUGMENTATIONS.values())]
+        )
+        for x in pictures[3:5]
+    ]
+)
+image_grid(
+    shown,
+    2 * ["original", *AUGMENTATIONS],
+    columns=8,
+    title="Seven augmentations, each once",
+)
 
 # %%
 seven = list(AUGMENTATIONS)
 pairs = experiments.values("simclr-augmentations")
-grid = torch.tensor([[pairs[f"{first}, {second}"][0] for second in seven] for first in seven])
-picture = similarity_matrix(grid, title="Pairs of augmentations, 100 steps of 256, seed 0",
-                            xlabel="then", ylabel="first", label="k-NN accuracy", limits=(0.2, 0.45))
+grid = torch.tensor(
+    [[pairs[f"{first}, {second}"][0] for second in seven] for first in seven]
+)
+picture = similarity_matrix(
+    grid,
+    title="Pairs of augmentations, 100 steps of 256, seed 0",
+    xlabel="then",
+    ylabel="first",
+    label="k-NN accuracy",
+    limits=(0.2, 0.45),
+)
 picture.axes[0].set_xticks(range(7), seven, rotation=30)
 picture.axes[0].set_yticks(range(7), seven)
 display(picture)
-chosen = {"crop alone": pairs["crop, crop"], "colour alone": pairs["colour, colour"],
-          "crop, then colour": pairs["crop, colour"], "colour, then crop": pairs["colour, crop"]}
-bars_with_spread({"random encoder": experiments.values("simclr")["random encoder"], **chosen}, xlabel="k-NN accuracy",
-                 title="The paper's best pair, 100 steps of 256, 3 seeds")
+chosen = {
+    "crop alone": pairs["crop, crop"],
+    "colour alone": pairs["colour, colour"],
+    "crop, then colour": pairs["crop, colour"],
+    "colour, then crop": pairs["colour, crop"],
+}
+bars_with_spread(
+    {"random encoder": experiments.values("simclr")["random encoder"], **chosen},
+    xlabel="k-NN accuracy",
+    title="The paper's best pair, 100 steps of 256, 3 seeds",
+)
 
 # %% [markdown]
 # The crop is decisive. A pair with a crop does well, and the crop alone does as well as with any partner. So far the
@@ -821,8 +1068,14 @@ heads = {}
 for head in ("none", "linear", "MLP"):
     heads[f"{head}: probe on h"] = experiments.values("simclr-heads", "probe")[head]
     if head != "none":
-        heads[f"{head}: probe on z"] = experiments.values("simclr-heads", "probe_z")[head]
-bars_with_spread(heads, xlabel="linear probe accuracy", title="Projection head, 300 steps of 256, 3 seeds")
+        heads[f"{head}: probe on z"] = experiments.values("simclr-heads", "probe_z")[
+            head
+        ]
+bars_with_spread(
+    heads,
+    xlabel="linear probe accuracy",
+    title="Projection head, 300 steps of 256, 3 seeds",
+)
 
 # %% [markdown]
 # Both statements of the slide hold here, on a smaller scale: a head helps, and the probe is more accurate on h than on
@@ -836,10 +1089,19 @@ bars_with_spread(heads, xlabel="linear probe accuracy", title="Projection head, 
 
 # %%
 taus = experiments.values("simclr-temperature")
-lines = {"k-NN": torch.tensor(list(taus.values())).T,
-         "linear probe": torch.tensor(list(experiments.values("simclr-temperature", "probe").values())).T}
-picture = curve([float(tau) for tau in taus], lines, title="Temperature, 300 steps of 256; mean and range of 3 seeds",
-                xlabel="temperature tau", ylabel="accuracy")
+lines = {
+    "k-NN": torch.tensor(list(taus.values())).T,
+    "linear probe": torch.tensor(
+        list(experiments.values("simclr-temperature", "probe").values())
+    ).T,
+}
+picture = curve(
+    [float(tau) for tau in taus],
+    lines,
+    title="Temperature, 300 steps of 256; mean and range of 3 seeds",
+    xlabel="temperature tau",
+    ylabel="accuracy",
+)
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks([float(tau) for tau in taus], list(taus))
 picture.axes[0].minorticks_off()
@@ -865,16 +1127,34 @@ sizes = [32, 128, 256]
 
 
 def draw_batch_sizes(title, lines):
-    found = {name: torch.tensor([by_size[size, steps(size)] for size in sizes]).T for name, steps in lines.items()}
-    picture = curve(sizes, found, title=f"{title}; mean and range of 3 seeds", xlabel="batch size", ylabel="k-NN accuracy")
+    found = {
+        name: torch.tensor([by_size[size, steps(size)] for size in sizes]).T
+        for name, steps in lines.items()
+    }
+    picture = curve(
+        sizes,
+        found,
+        title=f"{title}; mean and range of 3 seeds",
+        xlabel="batch size",
+        ylabel="k-NN accuracy",
+    )
     picture.axes[0].set_xscale("log", base=2)
     picture.axes[0].set_xticks(sizes, list(map(str, sizes)))
     return picture
 
 
-display(draw_batch_sizes("Equal steps", {"800 steps": lambda size: 800, "200 steps": lambda size: 200}),
-        draw_batch_sizes("Equal epochs", {"5 epochs, 102,400 pictures": lambda size: 102_400 // size,
-                                          "1.3 epochs, 25,600 pictures": lambda size: 25_600 // size}))
+display(
+    draw_batch_sizes(
+        "Equal steps", {"800 steps": lambda size: 800, "200 steps": lambda size: 200}
+    ),
+    draw_batch_sizes(
+        "Equal epochs",
+        {
+            "5 epochs, 102,400 pictures": lambda size: 102_400 // size,
+            "1.3 epochs, 25,600 pictures": lambda size: 25_600 // size,
+        },
+    ),
+)
 
 # %% [markdown]
 # At equal steps the large batch is clearly better, both after 200 and after 800 steps. But it has used eight times as
@@ -895,15 +1175,28 @@ display(draw_batch_sizes("Equal steps", {"800 steps": lambda size: 800, "200 ste
 # %%
 shares = [f"{fraction:.0%}" for fraction in FRACTIONS]
 by_share = [experiments.values("simclr-labels", share) for share in shares]
-lines = {setting: torch.tensor([found[setting] for found in by_share]).T for setting in by_share[0]}
-picture = curve(FRACTIONS, lines, title="Accuracy by share of labelled emoji; mean and range of 3 seeds",
-                xlabel="labelled emoji", ylabel="accuracy on unseen emoji")
+lines = {
+    setting: torch.tensor([found[setting] for found in by_share]).T
+    for setting in by_share[0]
+}
+picture = curve(
+    FRACTIONS,
+    lines,
+    title="Accuracy by share of labelled emoji; mean and range of 3 seeds",
+    xlabel="labelled emoji",
+    ylabel="accuracy on unseen emoji",
+)
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks(FRACTIONS, shares)
 display(picture)
 print("fine-tuned minus from scratch, by seed:")
 for share, found in zip(shares, by_share):
-    gains = [tuned - scratch for tuned, scratch in zip(found["SimCLR, fine-tuned"], found["supervised from scratch"])]
+    gains = [
+        tuned - scratch
+        for tuned, scratch in zip(
+            found["SimCLR, fine-tuned"], found["supervised from scratch"]
+        )
+    ]
     print(f"{share:>6} of the emoji: " + "  ".join(f"{gain:+.3f}" for gain in gains))
 
 # %% [markdown]

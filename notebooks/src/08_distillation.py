@@ -39,7 +39,11 @@ from course_lib.data import as_float, load
 from course_lib.distillation.byol import BYOL, byol_loss
 from course_lib.distillation.dino import DINO, Prototypes, dino_loss
 from course_lib.distillation.experiments import class_attention
-from course_lib.distillation.knowledge import KnowledgeDistillation, distillation_loss, soft_targets
+from course_lib.distillation.knowledge import (
+    KnowledgeDistillation,
+    distillation_loss,
+    soft_targets,
+)
 from course_lib.distillation.simsiam import SimSiam, negative_cosine
 from course_lib.nets.vit import Attention, ViT
 from course_lib.notebook import (
@@ -54,19 +58,34 @@ from course_lib.notebook import (
     similarity_matrix,
     subplots,
 )
-from course_lib.redundancy.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation
+from course_lib.redundancy.barlow_twins import (
+    BarlowTwins,
+    barlow_twins_loss,
+    cross_correlation,
+)
 from course_lib.teacher import cosine_momentum, ema
 
-BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+BUDGET = budget()
 train, test = load("scenes", "train"), load("scenes", "test")
 
 
 def training(name, steps, method=None, **more):
-    """The recipe's method and its run, drawn while it goes; at smoke budget a few small updates."""
+    """The recipe's method and its run, drawn while it goes; at smoke budget a few small
+    updates."""
     recipe = recipes.lookup(name)
     method = recipes.build(recipe, seed=0) if method is None else method
-    steps, batch_size = (8, 32) if BUDGET == "smoke" else (steps * 8 if BUDGET == "gpu" else steps, None)
-    return method, live(recipes.train(recipe, method, train, seed=0, steps=steps, batch_size=batch_size), **more)
+    steps, batch_size = (
+        (8, 32)
+        if BUDGET == "smoke"
+        else (steps * 8 if BUDGET == "gpu" else steps, None)
+    )
+    return method, live(
+        recipes.train(
+            recipe, method, train, seed=0, steps=steps, batch_size=batch_size
+        ),
+        **more,
+    )
 
 
 # %% [markdown]
@@ -95,18 +114,33 @@ def draw_soft_labels(temperature, picture):
     figure, (left, right) = subplots(1, 2, height=3.0)
     left.imshow(rearrange(pictures[picture], "c h w -> h w c"))
     left.set_axis_off()
-    right.barh(range(9), q, color=["C1" if c == test.y[[0, 40, 77, 120, 203, 260]][picture] else "C0" for c in range(9)])
+    right.barh(
+        range(9),
+        q,
+        color=[
+            "C1" if c == test.y[[0, 40, 77, 120, 203, 260]][picture] else "C0"
+            for c in range(9)
+        ],
+    )
     right.set_yticks(range(9), test.classes)
     right.invert_yaxis()
     right.set(xlim=(0, 1), xlabel="probability", title="orange: the label")
     entropy = torch.special.entr(q).sum().item()
     title = f"Soft targets at temperature {temperature:.2g}: entropy {entropy:.2f} of at most ln 9 = {math.log(9):.2f} nats"
     figure.suptitle(title, x=0.01, ha="left")
-    return describe(figure, title + ". " + ", ".join(f"{name} {p:.2f}" for name, p in zip(test.classes, q.tolist())))
+    return describe(
+        figure,
+        title
+        + ". "
+        + ", ".join(f"{name} {p:.2f}" for name, p in zip(test.classes, q.tolist())),
+    )
 
 
-explore(draw_soft_labels, temperature=FloatLogSlider(1.0, base=10, min=-1, max=2, step=0.1),
-        picture=IntSlider(0, 0, len(pictures) - 1))
+explore(
+    draw_soft_labels,
+    temperature=FloatLogSlider(1.0, base=10, min=-1, max=2, step=0.1),
+    picture=IntSlider(0, 0, len(pictures) - 1),
+)
 
 # %% [markdown]
 # **The loss.** The student has logits $u$ and probabilities $p_i \propto \exp(u_i/\tau)$, which should agree with the
@@ -127,19 +161,27 @@ explore(draw_soft_labels, temperature=FloatLogSlider(1.0, base=10, min=-1, max=2
 # And the gradient shrinks like $1/\tau^2$. The factor $\tau^2$ in front makes up for this. Without it, the temperature
 # would also change the weight of this loss relative to the loss of hard labels.
 
+
 # %%
 def distillation_by_hand(student, teacher, tau):
     loss = 0
     for u, v in zip(student, teacher):
-        q, p = (v / tau).exp() / (v / tau).exp().sum(), (u / tau).exp() / (u / tau).exp().sum()
-        loss += sum(q_i * math.log(q_i / p_i) for q_i, p_i in zip(q.tolist(), p.tolist()))
+        q, p = (
+            (v / tau).exp() / (v / tau).exp().sum(),
+            (u / tau).exp() / (u / tau).exp().sum(),
+        )
+        loss += sum(
+            q_i * math.log(q_i / p_i) for q_i, p_i in zip(q.tolist(), p.tolist())
+        )
     return tau**2 * loss / len(student)
 
 
 torch.manual_seed(0)
 u, v = torch.randn(2, 5, 9, dtype=torch.float64)
 for tau in (0.5, 1.0, 4.0):
-    torch.testing.assert_close(distillation_loss(u, v, tau).item(), distillation_by_hand(u, v, tau))
+    torch.testing.assert_close(
+        distillation_loss(u, v, tau).item(), distillation_by_hand(u, v, tau)
+    )
 
 u.requires_grad_()
 gradient = torch.autograd.grad(distillation_loss(u, v, 1000.0), u)[0]
@@ -162,14 +204,21 @@ def label_accuracy(method):
     """Share of test scenes that the method's own classifier gets right."""
     method.eval().to("cpu")
     unseen = test[:500] if BUDGET == "smoke" else test
-    return evaluate.accuracy(method.classifier(evaluate.features(method, unseen.x)).detach(), unseen.y)
+    return evaluate.accuracy(
+        method.classifier(evaluate.features(method, unseen.x)).detach(), unseen.y
+    )
 
 
-weights = {"teacher": nn.ModuleList([teacher.encoder, teacher.classifier]),
-           "student": nn.ModuleList([student.encoder, student.classifier])}
+weights = {
+    "teacher": nn.ModuleList([teacher.encoder, teacher.classifier]),
+    "student": nn.ModuleList([student.encoder, student.classifier]),
+}
 for name, net in weights.items():
     accuracy = label_accuracy({"teacher": teacher, "student": student}[name])
-    print(f"{name}: {sum(p.numel() for p in net.parameters()):,} weights, {accuracy:.3f} of unseen emoji right")
+    print(
+        f"{name}: {sum(p.numel() for p in net.parameters()):,} weights, {accuracy:.3f} "
+        "of unseen emoji right"
+    )
 
 # %% [markdown]
 # How much do *soft* targets improve the accuracy? This is MLMI17's experiment: the same student and pictures, with soft
@@ -179,10 +228,16 @@ for name, net in weights.items():
 # on.
 
 # %%
-labels = {f"{title}, {share} of the emoji": values for share in ("1%", "10%", "100%")
-          for title, values in experiments.values("distillation-labels", share).items()}
-bars_with_spread(labels, xlabel="accuracy on unseen emoji",
-                 title="By what the student is told; 200 updates, 3 seeds")
+labels = {
+    f"{title}, {share} of the emoji": values
+    for share in ("1%", "10%", "100%")
+    for title, values in experiments.values("distillation-labels", share).items()
+}
+bars_with_spread(
+    labels,
+    xlabel="accuracy on unseen emoji",
+    title="By what the student is told; 200 updates, 3 seeds",
+)
 
 # %% [markdown]
 # With 1 % of the emoji, soft targets improve the accuracy by seven points, and they help with each seed. From 10 % on
@@ -198,10 +253,17 @@ bars_with_spread(labels, xlabel="accuracy on unseen emoji",
 # %%
 unshown = {}
 for row in experiments.read("distillation-unshown")["rows"]:
-    for measure, title in (("unshown", "threes"), ("unshown_bias", "threes, bias raised"), ("all_bias", "all digits, bias raised")):
+    for measure, title in (
+        ("unshown", "threes"),
+        ("unshown_bias", "threes, bias raised"),
+        ("all_bias", "all digits, bias raised"),
+    ):
         unshown.setdefault(f"{row['setting']}: {title}", []).append(row[measure])
-bars_with_spread(unshown, xlabel="accuracy on test digits",
-                 title="A student that was never shown a three; 1500 updates, 3 seeds")
+bars_with_spread(
+    unshown,
+    xlabel="accuracy on test digits",
+    title="A student that was never shown a three; 1500 updates, 3 seeds",
+)
 
 # %% [markdown]
 # With labels only, no three is ever recognised, whatever the bias for *three*. With soft targets more than half of the
@@ -226,12 +288,14 @@ bars_with_spread(unshown, xlabel="accuracy on test digits",
 # to the online side only. (`TwoViews`, from notebook 03, holds encoder, projector and `augment`. Its `encode` returns
 # h.)
 
+
 # %%
 def byol_by_hand(online, predictor, target, view1, view2):
     total = 0
     for here, there in ((view1, view2), (view2, view1)):
         p = predictor(online(here))
-        with torch.no_grad():                     # the target is a fixed goal, not something to be moved towards p
+        # the target is a fixed goal, not something to be moved towards p
+        with torch.no_grad():
             z = target(there)
         cos = (p * z).sum(1) / (p.norm(dim=1) * z.norm(dim=1))
         total = total + (2 - 2 * cos).mean()
@@ -244,9 +308,12 @@ views = [byol.augment(as_float(train.x[:64])) for _ in range(2)]
 with torch.no_grad():
     z1, z2 = (byol.target(view) for view in views)
     p1, p2 = (byol.predictor(byol.projector(byol.encoder(view))) for view in views)
-    by_hand = byol_by_hand(nn.Sequential(byol.encoder, byol.projector), byol.predictor, byol.target, *views)
+    by_hand = byol_by_hand(
+        nn.Sequential(byol.encoder, byol.projector), byol.predictor, byol.target, *views
+    )
 torch.testing.assert_close(by_hand, byol_loss(p1, z2) + byol_loss(p2, z1))
-torch.testing.assert_close(byol_loss(p1, p1), torch.tensor(0.0))  # agreeing is all it asks for
+# agreeing is all it asks for
+torch.testing.assert_close(byol_loss(p1, p1), torch.tensor(0.0))
 show(BYOL)
 
 # %% [markdown]
@@ -272,7 +339,11 @@ online = wanted + 0.4 * torch.randn(400, dtype=torch.float64)
 
 def averaged(online, momentum):
     """The target's weight after each update, by `course_lib`'s own moving average."""
-    target, source, path = nn.Linear(1, 1, bias=False).double(), nn.Linear(1, 1, bias=False).double(), []
+    target, source, path = (
+        nn.Linear(1, 1, bias=False).double(),
+        nn.Linear(1, 1, bias=False).double(),
+        [],
+    )
     target.weight.data.fill_(online[0])
     for weight in online:
         source.weight.data.fill_(weight)
@@ -281,7 +352,8 @@ def averaged(online, momentum):
     return torch.tensor(path, dtype=torch.float64)
 
 
-powers = (1 - 0.9) * 0.9 ** torch.arange(400, dtype=torch.float64)     # the shares (1 - mu) mu^k of k updates ago
+# the shares (1 - mu) mu^k of k updates ago
+powers = (1 - 0.9) * 0.9 ** torch.arange(400, dtype=torch.float64)
 unrolled = (powers.flip(0) * online).sum() + 0.9**400 * online[0]
 torch.testing.assert_close(averaged(online, 0.9)[-1], unrolled)
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.999)
@@ -310,8 +382,16 @@ explore(draw_momentum, momentum=SelectionSlider(options=MOMENTA, value=0.5))
 
 # %%
 progress = torch.linspace(0, 1, 101)
-curve(progress, {f"from {m}": torch.tensor([cosine_momentum(m, p) for p in progress.tolist()]) for m in (0.9, 0.97, 0.99)},
-      title="Momentum of the target over the training", xlabel="share of the training done", ylabel="momentum")
+curve(
+    progress,
+    {
+        f"from {m}": torch.tensor([cosine_momentum(m, p) for p in progress.tolist()])
+        for m in (0.9, 0.97, 0.99)
+    },
+    title="Momentum of the target over the training",
+    xlabel="share of the training done",
+    ylabel="momentum",
+)
 
 # %% [markdown]
 # **Train it.** Beside the loss we watch the spread from notebook 03 (section 9), here of $z$. A spread of 0 would be
@@ -327,8 +407,12 @@ def share_of_std(network):
     return evaluate.feature_std(z) * z.shape[1] ** 0.5
 
 
-byol, run = training("byol", 120, measured="std of z, share of the most",
-                     measure=lambda: share_of_std(nn.Sequential(byol.encoder, byol.projector)))
+byol, run = training(
+    "byol",
+    120,
+    measured="std of z, share of the most",
+    measure=lambda: share_of_std(nn.Sequential(byol.encoder, byol.projector)),
+)
 for step in run:
     pass
 
@@ -360,7 +444,11 @@ def gradient_of(target):
 with torch.no_grad():
     numbers = [simsiam.projector(simsiam.encoder(view)) for view in (view2, view1)]
 numbers = iter([z.clone() for z in numbers])
-stopped, fixed, flowing = gradient_of(simsiam.target), gradient_of(lambda z: next(numbers)), gradient_of(lambda z: z)
+stopped, fixed, flowing = (
+    gradient_of(simsiam.target),
+    gradient_of(lambda z: next(numbers)),
+    gradient_of(lambda z: z),
+)
 torch.testing.assert_close(stopped, fixed)
 assert (stopped - flowing).norm() > 0.1 * stopped.norm()
 torch.testing.assert_close(negative_cosine(p1, z2) * 2 + 2, byol_loss(p1, z2))
@@ -381,39 +469,70 @@ show(SimSiam)
 
 # %%
 LABORATORY = experiments.read("distillation-collapse")["rows"]
-NAMES = {("SimSiam", "predictor"): "no predictor", ("SimSiam", "stop-gradient"): "no stop-gradient",
-         ("BYOL", "predictor"): "no predictor", ("BYOL", "momentum"): "momentum 0",
-         ("DINO", "centring"): "no centring", ("DINO", "sharpening"): "no sharpening"}
+NAMES = {
+    ("SimSiam", "predictor"): "no predictor",
+    ("SimSiam", "stop-gradient"): "no stop-gradient",
+    ("BYOL", "predictor"): "no predictor",
+    ("BYOL", "momentum"): "momentum 0",
+    ("DINO", "centring"): "no centring",
+    ("DINO", "sharpening"): "no sharpening",
+}
 
 
 def setting(method, *on):
     """The name of the setting with these two remedies on or off."""
-    off = [words for (name, _), words, kept in zip(
-        [key for key in NAMES if key[0] == method], [w for key, w in NAMES.items() if key[0] == method], on) if not kept]
+    off = [
+        words
+        for (name, _), words, kept in zip(
+            [key for key in NAMES if key[0] == method],
+            [w for key, w in NAMES.items() if key[0] == method],
+            on,
+        )
+        if not kept
+    ]
     return method + ("" if not off else ", neither" if len(off) == 2 else f", {off[0]}")
 
 
 def curves(name, measure):
     """(updates, seeds x updates) of a watched run."""
     rows = [row for row in LABORATORY if row["setting"] == name]
-    return rows[0]["curve"]["update"], torch.tensor([row["curve"][measure] for row in rows])
+    return rows[0]["curve"]["update"], torch.tensor(
+        [row["curve"][measure] for row in rows]
+    )
 
 
 def draw_collapse(method, first, second):
     chosen, full = setting(method, first, second), setting(method, True, True)
     update, std = curves(chosen, "std")
-    lines = {"as published": curves(full, "std")[1]} | ({chosen: std} if chosen != full else {})
+    lines = {"as published": curves(full, "std")[1]} | (
+        {chosen: std} if chosen != full else {}
+    )
     knn = [row["knn"] for row in LABORATORY if row["setting"] == chosen]
-    return curve(update, lines, xlabel="update", ylabel="std of z, share of the most",
-                 title=f"{chosen}: std ends at {std[:, -1].mean():.2f}, k-NN at {sum(knn) / len(knn):.3f}")
+    return curve(
+        update,
+        lines,
+        xlabel="update",
+        ylabel="std of z, share of the most",
+        title=(
+            f"{chosen}: std ends at {std[:, -1].mean():.2f}, k-NN at "
+            f"{sum(knn) / len(knn):.3f}"
+        ),
+    )
 
 
-laboratory = Dropdown(options=["SimSiam", "BYOL", "DINO"], value="SimSiam", description="method")
-switches = [Checkbox(True, description="predictor"), Checkbox(False, description="stop-gradient")]
+laboratory = Dropdown(
+    options=["SimSiam", "BYOL", "DINO"], value="SimSiam", description="method"
+)
+switches = [
+    Checkbox(True, description="predictor"),
+    Checkbox(False, description="stop-gradient"),
+]
 
 
 def name_switches(_=None):
-    for switch, (_, remedy) in zip(switches, [key for key in NAMES if key[0] == laboratory.value]):
+    for switch, (_, remedy) in zip(
+        switches, [key for key in NAMES if key[0] == laboratory.value]
+    ):
         switch.description = remedy
 
 
@@ -453,6 +572,7 @@ explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 #
 # (`self.project`, of `TwoViews`, returns the outputs of both views from one call of the networks.)
 
+
 # %%
 def barlow_by_hand(z1, z2, off_diagonal):
     n, d = z1.shape
@@ -468,11 +588,18 @@ def barlow_by_hand(z1, z2, off_diagonal):
 torch.manual_seed(0)
 z1 = torch.randn(32, 6, dtype=torch.float64)
 z2 = z1 + 0.5 * torch.randn(32, 6, dtype=torch.float64)
-torch.testing.assert_close(barlow_twins_loss(z1, z2, 0.01), barlow_by_hand(z1, z2, 0.01))
-torch.testing.assert_close(cross_correlation(3 * z1 + 1, z2), cross_correlation(z1, z2))    # scale and shift do not matter
-torch.testing.assert_close(cross_correlation(z1, z1).diagonal(), torch.ones(6, dtype=torch.float64))
+torch.testing.assert_close(
+    barlow_twins_loss(z1, z2, 0.01), barlow_by_hand(z1, z2, 0.01)
+)
+# scale and shift do not matter
+torch.testing.assert_close(cross_correlation(3 * z1 + 1, z2), cross_correlation(z1, z2))
+torch.testing.assert_close(
+    cross_correlation(z1, z1).diagonal(), torch.ones(6, dtype=torch.float64)
+)
 slide = ((z1 - z1.mean(0)) / z1.std(0)).T @ ((z1 - z1.mean(0)) / z1.std(0)) / 32
-torch.testing.assert_close(slide.diagonal(), torch.full((6,), 31 / 32, dtype=torch.float64))
+torch.testing.assert_close(
+    slide.diagonal(), torch.full((6,), 31 / 32, dtype=torch.float64)
+)
 show(BarlowTwins)
 
 # %% [markdown]
@@ -480,7 +607,7 @@ show(BarlowTwins)
 
 # %%
 barlow = recipes.build(recipes.lookup("barlow-twins"), seed=0)
-film, filmed = [], as_float(train.x[:128 if BUDGET == "smoke" else 512])
+film, filmed = [], as_float(train.x[: 128 if BUDGET == "smoke" else 512])
 
 
 @torch.no_grad()
@@ -490,12 +617,19 @@ def correlations():
     device = next(barlow.parameters()).device
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return cross_correlation(*barlow.project(*(barlow.augment(filmed.to(device)) for _ in range(2)))).cpu()
+        return cross_correlation(
+            *barlow.project(*(barlow.augment(filmed.to(device)) for _ in range(2)))
+        ).cpu()
 
 
 film.append((0, correlations()))
-barlow, run = training("barlow-twins", 120, barlow, measured="mean of C's diagonal",
-                       measure=lambda: correlations().diagonal().mean())
+barlow, run = training(
+    "barlow-twins",
+    120,
+    barlow,
+    measured="mean of C's diagonal",
+    measure=lambda: correlations().diagonal().mean(),
+)
 for step in run:
     if step.k % (step.steps // 4 if BUDGET == "smoke" else step.steps // 12) == 0:
         film.append((step.k, correlations()))
@@ -503,13 +637,19 @@ for step in run:
 # %% [markdown]
 # **Try it**: run the film. What comes first, the bright diagonal or the dark rest?
 
+
 # %%
 def draw_correlations(scene):
     update, c = film[scene]
     rest = c[~torch.eye(len(c), dtype=torch.bool)]
-    return similarity_matrix(c[:48, :48], label="correlation", xlabel="feature of view 2", ylabel="feature of view 1",
-                             title=f"After {update} updates: diagonal {c.diagonal().mean():.2f} on average, "
-                                   f"the rest {rest.square().mean().sqrt():.2f} (root mean square)")
+    return similarity_matrix(
+        c[:48, :48],
+        label="correlation",
+        xlabel="feature of view 2",
+        ylabel="feature of view 1",
+        title=f"After {update} updates: diagonal {c.diagonal().mean():.2f} on average, "
+        f"the rest {rest.square().mean().sqrt():.2f} (root mean square)",
+    )
 
 
 explore(draw_correlations, scene=IntSlider(len(film) - 1, 0, len(film) - 1))
@@ -524,9 +664,19 @@ explore(draw_correlations, scene=IntSlider(len(film) - 1, 0, len(film) - 1))
 batches = {}
 for row in experiments.read("barlow-batch-size")["rows"]:
     batches.setdefault(f"Barlow Twins, {row['setting']}", []).append(row["knn"])
-for setting_name in ("batch 32, 800 steps", "batch 128, 200 steps", "batch 256, 100 steps"):
-    batches[f"SimCLR, {setting_name}"] = experiments.values("simclr-batch-size")[setting_name]
-bars_with_spread(batches, xlabel="k-NN accuracy on unseen emoji", title="25,600 scenes in batches of three sizes, 3 seeds")
+for setting_name in (
+    "batch 32, 800 steps",
+    "batch 128, 200 steps",
+    "batch 256, 100 steps",
+):
+    batches[f"SimCLR, {setting_name}"] = experiments.values("simclr-batch-size")[
+        setting_name
+    ]
+bars_with_spread(
+    batches,
+    xlabel="k-NN accuracy on unseen emoji",
+    title="25,600 scenes in batches of three sizes, 3 seeds",
+)
 
 # %% [markdown]
 # With the same number of scenes, Barlow Twins does not depend on the batch size, as published. (The differences are
@@ -558,21 +708,28 @@ bars_with_spread(batches, xlabel="k-NN accuracy on unseen emoji", title="25,600 
 #
 # Here is the slides' Algorithm 1, without multi-crop:
 
+
 # %%
 def algorithm_1(s1, s2, t1, t2, C, tps, tpt):
     def H(t, s):
-        t = t.detach()                                        # stop gradient
+        t = t.detach()  # stop gradient
         s = F.softmax(s / tps, dim=1)
-        t = F.softmax((t - C) / tpt, dim=1)                   # center + sharpen
+        t = F.softmax((t - C) / tpt, dim=1)  # center + sharpen
         return -(t * s.log()).sum(dim=1).mean()
+
     return H(t1, s2) / 2 + H(t2, s1) / 2
 
 
 torch.manual_seed(0)
 s, t, C = torch.randn(2, 16, 50), torch.randn(2, 16, 50), torch.randn(50)
-torch.testing.assert_close(dino_loss(s, t, C, 0.1, 0.04), algorithm_1(*s, *t, C, 0.1, 0.04))
+torch.testing.assert_close(
+    dino_loss(s, t, C, 0.1, 0.04), algorithm_1(*s, *t, C, 0.1, 0.04)
+)
 alike = torch.zeros(2, 16, 50)
-torch.testing.assert_close(dino_loss(alike, alike, alike[0, 0], 0.1, 0.04), torch.tensor(math.log(50)))  # all uniform: ln K
+# all uniform: ln K
+torch.testing.assert_close(
+    dino_loss(alike, alike, alike[0, 0], 0.1, 0.04), torch.tensor(math.log(50))
+)
 show(dino_loss)
 show(Prototypes)
 show(DINO)
@@ -597,24 +754,45 @@ def draw_centring(temperature, centring):
     left.grid(False)
     left.set(xlabel="output k", ylabel="picture", title="P_t of 30 pictures")
     right.bar(range(10), share)
-    right.set(xlabel="output k", ylabel="mean of P_t", ylim=(0, 1), title="how often each is used")
+    right.set(
+        xlabel="output k",
+        ylabel="mean of P_t",
+        ylim=(0, 1),
+        title="how often each is used",
+    )
     title = f"Entropy of a picture's P_t {each:.2f}, of their mean {together:.2f}; ln K = {math.log(10):.2f}"
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
 
-explore(draw_centring, temperature=FloatLogSlider(0.1, base=10, min=-2, max=0.5, step=0.1), centring=Checkbox(False))
+explore(
+    draw_centring,
+    temperature=FloatLogSlider(0.1, base=10, min=-2, max=0.5, step=0.1),
+    centring=Checkbox(False),
+)
 
 # %% [markdown]
 # We want each picture's $P_t$ to have a low entropy, and their mean (on the right) a high one. Centring alone gives the
 # second, sharpening alone the first. These two entropies are all that there is to watch. In training:
 
+
 # %%
 def entropies(measure, ylabel):
-    names = ["DINO", "DINO, no centring", "DINO, no sharpening", "DINO, neither", "DINO, no centring, no BatchNorm"]
+    names = [
+        "DINO",
+        "DINO, no centring",
+        "DINO, no sharpening",
+        "DINO, neither",
+        "DINO, no centring, no BatchNorm",
+    ]
     found = {name: curves(name, measure)[1] for name in names}
-    return curve(curves("DINO", measure)[0], found, xlabel="update", ylabel=ylabel,
-                 title=f"{ylabel}, on unseen scenes; 3 seeds")
+    return curve(
+        curves("DINO", measure)[0],
+        found,
+        xlabel="update",
+        ylabel=ylabel,
+        title=f"{ylabel}, on unseen scenes; 3 seeds",
+    )
 
 
 display(entropies("entropy", "entropy of P_t as a share of ln K"))
@@ -639,35 +817,53 @@ entropies("kl", "KL from P_t to P_s, nats")
 dino = recipes.build(recipes.lookup("dino"), seed=0)
 torch.manual_seed(1)
 crops = dino.augment(as_float(train.x[[0, 3, 8, 11]]))
-larger = [F.interpolate(crop, 32) for crop in crops]                  # the small ones enlarged, to be looked at
-image_grid(torch.stack(larger, 1).flatten(0, 1), ["large", "large", *["small"] * 4] * 4, columns=6,
-           title="Four scenes (rows): two large and four small views of each")
+# the small ones enlarged, to be looked at
+larger = [F.interpolate(crop, 32) for crop in crops]
+image_grid(
+    torch.stack(larger, 1).flatten(0, 1),
+    ["large", "large", *["small"] * 4] * 4,
+    columns=6,
+    title="Four scenes (rows): two large and four small views of each",
+)
+
 
 # %%
 def multi_crop_by_hand(student, teacher, centre, tau_s, tau_t):
     total, pairs = 0, 0
     for i, t in enumerate(teacher):
         for j, s in enumerate(student):
-            if i != j:                                        # not a view with itself
+            if i != j:  # not a view with itself
                 p = ((t - centre) / tau_t).softmax(1)
-                total, pairs = total - (p * (s / tau_s).log_softmax(1)).sum(1).mean(), pairs + 1
+                total, pairs = (
+                    total - (p * (s / tau_s).log_softmax(1)).sum(1).mean(),
+                    pairs + 1,
+                )
     return total / pairs
 
 
 student_outputs = torch.randn(6, 16, 50)
-torch.testing.assert_close(dino_loss(student_outputs, t, C, 0.1, 0.04), multi_crop_by_hand(student_outputs, t, C, 0.1, 0.04))
+torch.testing.assert_close(
+    dino_loss(student_outputs, t, C, 0.1, 0.04),
+    multi_crop_by_hand(student_outputs, t, C, 0.1, 0.04),
+)
 show(MultiCrop)
+
 
 # %%
 @torch.no_grad()
 def teacher_entropy():
     """Entropy of the teacher's probabilities, as a share of ln K."""
     device = next(dino.parameters()).device
-    q = ((dino.eval().teacher(watched.to(device)) - dino.centre) / dino.teacher_temperature()).softmax(1)
+    q = (
+        (dino.eval().teacher(watched.to(device)) - dino.centre)
+        / dino.teacher_temperature()
+    ).softmax(1)
     return torch.special.entr(q).sum(1).mean() / math.log(q.shape[1])
 
 
-dino, run = training("dino", 60, measured="teacher's entropy, share of ln K", measure=teacher_entropy)
+dino, run = training(
+    "dino", 60, measured="teacher's entropy, share of ln K", measure=teacher_entropy
+)
 for step in run:
     pass
 
@@ -682,11 +878,19 @@ leaders = {}
 for row in crop_rows:
     if row["setting"] != "large crops only":
         for who in ("teacher", "student"):
-            name = f"{who}, momentum from 0.9" if row["setting"] == "short memory" else f"{who}, momentum from 0.99"
+            name = (
+                f"{who}, momentum from 0.9"
+                if row["setting"] == "short memory"
+                else f"{who}, momentum from 0.99"
+            )
             leaders.setdefault(name, []).append(row["curve"][who])
-curve(crop_rows[0]["curve"]["update"], {name: torch.tensor(values) for name, values in leaders.items()},
-      title="Teacher and student while they learn; mean and range of 3 seeds", xlabel="update",
-      ylabel="k-NN accuracy, validation emoji")
+curve(
+    crop_rows[0]["curve"]["update"],
+    {name: torch.tensor(values) for name, values in leaders.items()},
+    title="Teacher and student while they learn; mean and range of 3 seeds",
+    xlabel="update",
+    ylabel="k-NN accuracy, validation emoji",
+)
 
 # %% [markdown]
 # This is not so here: with $\mu$ from 0.99 **the student leads**. The teacher remembers 100 updates, which is half of
@@ -698,8 +902,11 @@ curve(crop_rows[0]["curve"]["update"], {name: torch.tensor(values) for name, val
 # And the small crops? In so short a run they improve the accuracy by less than a point, within the spread of the seeds:
 
 # %%
-bars_with_spread(experiments.values("dino-crops", "knn"), xlabel="k-NN accuracy on unseen emoji",
-                 title="DINO on the residual network, 200 updates, 3 seeds")
+bars_with_spread(
+    experiments.values("dino-crops", "knn"),
+    xlabel="k-NN accuracy on unseen emoji",
+    title="DINO on the residual network, 200 updates, 3 seeds",
+)
 
 # %% [markdown]
 # ## 7. A transformer that looks
@@ -721,9 +928,12 @@ block = vit.blocks[-1].attention
 tokens = torch.randn(2, 65, vit.dim)
 with torch.no_grad():
     _, _, values = block.qkv(tokens)
-    by_hand = block.out(rearrange(block.maps(tokens) @ values, "n heads t d -> n t (heads d)"))
+    by_hand = block.out(
+        rearrange(block.maps(tokens) @ values, "n heads t d -> n t (heads d)")
+    )
     torch.testing.assert_close(block(tokens), by_hand, rtol=1e-4, atol=1e-5)
-    assert vit(torch.rand(2, 3, 32, 32)).shape == vit(torch.rand(2, 3, 16, 16)).shape    # any size, one vector
+    # any size, one vector
+    assert vit(torch.rand(2, 3, 32, 32)).shape == vit(torch.rand(2, 3, 16, 16)).shape
 show(Attention)
 show(ViT)
 
@@ -739,34 +949,65 @@ ATTENTION = vit.attention_maps(as_float(looked_at))
 
 
 def draw_attention(picture, head, query):
-    row, column = 1 + (query - 1) // 8, 1 + (query - 1) % 8                # places are numbered row by row, from 1
+    # places are numbered row by row, from 1
+    row, column = 1 + (query - 1) // 8, 1 + (query - 1) % 8
     looks = ATTENTION[picture, head - 1, query, 1:].view(8, 8)
     figure, (left, right) = subplots(1, 2, height=3.4)
-    left.imshow(rearrange(looked_at[picture], "c h w -> h w c"), extent=(0.5, 8.5, 8.5, 0.5))
+    left.imshow(
+        rearrange(looked_at[picture], "c h w -> h w c"), extent=(0.5, 8.5, 8.5, 0.5)
+    )
     image = right.imshow(looks, cmap="cividis", vmin=0, extent=(0.5, 8.5, 8.5, 0.5))
     figure.colorbar(image, ax=right, label="attention")
     for axis in (left, right):
         axis.grid(False)
         axis.set(xlabel="column", ylabel="row")
         if query:
-            axis.plot(column, row, "o", markersize=12, markerfacecolor="none", markeredgecolor="#D55E00", markeredgewidth=2)
-    who = f"the token of row {row}, column {column} (red circle)" if query else "the class token"
+            axis.plot(
+                column,
+                row,
+                "o",
+                markersize=12,
+                markerfacecolor="none",
+                markeredgecolor="#D55E00",
+                markeredgewidth=2,
+            )
+    who = (
+        f"the token of row {row}, column {column} (red circle)"
+        if query
+        else "the class token"
+    )
     title = f"Where {who} looks, head {head}"
     figure.suptitle(title, x=0.01, ha="left")
     strongest = divmod(int(looks.argmax()), 8)
-    return describe(figure, f"{title}: most at row {strongest[0] + 1}, column {strongest[1] + 1}")
+    return describe(
+        figure, f"{title}: most at row {strongest[0] + 1}, column {strongest[1] + 1}"
+    )
 
 
-explore(draw_attention, picture=IntSlider(0, 0, len(looked_at) - 1), head=IntSlider(1, 1, ATTENTION.shape[1]),
-        query=IntSlider(0, 0, 64, description="query token"))
+explore(
+    draw_attention,
+    picture=IntSlider(0, 0, len(looked_at) - 1),
+    head=IntSlider(1, 1, ATTENTION.shape[1]),
+    query=IntSlider(0, 0, 64, description="query token"),
+)
 
 # %%
 untrained = recipes.build(recipes.lookup("dino-vit"), seed=0).teacher.net[0]
 some = looked_at[:6]
-rows = [F.interpolate(a / a.amax((2, 3), keepdim=True), 32).expand(-1, 3, -1, -1) for a in
-        (class_attention(net, some).mean(1, keepdim=True) for net in (vit, untrained))]
-image_grid(torch.cat([as_float(some), *rows]), columns=6,
-           title="Scenes; where the shipped DINO's class token looks (mean of heads); an untrained one's")
+rows = [
+    F.interpolate(a / a.amax((2, 3), keepdim=True), 32).expand(-1, 3, -1, -1)
+    for a in (
+        class_attention(net, some).mean(1, keepdim=True) for net in (vit, untrained)
+    )
+]
+image_grid(
+    torch.cat([as_float(some), *rows]),
+    columns=6,
+    title=(
+        "Scenes; where the shipped DINO's class token looks (mean of heads); an "
+        "untrained one's"
+    ),
+)
 
 # %% [markdown]
 # On scenes we know the truth, the emoji's mask. As in the paper's figure 4, we keep the strongest places that hold 60 %
@@ -779,10 +1020,17 @@ show(evaluate.most_of_the_mass)
 attention_rows = experiments.read("dino-attention")["rows"]
 found = {"the whole picture": [row["iou_all"] for row in attention_rows[:1]]}
 for row in attention_rows:
-    for measure, how in (("iou", "best head"), ("iou_mean", "mean of heads"), ("iou_tuned", "tuned")):
+    for measure, how in (
+        ("iou", "best head"),
+        ("iou_mean", "mean of heads"),
+        ("iou_tuned", "tuned"),
+    ):
         found.setdefault(f"{row['setting']}: {how}", []).append(row[measure])
-bars_with_spread(found, xlabel="intersection over union with the true mask",
-                 title="Attention as a mask of the emoji, 3 seeds")
+bars_with_spread(
+    found,
+    xlabel="intersection over union with the true mask",
+    title="Attention as a mask of the emoji, 3 seeds",
+)
 
 # %% [markdown]
 # DINO was never told what an object is, and yet finds it. Tuned, its attention reaches an intersection over union of
@@ -793,15 +1041,21 @@ bars_with_spread(found, xlabel="intersection over union with the true mask",
 # seed) the masks are as good, but the features are not:
 
 # %%
-{name: [round(value, 3) for value in values] for name, values in experiments.values("dino-attention", "knn").items()}
+{
+    name: [round(value, 3) for value in values]
+    for name, values in experiments.values("dino-attention", "knn").items()
+}
 
 # %% [markdown]
 # **What mattered.** Transformers are hard to train on few pictures. Below, one choice is changed at a time, in a short
 # run of one seed, on validation scenes (so treat differences of two points as none):
 
 # %%
-bars_with_spread(experiments.values("dino-vit-choices", "knn"), xlabel="k-NN accuracy, validation emoji, 4,000 scenes to compare with",
-                 title="DINO on the transformer, 200 updates, one seed")
+bars_with_spread(
+    experiments.values("dino-vit-choices", "knn"),
+    xlabel="k-NN accuracy, validation emoji, 4,000 scenes to compare with",
+    title="DINO on the transformer, 200 updates, one seed",
+)
 
 # %% [markdown]
 # Two choices count here: the convolutional stem (Xiao et al. 2021), and **BatchNorm in the head**, which the paper
@@ -815,20 +1069,48 @@ bars_with_spread(experiments.values("dino-vit-choices", "knn"), xlabel="k-NN acc
 # the same kind.
 
 # %%
-METHODS = {"untrained network": ("simclr", "random encoder"), "SimCLR, 300 updates": ("simclr-temperature", "0.2"),
-           "BYOL": ("byol", "trained"), "SimSiam": ("simsiam", "trained"), "Barlow Twins": ("barlow-twins", "trained"), "DINO": ("dino", "trained"),
-           "supervised": ("supervised", "trained"), "untrained ViT": ("dino-vit", "random encoder"),
-           "DINO, ViT": ("dino-vit", "trained"), "supervised ViT": ("supervised-vit", "trained")}
+METHODS = {
+    "untrained network": ("simclr", "random encoder"),
+    "SimCLR, 300 updates": ("simclr-temperature", "0.2"),
+    "BYOL": ("byol", "trained"),
+    "SimSiam": ("simsiam", "trained"),
+    "Barlow Twins": ("barlow-twins", "trained"),
+    "DINO": ("dino", "trained"),
+    "supervised": ("supervised", "trained"),
+    "untrained ViT": ("dino-vit", "random encoder"),
+    "DINO, ViT": ("dino-vit", "trained"),
+    "supervised ViT": ("supervised-vit", "trained"),
+}
 for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):
-    display(bars_with_spread({name: experiments.values(file, measure)[row] for name, (file, row) in METHODS.items()},
-                             xlabel=f"{title} on unseen emoji", title=f"{title}, 3 seeds"))
+    display(
+        bars_with_spread(
+            {
+                name: experiments.values(file, measure)[row]
+                for name, (file, row) in METHODS.items()
+            },
+            xlabel=f"{title} on unseen emoji",
+            title=f"{title}, 3 seeds",
+        )
+    )
 
 # %%
 for measure in ("probe", "knn"):
-    of_it = {name: experiments.values(file, measure) for name, (file, row) in METHODS.items() if row == "trained"}
-    gains = {name: [b - a for a, b in zip(found["random encoder"], found["trained"])] for name, found in of_it.items()}
-    assert all(gain > 0 for values in gains.values() for gain in values)       # each seed against its own random encoder
-bars_with_spread(gains, xlabel="k-NN accuracy, trained minus untrained", title="Gain over the same seed's untrained network, 3 seeds")
+    of_it = {
+        name: experiments.values(file, measure)
+        for name, (file, row) in METHODS.items()
+        if row == "trained"
+    }
+    gains = {
+        name: [b - a for a, b in zip(found["random encoder"], found["trained"])]
+        for name, found in of_it.items()
+    }
+    # each seed against its own random encoder
+    assert all(gain > 0 for values in gains.values() for gain in values)
+bars_with_spread(
+    gains,
+    xlabel="k-NN accuracy, trained minus untrained",
+    title="Gain over the same seed's untrained network, 3 seeds",
+)
 
 # %% [markdown]
 # Every method beats its untrained network with each of three seeds, by both measures. **Barlow Twins** is the best of
@@ -840,8 +1122,11 @@ bars_with_spread(gains, xlabel="k-NN accuracy, trained minus untrained", title="
 # shipped DINO, trained longer, is better than that transformer:
 
 # %%
-{name: {key: about[key] for key in ("knn", "probe", "steps", "seconds")}
- for name, about in zoo.manifest().items() if name in ("dino-vit", "simclr", "supervised")}
+{
+    name: {key: about[key] for key in ("knn", "probe", "steps", "seconds")}
+    for name, about in zoo.manifest().items()
+    if name in ("dino-vit", "simclr", "supervised")
+}
 
 # %% [markdown]
 # ## 9. Pitfalls

@@ -50,10 +50,27 @@ from course_lib.latent.likelihoods import (
     gaussian_log_likelihood,
 )
 from course_lib.latent.recipes import mlp_vae
-from course_lib.latent.vae import VAE, active_units, gaussian_kl, importance_weighted_bound, reparameterise
-from course_lib.notebook import bars_with_spread, budget, curve, describe, explore, image_grid, live, show, subplots
+from course_lib.latent.vae import (
+    VAE,
+    active_units,
+    gaussian_kl,
+    importance_weighted_bound,
+    reparameterise,
+)
+from course_lib.notebook import (
+    bars_with_spread,
+    budget,
+    curve,
+    describe,
+    explore,
+    image_grid,
+    live,
+    show,
+    subplots,
+)
 
-BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+BUDGET = budget()
 
 # %% [markdown]
 # ## 1. What is a generative model?
@@ -76,12 +93,22 @@ BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" th
 
 # %%
 train, test = load("digits", "train"), load("digits", "test")
-plane, painter, emoji_painter = zoo.load("vae-plane"), zoo.load("vae"), zoo.load("vae-emoji")
+plane, painter, emoji_painter = (
+    zoo.load("vae-plane"),
+    zoo.load("vae"),
+    zoo.load("vae-emoji"),
+)
 torch.manual_seed(1)
 with torch.no_grad():
     drawn = pictures(painter, torch.randn(24, 16))
     drawn_emoji = pictures(emoji_painter, torch.randn(24, 64))
-display(image_grid(drawn, columns=12, title="Digits that nobody wrote: the decoder's means at 24 draws of the prior"))
+display(
+    image_grid(
+        drawn,
+        columns=12,
+        title="Digits that nobody wrote: the decoder's means at 24 draws of the prior",
+    )
+)
 image_grid(drawn_emoji, columns=12, title="Emoji that nobody drew")
 
 # %% [markdown]
@@ -103,39 +130,66 @@ BATCH, POINTS = (20, 100) if BUDGET == "smoke" else (40, 200)
 torch.manual_seed(0)
 x = binarise(as_float(test.x[:BATCH]))
 ticks = torch.linspace(-4.5, 4.5, POINTS)
-grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).flatten(0, 1)          # (POINTS^2, 2), y rows, x columns
+# (POINTS^2, 2), y rows, x columns
+grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).flatten(0, 1)
 
 
 @torch.no_grad()
 def log_joint(model, x, z):
-    """log p(x, z) in nats for each picture and each z: (N, D pixels), (M, D) -> (N, M)."""
-    logits = model.decode(z).flatten(1)                                                    # (M, 784)
+    """log p(x, z) in nats for each picture and each z: (N, D pixels), (M, D) -> (N,
+    M)."""
+    logits = model.decode(z).flatten(1)  # (M, 784)
     flat = x.flatten(1)
-    log_likelihood = flat @ logits.T - nn.functional.softplus(logits).sum(1)               # x l - log(1 + e^l), summed
-    return log_likelihood - z.square().sum(1) / 2 - z.shape[1] * math.log(2 * math.pi) / 2
+    # x l - log(1 + e^l), summed
+    log_likelihood = flat @ logits.T - nn.functional.softplus(logits).sum(1)
+    return (
+        log_likelihood - z.square().sum(1) / 2 - z.shape[1] * math.log(2 * math.pi) / 2
+    )
 
 
 cell = (ticks[1] - ticks[0]) ** 2
 on_grid = log_joint(plane, x, grid)
-log_evidence = on_grid.logsumexp(1) + cell.log()                                           # (N,) the integral as a sum
-print(f"log p(x) of {BATCH} test digits, by a grid of {POINTS} x {POINTS}: {log_evidence.mean():.2f} nats on average")
+log_evidence = on_grid.logsumexp(1) + cell.log()  # (N,) the integral as a sum
+print(
+    f"log p(x) of {BATCH} test digits, by a grid of {POINTS} x {POINTS}: {log_evidence.mean():.2f} nats on average"
+)
 
 # %%
-counts = [1, 10, 100, 1000, 10_000] if BUDGET == "smoke" else [1, 10, 100, 1000, 10_000, 50_000]
+counts = (
+    [1, 10, 100, 1000, 10_000]
+    if BUDGET == "smoke"
+    else [1, 10, 100, 1000, 10_000, 50_000]
+)
 
 
 @torch.no_grad()
 def by_prior_draws(model, x, dim, counts):
-    """log of the mean of p(x given z) over n draws of the prior, for each n of counts: (counts, N)."""
+    """log of the mean of p(x given z) over n draws of the prior, for each n of counts:
+    (counts, N)."""
     z = torch.randn(counts[-1], dim)
-    parts = torch.cat([log_joint(model, x, part) + part.square().sum(1) / 2 + dim * math.log(2 * math.pi) / 2
-                       for part in z.split(2000)], 1)
+    parts = torch.cat(
+        [
+            log_joint(model, x, part)
+            + part.square().sum(1) / 2
+            + dim * math.log(2 * math.pi) / 2
+            for part in z.split(2000)
+        ],
+        1,
+    )
     return torch.stack([parts[:, :n].logsumexp(1) - math.log(n) for n in counts])
 
 
 naive = by_prior_draws(plane, x, 2, counts).mean(1)
-figure = curve(counts, {"mean over draws of the prior": naive, "the grid's answer": log_evidence.mean().expand(len(counts))},
-               title="log p(x) with two latent dimensions, mean over test digits", xlabel="draws of z", ylabel="nats")
+figure = curve(
+    counts,
+    {
+        "mean over draws of the prior": naive,
+        "the grid's answer": log_evidence.mean().expand(len(counts)),
+    },
+    title="log p(x) with two latent dimensions, mean over test digits",
+    xlabel="draws of z",
+    ylabel="nats",
+)
 figure.axes[0].set_xscale("log")
 figure
 
@@ -143,27 +197,44 @@ figure
 # With two dimensions a few thousand draws are enough. The integrand shows why so many are needed: only a very small
 # part of the plane explains *this* picture. (Each window shows a 2 x 2 part of the plane.)
 
+
 # %%
 def show_posterior(ax, i):
-    """The true posterior p(z given x_i), on the grid, and the encoder's Gaussian: its ellipses of one and two sigma."""
+    """The true posterior p(z given x_i), on the grid, and the encoder's Gaussian: its
+    ellipses of one and two sigma."""
     density = (on_grid[i] - log_evidence[i]).exp().view(POINTS, POINTS)
     ax.imshow(density, origin="lower", extent=(-4.5, 4.5, -4.5, 4.5), cmap="cividis")
     with torch.no_grad():
-        mean, log_variance = plane.posterior(x[i:i + 1])
+        mean, log_variance = plane.posterior(x[i : i + 1])
     circle = torch.linspace(0, 2 * math.pi, 60)
     for r in (1, 2):
-        around = mean + r * (log_variance / 2).exp() * torch.stack([circle.cos(), circle.sin()], 1)
+        around = mean + r * (log_variance / 2).exp() * torch.stack(
+            [circle.cos(), circle.sin()], 1
+        )
         ax.plot(*around.T, color="#D55E00", linewidth=1)
-    (left, low), side = mean[0] - 1, 2                                                      # a window of 2 by 2 sigma of the prior
-    ax.set(xlim=(left, left + side), ylim=(low, low + side), xlabel="$z_1$", ylabel="$z_2$", title=f"a {int(test.y[i])}")
+    (left, low), side = mean[0] - 1, 2  # a window of 2 by 2 sigma of the prior
+    ax.set(
+        xlim=(left, left + side),
+        ylim=(low, low + side),
+        xlabel="$z_1$",
+        ylabel="$z_2$",
+        title=f"a {int(test.y[i])}",
+    )
     ax.grid(False)
 
 
 figure, axes = subplots(1, 4, height=2.6)
 for ax, i in zip(axes, (0, 3, 8, 14)):
     show_posterior(ax, i)
-figure.suptitle("True posterior of four test digits (bright); the encoder's guess q (orange, one and two sigma)", x=0.01, ha="left")
-describe(figure, "Four windows of the latent plane. The true posterior of each digit is a small bright spot, round or long; orange ellipses of q lie on it, and for the 5 far beside it.")
+figure.suptitle(
+    "True posterior of four test digits (bright); the encoder's guess q (orange, one and two sigma)",
+    x=0.01,
+    ha="left",
+)
+describe(
+    figure,
+    "Four windows of the latent plane. The true posterior of each digit is a small bright spot, round or long; orange ellipses of q lie on it, and for the 5 far beside it.",
+)
 
 # %% [markdown]
 # In 16 dimensions a grid of 200 points a side has $200^{16}$ cells, and the share of the prior that explains a picture
@@ -218,11 +289,16 @@ NOISE = 0.4
 
 
 def log_normal(value, mean, sigma):
-    return -((value - mean) / sigma).square() / 2 - math.log(sigma) - math.log(2 * math.pi) / 2
+    return (
+        -((value - mean) / sigma).square() / 2
+        - math.log(sigma)
+        - math.log(2 * math.pi) / 2
+    )
 
 
 def terms_by_quadrature(x, m, s):
-    """log p(x), ELBO, gap, rate and E_q log p(x given z) for q = N(m, s^2), each an integral over the line."""
+    """log p(x), ELBO, gap, rate and E_q log p(x given z) for q = N(m, s^2), each an
+    integral over the line."""
     x = torch.tensor(x, dtype=torch.float64)
     log_p_xz = log_normal(x, Z.square(), NOISE) + log_normal(Z, 0.0, 1.0)
     log_q = log_normal(Z, m, s)
@@ -237,12 +313,17 @@ def terms_by_quadrature(x, m, s):
 
 for x1, m, s in ((1.0, 0.0, 1.0), (1.0, 0.9, 0.2), (-0.3, 0.1, 0.4), (2.0, -1.5, 0.1)):
     log_p_x, elbo, gap, rate, fit = terms_by_quadrature(x1, m, s)
-    assert abs(log_p_x - (elbo + gap)) < 1e-6 and gap >= 0                         # log p(x) = ELBO + KL(q || posterior)
-    assert abs(elbo - (fit - rate)) < 1e-6                                        # ELBO = E log p(x given z) - KL(q || prior)
-    squares = x1**2 - 2 * x1 * (m**2 + s**2) + m**4 + 6 * m**2 * s**2 + 3 * s**4   # E_q (x - z^2)^2, by a Gaussian's moments
+    # log p(x) = ELBO + KL(q || posterior)
+    assert abs(log_p_x - (elbo + gap)) < 1e-6 and gap >= 0
+    assert abs(elbo - (fit - rate)) < 1e-6  # ELBO = E log p(x given z) - KL(q || prior)
+    # E_q (x - z^2)^2, by a Gaussian's moments
+    squares = x1**2 - 2 * x1 * (m**2 + s**2) + m**4 + 6 * m**2 * s**2 + 3 * s**4
     exact = -squares / (2 * NOISE**2) - math.log(NOISE) - math.log(2 * math.pi) / 2
-    by_formula = gaussian_kl(torch.tensor([[m]]).double(), torch.tensor([[2 * math.log(s)]]).double())
-    assert abs(fit - exact) < 1e-6 and abs(rate - by_formula) < 1e-6              # and the quadrature is right, too
+    by_formula = gaussian_kl(
+        torch.tensor([[m]]).double(), torch.tensor([[2 * math.log(s)]]).double()
+    )
+    # and the quadrature is right, too
+    assert abs(fit - exact) < 1e-6 and abs(rate - by_formula) < 1e-6
 
 # %% [markdown]
 # **Try it.** Move $q$ by hand. The dark bar, $\log p(x)$, does not move: when the ELBO rises, the gap falls by the same
@@ -250,31 +331,70 @@ for x1, m, s in ((1.0, 0.0, 1.0), (1.0, 0.9, 0.2), (-0.3, 0.1, 0.4), (2.0, -1.5,
 # has the best ELBO? Then take $x = -0.3$, which no $z$ explains well. There the posterior has only one peak, and a
 # Gaussian closes the gap almost completely.
 
+
 # %%
 def draw_parts(x, m, s):
-    log_p_x, elbo, gap, rate, fit = (float(value) for value in terms_by_quadrature(x, m, s))
+    log_p_x, elbo, gap, rate, fit = (
+        float(value) for value in terms_by_quadrature(x, m, s)
+    )
     figure, (left, right) = subplots(1, 2, height=3.3)
     middle = (Z > -3.5) & (Z < 3.5)
-    posterior = (log_normal(torch.tensor(x).double(), Z.square(), NOISE) + log_normal(Z, 0.0, 1.0) - log_p_x).exp()
-    left.plot(Z[middle], log_normal(Z, 0.0, 1.0).exp()[middle], ":", color="#000000", label="prior p(z)")
-    left.plot(Z[middle], posterior[middle], "-", color="#0072B2", label="posterior p(z given x)")
-    left.plot(Z[middle], log_normal(Z, m, s).exp()[middle], "--", color="#D55E00", label="guess q(z given x)")
+    posterior = (
+        log_normal(torch.tensor(x).double(), Z.square(), NOISE)
+        + log_normal(Z, 0.0, 1.0)
+        - log_p_x
+    ).exp()
+    left.plot(
+        Z[middle],
+        log_normal(Z, 0.0, 1.0).exp()[middle],
+        ":",
+        color="#000000",
+        label="prior p(z)",
+    )
+    left.plot(
+        Z[middle],
+        posterior[middle],
+        "-",
+        color="#0072B2",
+        label="posterior p(z given x)",
+    )
+    left.plot(
+        Z[middle],
+        log_normal(Z, m, s).exp()[middle],
+        "--",
+        color="#D55E00",
+        label="guess q(z given x)",
+    )
     left.set(xlabel="z", ylabel="density", ylim=(0, 2.6))
     left.legend()
     names = ["log p(x)", "ELBO", "E log p(x|z)", "-rate", "gap"]
     values = [log_p_x, elbo, fit, 0.0 - rate, gap]
-    right.barh(names, values, color=["#000000", "#0072B2", "#56B4E9", "#E69F00", "#D55E00"])
+    right.barh(
+        names, values, color=["#000000", "#0072B2", "#56B4E9", "#E69F00", "#D55E00"]
+    )
     for y, value in enumerate(values):
-        right.annotate(f"{value:.2f}", (max(value, 0), y), (4, 0), textcoords="offset points", va="center")
-    right.set(xlabel="nats", xlim=(min(-6, 1.1 * min(values)), max(6, 1.2 * max(values))))
+        right.annotate(
+            f"{value:.2f}",
+            (max(value, 0), y),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    right.set(
+        xlabel="nats", xlim=(min(-6, 1.1 * min(values)), max(6, 1.2 * max(values)))
+    )
     right.invert_yaxis()
     title = f"log p(x) {log_p_x:.3f} = ELBO {elbo:.3f} + gap {gap:.3f}"
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title + f"; ELBO = {fit:.3f} - {rate:.3f}")
 
 
-explore(draw_parts, x=FloatSlider(1.0, min=-1.0, max=4.0, step=0.1), m=FloatSlider(0.0, min=-2.5, max=2.5, step=0.05),
-        s=FloatSlider(1.0, min=0.05, max=2.0, step=0.05))
+explore(
+    draw_parts,
+    x=FloatSlider(1.0, min=-1.0, max=4.0, step=0.1),
+    m=FloatSlider(0.0, min=-2.5, max=2.5, step=0.05),
+    s=FloatSlider(1.0, min=0.05, max=2.0, step=0.05),
+)
 
 # %% [markdown]
 # On one peak the gap is at best 0.75. Of this, $\log 2 = 0.69$ is for the half of the posterior that is missed, and the
@@ -297,16 +417,24 @@ explore(draw_parts, x=FloatSlider(1.0, min=-1.0, max=4.0, step=0.1), m=FloatSlid
 # It is 0 only at $\mu = 0$, $\sigma = 1$ (since $\log t \le t - 1$). It is a sum, in nats. A mean over $j$ is a common
 # mistake, which would make the rate $D$ times too small.
 
+
 # %%
 def kl_by_draws(mean, log_variance, draws=200_000):
     q = torch.distributions.Normal(mean, (log_variance / 2).exp())
     z = q.sample((draws,))
-    return (q.log_prob(z) - torch.distributions.Normal(0, 1).log_prob(z)).sum(-1).mean(0)
+    return (
+        (q.log_prob(z) - torch.distributions.Normal(0, 1).log_prob(z)).sum(-1).mean(0)
+    )
 
 
 torch.manual_seed(0)
 mean, log_variance = torch.randn(5, 3), torch.randn(5, 3)
-torch.testing.assert_close(gaussian_kl(mean, log_variance), kl_by_draws(mean, log_variance), rtol=0.02, atol=0.02)
+torch.testing.assert_close(
+    gaussian_kl(mean, log_variance),
+    kl_by_draws(mean, log_variance),
+    rtol=0.02,
+    atol=0.02,
+)
 show(gaussian_kl)
 
 # %% [markdown]
@@ -330,9 +458,11 @@ show(gaussian_kl)
 # variance of the slope does not depend on $D$ at all. But $f$ is a sum over all dimensions, and its square grows as
 # $D^2$:
 
+
 # %%
 def gradient_draws(dim, draws=20_000):
-    """Single-draw estimates of d E f / d mu_1, which is 1 here, (draws,) each: score function, reparameterisation."""
+    """Single-draw estimates of d E f / d mu_1, which is 1 here, (draws,) each: score
+    function, reparameterisation."""
     mu, sigma, a = torch.zeros(dim), 1.0, torch.ones(dim)
     z = mu + sigma * torch.randn(draws, dim)
     f = -(z - a).square().sum(1) / 2
@@ -343,10 +473,21 @@ torch.manual_seed(0)
 sizes = [1, 2, 5, 10, 20, 50, 100]
 both = [gradient_draws(dim) for dim in sizes]
 for score, slope in both[:3]:
-    assert abs(score.mean() - 1) < 5 * score.std() / math.sqrt(len(score)) and abs(slope.mean() - 1) < 0.05   # unbiased, both
-figure = curve(sizes, {"score function": torch.stack([score.var() for score, _ in both]),
-                       "reparameterisation": torch.stack([slope.var() for _, slope in both])},
-               title="Variance of one draw's gradient; the true gradient is 1", xlabel="latent dimensions D", ylabel="variance")
+    # unbiased, both
+    assert (
+        abs(score.mean() - 1) < 5 * score.std() / math.sqrt(len(score))
+        and abs(slope.mean() - 1) < 0.05
+    )
+figure = curve(
+    sizes,
+    {
+        "score function": torch.stack([score.var() for score, _ in both]),
+        "reparameterisation": torch.stack([slope.var() for _, slope in both]),
+    },
+    title="Variance of one draw's gradient; the true gradient is 1",
+    xlabel="latent dimensions D",
+    ylabel="variance",
+)
 figure.axes[0].set(xscale="log", yscale="log")
 figure
 
@@ -386,11 +527,15 @@ show(reparameterise)
 
 # %%
 d, squared_error = 3072, 25.0
-for name, s, loss in (("sum", math.sqrt(1 / 2), squared_error), ("mean", math.sqrt(d / 2), squared_error / d)):
+for name, s, loss in (
+    ("sum", math.sqrt(1 / 2), squared_error),
+    ("mean", math.sqrt(d / 2), squared_error / d),
+):
     x1, o = torch.zeros(1, d), torch.full((1, d), math.sqrt(squared_error / d))
     likelihood = gaussian_log_likelihood(o, x1, torch.tensor(math.log(s)))
     constant = d * math.log(s) + d / 2 * math.log(2 * math.pi)
-    torch.testing.assert_close(-likelihood, torch.tensor([loss + constant]))          # that loss is that sigma
+    # that loss is that sigma
+    torch.testing.assert_close(-likelihood, torch.tensor([loss + constant]))
 logits, pixels = torch.randn(4, 784), binarise(torch.rand(4, 784))
 by_hand = torch.where(pixels == 1, logits.sigmoid(), 1 - logits.sigmoid()).log().sum(1)
 torch.testing.assert_close(bernoulli_log_likelihood(logits, pixels), by_hand)
@@ -413,9 +558,10 @@ show(dequantise)
 #
 # A VAE is an encoder, a draw, a decoder and two loss terms, in ten lines:
 
+
 # %%
 def negative_elbo_by_hand(encoder, decoder, x, eps):
-    mean, log_variance = encoder(x).chunk(2, dim=1)                       # (N, D) each
+    mean, log_variance = encoder(x).chunk(2, dim=1)  # (N, D) each
     z = mean + torch.exp(log_variance / 2) * eps
     p = torch.sigmoid(decoder(z))
     log_likelihood = (x * torch.log(p) + (1 - x) * torch.log(1 - p)).flatten(1).sum(1)
@@ -427,7 +573,10 @@ torch.manual_seed(0)
 vae = recipes.build(recipes.lookup("vae-plane"), seed=0)
 x, eps = binarise(as_float(train.x[:64])), torch.randn(64, 2)
 log_likelihood, kl = vae.terms(x, eps=eps)
-torch.testing.assert_close((kl - log_likelihood).mean(), negative_elbo_by_hand(vae.encoder, vae.decoder, x, eps))
+torch.testing.assert_close(
+    (kl - log_likelihood).mean(),
+    negative_elbo_by_hand(vae.encoder, vae.decoder, x, eps),
+)
 show(VAE)
 
 # %% [markdown]
@@ -450,7 +599,11 @@ def test_loss():
     return (kl - log_likelihood).mean()
 
 
-for step in live(recipes.train(recipe, vae, train, seed=0, steps=STEPS), measure=test_loss, measured="test -ELBO, nats"):
+for step in live(
+    recipes.train(recipe, vae, train, seed=0, steps=STEPS),
+    measure=test_loss,
+    measured="test -ELBO, nats",
+):
     pass
 vae = vae.eval().to("cpu")
 
@@ -464,22 +617,52 @@ vae = vae.eval().to("cpu")
 # %%
 SIDE = 15
 quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(SIDE) + 0.5) / SIDE)
-corners = torch.stack(torch.meshgrid(quantiles, quantiles.flip(0), indexing="xy"), -1).flatten(0, 1)
+corners = torch.stack(
+    torch.meshgrid(quantiles, quantiles.flip(0), indexing="xy"), -1
+).flatten(0, 1)
 with torch.no_grad():
-    tiles = rearrange(pictures(plane, corners), "(row column) 1 h w -> (row h) (column w)", row=SIDE)
+    tiles = rearrange(
+        pictures(plane, corners), "(row column) 1 h w -> (row h) (column w)", row=SIDE
+    )
     means = plane.encode(as_float(test.x))
 figure, (left, right) = subplots(1, 2, height=4.2)
 left.imshow(1 - tiles, cmap="gray", vmin=0, vmax=1)
-left.set(title="the decoder's means over the plane", xlabel="$z_1$, in steps of probability", ylabel="$z_2$", xticks=[], yticks=[])
+left.set(
+    title="the decoder's means over the plane",
+    xlabel="$z_1$, in steps of probability",
+    ylabel="$z_2$",
+    xticks=[],
+    yticks=[],
+)
 left.grid(False)
 for digit in range(10):
     spot = means[test.y == digit]
     right.scatter(*spot.T, s=4, alpha=0.5, color=f"C{digit % 9}")
-    right.annotate(str(digit), spot.median(0).values.tolist(), weight="bold", ha="center", va="center", size=13,
-                   bbox=dict(boxstyle="circle,pad=0.15", facecolor="white", edgecolor=f"C{digit % 9}"))
-right.set(title="where the encoder puts test digits", xlabel="$z_1$", ylabel="$z_2$", xlim=(-3.6, 3.6), ylim=(-3.6, 3.6))
-figure.suptitle("Two numbers for a digit; nobody told it which digits there are", x=0.01, ha="left")
-describe(figure, "Left: a 15 by 15 grid of drawn digits that change smoothly into each other. Right: test digits' latent means, digits of a kind together.")
+    right.annotate(
+        str(digit),
+        spot.median(0).values.tolist(),
+        weight="bold",
+        ha="center",
+        va="center",
+        size=13,
+        bbox=dict(
+            boxstyle="circle,pad=0.15", facecolor="white", edgecolor=f"C{digit % 9}"
+        ),
+    )
+right.set(
+    title="where the encoder puts test digits",
+    xlabel="$z_1$",
+    ylabel="$z_2$",
+    xlim=(-3.6, 3.6),
+    ylim=(-3.6, 3.6),
+)
+figure.suptitle(
+    "Two numbers for a digit; nobody told it which digits there are", x=0.01, ha="left"
+)
+describe(
+    figure,
+    "Left: a 15 by 15 grid of drawn digits that change smoothly into each other. Right: test digits' latent means, digits of a kind together.",
+)
 
 # %% [markdown]
 # **Try it.** Walk with two sliders, in standard deviations of the prior. On the right is the training digit that is
@@ -499,7 +682,9 @@ def draw_walk(z1, z2):
     figure, axes = subplots(1, 3, height=2.9)
     axes[0].scatter(*means[::2].T, s=3, color="#666666", alpha=0.4)
     axes[0].plot(z1, z2, "o", markersize=11, color="#D55E00", markeredgecolor="white")
-    axes[0].set(xlim=(-3.6, 3.6), ylim=(-3.6, 3.6), xlabel="$z_1$", ylabel="$z_2$", title="here")
+    axes[0].set(
+        xlim=(-3.6, 3.6), ylim=(-3.6, 3.6), xlabel="$z_1$", ylabel="$z_2$", title="here"
+    )
     axes[1].imshow(1 - painted, cmap="gray", vmin=0, vmax=1)
     axes[1].set(title="the decoder's mean", xticks=[], yticks=[])
     axes[2].imshow(255 - train.x[nearest, 0], cmap="gray", vmin=0, vmax=255)
@@ -511,8 +696,11 @@ def draw_walk(z1, z2):
     return describe(figure, title)
 
 
-explore(draw_walk, z1=FloatSlider(0.0, min=-3.5, max=3.5, step=0.1, description="z_1"),
-        z2=FloatSlider(0.0, min=-3.5, max=3.5, step=0.1, description="z_2"))
+explore(
+    draw_walk,
+    z1=FloatSlider(0.0, min=-3.5, max=3.5, step=0.1, description="z_1"),
+    z2=FloatSlider(0.0, min=-3.5, max=3.5, step=0.1, description="z_2"),
+)
 
 # %% [markdown]
 # ## 9. Why the means are blurry
@@ -530,13 +718,24 @@ explore(draw_walk, z1=FloatSlider(0.0, min=-3.5, max=3.5, step=0.1, description=
 # the same conditional mean as in the inpainting of notebook 01. We can compute it without any decoder, from the encoder
 # and 12,000 training digits:
 
+
 # %%
 @torch.no_grad()
 def average_of_training_digits(z):
-    """E[x given z] under the encoder's posteriors: z (M, 2) -> pictures (M, 1, 28, 28), and how many digits count."""
-    log_q = -((z[:, None] - train_mean).square() / train_log_variance.exp() + train_log_variance).sum(2) / 2       # (M, N)
+    """E[x given z] under the encoder's posteriors: z (M, 2) -> pictures (M, 1, 28, 28),
+    and how many digits count."""
+    # (M, N)
+    log_q = (
+        -(
+            (z[:, None] - train_mean).square() / train_log_variance.exp()
+            + train_log_variance
+        ).sum(2)
+        / 2
+    )
     weight = log_q.softmax(1)
-    return (weight @ as_float(train.x).flatten(1)).view(-1, 1, 28, 28), 1 / weight.square().sum(1)
+    return (weight @ as_float(train.x).flatten(1)).view(
+        -1, 1, 28, 28
+    ), 1 / weight.square().sum(1)
 
 
 torch.manual_seed(3)
@@ -545,8 +744,12 @@ averages, effective = average_of_training_digits(z)
 with torch.no_grad():
     painted = pictures(plane, z)
 error = (painted - averages).square().mean().sqrt()
-image_grid(torch.cat([painted, averages]), [*[""] * 10, *[f"of {int(n)}" for n in effective]], columns=10,
-           title=f"Decoder's means; weighted averages of so many training digits; they differ by {error:.2f}")
+image_grid(
+    torch.cat([painted, averages]),
+    [*[""] * 10, *[f"of {int(n)}" for n in effective]],
+    columns=10,
+    title=f"Decoder's means; weighted averages of so many training digits; they differ by {error:.2f}",
+)
 
 # %% [markdown]
 # The two rows are much the same (the decoder's is a little smoother still). So the decoder's mean, which one usually
@@ -560,9 +763,14 @@ image_grid(torch.cat([painted, averages]), [*[""] * 10, *[f"of {int(n)}" for n i
 # The figure shows the test $-$ELBO of digits while three models learn, three seeds each: two dimensions, 16 dimensions,
 # and 16 with convolutions.
 
+
 # %%
 def curves(name, setting, measure):
-    rows = [row["curve"] for row in experiments.read(name)["rows"] if row["setting"] == setting]
+    rows = [
+        row["curve"]
+        for row in experiments.read(name)["rows"]
+        if row["setting"] == setting
+    ]
     return rows[0]["update"], -torch.tensor([row[measure] for row in rows])
 
 
@@ -571,18 +779,55 @@ figure, ax = subplots(height=3.4)
 for i, name in enumerate(SHOWN):
     updates, values = curves("vae-training", name, "elbo")
     _, on_train = curves("vae-training", name, "elbo_train")
-    ax.plot(updates[1:], values.mean(0)[1:], "os^"[i] + "-", color=f"C{i}", label=f"{name}: test")
-    ax.plot(updates[1:], on_train.mean(0)[1:], ":", color=f"C{i}", label=f"{name}: training digits")
-    ax.fill_between(updates[1:], values.amin(0)[1:], values.amax(0)[1:], color=f"C{i}", alpha=0.25, linewidth=0)
-ax.set(xlabel="update", ylabel="-ELBO, nats per digit", title="-ELBO of digits; mean and range of 3 seeds")
+    ax.plot(
+        updates[1:],
+        values.mean(0)[1:],
+        "os^"[i] + "-",
+        color=f"C{i}",
+        label=f"{name}: test",
+    )
+    ax.plot(
+        updates[1:],
+        on_train.mean(0)[1:],
+        ":",
+        color=f"C{i}",
+        label=f"{name}: training digits",
+    )
+    ax.fill_between(
+        updates[1:],
+        values.amin(0)[1:],
+        values.amax(0)[1:],
+        color=f"C{i}",
+        alpha=0.25,
+        linewidth=0,
+    )
+ax.set(
+    xlabel="update",
+    ylabel="-ELBO, nats per digit",
+    title="-ELBO of digits; mean and range of 3 seeds",
+)
 figure.legend(loc="outside right upper")
-describe(figure, "Falling curves of the negative ELBO for three models, on test and on training digits")
+describe(
+    figure,
+    "Falling curves of the negative ELBO for three models, on test and on training digits",
+)
 
 # %%
-by_setting = {name: experiments.values("vae-training", name) for name in ("elbo_few", "log_p_few")}
-bars_with_spread({f"{setting}: {title}": [-value for value in by_setting[measure][setting]]
-                  for setting in SHOWN for measure, title in (("elbo_few", "-ELBO"), ("log_p_few", "-bound of 100 draws"))},
-                 xlabel="nats per digit, lower is better", title="-ELBO and a tighter bound, 500 digits, 3 seeds")
+by_setting = {
+    name: experiments.values("vae-training", name) for name in ("elbo_few", "log_p_few")
+}
+bars_with_spread(
+    {
+        f"{setting}: {title}": [-value for value in by_setting[measure][setting]]
+        for setting in SHOWN
+        for measure, title in (
+            ("elbo_few", "-ELBO"),
+            ("log_p_few", "-bound of 100 draws"),
+        )
+    },
+    xlabel="nats per digit, lower is better",
+    title="-ELBO and a tighter bound, 500 digits, 3 seeds",
+)
 
 # %% [markdown]
 # **A tighter bound.** Take $K$ draws from $q$, with weights $w_k = p(x, z_k) / q(z_k \mid x)$. The weights are
@@ -602,11 +847,28 @@ x = binarise(as_float(test.x[:BATCH]))
 evidence = (log_joint(plane, x, grid).logsumexp(1) + cell.log()).mean()
 DRAWS = [1, 2, 5, 10, 20, 50, 100, 200]
 with torch.no_grad():
-    weights = plane.log_weights(x, torch.randn(DRAWS[-1] if BUDGET == "smoke" else 10 * DRAWS[-1], BATCH, 2))               # (draws, N)
-tighter = torch.stack([torch.stack([importance_weighted_bound(group) for group in weights.split(k)]).mean() for k in DRAWS])
-figure = curve(DRAWS, {"importance-weighted bound": tighter, "log p(x), by the grid": evidence.expand(len(DRAWS))},
-               title=f"The ELBO (K = 1) misses {evidence - tighter[0]:.2f} nats, K = {DRAWS[-1]} draws {evidence - tighter[-1]:.2f}",
-               xlabel="draws K from q", ylabel="nats, mean over test digits")
+    # (draws, N)
+    weights = plane.log_weights(
+        x, torch.randn(DRAWS[-1] if BUDGET == "smoke" else 10 * DRAWS[-1], BATCH, 2)
+    )
+tighter = torch.stack(
+    [
+        torch.stack(
+            [importance_weighted_bound(group) for group in weights.split(k)]
+        ).mean()
+        for k in DRAWS
+    ]
+)
+figure = curve(
+    DRAWS,
+    {
+        "importance-weighted bound": tighter,
+        "log p(x), by the grid": evidence.expand(len(DRAWS)),
+    },
+    title=f"The ELBO (K = 1) misses {evidence - tighter[0]:.2f} nats, K = {DRAWS[-1]} draws {evidence - tighter[-1]:.2f}",
+    xlabel="draws K from q",
+    ylabel="nats, mean over test digits",
+)
 figure.axes[0].set_xscale("log")
 figure
 
@@ -631,11 +893,24 @@ torch.manual_seed(0)
 counts = [1, 10, 100, 1000] if BUDGET == "smoke" else [1, 10, 100, 1000, 10_000]
 blind = by_prior_draws(painter, few, 16, counts).mean(1)
 with torch.no_grad():
-    guesses = painter.log_weights(few, torch.randn(20 if BUDGET == "smoke" else 100, len(few), 16))
+    guesses = painter.log_weights(
+        few, torch.randn(20 if BUDGET == "smoke" else 100, len(few), 16)
+    )
 guided = [importance_weighted_bound(guesses[:k]).mean() for k in (1, 10, len(guesses))]
-figure = curve(counts, {"draws of the prior": blind}, title="log p(x) with 16 latent dimensions, mean over 20 test digits",
-               xlabel="draws", ylabel="nats")
-figure.axes[0].plot([1, 10, len(guesses)], guided, "s--", color="#D55E00", label="draws of the encoder's q")
+figure = curve(
+    counts,
+    {"draws of the prior": blind},
+    title="log p(x) with 16 latent dimensions, mean over 20 test digits",
+    xlabel="draws",
+    ylabel="nats",
+)
+figure.axes[0].plot(
+    [1, 10, len(guesses)],
+    guided,
+    "s--",
+    color="#D55E00",
+    label="draws of the encoder's q",
+)
 figure.axes[0].legend()
 figure.axes[0].set_xscale("log")
 figure
@@ -653,7 +928,14 @@ figure
 # $\beta$ means dividing the error's weight by it. Each $\beta$ gives another point of a curve (Alemi et al. 2017):
 
 # %%
-rows = {beta: [row for row in experiments.read("vae-rate-distortion")["rows"] if row["setting"] == f"{beta:g}"] for beta in BETAS}
+rows = {
+    beta: [
+        row
+        for row in experiments.read("vae-rate-distortion")["rows"]
+        if row["setting"] == f"{beta:g}"
+    ]
+    for beta in BETAS
+}
 
 
 def points(key):
@@ -666,19 +948,49 @@ def mean_of(values):
 
 figure, (left, right) = subplots(1, 2, height=3.6)
 rate, distortion, elbo = points("rate"), points("distortion"), points("elbo")
-left.plot([mean_of(rate[b]) for b in BETAS], [mean_of(distortion[b]) for b in BETAS], "-", color="#666666", linewidth=1)
+left.plot(
+    [mean_of(rate[b]) for b in BETAS],
+    [mean_of(distortion[b]) for b in BETAS],
+    "-",
+    color="#666666",
+    linewidth=1,
+)
 for i, beta in enumerate(BETAS):
-    left.plot(rate[beta], distortion[beta], "os^DvP"[i], color=f"C{i}", label=f"beta = {beta:g}")
+    left.plot(
+        rate[beta],
+        distortion[beta],
+        "os^DvP"[i],
+        color=f"C{i}",
+        label=f"beta = {beta:g}",
+    )
 best = max(BETAS, key=lambda b: mean_of(elbo[b]))
 sums = mean_of(rate[best]) + mean_of(distortion[best])
 left.plot([0, sums], [sums, 0], ":", color="#000000", label="equal sums")
-left.set(xlabel="rate, nats", ylabel="distortion, nats", title="what a code costs and buys", ylim=(0, 230), xlim=(-3, 1.1 * max(rate[BETAS[0]])))
+left.set(
+    xlabel="rate, nats",
+    ylabel="distortion, nats",
+    title="what a code costs and buys",
+    ylim=(0, 230),
+    xlim=(-3, 1.1 * max(rate[BETAS[0]])),
+)
 left.legend(fontsize=9, loc="upper right")
 right.plot(BETAS, [-mean_of(elbo[b]) for b in BETAS], "o-", label="-ELBO (beta = 1)")
-right.fill_between(BETAS, [-max(elbo[b]) for b in BETAS], [-min(elbo[b]) for b in BETAS], alpha=0.2)
-right.set(xscale="log", xlabel="beta in training", ylabel="-ELBO, nats", title="the bound is best near beta = 1")
-figure.suptitle("Test digits, perceptrons, 16 dimensions, 1000 updates, 3 seeds", x=0.01, ha="left")
-describe(figure, "Left: distortion falls as the rate rises, from beta 30 to beta 0.1. Right: -ELBO over beta, lowest near 1.")
+right.fill_between(
+    BETAS, [-max(elbo[b]) for b in BETAS], [-min(elbo[b]) for b in BETAS], alpha=0.2
+)
+right.set(
+    xscale="log",
+    xlabel="beta in training",
+    ylabel="-ELBO, nats",
+    title="the bound is best near beta = 1",
+)
+figure.suptitle(
+    "Test digits, perceptrons, 16 dimensions, 1000 updates, 3 seeds", x=0.01, ha="left"
+)
+describe(
+    figure,
+    "Left: distortion falls as the rate rises, from beta 30 to beta 0.1. Right: -ELBO over beta, lowest near 1.",
+)
 
 # %% [markdown]
 # Read the curve from right to left. At $\beta = 0.1$ a code of about 44 nats gives the best reconstructions, but the
@@ -689,8 +1001,11 @@ describe(figure, "Left: distortion falls as the rate rises, from beta 30 to beta
 # little information.
 
 # %%
-bars_with_spread({f"beta = {beta:g}": values for beta, values in points("frechet prior").items()},
-                 xlabel="Frechet distance of samples to test digits, lower is better", title="Samples of the prior by beta, 3 seeds")
+bars_with_spread(
+    {f"beta = {beta:g}": values for beta, values in points("frechet prior").items()},
+    xlabel="Frechet distance of samples to test digits, lower is better",
+    title="Samples of the prior by beta, 3 seeds",
+)
 
 # %% [markdown]
 # **Try it** with short runs of every beta, trained here. What is lost first as beta rises: the strokes' details, the
@@ -711,14 +1026,21 @@ for beta in BETAS:
         pass
     model = model.eval().to("cpu")
     with torch.no_grad():
-        SHOWN_BETAS[beta] = pictures(model, model.encode(shown)), pictures(model, noise), bound(model, test.x[:500], test.y[:500])
+        SHOWN_BETAS[beta] = (
+            pictures(model, model.encode(shown)),
+            pictures(model, noise),
+            bound(model, test.x[:500], test.y[:500]),
+        )
 
 
 def draw_beta(beta):
     again, samples, parts = SHOWN_BETAS[beta]
-    return image_grid(torch.cat([shown, again, samples]), columns=10,
-                      title=f"Test digits, reconstructions, samples; beta = {beta:g}, {BETA_STEPS} updates:\n"
-                            f"rate {parts['rate']:.1f} nats, distortion {parts['distortion']:.1f}, {parts['active']} of 16 units active")
+    return image_grid(
+        torch.cat([shown, again, samples]),
+        columns=10,
+        title=f"Test digits, reconstructions, samples; beta = {beta:g}, {BETA_STEPS} updates:\n"
+        f"rate {parts['rate']:.1f} nats, distortion {parts['distortion']:.1f}, {parts['active']} of 16 units active",
+    )
 
 
 explore(draw_beta, beta=SelectionSlider(options=BETAS, value=1.0))
@@ -736,27 +1058,77 @@ explore(draw_beta, beta=SelectionSlider(options=BETAS, value=1.0))
 figure, (left, right) = subplots(1, 2, height=3.6)
 for i, beta in enumerate((0.1, 1.0, 3.0, 10.0)):
     units = torch.tensor([row["units"] for row in rows[beta]]).mean(0)
-    left.plot(range(1, 17), units, "os^D"[i] + "-", color=f"C{i}", label=f"beta = {beta:g}", markersize=4)
-left.set(xlabel="unit, by its rate", ylabel="KL, nats", title="16 dimensions: KL of each unit", xticks=range(1, 17, 3))
+    left.plot(
+        range(1, 17),
+        units,
+        "os^D"[i] + "-",
+        color=f"C{i}",
+        label=f"beta = {beta:g}",
+        markersize=4,
+    )
+left.set(
+    xlabel="unit, by its rate",
+    ylabel="KL, nats",
+    title="16 dimensions: KL of each unit",
+    xticks=range(1, 17, 3),
+)
 left.legend()
 sizes = [str(dim) for dim in DIMENSIONS]
-active, units = experiments.values("vae-dimensions", "active"), experiments.values("vae-dimensions", "units")
-carrying = {name: [sum(kl > 0.1 for kl in seed) for seed in values] for name, values in units.items()}
-right.plot(DIMENSIONS, [mean_of(active[dim]) for dim in sizes], "o-", label="mean varies by > 0.01")
-right.plot(DIMENSIONS, [mean_of(carrying[dim]) for dim in sizes], "s--", label="KL > 0.1 nats")
-right.plot([64] * 3, carrying["64, warm-up"], "^", color="#009E73", label="KL > 0.1, beta warmed up")
-right.set(xscale="log", yscale="log", xlabel="latent dimensions", ylabel="units", title="how many are in use")
+active, units = (
+    experiments.values("vae-dimensions", "active"),
+    experiments.values("vae-dimensions", "units"),
+)
+carrying = {
+    name: [sum(kl > 0.1 for kl in seed) for seed in values]
+    for name, values in units.items()
+}
+right.plot(
+    DIMENSIONS,
+    [mean_of(active[dim]) for dim in sizes],
+    "o-",
+    label="mean varies by > 0.01",
+)
+right.plot(
+    DIMENSIONS, [mean_of(carrying[dim]) for dim in sizes], "s--", label="KL > 0.1 nats"
+)
+right.plot(
+    [64] * 3,
+    carrying["64, warm-up"],
+    "^",
+    color="#009E73",
+    label="KL > 0.1, beta warmed up",
+)
+right.set(
+    xscale="log",
+    yscale="log",
+    xlabel="latent dimensions",
+    ylabel="units",
+    title="how many are in use",
+)
 right.set_xticks(DIMENSIONS, sizes)
 right.set_yticks(DIMENSIONS, sizes)
 right.minorticks_off()
 right.legend()
-figure.suptitle("Units that are not worth their price switch off; test digits, 1000 updates, 3 seeds", x=0.01, ha="left")
-describe(figure, "Left: KL per unit for four betas, a step between units in use and units at zero. Right: units in use over latent dimensions, two counts.")
+figure.suptitle(
+    "Units that are not worth their price switch off; test digits, 1000 updates, 3 seeds",
+    x=0.01,
+    ha="left",
+)
+describe(
+    figure,
+    "Left: KL per unit for four betas, a step between units in use and units at zero. Right: units in use over latent dimensions, two counts.",
+)
 
 # %%
 show(active_units)
-bars_with_spread({name: [-value for value in values] for name, values in experiments.values("vae-dimensions", "elbo").items()},
-                 xlabel="-ELBO, nats per test digit, lower is better", title="The bound by number of latent dimensions; 1000 updates, 3 seeds")
+bars_with_spread(
+    {
+        name: [-value for value in values]
+        for name, values in experiments.values("vae-dimensions", "elbo").items()
+    },
+    xlabel="-ELBO, nats per test digit, lower is better",
+    title="The bound by number of latent dimensions; 1000 updates, 3 seeds",
+)
 
 # %% [markdown]
 # At $\beta = 1$ seven to twelve units carry the digit, most of them between one and two nats each. Even with 64 units,
@@ -778,11 +1150,29 @@ bars_with_spread({name: [-value for value in values] for name, values in experim
 # and to the code.
 
 # %%
-likelihoods = {name: [evaluate.bits_per_dimension(value, 3072) for value in values]
-               for name, values in experiments.values("vae-likelihoods", "elbo").items()}
-display(bars_with_spread(likelihoods, xlabel="bits per dimension, bound, lower is better", title="Unseen emoji, five likelihoods, 400 updates, 3 seeds"))
-for measure, xlabel in (("rate", "rate, nats"), ("active", "active units of 64"), ("rmse", "root mean squared error of reconstructions")):
-    display(bars_with_spread(experiments.values("vae-likelihoods", measure), xlabel=xlabel, title=f"The same models: {xlabel}"))
+likelihoods = {
+    name: [evaluate.bits_per_dimension(value, 3072) for value in values]
+    for name, values in experiments.values("vae-likelihoods", "elbo").items()
+}
+display(
+    bars_with_spread(
+        likelihoods,
+        xlabel="bits per dimension, bound, lower is better",
+        title="Unseen emoji, five likelihoods, 400 updates, 3 seeds",
+    )
+)
+for measure, xlabel in (
+    ("rate", "rate, nats"),
+    ("active", "active units of 64"),
+    ("rmse", "root mean squared error of reconstructions"),
+):
+    display(
+        bars_with_spread(
+            experiments.values("vae-likelihoods", measure),
+            xlabel=xlabel,
+            title=f"The same models: {xlabel}",
+        )
+    )
 
 # %% [markdown]
 # **The mean of squares** collapses completely: the rate is 0, no unit is active, and every reconstruction is the same
@@ -806,23 +1196,36 @@ show(GaussianPerPixel)
 # $\sqrt 2$, and the prior has hardly any mass there. `slerp` stays on the sphere. For the codes of *pictures* in this
 # figure, the difference is hard to see.
 
+
 # %%
 def between(model, a, b, steps=10):
-    """Rows of pictures from a to b: mixed pixels, straight through the latent space, along the arc."""
+    """Rows of pictures from a to b: mixed pixels, straight through the latent space,
+    along the arc."""
     t = torch.linspace(0, 1, steps)
     with torch.no_grad():
         first, last = model.encode(a[None]), model.encode(b[None])
         straight = pictures(model, torch.lerp(first, last, t[:, None]))
-        arc = pictures(model, slerp(first.expand(steps, -1), last.expand(steps, -1), t[:, None]))
-    return torch.cat([torch.lerp(a[None], b[None], t[:, None, None, None]), straight, arc])
+        arc = pictures(
+            model, slerp(first.expand(steps, -1), last.expand(steps, -1), t[:, None])
+        )
+    return torch.cat(
+        [torch.lerp(a[None], b[None], t[:, None, None, None]), straight, arc]
+    )
 
 
 two = [int((test.y == digit).nonzero()[3]) for digit in (3, 7)]
-figure = image_grid(between(painter, *as_float(test.x[two])), columns=10,
-                    title="From a 3 to a 7: mixed pixels; straight through the latent space; along the arc")
+figure = image_grid(
+    between(painter, *as_float(test.x[two])),
+    columns=10,
+    title="From a 3 to a 7: mixed pixels; straight through the latent space; along the arc",
+)
 display(figure)
 emoji = load("emoji_on_white", "test")
-image_grid(between(emoji_painter, *as_float(emoji.x[[30, 600]])), columns=10, title="The same for two emoji")
+image_grid(
+    between(emoji_painter, *as_float(emoji.x[[30, 600]])),
+    columns=10,
+    title="The same for two emoji",
+)
 
 # %% [markdown]
 # **Traversal.** Take the code of one emoji and move one unit at a time. The units are sorted by their rate, so the
@@ -835,7 +1238,11 @@ image_grid(between(emoji_painter, *as_float(emoji.x[[30, 600]])), columns=10, ti
 # %%
 with torch.no_grad():
     codes, code_variance = emoji_painter.posterior(as_float(emoji.x))
-    by_rate = gaussian_kl(codes[..., None], code_variance[..., None]).mean(0).argsort(descending=True)
+    by_rate = (
+        gaussian_kl(codes[..., None], code_variance[..., None])
+        .mean(0)
+        .argsort(descending=True)
+    )
 FEW = 6
 
 
@@ -846,11 +1253,24 @@ def draw_traversal(picture, first):
         z[row, :, by_rate[first - 1 + row]] = values
     with torch.no_grad():
         painted = pictures(emoji_painter, z.flatten(0, 1))
-    titles = [f"{value:+.1f}" if row == 0 else "" for row in range(FEW) for value in values.tolist()]
-    return image_grid(painted, titles, columns=9, title=f"Units {first} to {first + FEW - 1} by rate (rows), each moved from -3 to 3; the rest stays")
+    titles = [
+        f"{value:+.1f}" if row == 0 else ""
+        for row in range(FEW)
+        for value in values.tolist()
+    ]
+    return image_grid(
+        painted,
+        titles,
+        columns=9,
+        title=f"Units {first} to {first + FEW - 1} by rate (rows), each moved from -3 to 3; the rest stays",
+    )
 
 
-explore(draw_traversal, picture=IntSlider(30, 0, len(emoji) - 1), first=IntSlider(1, 1, 59, description="first unit"))
+explore(
+    draw_traversal,
+    picture=IntSlider(30, 0, len(emoji) - 1),
+    first=IntSlider(1, 1, 59, description="first unit"),
+)
 
 # %% [markdown]
 # ## 15. Samples of the prior against samples of the posterior
@@ -870,18 +1290,48 @@ explore(draw_traversal, picture=IntSlider(30, 0, len(emoji) - 1), first=IntSlide
 grid_means, grid_logs = train_mean, train_log_variance
 ticks = torch.linspace(-3.6, 3.6, 90)
 where = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).flatten(0, 1)
-part = torch.arange(0, len(train_mean), 6)                                                   # 2,000 of the posteriors are plenty
-log_q = torch.stack([(-((point - grid_means[part]).square() / grid_logs[part].exp() + grid_logs[part]).sum(1) / 2).logsumexp(0)
-                     for point in where]) - math.log(len(part)) - math.log(2 * math.pi)
+part = torch.arange(0, len(train_mean), 6)  # 2,000 of the posteriors are plenty
+log_q = (
+    torch.stack(
+        [
+            (
+                -(
+                    (point - grid_means[part]).square() / grid_logs[part].exp()
+                    + grid_logs[part]
+                ).sum(1)
+                / 2
+            ).logsumexp(0)
+            for point in where
+        ]
+    )
+    - math.log(len(part))
+    - math.log(2 * math.pi)
+)
 figure, axes = subplots(1, 2, height=3.6)
-for ax, density, name in ((axes[0], log_q.exp(), "all codes together, q(z)"),
-                          (axes[1], torch.exp(-where.square().sum(1) / 2) / (2 * math.pi), "the prior, p(z)")):
-    image = ax.imshow(density.view(90, 90), origin="lower", extent=(-3.6, 3.6, -3.6, 3.6), cmap="cividis", vmin=0, vmax=0.3)
+for ax, density, name in (
+    (axes[0], log_q.exp(), "all codes together, q(z)"),
+    (axes[1], torch.exp(-where.square().sum(1) / 2) / (2 * math.pi), "the prior, p(z)"),
+):
+    image = ax.imshow(
+        density.view(90, 90),
+        origin="lower",
+        extent=(-3.6, 3.6, -3.6, 3.6),
+        cmap="cividis",
+        vmin=0,
+        vmax=0.3,
+    )
     ax.grid(False)
     ax.set(title=name, xlabel="$z_1$", ylabel="$z_2$")
 figure.colorbar(image, ax=axes, label="density")
-figure.suptitle("The plane: what the decoder was trained on, and where it is asked to paint", x=0.01, ha="left")
-describe(figure, "Left: the aggregated posterior, patchy, with gaps between digits. Right: the smooth prior.")
+figure.suptitle(
+    "The plane: what the decoder was trained on, and where it is asked to paint",
+    x=0.01,
+    ha="left",
+)
+describe(
+    figure,
+    "Left: the aggregated posterior, patchy, with gaps between digits. Right: the smooth prior.",
+)
 
 # %% [markdown]
 # How good are samples? First look at them. Then use numbers. All of them are computed from **features** of a network,
@@ -901,15 +1351,29 @@ show(evaluate.frechet_distance)
 show(evaluate.precision_recall)
 
 # %%
-for measure, title in (("frechet", "Frechet distance to test pictures, lower is better"), ("precision", "precision"), ("recall", "recall"),
-                       ("detail", "squared difference of neighbouring pixels, as a share of real pictures'")):
-    prior, posterior = (experiments.values("vae-samples", f"{measure} {of}") for of in ("prior", "posterior"))
+for measure, title in (
+    ("frechet", "Frechet distance to test pictures, lower is better"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    (
+        "detail",
+        "squared difference of neighbouring pixels, as a share of real pictures'",
+    ),
+):
+    prior, posterior = (
+        experiments.values("vae-samples", f"{measure} {of}")
+        for of in ("prior", "posterior")
+    )
     found = {}
     for name in ("real digits", "digits", "digits, 2", "real emoji", "emoji"):
         found[name if "real" in name else f"{name}: samples"] = prior[name]
         if name in posterior:
             found[f"{name}: reconstructions"] = posterior[name]
-    display(bars_with_spread(found, xlabel=title, title=f"{title.split(',')[0].capitalize()}; 3 seeds"))
+    display(
+        bars_with_spread(
+            found, xlabel=title, title=f"{title.split(',')[0].capitalize()}; 3 seeds"
+        )
+    )
 
 # %% [markdown]
 # What do the numbers say? (Different classifiers evaluate digits and emoji, so compare only within each.)
@@ -944,16 +1408,27 @@ writer = zoo.load("conditional-vae")
 with torch.no_grad():
     x, y = binarise(as_float(test.x)), test.y
     style_mean, style_variance = writer.posterior(x, y)
-    style_by_rate = gaussian_kl(style_mean[..., None], style_variance[..., None]).mean(0).argsort(descending=True)
+    style_by_rate = (
+        gaussian_kl(style_mean[..., None], style_variance[..., None])
+        .mean(0)
+        .argsort(descending=True)
+    )
 torch.manual_seed(4)
 hands = torch.randn(6, 8)
 with torch.no_grad():
-    written = pictures(writer, hands.repeat_interleave(10, 0), torch.arange(10).repeat(6))
-image_grid(written, columns=10, title="Six hands (rows), ten digits each: z is the same along a row")
+    written = pictures(
+        writer, hands.repeat_interleave(10, 0), torch.arange(10).repeat(6)
+    )
+image_grid(
+    written,
+    columns=10,
+    title="Six hands (rows), ten digits each: z is the same along a row",
+)
 
 # %% [markdown]
 # **Try it.** Move the two units that carry most information about the hand. Does a unit for slant change the slant of
 # every digit?
+
 
 # %%
 def draw_hand(unit1, unit2):
@@ -961,19 +1436,43 @@ def draw_hand(unit1, unit2):
     z[:, style_by_rate[0]], z[:, style_by_rate[1]] = unit1, unit2
     with torch.no_grad():
         painted = pictures(writer, z, torch.arange(10))
-    return image_grid(1 - painted, columns=10, title=f"First unit {unit1:.1f}, second {unit2:.1f}, the other six 0: all ten in this hand")
+    return image_grid(
+        1 - painted,
+        columns=10,
+        title=f"First unit {unit1:.1f}, second {unit2:.1f}, the other six 0: all ten in this hand",
+    )
 
 
-explore(draw_hand, unit1=FloatSlider(0.0, min=-3, max=3, step=0.25, description="first unit"),
-        unit2=FloatSlider(0.0, min=-3, max=3, step=0.25, description="second unit"))
+explore(
+    draw_hand,
+    unit1=FloatSlider(0.0, min=-3, max=3, step=0.25, description="first unit"),
+    unit2=FloatSlider(0.0, min=-3, max=3, step=0.25, description="second unit"),
+)
 
 # %%
-labels = {name: [-value for value in values] for name, values in experiments.values("vae-labels", "elbo").items()}
-display(bars_with_spread(labels, xlabel="nats per test digit, lower is better", title="-ELBO without and with the label; 8 dimensions, 4500 updates unless said"))
-display(bars_with_spread(experiments.values("vae-labels", "accuracy"), xlabel="share of samples in which the classifier sees the wanted digit",
-                         title="Does the digit obey its label? 3 seeds"))
-bars_with_spread(experiments.values("vae-labels", "frechet prior"), xlabel="Frechet distance of samples to test digits, lower is better",
-                 title="Samples without and with the label, 3 seeds")
+labels = {
+    name: [-value for value in values]
+    for name, values in experiments.values("vae-labels", "elbo").items()
+}
+display(
+    bars_with_spread(
+        labels,
+        xlabel="nats per test digit, lower is better",
+        title="-ELBO without and with the label; 8 dimensions, 4500 updates unless said",
+    )
+)
+display(
+    bars_with_spread(
+        experiments.values("vae-labels", "accuracy"),
+        xlabel="share of samples in which the classifier sees the wanted digit",
+        title="Does the digit obey its label? 3 seeds",
+    )
+)
+bars_with_spread(
+    experiments.values("vae-labels", "frechet prior"),
+    xlabel="Frechet distance of samples to test digits, lower is better",
+    title="Samples without and with the label, 3 seeds",
+)
 
 # %% [markdown]
 # The label makes the **samples** better, with a Frechet distance of 0.9 against 4.8: the code no longer has to describe
@@ -993,13 +1492,32 @@ bars_with_spread(experiments.values("vae-labels", "frechet prior"), xlabel="Frec
 # %%
 for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):
     values = experiments.values("vae-representation", measure)
-    display(bars_with_spread({name: values[name] for name in values if name.startswith("digits")},
-                             xlabel=f"{title} on test digits", title=f"Digits: {title}, 1000 updates, 3 seeds"))
+    display(
+        bars_with_spread(
+            {name: values[name] for name in values if name.startswith("digits")},
+            xlabel=f"{title} on test digits",
+            title=f"Digits: {title}, 1000 updates, 3 seeds",
+        )
+    )
     trunk = experiments.values("vae-representation", f"{measure}_h")
-    scenes = {"autoencoder of notebook 01": experiments.values("autoencoder", measure)["trained"],
-              "untrained, mean": values["random"], "VAE, mean": values["VAE"], "VAE beta 0.1, mean": values["VAE, beta 0.1"],
-              "untrained, features": trunk["random"], "VAE, features": trunk["VAE"], "VAE beta 0.1, features": trunk["VAE, beta 0.1"]}
-    display(bars_with_spread(scenes, xlabel=f"{title} on unseen emoji", title=f"Scenes: {title}, 300 updates, 3 seeds"))
+    scenes = {
+        "autoencoder of notebook 01": experiments.values("autoencoder", measure)[
+            "trained"
+        ],
+        "untrained, mean": values["random"],
+        "VAE, mean": values["VAE"],
+        "VAE beta 0.1, mean": values["VAE, beta 0.1"],
+        "untrained, features": trunk["random"],
+        "VAE, features": trunk["VAE"],
+        "VAE beta 0.1, features": trunk["VAE, beta 0.1"],
+    }
+    display(
+        bars_with_spread(
+            scenes,
+            xlabel=f"{title} on unseen emoji",
+            title=f"Scenes: {title}, 300 updates, 3 seeds",
+        )
+    )
 
 # %% [markdown]
 # No. On digits with 16 dimensions the autoencoder is better in k-NN accuracy (.90 against .86) and about equal in

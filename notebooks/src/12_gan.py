@@ -38,7 +38,12 @@ from course_lib import recipe as recipes
 from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
 from course_lib.gan.bigan import BiGAN
-from course_lib.gan.conditional import ConditionalBatchNorm, ConditionalGAN, ProjectionDiscriminator, truncated
+from course_lib.gan.conditional import (
+    ConditionalBatchNorm,
+    ConditionalGAN,
+    ProjectionDiscriminator,
+    truncated,
+)
 from course_lib.gan.games import (
     MINIMAX,
     NON_SATURATING,
@@ -56,11 +61,22 @@ from course_lib.gan.wgan import WGAN, GradientPenalty, gradient_penalty
 from course_lib.latent.interpolation import slerp
 from course_lib.nets.dcgan import Discriminator, Generator
 from course_lib.nets.mlp import mlp
-from course_lib.notebook import bars_with_spread, budget, curve, describe, explore, image_grid, live, show, subplots
+from course_lib.notebook import (
+    bars_with_spread,
+    budget,
+    curve,
+    describe,
+    explore,
+    image_grid,
+    live,
+    show,
+    subplots,
+)
 from course_lib.optim import adamw
 from course_lib.train import fit
 
-BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+BUDGET = budget()
 
 # %% [markdown]
 # ## 1. A ruler and a judge
@@ -80,8 +96,18 @@ torch.manual_seed(0)
 with torch.no_grad():
     blurs = vae.likelihood.mean(vae.decode(torch.randn(27, 64))).clamp(0, 1)
     fakes = walker.generate(torch.randn(27, walker.dim))
-display(image_grid(blurs, columns=9, title="Drawn by notebook 11's VAE, which was told how far each pixel was off"))
-image_grid(fakes, columns=9, title="Drawn by a GAN, which was told only whether it was found out")
+display(
+    image_grid(
+        blurs,
+        columns=9,
+        title="Drawn by notebook 11's VAE, which was told how far each pixel was off",
+    )
+)
+image_grid(
+    fakes,
+    columns=9,
+    title="Drawn by a GAN, which was told only whether it was found out",
+)
 
 # %% [markdown]
 # ## 2. The game
@@ -123,9 +149,11 @@ image_grid(fakes, columns=9, title="Drawn by a GAN, which was told only whether 
 
 # %%
 torch.manual_seed(0)
-p, q = torch.randn(2, 6, dtype=torch.float64).softmax(1)                       # data and fakes, a table each
+p, q = torch.randn(2, 6, dtype=torch.float64).softmax(1)  # data and fakes, a table each
 logits = torch.zeros(6, dtype=torch.float64, requires_grad=True)
-optimiser = torch.optim.LBFGS([logits], max_iter=100, tolerance_grad=1e-12, tolerance_change=0.0)
+optimiser = torch.optim.LBFGS(
+    [logits], max_iter=100, tolerance_grad=1e-12, tolerance_change=0.0
+)
 
 
 def minus_value():
@@ -136,9 +164,16 @@ def minus_value():
 
 
 optimiser.step(minus_value)
-torch.testing.assert_close(logits.detach(), optimal_logit(p.log(), q.log()), atol=1e-4, rtol=0)
-torch.testing.assert_close(-minus_value().detach(), -math.log(4) + 2 * jensen_shannon(p, q))
-print(f"value {-minus_value():.5f} = -log 4 + 2 JSD = {-math.log(4):.5f} + {2 * jensen_shannon(p, q):.5f}")
+torch.testing.assert_close(
+    logits.detach(), optimal_logit(p.log(), q.log()), atol=1e-4, rtol=0
+)
+torch.testing.assert_close(
+    -minus_value().detach(), -math.log(4) + 2 * jensen_shannon(p, q)
+)
+print(
+    f"value {-minus_value():.5f} = -log 4 + 2 JSD = {-math.log(4):.5f} + "
+    f"{2 * jensen_shannon(p, q):.5f}"
+)
 show(optimal_logit)
 show(jensen_shannon)
 
@@ -154,7 +189,9 @@ LINE = torch.linspace(-8, 8, 3201, dtype=torch.float64)
 
 
 def draw_game(mean, width):
-    """Two equal bumps of data, one of fakes; the best discriminator and the distances, by sums over a fine grid."""
+    """Two equal bumps of data, one of fakes; the best discriminator and the distances,
+    by sums over a fine grid."""
+
     def normal(m, s):
         return torch.exp(-((LINE - m) / s).square() / 2)
 
@@ -171,9 +208,19 @@ def draw_game(mean, width):
     left.axhline(0.5, color="#666666", linewidth=0.8, linestyle=":")
     left.set(xlabel="x", ylabel="density; probability", ylim=(0, 1.4), xlim=(-6, 6))
     left.legend(loc="upper left")
-    right.barh(["value V(D*, G)", "JSD", "W"], [-math.log(4) + 2 * jsd, jsd, w], color=["#000000", "#0072B2", "#009E73"])
+    right.barh(
+        ["value V(D*, G)", "JSD", "W"],
+        [-math.log(4) + 2 * jsd, jsd, w],
+        color=["#000000", "#0072B2", "#009E73"],
+    )
     for y, value in enumerate((-math.log(4) + 2 * jsd, jsd, w)):
-        right.annotate(f"{value:.3f}", (max(value, 0), y), (4, 0), textcoords="offset points", va="center")
+        right.annotate(
+            f"{value:.3f}",
+            (max(value, 0), y),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+        )
     right.set(xlabel="nats; for W units of x", xlim=(-1.6, 6))
     right.invert_yaxis()
     title = f"fakes at {mean:.1f}, width {width:.2f}: JSD {jsd:.3f} of at most {math.log(2):.3f}, W {w:.2f}"
@@ -181,7 +228,11 @@ def draw_game(mean, width):
     return describe(figure, title)
 
 
-explore(draw_game, mean=FloatSlider(0.0, min=-5.0, max=5.0, step=0.1), width=FloatSlider(1.1, min=0.1, max=2.0, step=0.05))
+explore(
+    draw_game,
+    mean=FloatSlider(0.0, min=-5.0, max=5.0, step=0.1),
+    width=FloatSlider(1.1, min=0.1, max=2.0, step=0.05),
+)
 
 # %% [markdown]
 # ## 3. Playing it
@@ -192,29 +243,44 @@ explore(draw_game, mean=FloatSlider(0.0, min=-5.0, max=5.0, step=0.1), width=Flo
 # gradient. Second, **write the losses on logits**: $-\log D = \operatorname{softplus}(-l)$ and
 # $-\log(1 - D) = \operatorname{softplus}(l)$ are finite for every logit $l$, while the logarithm of a sigmoid is not.
 
+
 # %%
 def one_update_by_hand(generator, discriminator, x, z_for_d, z_for_g):
     """Algorithm 1 with k = 1: what each player minimises in its turn."""
     with torch.no_grad():
         fake = generator(z_for_d)
-    d_loss = nn.functional.softplus(-discriminator(x)).mean() + nn.functional.softplus(discriminator(fake)).mean()
-    g_loss = nn.functional.softplus(-discriminator(generator(z_for_g))).mean()        # section 4 says why not the other one
+    d_loss = (
+        nn.functional.softplus(-discriminator(x)).mean()
+        + nn.functional.softplus(discriminator(fake)).mean()
+    )
+    # section 4 says why not the other one
+    g_loss = nn.functional.softplus(-discriminator(generator(z_for_g))).mean()
     return d_loss, g_loss
 
 
 torch.manual_seed(0)
-game = GAN(mlp(2, 64, 2, norm=None), nn.Sequential(mlp(2, 64, 1, norm=None), nn.Flatten(0)), dim=2)
+game = GAN(
+    mlp(2, 64, 2, norm=None),
+    nn.Sequential(mlp(2, 64, 1, norm=None), nn.Flatten(0)),
+    dim=2,
+)
 x = torch.randn(128, 2)
 torch.manual_seed(1)
 z_for_d, z_for_g = game.noise(128), game.noise(128)
 torch.manual_seed(1)
 ours = game.discriminator_loss(x), game.generator_loss(x)
-torch.testing.assert_close(ours, one_update_by_hand(game.generator, game.discriminator, x, z_for_d, z_for_g))
+torch.testing.assert_close(
+    ours, one_update_by_hand(game.generator, game.discriminator, x, z_for_d, z_for_g)
+)
 ours[0].backward()
-assert all(p.grad is None for p in game.generator.parameters())                        # the discriminator's turn is its own
+# the discriminator's turn is its own
+assert all(p.grad is None for p in game.generator.parameters())
 for big in (-1000.0, 1000.0):
     logit = torch.tensor([big])
-    assert discriminator_loss(logit, logit).isfinite() and not (logit.sigmoid().log() + (1 - logit.sigmoid()).log()).isfinite()
+    assert (
+        discriminator_loss(logit, logit).isfinite()
+        and not (logit.sigmoid().log() + (1 - logit.sigmoid()).log()).isfinite()
+    )
 show(GAN)
 
 # %% [markdown]
@@ -224,19 +290,40 @@ show(GAN)
 
 # %%
 FRAMES = 24
-TURNS = {"smoke": 300, "laptop": 4000, "gpu": 4000}[BUDGET]                             # of both players together
-SQUARE = torch.cartesian_prod(torch.linspace(-2.6, 2.6, 53), torch.linspace(-2.6, 2.6, 53))
+TURNS = {"smoke": 300, "laptop": 4000, "gpu": 4000}[BUDGET]  # of both players together
+SQUARE = torch.cartesian_prod(
+    torch.linspace(-2.6, 2.6, 53), torch.linspace(-2.6, 2.6, 53)
+)
 FILM_Z = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
 
 
 def film(method, optimiser, watch=False, data="gaussians"):
-    """Trains on a toy; [(update, generator's points, discriminator's outputs over the square)]."""
+    """Trains on a toy; [(update, generator's points, discriminator's outputs over the
+    square)]."""
     frames, steps = [], TURNS // len(method.turns())
-    run = fit(method, load(data), steps, batch_size=256, optimizers=optimiser, seed=0, device="cpu")
-    for step in live(run, names=("discriminator",) * method.k + ("generator",)) if watch else run:
+    run = fit(
+        method,
+        load(data),
+        steps,
+        batch_size=256,
+        optimizers=optimiser,
+        seed=0,
+        device="cpu",
+    )
+    for step in (
+        live(run, names=("discriminator",) * method.k + ("generator",))
+        if watch
+        else run
+    ):
         if step.k == 1 or step.k % max(1, steps // (FRAMES - 1)) == 0:
             with torch.no_grad():
-                frames.append((step.k, method.generator(FILM_Z), method.score(SQUARE).view(53, 53)))
+                frames.append(
+                    (
+                        step.k,
+                        method.generator(FILM_Z),
+                        method.score(SQUARE).view(53, 53),
+                    )
+                )
     return frames
 
 
@@ -247,13 +334,23 @@ def toy(game, k=1, penalty=None):
     return GAN(generator, discriminator, 2, game, k, penalty)
 
 
-films = {"non-saturating": film(toy(NON_SATURATING), adamw(1e-3, 0.0, (0.5, 0.999)), watch=True)}
+films = {
+    "non-saturating": film(
+        toy(NON_SATURATING), adamw(1e-3, 0.0, (0.5, 0.999)), watch=True
+    )
+}
 
 # %%
 films["saturating"] = film(toy(MINIMAX), adamw(1e-3, 0.0, (0.5, 0.999)))
-films["non-saturating, Adam's usual memory"] = film(toy(NON_SATURATING), adamw(1e-3, 0.0, (0.9, 0.999)))
-films["Wasserstein, penalty (section 7)"] = film(toy(WASSERSTEIN, 5, GradientPenalty(1.0)), adamw(3e-3, 0.0, (0.0, 0.9)))
-films["non-saturating, 25 Gaussians"] = film(toy(NON_SATURATING, 5), adamw(1e-3, 0.0, (0.5, 0.999)), data="grid")
+films["non-saturating, Adam's usual memory"] = film(
+    toy(NON_SATURATING), adamw(1e-3, 0.0, (0.9, 0.999))
+)
+films["Wasserstein, penalty (section 7)"] = film(
+    toy(WASSERSTEIN, 5, GradientPenalty(1.0)), adamw(3e-3, 0.0, (0.0, 0.9))
+)
+films["non-saturating, 25 Gaussians"] = film(
+    toy(NON_SATURATING, 5), adamw(1e-3, 0.0, (0.5, 0.999)), data="grid"
+)
 films["Wasserstein, penalty, 25 Gaussians"] = film(
     toy(WASSERSTEIN, 5, GradientPenalty(0.1)), adamw(3e-3, 0.0, (0.0, 0.9)), data="grid"
 )
@@ -267,13 +364,33 @@ def draw_frame(players, moment):
     update, points, outputs = frames[round(moment * (len(frames) - 1) / (FRAMES - 1))]
     figure, (left, right) = subplots(1, 2, height=3.6)
     limit = outputs.abs().max().item()
-    picture = left.imshow(outputs.T, origin="lower", extent=(-2.6, 2.6, -2.6, 2.6), cmap="PuOr_r", vmin=-limit, vmax=limit)
+    picture = left.imshow(
+        outputs.T,
+        origin="lower",
+        extent=(-2.6, 2.6, -2.6, 2.6),
+        cmap="PuOr_r",
+        vmin=-limit,
+        vmax=limit,
+    )
     figure.colorbar(picture, ax=left, label="logit, or critic's value")
     left.scatter(*points.T, s=4, color="#000000")
-    left.set(title="what the discriminator says; fakes", xlabel="$x_1$", ylabel="$x_2$", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
+    left.set(
+        title="what the discriminator says; fakes",
+        xlabel="$x_1$",
+        ylabel="$x_2$",
+        xlim=(-2.6, 2.6),
+        ylim=(-2.6, 2.6),
+    )
     right.scatter(*real_points[data].T, s=4, color="#0072B2", label="data")
     right.scatter(*points.T, s=4, color="#D55E00", label="fakes")
-    right.set(title="data and fakes", xlabel="$x_1$", ylabel="$x_2$", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
+    right.set(
+        title="data and fakes",
+        xlabel="$x_1$",
+        ylabel="$x_2$",
+        xlim=(-2.6, 2.6),
+        ylim=(-2.6, 2.6),
+        aspect="equal",
+    )
     right.legend(loc="upper right")
     for ax in (left, right):
         ax.grid(False)
@@ -283,8 +400,13 @@ def draw_frame(players, moment):
     return describe(figure, title)
 
 
-explore(draw_frame, players=Dropdown(options=list(films), description="players", layout={"width": "28em"}),
-        moment=IntSlider(FRAMES - 4, min=0, max=FRAMES - 1, description="moment"))
+explore(
+    draw_frame,
+    players=Dropdown(
+        options=list(films), description="players", layout={"width": "28em"}
+    ),
+    moment=IntSlider(FRAMES - 4, min=0, max=FRAMES - 1, description="moment"),
+)
 
 # %% [markdown]
 # **Try it.** Move the slider `moment` from left to right, then change the players. The discriminator's output keeps
@@ -340,32 +462,67 @@ z = ahead.noise(64)
 for step in range(AHEAD):
     fake = ahead.generator(z)
     logit = ahead.discriminator(fake)
-    for name, loss in zip(lengths, (saturating_loss(logit), non_saturating_loss(logit))):
-        slopes = torch.autograd.grad(loss, list(ahead.generator.parameters()), retain_graph=True)
-        lengths[name].append(torch.cat([slope.flatten() for slope in slopes]).norm().item())
+    for name, loss in zip(
+        lengths, (saturating_loss(logit), non_saturating_loss(logit))
+    ):
+        slopes = torch.autograd.grad(
+            loss, list(ahead.generator.parameters()), retain_graph=True
+        )
+        lengths[name].append(
+            torch.cat([slope.flatten() for slope in slopes]).norm().item()
+        )
     fooled.append(logit.sigmoid().mean().item())
-    x = as_float(train.x[64 * step:64 * step + 64])
+    x = as_float(train.x[64 * step : 64 * step + 64])
     optimiser.zero_grad()
-    discriminator_loss(ahead.discriminator(x), ahead.discriminator(fake.detach())).backward()
+    discriminator_loss(
+        ahead.discriminator(x), ahead.discriminator(fake.detach())
+    ).backward()
     optimiser.step()
 ahead_logits = torch.linspace(-7, 7, 141, requires_grad=True)
-slopes = [torch.autograd.grad(loss(ahead_logits) * 141, ahead_logits)[0] for loss in (saturating_loss, non_saturating_loss)]
-torch.testing.assert_close(slopes, [-ahead_logits.sigmoid(), ahead_logits.sigmoid() - 1])   # the two slopes of the text
+slopes = [
+    torch.autograd.grad(loss(ahead_logits) * 141, ahead_logits)[0]
+    for loss in (saturating_loss, non_saturating_loss)
+]
+# the two slopes of the text
+torch.testing.assert_close(
+    slopes, [-ahead_logits.sigmoid(), ahead_logits.sigmoid() - 1]
+)
 figure, (left, right) = subplots(1, 2, height=3.2)
 D = ahead_logits.detach().sigmoid()
 left.plot(D, (1 - D).log(), color="#0072B2", label="log(1 - D)")
 left.plot(D, -D.log(), "--", color="#D55E00", label="-log D")
-left.set(xlabel="D(G(z)): how well the fake passes", ylabel="generator's loss, nats", title="the slide's two curves")
+left.set(
+    xlabel="D(G(z)): how well the fake passes",
+    ylabel="generator's loss, nats",
+    title="the slide's two curves",
+)
 left.legend()
-for (name, values), line, colour in zip(lengths.items(), ("-", "--"), ("#0072B2", "#D55E00")):
+for (name, values), line, colour in zip(
+    lengths.items(), ("-", "--"), ("#0072B2", "#D55E00")
+):
     right.plot(fooled, values, line, marker=".", color=colour, label=name)
-right.set(xlabel="mean D(G(z)), falling as D trains", ylabel="length of G's gradient", xscale="log", yscale="log", title="measured in the network's weights")
+right.set(
+    xlabel="mean D(G(z)), falling as D trains",
+    ylabel="length of G's gradient",
+    xscale="log",
+    yscale="log",
+    title="measured in the network's weights",
+)
 right.invert_xaxis()
 right.tick_params(axis="x", which="minor", labelbottom=False)
 right.legend()
 ratio = lengths["non-saturating: -log D"][-1] / lengths["saturating: log(1 - D)"][-1]
-figure.suptitle(f"After {AHEAD} steps of D alone: D(G(z)) = {fooled[-1]:.4f}, the gradients' ratio is {ratio:.0f}", x=0.01, ha="left")
-describe(figure, "Left: log(1 - D) is flat at D = 0, -log D is steep. Right: as D(G(z)) falls, the saturating loss's gradient falls with it, the other one's does not.")
+figure.suptitle(
+    f"After {AHEAD} steps of D alone: D(G(z)) = {fooled[-1]:.4f}, the gradients' ratio "
+    f"is {ratio:.0f}",
+    x=0.01,
+    ha="left",
+)
+describe(
+    figure,
+    "Left: log(1 - D) is flat at D = 0, -log D is steep. Right: as D(G(z)) falls, the "
+    "saturating loss's gradient falls with it, the other one's does not.",
+)
 
 # %% [markdown]
 # ## 5. Convolutions, and five guidelines
@@ -404,7 +561,12 @@ dcgan = dcgan.eval().to("cpu")
 
 # %%
 titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
-image_grid(torch.cat([fakes[:10] for fakes in stages.values()]), titles, columns=10, title="The same ten noises after so many updates")
+image_grid(
+    torch.cat([fakes[:10] for fakes in stages.values()]),
+    titles,
+    columns=10,
+    title="The same ten noises after so many updates",
+)
 
 # %% [markdown]
 # Which of the guidelines matters here? We switch off one guideline at a time (digits, 300 updates, three seeds). The
@@ -413,7 +575,11 @@ image_grid(torch.cat([fakes[:10] for fakes in stages.values()]), titles, columns
 
 # %%
 measured = experiments.values("gan-guidelines", "frechet")
-bars_with_spread(measured, title="One guideline changed at a time (digits, 3 seeds)", xlabel="Frechet distance of fakes to real digits; lower is better")
+bars_with_spread(
+    measured,
+    title="One guideline changed at a time (digits, 3 seeds)",
+    xlabel="Frechet distance of fakes to real digits; lower is better",
+)
 
 # %% [markdown]
 # Begin with the longest bars. **BatchNorm at both ends, the slide's version, learns nothing** in all three runs. With a
@@ -431,8 +597,11 @@ bars_with_spread(measured, title="One guideline changed at a time (digits, 3 see
 # saturating loss. Consider the cost, too: $k = 5$ takes three times as many turns as $k = 1$.
 
 # %%
-bars_with_spread(experiments.values("gan-k", "frechet"), title="k turns of the discriminator (digits, 3 seeds)",
-                 xlabel="Frechet distance; 300 updates of the generator, the last bar 900")
+bars_with_spread(
+    experiments.values("gan-k", "frechet"),
+    title="k turns of the discriminator (digits, 3 seeds)",
+    xlabel="Frechet distance; 300 updates of the generator, the last bar 900",
+)
 
 # %% [markdown]
 # With equally many updates of the generator, more turns for the discriminator make the fakes *worse* here, and with
@@ -459,6 +628,7 @@ bars_with_spread(experiments.values("gan-k", "frechet"), title="k turns of the d
 # every $\theta \ne 0$, with slope 0. On a line the paths of the best plan never cross, so we sort both samples and pair
 # them in order. The figure has two intervals of width 1, one of them moved by $\theta$:
 
+
 # %%
 def moved_interval():
     thetas, cells = np.linspace(-3, 3, 61), torch.arange(-400, 500) / 100
@@ -468,7 +638,13 @@ def moved_interval():
         q = ((cells >= theta) & (cells < theta + 1)).double()
         jsd.append(jensen_shannon(p / p.sum(), q / q.sum()).item())
         w.append(wasserstein_distance(cells, cells, p, q))
-    return curve(thetas, {"JSD, nats": jsd, "W": w}, title="Two intervals of width 1, one moved: what has a slope?", xlabel="moved by", ylabel="distance")
+    return curve(
+        thetas,
+        {"JSD, nats": jsd, "W": w},
+        title="Two intervals of width 1, one moved: what has a slope?",
+        xlabel="moved by",
+        ylabel="distance",
+    )
 
 
 moved_interval()
@@ -507,19 +683,30 @@ moved_interval()
 #   than the theorem says: for $p = q$ the best $f$ is constant, and the penalty forbids a constant $f$. BatchNorm in
 #   the critic would make one picture's slope depend on the other pictures of its batch, so leave it out.
 
+
 # %%
 def penalty_by_hand(critic, real, fake, t):
     """The slope by central differences, point by point, coordinate by coordinate."""
     between, h = t[:, None] * real + (1 - t[:, None]) * fake, 1e-5
     unit = torch.eye(real.shape[1], dtype=real.dtype)
-    slopes = torch.stack([(critic(between + h * e) - critic(between - h * e)) / (2 * h) for e in unit], 1)
+    slopes = torch.stack(
+        [(critic(between + h * e) - critic(between - h * e)) / (2 * h) for e in unit], 1
+    )
     return (slopes.norm(dim=1) - 1).square().mean()
 
 
 torch.manual_seed(0)
-critic = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1), nn.Flatten(0)).double()
-real, fake, t = torch.randn(32, 2).double(), torch.randn(32, 2).double() + 1, torch.rand(32).double()
-torch.testing.assert_close(gradient_penalty(critic, real, fake, t), penalty_by_hand(critic, real, fake, t))
+critic = nn.Sequential(
+    nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1), nn.Flatten(0)
+).double()
+real, fake, t = (
+    torch.randn(32, 2).double(),
+    torch.randn(32, 2).double() + 1,
+    torch.rand(32).double(),
+)
+torch.testing.assert_close(
+    gradient_penalty(critic, real, fake, t), penalty_by_hand(critic, real, fake, t)
+)
 show(gradient_penalty)
 show(WGAN)
 
@@ -530,7 +717,10 @@ show(WGAN)
 # %%
 CRITIC_STEPS = {"smoke": 60, "laptop": 500, "gpu": 500}[BUDGET]
 torch.manual_seed(0)
-real, fake = torch.randn(256, 2) * 0.5, torch.randn(256, 2) * 0.5 + torch.tensor([1.0, 0.0])
+real, fake = (
+    torch.randn(256, 2) * 0.5,
+    torch.randn(256, 2) * 0.5 + torch.tensor([1.0, 0.0]),
+)
 cost = torch.cdist(real, fake)
 exact = cost[linear_sum_assignment(cost)].mean().item()
 
@@ -546,7 +736,11 @@ def estimates(penalty_weight=None, clip=None):
                 for p in critic.parameters():
                     p.clamp_(-clip, clip)
         gap = critic(real).mean() - critic(fake).mean()
-        extra = penalty_weight * gradient_penalty(critic, real, fake, torch.rand(256)) if penalty_weight else 0.0
+        extra = (
+            penalty_weight * gradient_penalty(critic, real, fake, torch.rand(256))
+            if penalty_weight
+            else 0.0
+        )
         optimiser.zero_grad()
         (extra - gap).backward()
         optimiser.step()
@@ -554,10 +748,19 @@ def estimates(penalty_weight=None, clip=None):
     return seen
 
 
-lines = {"penalty, lambda = 10": estimates(10.0), "penalty, lambda = 1": estimates(1.0),
-         "clipped to 0.1": estimates(clip=0.1), "clipped to 0.3": estimates(clip=0.3)}
-figure = curve(range(1, CRITIC_STEPS + 1), {**lines, "exact distance": [exact] * CRITIC_STEPS},
-               title=f"E f(real) - E f(fake) while the critic trains; the distance is {exact:.2f}", xlabel="update of the critic", ylabel="units of x")
+lines = {
+    "penalty, lambda = 10": estimates(10.0),
+    "penalty, lambda = 1": estimates(1.0),
+    "clipped to 0.1": estimates(clip=0.1),
+    "clipped to 0.3": estimates(clip=0.3),
+}
+figure = curve(
+    range(1, CRITIC_STEPS + 1),
+    {**lines, "exact distance": [exact] * CRITIC_STEPS},
+    title=f"E f(real) - E f(fake) while the critic trains; the distance is {exact:.2f}",
+    xlabel="update of the critic",
+    ylabel="units of x",
+)
 figure.axes[0].set_yscale("symlog", linthresh=2)
 figure
 
@@ -576,6 +779,7 @@ figure
 # (The generators have the same architecture. The discriminators in the first two columns have BatchNorm, with running
 # statistics when we measure; the others have none. WGAN critics take five turns for one of the generator.)
 
+
 # %%
 def losses_and_quality():
     """Minus the loss on held-out digits (above) and the Frechet distance (below).
@@ -589,14 +793,38 @@ def losses_and_quality():
         of_it = [row for row in rows if row["setting"] == setting]
         for row, line in zip(of_it, ("-", "--", ":")):
             curves = row["curve"]
-            upper.plot(curves["update"][1:], [-loss for loss in curves["loss"][1:]], line, marker=".", color="#0072B2")
-            lower.plot(curves["update"][1:], curves["frechet"][1:], line, marker=".", color="#D55E00")
-        upper.set_title(f"{setting.replace('non-saturating', 'non-sat.')}\n{np.mean([-row['correlation'] for row in of_it]):.2f}", fontsize=9)
+            upper.plot(
+                curves["update"][1:],
+                [-loss for loss in curves["loss"][1:]],
+                line,
+                marker=".",
+                color="#0072B2",
+            )
+            lower.plot(
+                curves["update"][1:],
+                curves["frechet"][1:],
+                line,
+                marker=".",
+                color="#D55E00",
+            )
+        upper.set_title(
+            f"{setting.replace('non-saturating', 'non-sat.')}\n{np.mean([-row['correlation'] for row in of_it]):.2f}",
+            fontsize=9,
+        )
         lower.set(yscale="log", ylim=(12, 1200), xlabel="update of G")
     axes[0, 0].set(ylabel="minus D's loss")
     axes[1, 0].set(ylabel="Frechet distance")
-    figure.suptitle("Minus the loss (above), distance to real digits (below); mean rank correlation of the two", x=0.01, ha="left")
-    return describe(figure, "Five columns, one for each game. In each, minus the discriminator's loss over the run above and the Frechet distance below.")
+    figure.suptitle(
+        "Minus the loss (above), distance to real digits (below); mean rank "
+        "correlation of the two",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Five columns, one for each game. In each, minus the discriminator's loss over "
+        "the run above and the Frechet distance below.",
+    )
 
 
 losses_and_quality()
@@ -626,10 +854,27 @@ chosen = experiments.values("gan-modes", "inside")
 tuning = experiments.values("gan-modes-tuning", "modes")
 for data in ("gaussians", "grid"):
     for name in ("plain", "WGAN-GP"):
-        found = [modes[0] for setting, modes in tuning.items() if setting.startswith(f"{data}, {name}")]
-        print(f"{data}, {name}: all modes with {sum(share == 1 for share in found)} of {len(found)} settings, {min(found):.0%} with the worst")
-display(bars_with_spread(experiments.values("gan-modes", "modes"), title="Share of the modes drawn (3 new seeds)", xlabel="share of 8 or 25 modes"))
-bars_with_spread(chosen, title="Share of the fakes inside a mode", xlabel="share of fakes within three standard deviations (of the data: 0.989)")
+        found = [
+            modes[0]
+            for setting, modes in tuning.items()
+            if setting.startswith(f"{data}, {name}")
+        ]
+        print(
+            f"{data}, {name}: all modes with {sum(share == 1 for share in found)} of "
+            f"{len(found)} settings, {min(found):.0%} with the worst"
+        )
+display(
+    bars_with_spread(
+        experiments.values("gan-modes", "modes"),
+        title="Share of the modes drawn (3 new seeds)",
+        xlabel="share of 8 or 25 modes",
+    )
+)
+bars_with_spread(
+    chosen,
+    title="Share of the fakes inside a mode",
+    xlabel="share of fakes within three standard deviations (of the data: 0.989)",
+)
 
 # %% [markdown]
 # No setting collapses: the worst of the 24 runs misses two modes of twenty-five. With equal care the plain GAN draws
@@ -660,29 +905,53 @@ bars_with_spread(chosen, title="Share of the fakes inside a mode", xlabel="share
 #
 # the first term asks whether the picture is real, the second whether its features point in the direction of class $y$.
 
+
 # %%
 def conditional_norm_by_hand(x, y, gain, bias):
-    mean, variance = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)   # of the whole batch
-    return gain[y][:, :, None, None] * (x - mean) / (variance + 1e-5).sqrt() + bias[y][:, :, None, None]
+    # of the whole batch
+    mean, variance = (
+        x.mean((0, 2, 3), keepdim=True),
+        x.var((0, 2, 3), correction=0, keepdim=True),
+    )
+    return (
+        gain[y][:, :, None, None] * (x - mean) / (variance + 1e-5).sqrt()
+        + bias[y][:, :, None, None]
+    )
 
 
 torch.manual_seed(0)
-norm, x, y = ConditionalBatchNorm(6, classes=3), torch.randn(8, 6, 4, 4), torch.randint(3, (8,))
+norm, x, y = (
+    ConditionalBatchNorm(6, classes=3),
+    torch.randn(8, 6, 4, 4),
+    torch.randint(3, (8,)),
+)
 nn.init.normal_(norm.gain.weight), nn.init.normal_(norm.bias.weight)
-torch.testing.assert_close(norm(x, y), conditional_norm_by_hand(x, y, norm.gain.weight, norm.bias.weight))
+torch.testing.assert_close(
+    norm(x, y), conditional_norm_by_hand(x, y, norm.gain.weight, norm.bias.weight)
+)
 show(ProjectionDiscriminator)
 show(ConditionalGAN)
 
 # %%
 writer, painter = zoo.load("conditional-gan"), zoo.load("conditional-gan-emoji")
 with torch.no_grad():
-    z = torch.randn(10, writer.dim, generator=torch.Generator().manual_seed(2)).repeat_interleave(10, 0)
+    z = torch.randn(
+        10, writer.dim, generator=torch.Generator().manual_seed(2)
+    ).repeat_interleave(10, 0)
     written = writer.generate(z, torch.arange(10).repeat(10))
-image_grid(written, columns=10, title="A row is one noise, a column one label: the label says which digit, the noise how")
+image_grid(
+    written,
+    columns=10,
+    title=(
+        "A row is one noise, a column one label: the label says which digit, the "
+        "noise how"
+    ),
+)
 
 # %% [markdown]
 # How often does a classifier (notebook 11's for digits, notebook 00's for emoji) predict the label that was asked for?
 # The figure calls this *judged as asked*.
+
 
 # %%
 def judged_as_asked(method, judge, data):
@@ -693,18 +962,33 @@ def judged_as_asked(method, judge, data):
     classes = len(data.classes)
     asked = torch.arange(600) % classes
     with torch.no_grad():
-        fakes = method.generate(torch.randn(600, method.dim, generator=torch.Generator().manual_seed(0)), asked)
+        fakes = method.generate(
+            torch.randn(600, method.dim, generator=torch.Generator().manual_seed(0)),
+            asked,
+        )
         seen = judge.classifier(judge.encode(fakes)).argmax(1)
         real = judge.classifier(evaluate.features(judge, data.x)).argmax(1)
     shares = [(seen == asked, asked), (real == data.y, data.y)]
-    return [[right[label == c].double().mean().item() for c in range(classes)] for right, label in shares]
+    return [
+        [right[label == c].double().mean().item() for c in range(classes)]
+        for right, label in shares
+    ]
 
 
 def by_label():
     figure, axes = subplots(1, 2, height=3.6)
-    shown = {"digits, with label": (writer, "supervised-digits", digits), "emoji, with label": (painter, "supervised", emoji)}
+    shown = {
+        "digits, with label": (writer, "supervised-digits", digits),
+        "emoji, with label": (painter, "supervised", emoji),
+    }
     for ax, (name, (method, judge, data)) in zip(axes, shown.items()):
-        found = np.array([row["by_label"] for row in experiments.read("gan-samples")["rows"] if row["setting"] == name])
+        found = np.array(
+            [
+                row["by_label"]
+                for row in experiments.read("gan-samples")["rows"]
+                if row["setting"] == name
+            ]
+        )
         shipped, real = judged_as_asked(method, zoo.load(judge), data)
         at = np.arange(len(data.classes))
         ax.barh(at, found.mean(0), color="#56B4E9")
@@ -712,11 +996,29 @@ def by_label():
             ax.plot(seed, at, "k.", markersize=3)
         ax.plot(shipped, at, "D", color="#D55E00")
         ax.plot(real, at, "s", color="#000000", fillstyle="none")
-        ax.set(yticks=at, yticklabels=data.classes, xlim=(0, 1.02), xlabel="share judged as asked",
-               title=f"{name.split(',')[0]}: {found.mean():.0%}, {np.mean(shipped):.0%}, {np.mean(real):.0%}")
+        ax.set(
+            yticks=at,
+            yticklabels=data.classes,
+            xlim=(0, 1.02),
+            xlabel="share judged as asked",
+            title=(
+                f"{name.split(',')[0]}: {found.mean():.0%}, {np.mean(shipped):.0%}, "
+                f"{np.mean(real):.0%}"
+            ),
+        )
         ax.invert_yaxis()
-    figure.suptitle("Judged as asked: after 1,000 updates (bars, 3 seeds), shipped weights (diamonds), real pictures (squares)", x=0.01, ha="left", fontsize=10)
-    return describe(figure, "For each digit and emoji category the share judged as asked: short runs, shipped weights, and real test pictures.")
+    figure.suptitle(
+        "Judged as asked: after 1,000 updates (bars, 3 seeds), shipped weights "
+        "(diamonds), real pictures (squares)",
+        x=0.01,
+        ha="left",
+        fontsize=10,
+    )
+    return describe(
+        figure,
+        "For each digit and emoji category the share judged as asked: short runs, "
+        "shipped weights, and real test pictures.",
+    )
 
 
 by_label()
@@ -734,23 +1036,48 @@ by_label()
 # something typical there. BigGAN's authors found that many of their generators were not smooth, and added a
 # regulariser. The figure uses 2,000 digits and 1,146 emoji, with three seeds each:
 
+
 # %%
 def truncation_figure():
     figure, axes = subplots(1, 3, height=3.0)
-    rows = {name: [row for row in experiments.read("gan-samples")["rows"] if row["setting"] == name] for name in ("digits, with label", "emoji, with label")}
-    for (name, of_it), line, colour in zip(rows.items(), ("-", "--"), ("#0072B2", "#D55E00")):
+    rows = {
+        name: [
+            row
+            for row in experiments.read("gan-samples")["rows"]
+            if row["setting"] == name
+        ]
+        for name in ("digits, with label", "emoji, with label")
+    }
+    for (name, of_it), line, colour in zip(
+        rows.items(), ("-", "--"), ("#0072B2", "#D55E00")
+    ):
         for ax, measure in zip(axes, ("accuracy", "precision", "recall")):
             values = np.array([row["curve"][measure] for row in of_it])
             threshold = of_it[0]["curve"]["threshold"]
-            ax.plot(threshold, values.mean(0), line, marker="o", color=colour, label=name.split(",")[0])
-            ax.fill_between(threshold, values.min(0), values.max(0), color=colour, alpha=0.2)
+            ax.plot(
+                threshold,
+                values.mean(0),
+                line,
+                marker="o",
+                color=colour,
+                label=name.split(",")[0],
+            )
+            ax.fill_between(
+                threshold, values.min(0), values.max(0), color=colour, alpha=0.2
+            )
             ax.set(xlabel="truncation threshold", ylabel=measure, ylim=(0, 1))
     axes[0].set(title="judge sees the label")
     axes[1].set(title="fakes near real ones")
     axes[2].set(title="real ones near fakes")
     axes[0].legend()
-    figure.suptitle("What truncated noise does (mean and range of 3 seeds)", x=0.01, ha="left")
-    return describe(figure, "Three panels over the truncation threshold: accuracy, precision and recall, for digits and emoji.")
+    figure.suptitle(
+        "What truncated noise does (mean and range of 3 seeds)", x=0.01, ha="left"
+    )
+    return describe(
+        figure,
+        "Three panels over the truncation threshold: accuracy, precision and recall, "
+        "for digits and emoji.",
+    )
 
 
 truncation_figure()
@@ -762,18 +1089,36 @@ truncation_figure()
 #
 # **Try it.** Choose a class, a noise and a threshold. Begin with the emoji, then try the digits.
 
+
 # %%
 def draw_class(which, label, noise, threshold):
-    method, names = (painter, emoji.classes) if which == "emoji" else (writer, digits.classes)
+    method, names = (
+        (painter, emoji.classes) if which == "emoji" else (writer, digits.classes)
+    )
     label = min(label, len(names) - 1)
-    z = truncated(torch.randn(12, method.dim, generator=torch.Generator().manual_seed(noise)), threshold)
+    z = truncated(
+        torch.randn(12, method.dim, generator=torch.Generator().manual_seed(noise)),
+        threshold,
+    )
     with torch.no_grad():
         pictures = method.generate(z, torch.full((12,), label))
-    return image_grid(pictures, columns=6, title=f"{names[label]}: twelve draws of seed {noise}, numbers of at most {threshold:g}")
+    return image_grid(
+        pictures,
+        columns=6,
+        title=(
+            f"{names[label]}: twelve draws of seed {noise}, numbers of at most "
+            f"{threshold:g}"
+        ),
+    )
 
 
-explore(draw_class, which=Dropdown(options=["emoji", "digits"], description="data"), label=IntSlider(6, min=0, max=9, description="class"),
-        noise=IntSlider(0, min=0, max=50, description="seed"), threshold=SelectionSlider(options=[0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 4.0], value=1.0))
+explore(
+    draw_class,
+    which=Dropdown(options=["emoji", "digits"], description="data"),
+    label=IntSlider(6, min=0, max=9, description="class"),
+    noise=IntSlider(0, min=0, max=50, description="seed"),
+    threshold=SelectionSlider(options=[0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 4.0], value=1.0),
+)
 
 # %% [markdown]
 # ## 10. Growing up
@@ -794,12 +1139,27 @@ def phases():
     at = np.linspace(0, 1, 501)
     levels = np.array([fade_in(min(1.0, float(p) / growing.youth), 3) for p in at])
     figure, ax = subplots(height=2.4)
-    for level, (line, colour) in enumerate(zip(("-", "--", "-."), ("#0072B2", "#D55E00", "#009E73"))):
-        share = np.where(levels[:, 0] == level, levels[:, 1], np.where(levels[:, 0] == level + 1, 1 - levels[:, 1], 0))
+    for level, (line, colour) in enumerate(
+        zip(("-", "--", "-."), ("#0072B2", "#D55E00", "#009E73"))
+    ):
+        share = np.where(
+            levels[:, 0] == level,
+            levels[:, 1],
+            np.where(levels[:, 0] == level + 1, 1 - levels[:, 1], 0),
+        )
         ax.plot(at, share, line, color=colour, label=f"{8 * 2**level} x {8 * 2**level}")
-    ax.set(xlabel="progress", ylabel="share of the picture", title="Which level paints: alone, then handing over")
+    ax.set(
+        xlabel="progress",
+        ylabel="share of the picture",
+        title="Which level paints: alone, then handing over",
+    )
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return describe(figure, "Three levels: 8 x 8 alone for a tenth of the training, a hand-over to 16 x 16, which paints alone, then to 32 x 32, which paints alone for the longer half.")
+    return describe(
+        figure,
+        "Three levels: 8 x 8 alone for a tenth of the training, a hand-over to 16 x "
+        "16, which paints alone, then to 32 x 32, which paints alone for the longer "
+        "half.",
+    )
 
 
 display(phases())
@@ -809,9 +1169,17 @@ show(ProgressiveGAN, doc=False)
 # %%
 GROWTH_STEPS = {"smoke": 10, "laptop": 800, "gpu": 3000}[BUDGET]
 growing_z = torch.randn(10, 64, generator=torch.Generator().manual_seed(1))
-grown, marks = {}, [max(1, round(GROWTH_STEPS * share)) for share in (0.08, 0.18, 0.28, 0.38, 1.0)]
-growing = recipes.build(growing_recipe, seed=0)                # anew, however often the cell is run
-for step in live(recipes.train(growing_recipe, growing, load("emoji_on_white"), seed=0, steps=GROWTH_STEPS), names=("discriminator", "generator")):
+grown, marks = (
+    {},
+    [max(1, round(GROWTH_STEPS * share)) for share in (0.08, 0.18, 0.28, 0.38, 1.0)],
+)
+growing = recipes.build(growing_recipe, seed=0)  # anew, however often the cell is run
+for step in live(
+    recipes.train(
+        growing_recipe, growing, load("emoji_on_white"), seed=0, steps=GROWTH_STEPS
+    ),
+    names=("discriminator", "generator"),
+):
     if step.k in marks:
         device = next(growing.parameters()).device
         with torch.no_grad():
@@ -820,7 +1188,12 @@ for step in live(recipes.train(growing_recipe, growing, load("emoji_on_white"), 
 
 # %%
 titles = [str(k) if i == 0 else "" for k in grown for i in range(10)]
-image_grid(torch.cat(list(grown.values())), titles, columns=10, title=f"The same noises after so many of {GROWTH_STEPS} updates")
+image_grid(
+    torch.cat(list(grown.values())),
+    titles,
+    columns=10,
+    title=f"The same noises after so many of {GROWTH_STEPS} updates",
+)
 
 # %% [markdown]
 # After equally many updates, growing networks are as good as plain ones (Frechet distance 37 against 37 for pictures
@@ -835,20 +1208,31 @@ image_grid(torch.cat(list(grown.values())), titles, columns=10, title=f"The same
 # **Try it.** Choose two noises and a place `t` on the way between them. Is there a place where one thing suddenly
 # becomes another?
 
+
 # %%
 def draw_way(start, end, t):
-    a, b = (torch.randn(walker.dim, generator=torch.Generator().manual_seed(seed)) for seed in (start, end))
+    a, b = (
+        torch.randn(walker.dim, generator=torch.Generator().manual_seed(seed))
+        for seed in (start, end)
+    )
     along = torch.stack([slerp(a, b, s) for s in (0.0, 0.25, 0.5, 0.75, 1.0, t)])
     with torch.no_grad():
         pictures = walker.generate(along)
-        film = walker.generate(torch.stack([slerp(a, b, s) for s in torch.linspace(0, 1, 21).tolist()]))
+        film = walker.generate(
+            torch.stack([slerp(a, b, s) for s in torch.linspace(0, 1, 21).tolist()])
+        )
     names = ["start", "1/4", "1/2", "3/4", "end", f"t = {t:.2f}"]
     changes = (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
     title = f"From noise {start} to noise {end}: of 20 steps the largest, {changes.max() / changes.mean():.1f} times the mean, is at t = {changes.argmax() / 20 + 0.025:.2f}"
     return image_grid(pictures, names, columns=6, title=title)
 
 
-explore(draw_way, start=IntSlider(3, min=0, max=60), end=IntSlider(8, min=0, max=60), t=FloatSlider(0.4, min=0.0, max=1.0, step=0.02))
+explore(
+    draw_way,
+    start=IntSlider(3, min=0, max=60),
+    end=IntSlider(8, min=0, max=60),
+    t=FloatSlider(0.4, min=0.0, max=1.0, step=0.02),
+)
 
 # %% [markdown]
 # **Arithmetic.** In DCGAN's famous figure, the mean noise of *smiling women* minus *neutral women* plus *neutral men*
@@ -857,6 +1241,7 @@ explore(draw_way, start=IntSlider(3, min=0, max=60), end=IntSlider(8, min=0, max
 # There are two controls: a step of the same length in a random direction, and, as in the paper, the same sums with
 # pixels.
 
+
 # %%
 def arithmetic_pictures(a=2, b=6):
     judge = zoo.load("supervised")
@@ -864,16 +1249,31 @@ def arithmetic_pictures(a=2, b=6):
     z = torch.randn(n, walker.dim, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         x = torch.cat([walker.generate(part) for part in z.split(250)])
-        sure, label = torch.cat([judge.classifier(judge.encode(part)).softmax(1) for part in x.split(250)]).max(1)
+        sure, label = torch.cat(
+            [judge.classifier(judge.encode(part)).softmax(1) for part in x.split(250)]
+        ).max(1)
         rows = {c: (label == c).nonzero().flatten() for c in (a, b)}
-        rows = {c: of_it[sure[of_it].argsort(descending=True)] for c, of_it in rows.items()}
+        rows = {
+            c: of_it[sure[of_it].argsort(descending=True)] for c, of_it in rows.items()
+        }
         best = {c: of_it[: max(2, len(of_it) // 2)] for c, of_it in rows.items()}
-        rest = rows[a][len(best[a]):][:10]
+        rest = rows[a][len(best[a]) :][:10]
         step = z[best[b]].mean(0) - z[best[a]].mean(0)
         by_pixels = (x[rest] + x[best[b]].mean(0) - x[best[a]].mean(0)).clamp(0, 1)
         moved = walker.generate(z[rest] + step)
-    titles = [text if i == 0 else "" for text in ("before", "by noise", "by pixels") for i in range(len(rest))]
-    return image_grid(torch.cat([x[rest], moved, by_pixels]), titles, columns=len(rest), title=f"Minus the mean of {emoji.classes[a]}, plus the mean of {emoji.classes[b]}")
+    titles = [
+        text if i == 0 else ""
+        for text in ("before", "by noise", "by pixels")
+        for i in range(len(rest))
+    ]
+    return image_grid(
+        torch.cat([x[rest], moved, by_pixels]),
+        titles,
+        columns=len(rest),
+        title=(
+            f"Minus the mean of {emoji.classes[a]}, plus the mean of {emoji.classes[b]}"
+        ),
+    )
 
 
 arithmetic_pictures()
@@ -881,8 +1281,11 @@ arithmetic_pictures()
 # %%
 rows = experiments.read("gan-arithmetic")["rows"]
 named = {"after": "by noise", "random": "a random step as long", "pixels": "by pixels"}
-bars_with_spread({text: [row[name] for row in rows] for name, text in named.items()},
-                 title="Did the fake become what was added? (3 seeds)", xlabel="share judged so, mean over six pairs of categories")
+bars_with_spread(
+    {text: [row[name] for row in rows] for name, text in named.items()},
+    title="Did the fake become what was added? (3 seeds)",
+    xlabel="share judged so, mean over six pairs of categories",
+)
 
 # %% [markdown]
 # More than half of the fakes become what was added. With random steps hardly any do, and with sums of pixels a third,
@@ -907,14 +1310,25 @@ bars_with_spread({text: [row[name] for row in rows] for name, text in named.item
 # %%
 show(BiGAN)
 
+
 # %%
 def encoders():
     found = experiments.values("gan-representation", "knn")
-    named = {"DCGAN's discriminator, untrained": found["digits, untrained"], "DCGAN's discriminator": found["digits"]}
+    named = {
+        "DCGAN's discriminator, untrained": found["digits, untrained"],
+        "DCGAN's discriminator": found["digits"],
+    }
     for title, name in (("BiGAN's encoder", "bigan"), ("VAE's encoder (11)", "vae")):
         found = experiments.values(name, "knn")
-        named |= {f"{title}, untrained": found["random encoder"], title: found["trained"]}
-    return bars_with_spread(named, title="k-NN accuracy of frozen features, test digits (3 seeds)", xlabel="accuracy (chance 0.1)")
+        named |= {
+            f"{title}, untrained": found["random encoder"],
+            title: found["trained"],
+        }
+    return bars_with_spread(
+        named,
+        title="k-NN accuracy of frozen features, test digits (3 seeds)",
+        xlabel="accuracy (chance 0.1)",
+    )
 
 
 encoders()
@@ -922,7 +1336,10 @@ encoders()
 # %%
 STEPS = {"smoke": 10, "laptop": 1200, "gpu": 12_000}[BUDGET]
 both_ways = recipes.build(recipes.lookup("bigan"), seed=0)
-for step in live(recipes.train(recipes.lookup("bigan"), both_ways, train, seed=0, steps=STEPS), names=("discriminator", "generator and encoder")):
+for step in live(
+    recipes.train(recipes.lookup("bigan"), both_ways, train, seed=0, steps=STEPS),
+    names=("discriminator", "generator and encoder"),
+):
     pass
 both_ways = both_ways.eval().to("cpu")
 
@@ -930,8 +1347,15 @@ both_ways = both_ways.eval().to("cpu")
 with torch.no_grad():
     x = as_float(digits.x[:12])
     rebuilt = both_ways.reconstruct(x)
-image_grid(torch.cat([x, rebuilt]), [text if i == 0 else "" for text in ("digits", "G(E(x))") for i in range(12)], columns=12,
-           title="Test digits and what BiGAN makes of their codes: nobody compared them in training")
+image_grid(
+    torch.cat([x, rebuilt]),
+    [text if i == 0 else "" for text in ("digits", "G(E(x))") for i in range(12)],
+    columns=12,
+    title=(
+        "Test digits and what BiGAN makes of their codes: nobody compared them in "
+        "training"
+    ),
+)
 
 # %% [markdown]
 # The discriminator's features gain little: half a point to two points of accuracy over the same network untrained,
@@ -958,8 +1382,17 @@ WITH, WITHOUT = {"smoke": (2, 2), "laptop": (200, 60), "gpu": (1000, 300)}[BUDGE
 
 
 def train_painter(name, painter, steps):
-    for _ in live(recipes.train(recipes.lookup(name), painter, load("emoji_on_white"), seed=0, steps=steps, batch_size=64),
-                  names=("discriminator", "painter")):
+    for _ in live(
+        recipes.train(
+            recipes.lookup(name),
+            painter,
+            load("emoji_on_white"),
+            seed=0,
+            steps=steps,
+            batch_size=64,
+        ),
+        names=("discriminator", "painter"),
+    ):
         pass
     return painter.eval().to("cpu")
 
@@ -975,26 +1408,64 @@ def with_and_without(name, painter):
     train_painter(name, painter, WITHOUT)
     with torch.no_grad():
         meant = painter.paint(left, mask).clamp(0, 1)
-    titles = [text if i == 0 else "" for text in ("original", "seen", "judged", "squares") for i in range(10)]
-    return image_grid(torch.cat([x, left, judged, meant]), titles, columns=10,
-                      title=f"{name.split('-')[1]}: with a judge, and after {WITHOUT} more updates without")
+    titles = [
+        text if i == 0 else ""
+        for text in ("original", "seen", "judged", "squares")
+        for i in range(10)
+    ]
+    return image_grid(
+        torch.cat([x, left, judged, meant]),
+        titles,
+        columns=10,
+        title=(
+            f"{name.split('-')[1]}: with a judge, and after {WITHOUT} more updates "
+            "without"
+        ),
+    )
 
 
 name = "adversarial-colourisation"
-display(with_and_without(name, train_painter(name, recipes.build(recipes.lookup(name), seed=0), WITH)))
+display(
+    with_and_without(
+        name, train_painter(name, recipes.build(recipes.lookup(name), seed=0), WITH)
+    )
+)
 with_and_without("adversarial-inpainting", zoo.load("adversarial-inpainting"))
 
 # %%
 figure, axes = subplots(1, 4, height=2.6)
-for ax, (measure, text) in zip(axes, {"rmse": "error", "detail": "detail", "chroma": "chroma", "frechet": "distance"}.items()):
+for ax, (measure, text) in zip(
+    axes,
+    {
+        "rmse": "error",
+        "detail": "detail",
+        "chroma": "chroma",
+        "frechet": "distance",
+    }.items(),
+):
     found = experiments.values("gan-painting", measure)
-    ax.barh(range(4), [np.mean(v) for v in found.values()], color=["#666666", "#0072B2", "#666666", "#D55E00"])
+    ax.barh(
+        range(4),
+        [np.mean(v) for v in found.values()],
+        color=["#666666", "#0072B2", "#666666", "#D55E00"],
+    )
     for y, v in enumerate(found.values()):
         ax.plot(v, [y] * len(v), "k.", markersize=4)
-    ax.set(yticks=range(4), yticklabels=list(found) if ax is axes[0] else [], title=text)
+    ax.set(
+        yticks=range(4), yticklabels=list(found) if ax is axes[0] else [], title=text
+    )
     ax.invert_yaxis()
-figure.suptitle("Unseen emoji: error, detail and chroma (shares of real) of what was hidden; Frechet distance", x=0.01, ha="left")
-describe(figure, "Bars for inpainting and colours with squared error alone and with the adversarial term: error, detail, chroma, Frechet distance.")
+figure.suptitle(
+    "Unseen emoji: error, detail and chroma (shares of real) of what was hidden; "
+    "Frechet distance",
+    x=0.01,
+    ha="left",
+)
+describe(
+    figure,
+    "Bars for inpainting and colours with squared error alone and with the adversarial "
+    "term: error, detail, chroma, Frechet distance.",
+)
 
 # %% [markdown]
 # The results agree with AIA. With the discriminator the squared error is *larger* in both tasks. In return we get what
@@ -1010,6 +1481,7 @@ describe(figure, "Bars for inpainting and colours with squared error alone and w
 # course can measure by now are measured. Every number is read from `results/` and is a mean over three seeds. (*Told
 # the label*: class-conditional; *obey*: the classifier predicts the label that was asked for.)
 
+
 # %%
 def mean_of(name, setting, measure):
     return np.mean(experiments.values(name, measure)[setting])
@@ -1017,25 +1489,46 @@ def mean_of(name, setting, measure):
 
 def family_tree():
     def quality(name, setting, part=""):
-        found = {m: mean_of(name, setting, m + part) for m in ("frechet", "precision", "recall")}
-        return f"{found['frechet']:.1f} | {found['precision']:.2f} | {found['recall']:.2f}"
+        found = {
+            m: mean_of(name, setting, m + part)
+            for m in ("frechet", "precision", "recall")
+        }
+        return (
+            f"{found['frechet']:.1f} | {found['precision']:.2f} | {found['recall']:.2f}"
+        )
+
     bound = mean_of("vae-samples", "digits", "elbo")
     lines = [
-        "| model | density | measured here | one picture takes | Frechet distance | precision | recall |",
+        "| model | density | measured here | one picture takes | Frechet distance | "
+        "precision | recall |",
         "|---|---|---|---|---|---|---|",
-        f"| VAE, digits (11) | explicit, bounded | log P(x) >= {bound:.1f} nats (binarised) | one pass | {quality('vae-samples', 'digits', ' prior')} |",
-        f"| GAN, digits | implicit: none | nothing to report | one pass | {quality('gan-samples', 'digits')} |",
-        f"| GAN, digits, told the label | implicit | {mean_of('gan-samples', 'digits, with label', 'accuracy'):.0%} obey | one pass | {quality('gan-samples', 'digits, with label')} |",
+        f"| VAE, digits (11) | explicit, bounded | log P(x) >= {bound:.1f} nats "
+        f"(binarised) | one pass | {quality('vae-samples', 'digits', ' prior')} |",
+        "| GAN, digits | implicit: none | nothing to report | one pass | "
+        f"{quality('gan-samples', 'digits')} |",
+        "| GAN, digits, told the label | implicit | "
+        f"{mean_of('gan-samples', 'digits, with label', 'accuracy'):.0%} obey | one "
+        f"pass | {quality('gan-samples', 'digits, with label')} |",
         f"| VAE, emoji (11) | explicit, bounded | {evaluate.bits_per_dimension(mean_of('vae-samples', 'emoji', 'elbo'), 3072):.2f} bits per dimension at most | one pass | {quality('vae-samples', 'emoji', ' prior')} |",
-        f"| GAN, emoji | implicit | nothing to report | one pass | {quality('gan-samples', 'emoji')} |",
-        f"| GAN, emoji, not shifted | implicit | | one pass | {quality('gan-samples', 'emoji, not shifted')} |",
-        f"| GAN, emoji, growing | implicit | | one pass | {quality('gan-samples', 'emoji, growing')} |",
-        f"| GAN, emoji, told the label | implicit | {mean_of('gan-samples', 'emoji, with label', 'accuracy'):.0%} obey | one pass | {quality('gan-samples', 'emoji, with label')} |",
-        "| normalising flows (not in this course) | explicit, exact | | one pass | | | |",
-        "| generative stochastic networks (not in this course) | implicit | | a Markov chain | | | |",
-        "| autoregressive (10, planned) | explicit, exact | | a pass for each pixel | | | |",
-        "| energy-based (13, planned) | explicit, up to a constant | | a Markov chain | | | |",
-        "| diffusion (14) | explicit, bounded | in notebook 14 | a pass for each step | | | |",
+        "| GAN, emoji | implicit | nothing to report | one pass | "
+        f"{quality('gan-samples', 'emoji')} |",
+        "| GAN, emoji, not shifted | implicit | | one pass | "
+        f"{quality('gan-samples', 'emoji, not shifted')} |",
+        "| GAN, emoji, growing | implicit | | one pass | "
+        f"{quality('gan-samples', 'emoji, growing')} |",
+        "| GAN, emoji, told the label | implicit | "
+        f"{mean_of('gan-samples', 'emoji, with label', 'accuracy'):.0%} obey | one "
+        f"pass | {quality('gan-samples', 'emoji, with label')} |",
+        "| normalising flows (not in this course) | explicit, exact | | one pass | | | "
+        "|",
+        "| generative stochastic networks (not in this course) | implicit | | a Markov "
+        "chain | | | |",
+        "| autoregressive (10, planned) | explicit, exact | | a pass for each pixel | "
+        "| | |",
+        "| energy-based (13, planned) | explicit, up to a constant | | a Markov chain "
+        "| | | |",
+        "| diffusion (14) | explicit, bounded | in notebook 14 | a pass for each step "
+        "| | | |",
     ]
     return Markdown("\n".join(lines))
 
@@ -1044,8 +1537,16 @@ display(family_tree())
 
 
 def quality_figure():
-    named = {"VAE (11)": ("vae-samples", "{}", " prior"), "GAN": ("gan-samples", "{}", ""), "GAN, label": ("gan-samples", "{}, with label", "")}
-    named_measure = {"frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
+    named = {
+        "VAE (11)": ("vae-samples", "{}", " prior"),
+        "GAN": ("gan-samples", "{}", ""),
+        "GAN, label": ("gan-samples", "{}, with label", ""),
+    }
+    named_measure = {
+        "frechet": "Frechet distance",
+        "precision": "precision",
+        "recall": "recall",
+    }
     figure, axes = subplots(2, 3, height=3.8)
     for row, data in zip(axes, ("digits", "emoji")):
         for ax, measure in zip(row, named_measure):
@@ -1053,10 +1554,22 @@ def quality_figure():
                 found = experiments.values(name, measure + part)[setting.format(data)]
                 ax.barh(y, np.mean(found), color=("#666666", "#0072B2", "#D55E00")[y])
                 ax.plot(found, [y] * len(found), "k.", markersize=3)
-            ax.set(yticks=range(3), yticklabels=list(named) if measure == "frechet" else [], title=f"{data}: {named_measure[measure]}")
+            ax.set(
+                yticks=range(3),
+                yticklabels=list(named) if measure == "frechet" else [],
+                title=f"{data}: {named_measure[measure]}",
+            )
             ax.invert_yaxis()
-    figure.suptitle("Samples against unseen pictures (3 seeds); of the distance lower is better", x=0.01, ha="left")
-    return describe(figure, "Six panels: Frechet distance, precision and recall of the VAE's and the GANs' samples, for digits and emoji.")
+    figure.suptitle(
+        "Samples against unseen pictures (3 seeds); of the distance lower is better",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Six panels: Frechet distance, precision and recall of the VAE's and the GANs' "
+        "samples, for digits and emoji.",
+    )
 
 
 quality_figure()

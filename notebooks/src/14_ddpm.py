@@ -35,7 +35,13 @@ from course_lib import experiments, zoo
 from course_lib import recipe as recipes
 from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
-from course_lib.diffusion.bound import bits_per_dimension, discretised_log_likelihood, noise_weights, prior_kl, terms
+from course_lib.diffusion.bound import (
+    bits_per_dimension,
+    discretised_log_likelihood,
+    noise_weights,
+    prior_kl,
+    terms,
+)
 from course_lib.diffusion.ddpm import DDPM
 from course_lib.diffusion.exact import MixtureNoise
 from course_lib.diffusion.gaussians import (
@@ -51,12 +57,34 @@ from course_lib.diffusion.gaussians import (
     x0_from_eps,
 )
 from course_lib.diffusion.next_step import NextStep, SaysNextStep
-from course_lib.diffusion.samplers import ancestral, ddim, invert, last, sample, step_numbers
-from course_lib.diffusion.schedules import Schedule, cosine_betas, linear_betas, signal_to_noise
+from course_lib.diffusion.samplers import (
+    ancestral,
+    ddim,
+    invert,
+    last,
+    sample,
+    step_numbers,
+)
+from course_lib.diffusion.schedules import (
+    Schedule,
+    cosine_betas,
+    linear_betas,
+    signal_to_noise,
+)
 from course_lib.latent.interpolation import slerp
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.unet import UNet, UNetEncoder
-from course_lib.notebook import bars_with_spread, budget, curve, describe, explore, image_grid, live, show, subplots
+from course_lib.notebook import (
+    bars_with_spread,
+    budget,
+    curve,
+    describe,
+    explore,
+    image_grid,
+    live,
+    show,
+    subplots,
+)
 from course_lib.optim import adamw
 from course_lib.train import fit
 
@@ -73,9 +101,26 @@ BUDGET = budget()
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
 painter, emoji_painter = zoo.load("ddpm"), zoo.load("ddpm-emoji")
 torch.manual_seed(0)
-for name, model, shape in (("digits", painter, (16, 1, 28, 28)), ("emoji", emoji_painter, (16, 3, 32, 32))):
-    drawn = model.denormalise(last(ddim(model.eps, torch.randn(shape), model.schedule, 50, clip_denoised=model.clip_denoised)))
-    display(image_grid(drawn, columns=8, title=f"Sixteen {name}, 50 steps (of DDIM, section 10)"))
+for name, model, shape in (
+    ("digits", painter, (16, 1, 28, 28)),
+    ("emoji", emoji_painter, (16, 3, 32, 32)),
+):
+    drawn = model.denormalise(
+        last(
+            ddim(
+                model.eps,
+                torch.randn(shape),
+                model.schedule,
+                50,
+                clip_denoised=model.clip_denoised,
+            )
+        )
+    )
+    display(
+        image_grid(
+            drawn, columns=8, title=f"Sixteen {name}, 50 steps (of DDIM, section 10)"
+        )
+    )
 
 # %% [markdown]
 # ## 2. Drowning a picture
@@ -104,21 +149,25 @@ for name, model, shape in (("digits", painter, (16, 1, 28, 28)), ("emoji", emoji
 # to $x_t$. Below, the chain is simulated step by step for 20,000 one-pixel pictures and compared with the jump.
 
 # %%
-betas = linear_betas(1000)                                                       # GT19's range: 0.0001 to 0.02
+betas = linear_betas(1000)  # GT19's range: 0.0001 to 0.02
 schedule = Schedule(betas)
 torch.manual_seed(0)
-x = torch.full((20_000, 1), 0.7)                                                 # 20,000 copies of one pixel
+x = torch.full((20_000, 1), 0.7)  # 20,000 copies of one pixel
 walked = {}
 for t, beta in enumerate(betas.tolist()):
-    x = math.sqrt(1 - beta) * x + math.sqrt(beta) * torch.randn_like(x)          # the definition, step by step
+    # the definition, step by step
+    x = math.sqrt(1 - beta) * x + math.sqrt(beta) * torch.randn_like(x)
     if t in (9, 99, 499, 999):
         walked[t] = x
 for t, x in walked.items():
     abar = schedule.abar[t].item()
-    assert abs(x.mean() - math.sqrt(abar) * 0.7) < 4 * math.sqrt((1 - abar) / 20_000)        # four standard errors
+    # four standard errors
+    assert abs(x.mean() - math.sqrt(abar) * 0.7) < 4 * math.sqrt((1 - abar) / 20_000)
     assert abs(x.var() - (1 - abar)) < 4 * (1 - abar) * math.sqrt(2 / 20_000)
     jump = q_sample(torch.tensor([[0.7]]), abar, torch.ones(1, 1))
-    torch.testing.assert_close(jump.item(), math.sqrt(abar) * 0.7 + math.sqrt(1 - abar), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        jump.item(), math.sqrt(abar) * 0.7 + math.sqrt(1 - abar), atol=1e-6, rtol=0
+    )
 show(q_step)
 show(q_sample)
 
@@ -134,8 +183,16 @@ right, wrong = [1.0], [1.0]
 for beta in betas.tolist():
     right.append((1 - beta) * right[-1] + beta)
     wrong.append((1 - beta) ** 2 * wrong[-1] + beta)
-curve(range(1001), {"with the root (MLMI17)": right, "without (GT19's slide)": wrong}, xlabel="step t", ylabel="variance of x_t",
-      title=f"Data of variance 1: after 1,000 steps {right[-1]:.3f} with the root, {wrong[-1]:.3f} without")
+curve(
+    range(1001),
+    {"with the root (MLMI17)": right, "without (GT19's slide)": wrong},
+    xlabel="step t",
+    ylabel="variance of x_t",
+    title=(
+        f"Data of variance 1: after 1,000 steps {right[-1]:.3f} with the root, "
+        f"{wrong[-1]:.3f} without"
+    ),
+)
 
 # %% [markdown]
 # **Try it.** Choose a picture and move the slider $t$. Up to which $t$ do you recognise the picture? Then change the
@@ -146,7 +203,10 @@ curve(range(1001), {"with the root (MLMI17)": right, "without (GT19's slide)": w
 PICTURES = {
     "a seven": 2 * as_float(digits.x[:1]) - 1,
     "a four": 2 * as_float(digits.x[4:5]) - 1,
-    **{f"emoji {row}": 2 * as_float(emoji.x[row:row + 1]) - 1 for row in (0, 300, 560, 950)},
+    **{
+        f"emoji {row}": 2 * as_float(emoji.x[row : row + 1]) - 1
+        for row in (0, 300, 560, 950)
+    },
 }
 SCHEDULES = {"linear": schedule, "cosine": Schedule(cosine_betas(1000))}
 
@@ -154,11 +214,26 @@ SCHEDULES = {"linear": schedule, "cosine": Schedule(cosine_betas(1000))}
 def draw_forward(picture, schedule, t):
     x0, abar = PICTURES[picture], SCHEDULES[schedule].abar[t].item()
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
-    parts = [x0, math.sqrt(abar) * x0, math.sqrt(1 - abar) * noise, q_sample(x0, abar, noise)]
-    names = ["$x_0$", f"$\\sqrt{{\\bar\\alpha}}\\, x_0$, factor {math.sqrt(abar):.3f}", f"$\\sqrt{{1 - \\bar\\alpha}}\\, \\epsilon$, factor {math.sqrt(1 - abar):.3f}", "their sum, $x_t$"]
+    parts = [
+        x0,
+        math.sqrt(abar) * x0,
+        math.sqrt(1 - abar) * noise,
+        q_sample(x0, abar, noise),
+    ]
+    names = [
+        "$x_0$",
+        f"$\\sqrt{{\\bar\\alpha}}\\, x_0$, factor {math.sqrt(abar):.3f}",
+        f"$\\sqrt{{1 - \\bar\\alpha}}\\, \\epsilon$, factor {math.sqrt(1 - abar):.3f}",
+        "their sum, $x_t$",
+    ]
     figure, axes = subplots(1, 4, height=2.5)
     for ax, part, name in zip(axes, parts, names):
-        ax.imshow(rearrange(((part[0] + 1) / 2).clamp(0, 1), "c h w -> h w c").squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        ax.imshow(
+            rearrange(((part[0] + 1) / 2).clamp(0, 1), "c h w -> h w c").squeeze(-1),
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+        )
         ax.set_title(name, size=10)
         ax.set_axis_off()
     title = f"{picture}, {schedule} schedule, t = {t + 1} of 1000: signal to noise {abar / (1 - abar):.3g}"
@@ -166,8 +241,12 @@ def draw_forward(picture, schedule, t):
     return describe(figure, title)
 
 
-explore(draw_forward, picture=Dropdown(options=list(PICTURES)), schedule=Dropdown(options=list(SCHEDULES)),
-        t=IntSlider(180, min=0, max=999, continuous_update=False))
+explore(
+    draw_forward,
+    picture=Dropdown(options=list(PICTURES)),
+    schedule=Dropdown(options=list(SCHEDULES)),
+    t=IntSlider(180, min=0, max=999, continuous_update=False),
+)
 
 # %% [markdown]
 # ## 3. Schedules
@@ -182,26 +261,49 @@ explore(draw_forward, picture=Dropdown(options=list(PICTURES)), schedule=Dropdow
 # same $\beta$. (The library would scale the $\beta_t$ for you; here they are as you set them. The cosine schedule has
 # no last beta to set.) Which schedule has the most steps in the middle, where there is still something to decide?
 
+
 # %%
 def draw_schedule(kind, steps, last_beta):
-    betas = cosine_betas(steps) if kind == "cosine" else torch.linspace(min(1e-4, last_beta), last_beta, steps, dtype=torch.float64)
+    betas = (
+        cosine_betas(steps)
+        if kind == "cosine"
+        else torch.linspace(min(1e-4, last_beta), last_beta, steps, dtype=torch.float64)
+    )
     chosen = Schedule(betas)
     figure, axes = subplots(1, 3, height=2.8)
     t = np.arange(1, steps + 1) / steps
-    for ax, values, name in zip(axes, (chosen.beta, chosen.abar, signal_to_noise(chosen.abar)), ("$\\beta_t$", "$\\bar\\alpha_t$", "signal to noise")):
+    for ax, values, name in zip(
+        axes,
+        (chosen.beta, chosen.abar, signal_to_noise(chosen.abar)),
+        ("$\\beta_t$", "$\\bar\\alpha_t$", "signal to noise"),
+    ):
         ax.plot(t, values, color="#0072B2", label=kind)
         ax.set(xlabel="t / T", title=name)
     axes[1].set_ylim(0, 1)
     axes[2].set(yscale="log", ylim=(1e-5, 1e5))
-    left, snr = prior_kl(PICTURES["a seven"], chosen).item(), signal_to_noise(chosen.abar)
+    left, snr = (
+        prior_kl(PICTURES["a seven"], chosen).item(),
+        signal_to_noise(chosen.abar),
+    )
     middle = ((snr > 0.01) & (snr < 100)).double().mean()
     title = f"{kind}, {steps} steps: $L_T$ = {left:.3g} nats for the seven; {middle:.0%} of steps with SNR 0.01 to 100"
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
 
-explore(draw_schedule, kind=Dropdown(options=["linear", "cosine"]), steps=SelectionSlider(options=[50, 100, 250, 500, 1000], value=1000),
-        last_beta=FloatLogSlider(0.02, min=-3, max=-0.5, step=0.1, description="last beta", continuous_update=False))
+explore(
+    draw_schedule,
+    kind=Dropdown(options=["linear", "cosine"]),
+    steps=SelectionSlider(options=[50, 100, 250, 500, 1000], value=1000),
+    last_beta=FloatLogSlider(
+        0.02,
+        min=-3,
+        max=-0.5,
+        step=0.1,
+        description="last beta",
+        continuous_update=False,
+    ),
+)
 
 # %% [markdown]
 # ## 4. The ideal step back
@@ -237,16 +339,26 @@ explore(draw_schedule, kind=Dropdown(options=["linear", "cosine"]), steps=Select
 
 # %%
 t = 400
-x0, x_t = torch.tensor([0.7], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64)
+x0, x_t = (
+    torch.tensor([0.7], dtype=torch.float64),
+    torch.tensor([-0.4], dtype=torch.float64),
+)
 abar, abar_prev, beta = schedule.abar[t], schedule.abar[t - 1], schedule.beta[t]
-mean_s, mean_t = abar_prev.sqrt() * x0, abar.sqrt() * x0                         # of x_{t-1} and x_t, given x_0
+# of x_{t-1} and x_t, given x_0
+mean_s, mean_t = abar_prev.sqrt() * x0, abar.sqrt() * x0
 var_s, var_t, covariance = 1 - abar_prev, 1 - abar, (1 - beta).sqrt() * (1 - abar_prev)
-textbook_mean = mean_s + covariance / var_t * (x_t - mean_t)                     # E[s | t] = m_s + C_st C_tt^-1 (x_t - m_t)
+# E[s | t] = m_s + C_st C_tt^-1 (x_t - m_t)
+textbook_mean = mean_s + covariance / var_t * (x_t - mean_t)
 textbook_variance = var_s - covariance**2 / var_t
 torch.testing.assert_close(posterior_mean(x0, x_t, abar, abar_prev), textbook_mean)
 torch.testing.assert_close(posterior_variance(abar, abar_prev), textbook_variance)
-torch.testing.assert_close(mean_from_eps(x_t, eps_from_x0(x_t, x0, abar), beta, abar), textbook_mean)
-print(f"x_t = -0.4, x_0 = 0.7, t = {t + 1}: x_(t-1) has mean {textbook_mean.item():.5f} and variance {textbook_variance:.5f} (beta_t = {beta:.5f})")
+torch.testing.assert_close(
+    mean_from_eps(x_t, eps_from_x0(x_t, x0, abar), beta, abar), textbook_mean
+)
+print(
+    f"x_t = -0.4, x_0 = 0.7, t = {t + 1}: x_(t-1) has mean {textbook_mean.item():.5f} "
+    f"and variance {textbook_variance:.5f} (beta_t = {beta:.5f})"
+)
 show(posterior_mean)
 show(posterior_variance)
 
@@ -305,7 +417,7 @@ show(posterior_variance)
 # al. found that a network that predicts the mean works only with the true weights. Section 9 tries a similar network.
 
 # %%
-few = 2 * as_float(digits.x[:{"smoke": 32, "laptop": 128, "gpu": 512}[BUDGET]]) - 1
+few = 2 * as_float(digits.x[: {"smoke": 32, "laptop": 128, "gpu": 512}[BUDGET]]) - 1
 levels = [0, 1, 2, 4, 8, 16, 32, 64, 125, 250, 375, 500, 625, 750, 875, 999]
 weights, errors, worth = noise_weights(painter.schedule), [], []
 torch.manual_seed(0)
@@ -316,7 +428,7 @@ with torch.no_grad():
         errors.append((said - eps).square().mean().item())  # of L_simple
         worth.append(terms(painter, few, numbers, eps).mean().item())  # of the bound
 figure, axes = subplots(1, 3, height=2.9)
-paper = np.array(levels) + 1                                                     # steps as on paper
+paper = np.array(levels) + 1  # steps as on paper
 axes[0].plot(paper[1:], weights[levels[1:]], "o-", markersize=3, color="#0072B2")
 axes[0].set(title="weight $w_t$ of the bound", ylabel="nats per squared error")
 axes[1].plot(paper, errors, "s-", markersize=3, color="#D55E00")
@@ -325,8 +437,18 @@ axes[2].plot(paper, worth, "^-", markersize=3, color="#009E73")
 axes[2].set(title="the bound by step", ylabel="nats for a picture")
 for ax in axes:
     ax.set(xlabel="step t of 1000", xscale="log", yscale="log")
-figure.suptitle(f"Digits, shipped weights: $L_0$ is {worth[0]:.0f} nats, the next step {worth[1]:.0f}, the last {worth[-1]:.4f}", x=0.01, ha="left")
-describe(figure, "Three panels over t: the bound's weight falls by two orders of magnitude and rises a little at the end; the noise's error falls with t; the bound's terms are largest at the first steps.")
+figure.suptitle(
+    f"Digits, shipped weights: $L_0$ is {worth[0]:.0f} nats, the next step "
+    f"{worth[1]:.0f}, the last {worth[-1]:.4f}",
+    x=0.01,
+    ha="left",
+)
+describe(
+    figure,
+    "Three panels over t: the bound's weight falls by two orders of magnitude and "
+    "rises a little at the end; the noise's error falls with t; the bound's terms are "
+    "largest at the first steps.",
+)
 
 # %% [markdown]
 # Noise that is weak compared with the picture is the hardest to detect, so the error of the noise is largest at the
@@ -337,20 +459,39 @@ describe(figure, "Three panels over t: the bound's weight falls by two orders of
 # $T - 1$ other terms, with their weights. In bits for each pixel one can compare any two models that define a density.
 
 # %%
-mean, grey = torch.tensor([[0.3]], dtype=torch.float64), (2 * torch.arange(256, dtype=torch.float64) / 255 - 1)[:, None]
+mean, grey = (
+    torch.tensor([[0.3]], dtype=torch.float64),
+    (2 * torch.arange(256, dtype=torch.float64) / 255 - 1)[:, None],
+)
 masses = discretised_log_likelihood(mean.expand(256, 1), grey, 0.01).exp()
-torch.testing.assert_close(masses.sum().item(), 1.0)                              # a distribution over 256 greys
-numbers, eps, abar = torch.full((len(few),), 500), torch.randn_like(few), painter.schedule.abar[500].item()
+torch.testing.assert_close(masses.sum().item(), 1.0)  # a distribution over 256 greys
+numbers, eps, abar = (
+    torch.full((len(few),), 500),
+    torch.randn_like(few),
+    painter.schedule.abar[500].item(),
+)
 with torch.no_grad():
     x_t = q_sample(few, abar, eps)
     # clamped, as in the samplers
     guess = x0_from_eps(x_t, painter.eps(x_t, numbers), abar).clamp(-1, 1)
     apart = eps_from_x0(x_t, guess, abar) - eps
-    by_weight = noise_weights(painter.schedule)[500] * apart.double().square().flatten(1).sum(1)
-    torch.testing.assert_close(terms(painter, few, numbers, eps), by_weight, rtol=1e-3, atol=0)
-bits = bits_per_dimension(painter, digits.x[:len(few)])
-rows = [row for row in experiments.read("ddpm-predictions")["rows"] if row["setting"] == "noise, linear"]
-print(f"shipped digits: at most {bits:.2f} bits per dimension; the recipe's {rows[0]['steps']} updates: {np.mean([row['bits'] for row in rows]):.2f}; all greys equally likely: 8")
+    by_weight = noise_weights(painter.schedule)[500] * apart.double().square().flatten(
+        1
+    ).sum(1)
+    torch.testing.assert_close(
+        terms(painter, few, numbers, eps), by_weight, rtol=1e-3, atol=0
+    )
+bits = bits_per_dimension(painter, digits.x[: len(few)])
+rows = [
+    row
+    for row in experiments.read("ddpm-predictions")["rows"]
+    if row["setting"] == "noise, linear"
+]
+print(
+    f"shipped digits: at most {bits:.2f} bits per dimension; the recipe's "
+    f"{rows[0]['steps']} updates: {np.mean([row['bits'] for row in rows]):.2f}; all "
+    "greys equally likely: 8"
+)
 show(terms)
 
 # %% [markdown]
@@ -359,13 +500,14 @@ show(terms)
 # One update needs little: pictures, a random step for each picture, noise, and one regression. Below are ten lines of
 # code, and the library's loss for the same random numbers:
 
+
 # %%
 def loss_by_hand(net, x, schedule):
     """Algorithm 1 of Ho et al.: the loss of one update."""
-    x0 = 2 * x - 1                                                               # pixels to [-1, 1]
-    t = torch.randint(len(schedule), (len(x0),))                                 # a step for each picture
+    x0 = 2 * x - 1  # pixels to [-1, 1]
+    t = torch.randint(len(schedule), (len(x0),))  # a step for each picture
     eps = torch.randn_like(x0)
-    abar = schedule.abar[t].float().view(-1, 1, 1, 1)                            # (N, 1, 1, 1)
+    abar = schedule.abar[t].float().view(-1, 1, 1, 1)  # (N, 1, 1, 1)
     x_t = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
     return (eps - net(x_t, t)).square().mean()
 
@@ -377,7 +519,9 @@ x = as_float(digits.x[:8])
 torch.manual_seed(1)
 theirs = tiny.loss(x)
 torch.manual_seed(1)
-torch.testing.assert_close(theirs, loss_by_hand(tiny.net, x, tiny.schedule), rtol=1e-4, atol=1e-5)
+torch.testing.assert_close(
+    theirs, loss_by_hand(tiny.net, x, tiny.schedule), rtol=1e-4, atol=1e-5
+)
 show(DDPM)
 
 # %% [markdown]
@@ -402,13 +546,27 @@ for step in live(run):
     if step.k in (STEPS // 8, STEPS // 2, STEPS):
         model.eval()
         device = next(model.parameters()).device
-        path = ddim(model.eps, start.to(device), model.schedule, {"smoke": 5}.get(BUDGET, 50), clip_denoised=model.clip_denoised)
+        path = ddim(
+            model.eps,
+            start.to(device),
+            model.schedule,
+            {"smoke": 5}.get(BUDGET, 50),
+            clip_denoised=model.clip_denoised,
+        )
         stages[step.k] = model.denormalise(last(path)).cpu()
 model = model.eval().to("cpu")
 
 # %%
 titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
-image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same ten noises, drawn after so many updates (moving average of the weights)")
+image_grid(
+    torch.cat(list(stages.values())),
+    titles,
+    columns=10,
+    title=(
+        "The same ten noises, drawn after so many updates (moving average of the "
+        "weights)"
+    ),
+)
 
 # %% [markdown]
 # Look at the loss. Most of its decrease happens in the first updates. After that it changes slowly and noisily, while
@@ -435,27 +593,41 @@ image_grid(torch.cat(list(stages.values())), titles, columns=10, title="The same
 # 2; `abar_prev` is $\bar\alpha_s$). `ancestral` passes to it the Gaussian from which $x_s$ is drawn (`transition`).
 # Section 10 replaces this Gaussian with another one.
 
+
 # %%
 def ancestral_by_hand(eps_fn, x, schedule, noises):
     """Algorithm 2 of Ho et al. with the variance btilde."""
     for t in reversed(range(len(schedule))):
-        beta, abar, abar_prev = schedule.beta[t].item(), schedule.abar[t].item(), schedule.abar_prev[t].item()
+        beta, abar, abar_prev = (
+            schedule.beta[t].item(),
+            schedule.abar[t].item(),
+            schedule.abar_prev[t].item(),
+        )
         eps = eps_fn(x, torch.full((len(x),), t))
         x = (x - beta / math.sqrt(1 - abar) * eps) / math.sqrt(1 - beta)
         if t > 0:
-            x = x + math.sqrt((1 - abar_prev) / (1 - abar) * beta) * noises[t]   # a standard deviation, not a variance
+            # a standard deviation, not a variance
+            x = x + math.sqrt((1 - abar_prev) / (1 - abar) * beta) * noises[t]
     return x
 
 
 centres = CENTRES["gaussians"]()
-exact = MixtureNoise(centres, NOISE, Schedule(cosine_betas(100)))                # section 8
+exact = MixtureNoise(centres, NOISE, Schedule(cosine_betas(100)))  # section 8
 torch.manual_seed(0)
 x_T, noises = torch.randn(500, 2), torch.randn(100, 500, 2)
 order = iter(reversed(range(100)))
-theirs = last(ancestral(exact, x_T, exact.schedule, noise=lambda x: noises[next(order)]))
-torch.testing.assert_close(theirs, ancestral_by_hand(exact, x_T, exact.schedule, noises), atol=1e-4, rtol=0)
+theirs = last(
+    ancestral(exact, x_T, exact.schedule, noise=lambda x: noises[next(order)])
+)
+torch.testing.assert_close(
+    theirs, ancestral_by_hand(exact, x_T, exact.schedule, noises), atol=1e-4, rtol=0
+)
 without = last(ancestral(exact, x_T, exact.schedule, noise=torch.zeros_like))
-print(f"mean distance from the middle: data {centres.norm(dim=1).mean():.2f}, drawn {theirs.norm(dim=1).mean():.2f}, drawn without noise {without.norm(dim=1).mean():.2f}")
+print(
+    f"mean distance from the middle: data {centres.norm(dim=1).mean():.2f}, drawn "
+    f"{theirs.norm(dim=1).mean():.2f}, drawn without noise "
+    f"{without.norm(dim=1).mean():.2f}"
+)
 show(sample)
 show(ancestral)
 
@@ -470,23 +642,67 @@ FRAMES, FEW = 31, {"smoke": 30}.get(BUDGET, 60)
 torch.manual_seed(4)
 chains = {}
 for name, path in (
-    (f"DDPM, {FILM_STEPS:,} steps", ancestral(painter.eps, torch.randn(10, 1, 28, 28), painter.schedule, FILM_STEPS, clip_denoised=painter.clip_denoised)),
-    (f"DDIM, {FEW} steps", ddim(painter.eps, torch.randn(10, 1, 28, 28), painter.schedule, FEW, clip_denoised=painter.clip_denoised)),
-    (f"DDPM of emoji, {FEW} steps", ancestral(emoji_painter.eps, torch.randn(10, 3, 32, 32), emoji_painter.schedule, FEW, clip_denoised=emoji_painter.clip_denoised)),
+    (
+        f"DDPM, {FILM_STEPS:,} steps",
+        ancestral(
+            painter.eps,
+            torch.randn(10, 1, 28, 28),
+            painter.schedule,
+            FILM_STEPS,
+            clip_denoised=painter.clip_denoised,
+        ),
+    ),
+    (
+        f"DDIM, {FEW} steps",
+        ddim(
+            painter.eps,
+            torch.randn(10, 1, 28, 28),
+            painter.schedule,
+            FEW,
+            clip_denoised=painter.clip_denoised,
+        ),
+    ),
+    (
+        f"DDPM of emoji, {FEW} steps",
+        ancestral(
+            emoji_painter.eps,
+            torch.randn(10, 3, 32, 32),
+            emoji_painter.schedule,
+            FEW,
+            clip_denoised=emoji_painter.clip_denoised,
+        ),
+    ),
 ):
     steps = list(path)
-    chains[name] = [steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)]
+    chains[name] = [
+        steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)
+    ]
 
 
 def draw_reverse(sampler, moment):
     x, x0 = chains[sampler][moment]
-    share, rmse = moment / (FRAMES - 1), (x0 - chains[sampler][-1][1]).square().mean().sqrt() / 2
+    share, rmse = (
+        moment / (FRAMES - 1),
+        (x0 - chains[sampler][-1][1]).square().mean().sqrt() / 2,
+    )
     rows = [((part + 1) / 2).clamp(0, 1) for part in (x, x0)]
     titles = [text if i == 0 else "" for text in ("x_t", "x_0?") for i in range(10)]
-    return image_grid(torch.cat(rows), titles, columns=10, title=f"{sampler}: {share:.0%} of the way back; the guess is {rmse:.2f} from the end (rms)")
+    return image_grid(
+        torch.cat(rows),
+        titles,
+        columns=10,
+        title=(
+            f"{sampler}: {share:.0%} of the way back; the guess is {rmse:.2f} from "
+            "the end (rms)"
+        ),
+    )
 
 
-explore(draw_reverse, sampler=Dropdown(options=list(chains), layout={"width": "24em"}), moment=IntSlider(12, min=0, max=FRAMES - 1))
+explore(
+    draw_reverse,
+    sampler=Dropdown(options=list(chains), layout={"width": "24em"}),
+    moment=IntSlider(12, min=0, max=FRAMES - 1),
+)
 
 # %% [markdown]
 # ## 8. The network learns a score
@@ -512,15 +728,32 @@ explore(draw_reverse, sampler=Dropdown(options=list(chains), layout={"width": "2
 TOY_STEPS = {"smoke": 150, "laptop": 4000, "gpu": 4000}[BUDGET]
 torch.manual_seed(0)
 toy = DDPM(TimedMLP(2, 128), cosine_betas(100), momentum=0.99, pictures=False)
-for _ in live(fit(toy, load("gaussians"), TOY_STEPS, batch_size=256, optimizers=adamw(5e-3, 0.0), seed=0, device="cpu")):
+for _ in live(
+    fit(
+        toy,
+        load("gaussians"),
+        TOY_STEPS,
+        batch_size=256,
+        optimizers=adamw(5e-3, 0.0),
+        seed=0,
+        device="cpu",
+    )
+):
     pass
 toy.eval()
 points = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
 abar = exact.schedule.abar[40].item()
-apart = (points[:, None] - math.sqrt(abar) * centres.double()).square().sum(2) / (2 * (abar * NOISE**2 + 1 - abar))
-log_density = (-apart).logsumexp(1).sum()                                        # of the noised mixture, up to a constant
+apart = (points[:, None] - math.sqrt(abar) * centres.double()).square().sum(2) / (
+    2 * (abar * NOISE**2 + 1 - abar)
+)
+log_density = (-apart).logsumexp(1).sum()  # of the noised mixture, up to a constant
 score = torch.autograd.grad(log_density, points)[0]
-torch.testing.assert_close(score_from_eps(exact(points.detach(), torch.full((6,), 40)), abar), score, atol=1e-6, rtol=1e-5)
+torch.testing.assert_close(
+    score_from_eps(exact(points.detach(), torch.full((6,), 40)), abar),
+    score,
+    atol=1e-6,
+    rtol=1e-5,
+)
 show(MixtureNoise)
 
 # %% [markdown]
@@ -529,26 +762,55 @@ show(MixtureNoise)
 # left and watch eight basins form. Where do the two fields differ most, and does a sampler ever go there?
 
 # %%
-PLANE = torch.cartesian_prod(torch.linspace(-2.6, 2.6, 18), torch.linspace(-2.6, 2.6, 18))
+PLANE = torch.cartesian_prod(
+    torch.linspace(-2.6, 2.6, 18), torch.linspace(-2.6, 2.6, 18)
+)
 
 
 def draw_field(t):
     numbers, abar = torch.full((len(PLANE),), t), exact.schedule.abar[t].item()
-    noised = q_sample(load("gaussians", "test").x[:400], abar, torch.randn(400, 2, generator=torch.Generator().manual_seed(0)))
+    noised = q_sample(
+        load("gaussians", "test").x[:400],
+        abar,
+        torch.randn(400, 2, generator=torch.Generator().manual_seed(0)),
+    )
     figure, axes = subplots(1, 2, height=4.0)
     with torch.no_grad():
-        fields = {"exact": score_from_eps(exact(PLANE, numbers), abar), "learnt": score_from_eps(toy.eps(PLANE, numbers), abar)}
+        fields = {
+            "exact": score_from_eps(exact(PLANE, numbers), abar),
+            "learnt": score_from_eps(toy.eps(PLANE, numbers), abar),
+        }
         at = torch.full((400,), t)
         answer = exact(noised, at)
-        error = ((toy.eps(noised, at) - answer).square().mean() / answer.square().mean()).item()
-        everywhere = ((fields["learnt"] - fields["exact"]).square().mean() / fields["exact"].square().mean()).item()
+        error = (
+            (toy.eps(noised, at) - answer).square().mean() / answer.square().mean()
+        ).item()
+        everywhere = (
+            (fields["learnt"] - fields["exact"]).square().mean()
+            / fields["exact"].square().mean()
+        ).item()
     longest = 2 * fields["exact"].norm(dim=1).median().item()
     for ax, (name, field) in zip(axes, fields.items()):
         ax.scatter(*noised.T, s=4, color="#56B4E9")
         length = field.norm(dim=1, keepdim=True)
         arrows = field / length * length.clamp(max=longest)
-        ax.quiver(*PLANE.T, *arrows.T, color="#000000", angles="xy", scale_units="xy", scale=longest / 0.35, width=0.004)
-        ax.set(title=f"{name} score; dots: data noised to t", xlabel="first coordinate", ylabel="second coordinate", xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal")
+        ax.quiver(
+            *PLANE.T,
+            *arrows.T,
+            color="#000000",
+            angles="xy",
+            scale_units="xy",
+            scale=longest / 0.35,
+            width=0.004,
+        )
+        ax.set(
+            title=f"{name} score; dots: data noised to t",
+            xlabel="first coordinate",
+            ylabel="second coordinate",
+            xlim=(-2.8, 2.8),
+            ylim=(-2.8, 2.8),
+            aspect="equal",
+        )
         ax.grid(False)
     title = f"t = {t + 1} of 100: error of the learnt score, squared: {error:.1%} at the dots, {everywhere:.1%} on the grid"
     figure.suptitle(title, x=0.01, ha="left")
@@ -557,27 +819,68 @@ def draw_field(t):
 
 explore(draw_field, t=IntSlider(45, min=0, max=99, continuous_update=False))
 
+
 # %%
 def toy_figure():
     rows = experiments.read("ddpm-toys")["rows"]
     figure, (left, right) = subplots(1, 2, height=3.0)
-    for setting, colour, mark in (("8 Gaussians", "#0072B2", "o-"), ("25 Gaussians", "#D55E00", "s--")):
+    for setting, colour, mark in (
+        ("8 Gaussians", "#0072B2", "o-"),
+        ("25 Gaussians", "#D55E00", "s--"),
+    ):
         found = [row for row in rows if row["setting"] == setting]
         for row in found:
-            left.plot(row["curve"]["t"], np.array(row["curve"]["error"]) / np.array(row["curve"]["exact"]), mark, color=colour, markersize=3, linewidth=1, label=setting if row is found[0] else None)
-    left.set(xlabel="t of 100", ylabel="squared error / squared size", yscale="log", title="learnt noise against exact")
+            left.plot(
+                row["curve"]["t"],
+                np.array(row["curve"]["error"]) / np.array(row["curve"]["exact"]),
+                mark,
+                color=colour,
+                markersize=3,
+                linewidth=1,
+                label=setting if row is found[0] else None,
+            )
+    left.set(
+        xlabel="t of 100",
+        ylabel="squared error / squared size",
+        yscale="log",
+        title="learnt noise against exact",
+    )
     left.legend()
-    found = {"DDPM, 8": [r["inside"] for r in rows if r["setting"] == "8 Gaussians"], "DDPM, 25": [r["inside"] for r in rows if r["setting"] == "25 Gaussians"]}
-    for title, setting in (("GAN, 8 (12)", "8 Gaussians, plain"), ("GAN, 25 (12)", "25 Gaussians, plain"), ("WGAN-GP, 25 (12)", "25 Gaussians, WGAN-GP")):
+    found = {
+        "DDPM, 8": [r["inside"] for r in rows if r["setting"] == "8 Gaussians"],
+        "DDPM, 25": [r["inside"] for r in rows if r["setting"] == "25 Gaussians"],
+    }
+    for title, setting in (
+        ("GAN, 8 (12)", "8 Gaussians, plain"),
+        ("GAN, 25 (12)", "25 Gaussians, plain"),
+        ("WGAN-GP, 25 (12)", "25 Gaussians, WGAN-GP"),
+    ):
         found[title] = experiments.values("gan-modes", "inside")[setting]
     for y, (name, values) in enumerate(found.items()):
         right.barh(y, np.mean(values), color="#0072B2", alpha=0.35)
         right.plot(values, [y] * len(values), ".", color="#0072B2")
-    right.set(yticks=range(len(found)), yticklabels=list(found), xlabel="share inside a mode (data: 0.99)", xlim=(0, 1), title="what is drawn")
+    right.set(
+        yticks=range(len(found)),
+        yticklabels=list(found),
+        xlabel="share inside a mode (data: 0.99)",
+        xlim=(0, 1),
+        title="what is drawn",
+    )
     right.invert_yaxis()
-    size, found = f"{rows[0]['steps']:,} updates of {rows[0]['batch_size']}", min(row["modes"] for row in rows)
-    figure.suptitle(f"DDPM, {size}: modes found in every run: {found:.0%} (3 seeds)", x=0.01, ha="left")
-    return describe(figure, "Left: relative error of the learnt noise over t for two toys. Right: share of drawn points inside a mode, DDPM beside notebook 12's GANs.")
+    size, found = (
+        f"{rows[0]['steps']:,} updates of {rows[0]['batch_size']}",
+        min(row["modes"] for row in rows),
+    )
+    figure.suptitle(
+        f"DDPM, {size}: modes found in every run: {found:.0%} (3 seeds)",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Left: relative error of the learnt noise over t for two toys. Right: share of "
+        "drawn points inside a mode, DDPM beside notebook 12's GANs.",
+    )
 
 
 toy_figure()
@@ -594,20 +897,53 @@ toy_figure()
 
 # %%
 rows = as_float(train.x).flatten(1)
-perfect = MixtureNoise(2 * rows[:{"smoke": 500, "laptop": 3000, "gpu": 12_000}[BUDGET]] - 1, 0.0, painter.schedule)
+perfect = MixtureNoise(
+    2 * rows[: {"smoke": 500, "laptop": 3000, "gpu": 12_000}[BUDGET]] - 1,
+    0.0,
+    painter.schedule,
+)
 torch.manual_seed(0)
 drawn = {
-    "minimiser": (last(ddim(perfect, torch.randn(8, 784), painter.schedule, 25, clip_denoised=1.0)) + 1).view(8, 1, 28, 28) / 2,
-    "our network": painter.denormalise(last(ddim(painter.eps, torch.randn(8, 1, 28, 28), painter.schedule, 50, clip_denoised=1.0))),
+    "minimiser": (
+        last(
+            ddim(perfect, torch.randn(8, 784), painter.schedule, 25, clip_denoised=1.0)
+        )
+        + 1
+    ).view(8, 1, 28, 28)
+    / 2,
+    "our network": painter.denormalise(
+        last(
+            ddim(
+                painter.eps,
+                torch.randn(8, 1, 28, 28),
+                painter.schedule,
+                50,
+                clip_denoised=1.0,
+            )
+        )
+    ),
 }
 nearest = {name: torch.cdist(x.flatten(1), rows).min(1) for name, x in drawn.items()}
 shown, titles = [], []
 for name, x in drawn.items():
     shown += [x, rows[nearest[name].indices].view(-1, 1, 28, 28)]
     titles += [name] + [""] * 7 + ["nearest"] + [""] * 7
-display(image_grid(torch.cat(shown), titles, columns=8, title=f"Draws, and below each the nearest training digit (the minimiser's set: {len(perfect.centres):,} of 12,000)"))
-print({name: round(found.values.mean().item(), 2) for name, found in nearest.items()}, "mean distance to the nearest training digit;",
-      f"a test digit's: {torch.cdist(as_float(digits.x[:200]).flatten(1), rows).min(1).values.mean():.2f}")
+display(
+    image_grid(
+        torch.cat(shown),
+        titles,
+        columns=8,
+        title=(
+            "Draws, and below each the nearest training digit (the minimiser's set: "
+            f"{len(perfect.centres):,} of 12,000)"
+        ),
+    )
+)
+print(
+    {name: round(found.values.mean().item(), 2) for name, found in nearest.items()},
+    "mean distance to the nearest training digit;",
+    f"a test digit's: {torch.cdist(as_float(digits.x[:200]).flatten(1), rows).min(1).values.mean():.2f}",
+)
 
 # %% [markdown]
 # The minimiser draws the training set. So if a diffusion model draws anything new, the reason is that its network
@@ -642,42 +978,88 @@ print({name: round(found.values.mean().item(), 2) for name, found in nearest.ite
 # %%
 torch.manual_seed(0)
 n, t, d = 200_000, 30, 3
-beta, abar, abar_prev = (values[t] for values in (schedule.beta, schedule.abar, schedule.abar_prev))
+beta, abar, abar_prev = (
+    values[t] for values in (schedule.beta, schedule.abar, schedule.abar_prev)
+)
 x0 = torch.rand(n, d, dtype=torch.float64) * 2 - 1
-x_s = abar_prev.sqrt() * x0 + (1 - abar_prev).sqrt() * torch.randn_like(x0)      # x_{t-1} by a jump ...
-x_t = (1 - beta).sqrt() * x_s + beta.sqrt() * torch.randn_like(x0)               # ... x_t by a step
+# x_{t-1} by a jump ...
+x_s = abar_prev.sqrt() * x0 + (1 - abar_prev).sqrt() * torch.randn_like(x0)
+x_t = (1 - beta).sqrt() * x_s + beta.sqrt() * torch.randn_like(x0)  # ... x_t by a step
 eps = eps_from_x0(x_t, x0, abar)
-said = torch.sin(3 * x_t)                                                        # any eps_theta will do
+said = torch.sin(3 * x_t)  # any eps_theta will do
 left = (x_s - mean_from_eps(x_t, said, beta, abar)).square().sum(1)
-right = beta**2 / ((1 - beta) * (1 - abar)) * (eps - said).square().sum(1) + d * posterior_variance(abar, abar_prev)
+right = beta**2 / ((1 - beta) * (1 - abar)) * (eps - said).square().sum(
+    1
+) + d * posterior_variance(abar, abar_prev)
 gap = (left - right).mean().item()
 assert abs(gap) < 4 * ((left - right).std() / math.sqrt(n)).item()
-ratio = (schedule.abar.new_tensor(1) - schedule.beta).sqrt() * (1 - schedule.abar).sqrt() / schedule.beta
-print(f"an error of x_{{t-1}} counts {ratio.min():.0f} to {ratio.max():.0f} times as an error of the noise")
-print(f"regress the next step: {left.mean():.6f}; the noise, reweighted, plus a constant: {right.mean():.6f}; of it the constant {d * posterior_variance(abar, abar_prev):.6f}")
+ratio = (
+    (schedule.abar.new_tensor(1) - schedule.beta).sqrt()
+    * (1 - schedule.abar).sqrt()
+    / schedule.beta
+)
+print(
+    f"an error of x_{{t-1}} counts {ratio.min():.0f} to {ratio.max():.0f} times as an "
+    "error of the noise"
+)
+print(
+    f"regress the next step: {left.mean():.6f}; the noise, reweighted, plus a "
+    f"constant: {right.mean():.6f}; of it the constant "
+    f"{d * posterior_variance(abar, abar_prev):.6f}"
+)
 v = v_from(x0, eps, abar)
 torch.testing.assert_close(eps_from_v(x_t, v, abar), eps)
 torch.testing.assert_close(x0_from_eps(x_t, eps, abar), x0)
-says = SaysNextStep(lambda x, t, y: mean_from_eps(x, torch.sin(3 * x), beta, abar), linear_betas(1000))
-torch.testing.assert_close(says(x_t[:5], torch.full((5,), t)), said[:5], atol=1e-6, rtol=1e-6)
+says = SaysNextStep(
+    lambda x, t, y: mean_from_eps(x, torch.sin(3 * x), beta, abar), linear_betas(1000)
+)
+torch.testing.assert_close(
+    says(x_t[:5], torch.full((5,), t)), said[:5], atol=1e-6, rtol=1e-6
+)
 show(NextStep.loss)
+
 
 # %%
 def predictions_figure():
-    found = {measure: experiments.values("ddpm-predictions", measure) for measure in ("frechet", "bits")}
+    found = {
+        measure: experiments.values("ddpm-predictions", measure)
+        for measure in ("frechet", "bits")
+    }
     figure, axes = subplots(1, 2, height=3.4)
     for ax, (measure, values) in zip(axes, found.items()):
         for y, numbers in enumerate(values.values()):
             ax.barh(y, np.mean(numbers), color="#0072B2", alpha=0.35)
             ax.plot(numbers, [y] * len(numbers), ".", color="#0072B2")
-            ax.annotate(f"{np.mean(numbers):.3g}", (max(numbers), y), (6, 0), textcoords="offset points", va="center")
-        ax.set(yticks=range(len(values)), yticklabels=list(values) if measure == "frechet" else [], xscale="log",
-               xlabel={"frechet": "Frechet distance of 250 draws", "bits": "bound, bits per dimension"}[measure])
+            ax.annotate(
+                f"{np.mean(numbers):.3g}",
+                (max(numbers), y),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        ax.set(
+            yticks=range(len(values)),
+            yticklabels=list(values) if measure == "frechet" else [],
+            xscale="log",
+            xlabel={
+                "frechet": "Frechet distance of 250 draws",
+                "bits": "bound, bits per dimension",
+            }[measure],
+        )
         ax.invert_yaxis()
         ax.margins(x=0.25)
     row = experiments.read("ddpm-predictions")["rows"][0]
-    figure.suptitle(f"Digits, {row['steps']} updates of {row['batch_size']}, 3 seeds; cosine schedule unless it says linear; lower is better", x=0.01, ha="left")
-    return describe(figure, "Bars for six kinds of prediction: Frechet distance of the draws and bits per dimension of the bound.")
+    figure.suptitle(
+        f"Digits, {row['steps']} updates of {row['batch_size']}, 3 seeds; cosine "
+        "schedule unless it says linear; lower is better",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Bars for six kinds of prediction: Frechet distance of the draws and bits per "
+        "dimension of the bound.",
+    )
 
 
 predictions_figure()
@@ -715,12 +1097,15 @@ predictions_figure()
 # picture is fixed, and its paths can be followed in large steps if they bend little. The cell below measures on the toy
 # how much they bend. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
 
+
 # %%
 def ddim_step_by_hand(x_t, eps, abar_t, abar_s, eta, noise):
     """Equations 12 and 16 of Song et al., whose alpha is our abar."""
     sigma = eta * math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
     x0 = (x_t - math.sqrt(1 - abar_t) * eps) / math.sqrt(abar_t)
-    return math.sqrt(abar_s) * x0 + math.sqrt(1 - abar_s - sigma**2) * eps + sigma * noise
+    return (
+        math.sqrt(abar_s) * x0 + math.sqrt(1 - abar_s - sigma**2) * eps + sigma * noise
+    )
 
 
 torch.manual_seed(0)
@@ -729,37 +1114,77 @@ t, s = step_numbers(100, 10)[3:5]
 abar_t, abar_s = exact.schedule.abar[t].item(), exact.schedule.abar[s].item()
 eps = exact(x, torch.full((5,), t))
 ours = ddim_step_by_hand(x, eps, abar_t, abar_s, 1.0, noise)
-posterior = posterior_mean(x0_from_eps(x, eps, abar_t), x, abar_t, abar_s) + math.sqrt(posterior_variance(abar_t, abar_s)) * noise
-torch.testing.assert_close(ours, posterior, atol=1e-5, rtol=0)                   # eta = 1 is DDPM
+posterior = (
+    posterior_mean(x0_from_eps(x, eps, abar_t), x, abar_t, abar_s)
+    + math.sqrt(posterior_variance(abar_t, abar_s)) * noise
+)
+torch.testing.assert_close(ours, posterior, atol=1e-5, rtol=0)  # eta = 1 is DDPM
 x_T = torch.randn(200, 2)
 a = last(ddim(exact, x_T, exact.schedule, 20, eta=1.0, noise=torch.ones_like))
-torch.testing.assert_close(a, last(ancestral(exact, x_T, exact.schedule, 20, noise=torch.ones_like)), atol=1e-4, rtol=0)
+torch.testing.assert_close(
+    a,
+    last(ancestral(exact, x_T, exact.schedule, 20, noise=torch.ones_like)),
+    atol=1e-4,
+    rtol=0,
+)
 path = torch.stack([x_T, *(x for x, _ in ddim(exact, x_T, exact.schedule))])
 longer = (path[1:] - path[:-1]).norm(dim=2).sum(0) / (path[-1] - path[0]).norm(dim=1)
-print(f"paths from noise to the toy's data: {longer.median():.2f} times as long as the straight line between their ends (median of 200)")
+print(
+    f"paths from noise to the toy's data: {longer.median():.2f} times as long as the "
+    "straight line between their ends (median of 200)"
+)
 show(ddim)
+
 
 # %%
 def steps_figure():
     figure, axes = subplots(1, 4, height=3.1)
     steps = (10, 50, 250, 1000)
-    for ax, (measure, text) in zip(axes, {"frechet": "Frechet distance", "precision": "precision", "recall": "recall", "seconds": "seconds a picture"}.items()):
+    for ax, (measure, text) in zip(
+        axes,
+        {
+            "frechet": "Frechet distance",
+            "precision": "precision",
+            "recall": "recall",
+            "seconds": "seconds a picture",
+        }.items(),
+    ):
         found = experiments.values("ddpm-steps", measure)
-        for name, colour, mark in (("DDPM", "#0072B2", "o-"), ("DDPM, variance beta", "#D55E00", "s--"), ("DDIM", "#009E73", "^-.")):
-            lines = [(k, np.mean(found[f"{name}, {k}"])) for k in steps if f"{name}, {k}" in found]
+        for name, colour, mark in (
+            ("DDPM", "#0072B2", "o-"),
+            ("DDPM, variance beta", "#D55E00", "s--"),
+            ("DDIM", "#009E73", "^-."),
+        ):
+            lines = [
+                (k, np.mean(found[f"{name}, {k}"]))
+                for k in steps
+                if f"{name}, {k}" in found
+            ]
             ax.plot(*zip(*lines), mark, color=colour, markersize=4, label=name)
             for k, _ in lines:
                 ax.plot([k] * 3, found[f"{name}, {k}"], ".", color=colour, markersize=2)
         if measure != "seconds":
-            ax.axhline(np.mean(found["real"]), color="#666666", linewidth=0.8, linestyle=":")
+            ax.axhline(
+                np.mean(found["real"]), color="#666666", linewidth=0.8, linestyle=":"
+            )
         ax.set(xscale="log", xticks=steps, xlabel="steps", title=text)
         ax.set_xticks(steps, [str(k) for k in steps], size=8)
         ax.minorticks_off()
     axes[0].set_yscale("log")
     axes[3].set_yscale("log")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.suptitle("64 digits by the shipped weights, 3 seeds; dotted: 64 real ones", x=0.01, ha="left")
-    return describe(figure, "Four panels over 10, 50, 250 and 1000 steps: Frechet distance, precision, recall and seconds of DDPM with both variances and of DDIM.")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+    )
+    figure.suptitle(
+        "64 digits by the shipped weights, 3 seeds; dotted: 64 real ones",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Four panels over 10, 50, 250 and 1000 steps: Frechet distance, precision, "
+        "recall and seconds of DDPM with both variances and of DDIM.",
+    )
 
 
 steps_figure()
@@ -783,10 +1208,25 @@ steps_figure()
 torch.manual_seed(2)
 DICE = {"smoke": 20, "laptop": 100, "gpu": 250}[BUDGET]
 x_T = torch.randn(3, 1, 28, 28).repeat_interleave(4, 0)
-same = {f"eta {eta:g}": painter.denormalise(last(ddim(painter.eps, x_T, painter.schedule, DICE, eta=eta, clip_denoised=1.0))) for eta in (0.0, 0.3, 1.0)}
+same = {
+    f"eta {eta:g}": painter.denormalise(
+        last(ddim(painter.eps, x_T, painter.schedule, DICE, eta=eta, clip_denoised=1.0))
+    )
+    for eta in (0.0, 0.3, 1.0)
+}
 titles = [f"{name}" if i == 0 else "" for name in same for i in range(12)]
-apart = ", ".join(f"{torch.cdist(x.view(3, 4, -1), x.view(3, 4, -1)).sum().item() / 36:.1f}" for x in same.values())
-image_grid(torch.cat(list(same.values())), titles, columns=12, title=f"Three starts, four times each; mean distance within a start, by eta: {apart}")
+apart = ", ".join(
+    f"{torch.cdist(x.view(3, 4, -1), x.view(3, 4, -1)).sum().item() / 36:.1f}"
+    for x in same.values()
+)
+image_grid(
+    torch.cat(list(same.values())),
+    titles,
+    columns=12,
+    title=(
+        f"Three starts, four times each; mean distance within a start, by eta: {apart}"
+    ),
+)
 
 # %% [markdown]
 # **A latent space after all.** With $\eta = 0$ the map from $x_T$ to $x_0$ is fixed, and we can follow it backwards,
@@ -801,15 +1241,45 @@ CODE_STEPS = {"smoke": 10, "laptop": 100, "gpu": 250}[BUDGET]
 x = 2 * as_float(digits.x[[0, 2, 3, 4, 7, 18]]) - 1
 *_, code = invert(painter.eps, x, painter.schedule, CODE_STEPS)
 back = last(ddim(painter.eps, code, painter.schedule, CODE_STEPS))
-titles = [text if i == 0 else "" for text in ("test digits", "their codes x_T", "drawn again") for i in range(6)]
+titles = [
+    text if i == 0 else ""
+    for text in ("test digits", "their codes x_T", "drawn again")
+    for i in range(6)
+]
 error = (back - x).square().mean().sqrt().item() / 2
-display(image_grid(torch.cat([(x + 1) / 2, (code + 2) / 4, (back + 1) / 2]), titles, columns=6,
-                   title=f"{CODE_STEPS} steps there, {CODE_STEPS} back: root mean squared error {error:.3f}; the codes' std {code.std():.2f}"))
+display(
+    image_grid(
+        torch.cat([(x + 1) / 2, (code + 2) / 4, (back + 1) / 2]),
+        titles,
+        columns=6,
+        title=(
+            f"{CODE_STEPS} steps there, {CODE_STEPS} back: root mean squared error "
+            f"{error:.3f}; the codes' std {code.std():.2f}"
+        ),
+    )
+)
 torch.manual_seed(8)
 ends = torch.randn(2, 3, 1, 28, 28).flatten(2)
-walk = torch.stack([slerp(ends[0], ends[1], w) for w in torch.linspace(0, 1, 9).tolist()], 1)       # (3, 9, 784)
-between = painter.denormalise(last(ddim(painter.eps, walk.reshape(27, 1, 28, 28), painter.schedule, 50, clip_denoised=1.0)))
-image_grid(between, columns=9, title="Nine noises on the arc between two, three times; DDIM, 50 steps")
+# (3, 9, 784)
+walk = torch.stack(
+    [slerp(ends[0], ends[1], w) for w in torch.linspace(0, 1, 9).tolist()], 1
+)
+between = painter.denormalise(
+    last(
+        ddim(
+            painter.eps,
+            walk.reshape(27, 1, 28, 28),
+            painter.schedule,
+            50,
+            clip_denoised=1.0,
+        )
+    )
+)
+image_grid(
+    between,
+    columns=9,
+    title="Nine noises on the arc between two, three times; DDIM, 50 steps",
+)
 
 # %% [markdown]
 # ## 11. VAE, GAN, DDPM: the same time, the same digits
@@ -817,41 +1287,97 @@ image_grid(between, columns=9, title="Nine noises on the arc between two, three 
 # How do the course's generative models compare if each is trained for about the same time on one core? (Each has the
 # batch size of its own recipe. Each draws 250 digits, which are evaluated with the features of the same classifier.)
 
+
 # %%
 def equal_time():
-    found = {measure: experiments.values("ddpm-equal-time", measure) for measure in ("frechet", "precision", "recall")}
+    found = {
+        measure: experiments.values("ddpm-equal-time", measure)
+        for measure in ("frechet", "precision", "recall")
+    }
     rows = experiments.read("ddpm-equal-time")["rows"]
-    spent = {name: np.mean([row["seconds"] for row in rows if row["setting"] == name]) for name in found["frechet"] if name != "real"}
-    labels = [name + (f", {spent[name]:.0f} s" if name in spent else "") for name in found["frechet"]]
+    spent = {
+        name: np.mean([row["seconds"] for row in rows if row["setting"] == name])
+        for name in found["frechet"]
+        if name != "real"
+    }
+    labels = [
+        name + (f", {spent[name]:.0f} s" if name in spent else "")
+        for name in found["frechet"]
+    ]
     figure, axes = subplots(1, 3, height=2.9)
     for ax, (measure, values) in zip(axes, found.items()):
         for y, numbers in enumerate(values.values()):
-            ax.barh(y, np.mean(numbers), color="#666666" if y == 0 else "#0072B2", alpha=0.5)
+            ax.barh(
+                y, np.mean(numbers), color="#666666" if y == 0 else "#0072B2", alpha=0.5
+            )
             ax.plot(numbers, [y] * len(numbers), "k.", markersize=4)
-            ax.annotate(f"{np.mean(numbers):.3g}", (max(numbers), y), (5, 0), textcoords="offset points", va="center", size=9)
-        ax.set(yticks=range(len(labels)), yticklabels=labels if measure == "frechet" else [], title={"frechet": "Frechet distance"}.get(measure, measure))
+            ax.annotate(
+                f"{np.mean(numbers):.3g}",
+                (max(numbers), y),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+                size=9,
+            )
+        ax.set(
+            yticks=range(len(labels)),
+            yticklabels=labels if measure == "frechet" else [],
+            title={"frechet": "Frechet distance"}.get(measure, measure),
+        )
         ax.invert_yaxis()
         ax.margins(x=0.3)
-    figure.suptitle("Digits, about equal training time (3 seeds); of the distance lower is better", x=0.01, ha="left")
-    return describe(figure, "Bars of Frechet distance, precision and recall for real digits, VAE, GAN, DDPM of noise and DDPM of v.")
+    figure.suptitle(
+        "Digits, about equal training time (3 seeds); of the distance lower is better",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Bars of Frechet distance, precision and recall for real digits, VAE, GAN, "
+        "DDPM of noise and DDPM of v.",
+    )
 
 
 display(equal_time())
 
 
 def shipped_table():
-    shipped = {"digits": "ddpm", "digits, VAE": "vae", "digits, GAN, label": "conditional-gan", "emoji": "ddpm-emoji",
-               "emoji, VAE": "vae-emoji", "emoji, GAN": "gan-emoji", "emoji, GAN, label": "conditional-gan-emoji"}
-    found = {measure: experiments.values("ddpm-shipped", measure) for measure in ("frechet", "precision", "recall")}
-    lines = ["| shipped weights | updates | minutes on one core | Frechet distance | precision | recall |", "|---|---|---|---|---|---|"]
+    shipped = {
+        "digits": "ddpm",
+        "digits, VAE": "vae",
+        "digits, GAN, label": "conditional-gan",
+        "emoji": "ddpm-emoji",
+        "emoji, VAE": "vae-emoji",
+        "emoji, GAN": "gan-emoji",
+        "emoji, GAN, label": "conditional-gan-emoji",
+    }
+    found = {
+        measure: experiments.values("ddpm-shipped", measure)
+        for measure in ("frechet", "precision", "recall")
+    }
+    lines = [
+        "| shipped weights | updates | minutes on one core | Frechet distance | "
+        "precision | recall |",
+        "|---|---|---|---|---|---|",
+    ]
     for title, name in shipped.items():
         about = zoo.manifest()[name]
         numbers = [found[measure][title][0] for measure in found]
         title = title if "," in title else f"{title}, **DDPM**"
-        lines.append(f"| {title} | {about['steps']:,} | {about['seconds'] / 60:.0f} | {numbers[0]:.1f} | {numbers[1]:.2f} | {numbers[2]:.2f} |")
+        lines.append(
+            f"| {title} | {about['steps']:,} | {about['seconds'] / 60:.0f} | "
+            f"{numbers[0]:.1f} | {numbers[1]:.2f} | {numbers[2]:.2f} |"
+        )
     for data in ("digits", "emoji"):
-        real = [np.mean(experiments.values("vae-samples", f"{measure} prior")[f"real {data}"]) for measure in found]
-        lines.append(f"| other real {data} | | | {real[0]:.1f} | {real[1]:.2f} | {real[2]:.2f} |")
+        real = [
+            np.mean(
+                experiments.values("vae-samples", f"{measure} prior")[f"real {data}"]
+            )
+            for measure in found
+        ]
+        lines.append(
+            f"| other real {data} | | | {real[0]:.1f} | {real[1]:.2f} | {real[2]:.2f} |"
+        )
     return Markdown("\n".join(lines))
 
 
@@ -870,14 +1396,21 @@ shipped_table()
 # picture without noise, but with the step $t = T / 20$. Take its coarsest feature map, averaged over positions
 # (`encode`). These features are better than those of the same network without training.
 
+
 # %%
 def features_figure():
     found = {}
     for title, name in (("digits", "ddpm"), ("emoji", "ddpm-emoji")):
         for setting, text in (("random encoder", "untrained"), ("trained", "trained")):
             for measure, short in (("knn", "k-NN"), ("probe", "linear probe")):
-                found[f"{title}, {text}: {short}"] = experiments.values(name, measure)[setting]
-    return bars_with_spread(found, title="Frozen features of the U-Net, test pictures (3 seeds)", xlabel="accuracy (chance: 0.1 of digits, 0.11 of emoji)")
+                found[f"{title}, {text}: {short}"] = experiments.values(name, measure)[
+                    setting
+                ]
+    return bars_with_spread(
+        found,
+        title="Frozen features of the U-Net, test pictures (3 seeds)",
+        xlabel="accuracy (chance: 0.1 of digits, 0.11 of emoji)",
+    )
 
 
 features_figure()

@@ -34,7 +34,14 @@ from ipywidgets import Dropdown, FloatSlider, IntSlider, SelectionSlider, Text
 from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
 from course_lib.data import Dataset, as_float, emoji_names, load
-from course_lib.data.captions import PLACES, captions, shortened, token_names, tokens, unknown
+from course_lib.data.captions import (
+    PLACES,
+    captions,
+    shortened,
+    token_names,
+    tokens,
+    unknown,
+)
 from course_lib.data.emoji import STYLES
 from course_lib.data.toys import CENTRES, NOISE
 from course_lib.data.words import words_of
@@ -49,11 +56,21 @@ from course_lib.diffusion.schedules import Schedule, cosine_betas
 from course_lib.nets.mlp import TimedMLP
 from course_lib.nets.text import TextTransformer
 from course_lib.nets.unet import LabelEmbedding
-from course_lib.notebook import budget, curve, describe, explore, image_grid, live, show, subplots
+from course_lib.notebook import (
+    budget,
+    curve,
+    describe,
+    explore,
+    image_grid,
+    live,
+    show,
+    subplots,
+)
 from course_lib.optim import adamw
 from course_lib.train import fit
 
-BUDGET = budget()  # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+BUDGET = budget()
 
 # %% [markdown]
 # ## 1. What the model is told
@@ -69,7 +86,13 @@ DRAW_STEPS = {"smoke": 6, "laptop": 25, "gpu": 50}[BUDGET]
 def paint(method, eps_fn, shape, seed=0, steps=DRAW_STEPS):
     """Pictures in [0, 1], drawn by DDIM from the noise of this seed."""
     x_T = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    return method.denormalise(last(ddim(eps_fn, x_T, method.schedule, steps, clip_denoised=method.clip_denoised)))
+    return method.denormalise(
+        last(
+            ddim(
+                eps_fn, x_T, method.schedule, steps, clip_denoised=method.clip_denoised
+            )
+        )
+    )
 
 
 asked = {
@@ -79,9 +102,22 @@ asked = {
     "apple, w = 3": (tokens("red apple"), 3.0),
     "... by openmoji": (tokens("red apple", "openmoji"), 3.0),
 }
-rows = [paint(emoji_painter, guided(emoji_painter.eps, y.expand(8, -1), w), (8, 3, 32, 32), seed=1) for y, w in asked.values()]
+rows = [
+    paint(
+        emoji_painter,
+        guided(emoji_painter.eps, y.expand(8, -1), w),
+        (8, 3, 32, 32),
+        seed=1,
+    )
+    for y, w in asked.values()
+]
 titles = [name if i == 0 else "" for name in asked for i in range(8)]
-image_grid(torch.cat(rows), titles, columns=8, title="What the model is told; the same eight noises in each row")
+image_grid(
+    torch.cat(rows),
+    titles,
+    columns=8,
+    title="What the model is told; the same eight noises in each row",
+)
 
 # %% [markdown]
 # ## 2. The label goes in beside the time
@@ -95,7 +131,7 @@ image_grid(torch.cat(rows), titles, columns=8, title="What the model is told; th
 # One more idea costs one line of code, and section 5 needs it. Now and then the label is dropped, *for each picture
 # independently*, and Ho and Salimans put a **null label** in its place. This is label dropout. So one network learns
 # two predictions: the conditional one, $\epsilon_\theta(x_t, t, y)$, and the unconditional one,
-# $\epsilon_\theta(x_t, t)$. (The code and the figures call them *told* and *untold*.) Here the null label's vector is
+# $\epsilon_\theta(x_t, t)$. (The figures call them *told* and *untold*.) Here the null label's vector is
 # zero and stays zero. So the null label and no label at all (`None`) give the same prediction.
 
 # %%
@@ -103,25 +139,41 @@ digits = load("digits", "test")
 
 
 def loss_by_hand(method, x, y):
-    """Ho & Salimans, Algorithm 1, for a network that predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0."""
+    """Ho & Salimans, Algorithm 1, for a network that predicts v = sqrt(abar) eps -
+    sqrt(1 - abar) x_0."""
     x0 = 2 * x - 1
     t = torch.randint(len(method.schedule), (len(x0),))
     dropped = torch.rand(len(y)) < method.dropout  # for each picture independently
     y = torch.where(dropped, torch.tensor(10), y)  # digits are 0 to 9, null label 10
     eps, abar = torch.randn_like(x0), method.schedule.abar[t].float().view(-1, 1, 1, 1)
     v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
-    return (method.average(abar.sqrt() * x0 + (1 - abar).sqrt() * eps, t, y) - v).square().mean()
+    return (
+        (method.average(abar.sqrt() * x0 + (1 - abar).sqrt() * eps, t, y) - v)
+        .square()
+        .mean()
+    )
 
 
 x, y = as_float(digits.x[:64]), digits.y[:64]
 torch.manual_seed(1)
 theirs = digit_painter.loss(x, y)
 torch.manual_seed(1)
-torch.testing.assert_close(theirs, loss_by_hand(digit_painter, x, y), rtol=1e-4, atol=1e-5)
+torch.testing.assert_close(
+    theirs, loss_by_hand(digit_painter, x, y), rtol=1e-4, atol=1e-5
+)
 with torch.no_grad():
-    noisy, level, nothing = torch.randn(4, 3, 32, 32), torch.full((4,), 500), tokens().expand(4, -1)
-    assert torch.equal(emoji_painter.eps(noisy, level, nothing), emoji_painter.eps(noisy, level))            # the empty caption
-assert with_dropout(y[:3], torch.tensor(10), torch.tensor([True, False, False])).tolist() == [10, *y[1:3].tolist()]
+    noisy, level, nothing = (
+        torch.randn(4, 3, 32, 32),
+        torch.full((4,), 500),
+        tokens().expand(4, -1),
+    )
+    # the empty caption
+    assert torch.equal(
+        emoji_painter.eps(noisy, level, nothing), emoji_painter.eps(noisy, level)
+    )
+assert with_dropout(
+    y[:3], torch.tensor(10), torch.tensor([True, False, False])
+).tolist() == [10, *y[1:3].tolist()]
 show(ConditionalDDPM)
 
 # %% [markdown]
@@ -129,20 +181,57 @@ show(ConditionalDDPM)
 # pictures.
 
 # %%
-pictures = {f"w = {w:g}": paint(digit_painter, guided(digit_painter.eps, torch.arange(10), w), (10, 1, 28, 28), seed=3) for w in (0.0, 1.0, 4.0)}
+pictures = {
+    f"w = {w:g}": paint(
+        digit_painter,
+        guided(digit_painter.eps, torch.arange(10), w),
+        (10, 1, 28, 28),
+        seed=3,
+    )
+    for w in (0.0, 1.0, 4.0)
+}
 real_digits = torch.stack([as_float(digits.x[digits.y == k][0]) for k in range(10)])
-titles = [text if i == 0 else "" for text in ("test digits", *pictures) for i in range(10)]
-display(image_grid(torch.cat([real_digits, *pictures.values()]), titles, columns=10, title="Digits 0 to 9: test pictures, and drawn with weight w from the same ten noises"))
+titles = [
+    text if i == 0 else "" for text in ("test digits", *pictures) for i in range(10)
+]
+display(
+    image_grid(
+        torch.cat([real_digits, *pictures.values()]),
+        titles,
+        columns=10,
+        title=(
+            "Digits 0 to 9: test pictures, and drawn with weight w from the same ten "
+            "noises"
+        ),
+    )
+)
 CATEGORIES = load("emoji_on_white", "test").classes
 categories = torch.stack([tokens(category=name) for name in CATEGORIES])
-pictures = {f"w = {w:g}": paint(emoji_painter, guided(emoji_painter.eps, categories, w), (9, 3, 32, 32), seed=4) for w in (0.0, 1.0, 4.0)}
+pictures = {
+    f"w = {w:g}": paint(
+        emoji_painter, guided(emoji_painter.eps, categories, w), (9, 3, 32, 32), seed=4
+    )
+    for w in (0.0, 1.0, 4.0)
+}
 titles = [name.split()[0] for name in CATEGORIES] + [""] * 18
-image_grid(torch.cat(list(pictures.values())), titles, columns=9, title="One emoji of each category; rows: w = 0, 1, 4, from the same nine noises")
+image_grid(
+    torch.cat(list(pictures.values())),
+    titles,
+    columns=9,
+    title="One emoji of each category; rows: w = 0, 1, 4, from the same nine noises",
+)
+
 
 # %%
 def in_rows(name, setting, measure):
     """One measure along the curves of a setting: an array (seeds, weights)."""
-    return np.array([row["curve"][measure] for row in experiments.read(name)["rows"] if row["setting"] == setting])
+    return np.array(
+        [
+            row["curve"][measure]
+            for row in experiments.read(name)["rows"]
+            if row["setting"] == setting
+        ]
+    )
 
 
 WEIGHTS = in_rows("guidance-weights", "digits, shipped", "w")[0].tolist()
@@ -150,13 +239,40 @@ WEIGHTS = in_rows("guidance-weights", "digits, shipped", "w")[0].tolist()
 
 def detail_figure():
     figure, axes = subplots(1, 2, height=2.7)
-    for ax, (title, setting, real) in zip(axes, (("digits", "digits, shipped", "real digits"), ("emoji, told the category", "emoji, shipped", "real emoji"))):
-        ax.plot(range(len(WEIGHTS)), in_rows("guidance-weights", setting, "detail").T, "o-", color="#0072B2", markersize=4, linewidth=1)
-        ax.axhline(np.mean(experiments.values("guidance-weights", "detail")[real]), color="#666666", linestyle=":")
+    for ax, (title, setting, real) in zip(
+        axes,
+        (
+            ("digits", "digits, shipped", "real digits"),
+            ("emoji, told the category", "emoji, shipped", "real emoji"),
+        ),
+    ):
+        ax.plot(
+            range(len(WEIGHTS)),
+            in_rows("guidance-weights", setting, "detail").T,
+            "o-",
+            color="#0072B2",
+            markersize=4,
+            linewidth=1,
+        )
+        ax.axhline(
+            np.mean(experiments.values("guidance-weights", "detail")[real]),
+            color="#666666",
+            linestyle=":",
+        )
         ax.set(xlabel="w", ylabel="detail" if ax is axes[0] else "", title=title)
         ax.set_xticks(range(len(WEIGHTS)), [f"{w:g}" for w in WEIGHTS])
-    figure.suptitle("Squared differences of neighbouring pixels; test pictures are 1, training pictures dotted (3 seeds)", x=0.01, ha="left", size=11)
-    return describe(figure, "Detail of drawn pictures over w, digits and emoji, with that of real pictures as a dotted line.")
+    figure.suptitle(
+        "Squared differences of neighbouring pixels; test pictures are 1, training "
+        "pictures dotted (3 seeds)",
+        x=0.01,
+        ha="left",
+        size=11,
+    )
+    return describe(
+        figure,
+        "Detail of drawn pictures over w, digits and emoji, with that of real pictures "
+        "as a dotted line.",
+    )
 
 
 detail_figure()
@@ -197,25 +313,37 @@ detail_figure()
 # noise of all data, the exact noise of one class, and, by Bayes' rule, the exact classifier.
 
 # %%
-CLASS_OF = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])                                # of the eight Gaussians, round the circle
-exact = MixtureNoise(CENTRES["gaussians"](), NOISE, Schedule(cosine_betas(100)), CLASS_OF)
+# of the eight Gaussians, round the circle
+CLASS_OF = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
+exact = MixtureNoise(
+    CENTRES["gaussians"](), NOISE, Schedule(cosine_betas(100)), CLASS_OF
+)
 schedule = exact.schedule
 
 
 def classifier_guided_by_hand(eps, log_prob, x_t, t, y, scale):
     """The guided noise of one call: Dhariwal & Nichol, Algorithm 2."""
-    with torch.enable_grad():                                                    # samplers run without gradients
+    with torch.enable_grad():  # samplers run without gradients
         x = x_t.detach().requires_grad_()
-        gradient = torch.autograd.grad(log_prob(x, t, y).sum(), x)[0]            # the sum: each row depends on itself only
-    return eps(x_t, t) - scale * (1 - schedule.abar[t]).sqrt().float()[:, None] * gradient
+        # the sum: each row depends on itself only
+        gradient = torch.autograd.grad(log_prob(x, t, y).sum(), x)[0]
+    return (
+        eps(x_t, t) - scale * (1 - schedule.abar[t]).sqrt().float()[:, None] * gradient
+    )
 
 
 torch.manual_seed(0)
 x_t, t, y = 1.5 * torch.randn(50, 2), torch.randint(100, (50,)), torch.randint(3, (50,))
 theirs = classifier_guided(exact, exact.log_prob, y, 2.5, schedule)(x_t, t)
-torch.testing.assert_close(theirs, classifier_guided_by_hand(exact, exact.log_prob, x_t, t, y, 2.5), atol=1e-5, rtol=1e-4)
+torch.testing.assert_close(
+    theirs,
+    classifier_guided_by_hand(exact, exact.log_prob, x_t, t, y, 2.5),
+    atol=1e-5,
+    rtol=1e-4,
+)
 bayes = classifier_guided_by_hand(exact, exact.log_prob, x_t, t, y, 1.0)
-torch.testing.assert_close(bayes, exact(x_t, t, y), atol=1e-4, rtol=1e-4)        # scale 1: Bayes' rule, the conditional noise
+# scale 1: Bayes' rule, the conditional noise
+torch.testing.assert_close(bayes, exact(x_t, t, y), atol=1e-4, rtol=1e-4)
 show(classifier_guided)
 show(input_gradient)
 
@@ -226,28 +354,70 @@ show(input_gradient)
 # Its probabilities should say so, and then its gradient is small.
 
 # %%
-noisy_classifier, clean_classifier = zoo.load("noisy-classifier"), zoo.load("supervised-digits")
+noisy_classifier, clean_classifier = (
+    zoo.load("noisy-classifier"),
+    zoo.load("supervised-digits"),
+)
 LEVELS = [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 999]
 few = digits[: {"smoke": 100}.get(BUDGET, 1000)]
 right = {"trained on noisy pictures": [], "trained on clean pictures": []}
 torch.manual_seed(0)
 with torch.no_grad():
     for level in LEVELS:
-        x_t = q_sample(2 * as_float(few.x) - 1, noisy_classifier.schedule.abar[level].item(), torch.randn(few.x.shape))
+        x_t = q_sample(
+            2 * as_float(few.x) - 1,
+            noisy_classifier.schedule.abar[level].item(),
+            torch.randn(few.x.shape),
+        )
         numbers = torch.full((len(few),), level)
-        right["trained on noisy pictures"].append(evaluate.accuracy(noisy_classifier.logits(x_t, numbers), few.y))
-        right["trained on clean pictures"].append(evaluate.accuracy(clean_classifier.classifier(clean_classifier.encode((x_t + 1) / 2)), few.y))
-display(curve(LEVELS, right, xlabel="t of 1000", ylabel="accuracy", title=f"Two classifiers of {len(few)} test digits in noise (chance: 0.1)"))
+        right["trained on noisy pictures"].append(
+            evaluate.accuracy(noisy_classifier.logits(x_t, numbers), few.y)
+        )
+        right["trained on clean pictures"].append(
+            evaluate.accuracy(
+                clean_classifier.classifier(clean_classifier.encode((x_t + 1) / 2)),
+                few.y,
+            )
+        )
+display(
+    curve(
+        LEVELS,
+        right,
+        xlabel="t of 1000",
+        ylabel="accuracy",
+        title=f"Two classifiers of {len(few)} test digits in noise (chance: 0.1)",
+    )
+)
 seven = 2 * as_float(digits.x[digits.y == 7][:1]) - 1
 shown = []
 for wanted in (7, 9, 2):
     for level in (50, 250, 450, 650):
-        x_t = q_sample(seven, noisy_classifier.schedule.abar[level].item(), torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
-        gradient = input_gradient(noisy_classifier.log_prob, x_t, torch.tensor([level]), torch.tensor([wanted]))
+        x_t = q_sample(
+            seven,
+            noisy_classifier.schedule.abar[level].item(),
+            torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)),
+        )
+        gradient = input_gradient(
+            noisy_classifier.log_prob,
+            x_t,
+            torch.tensor([level]),
+            torch.tensor([wanted]),
+        )
         size = gradient.abs().max()
-        shown += [(f"t = {level}" if wanted == 7 else "", (x_t + 1) / 2), (f"{wanted}: {size:.1e}", 0.5 + gradient / (2 * size))]
-image_grid(torch.cat([picture for _, picture in shown]), [text for text, _ in shown], columns=8,
-           title="A seven in noise, and where paint should be added (white) or taken away (black) to make it\nlikelier a 7, a 9, a 2; the number: the gradient's largest entry")
+        shown += [
+            (f"t = {level}" if wanted == 7 else "", (x_t + 1) / 2),
+            (f"{wanted}: {size:.1e}", 0.5 + gradient / (2 * size)),
+        ]
+image_grid(
+    torch.cat([picture for _, picture in shown]),
+    [text for text, _ in shown],
+    columns=8,
+    title=(
+        "A seven in noise, and where paint should be added (white) or taken away "
+        "(black) to make it\nlikelier a 7, a 9, a 2; the number: the gradient's "
+        "largest entry"
+    ),
+)
 
 # %% [markdown]
 # ## 4. Without a classifier
@@ -277,6 +447,7 @@ image_grid(torch.cat([picture for _, picture in shown]), [text for text, _ in sh
 # (Dhariwal and Nichol's scale always multiplies the classifier's gradient. So it is $1 + w$ for the unconditional
 # model, and $w$ for the conditional one.)
 
+
 # %%
 def guided_by_hand(eps, x_t, t, y, w):
     return (1 + w) * eps(x_t, t, y) - w * eps(x_t, t)
@@ -286,17 +457,47 @@ torch.manual_seed(0)
 x_t, t, y = 1.5 * torch.randn(50, 2), torch.randint(100, (50,)), torch.randint(3, (50,))
 for w in (-1.0, 0.0, 1.5, 4.0):
     free = guided(exact, y, w)(x_t, t)
-    torch.testing.assert_close(free, guided_by_hand(exact, x_t, t, y, w), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(free, classifier_guided(exact, exact.log_prob, y, 1 + w, schedule)(x_t, t), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        free, guided_by_hand(exact, x_t, t, y, w), atol=1e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        free,
+        classifier_guided(exact, exact.log_prob, y, 1 + w, schedule)(x_t, t),
+        atol=1e-3,
+        rtol=1e-3,
+    )
     conditional = partial(exact, y=y)
-    torch.testing.assert_close(free, classifier_guided(conditional, exact.log_prob, y, w, schedule)(x_t, t), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        free,
+        classifier_guided(conditional, exact.log_prob, y, w, schedule)(x_t, t),
+        atol=1e-3,
+        rtol=1e-3,
+    )
 start, y = torch.randn(100, 2), torch.full((100,), 1)
-for sampler in (ancestral, partial(ancestral, large_variance=True), ddim, partial(ddim, eta=1.0)):
-    wrapped = last(sampler(guided(exact, y, 0.0), start, schedule, noise=torch.ones_like))
-    assert torch.equal(wrapped, last(sampler(partial(exact, y=y), start, schedule, noise=torch.ones_like)))  # w = 0: the conditional model
+for sampler in (
+    ancestral,
+    partial(ancestral, large_variance=True),
+    ddim,
+    partial(ddim, eta=1.0),
+):
+    wrapped = last(
+        sampler(guided(exact, y, 0.0), start, schedule, noise=torch.ones_like)
+    )
+    # w = 0: the conditional model
+    assert torch.equal(
+        wrapped,
+        last(sampler(partial(exact, y=y), start, schedule, noise=torch.ones_like)),
+    )
     free = last(sampler(guided(exact, y, 2.0), start, schedule, noise=torch.ones_like))
-    by_classifier = last(sampler(classifier_guided(exact, exact.log_prob, y, 3.0, schedule), start, schedule, noise=torch.ones_like))
-    assert (free - by_classifier).abs().median() < 1e-3                                                      # w = 2: scale 3
+    by_classifier = last(
+        sampler(
+            classifier_guided(exact, exact.log_prob, y, 3.0, schedule),
+            start,
+            schedule,
+            noise=torch.ones_like,
+        )
+    )
+    assert (free - by_classifier).abs().median() < 1e-3  # w = 2: scale 3
 show(guided)
 
 # %% [markdown]
@@ -309,7 +510,9 @@ show(guided)
 # Gaussians has the most points, and why this one?
 
 # %%
-PLANE = torch.cartesian_prod(torch.linspace(-2.6, 2.6, 15), torch.linspace(-2.6, 2.6, 15))
+PLANE = torch.cartesian_prod(
+    torch.linspace(-2.6, 2.6, 15), torch.linspace(-2.6, 2.6, 15)
+)
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
 
 
@@ -317,31 +520,83 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73")
 def guided_path(w):
     """300 points from noise to class 0: (101, 300, 2)."""
     x_T = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
-    return torch.stack([x_T, *(x for x, _ in ddim(guided(exact, torch.zeros(300, dtype=torch.long), w), x_T, schedule))])
+    return torch.stack(
+        [
+            x_T,
+            *(
+                x
+                for x, _ in ddim(
+                    guided(exact, torch.zeros(300, dtype=torch.long), w), x_T, schedule
+                )
+            ),
+        ]
+    )
 
 
 def draw_scores(w, t):
-    y, numbers, abar = torch.zeros(len(PLANE), dtype=torch.long), torch.full((len(PLANE),), t), schedule.abar[t].item()
-    fields = {"untold": exact(PLANE, numbers), "told class 0": exact(PLANE, numbers, y), f"guided, w = {w:g}": guided(exact, y, w)(PLANE, numbers)}
-    path, longest = guided_path(w), 2.0 * score_from_eps(fields["untold"], abar).norm(dim=1).median().item()
+    y, numbers, abar = (
+        torch.zeros(len(PLANE), dtype=torch.long),
+        torch.full((len(PLANE),), t),
+        schedule.abar[t].item(),
+    )
+    fields = {
+        "untold": exact(PLANE, numbers),
+        "told class 0": exact(PLANE, numbers, y),
+        f"guided, w = {w:g}": guided(exact, y, w)(PLANE, numbers),
+    }
+    path, longest = (
+        guided_path(w),
+        2.0 * score_from_eps(fields["untold"], abar).norm(dim=1).median().item(),
+    )
     figure, axes = subplots(1, 3, height=3.2)
     for ax, (name, eps) in zip(axes, fields.items()):
         field = score_from_eps(eps, abar)
         length = field.norm(dim=1, keepdim=True)
         arrows = field / length.clamp(min=1e-9) * length.clamp(max=longest)
         for k, colour in enumerate(COLOURS):
-            ax.scatter(*(math.sqrt(abar) * exact.centres[CLASS_OF == k]).T, s=70, marker="os^"[k], color=colour, alpha=0.5, label=f"class {k}")
-        ax.quiver(*PLANE.T, *arrows.T, color="#000000", angles="xy", scale_units="xy", scale=longest / 0.4, width=0.005)
-        ax.set(title=name, xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal", xlabel="first coordinate", ylabel="second coordinate" if ax is axes[0] else "")
+            ax.scatter(
+                *(math.sqrt(abar) * exact.centres[CLASS_OF == k]).T,
+                s=70,
+                marker="os^"[k],
+                color=colour,
+                alpha=0.5,
+                label=f"class {k}",
+            )
+        ax.quiver(
+            *PLANE.T,
+            *arrows.T,
+            color="#000000",
+            angles="xy",
+            scale_units="xy",
+            scale=longest / 0.4,
+            width=0.005,
+        )
+        ax.set(
+            title=name,
+            xlim=(-2.8, 2.8),
+            ylim=(-2.8, 2.8),
+            aspect="equal",
+            xlabel="first coordinate",
+            ylabel="second coordinate" if ax is axes[0] else "",
+        )
         ax.grid(False)
     axes[2].scatter(*path[99 - t].T, s=5, color="#CC79A7", zorder=3)
-    nearest = torch.cdist(path[-1], exact.centres).argmin(1).bincount(minlength=8)[:3] / 300
-    title = f"Scores at t = {t + 1} of 100; dots: the guided sampler. At the end, of class 0's three: " + ", ".join(f"{share:.0%}" for share in nearest)
+    nearest = (
+        torch.cdist(path[-1], exact.centres).argmin(1).bincount(minlength=8)[:3] / 300
+    )
+    title = (
+        f"Scores at t = {t + 1} of 100; dots: the guided sampler. At the end, of class "
+        "0's three: " + ", ".join(f"{share:.0%}" for share in nearest)
+    )
     figure.suptitle(title, x=0.01, ha="left", size=11)
     return describe(figure, title)
 
 
-explore(draw_scores, w=FloatSlider(value=2.0, min=-1.0, max=8.0, step=0.5, continuous_update=False), t=IntSlider(40, min=0, max=99, continuous_update=False))
+explore(
+    draw_scores,
+    w=FloatSlider(value=2.0, min=-1.0, max=8.0, step=0.5, continuous_update=False),
+    t=IntSlider(40, min=0, max=99, continuous_update=False),
+)
 
 # %% [markdown]
 # Most points end at the middle one of the three Gaussians. It is farthest from the other classes, so *in the noise* the
@@ -362,10 +617,28 @@ TOY_STEPS = {"smoke": 150, "laptop": 3000, "gpu": 3000}[BUDGET]
 points = load("gaussians")
 classed = Dataset(points.x, CLASS_OF[points.y], ("0", "1", "2"))
 torch.manual_seed(0)
-toy = ConditionalDDPM(TimedMLP(2, 128, label=LabelEmbedding(3, 128)), cosine_betas(100), torch.tensor(3), V, momentum=0.99, pictures=False)
-for _ in live(fit(toy, classed, TOY_STEPS, batch_size=256, optimizers=adamw(5e-3, 0.0), seed=0, device="cpu")):
+toy = ConditionalDDPM(
+    TimedMLP(2, 128, label=LabelEmbedding(3, 128)),
+    cosine_betas(100),
+    torch.tensor(3),
+    V,
+    momentum=0.99,
+    pictures=False,
+)
+for _ in live(
+    fit(
+        toy,
+        classed,
+        TOY_STEPS,
+        batch_size=256,
+        optimizers=adamw(5e-3, 0.0),
+        seed=0,
+        device="cpu",
+    )
+):
     pass
 toy = toy.eval()
+
 
 # %%
 def toy_samples():
@@ -376,14 +649,40 @@ def toy_samples():
             x_T = torch.randn(600, 2, generator=torch.Generator().manual_seed(1))
             x = last(ddim(guided(eps, y, w), x_T, schedule, {"smoke": 20}.get(BUDGET)))
             for k, colour in enumerate(COLOURS):
-                ax.scatter(*exact.centres[CLASS_OF == k].T, s=60, marker="os^"[k], color=colour, alpha=0.5)
+                ax.scatter(
+                    *exact.centres[CLASS_OF == k].T,
+                    s=60,
+                    marker="os^"[k],
+                    color=colour,
+                    alpha=0.5,
+                )
             ax.scatter(*x.T, s=2, color="#000000")
-            inside = (torch.cdist(x, exact.centres[CLASS_OF == 0]).min(1).values < 3 * NOISE).float().mean()
-            ax.set(title=f"w = {w:g}: {inside:.0%} inside", xlim=(-2.3, 2.3), ylim=(-2.3, 2.3), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+            inside = (
+                (torch.cdist(x, exact.centres[CLASS_OF == 0]).min(1).values < 3 * NOISE)
+                .float()
+                .mean()
+            )
+            ax.set(
+                title=f"w = {w:g}: {inside:.0%} inside",
+                xlim=(-2.3, 2.3),
+                ylim=(-2.3, 2.3),
+                aspect="equal",
+                xticks=[-2, 0, 2],
+                yticks=[-2, 0, 2],
+            )
             ax.title.set_size(10)
         axes[row, 0].set_ylabel(name)
-    figure.suptitle("600 points of DDIM, asked for class 0 (blue circles), by exact and by learnt noise", x=0.01, ha="left")
-    return describe(figure, "Points drawn on the toy for four weights, by the exact and by the learnt noise.")
+    figure.suptitle(
+        "600 points of DDIM, asked for class 0 (blue circles), by exact and by learnt "
+        "noise",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Points drawn on the toy for four weights, by the exact and by the learnt "
+        "noise.",
+    )
 
 
 toy_samples()
@@ -398,9 +697,19 @@ model = recipes.build(recipe, seed=0)
 for step in live(recipes.train(recipe, model, load("digits"), seed=0, steps=STEPS)):
     pass
 model = model.eval().to("cpu")
-rows = {f"w = {w:g}": paint(model, guided(model.eps, torch.arange(10), w), (10, 1, 28, 28), seed=5) for w in (-1.0, 0.0, 1.0, 3.0)}
+rows = {
+    f"w = {w:g}": paint(
+        model, guided(model.eps, torch.arange(10), w), (10, 1, 28, 28), seed=5
+    )
+    for w in (-1.0, 0.0, 1.0, 3.0)
+}
 titles = [name if i == 0 else "" for name in rows for i in range(10)]
-image_grid(torch.cat(list(rows.values())), titles, columns=10, title=f"Asked for 0 to 9, after {STEPS} updates; w = -1 is the unconditional model")
+image_grid(
+    torch.cat(list(rows.values())),
+    titles,
+    columns=10,
+    title=f"Asked for 0 to 9, after {STEPS} updates; w = -1 is the unconditional model",
+)
 
 # %% [markdown]
 # **Try it** with the shipped model, which was trained for 8,000 updates. Choose a digit and a weight $w$. The eight
@@ -409,21 +718,48 @@ image_grid(torch.cat(list(rows.values())), titles, columns=10, title=f"Asked for
 # %%
 GRID = {"smoke": (0.0, 4.0)}.get(BUDGET, (0.0, 0.5, 1.0, 2.0, 4.0, 8.0))
 asked = torch.arange(10).repeat_interleave(8)
-noise_of = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(6)).repeat(10, 1, 1, 1)
+noise_of = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(6)).repeat(
+    10, 1, 1, 1
+)
 sheets = {}
 for w in GRID:
-    sheets[w] = digit_painter.denormalise(last(ddim(guided(digit_painter.eps, asked, w), noise_of, digit_painter.schedule, DRAW_STEPS, clip_denoised=1.0)))
+    sheets[w] = digit_painter.denormalise(
+        last(
+            ddim(
+                guided(digit_painter.eps, asked, w),
+                noise_of,
+                digit_painter.schedule,
+                DRAW_STEPS,
+                clip_denoised=1.0,
+            )
+        )
+    )
 
 
 def draw_digits(digit, w):
     mine = sheets[w][8 * digit : 8 * digit + 8]
     apart = torch.pdist(mine.flatten(1)).mean()
     with torch.no_grad():
-        sure = clean_classifier.classifier(clean_classifier.encode(mine)).softmax(1)[:, digit].mean()
-    return image_grid(mine, columns=8, title=f"{digit}, w = {w:g}: a classifier is {sure:.0%} sure; mean distance between two of them {apart:.1f}")
+        sure = (
+            clean_classifier.classifier(clean_classifier.encode(mine))
+            .softmax(1)[:, digit]
+            .mean()
+        )
+    return image_grid(
+        mine,
+        columns=8,
+        title=(
+            f"{digit}, w = {w:g}: a classifier is {sure:.0%} sure; mean distance "
+            f"between two of them {apart:.1f}"
+        ),
+    )
 
 
-explore(draw_digits, digit=IntSlider(2, min=0, max=9), w=SelectionSlider(options=[(f"{w:g}", w) for w in GRID], value=GRID[0]))
+explore(
+    draw_digits,
+    digit=IntSlider(2, min=0, max=9),
+    w=SelectionSlider(options=[(f"{w:g}", w) for w in GRID], value=GRID[0]),
+)
 
 # %% [markdown]
 # ## 6. What does guidance sample?
@@ -475,9 +811,21 @@ def pair(conditional, unconditional):
 
 centre, shift, c = torch.zeros(1, 1), 1.0, 0.5
 CASES = {  # conditional, unconditional, range of the plot
-    "shifted": (MixtureNoise(centre + shift, 1.0, fine), MixtureNoise(centre, 1.0, fine), (-4, 9)),
-    "narrower": (MixtureNoise(centre, math.sqrt(c), fine), MixtureNoise(centre, 1.0, fine), (-3, 3)),
-    "two of three": (MixtureNoise(torch.tensor([[0.0], [1.6]]), 0.4, fine), MixtureNoise(torch.tensor([[-1.6], [0.0], [1.6]]), 0.4, fine), (-3, 4)),
+    "shifted": (
+        MixtureNoise(centre + shift, 1.0, fine),
+        MixtureNoise(centre, 1.0, fine),
+        (-4, 9),
+    ),
+    "narrower": (
+        MixtureNoise(centre, math.sqrt(c), fine),
+        MixtureNoise(centre, 1.0, fine),
+        (-3, 3),
+    ),
+    "two of three": (
+        MixtureNoise(torch.tensor([[0.0], [1.6]]), 0.4, fine),
+        MixtureNoise(torch.tensor([[-1.6], [0.0], [1.6]]), 0.4, fine),
+        (-3, 4),
+    ),
 }
 torch.manual_seed(0)
 # nobody: any label will do, because the conditional density has one class only
@@ -485,29 +833,61 @@ cloud, nobody = torch.randn(4000, 1), torch.zeros(4000, dtype=torch.long)
 cloud = (cloud - cloud.mean()) / cloud.std()
 for w in (1.0, 3.0):
     moved = last(ddim(guided(pair(*CASES["shifted"][:2]), nobody, w), cloud, fine))
-    assert abs(moved.mean() - (1 + w) * shift) < 0.01 and abs(moved.var() - 1) < 0.01                        # the tilted density
-    shrunk = last(ddim(guided(pair(*CASES["narrower"][:2]), nobody, w), cloud, fine)).var().item()
-    assert abs(shrunk / c ** (1 + w) - 1) < 0.02                                                            # not the tilted density
-    dice = last(ancestral(guided(pair(*CASES["narrower"][:2]), nobody, w), cloud, fine)).var().item()
+    # the tilted density
+    assert abs(moved.mean() - (1 + w) * shift) < 0.01 and abs(moved.var() - 1) < 0.01
+    shrunk = (
+        last(ddim(guided(pair(*CASES["narrower"][:2]), nobody, w), cloud, fine))
+        .var()
+        .item()
+    )
+    assert abs(shrunk / c ** (1 + w) - 1) < 0.02  # not the tilted density
+    dice = (
+        last(ancestral(guided(pair(*CASES["narrower"][:2]), nobody, w), cloud, fine))
+        .var()
+        .item()
+    )
     third = c / (1 - c) * (1 - c ** (2 * w + 1)) / (2 * w + 1)
-    assert abs(dice / third - 1) < 0.1                                                                      # a third answer; 4,000 points: 2 % by chance
-    print(f"w = {w:g}: variance of DDIM {shrunk:.4f} ({c ** (1 + w):.4f}), of DDPM {dice:.4f} ({third:.4f}), of the tilted density {c / (1 + w - w * c):.4f}")
+    assert abs(dice / third - 1) < 0.1  # a third answer; 4,000 points: 2 % by chance
+    print(
+        f"w = {w:g}: variance of DDIM {shrunk:.4f} ({c ** (1 + w):.4f}), of DDPM "
+        f"{dice:.4f} ({third:.4f}), of the tilted density {c / (1 + w - w * c):.4f}"
+    )
 
 # %% [markdown]
 # **Try it.** Here are three pairs of densities in one dimension. For which pair does the histogram follow the tilted
 # density? In the third pair the label means "one of the right two". What happens to the Gaussian in the middle?
 
+
 # %%
 def draw_tilted(case, w):
     conditional, unconditional, (low, high) = CASES[case]
-    line, first = torch.linspace(-8, 16, 2400)[:, None], torch.zeros(2400, dtype=torch.long)
-    log_conditional, log_unconditional = conditional.log_density(line, first), unconditional.log_density(line, first)
+    line, first = (
+        torch.linspace(-8, 16, 2400)[:, None],
+        torch.zeros(2400, dtype=torch.long),
+    )
+    log_conditional, log_unconditional = (
+        conditional.log_density(line, first),
+        unconditional.log_density(line, first),
+    )
     tilted = ((1 + w) * log_conditional - w * log_unconditional).exp()
     tilted = tilted / (0.01 * tilted.sum())
-    x = last(ddim(guided(pair(conditional, unconditional), nobody, w), cloud, fine, 250))
+    x = last(
+        ddim(guided(pair(conditional, unconditional), nobody, w), cloud, fine, 250)
+    )
     figure, ax = subplots(height=3.0)
-    ax.hist(x[:, 0].numpy(), bins=100, range=(low, high), density=True, color="#56B4E9", label="guided DDIM, 4,000 points")
-    for density, colour, stroke, name in ((log_unconditional.exp(), "#666666", ":", "p(x)"), (log_conditional.exp(), "#009E73", "--", "p(x | y)"), (tilted, "#D55E00", "-", "tilted: p(x) p(y | x)^(1 + w)")):
+    ax.hist(
+        x[:, 0].numpy(),
+        bins=100,
+        range=(low, high),
+        density=True,
+        color="#56B4E9",
+        label="guided DDIM, 4,000 points",
+    )
+    for density, colour, stroke, name in (
+        (log_unconditional.exp(), "#666666", ":", "p(x)"),
+        (log_conditional.exp(), "#009E73", "--", "p(x | y)"),
+        (tilted, "#D55E00", "-", "tilted: p(x) p(y | x)^(1 + w)"),
+    ):
         ax.plot(line[:, 0], density, color=colour, linestyle=stroke, label=name)
     ax.set(xlabel="x", ylabel="density", xlim=(low, high))
     ax.legend()
@@ -520,7 +900,11 @@ def draw_tilted(case, w):
     return describe(figure, title)
 
 
-explore(draw_tilted, case=Dropdown(options=list(CASES)), w=FloatSlider(value=1.0, min=0.0, max=4.0, step=0.5, continuous_update=False))
+explore(
+    draw_tilted,
+    case=Dropdown(options=list(CASES)),
+    w=FloatSlider(value=1.0, min=0.0, max=4.0, step=0.5, continuous_update=False),
+)
 
 # %% [markdown]
 # The Gaussian in the middle nearly vanishes as $w$ grows, because it has a neighbour outside the class. The tilted
@@ -536,21 +920,57 @@ explore(draw_tilted, case=Dropdown(options=list(CASES)), w=FloatSlider(value=1.0
 # training or guiding, says how often it recognises what was asked for. Its features give the Frechet distance,
 # precision (do the pictures look real?) and recall (does every kind of picture occur?).
 
+
 # %%
 def sweep_figure():
     figure, axes = subplots(2, 4, height=4.8)
-    measures = {"accuracy": "accuracy", "frechet": "Frechet distance", "precision": "precision", "recall": "recall"}
-    for row, (name, setting, real) in enumerate((("digits", "digits, shipped", "real digits"), ("emoji", "emoji, shipped", "real emoji"))):
+    measures = {
+        "accuracy": "accuracy",
+        "frechet": "Frechet distance",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    for row, (name, setting, real) in enumerate(
+        (
+            ("digits", "digits, shipped", "real digits"),
+            ("emoji", "emoji, shipped", "real emoji"),
+        )
+    ):
         for ax, (measure, text) in zip(axes[row], measures.items()):
             values = in_rows("guidance-weights", setting, measure)
-            ax.plot(range(len(WEIGHTS)), values.mean(0), "o-", color="#0072B2", markersize=4)
-            ax.fill_between(range(len(WEIGHTS)), values.min(0), values.max(0), color="#0072B2", alpha=0.2, linewidth=0)
-            ax.axhline(np.mean(experiments.values("guidance-weights", measure)[real]), color="#666666", linestyle=":")
-            ax.set(xlabel="w" if row else "", ylabel=name if ax is axes[row, 0] else "", title="" if row else text)
+            ax.plot(
+                range(len(WEIGHTS)), values.mean(0), "o-", color="#0072B2", markersize=4
+            )
+            ax.fill_between(
+                range(len(WEIGHTS)),
+                values.min(0),
+                values.max(0),
+                color="#0072B2",
+                alpha=0.2,
+                linewidth=0,
+            )
+            ax.axhline(
+                np.mean(experiments.values("guidance-weights", measure)[real]),
+                color="#666666",
+                linestyle=":",
+            )
+            ax.set(
+                xlabel="w" if row else "",
+                ylabel=name if ax is axes[row, 0] else "",
+                title="" if row else text,
+            )
             ax.set_xticks(range(len(WEIGHTS)), [f"{w:g}" for w in WEIGHTS], size=8)
             ax.title.set_size(10)
-    figure.suptitle("250 pictures for each w, three noises (band); dotted: real pictures", x=0.01, ha="left")
-    return describe(figure, "Accuracy, Frechet distance, precision and recall over w for digits (above) and emoji told their category (below).")
+    figure.suptitle(
+        "250 pictures for each w, three noises (band); dotted: real pictures",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Accuracy, Frechet distance, precision and recall over w for digits (above) "
+        "and emoji told their category (below).",
+    )
 
 
 sweep_figure()
@@ -580,11 +1000,17 @@ sweep_figure()
 
 # %%
 with torch.no_grad():
-    x_t, t, y = torch.randn(100, 1, 28, 28), torch.full((100,), 500), torch.arange(10).repeat(10)
+    x_t, t, y = (
+        torch.randn(100, 1, 28, 28),
+        torch.full((100,), 500),
+        torch.arange(10).repeat(10),
+    )
     kinds = {
         "no guidance": partial(digit_painter.eps, y=y),
         "classifier-free": guided(digit_painter.eps, y, 2.0),
-        "by a classifier": classifier_guided(digit_painter.eps, noisy_classifier.log_prob, y, 3.0, digit_painter.schedule),
+        "by a classifier": classifier_guided(
+            digit_painter.eps, noisy_classifier.log_prob, y, 3.0, digit_painter.schedule
+        ),
     }
     spent = {name: [] for name in kinds}
     for _ in range({"smoke": 1}.get(BUDGET, 7)):
@@ -592,23 +1018,71 @@ with torch.no_grad():
             began = time.perf_counter()
             eps_fn(x_t, t)
             spent[name].append(time.perf_counter() - began)
-print(", ".join(f"{name}: {np.median(s) / np.median(spent['no guidance']):.1f}" for name, s in spent.items()), "times a step without guidance")
+print(
+    ", ".join(
+        f"{name}: {np.median(s) / np.median(spent['no guidance']):.1f}"
+        for name, s in spent.items()
+    ),
+    "times a step without guidance",
+)
 
 
 def kinds_figure():
-    settings = {"classifier-free": ("#0072B2", "o-"), "classifier": ("#D55E00", "s--"), "classifier of clean pictures": ("#666666", "v:")}
+    settings = {
+        "classifier-free": ("#0072B2", "o-"),
+        "classifier": ("#D55E00", "s--"),
+        "classifier of clean pictures": ("#666666", "v:"),
+    }
     figure, axes = subplots(1, 4, height=3.1)
-    for ax, (measure, text) in zip(axes, {"accuracy": "accuracy", "frechet": "Frechet distance", "precision": "precision", "recall": "recall"}.items()):
+    for ax, (measure, text) in zip(
+        axes,
+        {
+            "accuracy": "accuracy",
+            "frechet": "Frechet distance",
+            "precision": "precision",
+            "recall": "recall",
+        }.items(),
+    ):
         for name, (colour, mark) in settings.items():
-            values, weights = in_rows("guidance-kinds", name, measure), in_rows("guidance-kinds", name, "w")[0]
-            ax.plot(range(len(weights)), values.mean(0), mark, color=colour, markersize=4, linewidth=1.3, label=name)
-            ax.fill_between(range(len(weights)), values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+            values, weights = (
+                in_rows("guidance-kinds", name, measure),
+                in_rows("guidance-kinds", name, "w")[0],
+            )
+            ax.plot(
+                range(len(weights)),
+                values.mean(0),
+                mark,
+                color=colour,
+                markersize=4,
+                linewidth=1.3,
+                label=name,
+            )
+            ax.fill_between(
+                range(len(weights)),
+                values.min(0),
+                values.max(0),
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
         ax.set(title=text, xlabel="w")
         ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights], size=8)
         ax.title.set_size(10)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.suptitle("Digits, trained at equal cost, 250 draws for each w (3 seeds; bands from least to most)", x=0.01, ha="left", size=11)
-    return describe(figure, "Accuracy, Frechet distance, precision and recall over w for three kinds of guidance.")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+    )
+    figure.suptitle(
+        "Digits, trained at equal cost, 250 draws for each w (3 seeds; bands from "
+        "least to most)",
+        x=0.01,
+        ha="left",
+        size=11,
+    )
+    return describe(
+        figure,
+        "Accuracy, Frechet distance, precision and recall over w for three kinds of "
+        "guidance.",
+    )
 
 
 kinds_figure()
@@ -625,20 +1099,69 @@ kinds_figure()
 # **How often should the label be dropped?** Ho and Salimans found rates of 0.1 and 0.2 equally good, and 0.5 worse. The
 # extreme is a rate of 0, where the network was never trained with the null label.
 
+
 # %%
 def dropout_figure():
-    settings = {rate: ("guidance-kinds", "classifier-free") if rate == "0.1" else ("guidance-dropout", rate) for rate in ("0", "0.1", "0.2", "0.5")}
+    settings = {
+        rate: ("guidance-kinds", "classifier-free")
+        if rate == "0.1"
+        else ("guidance-dropout", rate)
+        for rate in ("0", "0.1", "0.2", "0.5")
+    }
     figure, axes = subplots(1, 3, height=3.1)
-    for ax, (measure, text) in zip(axes, {"accuracy": "accuracy", "frechet": "Frechet distance", "recall": "recall"}.items()):
-        for w, colour, mark in ((0.0, "#666666", "v:"), (1.0, "#0072B2", "o-"), (4.0, "#D55E00", "s--")):
-            values = np.stack([in_rows(*where, measure)[:, in_rows(*where, "w")[0].tolist().index(w)] for where in settings.values()], 1)
-            ax.plot(range(len(settings)), values.mean(0), mark, color=colour, markersize=4, label=f"w = {w:g}")
-            ax.fill_between(range(len(settings)), values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+    for ax, (measure, text) in zip(
+        axes,
+        {
+            "accuracy": "accuracy",
+            "frechet": "Frechet distance",
+            "recall": "recall",
+        }.items(),
+    ):
+        for w, colour, mark in (
+            (0.0, "#666666", "v:"),
+            (1.0, "#0072B2", "o-"),
+            (4.0, "#D55E00", "s--"),
+        ):
+            values = np.stack(
+                [
+                    in_rows(*where, measure)[
+                        :, in_rows(*where, "w")[0].tolist().index(w)
+                    ]
+                    for where in settings.values()
+                ],
+                1,
+            )
+            ax.plot(
+                range(len(settings)),
+                values.mean(0),
+                mark,
+                color=colour,
+                markersize=4,
+                label=f"w = {w:g}",
+            )
+            ax.fill_between(
+                range(len(settings)),
+                values.min(0),
+                values.max(0),
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
         ax.set(title=text, xlabel="label dropout")
         ax.set_xticks(range(len(settings)), list(settings))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.suptitle("How often the label is not told: digits, 400 updates, 3 seeds", x=0.01, ha="left")
-    return describe(figure, "Accuracy, Frechet distance and recall over the rate of label dropout, for three weights.")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+    )
+    figure.suptitle(
+        "How often the label is not told: digits, 400 updates, 3 seeds",
+        x=0.01,
+        ha="left",
+    )
+    return describe(
+        figure,
+        "Accuracy, Frechet distance and recall over the rate of label dropout, for "
+        "three weights.",
+    )
 
 
 dropout_figure()
@@ -659,7 +1182,13 @@ dropout_figure()
 row = tokens("red apple", "noto", "Food & Drink")
 print(row.tolist(), [token_names()[k] for k in row.tolist() if k])
 torch.manual_seed(0)
-print("shortened, six times:", [" ".join(token_names()[k] for k in again.tolist() if k) for again in shortened(row.expand(6, -1))])
+print(
+    "shortened, six times:",
+    [
+        " ".join(token_names()[k] for k in again.tolist() if k)
+        for again in shortened(row.expand(6, -1))
+    ],
+)
 show(TextTransformer)
 
 # %% [markdown]
@@ -677,18 +1206,31 @@ show(TextTransformer)
 # a style and a weight $w$. Ideas: *blue apple*, *red book*, *grinning face*, *japan flag*, *man walking*; *dog*, a word
 # that occurs in very few names; *zebroid*, which occurs in none.
 
+
 # %%
 def draw_caption(caption, style, w):
     strange = unknown(caption)
-    known = " ".join([word for word in words_of(caption) if word not in strange][:PLACES])
+    known = " ".join(
+        [word for word in words_of(caption) if word not in strange][:PLACES]
+    )
     y = tokens(known, "" if style == "any" else style)
-    found = paint(emoji_painter, guided(emoji_painter.eps, y.expand(4, -1), w), (4, 3, 32, 32), seed=7, steps=min(DRAW_STEPS, 20))
+    found = paint(
+        emoji_painter,
+        guided(emoji_painter.eps, y.expand(4, -1), w),
+        (4, 3, 32, 32),
+        seed=7,
+        steps=min(DRAW_STEPS, 20),
+    )
     note = f"; not known: {', '.join(strange)}" if strange else ""
-    return image_grid(found, columns=4, title=f"\"{known}\", {style}, w = {w:g}{note}")
+    return image_grid(found, columns=4, title=f'"{known}", {style}, w = {w:g}{note}')
 
 
-explore(draw_caption, caption=Text("red apple", continuous_update=False), style=Dropdown(options=["any", *STYLES]),
-        w=FloatSlider(value=2.0, min=0.0, max=8.0, step=0.5, continuous_update=False))
+explore(
+    draw_caption,
+    caption=Text("red apple", continuous_update=False),
+    style=Dropdown(options=["any", *STYLES]),
+    w=FloatSlider(value=2.0, min=0.0, max=8.0, step=0.5, continuous_update=False),
+)
 
 # %% [markdown]
 # **New combinations, by numbers.** For every tenth emoji, the caption with one style was withheld from training, each
@@ -700,38 +1242,96 @@ explore(draw_caption, caption=Text("red apple", continuous_update=False), style=
 # requested style? ("Nearest" is measured with the features of a classifier. In the figure, *shown* means training
 # captions.)
 
+
 # %%
 def captions_figure():
     rows = experiments.read("guidance-captions")["rows"]
     figure, axes = subplots(1, 2, height=3.0)
-    for ax, (measure, text, chance) in zip(axes, (("found", "the emoji asked for", None), ("style", "the style asked for", 1 / 3))):
-        for name, colour, mark in (("shown", "#0072B2", "o-"), ("style withheld", "#009E73", "^-."), ("new names", "#D55E00", "s--")):
+    for ax, (measure, text, chance) in zip(
+        axes,
+        (
+            ("found", "the emoji asked for", None),
+            ("style", "the style asked for", 1 / 3),
+        ),
+    ):
+        for name, colour, mark in (
+            ("shown", "#0072B2", "o-"),
+            ("style withheld", "#009E73", "^-."),
+            ("new names", "#D55E00", "s--"),
+        ):
             found = [row for row in rows if row["setting"] == name]
-            weights, values = found[0]["curve"]["w"], np.array([row["curve"][measure] for row in found])
-            ax.plot(range(len(weights)), values.mean(0), mark, color=colour, label=f"{name} ({found[0]['rows']})")
-            ax.fill_between(range(len(weights)), values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+            weights, values = (
+                found[0]["curve"]["w"],
+                np.array([row["curve"][measure] for row in found]),
+            )
+            ax.plot(
+                range(len(weights)),
+                values.mean(0),
+                mark,
+                color=colour,
+                label=f"{name} ({found[0]['rows']})",
+            )
+            ax.fill_between(
+                range(len(weights)),
+                values.min(0),
+                values.max(0),
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
             if chance is None:
-                ax.axhline(1 / found[0]["emoji"], color=colour, linestyle=":", linewidth=1)
+                ax.axhline(
+                    1 / found[0]["emoji"], color=colour, linestyle=":", linewidth=1
+                )
         if chance:
             ax.axhline(chance, color="#666666", linestyle=":", linewidth=1)
         ax.set(xlabel="w", title=text, ylim=(0, 1), ylabel="share of captions")
         ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
     axes[0].legend()
-    figure.suptitle("One draw a caption, three noises (band); dotted: chance", x=0.01, ha="left")
-    return describe(figure, "Share of draws nearest to the emoji and to the style asked for, over w, for three groups of captions.")
+    figure.suptitle(
+        "One draw a caption, three noises (band); dotted: chance", x=0.01, ha="left"
+    )
+    return describe(
+        figure,
+        "Share of draws nearest to the emoji and to the style asked for, over w, for "
+        "three groups of captions.",
+    )
 
 
 display(captions_figure())
 NAMES = emoji_names()
 for which, seed in (("style withheld", 0), ("new names", 1)):
     rows = group(which)
-    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:8]]
+    rows = rows[
+        torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:8]
+    ]
     y = captions(rows)
     y[:, 1] = 0
-    drawn = [paint(emoji_painter, guided(emoji_painter.eps, y, w), (8, 3, 32, 32), seed=8) for w in (0.0, 2.0)]
-    titles = [f"{NAMES[e]}, {STYLES[s]}" for e, s in zip(rows.info["emoji"].tolist(), rows.info["style"].tolist())]
-    display(image_grid(as_float(rows.x), titles, columns=8, title=f"{which.capitalize()}: real drawings of captions that were never told"))
-    display(image_grid(torch.cat(drawn), columns=8, title="and what it draws for these captions: w = 0, w = 2"))
+    drawn = [
+        paint(emoji_painter, guided(emoji_painter.eps, y, w), (8, 3, 32, 32), seed=8)
+        for w in (0.0, 2.0)
+    ]
+    titles = [
+        f"{NAMES[e]}, {STYLES[s]}"
+        for e, s in zip(rows.info["emoji"].tolist(), rows.info["style"].tolist())
+    ]
+    display(
+        image_grid(
+            as_float(rows.x),
+            titles,
+            columns=8,
+            title=(
+                f"{which.capitalize()}: real drawings of captions that were never told"
+            ),
+        )
+    )
+    display(
+        image_grid(
+            torch.cat(drawn),
+            columns=8,
+            title="and what it draws for these captions: w = 0, w = 2",
+        )
+    )
 
 # %% [markdown]
 # What transfers to new captions, and what does not? The *style* transfers. The model follows captions with a withheld

@@ -115,8 +115,8 @@ def words_by_distance(table, word, k):
 # --- 2. the majority of the neighbours ------------------------------------------------
 def cases_majority_vote(g: Generator, hidden: bool) -> list[Case]:
     def case(kind, n, m, d, k, classes, dtype=F32):
-        """m test rows or a few more. Votes tie in all of them or in none. Each other way
-        to vote is wrong for one of them at least."""
+        """m test rows or a few more. Votes tie in all of them or in none. Each other
+        way to vote is wrong for one of them at least."""
         other_ways = ways_to_settle if kind == "ties" else ways_to_vote
         while True:
             train = (0.5 + drawn(g, n, d)).to(dtype)
@@ -362,7 +362,8 @@ def rank_with_epsilon(features):
 # --- 7. how good a mask is ------------------------------------------------------------
 def cases_mean_iou(g: Generator, hidden: bool) -> list[Case]:
     def case(n, h, w, dtype=F32, empty=False):
-        """Masks of different sizes; scores fit some of them better. Some scores are 0."""
+        """Masks of different sizes; scores fit some of them better. Some scores are
+        0."""
         size = shuffled(g, torch.linspace(0.2, 0.8, n, dtype=F64)).view(-1, 1, 1, 1)
         masks = uniform(g, n, 1, h, w, dtype=F64) < size
         help_ = shuffled(g, torch.linspace(0.2, 2, n, dtype=F64)).view(-1, 1, 1, 1)

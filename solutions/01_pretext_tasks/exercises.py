@@ -54,8 +54,8 @@ def drive_CrossChannel(answer, a: Arrays) -> Arrays:
     with `unseen` for `encode`.
 
     `value`: the loss; `gradient ...`: of each of the networks' eight parameters;
-    `parameters`: how many numbers the method would give the optimiser, -1 where it is no
-    torch module; `represent`: what encode returns.
+    `parameters`: how many numbers the method would give the optimiser, -1 where it is
+    no torch module; `represent`: what encode returns.
     """
     halves, heads = ("from_l", "from_ab"), ("to_ab", "to_l")
     networks = {name: nn.Sequential(_one_by_one(a, name), nn.Tanh()) for name in halves}
@@ -82,7 +82,8 @@ def _loss_l(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _one_by_one(a: Arrays, name: str) -> nn.Conv2d:
-    """A convolution that looks at one pixel at a time: (N, in, H, W) -> (N, out, H, W)."""
+    """A convolution that looks at one pixel at a time: (N, in, H, W) -> (N, out, H,
+    W)."""
     weight, bias = a[f"{name} weight"][:, :, None, None], a[f"{name} bias"]
     return layer(nn.Conv2d, weight, bias, kernel_size=1)
 
@@ -215,8 +216,8 @@ def cases_permutation_set(g: Generator, hidden: bool) -> list[Case]:
 
 
 def tells(kind, candidates, count):
-    """Whether ties and repeated rows matter only where the case's kind says so, and each
-    rule that students confuse with the right one gives other rows."""
+    """Whether ties and repeated rows matter only where the case's kind says so, and
+    each rule that students confuse with the right one gives other rows."""
     m = len(candidates)
     apart = (candidates[:, None] != candidates).sum(2)  # (M, M)
     moved = (candidates[:, None] - candidates).abs()  # (M, M, T)
@@ -365,8 +366,8 @@ def loss_by_loops(prediction, target, mask):
 # --- 6. soft bins ---------------------------------------------------------------------
 def cases_soft_bins(g: Generator, hidden: bool) -> list[Case]:
     def case(m, q, neighbours, sigma, dtype=F32, exponent=0.0, near=1):
-        """exponent: of the Gaussian at all rows but the first `near`, which are far then;
-        the bins lie about along a line."""
+        """exponent: of the Gaussian at all rows but the first `near`, which are far
+        then; the bins lie about along a line."""
         while True:
             bins = 1.6 * sigma * normal(g, q, 2, dtype=F64)
             ab = 1.9 * sigma * normal(g, m, 2, dtype=F64)
@@ -458,8 +459,8 @@ def weights_by_loops(prior, mix):
 # --- 8. the annealed mean -------------------------------------------------------------
 def cases_annealed_mean(g: Generator, hidden: bool) -> list[Case]:
     def case(n, q, h, w, t, dtype=F32, scale=1.5, level=0.0):
-        """t: the temperature. scale, level: of the logits; a pixel's level is its own, up
-        to `level`."""
+        """t: the temperature. scale, level: of the logits; a pixel's level is its own,
+        up to `level`."""
         logits = scale * normal(g, n, q, h, w, dtype=F64)
         logits = logits + level * (2 * uniform(g, n, 1, h, w, dtype=F64) - 1)
         bins = normal(g, q, 2, dtype=F64)

@@ -63,7 +63,8 @@ drive_byol_loss = partial(
 
 
 def drive_simsiam_loss(answer, a: Arrays) -> Arrays:
-    """Builds a tiny encoder and predictor from the weights. `gradient ...`: of these."""
+    """Builds a tiny encoder and predictor from the weights. `gradient ...`: of
+    these."""
     names = ("encoder", "encoder bias", "predictor", "predictor bias")
     weights = {name: a[name].requires_grad_() for name in names}
 

@@ -1,4 +1,5 @@
-"""Exercises 11, the variational autoencoder: how answers are called, and on which cases.
+"""Exercises 11, the variational autoencoder: how answers are called, and on which
+cases.
 
 A driver calls an answer on the arrays of one case and returns what came of it. A case
 that brings a `cotangent` asks for the gradient too.

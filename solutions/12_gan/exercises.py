@@ -63,7 +63,8 @@ def drive_clip_weights(answer, a: Arrays) -> Arrays:
 
 
 def drive_gradient_penalty(answer, a: Arrays) -> Arrays:
-    """Builds a tiny critic from the weights; real, fake, t. `gradient ...`: of these."""
+    """Builds a tiny critic from the weights; real, fake, t. `gradient ...`: of
+    these."""
     weights = {name: a[name].requires_grad_() for name in ("first", "bias", "last")}
     value = answer(_critic(weights), a["real"], a["fake"], a["t"])
     return {"value": value} | gradients(value, weights)
@@ -99,8 +100,8 @@ def drive_grown(answer, a: Arrays) -> Arrays:
 
 
 def drive_Adversaries(answer, a: Arrays) -> Arrays:
-    """Builds two tiny networks; real (rounds, k, N, X), noise (rounds, k + 1, N, Z), lr.
-    `start ...`: each parameter once the object is made; `discriminator ...`,
+    """Builds two tiny networks; real (rounds, k, N, X), noise (rounds, k + 1, N, Z),
+    lr. `start ...`: each parameter once the object is made; `discriminator ...`,
     `generator ...`: after all rounds; `unchanged ...`: whether batches and noise are,
     and their lists."""
     generator, discriminator = _network(a, "g "), _network(a, "d ", nn.Flatten(0))

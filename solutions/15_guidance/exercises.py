@@ -117,8 +117,8 @@ WEIGHT = 1.3, 2.7  # not near 0, 1 or -1, where wrong answers are right
 # --- 1. dropping labels ---------------------------------------------------------------
 def cases_label_dropout(g: Generator, hidden: bool) -> list[Case]:
     def case(kind, dtype, n, row, often=False):
-        """often: all but two rows are dropped, not the first; else every fifth, with the
-        first."""
+        """often: all but two rows are dropped, not the first; else every fifth, with
+        the first."""
         p = between(g, 0.3, 0.4)
         # Where u is: dropped; kept; kept and above 1 - p.
         edges = [(0.05 * p, 0.3 * p), (p + 0.05, p + 0.15), (1.05 - p, 0.99)]
