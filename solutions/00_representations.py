@@ -7,17 +7,17 @@
 #
 # **You need** notebook 00, the lecture. Each exercise names its part of the lecture.
 #
-# **How it works.** Write your code where the cell says so and run the cell below it. The check tests your answer on a few
-# small cases. If the answer is wrong, the check says how, and often names the likely mistake. *The check is not the final
-# mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not what makes
-# these few cases pass. The library's own functions are not available when you are marked, so write the answer yourself, with
-# torch.
+# **How it works.** Write your code where the cell says so and run the cell below it. The check tests your answer on a
+# few small cases. If the answer is wrong, the check says how, and often names the likely mistake. *The check is not the
+# final mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not
+# what makes these few cases pass. The library's own functions are not available when you are marked, so write the
+# answer yourself, with torch.
 #
 # *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
-# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the names.
-# Anything else that you need (a helper, another import) may stand in any cell. No answer draws random numbers. Random values
-# come in as arguments. Before you hand in, run `python -m course_lib check NOTEBOOK`. It runs the public cases on your file,
-# which it reads as the grader does.
+# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
+# names. Everything else that you need (a helper, another import) may stand in any cell. No answer draws random numbers.
+# Random values come in as arguments. Before you hand in, run `python -m course_lib check NOTEBOOK`. It runs the public
+# cases on your file, which it reads as the grader does.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
@@ -31,7 +31,7 @@
 # | 8. The number you report | 5 | 10 | ★★ |
 # | **together** | **40** | **90** | |
 #
-# The first line of each check must be right before the others count.
+# The first line of each check must be right before the other lines count.
 
 # %%
 import torch

@@ -7,18 +7,18 @@
 #
 # **You need** notebook 03, the lecture, up to section 10. Each exercise names the section that it belongs to.
 #
-# **How it works.** Write your code where the cell says so, and run the cell below it. The check tests your answer on a
-# few small cases. If the answer is wrong, the check says how, and it often names the likely mistake. *The check is not
-# the final mark*, because the mark comes from other cases, of other shapes and with other values. So write what the
-# formula says, not what makes these few cases pass. The library's own functions are not available during marking, so
-# write the answer yourself, with torch. Later answers may use earlier ones. If an earlier answer is wrong, the answers
-# that build on it are wrong, too.
+# **How it works.** Write your code where the cell says so and run the cell below it. The check tests your answer on a
+# few small cases. If the answer is wrong, the check says how, and often names the likely mistake. *The check is not the
+# final mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not
+# what makes these few cases pass. The library's own functions are not available when you are marked, so write the
+# answer yourself, with torch. Later answers may call earlier ones. If an earlier answer is wrong, the answers that
+# build on it are wrong, too.
 #
-# *Run All* works from the start: answers that you have not written yet are reported as to do. When your notebook is
+# *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
 # marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
-# names. Anything else that you need (a helper function, another import) may be in any cell. No answer draws random
-# numbers; anything random is passed as an argument. Before you hand in, run `python -m course_lib check NOTEBOOK`. It
-# runs the public cases on your file, which it reads in the same way as the grader.
+# names. Everything else that you need (a helper, another import) may stand in any cell. No answer draws random numbers.
+# Random values come in as arguments. Before you hand in, run `python -m course_lib check NOTEBOOK`. It runs the public
+# cases on your file, which it reads as the grader does.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
@@ -31,7 +31,7 @@
 # | 7. SimCLR as a method | 6 | 10 | ★★ |
 # | **together** | **40** | **85** | |
 #
-# The first line of each check must be right before the others count.
+# The first line of each check must be right before the other lines count.
 
 # %%
 import math

@@ -10,17 +10,18 @@
 # **You need** notebook 15, the lecture, and from notebook 14 the jump from $x_0$ to $x_t$ and DDIM. Each exercise names
 # the part of the lecture it belongs to.
 #
-# **How it works.** Write your code where the cell says so and run the cell below it. The check looks at your answer on
-# a few small cases. If it is wrong, the check says how, and often names the likely mistake. *It is not the final mark*:
-# the mark comes from other cases, of other shapes and with other values. So write what the formula says, not what makes
-# these few cases pass. The library's own functions are not available when you are marked: write the answer yourself,
-# with torch.
+# **How it works.** Write your code where the cell says so and run the cell below it. The check tests your answer on a
+# few small cases. If the answer is wrong, the check says how, and often names the likely mistake. *The check is not the
+# final mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not
+# what makes these few cases pass. The library's own functions are not available when you are marked, so write the
+# answer yourself, with torch. Later answers may call earlier ones. If an earlier answer is wrong, the answers that
+# build on it are wrong, too.
 #
-# *Run All* works from the start: an answer that you have not written yet is reported as to do. When your notebook is
-# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep
-# these. Other things that you need (a helper, another import) may stand in any cell, and one answer may call another.
-# No answer draws random numbers, because the random numbers are arguments. Before you hand in,
-# `python -m course_lib check NOTEBOOK` runs the public cases on your file as the grader reads it.
+# *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
+# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
+# names. Everything else that you need (a helper, another import) may stand in any cell. No answer draws random numbers.
+# Random values come in as arguments. Before you hand in, run `python -m course_lib check NOTEBOOK`. It runs the public
+# cases on your file, which it reads as the grader does.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
