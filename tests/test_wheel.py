@@ -69,7 +69,7 @@ def given(*patterns):
 def test_the_wheel_holds_package_results_and_public_cases_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    suffixes = (".py", ".npz", ".json", ".safetensors", ".md")
+    suffixes = (".py", ".npz", ".json", ".safetensors", ".md", ".txt")
     package = {name for name in given("course_lib/**/*") if name.endswith(suffixes)}
     shipped = {
         f"course_lib/shipped/{name}"
