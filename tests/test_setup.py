@@ -208,20 +208,21 @@ def test_lab_installs_by_the_constraints_without_the_test_extra_and_once(machine
 def test_test_adds_its_extra_runs_everything_and_lab_then_needs_nothing(machine):
     machine.python("python3", "3.11")
     assert machine.make("test").returncode == 0
-    _, course, *colab, ruff, pytest_call = machine.calls()
+    _, course, *colab, layout, ruff, pytest_call = machine.calls()
     pip = "-m pip --disable-pip-version-check --python .venv/colab/bin/python install"
     assert colab == [
         "-m venv --without-pip .venv/colab",
         f"{pip} --quiet -r tools/colab-requirements.txt",
         "tools/share_torch.py",
     ]
-    assert course.endswith("-e .[lab,test]") and ruff == "-m ruff check ."
+    assert course.endswith("-e .[lab,test]")
+    assert (layout, ruff) == ("-m ruff format --check .", "-m ruff check .")
     assert pytest_call.startswith(
         "-m pytest tests notebooks "
     ) and pytest_call.endswith(" -m not slow")
     assert {"--nbval-lax", "--nbval-current-env"} <= set(pytest_call.split())
     assert machine.make("test-all").returncode == 0
-    _, course, *colab, ruff, book, pytest_call = machine.calls()
+    _, course, *colab, layout, ruff, book, pytest_call = machine.calls()
     assert (
         course.endswith("-e .[lab,test,book]")
         and len(colab) == 3
@@ -231,7 +232,7 @@ def test_test_adds_its_extra_runs_everything_and_lab_then_needs_nothing(machine)
     assert machine.make("book").returncode == 0 and machine.calls() == [
         "tools/build_book.py"
     ]
-    assert machine.make("test").returncode == 0 and len(machine.calls()) == 2
+    assert machine.make("test").returncode == 0 and len(machine.calls()) == 3
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 1
 
 
@@ -256,11 +257,11 @@ def test_what_goes_wrong_with_colabs_versions_is_a_sentence_and_lab_needs_none_o
 
 def test_changed_versions_of_colab_are_installed_again_for_the_tests_only(machine):
     machine.python("python3", "3.11")
-    assert machine.make("test").returncode == 0 and len(machine.calls()) == 7
+    assert machine.make("test").returncode == 0 and len(machine.calls()) == 8
     newer = (machine.clone / ".venv" / "test.ready").stat().st_mtime + 1
     os.utime(machine.clone / "tools" / "colab-requirements.txt", (newer, newer))
     assert machine.make("lab").returncode == 0 and machine.calls() == [LAB]
-    assert machine.make("test").returncode == 0 and len(machine.calls()) == 7
+    assert machine.make("test").returncode == 0 and len(machine.calls()) == 8
 
 
 def test_a_set_up_that_was_killed_is_not_taken_for_finished(machine):
