@@ -22,6 +22,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -227,7 +228,10 @@ def main() -> int:
                 "jobs to prove",
                 file=sys.stderr,
             )
-            first, second = (ask(each, "proofs", *asked) for each in (tree, ROOT))
+            with ThreadPoolExecutor(2) as both:  # a process for each tree
+                first, second = both.map(
+                    lambda each: ask(each, "proofs", *asked), (tree, ROOT)
+                )
         finally:
             git(["git", "worktree", "remove", "--force", str(tree)])
     jobs = {
