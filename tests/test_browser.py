@@ -170,7 +170,7 @@ def test_training_is_drawn_without_flicker_and_stopped_by_button_and_menu(lab):
         line, figure = (
             output["data"]["text/plain"] for output in notebook.cells()[1]["outputs"]
         )
-        assert "stopped: what was learnt is kept" in line
+        assert "stopped: the trained weights are kept" in line
         assert all(
             word in figure for word in ("loss", "effective rank", "images/s", "left")
         )

@@ -685,7 +685,9 @@ def test_break_and_a_run_without_steps(capsys):
         and not run.stopped
         and "step 2 of 40" in capsys.readouterr().out
     )
-    assert list(live([])) == [] and "no step was made" in capsys.readouterr().out
+    assert (
+        list(live([])) == [] and "no training step was done" in capsys.readouterr().out
+    )
 
 
 def test_drawing_takes_a_tenth_of_the_time_at_most(monkeypatch):
@@ -888,7 +890,7 @@ def test_in_a_kernel_one_figure_is_updated_in_place_until_stopped(kernel, by):
         figure["transient"]["display_id"],
     }
     assert ids[button["transient"]["display_id"]]["data"] == {
-        "text/plain": "stopped: what was learnt is kept"
+        "text/plain": "stopped: the trained weights are kept"
     }
     last = ids[figure["transient"]["display_id"]]
     assert (

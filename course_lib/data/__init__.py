@@ -1,5 +1,5 @@
-"""Data: `load(name, split)` is the one door; what ships with the package needs no
-network."""
+"""Data sets: `load(name, split)` loads each of them. The data sets that ship with the
+package need no network."""
 
 from functools import partial
 from pathlib import Path
@@ -50,18 +50,21 @@ SHIPPED = {  # name: (splits, loader)
 def load(name: str, split: str = "train", *, root: str | Path | None = None) -> Dataset:
     """A data set by name, as a Dataset of tensors in memory.
 
-    emoji, scenes   32x32 drawings (RGBA) and scenes (RGB), y = category; train, val,
-    test disjoint in emoji emoji_on_white  the same 32x32 drawings as RGB, for
-    generative models digits          28x28 digits of MNIST, 12,000 train and 2,000 test
+    emoji           32x32 drawings (RGBA), y = category; no emoji is in two splits
+    emoji_on_white  the same drawings on white as RGB, for generative models
+    scenes          32x32 RGB pictures of these drawings on textures, y = category
+    digits          28x28 digits of MNIST, 12,000 train and 2,000 test
     moons, gaussians, rings, spirals, checkerboard, grid
-                    points of the plane, y = component; toys is all six, y = which one
+                    points of the plane, y = component
+    toys            all six of these, y = the index of the distribution
     cifar10, stl10, mnist, fashion_mnist, svhn (needs scipy)
-                    whole, through torchvision, downloaded at the first call into `root`
-                    (default: the environment's COURSE_LIB_DATA, else ~/.cache/course_lib) and verified
+                    the complete data sets of torchvision. The first call downloads them
+                    into `root`, and every call verifies them. Default of `root`: the
+                    environment variable COURSE_LIB_DATA, else ~/.cache/course_lib.
 
-    Raises ValueError for an unknown name or split (the message lists the known ones),
-    OSError that names the file when one is missing, truncated or altered, OSError that
-    says what to do when a download fails.
+    Raises ValueError for an unknown name or split (the message lists the known ones).
+    Raises OSError when a file is missing, truncated or altered (the message names the
+    file) and when a download fails (the message says what to do).
     """
     if name not in names():
         raise ValueError(
@@ -80,5 +83,5 @@ def load(name: str, split: str = "train", *, root: str | Path | None = None) -> 
 
 
 def names() -> tuple[str, ...]:
-    """What `load` knows."""
+    """The names of all data sets that `load` can load."""
     return (*SHIPPED, *TORCHVISION)

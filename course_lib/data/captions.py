@@ -1,10 +1,11 @@
-"""Captions: an emoji's drawing as a row of tokens, its style, its category and the
-words of its name.
+"""Captions of emoji drawings: a row of tokens for the style, the category and the words
+of the name.
 
-    "twemoji, Food & Drink, red apple"    tokens (LENGTH,): style, category, words, then 0 where nothing stands
+    "twemoji, Food & Drink, red apple"
+    -> int64 (LENGTH,): style, category, the words, then 0 for padding
 
-The words are those of the training emoji's names. Any part may be missing: "red apple"
-in any style, any food.
+The vocabulary contains the words in the names of the training emoji. Any part of a
+caption may be missing: "red apple" without a style, or a category without a name.
 """
 
 import functools
@@ -18,15 +19,15 @@ from course_lib.data.dataset import Dataset
 from course_lib.data.emoji import STYLES, load_emoji
 from course_lib.data.words import vocabulary, word_lists, words_of
 
-PLACES = 9  # for words: as many as the longest name has
+PLACES = 9  # positions for words: the longest name has nine
 LENGTH = 2 + PLACES
 FIRST_WORD = 1 + len(STYLES) + 9  # the first token that is a word
 
 
 @functools.cache
 def token_names() -> tuple[str, ...]:
-    """What each token stands for: nothing, the styles, the categories, the training
-    emoji's words in their order."""
+    """The meaning of each token, by its number: "" for padding, then the styles, the
+    categories, and the words of the training emoji's names in alphabetical order."""
     train, lists = load_emoji("train"), word_lists(names_only=True)
     words = {
         vocabulary()[w]
@@ -42,11 +43,11 @@ def _numbers() -> dict[str, int]:
 
 
 def tokens(caption: str = "", style: str = "", category: str = "") -> Tensor:
-    """A caption as int64 (LENGTH,): the words of `caption`, at most PLACES of them,
-    behind style and category. Words as names have them: each once, "with" and the like
-    left out.
+    """A caption as tokens, int64 (LENGTH,): style, category, then the words of
+    `caption`, at most PLACES of them. As in names, each word is taken once, and
+    function words such as "with" are left out.
 
-    Raises ValueError for a style or category that does not exist, too many words, and
+    Raises ValueError for an unknown style or category, for too many words, and for
     words that are in no training emoji's name (`unknown` finds them).
     """
     words, categories = words_of(caption), token_names()[1 + len(STYLES) : FIRST_WORD]
@@ -73,17 +74,15 @@ def tokens(caption: str = "", style: str = "", category: str = "") -> Tensor:
 
 
 def unknown(caption: str) -> list[str]:
-    """The words of a caption that no training emoji has in its name."""
+    """The words of a caption that are in no training emoji's name."""
     return [word for word in words_of(caption) if _numbers().get(word, 0) < FIRST_WORD]
 
 
 def captions(emoji: Dataset) -> Tensor:
-    """Style, category and known words of each row of a Dataset of emoji: int64 (N,
-    LENGTH)."""
-    lists, found = (
-        word_lists(names_only=True),
-        torch.zeros(len(emoji), LENGTH, dtype=torch.long),
-    )
+    """The captions of a Dataset of emoji, int64 (N, LENGTH): style, category and known
+    words of each row."""
+    lists = word_lists(names_only=True)
+    found = torch.zeros(len(emoji), LENGTH, dtype=torch.long)
     for row, e in zip(found, emoji.info["emoji"].tolist()):
         words = [
             _numbers()[word]
@@ -97,14 +96,14 @@ def captions(emoji: Dataset) -> Tensor:
 
 
 def withheld(emoji: Dataset) -> Tensor:
-    """Which rows no model of captions is shown, (N,): one style of every tenth emoji,
-    each style in turn."""
+    """Which rows are held out from the training of caption models, bool (N,): of every
+    tenth emoji the drawing in one style, with the styles in rotation."""
     number = emoji.info["emoji"]
     return (number % 10 == 0) & (emoji.info["style"] == number // 10 % len(STYLES))
 
 
 def captioned(emoji: Dataset) -> Dataset:
-    """The rows that are not withheld, y their captions."""
+    """The rows that are not withheld, with their captions as y."""
     kept = emoji[~withheld(emoji)]
     return replace(kept, y=captions(kept), classes=())
 
@@ -117,9 +116,9 @@ def shortened(
     name: float = 0.3,
     word: float = 0.1,
 ) -> Tensor:
-    """Captions (N, LENGTH) with parts missing at random, each with its probability: the
-    style, the category, the whole name, a word of it. So a model learns what each says
-    alone."""
+    """Captions (N, LENGTH) with parts dropped (set to 0) at random: the style, the
+    category, the whole name, and single words, each with its own probability. So a
+    model also learns to use each part without the others."""
     n, length = rows.shape
     missing = torch.tensor(
         [style, category, *[word] * (length - 2)], device=rows.device

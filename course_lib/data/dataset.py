@@ -1,5 +1,5 @@
-"""What every `load` returns: rows of tensors that stay aligned; and the choice of which
-rows keep their labels."""
+"""The Dataset that every `load` returns, with aligned rows of tensors, and the choice
+of a labelled subset of rows."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,13 +11,13 @@ from course_lib.checks import number
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Pictures (or points) with their labels; `d[rows]` and `d.to(device)` move all of
-    it.
+    """Pictures (or points) with their labels. `d[rows]` and `d.to(device)` apply to all
+    of its tensors.
 
     x        uint8 (N, C, H, W) pictures, or float32 (N, 2) points
     y        int64 (N,) labels
     classes  the names of y's values
-    info     further tensors of N rows, by name
+    info     further tensors with N rows, by name
     """
 
     x: Tensor
@@ -37,8 +37,8 @@ class Dataset:
         return self.x.shape[0]
 
     def __getitem__(self, rows: slice | Tensor) -> "Dataset":
-        """The Dataset of these rows: a slice, or a tensor of row indices or of N
-        booleans."""
+        """The Dataset of these rows: a slice, a tensor of row indices, or a tensor of N
+        booleans. Raises ValueError for anything else."""
         if not isinstance(rows, (slice, Tensor)) or (
             isinstance(rows, Tensor) and rows.ndim != 1
         ):
@@ -57,13 +57,13 @@ class Dataset:
 
 
 def as_float(x: Tensor) -> Tensor:
-    """uint8 pictures as float32 in [0, 1]; floating point as float32, as it is."""
+    """The values as float32. Only uint8 pictures are scaled, to [0, 1]."""
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
 
 def by_row(dataset: Dataset) -> Dataset:
-    """The same rows, each a class of its own: y is the row's index, what instance
-    discrimination asks for."""
+    """The same rows, with the row's index as y: each row is its own class, as in
+    instance discrimination."""
     return replace(
         dataset, y=torch.arange(len(dataset), device=dataset.y.device), classes=()
     )
@@ -76,23 +76,24 @@ def labelled_subset(
     per_class: int | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Rows, int64 and ascending, that keep their labels: a fraction of each class, or
-    so many of each class.
+    """The indices of the rows that keep their labels, int64, ascending: a fraction of
+    each class, or `per_class` of each class.
 
-    What is counted are emoji where the data has them (`info["emoji"]`), since all
-    scenes of one emoji are one drawing in three hands; all rows of a chosen emoji are
-    in. Elsewhere rows are counted. Each class keeps at least one, and a smaller choice
-    with the same seed is part of a larger one. Raises ValueError unless exactly one
-    amount is given.
+    Where the data set has `info["emoji"]`, emoji are counted and not rows, since all
+    rows of one emoji show the same motif, each in one of three styles. Then all rows of
+    a chosen emoji are included. Each class keeps at least one emoji (or row). A smaller
+    subset is part of a larger one with the same seed. Raises ValueError unless exactly
+    one of `fraction` and `per_class` is given.
     """
     if (fraction is None) == (per_class is None):
         raise ValueError(
             f"expected either `fraction` or `per_class`, got {fraction!r} and "
             f"{per_class!r}"
         )
-    number("fraction", fraction, 0, 1) if per_class is None else number(
-        "per_class", per_class, 1
-    )
+    if per_class is None:
+        number("fraction", fraction, 0, 1)
+    else:
+        number("per_class", per_class, 1)
     unit = dataset.info.get("emoji", torch.arange(len(dataset))).cpu()
     y, generator = dataset.y.cpu(), torch.Generator().manual_seed(seed)
     chosen = []

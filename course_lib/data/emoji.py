@@ -1,9 +1,9 @@
-"""Emoji: 1,906 small drawings, each by three hands (Noto, Twemoji, OpenMoji), with
+"""Emoji: 1,906 small drawings, each in three styles (Noto, Twemoji, OpenMoji), with
 names and categories.
 
-All styles of an emoji are in the same split, and so are emoji drawn alike: man / woman
-/ person doing the same thing, the clock faces, flags that differ in a detail (see
-`families` in tools/build_data.py).
+All styles of an emoji are in the same split. Emoji with similar drawings are in the
+same split, too: man / woman / person with the same activity, the clock faces, flags
+that differ in a detail (see `families` in tools/build_data.py).
 """
 
 import functools
@@ -28,12 +28,13 @@ def _arrays() -> dict[str, np.ndarray]:
 
 
 def emoji_names() -> tuple[str, ...]:
-    """The caption of each emoji, by emoji id: "grinning face", "egypt flag"."""
+    """The name of each emoji, by emoji id: "grinning face", "egypt flag"."""
     return tuple(_arrays()["names"].tolist())
 
 
 def emoji_subcategories() -> tuple[str, ...]:
-    """The names of `info["subcategory"]`: "face-smiling", "country-flag"."""
+    """The names of the values of `info["subcategory"]`: "face-smiling",
+    "country-flag"."""
     return tuple(_arrays()["subcategories"].tolist())
 
 
@@ -41,7 +42,7 @@ def load_emoji(split: str) -> Dataset:
     """x: uint8 (N, 4, 32, 32), RGBA with straight alpha; y: category; info: emoji,
     style, category, subcategory.
 
-    Rows come emoji by emoji, in the three styles of STYLES.
+    The rows are ordered by emoji; each emoji has three rows, in the order of STYLES.
     """
     a = _arrays()
     emoji = torch.from_numpy(np.flatnonzero(a["split"] == SPLITS.index(split)))
@@ -60,29 +61,23 @@ def load_emoji(split: str) -> Dataset:
 
 @expects(rgba="uint8 N 4 H W")
 def premultiplied(rgba: Tensor) -> Tensor:
-    """uint8 (N, 4, H, W) -> float32 in [0, 1] with colour times alpha: what may be
-    averaged, resized and pasted."""
+    """uint8 (N, 4, H, W) -> float32 in [0, 1], with each colour multiplied by alpha.
+    Averaging, resizing and pasting are correct in this form only."""
     rgba = rgba.float() / 255
     return torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1)
 
 
 @expects(rgba="uint8 N 4 H W")
 def on_background(rgba: Tensor, background: float = 1.0) -> Tensor:
-    """uint8 (N, 4, H, W) -> uint8 (N, 3, H, W): the drawings over a grey, 0 black to 1
-    white."""
-    drawn = premultiplied(rgba)
-    return (
-        (
-            (drawn[:, :3] + number("background", background, 0, 1) * (1 - drawn[:, 3:]))
-            * 255
-        )
-        .round()
-        .byte()
-    )
+    """uint8 (N, 4, H, W) -> uint8 (N, 3, H, W): the drawings on a uniform background,
+    from 0 (black) to 1 (white)."""
+    drawn, grey = premultiplied(rgba), number("background", background, 0, 1)
+    pasted = drawn[:, :3] + grey * (1 - drawn[:, 3:])
+    return (pasted * 255).round().byte()
 
 
 def load_emoji_on_white(split: str) -> Dataset:
-    """The emoji as a printed page shows them: x uint8 (N, 3, 32, 32), RGB; the rest as
-    load_emoji's."""
+    """The emoji on a white background: x uint8 (N, 3, 32, 32), RGB; all else as from
+    `load_emoji`."""
     emoji = load_emoji(split)
     return replace(emoji, x=on_background(emoji.x))

@@ -1,5 +1,5 @@
-"""The files that ship with the package: arrays without pickles, each checked against
-the sha256 in manifest.json."""
+"""Reads the files that ship with the package: arrays without pickles. Each array is
+verified by its sha256 in manifest.json."""
 
 import hashlib
 import json
@@ -13,15 +13,15 @@ FOLDER = Path(__file__).parent
 
 
 def digest(array: np.ndarray) -> str:
-    """sha256 of an array's dtype, shape and elements: independent of how the file was
-    compressed."""
+    """The sha256 of an array's dtype, shape and elements. It does not depend on the
+    compression of the file."""
     head = f"{array.dtype.str} {array.shape} ".encode()
     return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def read(name: str, folder: Path = FOLDER) -> dict[str, np.ndarray]:
-    """The arrays of `folder / name`; raises OSError that names the file when it is
-    missing, truncated or altered."""
+    """The arrays of the file `folder / name`. Raises OSError with the name of the file
+    when it is missing, truncated or altered."""
     path = Path(folder) / name
     expected = json.loads((Path(folder) / "manifest.json").read_text())["files"][name]
     try:

@@ -1,8 +1,8 @@
-"""Scenes: an emoji of random size, place and turn on a smooth random texture.
+"""Scenes: an emoji of random size, position and rotation on a smooth random texture.
 
-On plain white a category can be told from raw pixels; here neither background nor
-position says anything about it, so a representation has to find the object. Mask and
-box come with each picture.
+On a white background, raw pixels already predict the category. In scenes, background
+and position are independent of the category, so a representation has to find the
+object. Each picture comes with the object's mask and bounding box.
 """
 
 import copy
@@ -18,38 +18,41 @@ from course_lib.data.dataset import Dataset
 from course_lib.data.emoji import SPLITS, STYLES, load_emoji, premultiplied
 
 SIDE = 32
-# of the picture's side: below a half, drawings of 32 pixels lose what tells them apart
+# Smallest and largest size of the drawing, as a fraction of the picture's side. Below
+# one half, the drawings lose the details that distinguish them.
 SIZES = (0.55, 1.0)
-# degrees to either side: upright enough for a turn by quarters (RotNet) to have a right
-# answer
+# Largest rotation in degrees, to both sides. It is small, so that RotNet's question (by
+# how many quarter turns was this rotated?) has a clear answer.
 TURN = 20.0
-# control points of the texture a side: blobs of eight pixels, as large as parts of the
-# drawings
+# Control points of the texture along each side: its blobs are about eight pixels wide,
+# like parts of the drawings.
 GRID = 4
 COUNTS = (20_000, 2_000, 4_000)  # scenes in SPLITS
-# scenes drawn at once: enough work between the meetings of threads, 8 MB a tensor
+# Scenes rendered at once: enough work for each thread between two synchronisations;
+# about 8 MB for each tensor.
 CHUNK = 512
-# a pixel belongs to the mask where the drawing covers at least this much of it
+# A pixel belongs to the mask if the drawing covers at least this share of it.
 MASKED = 0.5
 
 
 def render_scenes(
     drawings: Dataset, n: int, seed: int, *, chunk: int = CHUNK
 ) -> Dataset:
-    """n scenes of `drawings` (as from load("emoji")), on its device.
+    """n scenes of `drawings` (as from load("emoji")), on the device of `drawings`.
 
-    Scene k depends on the seed and on k only: not on n, and on the CPU not on `chunk`,
-    bit for bit. x: uint8 (n, 3, 32, 32); y, classes and info (emoji, style, category,
-    subcategory) as in `drawings`; info also has `mask` bool (n, 1, 32, 32) and `box`
-    int64 (n, 4): left, top, right, bottom of the mask in pixels, the last two excluded.
-    Raises ValueError unless the drawings are uint8 RGBA and n is positive.
+    Scene k depends only on the seed and on k. It does not depend on n, and on the CPU
+    it does not depend on `chunk` either, bit for bit. x: uint8 (n, 3, 32, 32); y,
+    classes and info (emoji, style, category, subcategory) as in `drawings`. info also
+    has `mask`, bool (n, 1, 32, 32), and `box`, int64 (n, 4): left, top, right, bottom
+    of the mask in pixels, the last two excluded. Raises ValueError unless the drawings
+    are uint8 RGBA and n is positive.
     """
     positive("n", n)
-    # the random numbers are rows of one uniform draw on the CPU: the same on every
-    # device, a longer draw only adds rows
+    # The random numbers are rows of one uniform draw on the CPU. So they are the same
+    # on every device, and a larger n only adds rows.
     u = torch.rand(n, 5 + 3 * GRID**2, generator=torch.Generator().manual_seed(seed))
     row = (u[:, 0].double() * len(drawings)).long()
-    source = premultiplied(drawings.x)  # resampled so, edges stay clean
+    source = premultiplied(drawings.x)  # avoids wrong colours at edges when resampled
     row, u = row.to(source.device), u[:, 1:].to(source.device)
     chunks = [
         _render(source[r], v)
@@ -64,8 +67,9 @@ def render_scenes(
 
 
 def _render(drawing: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Premultiplied (n, 4, H, W), uniform (n, 4 + 3 GRID^2) -> scenes (n, 3, 32, 32)
-    uint8, masks (n, 1, 32, 32)."""
+    """Premultiplied drawings (n, 4, H, W) and uniform random numbers
+    (n, 4 + 3 GRID^2) -> scenes, uint8 (n, 3, 32, 32), and masks, bool
+    (n, 1, 32, 32)."""
     n = len(u)
     texture = F.interpolate(
         u[:, 4:].reshape(n, 3, GRID, GRID),
@@ -75,10 +79,11 @@ def _render(drawing: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     )
     size = SIZES[0] + (SIZES[1] - SIZES[0]) * u[:, 0]
     turn = math.radians(TURN) * (2 * u[:, 1] - 1)
-    # of the centre, in [-1, 1]: the drawing stays inside
+    # position of the drawing's centre in [-1, 1]^2, such that the drawing's square,
+    # before its rotation, is inside the picture
     place = (2 * u[:, 2:4] - 1) * (1 - size[:, None])
-    # grid_sample asks for each picture pixel p where in the drawing it lies: R(turn) (p
-    # - place) / size
+    # grid_sample needs, for each pixel p of the picture, its position in the drawing:
+    # R(turn) (p - place) / size
     c, s = torch.cos(turn) / size, torch.sin(turn) / size
     turned = torch.stack([c, -s, s, c], 1).view(n, 2, 2)
     theta = torch.cat([turned, -(turned @ place[:, :, None])], 2)  # (n, 2, 3)
@@ -95,12 +100,13 @@ def _render(drawing: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 def shortcut_triplets(
     drawings: Dataset, n: int, seed: int
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """Scenes that ask what a representation looks at: anchors, and two rivals for each,
-    row by row.
+    """Triplets of scenes that test whether a representation depends on the object or on
+    the background. Returns the anchors and two comparison scenes for each, row by row.
 
-    The first rival has the anchor's drawing, on another texture, at another size, place
-    and turn; the second one has all of these from the anchor, and another drawing. A
-    few of n are left out, where no first rival came up.
+    The first comparison scene has the drawing of the anchor, but another texture, size,
+    position and rotation. The second one has another drawing, but the texture, size,
+    position and rotation of the anchor. Fewer than n triplets may be returned: an
+    anchor is left out if no first comparison scene was drawn for it.
     """
     anchor = render_scenes(drawings, n, seed)
     same_background = render_scenes(
@@ -119,9 +125,9 @@ def shortcut_triplets(
 
 @expects(mask="bool N 1 H W")
 def boxes(mask: Tensor) -> Tensor:
-    """bool (N, 1, H, W) -> int64 (N, 4): left, top, right, bottom of what is set, the
-    last two excluded; 0 if none."""
-    # (N, W), (N, H)
+    """bool (N, 1, H, W) -> int64 (N, 4): left, top, right, bottom of the pixels that
+    are set, the last two excluded; 0 for an empty mask."""
+    # whether a column (N, W), or a row (N, H), contains a set pixel
     across, down = mask.any(2).flatten(1).int(), mask.any(3).flatten(1).int()
     ends = [(m.argmax(1), m.shape[1] - m.flip(1).argmax(1)) for m in (across, down)]
     (left, right), (top, bottom) = ends
@@ -135,6 +141,6 @@ def _scenes(split: str) -> Dataset:
 
 
 def load_scenes(split: str) -> Dataset:
-    """The fixed scenes of a split, rendered once in a process; a copy, so that writing
-    into it spoils nothing."""
+    """The fixed scenes of a split. They are rendered once in each process. Returns a
+    copy, so that changes to it do not change later loads."""
     return copy.deepcopy(_scenes(split))

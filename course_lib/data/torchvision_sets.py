@@ -1,5 +1,5 @@
-"""The field's standard sets through torchvision: downloaded only when named, verified
-by md5 at every load."""
+"""Standard data sets through torchvision. They are downloaded at the first load and
+verified by md5 at every load."""
 
 import gzip
 import importlib.util
@@ -23,7 +23,11 @@ MNISTS = ("mnist", "fashion_mnist")
 
 
 def load_torchvision(name: str, split: str, root: str | Path | None = None) -> Dataset:
-    """x: uint8 (N, C, H, W); y: class, -1 where a split has no labels."""
+    """x: uint8 (N, C, H, W); y: class, or -1 in splits without labels.
+
+    Raises OSError when a file is truncated or altered, or a download fails, and
+    ImportError when svhn is loaded without scipy.
+    """
     from torchvision import datasets
     from torchvision.datasets.utils import check_integrity
 
@@ -79,11 +83,11 @@ def _read(data) -> tuple[np.ndarray, np.ndarray, list[str]]:
 def _read_archives(
     kind: type, archives: list[Path], split: str
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """MNIST and FashionMNIST from the verified archives: torchvision never verifies
-    what it has unpacked."""
+    """Images, labels and class names of MNIST or FashionMNIST, from the verified
+    archives: torchvision does not verify the unpacked files."""
     archives = archives[:2] if split == "train" else archives[2:]
     images, labels = (gzip.decompress(path.read_bytes()) for path in archives)
-    # after the IDX format's headers
+    # the offsets skip the headers of the IDX format
     x = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28)
     return (
         x,
@@ -99,7 +103,7 @@ def _files(kind: type, split: str) -> list[tuple[str, str]]:
         return [(f"{kind.__name__}/raw/{name}", md5) for name, md5 in kind.resources]
     if hasattr(kind, "split_list"):  # SVHN
         return [tuple(kind.split_list[split][1:])]
-    # CIFAR10's class names
+    # CIFAR10 has a further file with the names of the classes
     meta = [(kind.meta["filename"], kind.meta["md5"])] if hasattr(kind, "meta") else []
     return [
         (f"{kind.base_folder}/{name}", md5)

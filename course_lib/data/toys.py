@@ -1,7 +1,8 @@
-"""Toys: distributions of the plane, for models one can see whole. Centred, about one
-unit from the centre to the mass.
+"""Toy distributions in the plane, for models that can be plotted completely. Each is
+centred; on average its points are about 1 to 1.5 units from the centre.
 
-Each function draws (n, 2) float32 points and their int64 components from a generator.
+Each function draws n points, float32 (n, 2), and their components, int64 (n,), from a
+generator.
 """
 
 import math
@@ -30,7 +31,7 @@ def _blurred(points: Tensor, generator: Generator) -> Tensor:
 
 
 def moons(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Two half circles of radius 1, each reaching into the other's opening."""
+    """Two half circles of radius 1; each reaches into the opening of the other."""
     y = torch.randint(2, (n,), generator=generator)
     arc = _polar(1.0, math.pi * torch.rand(n, generator=generator))
     upper = arc - torch.tensor([0.5, 0.25])
@@ -38,7 +39,8 @@ def moons(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def circle_centres() -> Tensor:
-    """(8, 2), evenly on the circle of radius sqrt(2)."""
+    """The centres of `gaussians`, (8, 2): evenly spaced on the circle of radius
+    sqrt(2)."""
     return _polar(math.sqrt(2), torch.arange(8) * math.pi / 4)
 
 
@@ -50,7 +52,7 @@ def gaussians(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def grid_centres() -> Tensor:
-    """(25, 2), five by five, 1 / sqrt(2) apart."""
+    """The centres of `grid`, (25, 2): five by five, at distances of 1 / sqrt(2)."""
     return (torch.cartesian_prod(torch.arange(5), torch.arange(5)) - 2) / math.sqrt(2)
 
 
@@ -69,16 +71,17 @@ def rings(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def spirals(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Two arms of one and a half turns, radius 2 sqrt(u) at angle 3 pi sqrt(u) with u
-    uniform: even along the arm."""
+    """Two arms of one and a half turns each: radius 2 sqrt(u) at angle 3 pi sqrt(u),
+    with u uniform in [0, 1]. So the density along an arm is nearly constant, except
+    close to the centre."""
     y = torch.randint(2, (n,), generator=generator)
     along = torch.rand(n, generator=generator).sqrt()
     return _blurred(_polar(2 * along, math.pi * (3 * along + y)), generator), y
 
 
 def checkerboard(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Uniform on the eight black squares of a 4 x 4 board over [-2, 2]^2; no noise,
-    sharp edges."""
+    """Uniform on the eight black squares of a 4 x 4 board over [-2, 2]^2, without
+    noise, so that the edges are sharp."""
     y = torch.randint(8, (n,), generator=generator)
     row, column = y // 2, 2 * (y % 2) + (y // 2) % 2
     return torch.stack([column, row], 1) - 2 + torch.rand(n, 2, generator=generator), y
@@ -86,11 +89,11 @@ def checkerboard(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class CorrelatedGaussians:
-    """Pairs x, y of `dim` coordinates, standard normal each, with corr(x_d, y_d) =
-    `correlation` in (-1, 1).
+    """Pairs x, y with `dim` coordinates each. Every coordinate is standard normal, and
+    corr(x_d, y_d) = `correlation` in (-1, 1) for each d.
 
-    A toy whose mutual information and whose best score for InfoNCE are known in closed
-    form.
+    The mutual information of x and y, and the optimal score function of InfoNCE, are
+    known in closed form. Raises ValueError for another correlation or dim.
     """
 
     correlation: float
@@ -115,8 +118,8 @@ class CorrelatedGaussians:
         return x, self.correlation * x + math.sqrt(1 - self.correlation**2) * noise
 
     def log_ratio(self, x: Tensor, y: Tensor) -> Tensor:
-        """log p(y_j | x_i) / p(y_j) of x (N, dim) and y (K, dim): (N, K), the best
-        scores there are."""
+        """log p(y_j | x_i) / p(y_j) for x (N, dim) and y (K, dim): (N, K), the optimal
+        scores of InfoNCE."""
         rho, rest = self.correlation, 1 - self.correlation**2
         squares = x.square().sum(1)[:, None] + y.square().sum(1)  # (N, K)
         return self.mutual_information + (rho * (x @ y.T) - rho**2 * squares / 2) / rest
@@ -137,7 +140,7 @@ CENTRES: dict[str, Callable[[], Tensor]] = {
 
 
 def load_toy(name: str, split: str) -> Dataset:
-    """x: float32 (N, 2); y: the component a point was drawn from."""
+    """x: float32 (N, 2); y: the component from which each point was drawn."""
     draw, components = TOYS[name]
     k = SPLITS.index(split)
     x, y = draw(COUNTS[k], torch.Generator().manual_seed(k))
@@ -145,7 +148,8 @@ def load_toy(name: str, split: str) -> Dataset:
 
 
 def load_toys(split: str) -> Dataset:
-    """All of them: y says which toy, info["component"] which part of it."""
+    """All toy distributions together: y is the index of the distribution,
+    info["component"] the component in it."""
     parts = [load_toy(name, split) for name in TOYS]
     y = torch.arange(len(TOYS)).repeat_interleave(len(parts[0]))
     component = torch.cat([part.y for part in parts])

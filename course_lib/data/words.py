@@ -1,14 +1,14 @@
-"""Words: each emoji as a short sentence, made of the words of its name and of the
-keywords people find it by.
+"""Words: each emoji as a short sentence, made of the words of its name and of its
+search keywords.
 
     octopus:  octopus creature ocean sea beach          squid:  squid ocean sea
 
-What no label may teach is left out: the keywords hold no word of a category's or
-subcategory's name (food, animal, music), so that these labels can say afterwards what a
-word vector knows. Names are as they are (grinning face, japan flag). See `word_lists`
-in tools/build_data.py for the rest: function words, words on one emoji only. Nothing is
-subsampled: woman, female, man, male come with more than a hundred emoji each, flag and
-nation with 250.
+The keywords contain no word of a category's or subcategory's name (food, animal,
+music). So these labels can be used later to evaluate word vectors. Words of names are
+not removed in this way (grinning face, japan flag). Function words, and keywords that
+would relate an emoji to no other, are left out (see `word_lists` in
+tools/build_data.py). Frequent words are not subsampled: woman, female, man and male
+belong to more than a hundred emoji each, flag and nation to 250.
 """
 
 import functools
@@ -24,7 +24,8 @@ from course_lib.data.dataset import Dataset
 from course_lib.data.files import read
 
 FUNCTION_WORDS = set(
-    "a an and as at by do for from in is it its me my of on or the then to with without".split()
+    "a an and as at by do for from in is it its me my of on or the then to with "
+    "without".split()
 )
 
 
@@ -35,16 +36,16 @@ def _arrays() -> dict[str, np.ndarray]:
 
 @functools.cache
 def vocabulary() -> tuple[str, ...]:
-    """The V words in alphabetical order: word number w is vocabulary()[w]."""
+    """The V words in alphabetical order: the word with number w is vocabulary()[w]."""
     return tuple(_arrays()["words"].tolist())
 
 
 def word_lists(names_only: bool = False) -> tuple[Tensor, ...]:
     """The numbers of each emoji's words, by emoji id: int64 (L_e,) for each of the E
-    emoji, L_e >= 1, none twice.
+    emoji, with L_e >= 1 and each word at most once.
 
-    First the words of its name in order, then, unless `names_only`, those of its
-    keywords.
+    The words of the name come first, in order. The words of the keywords follow, unless
+    `names_only`.
     """
     a = _arrays()
     ends = a["offsets"][:-1] + a["named"] if names_only else a["offsets"][1:]
@@ -55,8 +56,8 @@ def word_lists(names_only: bool = False) -> tuple[Tensor, ...]:
 
 
 def bags_of_words(names_only: bool = False) -> Tensor:
-    """float32 (E, V): 1 where emoji e has word v, else 0. Each row is the sum of its
-    words' one-hot vectors."""
+    """The words of each emoji as float32 (E, V): 1 where emoji e has word v, else 0.
+    Each row is the sum of its words' one-hot vectors."""
     bags = torch.zeros(len(_arrays()["named"]), len(_arrays()["words"]))
     for bag, words in zip(bags, word_lists(names_only)):
         bag[words] = 1
@@ -64,12 +65,12 @@ def bags_of_words(names_only: bool = False) -> Tensor:
 
 
 def skip_gram_pairs() -> Dataset:
-    """All ordered pairs of two words of one emoji: x int64 (P,) the word, y int64 (P,)
-    its context; info: emoji.
+    """All ordered pairs of two different words of one emoji: x, int64 (P,), is the
+    word, y, int64 (P,), its context; info: emoji.
 
     The window of word2vec is the whole sentence here. The label of a word is another
-    word: no one was asked for it. `fit` takes this Dataset as it is, for it leaves
-    whole numbers alone.
+    word, so no annotation is needed. `fit` accepts this Dataset, because it does not
+    change the dtype of x.
     """
     pairs = [
         (w, c, e)
@@ -84,8 +85,8 @@ def words_of(text: str) -> list[str]:
     """The words of a name or keyword in order, each once: lower case, without accents,
     a to z only.
 
-    Function words are none, nor is a single letter (what an apostrophe leaves) or what
-    has a digit in it.
+    Left out are function words, single letters (such as the s after an apostrophe) and
+    anything that contains a digit.
     """
     letters = (
         c

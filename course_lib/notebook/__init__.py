@@ -1,17 +1,16 @@
-"""What the notebooks need beside the library: plots, training drawn live, figures with
-sliders, source, budget, checks.
+"""The tools of the notebooks: plots, live plots of training, figures with sliders, the
+display of source code, the compute budget, and the checks of exercises.
 
-Importing it sets matplotlib's defaults to the course's style (`style`).
+Importing this package sets matplotlib's defaults to the course's style (`style`).
 """
 
 from course_lib.notebook.check import checks
+from course_lib.notebook.images import image_grid, neighbours
 from course_lib.notebook.live import explore, live
 from course_lib.notebook.plots import (
     bars_with_spread,
     curve,
-    image_grid,
     matrices,
-    neighbours,
     scatter_map,
     similarity_matrix,
 )

@@ -1,5 +1,5 @@
-"""Figures that change in place: `live` draws a training run, `explore` answers to
-sliders."""
+"""Figures that are updated in place: `live` plots a training run, `explore` adds
+sliders to a figure."""
 
 import html
 import signal
@@ -17,9 +17,10 @@ from course_lib.checks import positive
 from course_lib.notebook.style import LINES, PALETTE, Picture, describe, subplots
 
 
-class _Pace:
-    """Says when something is due again if it may take a tenth of the time; the first
-    call, cold, does not count."""
+class _Throttle:
+    """Limits how often a function is run: at most once in `every` seconds, and at most
+    a tenth of the time. `due` is the time of the next run. The first run sets no limit
+    by its duration, since it is slower than later ones."""
 
     def __init__(self, every: float):
         self.every, self.due, self.warm = every, 0.0, False
@@ -34,29 +35,30 @@ class _Pace:
 
 
 class live:
-    """Wraps the steps of `course_lib.train.fit` and draws them while they come: `for
-    step in live(fit(...)): ...`
+    """Plots a training run while it computes: `for step in live(fit(...)): ...`
 
-    One figure, updated in place: loss (faint) and its moving average, a measure of
-    collapse, images/s, time left. It is redrawn every `every` seconds, less often where
-    that would take more than a tenth of the time. Losses are read from the device only
-    then, so that a GPU never waits in between.
+    The figure is updated in place. It shows the loss (faint) and its moving average, a
+    measure of collapse if given, images/s and the time left. It is redrawn every
+    `every` seconds, but less often where redrawing would take more than a tenth of the
+    time. Losses are read from the device only for drawing, so that a GPU need not wait
+    at every step.
 
-    To stop a run: Kernel > Interrupt, or the button (shown where the kernel can answer
-    it while it works). The step under way is finished, the last state drawn, and the
-    loop ends as if the steps had run out: the method keeps what it has learnt. A second
-    interrupt breaks off at once. Outside a notebook nothing is drawn; one line is
-    printed.
+    To stop a run, use Kernel > Interrupt or the button (which appears only where the
+    kernel can react to it during a computation). The current step is completed, the
+    last state is drawn, and the loop ends normally: the method keeps its trained
+    weights. A second interrupt does not wait for the end of the step. Outside a
+    notebook nothing is drawn; one line is printed at the end.
 
-    steps: what `fit` returns. measure: function -> float (a gap is left for nan),
-    called at the first and last step and for at most a tenth of the
-        time between them; random numbers it takes from torch are given back. measured: the name of its axis.
-    names: one for each of the method's turns; where turns share a name the last one is
-    shown.
+    steps: the iterator that `fit` returns. measure: a function without arguments that
+    returns a float; nan leaves a gap in the curve. It is called at the first and at the
+    last step, and in between for at most a tenth of the time. PyTorch's random state
+    is restored after each call. measured: the name of the measure, for its axis. names:
+    one name for each turn of the method (each loss of a step); where several turns
+    share a name, only the last one is plotted.
 
-    After the loop: `steps` (every k), `losses` (name -> a number for each k),
-    `measures` (k -> value), `stopped`, `picture()`. Raises ValueError when `names` and
-    turns differ in number.
+    Attributes after the loop: `steps` (all k), `losses` (name -> a number for each k),
+    `measures` (k -> value), `stopped` (bool); `picture()` returns the figure. Raises
+    ValueError when the numbers of names and turns differ.
     """
 
     def __init__(
@@ -68,27 +70,18 @@ class live:
         measured: str = "collapse measure",
         names: tuple[str, ...] = ("loss",),
     ):
-        self.steps, self.losses, self.measures, self.stopped = (
-            [],
-            {name: [] for name in names},
-            {},
-            False,
-        )
+        self.steps, self.measures, self.stopped = [], {}, False
+        self.losses = {name: [] for name in names}
+        self._smooth = {name: [] for name in names}
         self._source, self._measure, self._measured = steps, measure, measured
-        self._names, self._pending, self._smooth = (
-            names,
-            [],
-            {name: [] for name in names},
-        )
-        self._drawing, self._measuring = _Pace(positive("every", every)), _Pace(every)
-        self._kernel, self._button, self._shown = (
-            getattr(get_ipython(), "kernel", None),
-            None,
-            (),
-        )
+        self._names, self._pending = names, []
+        self._drawing = _Throttle(positive("every", every))
+        self._measuring = _Throttle(every)
+        self._kernel = getattr(get_ipython(), "kernel", None)
+        self._button, self._displays = None, ()
 
     def __iter__(self) -> Iterator:
-        # signals can be caught nowhere else
+        # only the main thread can handle signals
         in_main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, self._interrupt) if in_main else None
         self._began = time.monotonic()
@@ -97,8 +90,7 @@ class live:
                 if len(step.losses) != len(self._names):
                     raise ValueError(
                         f"argument `names`: expected {len(step.losses)}, one for each "
-                        "of the method's "
-                        f"turns, got {self._names}"
+                        f"of the method's turns, got {self._names}"
                     )
                 self._pending.append(step)
                 if time.monotonic() >= self._drawing.due:
@@ -106,11 +98,11 @@ class live:
                 yield step
                 if self.stopped:
                     break
-        # the second one, or one that was raised and not signalled
+        # a second interrupt, or a KeyboardInterrupt that was raised without a signal
         except KeyboardInterrupt:
             self.stopped = True
         finally:
-            # a generator puts its things away now, not when garbage is collected
+            # a generator cleans up now, not later at garbage collection
             if hasattr(self._source, "close"):
                 self._source.close()
             if self._pending or self.steps:
@@ -128,7 +120,7 @@ class live:
         self.stopped = True
 
     def _update(self, last: bool = False):
-        """Reads the losses that have come in, measures when that is due, redraws."""
+        """Reads the pending losses, calls `measure` if it is due, and redraws."""
         now = time.monotonic()
         if self._pending:
             values = torch.stack(
@@ -152,24 +144,20 @@ class live:
         self._drawing.run(self._draw)
 
     def _record(self, name: str, loss: float, keep: float):
-        """Appends a loss and the moving average, whose start is corrected as Adam
-        corrects its moments."""
+        """Appends a loss and its moving average, with the bias correction of Adam."""
         self.losses[name].append(loss)
-        seen = len(self.losses[name])
-        before = self._smooth[name][-1] * (1 - keep ** (seen - 1)) if seen > 1 else 0.0
-        self._smooth[name].append(
-            (keep * before + (1 - keep) * loss) / (1 - keep**seen)
-        )
+        n, averages = len(self.losses[name]), self._smooth[name]
+        before = averages[-1] * (1 - keep ** (n - 1)) if n > 1 else 0.0
+        averages.append((keep * before + (1 - keep) * loss) / (1 - keep**n))
 
     def _draw(self):
         if self._kernel is None:
             return
-        if self._shown:
-            self._shown[1].update(self.picture())
+        if self._displays:
+            self._displays[1].update(self.picture())
             return
-        first = {
-            "text/plain": "Kernel > Interrupt ends the training early and keeps what was learnt."
-        }
+        advice = "Kernel > Interrupt stops the training and keeps the trained weights."
+        first = {"text/plain": advice}
         if "kernel subshells" in self._kernel.kernel_info.get("supported_features", ()):
             first = self._button = widgets.Button(
                 description="Stop (or Kernel > Interrupt)",
@@ -177,43 +165,42 @@ class live:
                 layout=widgets.Layout(width="auto"),
             )
             self._button.on_click(self._stop)
-            # ipykernel 7.4 would answer a click in the thread that made the button,
-            # which is busy training
+            # without this, ipykernel 7.4 handles a click in the thread that made the
+            # button, which is busy with training
             vars(self._button.comm).pop("_reply_subshell_id", None)
-        self._shown = (
+        self._displays = (
             display(first, raw=first is not self._button, display_id=True),
             display(self.picture(), display_id=True),
         )
 
     def _conclude(self):
-        """A line that stays: in the place of the button, or printed."""
-        all_done = self.steps and self._step.k == self._step.steps
-        line = (
-            "stopped: what was learnt is kept"
-            if self.stopped
-            else "all steps done"
-            if all_done
-            else "ended early"
-        )
-        if not self._shown:
+        """Says in one line how the run ended. This line replaces the button (or the
+        advice to use Kernel > Interrupt); outside a notebook it is printed."""
+        line = "ended early"
+        if self.stopped:
+            line = "stopped: the trained weights are kept"
+        elif self.steps and self._step.k == self._step.steps:
+            line = "all steps done"
+        if not self._displays:
             print(f"{self.status()} · {line}")
             return
-        self._shown[0].update({"text/plain": line}, raw=True)
+        self._displays[0].update({"text/plain": line}, raw=True)
         if self._button is not None:
             for part in (self._button, self._button.layout, self._button.style):
-                part.close()  # else the notebook would save a button that does nothing
+                part.close()  # else the notebook would save a button without effect
 
     def status(self) -> str:
-        """How far the run is, in a line."""
+        """The progress of the run, in one line."""
         if not self.steps:
-            return "no step was made"
+            return "no training step was done"
         step, spent = self._step, self._spent
         more = spent / len(self.steps) * (step.steps - step.k)
         rest = f"{_clock(more)} left" if more else _clock(spent)
         losses = " · ".join(
             f"{name} {values[-1]:.4g}" for name, values in self.losses.items()
         )
-        return f"step {step.k:,} of {step.steps:,} · {losses} · {step.images / step.seconds:,.0f} images/s · {rest}"
+        speed = f"{step.images / step.seconds:,.0f} images/s"
+        return f"step {step.k:,} of {step.steps:,} · {losses} · {speed} · {rest}"
 
     def picture(self) -> Picture:
         """The figure of the run so far."""
@@ -222,61 +209,51 @@ class live:
         left, *right = figure.axes
         for i, (name, values) in enumerate(self.losses.items()):
             left.plot(self.steps, values, color=PALETTE[i], alpha=0.45, linewidth=1)
-            left.plot(
-                self.steps,
-                self._smooth[name],
-                color=PALETTE[i],
-                linestyle=LINES[i % len(LINES)],
-                label=name,
-            )
+            style = dict(color=PALETTE[i], linestyle=LINES[i % len(LINES)], label=name)
+            left.plot(self.steps, self._smooth[name], **style)
         left.set(xlabel="step", ylabel="loss")
         if len(self.losses) > 1:
             left.legend()
         for ax in right:
-            ax.plot(
-                self.measures.keys(),
-                self.measures.values(),
-                "o-",
-                color=PALETTE[2],
-                markersize=3,
-            )
+            points = self.measures.keys(), self.measures.values()
+            ax.plot(*points, "o-", color=PALETTE[2], markersize=3)
             ax.set(xlabel="step", ylabel=self._measured)
         for ax in figure.axes:
             ax.set_xlim(0, self._step.steps)
-        measures = f"; {self._measured}: " + ", ".join(
-            f"{value:.3g}" for value in self.measures.values()
-        )
-        return describe(
-            figure, f"Training, {self.status()}" + (measures if self.measures else "")
-        )
+        text = f"Training, {self.status()}"
+        if self.measures:
+            values = ", ".join(f"{value:.3g}" for value in self.measures.values())
+            text += f"; {self._measured}: {values}"
+        return describe(figure, text)
 
 
 def _clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.0f} s"
 
 
-# but read by screen readers
-UNSEEN = "position: absolute; width: 1px; height: 1px; overflow: hidden"
+# CSS of text that is invisible, but read by screen readers
+SCREEN_READER_ONLY = "position: absolute; width: 1px; height: 1px; overflow: hidden"
 
 
 class explore(widgets.VBox):
-    """A figure that answers to sliders: `explore(draw, tau=FloatLogSlider(...),
+    """A figure with sliders: `explore(draw, tau=FloatLogSlider(...),
     k=IntSlider(...))`.
 
-    draw is called with the controls' values by name and returns a `Picture` (of
-    `plots`, or of `subplots`), which is replaced in place, alternative text included.
-    The first call is made at once: what fails, fails in the cell. Later an error stands
-    in place of the picture, traceback and all, and is raised for whoever set the value:
-    tests move controls with `move(tau=0.1)`.
+    `draw` is called with the values of the controls as keyword arguments, at once and
+    again after every change. It returns a `Picture` (from a plot of this package, or
+    from `subplots`). The new picture and its alternative text replace the old ones. An
+    error in the first call is raised in the cell. An error in a later call is displayed
+    with its traceback in place of the picture, and is also raised where the value was
+    set. Tests set values by `move(tau=0.1)`.
 
-    draw may run while another cell does, in another thread: it must not change what it
-    shows.
+    `draw` may run in another thread while a cell is running. So it must not change the
+    data that it plots.
     """
 
     def __init__(self, draw: Callable[..., Picture], **controls: widgets.Widget):
         self._draw, self.controls = draw, controls
-        # as wide as the cell at most: its margin would be added to that, and the whole
-        # widget get a scroll bar
+        # no margin: the picture may be as wide as the cell, and a margin would be added
+        # to this width and give the widget a scroll bar
         self._image = widgets.Image(
             format="png", layout={"align_self": "flex-start", "margin": "0"}
         )
@@ -305,7 +282,8 @@ class explore(widgets.VBox):
                 )
             self._image.value, self._image.layout.display = picture.png(), None
             self._words.value = (
-                f"<div role='status' style='{UNSEEN}'>{html.escape(picture.alt)}</div>"
+                f"<div role='status' style='{SCREEN_READER_ONLY}'>"
+                f"{html.escape(picture.alt)}</div>"
             )
         except Exception:
             self._image.layout.display = "none"
@@ -315,8 +293,8 @@ class explore(widgets.VBox):
             raise
 
     def move(self, **values) -> bytes:
-        """Sets controls, as a hand would; returns the picture (PNG) that came of it,
-        raises what `draw` raised."""
+        """Sets controls by name, with the same effect as moving the sliders. Returns
+        the new picture (PNG); raises any error of `draw`."""
         for name, value in values.items():
             self.controls[name].value = value
         return self._image.value

@@ -1,5 +1,5 @@
-"""What a notebook asks of its surroundings: the source of a library symbol, how much it
-may compute."""
+"""`show` displays source code of the library; `budget` says how much a notebook may
+compute."""
 
 import ast
 import inspect
@@ -20,14 +20,17 @@ BUDGETS = ("smoke", "laptop", "gpu")
 
 
 class Source(str):
-    """Python code: in colours where the front end shows HTML, the plain text
-    elsewhere."""
+    """Python code as a string. Front ends that display HTML show it with syntax
+    colours, others as plain text."""
 
     def __repr__(self):
         return str(self)
 
     def _repr_html_(self):
-        box = f"background: {PAPER}; color: {INK}; padding: 0.6em; overflow-x: auto; white-space: pre"
+        box = (
+            f"background: {PAPER}; color: {INK}; padding: 0.6em; overflow-x: auto; "
+            "white-space: pre"
+        )
         style = HtmlFormatter(
             noclasses=True, style="xcode", nobackground=True, prestyles=box
         )
@@ -35,20 +38,18 @@ class Source(str):
 
 
 def show(symbol, *, doc: bool = True):
-    """Displays the source of a function, class or method, with its file and line;
-    doc=False leaves the docstrings out.
+    """Displays the source of a function, class or method, with its file and line.
 
-    Raises ValueError for something whose source Python does not have (a value, a
-    builtin).
+    doc: whether to include the docstrings. Raises ValueError for an object without
+    Python source (a value, a builtin function).
     """
-    symbol = inspect.unwrap(symbol)  # what stands below the decorators
+    symbol = inspect.unwrap(symbol)  # the function below its decorators
     try:
         lines, start = inspect.getsourcelines(symbol)
     except (TypeError, OSError):
         raise ValueError(
             "argument `symbol`: expected a function, class or method written in "
-            "Python, "
-            f"got {symbol!r}"
+            f"Python, got {symbol!r}"
         ) from None
     source = textwrap.dedent("".join(lines))
     package = symbol.__module__.partition(".")[0]
@@ -56,7 +57,8 @@ def show(symbol, *, doc: bool = True):
         where = "defined in this notebook"
     else:
         file = Path(inspect.getsourcefile(symbol))
-        where = f"{file.relative_to(Path(sys.modules[package].__file__).parents[1]).as_posix()}, line {start}"
+        root = Path(sys.modules[package].__file__).parents[1]
+        where = f"{file.relative_to(root).as_posix()}, line {start}"
     display(Source(f"# {where}\n{source if doc else _without_docstrings(source)}"))
 
 
@@ -75,11 +77,12 @@ def _without_docstrings(source: str) -> str:
 
 
 def budget() -> str:
-    """How much a notebook may compute: "smoke" (half a minute in all), "laptop"
-    (minutes a run on two cores) or "gpu".
+    """How much a notebook may compute: "smoke" (half a minute for the whole notebook),
+    "laptop" (minutes for each training run, on two cores) or "gpu".
 
-    The environment variable COURSE_BUDGET decides; without it "gpu" where there is one,
-    else "laptop". Raises ValueError for another word in COURSE_BUDGET.
+    Returns the value of the environment variable COURSE_BUDGET. If it is not set,
+    returns "gpu" where PyTorch finds a GPU, else "laptop". Raises ValueError for any
+    other value of COURSE_BUDGET.
     """
     chosen = os.environ.get("COURSE_BUDGET") or (
         "gpu" if torch.cuda.is_available() else "laptop"

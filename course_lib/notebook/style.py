@@ -1,8 +1,8 @@
-"""How every figure of the course looks: a colour-blind safe palette, one matplotlib
-style, alternative text.
+"""The style of all figures of the course: a palette that is safe for colour-blind
+readers, one matplotlib style, and alternative text.
 
-Importing this module sets matplotlib's defaults, so that a notebook's own pyplot
-figures look the same.
+Importing this module sets matplotlib's defaults, so that the pyplot figures of a
+notebook have the same style.
 """
 
 import base64
@@ -12,8 +12,9 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
-# Okabe & Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/, and a
-# grey to make nine; those strong enough for a thin line come first.
+# The eight colours of Okabe & Ito, Color Universal Design (2008),
+# https://jfly.uni-koeln.de/color/, and a grey. Colours that are dark enough for a thin
+# line come first.
 PALETTE = (
     "#0072B2",
     "#D55E00",
@@ -25,13 +26,14 @@ PALETTE = (
     "#666666",
     "#F0E442",
 )
-# the i-th category: i-th colour and i-th shape
+# category i has colour i and marker i
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", ">", "<")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 RIGHT, WRONG = PALETTE[:2]
-# opaque, so that a figure reads the same on a light and on a dark page
+# background and text colour; opaque, so that figures look the same on light and dark
+# pages
 PAPER, INK = "#fcfcfa", "#1f2328"
-WIDTH = 8.0  # inches, at 100 dots each: the width of a notebook's output
+WIDTH = 8.0  # inches, at 100 dots per inch: the width of a notebook's output
 
 matplotlib.rcParams.update(
     {
@@ -67,12 +69,12 @@ matplotlib.rcParams.update(
 
 
 class Picture(Figure):
-    """A matplotlib figure outside pyplot: nothing to close, no global state, shown
-    once, with alternative text.
+    """A matplotlib figure with alternative text. It is independent of pyplot: there is
+    no global state, it need not be closed, and it is displayed once only.
 
-    Front ends get a PNG whose metadata hold `alt` (nbconvert and Colab make it the
-    image's alternative text) and `alt` itself as plain text; without one, titles and
-    axis labels stand in.
+    Front ends receive a PNG and, as plain text, the alternative text `alt`. The PNG's
+    metadata also contain `alt`: nbconvert and Colab use this as the image's alternative
+    text. Without `alt`, the titles and axis labels are used instead.
     """
 
     alt = ""
@@ -97,14 +99,14 @@ class Picture(Figure):
 
 
 def subplots(rows: int = 1, columns: int = 1, height: float = 3.2):
-    """An empty `Picture` of full width, `height` inches high, and its axes, as pyplot's
-    `subplots` gives them."""
+    """Returns an empty `Picture` of full width, `height` inches high, and its axes, in
+    the form of pyplot's `subplots`."""
     figure = Picture(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(rows, columns)
 
 
 def describe(figure: Picture, text: str) -> Picture:
-    """Gives the figure the alternative text that a screen reader says in its place;
-    returns the figure."""
+    """Sets the figure's alternative text, which a screen reader reads aloud in place of
+    the figure. Returns the figure."""
     figure.alt = text
     return figure
