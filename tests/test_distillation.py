@@ -847,7 +847,7 @@ def test_prototypes_are_cosines():
     with torch.no_grad():
         layer.weight.mul_(torch.tensor([[0.1], [1.0], [50.0]]))
     assert layer(z).detach().numpy() == pytest.approx(np.array(expected))
-    layer.learns = False
+    layer.trainable = False
     assert layer(z).detach().numpy() == pytest.approx(np.array(expected))
     layer(z).square().sum().backward()
     # zero, not missing

@@ -11,10 +11,10 @@ from torch import nn
 from course_lib import experiments
 from course_lib.data import as_float, load
 from course_lib.distillation import experiments as studies
+from course_lib.distillation import vit_experiments as vit_studies
 from course_lib.distillation.experiments import (
     UNSHOWN,
     byol_with,
-    class_attention,
     collapse_metrics,
     dino_with,
     global_crops_only,
@@ -22,6 +22,7 @@ from course_lib.distillation.experiments import (
     targets,
 )
 from course_lib.distillation.recipes import dino, small_vit
+from course_lib.distillation.vit_experiments import class_attention
 from course_lib.evaluate import most_of_the_mass
 from course_lib.experiments import jobs
 from course_lib.experiments.jobs import LOOKS, watched
@@ -172,7 +173,7 @@ def test_the_changed_transformers_differ_in_what_they_name_only():
         "freeze",
     )
     changed = {"teacher's temperature 0.07": {"tau_t", "tau_t_start"}}
-    for name, setting in studies.EXPERIMENTS["dino-vit-choices"].items():
+    for name, setting in vit_studies.EXPERIMENTS["dino-vit-choices"].items():
         method = build(setting.recipe, 0)
         expected = changed.get(
             name, {"momentum"} if name.startswith("momentum") else set()

@@ -1,8 +1,8 @@
-"""What matters in SimCLR: the experiments of notebook 03, each setting a recipe with
-one thing changed.
+"""Experiments of notebook 03: what matters in SimCLR. Each setting is a recipe with one
+change.
 
-Chen et al. 2020 (arXiv 2002.05709): figure 5 (pairs of augmentations), 8 (projection
-head), 9 (batch size), tables 5 (temperature) and 7 (few labels).
+Chen et al. 2020 (arXiv 2002.05709): figures 5 (pairs of augmentations), 8
+(projection head) and 9 (batch size), tables 5 (temperature) and 7 (few labels).
 """
 
 from collections.abc import Callable
@@ -45,28 +45,28 @@ from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.supervised import Supervised
 from course_lib.transforms import sobel
 
-# shorter, so that many settings fit
+# fewer updates, because there are many settings
 BASE = replace(lookup("simclr"), cpu=Size(300, 256, 5e-3))
 
 
 def variant(
     change: Callable, *arguments, steps: int = 300, batch_size: int = 256
 ) -> Recipe:
-    """SimCLR's recipe built by change(*arguments); the learning rate grows with the
-    square root of the batch size."""
+    """Returns SimCLR's recipe with change(*arguments) as its builder. The learning rate
+    grows with the square root of the batch size."""
     size = Size(steps, batch_size, 5e-3 * (batch_size / 256) ** 0.5)
     return replace(
         BASE, build=partial(change, *arguments) if arguments else change, cpu=size
     )
 
 
-# Which pair of augmentations? One view is the picture itself, the other what the pair
-# makes of it (section 3.1).
+# Pairs of augmentations. One view is the picture itself; the pair transforms the other
+# view (section 3.1).
 
 
 class OneTransformedView(SimCLR):
-    """SimCLR whose first view is the picture as it is: what the second view goes
-    through is all that is tested."""
+    """SimCLR whose first view is the unchanged picture, so that only the transforms of
+    the second view are tested."""
 
     def loss(self, x: Tensor, y=None) -> Tensor:
         return nt_xent(*self.project(x, self.augment(x)), self.temperature)
@@ -86,6 +86,7 @@ AUGMENTATIONS = {
 
 
 def one_transformed_view(*transforms: Callable[[Tensor], Tensor]) -> OneTransformedView:
+    """Returns the method whose second view goes through these transforms in turn."""
     method = simclr()
     return OneTransformedView(
         method.encoder, method.projector, Compose(transforms), method.temperature
@@ -93,8 +94,9 @@ def one_transformed_view(*transforms: Callable[[Tensor], Tensor]) -> OneTransfor
 
 
 def pair(first: str, second: str) -> Setting:
-    """`first` then `second`; the same name twice is that augmentation alone. Three
-    seeds for the paper's best pair."""
+    """Returns the setting that applies `first`, then `second`. The same name twice
+    means this augmentation alone. Settings that use only crop and colour, the paper's
+    best pair, have three seeds."""
     names = (first,) if first == second else (first, second)
     transforms = [AUGMENTATIONS[name] for name in names]
     seeds = (0, 1, 2) if {first, second} <= {"crop", "colour"} else (0,)
@@ -117,7 +119,8 @@ def with_temperature(temperature: float) -> SimCLR:
 
 
 def trained_h_and_z(recipe: Recipe, seed: int) -> dict:
-    """The representation h before the head, and z = g(h), which the loss sees."""
+    """Trains the recipe. Returns the measures of the representation h, before the head,
+    and those of z = g(h), the input of the loss, with the suffix `_z`."""
     method, about = train_to_the_end(recipe, seed)
     z = measures(nn.Sequential(method.encoder, method.projector), recipe.data)
     return (
@@ -127,16 +130,16 @@ def trained_h_and_z(recipe: Recipe, seed: int) -> dict:
     )
 
 
-# Few labels: a share of the emoji, at least one of each category, with all their
-# scenes.
+# Few labels: a fraction of the emoji is labelled, at least one of each category, with
+# all their scenes.
 
 FRACTIONS = (0.01, 0.1, 1.0)
 SHARES = {f"{fraction:.0%}": {"fraction": fraction} for fraction in FRACTIONS}
 
 
 def few_labels(encoder: nn.Module, seed: int) -> dict[str, float]:
-    """Test accuracy of a linear classifier on frozen features, by share of labelled
-    emoji."""
+    """Returns the test accuracy of a linear classifier on frozen features, for each
+    fraction of labelled emoji."""
     data, test = load("scenes", "train"), load("scenes", "test")
     h, h_test = evaluate.features(encoder, data.x), evaluate.features(encoder, test.x)
     draws = [labelled_subset(data, **amount, seed=seed) for amount in SHARES.values()]
@@ -154,12 +157,13 @@ def simclr_frozen(recipe: Recipe, seed: int) -> dict:
 
 
 def from_scratch(recipe: Recipe, seed: int) -> dict:
-    """The supervised recipe on the labelled scenes alone."""
+    """Trains the supervised recipe on the labelled scenes only."""
     return from_scratch_on_few(recipe, seed, SHARES)
 
 
 def fine_tuned(recipe: Recipe, seed: int) -> dict:
-    """The same training, from SimCLR's encoder of this seed."""
+    """Trains the supervised recipe on the labelled scenes only, starting from SimCLR's
+    encoder of this seed."""
     pretrained, _ = train_to_the_end(lookup("simclr"), seed)
 
     def start() -> Supervised:
@@ -170,7 +174,8 @@ def fine_tuned(recipe: Recipe, seed: int) -> dict:
     return train_on_few(recipe, seed, SHARES, "tuned", start)
 
 
-# The bank's negatives: all rows (its own recipe) or K at random, estimated.
+# Negatives from the bank: the recipe uses all rows, NCE uses K random ones. One setting
+# starts with a bank of random rows.
 
 
 def nce(noise: int) -> NCEInstanceDiscrimination:
@@ -182,10 +187,10 @@ def nce(noise: int) -> NCEInstanceDiscrimination:
 
 
 class RandomBank(InstanceDiscrimination):
-    """The bank begins as Wu et al. have it, with random vectors."""
+    """Instance discrimination whose bank starts with random vectors, as in Wu et al."""
 
     def before_epoch(self, data):
-        """Leaves the bank as it was drawn."""
+        """Keeps the random rows of the bank."""
 
 
 def from_random_rows() -> RandomBank:

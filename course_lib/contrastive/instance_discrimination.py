@@ -1,9 +1,9 @@
-"""Instance discrimination: every picture is a class of its own, and a memory bank
-remembers what each looked like.
+"""Instance discrimination: every picture is a class of its own. A memory bank stores
+one feature vector of each picture.
 
 Wu, Xiong, Yu, Lin 2018, "Unsupervised Feature Learning via Non-Parametric Instance
-Discrimination", arXiv 1805.01978. A row of the bank stands where a classifier would
-have a weight vector: that is the non-parametric softmax, equation 2.
+Discrimination", arXiv 1805.01978. A row of the bank takes the place of a classifier's
+weight vector. The result is the non-parametric softmax, equation 2.
 """
 
 import math
@@ -25,12 +25,12 @@ from course_lib.train import Method
 def non_parametric_softmax(
     v: Tensor, bank: Tensor, rows: Tensor, temperature: float = 0.07
 ) -> Tensor:
-    """-log P(row_i | v_i), averaged: P(j | v) = exp(v . bank_j / tau) / sum_k exp(v .
-    bank_k / tau), equation 2.
+    """Returns -log P(row_i | v_i), averaged over the batch, with P(j | v) =
+    exp(v . bank_j / tau) / sum_k exp(v . bank_k / tau), equation 2.
 
-    v (N, D), bank (M, D): unit vectors; rows (N,): the bank's row of each v. Returns a
-    0-d loss in nats, log M for a bank of equal rows. Raises ValueError for a
-    temperature <= 0.
+    v (N, D), bank (M, D): unit vectors. rows (N,): the index of the bank's row for each
+    v. Returns a 0-d loss in nats; it is log M if all rows of the bank are equal. Raises
+    ValueError for a temperature <= 0.
     """
     return info_nce(v @ bank.T / positive("temperature", temperature), rows)
 
@@ -45,13 +45,15 @@ def noise_contrastive(
     log_z: Tensor | float,
     temperature: float = 0.07,
 ) -> Tensor:
-    """Noise-contrastive estimation, equations 4 to 7: is this row the picture's own, or
-    one of K drawn at random?
+    """Returns the loss of noise-contrastive estimation, equations 4 to 7: a binary
+    classifier decides whether a row of the bank belongs to the picture or is one of K
+    random rows.
 
-    v, bank, rows: as above; noise (N, K): rows drawn uniformly from all M. With P(j |
-    v) = exp(v . bank_j / tau) / Z and h = P / (P + K / M), returns the mean over N of
-    -log h(own) - sum_K log(1 - h(noise)): one binary question each, so that no sum over
-    the bank is needed once Z is known. Raises ValueError for a temperature <= 0.
+    v, bank, rows: as in `non_parametric_softmax`. noise (N, K): indices of rows, drawn
+    uniformly from all M. log_z: log of the constant Z. With P(j | v) =
+    exp(v . bank_j / tau) / Z and h = P / (P + K / M), the loss is the mean over N of
+    -log h(own) - sum_K log(1 - h(noise)). Each term is one binary decision, so no sum
+    over the bank is needed once Z is known. Raises ValueError for a temperature <= 0.
     """
     own = (v * bank[rows]).sum(1) / positive("temperature", temperature)  # (N,)
     others = torch.einsum("nd,nkd->nk", v, bank[noise]) / temperature
@@ -62,20 +64,22 @@ def noise_contrastive(
 
 @full_precision
 def log_partition(v: Tensor, bank: Tensor, temperature: float) -> Tensor:
-    """log of Z: the mean over v of sum_j exp(v . bank_j / tau), 0-d. (Equation 8 takes
-    a sample of j; this, all.)"""
+    """Returns log Z, 0-d: Z is the mean over v of sum_j exp(v . bank_j / tau). Equation
+    8 uses a random sample of the rows j; this function uses all rows."""
     scores = v @ bank.T / temperature  # (N, M)
     return scores.flatten().logsumexp(0) - math.log(len(v))
 
 
 class InstanceDiscrimination(Method):
-    """Full softmax over the bank: exact, and cheap for the course's 20,000 pictures.
+    """Trains an encoder with the softmax over the whole bank. The loss is exact, and
+    its cost is small for the course's 20,000 pictures.
 
     encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> (N, dim); augment:
-    images -> a random view of each; images: how many there are (rows beyond the data
-    stay random negatives). `loss` wants each picture's row as y. momentum: of the
-    memory, 0 replaces a row by the newest view (0.5 in the authors' code, where the
-    paper has a proximal term to the same end).
+    images -> a random view of each. images: number of rows of the bank, at least the
+    number of pictures; rows without a picture stay random negatives. momentum: weight
+    of the old row when a row is updated; with 0 the newest view replaces the row. (The
+    authors' code uses 0.5; the paper describes a proximal term with the same purpose.)
+    `loss` needs the index of each picture's row as y.
     """
 
     def __init__(
@@ -90,23 +94,22 @@ class InstanceDiscrimination(Method):
     ):
         super().__init__()
         self.encoder, self.projector, self.augment = encoder, projector, augment
-        self.temperature, self.momentum = (
-            positive("temperature", temperature),
-            number("momentum", momentum, 0, 1),
-        )
+        self.temperature = positive("temperature", temperature)
+        self.momentum = number("momentum", momentum, 0, 1)
         shape = count("images", images), count("dim", dim)
         # (images, dim), unit rows
         self.register_buffer("bank", F.normalize(torch.randn(shape), dim=1))
 
     def before_epoch(self, data: Dataset):
-        """Fills the bank with views under the untrained network: from random rows the
-        first epoch learns noise only."""
+        """Before the first epoch, fills the bank with views encoded by the untrained
+        network. With random rows the network would learn only noise in the first
+        epoch."""
         if len(data) > len(self.bank):
             raise ValueError(
                 f"argument `images`: expected the data's {len(data)} or more, got "
                 f"{len(self.bank)}"
             )
-        # what is streamed from disk keeps its random rows
+        # data streamed from disk: the rows stay random
         if self.progress == 0 and isinstance(data, Dataset):
             if not torch.equal(data.y, torch.arange(len(data), device=data.y.device)):
                 raise ValueError(
@@ -120,7 +123,7 @@ class InstanceDiscrimination(Method):
             self.bank[: len(data)] = torch.cat(views)
 
     def embed(self, x: Tensor) -> Tensor:
-        """One view of each picture as a unit vector, (N, dim)."""
+        """Returns one view of each picture as a unit vector, (N, dim)."""
         return F.normalize(self.projector(self.encoder(self.augment(x))).float(), dim=1)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
@@ -136,7 +139,7 @@ class InstanceDiscrimination(Method):
         for y, v in self.step_outputs:
             y, v = gather(y), gather(v)
             mixed = self.momentum * self.bank[y] + (1 - self.momentum) * v
-            # the rows of this batch's pictures move, no other
+            # only the rows of this batch's pictures change
             self.bank[y] = F.normalize(mixed, dim=1)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -144,10 +147,11 @@ class InstanceDiscrimination(Method):
 
 
 class NCEInstanceDiscrimination(InstanceDiscrimination):
-    """As Wu et al. trained on 1.28 million pictures: NCE with `noise` rows of the bank,
-    Z estimated on the first batch.
+    """Instance discrimination with noise-contrastive estimation (NCE) against `noise`
+    random rows of the bank. Z is estimated on the first batch.
 
-    An approximation whose cost does not grow with the data. Further arguments: as for
+    Wu et al. trained with NCE on 1.28 million pictures. The loss is an approximation
+    whose cost does not grow with the number of pictures. Further arguments: as for
     InstanceDiscrimination.
     """
 

@@ -1,4 +1,4 @@
-"""How the contrastive methods of notebook 03 are built and trained; and the random
+"""How the contrastive methods of notebook 03 are built and trained, and the random
 views of scenes."""
 
 from course_lib.augment import Compose, simclr_augment
@@ -14,22 +14,23 @@ from course_lib.recipe import Recipe, Size
 
 
 def views() -> Compose:
-    """The random views of scenes. Milder than SimCLR's, chosen on the validation emoji:
-    a category of emoji has its colours, which strong jitter hides, and a crop of 8 % of
-    the picture may miss the emoji altogether."""
+    """Returns the random views of scenes. They are milder than SimCLR's; their strength
+    was chosen on the validation emoji. The categories of emoji have typical colours,
+    which strong jitter hides. A crop of 8 % of the picture may miss the emoji."""
     return simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
 
 
 def simclr() -> SimCLR:
-    """The encoder of notebooks 00 to 09 and a head with one hidden layer."""
+    """Returns SimCLR with the encoder of notebooks 00 to 09 and a head with one hidden
+    layer."""
     encoder = ResNet(widths=(24, 48, 96))
     return SimCLR(encoder, mlp(encoder.dim, encoder.dim, 64), views(), temperature=0.2)
 
 
 def simclr_cifar10() -> SimCLR:
-    """The paper's network and views for CIFAR-10 (appendix B.9): ResNet-50 with a 3 x 3
-    stem, colour strength 0.5, no blur. The optimiser is SGD with momentum where the
-    paper has LARS."""
+    """Returns SimCLR with the paper's network and views for CIFAR-10 (appendix B.9):
+    ResNet-50 with a 3 x 3 stem, colour strength 0.5, no blur. The optimiser is SGD with
+    momentum; the paper uses LARS."""
     from torchvision.models import resnet50
 
     encoder = torchvision_resnet(resnet50)
@@ -42,7 +43,8 @@ def simclr_cifar10() -> SimCLR:
 
 
 def siamese() -> Siamese:
-    """SimCLR's networks and views, with one negative for each picture."""
+    """Returns a Siamese network with SimCLR's networks and views, and one negative for
+    each picture."""
     encoder = ResNet(widths=(24, 48, 96))
     return Siamese(encoder, mlp(encoder.dim, encoder.dim, 64), views(), margin=0.5)
 
@@ -50,8 +52,8 @@ def siamese() -> Siamese:
 def instance_discrimination(
     kind: type[InstanceDiscrimination] = InstanceDiscrimination,
 ) -> InstanceDiscrimination:
-    """SimCLR's networks and views, one view a picture; the bank has a row for each of
-    the 20,000 training scenes."""
+    """Returns instance discrimination with SimCLR's networks and views, but one view of
+    each picture. The bank has a row for each of the 20,000 training scenes."""
     encoder = ResNet(widths=(24, 48, 96))
     projector = mlp(encoder.dim, encoder.dim, 64)
     return kind(
@@ -66,7 +68,7 @@ def instance_discrimination(
 
 
 def supcon() -> SupCon:
-    """SimCLR's networks and views, and the labels."""
+    """Returns supervised contrastive learning with SimCLR's networks and views."""
     encoder = ResNet(widths=(24, 48, 96))
     return SupCon(encoder, mlp(encoder.dim, encoder.dim, 64), views(), temperature=0.2)
 

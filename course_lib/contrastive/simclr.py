@@ -1,5 +1,5 @@
-"""SimCLR: two views of one picture should be each other's nearest neighbours among all
-the views of the batch.
+"""SimCLR: two views of one picture should be nearest neighbours of each other among all
+views of the batch.
 
 Chen, Kornblith, Norouzi, Hinton 2020, "A Simple Framework for Contrastive Learning of
 Visual Representations", arXiv 2002.05709, Algorithm 1.
@@ -15,10 +15,11 @@ from course_lib.two_views import TwoViews
 
 
 class SimCLR(TwoViews):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); augment:
-    images -> a random view of each.
+    """Trains an encoder with the NT-Xent loss of two views of each picture.
 
-    z is what the loss sees; h is the representation, g is thrown away after training.
+    encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); augment:
+    images -> a random view of each. The loss compares the z. The representation is h; g
+    is not used after training.
     """
 
     def __init__(

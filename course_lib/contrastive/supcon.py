@@ -1,8 +1,8 @@
-"""Supervised contrastive learning: every view of the same class is a positive, not only
-the picture's other view.
+"""Supervised contrastive learning: all views of the same class are positives, not only
+the other view of the same picture.
 
 Khosla et al. 2020, "Supervised Contrastive Learning", arXiv 2004.11362, equation 2
-(L_out, the better of its two).
+(L_out, which the paper finds better than L_in).
 """
 
 import torch
@@ -20,17 +20,17 @@ from course_lib.losses import full_precision
 def supervised_contrastive(
     z1: Tensor, z2: Tensor, labels: Tensor, temperature: float = 0.1
 ) -> Tensor:
-    """Mean over the 2N views i of -1/|P(i)| sum_{p in P(i)} log( exp(s_ip / tau) /
-    sum_{k != i} exp(s_ik / tau) ).
+    """Returns the mean over the 2N views i of -1/|P(i)| sum_{p in P(i)} log(
+    exp(s_ip / tau) / sum_{k != i} exp(s_ik / tau) ).
 
-    z1, z2 (N, D): projections of two views, row i of both from image i, of class
-    labels_i (N,). P(i): all other views of i's class; s: cosine similarity. NT-Xent
-    where all labels differ. Returns a 0-d loss in nats, log(2N - 1) when all rows are
-    equal. Raises ValueError for a temperature <= 0.
+    z1, z2 (N, D): projections of two views; row i of both comes from image i, of class
+    labels_i (N,). P(i): all other views of i's class. s: cosine similarity. The loss
+    equals NT-Xent if all labels differ. Returns a 0-d loss in nats; it is log(2N - 1)
+    if all rows are equal. Raises ValueError for a temperature <= 0.
     """
     positive("temperature", temperature)
-    # (2N, D), (2N,)
-    z, labels = F.normalize(torch.cat([z1, z2]), dim=1), labels.repeat(2)
+    z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
+    labels = labels.repeat(2)  # (2N,)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     # (2N, 2N)
     log_p = (z @ z.T / temperature).masked_fill(itself, float("-inf")).log_softmax(1)
@@ -39,8 +39,8 @@ def supervised_contrastive(
 
 
 class SupCon(SimCLR):
-    """SimCLR that is told which pictures are of one class: y holds their labels
-    (N,)."""
+    """SimCLR with labels: all views of the same class are positives. y holds the
+    labels (N,)."""
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         z1, z2 = self.project(self.augment(x), self.augment(x))

@@ -1,4 +1,5 @@
-"""BYOL: predict what a slow copy of yourself says of another view. No negatives.
+"""BYOL: a network predicts the output of a slowly moving copy of itself for another
+view. It needs no negatives.
 
 Grill et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised
 Learning", arXiv 2006.07733, section 3.1.
@@ -19,22 +20,24 @@ from course_lib.two_views import TwoViews
 @expects(prediction="float N D", target="float N D")
 @full_precision
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """||p - z||^2 of the unit vectors, averaged over the batch: equation 2; 2 - 2 cos,
-    in [0, 4]. A 0-d loss.
+    """Returns ||p - z||^2 of the unit vectors p and z, averaged over the batch
+    (equation 2).
 
-    prediction, target (N, D): of one view and of the other. No gradient reaches the
-    target.
+    prediction (N, D): from one view; p is this vector normalised. target (N, D): from
+    the other view; z is this vector normalised. Returns a 0-d loss in [0, 4], because
+    ||p - z||^2 is 2 - 2 cos(p, z). No gradient reaches the target.
     """
     p, z = F.normalize(prediction, dim=1), F.normalize(target.detach(), dim=1)
     return (p - z).square().sum(1).mean()
 
 
 class BYOL(TwoViews):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor
-    q: z -> a guess of the other z.
+    """Trains an encoder to predict the target network's projection of another view.
 
-    augment: images -> a random view of each. momentum: of the target network, at first;
-    it rises to 1 on a cosine.
+    encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor q:
+    z -> prediction of the other view's z. augment: images -> a random view of each.
+    momentum: of the target network's moving average at the start of training; it rises
+    to 1 along a cosine.
     """
 
     def __init__(

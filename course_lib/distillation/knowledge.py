@@ -1,5 +1,5 @@
-"""Knowledge distillation: a small student learns the large teacher's probabilities, not
-only which class is right.
+"""Knowledge distillation: a small student learns all class probabilities of a large
+teacher, not only the correct class.
 
 Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", arXiv
 1503.02531, section 2.
@@ -20,8 +20,8 @@ from course_lib.train import Method
 @expects(logits="float N C")
 @full_precision
 def soft_targets(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """softmax(logits / tau), equation 1: (N, C), rows sum to 1, the flatter the higher
-    the temperature tau."""
+    """Returns softmax(logits / tau), equation 1: (N, C), each row sums to 1. A higher
+    temperature tau gives flatter rows."""
     return (logits / positive("temperature", temperature)).softmax(1)
 
 
@@ -30,13 +30,14 @@ def soft_targets(logits: Tensor, temperature: float = 1.0) -> Tensor:
 def distillation_loss(
     student: Tensor, teacher: Tensor, temperature: float = 4.0
 ) -> Tensor:
-    """tau^2 KL(teacher || student) of the soft targets, averaged over the batch: a 0-d
-    loss, 0 where both agree.
+    """Returns tau^2 KL(teacher || student) of the soft targets, averaged over the
+    batch: a 0-d loss, 0 if both distributions are equal.
 
-    student, teacher (N, C): logits; no gradient reaches the teacher's. KL has the
-    gradient of Hinton's cross-entropy. The factor keeps it as large as that of hard
-    targets when tau grows: it tends to (student - teacher) / (N C), the logits centred
-    (section 2.1). Raises ValueError for a temperature <= 0.
+    student, teacher (N, C): logits; no gradient reaches the teacher's logits. The KL
+    divergence has the same gradient as Hinton's cross-entropy. The factor tau^2 keeps
+    the size of this gradient comparable to that of hard targets when tau grows: with
+    logits of mean 0 in each row it tends to (student - teacher) / (N C) (section 2.1).
+    Raises ValueError for a temperature <= 0.
     """
     q = soft_targets(teacher.detach(), temperature)
     log_p = (student / temperature).log_softmax(1)
@@ -44,12 +45,13 @@ def distillation_loss(
 
 
 class KnowledgeDistillation(Method):
-    """encoder: images (N, C, H, W) -> h (N, D); classifier: h -> logits (N, classes);
-    teacher: images -> logits.
+    """Trains a student on soft targets of the teacher, on hard labels, or on both.
 
-    augment: images -> views, the same for both. soft: weight of the soft loss; that of
-    the hard one, cross-entropy with the labels y, is 1 - soft. With soft = 1 no label
-    is needed; with soft = 0 it is plain supervision.
+    encoder: images (N, C, H, W) -> h (N, D); classifier: h -> logits (N, classes);
+    teacher: images -> logits. augment: images -> a random view of each; student and
+    teacher get the same views. soft: weight of the soft loss. The hard loss, the
+    cross-entropy with the labels y, has the weight 1 - soft. With soft = 1 no labels
+    are needed; soft = 0 is plain supervised training.
     """
 
     def __init__(
@@ -64,17 +66,14 @@ class KnowledgeDistillation(Method):
         super().__init__()
         self.encoder, self.classifier, self.augment = encoder, classifier, augment
         self.teacher = frozen_copy(teacher, training=False)
-        self.temperature, self.soft = (
-            positive("temperature", temperature),
-            number("soft", soft, 0, 1),
-        )
+        self.temperature = positive("temperature", temperature)
+        self.soft = number("soft", soft, 0, 1)
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         views = self.augment(x)
         logits = self.classifier(self.encoder(views))
-        loss = self.soft * distillation_loss(
-            logits, self.teacher(views), self.temperature
-        )
+        soft_loss = distillation_loss(logits, self.teacher(views), self.temperature)
+        loss = self.soft * soft_loss
         if self.soft < 1:
             loss = loss + (1 - self.soft) * cross_entropy(logits, y)
         return loss

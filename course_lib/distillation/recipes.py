@@ -17,8 +17,8 @@ from course_lib.supervised import Supervised
 
 
 def byol() -> BYOL:
-    """SimCLR's encoder and views. A shorter memory than the paper's 0.996: a run has
-    hundreds of updates here."""
+    """Returns BYOL with SimCLR's encoder and views. The momentum is smaller than the
+    paper's 0.996, because a run has only hundreds of updates here."""
     encoder = ResNet(widths=(24, 48, 96))
     return BYOL(
         encoder, mlp(encoder.dim, 192, 64), mlp(64, 128, 64), views(), momentum=0.99
@@ -26,8 +26,8 @@ def byol() -> BYOL:
 
 
 def simsiam() -> SimSiam:
-    """SimCLR's encoder and views; as in the paper z is normalised once more and the
-    predictor is a bottleneck."""
+    """Returns SimSiam with SimCLR's encoder and views. As in the paper, z is normalised
+    once more and the predictor is a bottleneck."""
     encoder = ResNet(widths=(24, 48, 96))
     projector = nn.Sequential(
         mlp(encoder.dim, 192, 192), nn.BatchNorm1d(192, affine=False)
@@ -36,8 +36,9 @@ def simsiam() -> SimSiam:
 
 
 def crops(global_size: int) -> MultiCrop:
-    """Two global crops, `global_size` pixels wide, of at least 30 % of the picture;
-    four local ones, 16 pixels wide, of at most that."""
+    """Returns the transform of pictures into two global crops and four local ones.
+    Global crops are `global_size` pixels wide and contain at least 30 % of the picture.
+    Local crops are 16 pixels wide and contain at most 30 %."""
     global_crop = simclr_augment(global_size, strength=0.2, scale=(0.3, 1.0))
     return MultiCrop(
         global_crop, simclr_augment(16, strength=0.2, scale=(0.08, 0.3)), 4
@@ -45,7 +46,7 @@ def crops(global_size: int) -> MultiCrop:
 
 
 def dino() -> DINO:
-    """DINO with the course's residual network."""
+    """Returns DINO with the course's residual network."""
     encoder = ResNet(widths=(24, 48, 96))
     return DINO(
         encoder,
@@ -58,13 +59,15 @@ def dino() -> DINO:
 
 
 def small_vit() -> ViT:
-    """Four blocks on a grid of 8 x 8 places; a linear stem learns nothing from so few
-    pictures in so few updates."""
+    """Returns a transformer of four blocks on a grid of 8 x 8 positions. Its stem is
+    convolutional, because with a linear stem it learns nothing from so few pictures in
+    so few updates."""
     return ViT(convolutions(32, 64, 64), grid=8, dim=64, depth=4, heads=4)
 
 
 def dino_vit() -> DINO:
-    """Large views of 24 pixels: 36 places instead of 64, at half the cost."""
+    """Returns DINO with `small_vit`. Large views are 24 pixels wide: 36 positions
+    instead of 64, at half the cost."""
     encoder = small_vit()
     return DINO(
         encoder,
@@ -77,14 +80,14 @@ def dino_vit() -> DINO:
 
 
 def supervised_vit() -> Supervised:
-    """The same network with every label."""
+    """Returns the same network as a classifier that is trained with all labels."""
     encoder = small_vit()
     return Supervised(encoder, nn.Linear(encoder.dim, 9), views())
 
 
 def distillation() -> KnowledgeDistillation:
-    """A network of a quarter of its width learns what the course's supervised one says,
-    without any label."""
+    """Returns a student with a quarter of the teacher's width. It learns the outputs of
+    the course's supervised network, without labels."""
     teacher = zoo.load("supervised")
     encoder = ResNet(widths=(6, 12, 24))
     return KnowledgeDistillation(

@@ -1,5 +1,5 @@
-"""SimSiam: BYOL without the slow copy. The stopped gradient is what keeps it from
-saying always the same.
+"""SimSiam: BYOL without the slowly moving copy. The stop-gradient prevents collapse,
+that is, the same output for all pictures.
 
 Chen & He 2020, "Exploring Simple Siamese Representation Learning", arXiv 2011.10566,
 Algorithm 1.
@@ -19,16 +19,16 @@ from course_lib.two_views import TwoViews
 @expects(prediction="float N D", target="float N D")
 @full_precision
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """-cos(p, z), averaged over the batch: equation 1, in [-1, 1]. prediction, target
-    (N, D); returns a 0-d loss."""
+    """Returns -cos(p, z), averaged over the batch: a 0-d loss in [-1, 1] (equation 1).
+    prediction, target (N, D) are p and z."""
     return -F.cosine_similarity(prediction, target, dim=1).mean()
 
 
 class SimSiam(TwoViews):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d);
-    predictor: z -> a guess of the other z.
+    """Trains an encoder to predict the projection of another view by the same network.
 
-    augment: images -> a random view of each.
+    encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor:
+    z -> prediction of the other view's z. augment: images -> a random view of each.
     """
 
     def __init__(

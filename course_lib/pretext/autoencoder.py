@@ -1,5 +1,5 @@
-"""Autoencoders: squeeze a picture through a few numbers and paint it again; denoising
-ones undo a corruption.
+"""Autoencoders compress a picture to a short code and reconstruct it from this code.
+Denoising autoencoders also undo a corruption.
 
 Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
 Vincent, Larochelle, Bengio, Manzagol 2008, "Extracting and composing robust features
@@ -19,21 +19,23 @@ from course_lib.train import Method
 @expects(prediction="float N C H W", target="float N C H W")
 @full_precision
 def variance_explained(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - mean squared error / variance of the target, 0-d: 1 is perfect, 0 what the
-    target's mean would get.
+    """Returns 1 - mean squared error / variance of the target, 0-d: 1 for a perfect
+    prediction, 0 for the target's mean as prediction.
 
-    The mean is each channel's at each pixel, over the batch; not for a batch of one.
+    The mean is taken over the batch, for each channel of each pixel. So the batch needs
+    two pictures or more.
     """
-    return (
-        1 - F.mse_loss(prediction, target) / (target - target.mean(0)).square().mean()
-    )
+    variance = (target - target.mean(0)).square().mean()
+    return 1 - F.mse_loss(prediction, target) / variance
 
 
 class Autoencoder(Method):
-    """encoder: images (N, C, H, W) -> code h (N, D); decoder: h -> images; corrupt:
-    what the encoder sees instead of x.
+    """Trains an encoder and a decoder to reconstruct pictures, with the mean squared
+    error.
 
-    A denoising autoencoder is one whose `corrupt` adds noise or hides pixels.
+    encoder: images (N, C, H, W) -> code h (N, D); decoder: h -> images; corrupt:
+    images -> the encoder's input in training. In a denoising autoencoder `corrupt` adds
+    noise or hides pixels.
     """
 
     def __init__(
@@ -55,6 +57,6 @@ class Autoencoder(Method):
         return self.encoder(x)
 
     def pretext_score(self, x: Tensor) -> Tensor:
-        """The share of the clean pictures' variance that the reconstruction
+        """Returns the fraction of the clean pictures' variance that the reconstruction
         explains."""
         return variance_explained(self.reconstruct(self.corrupt(x)), x)

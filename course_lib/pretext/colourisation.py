@@ -1,9 +1,9 @@
-"""Colourisation: from a picture's lightness alone, the colour of every pixel, as a
-class.
+"""Colourisation: the network gets only the lightness of a picture and predicts the
+colour of every pixel, as a class.
 
 Zhang, Isola, Efros 2016, "Colorful Image Colorization", arXiv 1603.08511, equations 2
-to 5. A mean of likely colours is grey; a distribution over colour bins is not, and rare
-colours weigh more.
+to 5. The mean of several likely colours is grey, so the network predicts a distribution
+over colour bins instead. Rare colours have a larger weight in the loss.
 """
 
 import torch
@@ -29,20 +29,22 @@ from course_lib.train import Method
 @expects(logits="float N Q H W", shares="float N Q H W", weights="float Q")
 @full_precision
 def rebalanced_cross_entropy(logits: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy of the shares, each pixel weighted by its likeliest bin (equations
-    2, 3); mean over pixels."""
+    """Returns the cross-entropy of the logits with the target distributions `shares`,
+    averaged over pixels. Each pixel has the weight of its most likely bin
+    (equations 2, 3)."""
     by_pixel = -(shares * logits.log_softmax(1)).sum(1)  # (N, H, W)
     return (weights[shares.argmax(1)] * by_pixel).mean()
 
 
 class Colourisation(Method):
-    """encoder: a ResNet for lightness (N, 1, H, W) in [0, 1]; decoder: its feature map
-    -> logits (N, Q, h, w).
+    """Trains an encoder to predict colour bins from lightness.
 
-    bins (Q, 2): colours as from `ab_bins`; h divides H, the colours of a block are
-    averaged. sigma: width of the soft encoding, half the bins' spacing in the paper.
-    mix: of the rebalancing weights; before each epoch these are measured on the first
-    2,000 pictures (the paper smooths the frequencies with a Gaussian first).
+    encoder: a ResNet for lightness (N, 1, H, W) in [0, 1]; decoder: its feature map ->
+    logits (N, Q, h, w), where h divides H. The target of each position is the mean
+    colour of its block of pixels. bins (Q, 2): colours, as from `ab_bins`. sigma: width
+    of the soft encoding; the paper uses half the bins' spacing. mix: lambda of the
+    rebalancing weights. Before each epoch the weights are computed from the colours of
+    the first 2,000 pictures. (The paper first smooths the frequencies with a Gaussian.)
     """
 
     def __init__(
@@ -60,26 +62,24 @@ class Colourisation(Method):
         self.register_buffer("weights", torch.ones(len(bins)))
 
     def before_epoch(self, data):
+        """Computes the rebalancing weights from the first 2,000 pictures."""
         _, ab = split(as_float(data.x[:2_000]))
-        # (200, Q, H, W) numbers at a time
+        # 200 pictures at a time: `nearest_bin` needs (200, Q, H, W) numbers
         parts = [nearest_bin(part, self.bins).flatten() for part in ab.split(200)]
         seen = torch.cat(parts).bincount(minlength=len(self.bins))
         self.weights.copy_(rebalancing_weights(seen / seen.sum(), self.mix))
 
     def colours(self, lightness: Tensor) -> Tensor:
-        """Lightness (N, 1, H, W) in [0, 1] -> logits (N, Q, h, w)."""
+        """Returns the logits (N, Q, h, w) for lightness (N, 1, H, W) in [0, 1]."""
         return self.decoder(self.encoder.feature_map(lightness))
 
     def colourise(self, x: Tensor, temperature: float = 0.38) -> Tensor:
-        """Pictures (N, 3, H, W) -> their lightness in the colours that the network
-        gives it."""
+        """Returns pictures (N, 3, H, W) with the lightness of x and the predicted
+        colours."""
         lightness, _ = split(x)
         ab = annealed_mean(self.colours(lightness), self.bins, temperature)
-        return lab_to_rgb(
-            torch.cat(
-                [100 * lightness, F.interpolate(ab, x.shape[2:], mode="bilinear")], 1
-            )
-        )
+        ab = F.interpolate(ab, x.shape[2:], mode="bilinear")
+        return lab_to_rgb(torch.cat([100 * lightness, ab], 1))
 
     def loss(self, x: Tensor, y=None) -> Tensor:
         lightness, ab = split(x)
@@ -91,8 +91,8 @@ class Colourisation(Method):
         return self.encoder(split(x)[0])
 
     def pretext_score(self, x: Tensor) -> float:
-        """The share of pixels whose bin is the likeliest one, rare and common bins
-        counted as they come."""
+        """Returns the fraction of positions whose most likely bin is the correct one.
+        Positions with rare and with common colours have the same weight."""
         lightness, ab = split(x)
         logits = self.colours(lightness)
         return accuracy(
@@ -102,12 +102,12 @@ class Colourisation(Method):
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
-    """RGB (N, 3, H, W) in [0, 1] -> lightness (N, 1, H, W) in [0, 1] and colours ab (N,
-    2, H, W)."""
+    """Splits RGB (N, 3, H, W) in [0, 1] into lightness (N, 1, H, W) in [0, 1] and
+    colours ab (N, 2, H, W)."""
     lightness, ab = rgb_to_lab(x).split([1, 2], 1)
     return lightness / 100, ab
 
 
 def pooled(ab: Tensor, logits: Tensor) -> Tensor:
-    """The mean colour of each block of pixels that one prediction stands for."""
+    """Returns the mean colour of each block of pixels that has one prediction."""
     return F.adaptive_avg_pool2d(ab, logits.shape[2:])

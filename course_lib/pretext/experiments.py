@@ -1,8 +1,9 @@
-"""Few labels, shortcuts, and layer by layer: experiments of notebook 01.
+"""Experiments of notebook 01: few labels, shortcuts, and measures layer by layer.
 
 Gidaris, Singh, Komodakis 2018 (arXiv 1803.07728): tables 1 and 4, figures 3 and 4.
 Doersch, Gupta, Efros 2015 (arXiv 1505.05192): section 3.1. Zhang, Isola, Efros 2017
-(arXiv 1611.09842): table 4 transfers to segmentation, as the dense probe here does.
+(arXiv 1611.09842): table 4 tests the transfer to segmentation, as the dense probe does
+here.
 """
 
 from collections.abc import Callable
@@ -32,19 +33,19 @@ from course_lib.supervised import Supervised
 from course_lib.teacher import frozen_copy
 from course_lib.train import Method
 
-# Few labels: a rotation network's early layers, frozen, with a last stage and a
-# classifier trained on top, against the same network trained from nothing (GT19:
-# Evaluation on semi-supervised learning).
+# Few labels: the early layers of a rotation network are frozen; a last stage and a
+# classifier are trained on top. The baseline is the same network trained from scratch
+# (GT19: Evaluation on semi-supervised learning).
 
-# labelled emoji of each category; 300 is more than there are: all
+# labelled emoji of each category; no category has 300, so 300 means all
 PER_CLASS = (1, 3, 10, 30, 300)
 AMOUNTS = {str(per_class): {"per_class": per_class} for per_class in PER_CLASS}
 FEW = replace(lookup("supervised"), cpu=Size(200, 128, 2e-3))
 
 
 class FrozenEarly(nn.Module):
-    """A ResNet's stem and all its stages but the last as they are, for good; the last
-    one from `fresh`."""
+    """A ResNet with the stem and the early stages of `trained`, frozen, and with the
+    last stage of `fresh`."""
 
     def __init__(self, trained: ResNet, fresh: ResNet):
         super().__init__()
@@ -59,13 +60,13 @@ class FrozenEarly(nn.Module):
 
 
 def from_scratch(recipe: Recipe, seed: int) -> dict:
-    """The supervised recipe on the labelled scenes alone."""
+    """Trains the supervised recipe on the labelled scenes only."""
     return from_scratch_on_few(recipe, seed, AMOUNTS)
 
 
 def on_rotation(recipe: Recipe, seed: int) -> dict:
-    """The same training of the last stage and the classifier, on the early layers of
-    this seed's rotation network."""
+    """Trains the last stage and the classifier on the same labelled scenes. The early
+    layers are those of this seed's rotation network, frozen."""
     rotation, _ = train_to_the_end(lookup("rotation"), seed)
 
     def start() -> Supervised:
@@ -81,8 +82,9 @@ def on_rotation(recipe: Recipe, seed: int) -> dict:
 
 @expects(x="float N 3 H W")
 def chromatic_aberration(x: Tensor, pixels: float) -> Tensor:
-    """A cheap lens: red is a little larger than green and blue, by so many pixels at
-    the border, none in the middle."""
+    """Returns the pictures with the colour fringes of a simple lens: red is magnified,
+    so that it is shifted by `pixels` pixels at the border and not at all in the middle.
+    Green and blue stay as they are."""
     scale = 1 / (1 + 2 * number("pixels", pixels, 0) / x.shape[-1])
     turn = torch.tensor(
         [[scale, 0, 0], [0, scale, 0]], dtype=x.dtype, device=x.device
@@ -93,7 +95,7 @@ def chromatic_aberration(x: Tensor, pixels: float) -> Tensor:
 
 
 def through_the_lens(dataset: Dataset) -> Dataset:
-    """The same pictures with fringes of one pixel at the border."""
+    """Returns the data set with chromatic aberration of one pixel at the border."""
     x = [
         (chromatic_aberration(as_float(part), 1.0) * 255).round().byte()
         for part in dataset.x.split(1000)
@@ -104,8 +106,8 @@ def through_the_lens(dataset: Dataset) -> Dataset:
 def patches(
     gap: int, jitter: int, prepare: Callable[[Tensor], Tensor] = nn.Identity
 ) -> PatchLocation:
-    """The recipe with these patches; prepare is called to make what each patch goes
-    through."""
+    """Returns the recipe's method with this gap and jitter. prepare() makes the
+    transform that each patch goes through."""
     method = patch_location()
     return PatchLocation(
         method.encoder, method.classifier, method.patch, gap, jitter, prepare()
@@ -113,8 +115,9 @@ def patches(
 
 
 def with_and_without_the_lens(recipe: Recipe, seed: int) -> dict:
-    """`pretext` on unseen pictures like those trained on, `pretext_clean` on unseen
-    ones without fringes."""
+    """Trains the recipe and returns the scores on test pictures, with the usual
+    measures. `pretext`: pictures prepared like the training pictures. `pretext_clean`:
+    pictures without fringes."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
     own = recipe.prepare_data(test) if recipe.prepare_data else test
@@ -126,6 +129,8 @@ def with_and_without_the_lens(recipe: Recipe, seed: int) -> dict:
 
 
 def shortcut(*arguments, lens: bool = False) -> Setting:
+    """Returns the setting with these arguments of `patches`, with chromatic aberration
+    if `lens`."""
     recipe = replace(
         lookup("patch-location"),
         build=partial(patches, *arguments),
@@ -137,19 +142,19 @@ def shortcut(*arguments, lens: bool = False) -> Setting:
     )
 
 
-# Layer by layer: what the maps inside a network know, where they are strong, and the
-# mask that they give away.
+# Layer by layer: probes of the feature maps inside a network, their attention, and the
+# masks that can be predicted from them.
 
-DENSE = 2  # masks and attention: after the second stage, 8 x 8 positions
+DENSE = 2  # masks and attention are measured after the second stage, 8 x 8 positions
 
 
 @torch.no_grad()
 def feature_maps(method: Method, x: Tensor, batch_size: int = 500) -> list[Tensor]:
-    """The maps after the stem and after each stage of a method's ResNets, (N, C, h, w)
-    each, while it encodes x.
+    """Returns the feature maps (N, C, h, w) of x after the stem and after each stage of
+    a method's ResNet.
 
-    Maps of one depth are joined along the channels where a method has two encoders
-    (split-brain).
+    If the method has two encoders (split-brain), maps of the same depth are
+    concatenated along the channels.
     """
     nets = [module for module in method.modules() if isinstance(module, ResNet)]
     seen, hooks = {}, []
@@ -172,19 +177,21 @@ def feature_maps(method: Method, x: Tensor, batch_size: int = 500) -> list[Tenso
 
 
 def attention(maps: Tensor) -> Tensor:
-    """Where a feature map is strong: the sum of squares over channels, (N, C, h, w) ->
-    (N, 1, h, w), each summing to 1.
+    """Returns where a feature map is strong: the sum of squares over channels,
+    (N, C, h, w) -> (N, 1, h, w), divided by its sum.
 
-    Zagoruyko & Komodakis 2017 (arXiv 1612.03928), equation 1: the maps that Gidaris et
-    al. draw.
+    Zagoruyko & Komodakis 2017 (arXiv 1612.03928), equation 1. Gidaris et al. draw such
+    maps.
     """
     energy = maps.square().sum(1, keepdim=True)
     return energy / energy.sum((2, 3), keepdim=True)
 
 
 def by_layer(method: Method) -> dict[str, float]:
-    """Probe accuracy on the mean of each map; share of the second stage's attention on
-    the emoji; IoU of masks probed from it. All on unseen emoji."""
+    """Returns three kinds of measures on the test scenes. `stage 1`, ...: accuracy of a
+    linear probe on the mean of each stage's map. `attention`: fraction of the second
+    stage's attention that lies on the emoji. `masks`: IoU of the emoji's masks with
+    those that a linear probe predicts from the second stage's map."""
     bank, unseen = load("scenes", "train"), load("scenes", "test")
     maps, unseen_maps = feature_maps(method, bank.x), feature_maps(method, unseen.x)
     row = {}

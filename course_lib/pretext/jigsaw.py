@@ -1,5 +1,5 @@
-"""Jigsaw: the picture's tiles come in another order; which one of a known set of
-permutations is it?
+"""Jigsaw: the tiles of a picture are shuffled, and the network predicts which
+permutation of a known set was used.
 
 Noroozi & Favaro 2016, "Unsupervised Learning of Visual Representations by Solving
 Jigsaw Puzzles", arXiv 1603.09246, sections 3.2 to 3.4 and Algorithm 1.
@@ -21,12 +21,12 @@ from course_lib.transforms import resized_crop
 
 
 def permutation_set(tiles: int, size: int, seed: int = 0) -> Tensor:
-    """`size` permutations of so many tiles that differ in as many places as possible,
-    int64 (size, tiles).
+    """Returns `size` permutations of `tiles` tiles that differ in many places, int64
+    (size, tiles).
 
-    Algorithm 1: begin with a random one, then add again and again the one whose Hamming
-    distances to all chosen so far have the largest sum. Raises ValueError for more than
-    9 tiles (10! rows) or more permutations than there are.
+    Algorithm 1: start with a random permutation. Then repeat: add the permutation with
+    the largest sum of Hamming distances to all those already chosen. Raises ValueError
+    for more than 9 tiles (10! rows) and for more permutations than there are.
     """
     count("size", size, math.factorial(count("tiles", tiles, 9, low=2)))
     return _permutation_set(tiles, size, seed).clone()
@@ -35,37 +35,33 @@ def permutation_set(tiles: int, size: int, seed: int = 0) -> Tensor:
 @functools.cache  # seconds for nine tiles
 def _permutation_set(tiles: int, size: int, seed: int) -> Tensor:
     candidates = torch.tensor(list(permutations(range(tiles))), dtype=torch.uint8)
-    chosen = [
-        int(
-            torch.randint(
-                len(candidates), (), generator=torch.Generator().manual_seed(seed)
-            )
-        )
-    ]
+    generator = torch.Generator().manual_seed(seed)
+    chosen = [int(torch.randint(len(candidates), (), generator=generator))]
     total = torch.zeros(len(candidates), dtype=torch.int64)
     while len(chosen) < size:
         total += (candidates != candidates[chosen[-1]]).sum(1)
-        total[chosen[-1]] = torch.iinfo(torch.int64).min // 2  # never again
+        # it is never chosen again
+        total[chosen[-1]] = torch.iinfo(torch.int64).min // 2
         chosen.append(int(total.argmax()))
     return candidates[chosen].long()
 
 
 @expects(x="float N C S S", jitter="int N T 2")
 def cut_tiles(x: Tensor, jitter: Tensor, tile: int) -> Tensor:
-    """Cuts square pictures into the T cells of a grid, row by row, and a tile out of
-    each: (N, T, C, tile, tile).
+    """Cuts square pictures into the T cells of a grid, row by row, and one tile out of
+    each cell. Returns (N, T, C, tile, tile).
 
-    jitter (N, T, 2): the tile's (down, right) corner in its cell, from 0 to the cell's
-    side minus `tile`: most often there is a gap between tiles. T is a square number;
-    pixels that a division by its root leaves over are not used.
+    jitter (N, T, 2): position (down, right) of the tile's corner in its cell, from 0 to
+    the cell's side minus `tile`. So there is usually a gap between neighbouring tiles.
+    T is a square number. Pixels that remain when the side is divided by sqrt(T) are not
+    used.
     """
     grid = round(jitter.shape[1] ** 0.5)
-    # (T, 2)
-    cell = torch.cartesian_prod(*[torch.arange(grid, device=x.device)] * 2) * (
-        x.shape[-1] // grid
-    )
-    # (N T, 4)
-    boxes = torch.cat([cell + jitter, torch.full_like(jitter, tile)], 2).flatten(0, 1)
+    side = x.shape[-1] // grid
+    index = torch.arange(grid, device=x.device)
+    corners = side * torch.cartesian_prod(index, index)  # of the cells, (T, 2)
+    sides = torch.full_like(jitter, tile)
+    boxes = torch.cat([corners + jitter, sides], 2).flatten(0, 1)  # (N T, 4)
     tiles = resized_crop(
         repeat(x, "n c h w -> (n t) c h w", t=grid * grid), boxes, tile
     )
@@ -74,19 +70,19 @@ def cut_tiles(x: Tensor, jitter: Tensor, tile: int) -> Tensor:
 
 @expects(x="float ... C H W")
 def standardise(x: Tensor) -> Tensor:
-    """Each picture or tile with mean 0 and standard deviation 1: lightness and contrast
-    shall not tell where it was."""
+    """Returns each picture or tile with mean 0 and standard deviation 1, so that
+    lightness and contrast do not reveal a tile's place."""
     std, mean = torch.std_mean(x, (-3, -2, -1), keepdim=True)
     return (x - mean) / (std + 0.01)
 
 
 class Jigsaw(Method):
-    """encoder, the trunk that all tiles share: tiles -> h (N T, D); classifier: (N, T
-    D) -> logits (N, permutations).
+    """Trains an encoder to find the permutation of shuffled tiles.
 
-    permutations (P, T): the known set, as from `permutation_set`; T is a square number.
-    tile: a tile's side in pixels. The h of a picture's tiles come to the classifier in
-    the order in which the tiles lie.
+    encoder: tiles -> h (N T, D), the same network for all tiles; classifier:
+    (N, T D) -> logits (N, P). permutations (P, T): the known set, as from
+    `permutation_set`; T is a square number. tile: side of a tile in pixels. The
+    classifier gets the h of a picture's tiles in the shuffled order.
     """
 
     def __init__(
@@ -98,8 +94,8 @@ class Jigsaw(Method):
         self.tile = count("tile", tile)
 
     def puzzles(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (N, C, S, S) -> shuffled tiles (N, T, C, tile, tile), and which
-        permutation it was (N,)."""
+        """Returns the shuffled tiles (N, T, C, tile, tile) of pictures (N, C, S, S),
+        and the index of each picture's permutation (N,)."""
         pieces = self.permutations.shape[1]
         cell = x.shape[-1] // round(pieces**0.5)
         free = cell - count("tile", self.tile, cell)
@@ -109,7 +105,7 @@ class Jigsaw(Method):
         return cut_tiles(x, jitter, self.tile)[rows, self.permutations[which]], which
 
     def solve(self, tiles: Tensor) -> Tensor:
-        """Tiles (N, T, C, tile, tile) -> logits (N, P)."""
+        """Returns the logits (N, P) for tiles (N, T, C, tile, tile)."""
         h = self.encoder(standardise(tiles).flatten(0, 1))  # (N T, D)
         return self.classifier(rearrange(h, "(n t) d -> n (t d)", n=len(tiles)))
 
@@ -121,6 +117,6 @@ class Jigsaw(Method):
         return self.encoder(standardise(x))
 
     def pretext_score(self, x: Tensor) -> float:
-        """The share of puzzles solved; chance is 1/P."""
+        """Returns the fraction of puzzles solved; chance is 1/P."""
         tiles, which = self.puzzles(x)
         return accuracy(self.solve(tiles), which)

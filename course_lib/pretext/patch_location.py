@@ -1,10 +1,11 @@
-"""Relative patch location: two patches of one picture; where does the second lie, seen
-from the first?
+"""Relative patch location: from two patches of one picture, the network predicts where
+the second lies relative to the first.
 
 Doersch, Gupta, Efros 2015, "Unsupervised Visual Representation Learning by Context
-Prediction", arXiv 1505.05192, section 3. The answer must not come from anything cheap:
-lines that run on from patch to patch (a gap and jitter keep them apart) or the lens's
-colour fringes, which tell where in the picture a patch comes from (colour dropping).
+Prediction", arXiv 1505.05192, section 3. The network must not use shortcuts. Lines may
+continue from one patch to the next; a gap and jitter between patches prevent this. The
+colour fringes of a lens reveal where in the picture a patch lies; colour dropping
+removes them.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from course_lib.supervised import cross_entropy
 from course_lib.train import Method
 from course_lib.transforms import resized_crop
 
-# (down, right) of the eight places
+# (down, right) of the eight places relative to the first patch
 OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
@@ -26,18 +27,18 @@ OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 def patch_pairs(
     x: Tensor, place: Tensor, jitter: Tensor, patch: int, gap: int
 ) -> tuple[Tensor, Tensor]:
-    """The patch in the middle of each picture and the one at OFFSETS[place] from it,
-    (N, C, patch, patch) each.
+    """Returns the patch in the middle of each picture and the patch at OFFSETS[place]
+    from it, (N, C, patch, patch) each.
 
-    place (N,): in 0..7. gap: pixels between the two. jitter (N, 2, 2): by how many
-    pixels (down, right) the first and the second patch are displaced. Raises ValueError
-    where the 3 x 3 grid is larger than the picture.
+    place (N,): in 0..7. gap: pixels between the two. jitter (N, 2, 2): displacement of
+    the first and of the second patch in pixels (down, right). Raises ValueError if the
+    3 x 3 grid is larger than the picture.
     """
     margin = min(x.shape[2:]) - 3 * patch - 2 * gap
     if margin < 0:
         raise ValueError(
-            f"argument `patch`: three of {patch} pixels with gaps of {gap} exceed "
-            f"{tuple(x.shape[2:])}"
+            f"argument `patch`: expected three patches with gaps of {gap} to fit into "
+            f"{tuple(x.shape[2:])}, got patches of {patch} pixels"
         )
     middle = torch.tensor(
         [(side - patch) // 2 for side in x.shape[2:]], device=x.device
@@ -52,8 +53,8 @@ def patch_pairs(
 
 
 class ColorDropping:
-    """Keeps one random channel of each picture; the two others become faint noise
-    around its mean (section 3.1)."""
+    """Keeps one random channel of each picture. The two others become weak noise around
+    the mean of this channel (section 3.1)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         keep = torch.randint(x.shape[1], (len(x),), device=x.device)
@@ -68,12 +69,12 @@ class ColorDropping:
 
 
 class PatchLocation(Method):
-    """encoder: patches -> h (N, D), the same for both; classifier: (N, 2 D) -> logits
-    (N, 8).
+    """Trains an encoder to predict the relative location of two patches.
 
-    patch, gap, jitter: side, distance and largest displacement in pixels. prepare: what
-    each patch goes through, at random and on its own, before the encoder sees it
-    (`ColorDropping`).
+    encoder: patches -> h (N, D), the same network for both; classifier: (N, 2 D) ->
+    logits (N, 8). patch: side of the patches, gap: distance between them, jitter:
+    largest displacement, all in pixels. prepare: random transform of each patch before
+    the encoder, such as `ColorDropping`.
     """
 
     def __init__(
@@ -87,15 +88,13 @@ class PatchLocation(Method):
     ):
         super().__init__()
         self.encoder, self.classifier, self.prepare = encoder, classifier, prepare
-        self.patch, self.gap, self.jitter = (
-            count("patch", patch),
-            count("gap", gap, low=0),
-            count("jitter", jitter, low=0),
-        )
+        self.patch = count("patch", patch)
+        self.gap = count("gap", gap, low=0)
+        self.jitter = count("jitter", jitter, low=0)
 
     def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A random pair of patches of each picture, one above the other (2N, C, patch,
-        patch); the places (N,)."""
+        """Returns a random pair of patches of each picture, (2N, C, patch, patch): all
+        first patches, then all second ones. Also returns the places (N,)."""
         free = max(0, min(x.shape[2:]) - 3 * self.patch - 2 * self.gap) // 2
         if self.jitter > free:
             raise ValueError(
@@ -109,10 +108,9 @@ class PatchLocation(Method):
         return torch.cat(patch_pairs(x, place, jitter, self.patch, self.gap)), place
 
     def locate(self, patches: Tensor) -> Tensor:
-        """Patches as from `pairs` -> logits (N, 8)."""
-        return self.classifier(
-            torch.cat(self.encoder(self.prepare(patches)).chunk(2), 1)
-        )
+        """Returns the logits (N, 8) for patches as from `pairs`."""
+        h1, h2 = self.encoder(self.prepare(patches)).chunk(2)
+        return self.classifier(torch.cat([h1, h2], 1))
 
     def loss(self, x: Tensor, y=None) -> Tensor:
         patches, place = self.pairs(x)
@@ -122,6 +120,7 @@ class PatchLocation(Method):
         return self.encoder(x)
 
     def pretext_score(self, x: Tensor) -> float:
-        """The share of pairs whose place is found; chance is 1/8."""
+        """Returns the fraction of pairs whose place is predicted correctly; chance is
+        1/8."""
         patches, place = self.pairs(x)
         return accuracy(self.locate(patches), place)

@@ -18,10 +18,10 @@ from course_lib.recipe import Recipe, Size
 
 
 def autoencoder() -> Autoencoder:
-    """The encoder's 96 numbers are all that the decoder has: a thirty-second of the
-    picture's 3,072."""
+    """Returns an autoencoder whose code has 96 numbers, 1/32 of the picture's 3,072.
+    The decoder gets only this code."""
     encoder = ResNet(widths=(24, 48, 96))
-    # on a grid of 16; four pixels of three channels each
+    # a grid of 16 x 16 positions with four pixels of three channels each
     decoder = Decoder(widths=(96, 48, 24), outputs=12)
     return Autoencoder(
         encoder, nn.Sequential(from_vector(encoder.dim), decoder, nn.PixelShuffle(2))
@@ -29,14 +29,15 @@ def autoencoder() -> Autoencoder:
 
 
 def denoising_autoencoder() -> Autoencoder:
-    """The same networks; the encoder sees the picture through noise."""
+    """Returns an autoencoder with the same networks. Noise is added to the encoder's
+    input."""
     plain = autoencoder()
     return Autoencoder(plain.encoder, plain.decoder, corrupt=GaussianNoise(0.2))
 
 
 def context_encoder() -> ContextEncoder:
-    """A hole of a quarter of the picture; the decoder has the whole feature map, 4 x 4
-    x 96."""
+    """Returns a context encoder with a hole of a quarter of the picture. The decoder
+    gets the whole feature map, 4 x 4 x 96."""
     decoder = Decoder(widths=(96, 48, 24), outputs=12)
     return ContextEncoder(
         ResNet(widths=(24, 48, 96)),
@@ -46,14 +47,15 @@ def context_encoder() -> ContextEncoder:
 
 
 def rotation() -> Rotation:
-    """Each picture of the batch in all four rotations, as in the paper."""
+    """Returns RotNet. Each picture of the batch appears in all four rotations, as in
+    the paper."""
     encoder = ResNet(widths=(24, 48, 96))
     return Rotation(encoder, nn.Linear(encoder.dim, 4))
 
 
 def patch_location() -> PatchLocation:
-    """Patches of 8 x 8, gaps of 3, jitter of 1: three of them just fit into 32
-    pixels."""
+    """Returns patch location with patches of 8 x 8, gaps of 3 and jitter of 1. Three
+    such patches just fit into 32 pixels."""
     encoder = ResNet(widths=(24, 48, 96))
     return PatchLocation(
         encoder, mlp(2 * encoder.dim, 192, 8), patch=8, gap=3, jitter=1
@@ -61,7 +63,8 @@ def patch_location() -> PatchLocation:
 
 
 def jigsaw() -> Jigsaw:
-    """Nine tiles of 8 x 8 in cells of 10 x 10, 64 of the 362,880 permutations."""
+    """Returns Jigsaw with nine tiles of 8 x 8 in cells of 10 x 10 and with 64 of the
+    362,880 permutations."""
     encoder = ResNet(widths=(24, 48, 96))
     return Jigsaw(
         encoder, mlp(9 * encoder.dim, 128, 64), permutation_set(9, 64), tile=8
@@ -69,7 +72,8 @@ def jigsaw() -> Jigsaw:
 
 
 def colourisation() -> Colourisation:
-    """Colours in squares of 20 (the paper: 10), predicted on a grid of 16 x 16."""
+    """Returns colourisation with colour bins of side 20 (the paper: 10), predicted on a
+    grid of 16 x 16."""
     bins = ab_bins(spacing=20)
     encoder = ResNet(widths=(24, 48, 96), channels=1)
     return Colourisation(
@@ -78,17 +82,13 @@ def colourisation() -> Colourisation:
 
 
 def split_brain() -> SplitBrain:
-    """Two encoders of half the width; 96 features together, as in every other
-    method."""
+    """Returns a split-brain autoencoder with two encoders of half the width. Together
+    they have 96 features, as many as in every other method."""
     bins = ab_bins(spacing=20)
-    from_l, from_ab = (
-        ResNet(widths=(12, 24, 48), channels=1),
-        ResNet(widths=(12, 24, 48), channels=2),
-    )
-    to_ab, to_l = (
-        Decoder(widths=(48, 24, 24), outputs=len(bins)),
-        Decoder(widths=(48, 24, 24), outputs=20),
-    )
+    from_l = ResNet(widths=(12, 24, 48), channels=1)
+    from_ab = ResNet(widths=(12, 24, 48), channels=2)
+    to_ab = Decoder(widths=(48, 24, 24), outputs=len(bins))
+    to_l = Decoder(widths=(48, 24, 24), outputs=20)
     return SplitBrain(from_l, from_ab, to_ab, to_l, bins)
 
 

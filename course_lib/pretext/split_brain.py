@@ -1,9 +1,9 @@
 """Split-brain autoencoder: one half of the network predicts colour from lightness, the
-other lightness from colour.
+other half predicts lightness from colour.
 
 Zhang, Isola, Efros 2017, "Split-Brain Autoencoders: Unsupervised Learning by
-Cross-Channel Prediction", arXiv 1611.09842, section 3.2. No half ever sees what it has
-to predict; together, their features know all of the picture.
+Cross-Channel Prediction", arXiv 1611.09842, section 3.2. Neither half gets as input
+what it has to predict. Together, their features describe the whole picture.
 """
 
 import torch
@@ -18,11 +18,12 @@ from course_lib.train import Method
 
 
 class SplitBrain(Method):
-    """from_l, from_ab: ResNets for 1 and 2 channels; to_ab, to_l: feature map -> logits
-    of colour and lightness bins.
+    """Trains two encoders, each to predict the other's input.
 
-    bins (Q, 2): as from `ab_bins`. Lightness has equal steps, as many as `to_l` has
-    outputs. Colours are divided by 100. The representation is [h_l, h_ab].
+    from_l, from_ab: ResNets for 1 and 2 channels; to_ab, to_l: feature map -> logits of
+    colour and lightness bins. bins (Q, 2): as from `ab_bins`. Lightness has bins of
+    equal size, one for each output of `to_l`. Colours are divided by 100 before the
+    encoder. The representation is [h_l, h_ab].
     """
 
     def __init__(
@@ -38,8 +39,8 @@ class SplitBrain(Method):
         self.register_buffer("bins", bins)
 
     def tasks(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(logits, classes) of the two predictions, a row for each position: colour,
-        then lightness."""
+        """Returns (logits, classes) of the two predictions, first colour, then
+        lightness, with one row for each position."""
         lightness, ab = split(x)
         ab_logits = self.to_ab(self.from_l.feature_map(lightness))
         l_logits = self.to_l(self.from_ab.feature_map(ab / 100))
@@ -59,6 +60,6 @@ class SplitBrain(Method):
         return torch.cat([self.from_l(lightness), self.from_ab(ab / 100)], 1)
 
     def pretext_score(self, x: Tensor) -> float:
-        """The share of positions whose bin is the likeliest one, mean of the two
-        predictions."""
+        """Returns the fraction of positions whose most likely bin is the correct one,
+        averaged over the two predictions."""
         return sum(accuracy(*task) for task in self.tasks(x)) / 2

@@ -1,5 +1,5 @@
-"""Barlow Twins: each feature agrees with itself across two views, and with no other
-feature.
+"""Barlow Twins: each feature should correlate with itself across two views, and with no
+other feature.
 
 Zbontar, Jing, Misra, LeCun, Deny 2021, "Barlow Twins: Self-Supervised Learning via
 Redundancy Reduction", arXiv 2103.03230, Algorithm 1.
@@ -17,17 +17,18 @@ from course_lib.two_views import TwoViews
 @expects(z1="float N D", z2="float N D")
 @full_precision
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
-    """C_ij: correlation over the batch of feature i in one view with feature j in the
-    other, (D, D) in [-1, 1].
+    """Returns C (D, D) in [-1, 1]: C_ij is the correlation, over the batch, of feature
+    i in one view with feature j in the other.
 
-    z1, z2 (N, D): projections of two views. A feature that is the same for the whole
-    batch correlates with nothing: 0.
+    z1, z2 (N, D): projections of two views. A feature that is constant over the batch
+    has correlation 0 with all features.
     """
-    # a large mean is rounded: what it leaves in all rows alike would correlate
+    # twice: rounding of a large mean leaves the same offset in all rows, and this
+    # offset would count as correlation
     for _ in range(2):
         z1, z2 = z1 - z1.mean(0), z2 - z2.mean(0)
     covariance = z1.T @ z2 / len(z1)  # (D, D)
-    # (D,) each, over N, not N - 1
+    # (D,) each; divided by N, not by N - 1
     spread1, spread2 = (z.square().mean(0).clamp(min=1e-12).sqrt() for z in (z1, z2))
     return covariance / (spread1[:, None] * spread2)
 
@@ -35,22 +36,24 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
 @expects(z1="float N D", z2="float N D")
 @full_precision
 def barlow_twins_loss(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
-    """sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2, equation 1: C (D, D) should be
-    the identity. A 0-d loss.
+    """Returns sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2, a 0-d loss (equation 1).
+    It is 0 if C (D, D) is the identity matrix.
 
-    off_diagonal: the paper's lambda. Raises ValueError for one <= 0.
+    off_diagonal: the paper's lambda. Raises ValueError for off_diagonal <= 0.
     """
+    positive("off_diagonal", off_diagonal)
     c = cross_correlation(z1, z2)
     diagonal = c.diagonal()
     redundancy = c.square().sum() - diagonal.square().sum()
-    return (1 - diagonal).square().sum() + positive(
-        "off_diagonal", off_diagonal
-    ) * redundancy
+    return (1 - diagonal).square().sum() + off_diagonal * redundancy
 
 
 class BarlowTwins(TwoViews):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d), wide
-    here; augment: images -> views."""
+    """Trains an encoder with the Barlow Twins loss of two views of each picture.
+
+    encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d), with a large
+    d; augment: images -> a random view of each.
+    """
 
     def __init__(
         self,

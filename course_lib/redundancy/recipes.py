@@ -8,7 +8,8 @@ from course_lib.redundancy.barlow_twins import BarlowTwins
 
 
 def barlow_twins() -> BarlowTwins:
-    """SimCLR's encoder and views; z is wider than h, as in the paper."""
+    """Returns Barlow Twins with SimCLR's encoder and views. z is wider than h, as in
+    the paper."""
     encoder = ResNet(widths=(24, 48, 96))
     return BarlowTwins(encoder, mlp(encoder.dim, 256, 256), views(), off_diagonal=0.01)
 

@@ -1,5 +1,5 @@
-"""Supervised classification: the baseline that has every label, and what few labels add
-to a trained encoder."""
+"""Supervised classification: the baseline that uses all labels, and the method that
+trains or fine-tunes an encoder with few labels."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,17 @@ from course_lib.train import Method
 @expects(logits="float N C", labels="int N")
 @full_precision
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log softmax(logits)_label, averaged over the batch: logits (N, C), labels (N,)
-    -> 0-d loss in nats."""
+    """Returns -log softmax(logits)_label, averaged over the batch: logits (N, C),
+    labels (N,) -> 0-d loss in nats."""
     return F.cross_entropy(logits, labels.long())
 
 
 class Supervised(Method):
-    """encoder: images (N, C, H, W) -> h (N, D); classifier: h -> logits (N, classes);
-    augment: images -> views.
+    """Trains an encoder and a classifier with cross-entropy. y holds the labels (N,).
 
-    y holds the labels (N,). The representation is h, the penultimate layer.
+    encoder: images (N, C, H, W) -> h (N, D); classifier: h -> logits (N, classes);
+    augment: images -> a random view of each. The representation is h, the penultimate
+    layer.
     """
 
     def __init__(

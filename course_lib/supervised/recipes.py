@@ -1,5 +1,5 @@
-"""How the classifiers are built and trained: what every label is worth, and the judges
-of generators."""
+"""How the classifiers are built and trained: the supervised baseline, and the
+evaluation networks of generators."""
 
 from torch import nn
 
@@ -11,15 +11,16 @@ from course_lib.supervised import Supervised
 
 
 def supervised() -> Supervised:
-    """The same encoder with a linear classifier of the nine categories, on the same
-    views: what labels are worth."""
+    """Returns the encoder of the self-supervised methods with a linear classifier of
+    the nine categories, trained on the same views: the baseline that uses all
+    labels."""
     encoder = ResNet(widths=(24, 48, 96))
     return Supervised(encoder, nn.Linear(encoder.dim, 9), views())
 
 
 def supervised_digits() -> Supervised:
-    """A classifier of digits; its features and its opinion measure what generators
-    draw."""
+    """Returns a classifier of digits. Its features and its class probabilities evaluate
+    the pictures that generators draw."""
     encoder = ResNet(widths=(24, 48, 96), channels=1)
     return Supervised(
         encoder, nn.Linear(encoder.dim, 10), RandomResizedCrop(28, scale=(0.7, 1.0))

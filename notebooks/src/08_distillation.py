@@ -38,13 +38,13 @@ from course_lib.augment import MultiCrop
 from course_lib.data import as_float, load
 from course_lib.distillation.byol import BYOL, byol_loss
 from course_lib.distillation.dino import DINO, Prototypes, dino_loss
-from course_lib.distillation.experiments import class_attention
 from course_lib.distillation.knowledge import (
     KnowledgeDistillation,
     distillation_loss,
     soft_targets,
 )
 from course_lib.distillation.simsiam import SimSiam, negative_cosine
+from course_lib.distillation.vit_experiments import class_attention
 from course_lib.nets.vit import Attention, ViT
 from course_lib.notebook import (
     bars_with_spread,
