@@ -1,8 +1,8 @@
-"""No test reaches the network; with CI=true no test is skipped except for want of CUDA;
-no run goes on without end.
+"""No test reaches the network. With CI=true a test may be skipped only for lack of
+CUDA. Every run has a time limit.
 
-pyproject.toml has the limits, ten times what the slowest test, and five times what
-`make test` takes on two cores: a test that hangs is ended with a traceback of all
+pyproject.toml has the limits: ten times the time of the slowest test, and five times
+that of `make test` on two cores. A test that hangs is ended with a traceback of all
 threads (`faulthandler_timeout`), and its worker with it.
 """
 

@@ -78,7 +78,7 @@ TURNS = torch.tensor([0, 1, 2, 3, 1, 3])
 @pytest.mark.parametrize("size", [(20, 26), (32, 40), (5, 4), (1, 1), (9, 40), 12])
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_resized_crop(size, antialias, channels):
+def test_resized_crop_equals_torchvision(size, antialias, channels):
     x, square = (
         images(channels=channels),
         [size, size] if isinstance(size, int) else list(size),
@@ -97,13 +97,13 @@ def test_resized_crop_of_the_whole_image_is_the_image():
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_rot90(turns):
+def test_rot90_equals_torchvision(turns):
     x = images(17, 17)
     theirs = each(lambda image, k: V.rotate(image, 90 * k), x, (TURNS + turns) % 4)
     close(T.rot90(x, (TURNS + turns) % 4), theirs, 0)
 
 
-def test_horizontal_flip_and_grayscale():
+def test_horizontal_flip_and_rgb_to_grayscale_equal_torchvision():
     close(T.horizontal_flip(images()), V.horizontal_flip(images()), 0)
     close(T.rgb_to_grayscale(images()), V.rgb_to_grayscale(images()), 1e-6)
 
@@ -118,7 +118,7 @@ def test_horizontal_flip_and_grayscale():
         ("hue", -0.01, 0.01),
     ],
 )
-def test_adjust(name, low, high):
+def test_adjust_functions_equal_torchvision(name, low, high):
     ours, theirs = getattr(T, f"adjust_{name}"), getattr(V, f"adjust_{name}")
     for seed in range(3):
         x, factor = images(seed=seed), uniform(low, high, seed=seed)
@@ -127,7 +127,7 @@ def test_adjust(name, low, high):
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast"])
-def test_adjust_one_channel(name):
+def test_adjust_brightness_and_contrast_of_one_channel_equal_torchvision(name):
     x, factor = images(channels=1), uniform(0, 2)
     close(
         getattr(T, f"adjust_{name}")(x, factor),
@@ -136,7 +136,7 @@ def test_adjust_one_channel(name):
     )
 
 
-def test_adjust_hue_on_every_corner_and_edge_of_the_colour_cube():
+def test_adjust_hue_equals_torchvision_on_the_corners_of_the_colour_cube():
     levels = torch.tensor([0.0, 1e-4, 0.5, 1.0])
     x = (
         torch.cartesian_prod(levels, levels, levels)
@@ -149,7 +149,7 @@ def test_adjust_hue_on_every_corner_and_edge_of_the_colour_cube():
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0), ()])
-def test_color_jitter(order):
+def test_color_jitter_equals_torchvision_in_the_given_order(order):
     x, factors = (
         images(),
         torch.stack(
@@ -172,7 +172,7 @@ def test_color_jitter(order):
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 9, 23])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_gaussian_blur(kernel_size, channels):
+def test_gaussian_blur_equals_torchvision(kernel_size, channels):
     x, sigma = images(channels=channels), uniform(0.1, 3)
     close(
         T.gaussian_blur(x, sigma, kernel_size),
@@ -181,14 +181,14 @@ def test_gaussian_blur(kernel_size, channels):
     )
 
 
-def test_gaussian_noise(monkeypatch):
+def test_gaussian_noise_equals_torchvision(monkeypatch):
     x, noise = images(), torch.randn(N, 3, 20, 26)
     # where torchvision draws it
     monkeypatch.setattr(torch, "randn_like", lambda image: noise)
     close(T.gaussian_noise(x, 0.3 * noise), V.gaussian_noise(x, sigma=0.3), 1e-6)
 
 
-def test_erase():
+def test_erase_equals_torchvision_and_clips_at_the_border():
     x = images()
     close(
         T.erase(x, ERASED, 0.5),
@@ -201,7 +201,7 @@ def test_erase():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sobel_against_a_naive_loop(channels):
+def test_sobel_equals_a_loop(channels):
     x = images(7, 9, channels)
     kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4
     naive = torch.empty_like(x)
@@ -251,7 +251,9 @@ def name(transform):
 
 @pytest.mark.parametrize("transform", BATCHED, ids=name)
 @pytest.mark.parametrize("device", DEVICES)
-def test_shape_range_randomness(transform, device):
+def test_augmentations_keep_range_and_input_and_are_repeatable_by_seed(
+    transform, device
+):
     one = images(20, 20)[:1].to(device)
     x = one.repeat(64, 1, 1, 1)
     torch.manual_seed(0)
@@ -284,7 +286,7 @@ def test_shape_range_randomness(transform, device):
     ],
     ids=name,
 )
-def test_every_image_has_numbers_of_its_own(transform):
+def test_augmentations_draw_separately_for_each_image(transform):
     y = transform(images(20, 20)[:1].repeat(32, 1, 1, 1))
     # Cutouts may coincide, numbers may not
     assert len({tuple(image.flatten().tolist()) for image in y}) >= 20
@@ -293,11 +295,11 @@ def test_every_image_has_numbers_of_its_own(transform):
 @pytest.mark.parametrize(
     "transform", [t for t in BATCHED if not isinstance(t, A.RandomRotate90)], ids=name
 )
-def test_images_that_are_not_square(transform):
+def test_augmentations_take_images_that_are_not_square(transform):
     assert transform(images(20, 26)).isfinite().all()
 
 
-def test_one_channel():
+def test_augmentations_take_one_channel_or_name_the_bad_argument():
     x = images(20, 20, channels=1)
     for transform in (
         A.RandomResizedCrop(12),
@@ -327,7 +329,7 @@ def test_one_channel():
 
 
 @pytest.mark.parametrize("transform", BATCHED, ids=name)
-def test_wrong_input_is_named(transform):
+def test_augmentations_name_a_bad_image_tensor(transform):
     for wrong in (torch.zeros(4, 3, 20, 20, dtype=torch.uint8), torch.zeros(3, 20, 20)):
         with pytest.raises(ValueError, match="argument `x`"):
             transform(wrong)
@@ -361,13 +363,13 @@ def test_wrong_input_is_named(transform):
         (lambda x: A.RandomShift(4)(x.long()), "x"),
     ],
 )
-def test_wrong_arguments_are_named(call, argument):
+def test_augmentations_name_the_bad_argument(call, argument):
     with pytest.raises(ValueError, match=f"argument `{argument}`"):
         call(images())
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
-def test_random_apply(p):
+def test_random_apply_changes_the_share_p_and_no_other_image(p):
     torch.manual_seed(0)
     x = torch.rand(4000, 1, 2, 3)
     y = A.RandomApply(T.horizontal_flip, p)(x)
@@ -380,11 +382,11 @@ def test_random_apply(p):
     "transform",
     [A.RandomHorizontalFlip(0), A.RandomGrayscale(0), A.ColorJitter(), A.Compose([])],
 )
-def test_nothing_to_do_is_the_identity(transform):
+def test_augmentations_with_nothing_to_do_are_the_identity(transform):
     assert torch.equal(transform(images()), images())
 
 
-def test_random_boxes_lie_inside_and_are_distributed_as_torchvision_draws_them():
+def test_random_boxes_lie_inside_and_have_torchvisions_distribution():
     torch.manual_seed(0)
     x, scale, ratio = torch.empty(20000, 1, 24, 40), (0.08, 1.0), (0.6, 1.0)
     boxes = T.random_boxes(x, scale, ratio)
@@ -409,7 +411,7 @@ def test_random_boxes_lie_inside_and_are_distributed_as_torchvision_draws_them()
         assert abs(ours.std() / other.std() - 1) < 0.06
 
 
-def test_random_boxes_where_none_fits_are_clamped():
+def test_random_boxes_are_clamped_if_none_fits():
     boxes = T.random_boxes(torch.empty(50, 3, 4, 64), (0.9, 1.0), (1.0, 1.0))
     assert (
         (boxes[:, 2] == 4).all()
@@ -418,7 +420,7 @@ def test_random_boxes_where_none_fits_are_clamped():
     )
 
 
-def test_jitter_draws_factors_and_order():
+def test_color_jitter_draws_factors_in_their_range_and_every_order():
     torch.manual_seed(0)
     x = torch.full((3000, 1, 1, 1), 0.25)
     factor = A.ColorJitter(brightness=0.8)(x) / x
@@ -444,7 +446,7 @@ def test_jitter_draws_factors_and_order():
     assert len(orders) == 24
 
 
-def test_turns_are_equally_frequent():
+def test_random_rotate90_draws_the_three_turns_equally_often():
     torch.manual_seed(0)
     corner = torch.tensor([[1.0, 0], [0, 0]]).expand(6000, 1, 2, 2)
     # where the upper left pixel went
@@ -475,7 +477,7 @@ def shifted(image, down, right):
 
 
 @pytest.mark.parametrize("height, width, pixels", [(5, 6, 2), (4, 3, 1)])
-def test_every_shift_of_both_axes_is_equally_frequent(height, width, pixels):
+def test_random_shift_draws_every_shift_equally_often(height, width, pixels):
     torch.manual_seed(0)
     image, n = torch.rand(3, height, width), 6000
     y = A.RandomShift(pixels)(image.expand(n, 3, height, width))
@@ -491,7 +493,7 @@ def test_every_shift_of_both_axes_is_equally_frequent(height, width, pixels):
         assert abs(hits.mean() - share) < 4 * math.sqrt(share * (1 - share) / n)
 
 
-def test_a_shift_beyond_the_picture_leaves_its_border():
+def test_random_shift_beyond_the_picture_repeats_the_border():
     torch.manual_seed(0)
     image = torch.rand(1, 2, 3)
     y = A.RandomShift(9)(image.expand(4000, 1, 2, 3))
@@ -502,7 +504,7 @@ def test_a_shift_beyond_the_picture_leaves_its_border():
     }
 
 
-def test_a_shift_passes_the_gradient_to_the_pixels_it_shows():
+def test_random_shift_passes_the_gradient_to_the_pixels_shown():
     x, weight = (
         torch.rand(40, 2, 4, 5, dtype=torch.float64, requires_grad=True),
         torch.rand(40, 2, 4, 5).double(),
@@ -526,7 +528,7 @@ def test_a_shift_passes_the_gradient_to_the_pixels_it_shows():
     torch.testing.assert_close(x.grad, expected)
 
 
-def test_simclr_is_the_composition_of_its_parts():
+def test_simclr_augment_is_the_composition_of_its_parts():
     x = images(32, 32)
     torch.manual_seed(0)
     y = A.simclr_augment(32, strength=0.5)(x)
@@ -546,7 +548,7 @@ def test_simclr_is_the_composition_of_its_parts():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_other_float_types(dtype):
+def test_simclr_augment_supports_float64_and_float16(dtype):
     x = images(20, 20)
     torch.manual_seed(0)
     y = A.simclr_augment(20, blur=0.5)(x)
@@ -557,7 +559,7 @@ def test_other_float_types(dtype):
     )
 
 
-def test_autocast_does_not_coarsen_the_images():
+def test_simclr_augment_is_unchanged_by_autocast():
     x = images()
     torch.manual_seed(0)
     y = A.simclr_augment(12, blur=1)(x)
@@ -567,7 +569,7 @@ def test_autocast_does_not_coarsen_the_images():
 
 
 @pytest.mark.parametrize("device", DEVICES[1:])
-def test_nothing_waits_for_the_gpu(device):
+def test_augmentations_do_not_synchronise_with_the_gpu(device):
     transform = A.Compose([*BATCHED[1:9], A.simclr_augment(20, blur=0.5)])
     x = images(20, 20).to(device)
     transform(x)
@@ -583,7 +585,9 @@ def test_nothing_waits_for_the_gpu(device):
 
 @pytest.mark.parametrize("count", [0, 1, 4])
 @pytest.mark.parametrize("device", DEVICES)
-def test_multi_crop(count, device):
+def test_multi_crop_returns_two_global_and_count_local_crops_drawn_separately(
+    count, device
+):
     x = images(20, 20).to(device)
     before = x.clone()
     crops = A.MultiCrop(
@@ -612,6 +616,6 @@ def test_multi_crop(count, device):
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, True, None])
-def test_multi_crop_wants_a_whole_number_of_small_views(count):
+def test_multi_crop_rejects_a_count_that_is_no_whole_number(count):
     with pytest.raises(ValueError, match="argument `count`: expected a whole number"):
         A.MultiCrop(A.RandomResizedCrop(8), A.RandomResizedCrop(4), count)

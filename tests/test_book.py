@@ -1,5 +1,5 @@
-"""The finished book: its pages need no network, and every link of theirs leads
-somewhere."""
+"""The pages of the finished book need no network, and each of their links leads to an
+existing place."""
 
 import contextlib
 import functools
@@ -117,7 +117,7 @@ def pages():
 
 
 @pytest.mark.slow
-def test_every_link_and_anchor_leads_somewhere_and_nothing_is_fetched_from_elsewhere(
+def test_book_has_no_dead_link_and_loads_nothing_from_the_network(
     pages,
 ):
     files = {
@@ -153,7 +153,7 @@ def test_every_link_and_anchor_leads_somewhere_and_nothing_is_fetched_from_elsew
         ),
     ],
 )
-def test_a_bad_link_picture_or_widget_is_noticed(body, said):
+def test_problems_reports_a_bad_link_picture_or_widget(body, said):
     found = problems(
         {
             "f/a.html": Page(body),
@@ -166,7 +166,7 @@ def test_a_bad_link_picture_or_widget_is_noticed(body, said):
 
 
 @pytest.mark.slow
-def test_links_to_the_repository_are_at_its_stamped_address(pages):
+def test_book_links_to_the_repository_use_its_address(pages):
     links = {link for page in pages.values() for link in page.links if "github" in link}
     own = (
         REPOSITORY,
@@ -177,7 +177,7 @@ def test_links_to_the_repository_are_at_its_stamped_address(pages):
 
 
 @pytest.mark.slow
-def test_every_notebook_and_exercise_has_its_page_with_widgets_and_local_formulas(
+def test_book_has_every_notebook_and_exercise_with_widgets_and_local_mathjax(
     pages,
 ):
     exercises = [path.stem for path in (ROOT / "exercises").glob("*.ipynb")]
@@ -208,7 +208,7 @@ def test_every_notebook_and_exercise_has_its_page_with_widgets_and_local_formula
 
 
 @pytest.mark.slow
-def test_the_front_page_shows_the_gallery_and_the_concepts_lead_to_the_api(pages):
+def test_book_front_page_has_the_gallery_and_concepts_link_to_the_api(pages):
     pictures = [
         picture
         for picture in pages["index.html"].pictures
@@ -232,7 +232,7 @@ def test_the_front_page_shows_the_gallery_and_the_concepts_lead_to_the_api(pages
 
 
 @pytest.mark.slow
-def test_every_public_module_is_in_the_api_with_its_source(pages):
+def test_book_api_has_every_public_module_with_its_source(pages):
     files = [
         path.relative_to(ROOT).with_suffix("")
         for path in (ROOT / "course_lib").rglob("[!_]*.py")
@@ -249,7 +249,7 @@ def test_every_public_module_is_in_the_api_with_its_source(pages):
     ] == []
 
 
-def test_the_gallerys_pictures_are_in_the_notebooks_and_one_that_is_gone_is_noticed():
+def test_gallery_pictures_are_in_the_notebooks_and_a_missing_one_is_an_error():
     pictures = [build_book.picture(*wanted) for wanted in build_book.GALLERY]
     assert all(
         png.startswith(b"\x89PNG") and "#" in markdown for _, png, markdown in pictures
@@ -260,7 +260,9 @@ def test_the_gallerys_pictures_are_in_the_notebooks_and_one_that_is_gone_is_noti
         build_book.picture("03", "No such picture")
 
 
-def test_without_npm_or_network_a_sentence_says_so(tmp_path, monkeypatch):
+def test_build_book_fetch_without_npm_or_network_exits_with_a_sentence(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(build_book, "FETCHED", tmp_path / "static")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="needs npm"):
@@ -290,7 +292,7 @@ def served():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["file", "http"])
-def test_in_a_browser_without_a_network_formulas_widgets_and_the_search_appear(
+def test_book_in_a_browser_without_network_shows_formulas_widgets_and_search(
     pages, way
 ):
     pytest.importorskip("playwright")

@@ -104,7 +104,7 @@ def written(text):
     "name",
     [pytest.param(n, marks=() if n == FIRST else pytest.mark.slow) for n in NAMES],
 )
-def test_every_notebook_runs_and_every_control_changes_its_picture(lab, name):
+def test_notebooks_run_in_a_browser_and_every_control_changes_its_picture(lab, name):
     notebook = lab(name, committed(NOTEBOOKS / f"{name}.ipynb"))
     report = {"notebook": name, "run all": notebook.run_all(), "controls": []}
     for k, box in enumerate(notebook.widgets()):
@@ -149,7 +149,7 @@ def narrow_and_dark(notebook, name):
     notebook.menu("Settings", "Theme", "JupyterLab Light")
 
 
-def test_training_is_drawn_without_flicker_and_stopped_by_button_and_menu(lab):
+def test_live_in_a_browser_draws_without_flicker_and_stops_by_button_and_menu(lab):
     notebook = lab("training", written(TRAINING))
     cell = notebook.page.locator(".jp-CodeCell").nth(1)
 
@@ -180,7 +180,7 @@ def test_training_is_drawn_without_flicker_and_stopped_by_button_and_menu(lab):
     notebook.close()
 
 
-def test_an_exercise_says_what_is_wrong_and_what_is_right(lab):
+def test_check_in_a_browser_shows_wrong_and_right_answers(lab):
     found = sheet.read("03_contrastive")
     master, right = (
         found.masters[0],

@@ -1,5 +1,5 @@
-"""The check of an exercise notebook: what an answer does wrong is named, and nothing
-that it does gets out."""
+"""The check of an exercise notebook names the fault of an answer. No exception and no
+changed state of an answer leaves the check."""
 
 import dataclasses
 import html
@@ -180,7 +180,7 @@ def shown(panel):
 # What is said of an answer
 
 
-def test_a_right_answer_gets_all_points(check):
+def test_check_gives_a_right_answer_all_points(check):
     panel = check(double)
     text = shown(panel)
     assert panel.solved and panel.points == 7 and panel.verdict.exercise == "double"
@@ -195,7 +195,7 @@ def test_a_right_answer_gets_all_points(check):
     assert shown(check(total)).startswith("total: solved, 1 of 1 point on")
 
 
-def test_a_stub_is_to_do_and_no_attempt(check):
+def test_check_reports_a_stub_as_to_do(check):
     @named("double")
     def stub(x):
         raise NotImplementedError
@@ -353,7 +353,7 @@ def partly(x):
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_each_fault_has_its_own_words(check, answer, points, first, words):
+def test_check_describes_each_kind_of_fault(check, answer, points, first, words):
     original, answer.__name__ = answer.__name__, "double"
     try:
         panel = check(answer)
@@ -370,7 +370,7 @@ def test_each_fault_has_its_own_words(check, answer, points, first, words):
     )
 
 
-def test_a_tensor_that_redefines_equality_is_judged_by_its_numbers(check):
+def test_check_judges_a_tensor_subclass_by_its_numbers(check):
     class Equal(torch.Tensor):
         def __eq__(self, other):
             return True
@@ -386,7 +386,7 @@ def test_a_tensor_that_redefines_equality_is_judged_by_its_numbers(check):
     assert "wrong" in shown(panel) and not panel.solved
 
 
-def test_a_check_can_be_called_again(check):
+def test_check_can_be_called_again_with_the_same_result(check):
     assert check(double).solved
     first, again = check(named("double")(squares)), check(named("double")(squares))
     squares.__name__ = "squares"
@@ -399,7 +399,7 @@ def test_a_check_can_be_called_again(check):
 @pytest.mark.parametrize(
     "error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
 )
-def test_no_exception_gets_out(check, error):
+def test_check_lets_no_exception_of_an_answer_out(check, error):
     @named("double")
     def answer(x):
         raise error
@@ -409,7 +409,7 @@ def test_no_exception_gets_out(check, error):
     assert ("must not exit" in text) == isinstance(error, SystemExit)
 
 
-def test_endless_recursion_is_named(check):
+def test_check_names_endless_recursion(check):
     def double(x):
         return double(x)
 
@@ -421,7 +421,7 @@ def test_endless_recursion_is_named(check):
 
 
 class Evil(str):
-    """A text that fights back."""
+    """A string whose methods all raise an error."""
 
     def _no(self, *_):
         raise RuntimeError
@@ -443,7 +443,7 @@ class SilentError(Exception):
 
 
 class Disguise:
-    """Says that it is a tensor, down to the last step."""
+    """An object that imitates a tensor as far as possible."""
 
     __class__, layout, dtype = torch.Tensor, torch.strided, torch.float32
     is_meta = is_quantized = False
@@ -461,7 +461,7 @@ class Disguise:
 @pytest.mark.parametrize(
     "error, words", [(EvilError, "evil but shown"), (SilentError, "✗ wrong  doubles")]
 )
-def test_an_exception_that_fights_back_is_shown_too(check, error, words):
+def test_check_shows_an_exception_whose_text_is_hostile(check, error, words):
     @named("double")
     def answer(x):
         raise error
@@ -470,7 +470,7 @@ def test_an_exception_that_fights_back_is_shown_too(check, error, words):
     assert words in shown(panel) and panel.points == 0
 
 
-def test_a_disguised_object_is_no_tensor(check):
+def test_check_rejects_an_object_that_imitates_a_tensor(check):
     panel = check(named("double")(lambda x: Disguise()))
     assert (
         "an object that only pretends to be a tensor" in shown(panel)
@@ -488,7 +488,7 @@ def test_a_disguised_object_is_no_tensor(check):
         "x" * 10**6,
     ],
 )
-def test_what_an_answer_says_cannot_break_the_panel(check, message):
+def test_check_escapes_and_shortens_error_messages_in_the_panel(check, message):
     @named("double")
     def answer(x):
         raise type("<i>Error</i>", (Exception,), {})(message)
@@ -510,7 +510,7 @@ def test_what_an_answer_says_cannot_break_the_panel(check, message):
     assert html.escape(message[:5].split("\n")[0]) in page
 
 
-def test_no_tags_in_the_plain_text(check):
+def test_check_panel_as_plain_text_has_no_tags(check):
     for answer in (double, total, None, named("double")(lambda x: x)):
         assert not re.search("<[a-z/]", str(check(answer)))
 
@@ -523,7 +523,7 @@ def hasty(folder):
     return checks("99", folder=folder, limit=0.3)
 
 
-def test_an_endless_loop_is_stopped_at_its_line(hasty):
+def test_check_stops_an_endless_loop_and_names_its_line(hasty):
     threads = []
 
     @named("double")
@@ -547,7 +547,7 @@ def test_an_endless_loop_is_stopped_at_its_line(hasty):
     )
 
 
-def test_what_was_right_before_an_endless_loop_keeps_its_points(hasty):
+def test_check_keeps_points_earned_before_an_endless_loop(hasty):
     @named("double")
     def answer(x):
         while x.dtype == torch.float64:
@@ -562,7 +562,7 @@ def test_what_was_right_before_an_endless_loop_keeps_its_points(hasty):
     )
 
 
-def test_an_endless_loop_that_cannot_be_stopped_is_left_behind(hasty):
+def test_check_continues_if_an_endless_loop_cannot_be_stopped(hasty):
     threads, end = [], threading.Event()
 
     @named("double")
@@ -591,7 +591,7 @@ def test_an_endless_loop_that_cannot_be_stopped_is_left_behind(hasty):
     assert not threads[0].is_alive()
 
 
-def test_an_endless_name_is_stopped(hasty):
+def test_check_stops_an_endless_name_property(hasty):
     class Endless:
         @property
         def __name__(self):
@@ -608,11 +608,11 @@ def test_an_endless_name_is_stopped(hasty):
 @pytest.mark.parametrize(
     "seconds, clock, after", [(1.0, 0.0, "0.3"), (0.0, 1.0, "1.8")]
 )
-def test_its_own_time_counts_and_six_times_the_limit_on_the_clock(
+def test_check_limits_computing_time_and_six_times_as_much_on_the_clock(
     hasty, monkeypatch, seconds, clock, after
 ):
-    """What it has computed, and the clock, go on by so much whenever they are looked
-    at."""
+    """Each reading of the computing time and of the clock advances them by a fixed
+    step."""
 
     @named("double")
     def answer(x):
@@ -637,9 +637,7 @@ def test_its_own_time_counts_and_six_times_the_limit_on_the_clock(
     assert "your computer may be busy" in text
 
 
-def test_where_the_system_does_not_tell_a_threads_time_the_processs_counts(
-    hasty, monkeypatch
-):
+def test_check_uses_process_time_if_thread_time_is_not_available(hasty, monkeypatch):
     monkeypatch.delattr(attempt_module.time, "pthread_getcpuclockid", raising=False)
 
     @named("double")
@@ -671,7 +669,7 @@ assert {"torch._dynamo", "sklearn.linear_model"} <= set(sys.modules) - before
 """
 
 
-def test_what_an_answer_imports_takes_none_of_its_time(folder):
+def test_check_does_not_count_time_for_imports(folder):
     """The first torch.optim or torch.func of a process imports for seconds, which are
     more than this limit."""
     subprocess.run(
@@ -679,7 +677,7 @@ def test_what_an_answer_imports_takes_none_of_its_time(folder):
     )
 
 
-def test_an_interrupt_of_the_users_passes_through(folder):
+def test_check_passes_on_an_interrupt_of_the_user(folder):
     threads, dtype = [], torch.get_default_dtype()
 
     @named("double")
@@ -707,7 +705,7 @@ def test_an_interrupt_of_the_users_passes_through(folder):
 # Torch's state
 
 
-def test_an_answer_finds_torch_as_at_its_start_and_leaves_the_notebooks_as_it_was(
+def test_check_gives_an_answer_torchs_defaults_and_restores_the_state(
     check,
 ):
     found = []
@@ -780,7 +778,7 @@ class Meta(type):
         (type("Named", (), {"__name__": 7}), "of type Named"),
     ],
 )
-def test_what_is_no_answer_is_told_what_was_expected(check, make, came):
+def test_check_names_the_expected_functions_for_any_other_object(check, make, came):
     panel = check(make())
     text = shown(panel)
     assert (
@@ -790,7 +788,7 @@ def test_what_is_no_answer_is_told_what_was_expected(check, make, came):
     assert panel.verdict is None and not panel.solved and panel.points == 0
 
 
-def test_a_class_and_an_object_of_the_right_name_are_called(check):
+def test_check_calls_a_class_or_object_of_the_right_name(check):
     Class = type("double", (), {"__init__": lambda self, x: None})
     assert "got double" in shown(check(Class))
     assert "raised TypeError" in shown(
@@ -798,7 +796,7 @@ def test_a_class_and_an_object_of_the_right_name_are_called(check):
     )
 
 
-def test_a_sheet_goes_by_name_or_number(folder, tmp_path):
+def test_checks_finds_a_sheet_by_name_or_number(folder, tmp_path):
     assert (
         checks("99", folder=folder).exercises.keys()
         == checks("99_toy", folder=folder).exercises.keys()
@@ -818,7 +816,7 @@ def test_a_sheet_goes_by_name_or_number(folder, tmp_path):
 # The worked solution
 
 
-def test_the_solution_unfolds_after_an_attempt(check):
+def test_check_shows_the_solution_after_an_attempt_only(check):
     @named("double")
     def stub(x):
         raise NotImplementedError
@@ -843,7 +841,7 @@ def test_the_solution_unfolds_after_an_attempt(check):
     )
 
 
-def test_a_solution_that_is_not_released_is_not_there(check):
+def test_check_has_no_solution_that_is_not_released(check):
     assert "Worked solution" not in shown(check(total))
     with pytest.raises(ValueError, match="release does not include"):
         check.solution("total")
@@ -854,7 +852,7 @@ def test_a_solution_that_is_not_released_is_not_there(check):
 # Files
 
 
-def test_public_cases_survive_the_file(folder):
+def test_read_public_restores_the_written_exercise(folder):
     exercise = read_public(folder / "99_toy")["double"]
     wanted = cases(torch.Generator().manual_seed(0), False)
     assert (
@@ -898,7 +896,7 @@ def test_public_cases_survive_the_file(folder):
     )
 
 
-def test_the_librarys_own_is_no_answer(check):
+def test_check_rejects_the_librarys_own_function(check):
     def nt_xent(z1, z2):
         return z1
 
@@ -910,7 +908,7 @@ def test_the_librarys_own_is_no_answer(check):
     )
 
 
-def test_a_stub_line_left_over_is_named(check):
+def test_check_names_a_leftover_stub_line(check):
     @named("double")
     def almost(x):
         y = 2 * x  # noqa: F841
@@ -922,7 +920,7 @@ def test_a_stub_line_left_over_is_named(check):
     )
 
 
-def test_a_file_is_checked_as_the_grader_reads_it(check, tmp_path):
+def test_check_file_reads_a_notebook_as_the_grader_does(check, tmp_path):
     path = tmp_path / "mine.ipynb"
     cells = [
         "import torch\n",
@@ -947,7 +945,7 @@ def test_a_file_is_checked_as_the_grader_reads_it(check, tmp_path):
         check.file(path)
 
 
-def test_a_file_with_an_endless_answer_is_checked_to_its_end(hasty, tmp_path):
+def test_check_file_continues_after_an_endless_answer(hasty, tmp_path):
     path = tmp_path / "mine.ipynb"
     cells = [
         "def double(x):\n    while True:\n        pass",

@@ -22,7 +22,7 @@ IMAGES, BOXES = torch.zeros(2, 3, 4, 5), torch.zeros(2, 4, dtype=torch.long)
         (IMAGES, BOXES, None, torch.zeros(2, dtype=torch.bool)),
     ],
 )
-def test_what_fits_passes(arguments):
+def test_expects_accepts_matching_tensors(arguments):
     assert function(*arguments) == "called"
 
 
@@ -51,18 +51,18 @@ def test_what_fits_passes(arguments):
         ((IMAGES, BOXES.to("meta")), "`boxes`: expected on cpu like `x`, got meta"),
     ],
 )
-def test_what_does_not_fit_is_named(arguments, message):
+def test_expects_names_a_tensor_that_does_not_match(arguments, message):
     with pytest.raises(ValueError, match=message):
         function(*arguments)
 
 
-def test_a_missing_argument_stays_pythons_own_error():
+def test_expects_leaves_a_missing_argument_to_python():
     with pytest.raises(TypeError, match="boxes"):
         function(IMAGES)
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "1", None, True])
-def test_positive_refuses(value):
+def test_positive_rejects_values_that_are_no_positive_number(value):
     with pytest.raises(
         ValueError, match="argument `tau`: expected a positive number, got"
     ):
@@ -70,7 +70,7 @@ def test_positive_refuses(value):
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "x", None, False])
-def test_number_refuses_what_lies_outside(value):
+def test_number_rejects_a_value_outside_its_range(value):
     with pytest.raises(
         ValueError, match=r"argument `p`: expected a number in \[0, 1\], got"
     ):
@@ -78,7 +78,7 @@ def test_number_refuses_what_lies_outside(value):
 
 
 @pytest.mark.parametrize("value", [0, 11, 2.0, "3", None, True])
-def test_count_refuses_what_is_no_whole_number_in_range(value):
+def test_count_rejects_values_that_are_no_whole_number_in_range(value):
     with pytest.raises(
         ValueError, match=r"argument `k`: expected a whole number in \[1, 10\], got"
     ):
@@ -86,14 +86,14 @@ def test_count_refuses_what_is_no_whole_number_in_range(value):
 
 
 @pytest.mark.parametrize("value", [1, 0, 6, 3.0, True])
-def test_count_may_begin_elsewhere(value):
+def test_count_with_low_rejects_values_below_it(value):
     with pytest.raises(
         ValueError, match=r"argument `k`: expected a whole number in \[2, 5\], got"
     ):
         count("k", value, 5, low=2)
 
 
-def test_scalars_that_fit_are_returned():
+def test_count_positive_and_number_return_a_valid_value():
     assert count("k", 3) == 3
     assert (count("k", 2, 5, low=2), count("k", 5, 5, low=2), count("k", 0, low=0)) == (
         2,

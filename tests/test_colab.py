@@ -1,6 +1,8 @@
-"""Each notebook as Colab would run it: with Colab's versions (.venv/colab, by
-tools/setup_env.sh), in a folder with nothing but the notebook, without a clone; its
-set-up cell has to install course_lib, here from the wheel."""
+"""Each notebook runs as on Colab: with Colab's versions (.venv/colab, made by
+tools/setup_env.sh) and without a clone, in a folder that holds the notebook only.
+
+Its set-up cell must install course_lib; here it does so from the wheel.
+"""
 
 import json
 import sys
@@ -102,7 +104,7 @@ def colab(wheel, tmp_path, monkeypatch):
         for path in NOTEBOOKS
     ],
 )
-def test_a_notebook_opened_alone_runs_on_colabs_versions(colab, path):
+def test_notebook_without_a_clone_runs_with_colabs_versions(colab, path):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells += [nbformat.v4.new_code_cell(source) for source in (MOVE, RAN_ON)]
     colab(notebook)
@@ -124,7 +126,7 @@ def test_a_notebook_opened_alone_runs_on_colabs_versions(colab, path):
     assert "jupyterlab" not in versions and "lightly" not in versions
 
 
-def test_a_failing_widget_callback_is_an_error_with_colabs_versions_too(colab):
+def test_failing_widget_callback_is_an_error_with_colabs_versions(colab):
     notebook = nbformat.read(QUICKEST, as_version=4)
     source = "import ipywidgets\n\n@ipywidgets.interact(k=(0, 3))\ndef shown(k=0):\n    print(1 / k)\n"
     notebook.cells[2:] = [nbformat.v4.new_code_cell(source)]

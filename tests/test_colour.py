@@ -92,7 +92,7 @@ LOGITS = 3 * torch.randn(
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-3)]
 )
-def test_lab_equals_scikit_images_both_ways(dtype, tolerance):
+def test_rgb_to_lab_and_lab_to_rgb_equal_scikit_image(dtype, tolerance):
     x = pictures(dtype=dtype)
     lab = C.rgb_to_lab(x)
     assert (
@@ -113,7 +113,7 @@ def test_lab_equals_scikit_images_both_ways(dtype, tolerance):
     assert rgb.min() == 0 and rgb.max() == 1
 
 
-def test_lab_has_the_ranges_it_says_a_gradient_everywhere_and_full_precision():
+def test_lab_conversions_have_their_range_finite_gradients_and_float32():
     lightness, a, b = C.rgb_to_lab(pictures(40)).unbind(1)
     assert lightness.min() == pytest.approx(
         0, abs=1e-9
@@ -136,7 +136,7 @@ def test_lab_has_the_ranges_it_says_a_gradient_everywhere_and_full_precision():
             assert torch.equal(convert(low), convert(low.float()))
 
 
-def test_bins_are_the_squares_that_colours_reach():
+def test_ab_bins_are_the_squares_reached_by_srgb_colours():
     cube = rgb2lab(
         np.stack(np.meshgrid(*[np.linspace(0, 1, 40)] * 3), -1).reshape(1, -1, 3)
     )[0, :, 1:]
@@ -159,7 +159,7 @@ def test_bins_are_the_squares_that_colours_reach():
 @pytest.mark.parametrize(
     ("neighbours", "sigma"), [(5, 5.0), (1, 5.0), (3, 20), (11, 40.0)]
 )
-def test_nearest_and_soft_bins_equal_loops(neighbours, sigma):
+def test_nearest_bin_and_soft_bins_equal_loops(neighbours, sigma):
     nearest, shares = (
         C.nearest_bin(AB, IRREGULAR),
         C.soft_bins(AB, IRREGULAR, neighbours, sigma),
@@ -181,7 +181,7 @@ def test_nearest_and_soft_bins_equal_loops(neighbours, sigma):
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.3, 0.5, 1.0])
-def test_rebalancing_weights_in_exact_fractions(mix):
+def test_rebalancing_weights_equal_exact_fractions(mix):
     counts = [1, 2, 3, 5, 13] if mix == 0 else [0, 2, 3, 5, 13]
     prior = torch.tensor(counts, dtype=torch.float64) / sum(counts)
     assert C.rebalancing_weights(prior, mix).tolist() == pytest.approx(
@@ -241,7 +241,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD)
-def test_bad_input_is_named(call, message):
+def test_colour_functions_name_the_bad_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -297,7 +297,7 @@ def test_colourisation_loss_equals_a_loop():
     assert method.loss(x).item() == pytest.approx(total / (3 * 4 * 4), rel=1e-6)
 
 
-def test_weights_are_measured_before_each_epoch():
+def test_colourisation_measures_its_weights_before_the_epoch():
     x, counts, method = (255 * pictures(6)).byte(), [0] * len(BINS), colourisation()
     for ab in rgb2lab(last(x).numpy())[..., 1:].reshape(-1, 2).tolist():
         counts[naive_nearest(ab, BINS.tolist())] += 1
@@ -308,7 +308,7 @@ def test_weights_are_measured_before_each_epoch():
     )
 
 
-def test_colourisation_sees_lightness_only():
+def test_colourisation_depends_on_lightness_only():
     method, lab, other = colourisation().double(), lab_in_gamut(), lab_in_gamut(seed=5)
     x, recoloured = (
         C.lab_to_rgb(lab),
@@ -337,7 +337,7 @@ def test_colourise_keeps_lightness_and_paints_the_annealed_mean(temperature):
     torch.testing.assert_close(found, torch.cat([lab[:, :1], expected], 1))
 
 
-def test_no_half_of_split_brain_sees_what_it_predicts():
+def test_split_brain_halves_do_not_see_the_channels_they_predict():
     method, lab = split_brain().double(), lab_in_gamut().requires_grad_()
     (colour, _), (lightness, _) = method.tasks(C.lab_to_rgb(lab))
     for logits, seen, hidden in (
@@ -353,7 +353,7 @@ def test_no_half_of_split_brain_sees_what_it_predicts():
     torch.testing.assert_close(method.encode(C.lab_to_rgb(lab)), torch.cat(halves, 1))
 
 
-def test_split_brains_classes_and_loss_equal_loops():
+def test_split_brain_classes_and_loss_equal_loops():
     method, x = split_brain().double(), pictures()
     x[0, :, :2, :2], x[0, :, :2, 2:4] = 1, 0  # the lightest and the darkest class
     lab = rgb2lab(last(x).numpy())
@@ -373,7 +373,7 @@ def test_split_brains_classes_and_loss_equal_loops():
     )
 
 
-def test_scores_of_a_perfect_and_a_constant_predictor():
+def test_colourisation_and_split_brain_score_known_predictors_exactly():
     """Blue above yellow: of these two, lightness tells the colour and colour tells the
     lightness."""
     x = (
@@ -407,7 +407,7 @@ def test_scores_of_a_perfect_and_a_constant_predictor():
         )
 
 
-def test_a_bin_that_never_occurs_weighs_infinitely_without_mixing():
+def test_rebalancing_weight_of_a_bin_without_pixels_is_infinite_without_mixing():
     assert C.rebalancing_weights(torch.tensor([0.5, 0.5, 0.0]), 0).tolist() == [
         1,
         1,

@@ -61,7 +61,7 @@ def naive_triplet(anchor, same, other, margin, negative=lambda i: i):
 
 
 @pytest.mark.parametrize("margin", [0.2, 1.0, 3.0])
-def test_triplet_equals_a_loop_and_torchs_own(margin):
+def test_triplet_equals_a_loop_and_torchs_triplet_margin_loss(margin):
     anchor, same, other = torch.randn(3, 12, 4, generator=seeded())
     lengths = [
         z / z.square().sum(1, keepdim=True).sqrt() for z in (anchor, same, other)
@@ -74,17 +74,17 @@ def test_triplet_equals_a_loop_and_torchs_own(margin):
     assert ours == pytest.approx(theirs.item(), rel=1e-5)
 
 
-def test_triplet_in_closed_form():
+def test_triplet_of_equal_orthogonal_and_opposite_vectors_has_its_closed_form():
     z = torch.eye(4)
-    # all equal: the margin
+    # three equal vectors: the margin
     assert triplet(z, 2 * z, 5 * z, 0.7).item() == pytest.approx(0.7)
     # a negative at right angles has energy 2
     assert triplet(z, z, z.roll(1, 0), 3.0).item() == pytest.approx(1.0)
-    # an opposite positive, 4
+    # an opposite positive has energy 4
     assert triplet(z, -z, z, 0.5).item() == pytest.approx(4.5)
 
 
-def test_triplet_leaves_satisfied_triplets_alone():
+def test_triplet_and_its_gradient_are_zero_where_the_margin_is_met():
     anchor, same = (
         torch.tensor([[1.0, 0.1], [0.2, 1.0]]),
         torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
@@ -98,7 +98,7 @@ def test_triplet_leaves_satisfied_triplets_alone():
 
 
 @pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), None])
-def test_triplet_wants_a_positive_margin(margin):
+def test_triplet_and_siamese_reject_a_margin_that_is_not_positive(margin):
     with pytest.raises(ValueError, match="`margin`: expected a positive number"):
         triplet(*torch.randn(3, 2, 4), margin)
     with pytest.raises(ValueError, match="`margin`"):
@@ -146,7 +146,7 @@ def test_supervised_contrastive_equals_the_papers_double_loop(labels, tau):
     )
 
 
-def test_supervised_contrastive_is_nt_xent_where_all_labels_differ():
+def test_supervised_contrastive_equals_nt_xent_if_all_labels_differ():
     z1, z2 = torch.randn(2, 16, 8, generator=seeded(1), dtype=torch.float64)
     labels = torch.randperm(16, generator=seeded(2))
     assert supervised_contrastive(z1, z2, labels, 0.3).item() == pytest.approx(
@@ -159,14 +159,14 @@ def test_supervised_contrastive_is_nt_xent_where_all_labels_differ():
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, 2], [0] * 6])
-def test_supervised_contrastive_costs_log_of_2n_minus_1_when_collapsed(labels):
+def test_supervised_contrastive_of_equal_embeddings_is_log_of_2n_minus_1(labels):
     same = torch.ones(6, 4)
     assert supervised_contrastive(
         same, 3 * same, torch.tensor(labels)
     ).item() == pytest.approx(math.log(11), rel=1e-6)
 
 
-def test_supervised_contrastive_ignores_order_names_of_labels_and_lengths():
+def test_supervised_contrastive_is_invariant_to_row_order_label_names_and_scale():
     z1, z2 = torch.randn(2, 9, 6, generator=seeded(), dtype=torch.float64)
     labels, order = (
         torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 3]),
@@ -185,7 +185,7 @@ def test_supervised_contrastive_ignores_order_names_of_labels_and_lengths():
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 0, 2], [0, 1, 2, 3], [0, 0, 0, 0]])
-def test_supervised_contrastive_gradient_by_finite_differences(labels):
+def test_supervised_contrastive_gradient_equals_finite_differences(labels):
     z1, z2 = (
         z.requires_grad_()
         for z in torch.randn(2, 4, 3, generator=seeded(), dtype=torch.float64)
@@ -199,8 +199,9 @@ def test_supervised_contrastive_gradient_by_finite_differences(labels):
 @pytest.mark.parametrize(
     "labels", [torch.arange(8), torch.arange(8) % 3, torch.zeros(8, dtype=torch.long)]
 )
-def test_supervised_contrastive_stays_finite_at_extremes(labels):
-    """The -inf that keeps a view from itself must not turn into NaN on the way back."""
+def test_supervised_contrastive_and_its_gradient_are_finite_at_extreme_inputs(labels):
+    """The -inf on the diagonal, which excludes a view from its own candidates, must not
+    become NaN in the gradient."""
     views = torch.randn(2, 8, 4, generator=seeded())
     for both, tau in (
         (views, 1e-3),
@@ -247,7 +248,7 @@ def test_supervised_contrastive_names_the_bad_argument(arguments, message):
 
 
 @pytest.mark.parametrize("tau", [0.07, 0.5])
-def test_non_parametric_softmax_is_a_classifier_whose_weights_are_the_bank(tau):
+def test_non_parametric_softmax_is_cross_entropy_with_the_bank_as_weights(tau):
     v, bank, rows = (
         unit_rows(6, 4),
         unit_rows(11, 4, seed=1),
@@ -262,7 +263,7 @@ def test_non_parametric_softmax_is_a_classifier_whose_weights_are_the_bank(tau):
     )
 
 
-def test_non_parametric_softmax_of_equal_rows_is_log_of_their_number():
+def test_non_parametric_softmax_of_equal_bank_rows_is_the_log_of_their_number():
     v, bank = unit_rows(5, 3), unit_rows(1, 3, seed=1).expand(40, 3)
     assert non_parametric_softmax(v, bank, torch.arange(5)).item() == pytest.approx(
         math.log(40), rel=1e-6
@@ -305,7 +306,7 @@ def test_noise_contrastive_equals_the_papers_definitions(tau, log_z):
     )
 
 
-def test_noise_contrastive_gradient_approaches_the_full_softmaxs():
+def test_noise_contrastive_gradient_approaches_that_of_the_full_softmax():
     """Gutmann and Hyvarinen: with many noise samples NCE's gradient becomes that of
     maximum likelihood."""
     vectors, bank = (
@@ -332,7 +333,7 @@ def test_noise_contrastive_gradient_approaches_the_full_softmaxs():
     assert min(cosines[20_000]) > 0.99 > min(cosines[20])
 
 
-def test_the_banks_losses_survive_extremes_and_low_precision():
+def test_memory_bank_losses_are_finite_at_extremes_and_computed_in_float32():
     v, bank, rows = unit_rows(6, 4), unit_rows(9, 4, seed=1), torch.arange(6)
     noise = torch.randint(9, (6, 5), generator=seeded())
     for tau, log_z in ((1e-4, 0.0), (1e4, 0.0), (0.1, 1e5), (0.1, -1e5)):
@@ -355,7 +356,7 @@ def test_the_banks_losses_survive_extremes_and_low_precision():
 
 
 @pytest.mark.parametrize("tau", [0.0, -0.1, float("nan")])
-def test_the_banks_losses_name_the_bad_argument(tau):
+def test_memory_bank_losses_name_the_bad_argument(tau):
     v, bank, rows, noise = (
         unit_rows(3, 4),
         unit_rows(5, 4),
@@ -411,7 +412,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_gradients_reach_every_parameter_and_the_loss_is_in_full_precision(name):
+def test_loss_is_float32_under_autocast_with_gradient_for_every_parameter(name):
     method, data = METHODS[name](), pictures(8)
     with torch.autocast("cpu", torch.bfloat16):
         loss = method.loss(data.x / 255, data.y)
@@ -437,7 +438,7 @@ def test_encode_is_the_encoder_without_augmentation_or_head(name):
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_state_dict_holds_all_that_was_learnt(name):
+def test_state_dict_restores_buffers_and_loss(name):
     method, other, data = METHODS[name](), METHODS[name](seed=1), pictures()
     for _ in fit(method, data, 2, batch_size=8):
         pass
@@ -449,7 +450,7 @@ def test_state_dict_holds_all_that_was_learnt(name):
         each.progress = 0.5
         torch.manual_seed(3)
         values.append(each.loss(data.x[:8] / 255, data.y[:8]).item())
-    # fit laid the first one's convolutions out otherwise
+    # fit changed the memory format of the first one's convolutions
     assert values[0] == pytest.approx(values[1], rel=1e-6)
     expected = {
         "InstanceDiscrimination": {"bank"},
@@ -465,7 +466,7 @@ def outputs(method, x):
     ]
 
 
-def test_siamese_takes_another_pictures_second_view_as_the_negative():
+def test_siamese_loss_takes_another_pictures_second_view_as_the_negative():
     x = torch.rand(5, 6, 16, 16, generator=seeded())
     method = Siamese(*networks(), TwoViews(), margin=0.05)
     z1, z2 = outputs(method, x[:2])
@@ -481,7 +482,7 @@ def test_siamese_takes_another_pictures_second_view_as_the_negative():
     ]
 
 
-def test_supcon_compares_two_views_of_each_picture_under_its_labels():
+def test_supcon_loss_is_supervised_contrastive_of_both_projected_views():
     x, y = (
         torch.rand(6, 6, 16, 16, generator=seeded()),
         torch.tensor([0, 1, 0, 2, 1, 0]),
@@ -491,7 +492,7 @@ def test_supcon_compares_two_views_of_each_picture_under_its_labels():
     assert method.loss(x, y).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_supervised_is_the_negative_log_probability_of_the_label():
+def test_supervised_loss_is_the_negative_log_probability_of_the_label():
     data, labels = pictures(5), [0, 2, 1, 2, 0]
     method = Supervised(networks()[0], nn.Linear(16, 3), unchanged)
     expected = 0.0
@@ -508,8 +509,8 @@ def test_supervised_is_the_negative_log_probability_of_the_label():
 
 
 class Watched:
-    """Writes down what the bank was, which rows the batch had, and the batch's unit
-    vectors before the update."""
+    """Records the bank before the update, the rows of the batch, and the unit vectors
+    of the batch."""
 
     def loss(self, x, y):
         with torch.no_grad():
@@ -532,12 +533,12 @@ class WatchedNCE(Watched, NCEInstanceDiscrimination):
 
 @pytest.mark.parametrize("kind", [WatchedBank, WatchedNCE])
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
-def test_an_update_moves_the_rows_of_its_batch_along_the_sphere_and_no_other(
+def test_after_step_moves_only_the_batchs_bank_rows_to_a_normalised_average(
     kind, momentum
 ):
-    # four rows are nobody's
+    # four rows belong to no picture
     method, data = kind(*networks(), unchanged, 20, 8, momentum=momentum), pictures(16)
-    # the first finds the bank as it was filled
+    # at the first update the bank is as before_epoch filled it
     for _ in fit(method, data, 2, batch_size=8, optimizers=adamw(1e-2)):
         pass
     moved = (method.bank != method.was).any(1).nonzero().flatten()
@@ -553,7 +554,7 @@ def test_an_update_moves_the_rows_of_its_batch_along_the_sphere_and_no_other(
     torch.testing.assert_close(method.bank.square().sum(1), torch.ones(20))
 
 
-def test_a_memory_of_momentum_one_never_changes():
+def test_memory_bank_with_momentum_1_never_changes():
     method = WatchedBank(*networks(), unchanged, 16, 8, momentum=1.0)
     for _ in fit(method, pictures(16), 3, batch_size=8, optimizers=adamw(1e-2)):
         torch.testing.assert_close(method.bank, method.was)
@@ -562,12 +563,12 @@ def test_a_memory_of_momentum_one_never_changes():
 @pytest.mark.parametrize(
     "name", ["InstanceDiscrimination", "NCEInstanceDiscrimination"]
 )
-def test_the_bank_is_remembered_not_learnt(name):
+def test_memory_bank_is_written_by_after_step_only_and_gets_no_gradient(name):
     method, data = METHODS[name](), pictures(8)
     bank = method.bank.clone()
     method.loss(data.x / 255, data.y).backward()
     assert torch.equal(method.bank, bank), "the loss left the bank to after_step"
-    # with gradients enabled: what is written must have been detached before
+    # with gradients enabled: the written vectors must be detached
     method.after_step()
     assert (
         not torch.equal(method.bank, bank)
@@ -577,7 +578,7 @@ def test_the_bank_is_remembered_not_learnt(name):
     assert all(p.shape != bank.shape for p in method.parameters())
 
 
-def test_the_first_epoch_fills_the_bank_in_the_datas_order_and_no_later_one_does():
+def test_before_epoch_fills_the_bank_in_data_order_in_the_first_epoch_only():
     method, data = (
         InstanceDiscrimination(*networks(), unchanged, 610, 8),
         pictures(600, size=8),
@@ -598,14 +599,14 @@ def test_the_first_epoch_fills_the_bank_in_the_datas_order_and_no_later_one_does
     assert torch.equal(method.bank, filled)
 
 
-def test_streamed_data_begins_with_random_rows():
+def test_memory_bank_begins_with_random_rows_for_streamed_data():
     method, data = WatchedBank(*networks(), unchanged, 16, 8), pictures(16)
     random = method.bank.clone()
     next(fit(method, list(zip(data.x, data.y)), 1, batch_size=8, workers=0))
     assert torch.equal(method.was, random) and not torch.equal(method.bank, random)
 
 
-def test_three_epochs_look_at_the_whole_data_once_more_than_they_train():
+def test_instance_discrimination_encodes_all_data_once_before_training():
     seen = []
 
     def counted(x):
@@ -620,7 +621,7 @@ def test_three_epochs_look_at_the_whole_data_once_more_than_they_train():
 @pytest.mark.parametrize(
     "name", ["InstanceDiscrimination", "NCEInstanceDiscrimination", "SupCon"]
 )
-def test_methods_that_want_rows_or_labels_say_so(name):
+def test_loss_rejects_missing_or_wrong_rows_and_labels(name):
     method, data = METHODS[name](), pictures(4)
     for bad in (None, data.y.float(), data.y[:3]):
         with pytest.raises(ValueError, match="`rows`|`labels`"):
@@ -629,7 +630,7 @@ def test_methods_that_want_rows_or_labels_say_so(name):
         method.loss(data.x / 255)
 
 
-def test_instance_discrimination_asks_for_the_pictures_own_row():
+def test_instance_discrimination_loss_is_cross_entropy_of_the_pictures_own_row():
     method, data = (
         InstanceDiscrimination(*networks(), unchanged, 12, 8, temperature=0.2),
         pictures(6),
@@ -646,7 +647,7 @@ def test_instance_discrimination_asks_for_the_pictures_own_row():
 
 
 @pytest.mark.parametrize(("images", "rows"), [(16, 16), (40, 16)])
-def test_the_normaliser_is_estimated_at_the_first_update_and_then_kept(images, rows):
+def test_nce_estimates_log_z_at_the_first_update_and_keeps_it(images, rows):
     method = WatchedNCE(*networks(), unchanged, images, 8, temperature=0.2, noise=16)
     assert method.log_z == 0
     steps = fit(method, pictures(rows), 5, batch_size=8, optimizers=adamw(1e-2))
@@ -678,7 +679,7 @@ def test_nce_draws_fresh_noise_from_the_whole_bank(monkeypatch):
         and not torch.equal(*drawn)
         and values[0] != values[1]
     )
-    # 100 each, were they even
+    # 100 each on average
     assert all((noise.flatten().bincount(minlength=20) > 50).all() for noise in drawn)
 
 
@@ -700,20 +701,20 @@ def test_instance_discrimination_names_the_bad_argument(options, message):
         NCEInstanceDiscrimination(nn.Identity(), nn.Identity(), unchanged, **options)
 
 
-def test_whole_numbers_of_either_size_name_the_positives():
+def test_info_nce_accepts_int32_positives():
     scores, positive = torch.randn(4, 6), torch.tensor([5, 0, 2, 2])
     assert torch.equal(info_nce(scores, positive.int()), info_nce(scores, positive))
 
 
-def test_z_is_estimated_in_full_precision_under_autocast():
+def test_nce_estimates_log_z_in_float32_under_autocast():
     method = NCEInstanceDiscrimination(*networks(), unchanged, 32, 8, noise=4)
     with torch.autocast("cpu", torch.bfloat16):
         method.loss(torch.rand(8, 3, 16, 16), torch.arange(8))
     assert method.log_z.dtype == torch.float32
 
 
-def test_data_with_more_rows_than_the_bank_are_refused_and_a_lone_last_row_is_not_left_alone():
-    # BatchNorm wants two rows
+def test_before_epoch_rejects_more_rows_than_the_bank_and_makes_no_batch_of_1():
+    # BatchNorm needs two rows
     method = InstanceDiscrimination(ResNet((8, 16)), mlp(16, 16, 8), unchanged, 513, 8)
     data = Dataset(
         torch.randint(0, 256, (513, 3, 16, 16), dtype=torch.uint8),

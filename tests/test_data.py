@@ -1,4 +1,5 @@
-"""The data that ships, the scenes rendered from it, and the one door to all of it."""
+"""The shipped data, the scenes rendered from it, and `load`, which gives access to
+both."""
 
 import copy
 import gzip
@@ -85,7 +86,7 @@ def test_manifest_names_every_shipped_array_and_its_hash():
     )
 
 
-def test_digest_sees_value_shape_and_dtype():
+def test_digest_depends_on_value_shape_and_dtype():
     array = np.arange(6, dtype=np.uint8)
     changed = array.copy()
     changed[3] += 1
@@ -97,7 +98,7 @@ def test_digest_sees_value_shape_and_dtype():
 
 
 @pytest.mark.parametrize("name", ["emoji.npz", "digits.npz"])
-def test_truncated_altered_and_missing_files_are_named(tmp_path, name):
+def test_read_names_truncated_altered_and_missing_files(tmp_path, name):
     shutil.copy(FOLDER / "manifest.json", tmp_path)
     good = (FOLDER / name).read_bytes()
     middle = len(good) // 2
@@ -119,7 +120,7 @@ def test_truncated_altered_and_missing_files_are_named(tmp_path, name):
     )
 
 
-def test_a_well_formed_file_with_other_values_is_named(tmp_path):
+def test_read_names_a_well_formed_file_with_other_values(tmp_path):
     shutil.copy(FOLDER / "manifest.json", tmp_path)
     arrays = read("digits.npz")
     arrays["test_x"][7, 3, 3] ^= 1
@@ -137,7 +138,7 @@ def test_a_well_formed_file_with_other_values_is_named(tmp_path):
 # --- emoji ---
 
 
-def test_emoji_counts_splits_and_labels():
+def test_emoji_have_the_expected_counts_splits_and_labels():
     arrays, all_ids = read("emoji.npz"), []
     for split, share in zip(SPLITS, (0.7, 0.1, 0.2), strict=True):
         data = load("emoji", split)
@@ -167,7 +168,7 @@ def test_emoji_counts_splits_and_labels():
     assert emoji_subcategories()[arrays["subcategory"][k]] == "face-smiling"
 
 
-def test_every_drawing_is_drawn_and_centred():
+def test_emoji_drawings_are_not_empty_centred_and_have_a_margin():
     alpha = torch.from_numpy(read("emoji.npz")["pictures"][..., 3]).flatten(0, 1)
     assert (alpha > 127).flatten(1).any(1).all()
     left, top, right, bottom = scenes.boxes((alpha > 8)[:, None]).T
@@ -178,7 +179,7 @@ def test_every_drawing_is_drawn_and_centred():
     assert not (alpha[:, [0, -1]].any() or alpha[:, :, [0, -1]].any())  # the margin
 
 
-def test_families_are_never_split(build_data):
+def test_emoji_families_are_in_one_split_each(build_data):
     arrays = read("emoji.npz")
     for family in np.unique(arrays["family"]):
         assert len(set(arrays["split"][arrays["family"] == family])) == 1
@@ -199,7 +200,7 @@ def test_families_are_never_split(build_data):
     )
 
 
-def test_no_test_drawing_has_a_near_copy_in_training():
+def test_emoji_test_drawings_have_no_near_copy_in_training():
     """Naively: for each style, no drawing of a test emoji lies within SAME of one of a
     training emoji."""
     train, test = (
@@ -212,7 +213,7 @@ def test_no_test_drawing_has_a_near_copy_in_training():
         assert apart.min() > 0.04
 
 
-def test_on_background_against_a_loop(drawings):
+def test_on_background_equals_a_loop(drawings):
     x = drawings.x[:4]
     for background in (0.0, 0.3, 1.0):
         out = on_background(x, background)
@@ -227,7 +228,7 @@ def test_on_background_against_a_loop(drawings):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_emoji_on_white_are_the_same_rows_over_white_paper(split):
+def test_emoji_on_white_are_the_same_rows_on_white(split):
     plain, drawn = load("emoji_on_white", split), load("emoji", split)
     assert plain.x.shape == (len(drawn), 3, 32, 32) and plain.x.dtype == torch.uint8
     assert all(
@@ -249,7 +250,7 @@ def test_emoji_on_white_are_the_same_rows_over_white_paper(split):
         )
 
 
-def test_emoji_on_white_leave_the_drawings_as_they_are():
+def test_emoji_on_white_do_not_change_the_emoji():
     before = load("emoji", "val").x.clone()
     load("emoji_on_white", "val").x.zero_()
     assert (
@@ -331,7 +332,7 @@ def test_shrink_leaves_no_dark_edge(build_data):
     ).any()
 
 
-def test_stems_and_splits_by_hand(build_data):
+def test_stem_joins_variants_and_splits_keep_families_and_shares(build_data):
     stem = build_data.stem
     assert (
         stem("1F468-200D-1F373")
@@ -354,7 +355,7 @@ def test_stems_and_splits_by_hand(build_data):
     )
 
 
-def test_near_pictures_become_one_family(build_data):
+def test_families_joins_emoji_with_near_pictures(build_data):
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (6, 3, 8, 8, 4)).astype(np.uint8)
     pictures[3, :2] = pictures[1, :2]  # the same in two styles
@@ -376,7 +377,7 @@ def test_unpickler_admits_arrays_only(build_data):
 # --- scenes ---
 
 
-def test_no_test_emoji_is_in_training():
+def test_emoji_and_scenes_splits_share_no_emoji():
     for name in ("emoji", "scenes"):
         seen = {
             split: set(load(name, split).info["emoji"].tolist()) for split in SPLITS
@@ -392,7 +393,7 @@ def test_no_test_emoji_is_in_training():
         )
 
 
-def test_scene_splits_are_fixed_and_safe_to_write_into():
+def test_load_scenes_has_fixed_splits_and_returns_copies():
     train = load("scenes")
     assert [len(load("scenes", split)) for split in SPLITS] == [20_000, 2_000, 4_000]
     assert train.x.shape == (20_000, 3, 32, 32) and train.x.dtype == torch.uint8
@@ -408,7 +409,7 @@ def test_scene_splits_are_fixed_and_safe_to_write_into():
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 600, 10_000])
-def test_same_scenes_in_any_batch_size(drawings, rendered, chunk):
+def test_render_scenes_is_the_same_for_any_chunk(drawings, rendered, chunk):
     other = render_scenes(drawings, 600, seed=5, chunk=chunk)
     assert all(
         torch.equal(a, b) for a, b in zip(parts(rendered), parts(other), strict=True)
@@ -416,7 +417,7 @@ def test_same_scenes_in_any_batch_size(drawings, rendered, chunk):
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 599])
-def test_more_scenes_only_add_rows(drawings, rendered, n):
+def test_render_scenes_with_larger_n_only_adds_rows(drawings, rendered, n):
     fewer = render_scenes(drawings, n, seed=5)
     assert all(
         torch.equal(a[:n], b)
@@ -424,7 +425,9 @@ def test_more_scenes_only_add_rows(drawings, rendered, n):
     )
 
 
-def test_seed_matters_and_the_global_generator_is_left_alone(drawings, rendered):
+def test_render_scenes_depends_on_the_seed_and_keeps_the_global_random_state(
+    drawings, rendered
+):
     before = torch.get_rng_state()
     assert not torch.equal(render_scenes(drawings, 600, seed=6).x, rendered.x)
     assert torch.equal(before, torch.get_rng_state())
@@ -475,7 +478,7 @@ def naive_scene(rgba: torch.Tensor, u: list[float]) -> tuple[np.ndarray, np.ndar
     return scene, alpha
 
 
-def test_scenes_against_a_loop_over_pixels(drawings, rendered):
+def test_render_scenes_equals_a_loop_over_pixels(drawings, rendered):
     u = torch.rand(
         600, 5 + 3 * scenes.GRID**2, generator=torch.Generator().manual_seed(5)
     ).double()
@@ -491,7 +494,7 @@ def test_scenes_against_a_loop_over_pixels(drawings, rendered):
             assert rendered.info[name][k] == drawings.info[name][row]
 
 
-def test_masks_and_boxes_agree(rendered):
+def test_scene_boxes_enclose_their_masks(rendered):
     for mask, box in zip(
         rendered.info["mask"][:, 0], rendered.info["box"].tolist(), strict=True
     ):
@@ -509,7 +512,7 @@ def test_masks_and_boxes_agree(rendered):
         assert load("scenes", split).info["mask"].sum((1, 2, 3)).min() >= 8
 
 
-def test_labels_follow_the_drawing(rendered):
+def test_scene_labels_are_those_of_the_drawing(rendered):
     arrays = read("emoji.npz")
     emoji = rendered.info["emoji"].numpy()
     assert (rendered.y.numpy() == arrays["category"][emoji]).all()
@@ -517,7 +520,7 @@ def test_labels_follow_the_drawing(rendered):
     assert rendered.classes == load("emoji").classes
 
 
-def test_background_and_place_say_nothing_about_the_category():
+def test_scene_background_and_place_do_not_predict_the_category():
     """A linear probe on what surrounds the object, and on where the object is, against
     one on shuffled labels."""
     train, test = load("scenes")[:4000], load("scenes", "test")
@@ -549,7 +552,7 @@ def test_background_and_place_say_nothing_about_the_category():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_scenes_on_cuda_differ_by_rounding_only(drawings, rendered):
+def test_render_scenes_on_cuda_differs_by_rounding_only(drawings, rendered):
     other = render_scenes(drawings.to("cuda"), 600, seed=5)
     assert other.x.device.type == "cuda" and all(
         t.device.type == "cuda" for t in other.info.values()
@@ -561,7 +564,7 @@ def test_scenes_on_cuda_differ_by_rounding_only(drawings, rendered):
     assert (other.info["mask"].cpu() != rendered.info["mask"]).float().mean() < 1e-3
 
 
-def test_render_scenes_names_bad_arguments(drawings, rendered):
+def test_render_scenes_names_the_bad_argument(drawings, rendered):
     with pytest.raises(ValueError, match="rgba"):
         render_scenes(rendered, 5, seed=0)
     with pytest.raises(ValueError, match="`n`"):
@@ -571,7 +574,7 @@ def test_render_scenes_names_bad_arguments(drawings, rendered):
 # --- digits and toys ---
 
 
-def test_digits():
+def test_digits_have_the_expected_shapes_counts_and_labels():
     for split, each in (("train", 1200), ("test", 200)):
         data = load("digits", split)
         assert data.x.shape == (10 * each, 1, 28, 28) and data.x.dtype == torch.uint8
@@ -601,7 +604,7 @@ MOMENTS = {  # mean of x^2, y^2 and x y without noise; the mean is zero for all
 
 
 @pytest.mark.parametrize("name", list(MOMENTS))
-def test_toys_against_closed_form_moments(name):
+def test_toys_have_their_closed_form_moments(name):
     draw, components = toys.TOYS[name]
     n = 200_000
     x, y = draw(n, torch.Generator().manual_seed(3))
@@ -620,7 +623,7 @@ def test_toys_against_closed_form_moments(name):
     )
 
 
-def test_toys_belong_to_their_components():
+def test_toys_points_lie_near_their_component():
     data = load("gaussians")
     angle = data.y * math.pi / 4
     centre = math.sqrt(2) * torch.stack([angle.cos(), angle.sin()], 1)
@@ -663,7 +666,7 @@ SQUARED = {
 
 
 @pytest.mark.parametrize(("name", "lengths"), SQUARED.items())
-def test_centres_of_a_toys_equal_gaussians(name, lengths):
+def test_toys_with_centres_are_round_gaussians_around_them(name, lengths):
     data, centres = load(name), toys.CENTRES[name]()
     assert centres.shape == (toys.TOYS[name][1], 2) and centres.dtype == torch.float32
     assert centres.square().sum(1).tolist() == pytest.approx(lengths, abs=1e-5)
@@ -687,7 +690,7 @@ def test_centres_of_a_toys_equal_gaussians(name, lengths):
     assert apart.tolist() == pytest.approx([nearest] * len(centres), rel=1e-5)
 
 
-def test_the_toys_whose_centres_are_known():
+def test_toys_centres_are_known_for_gaussians_and_grid():
     assert set(toys.CENTRES) == {"gaussians", "grid"} and set(toys.CENTRES) < set(
         toys.TOYS
     ) == set(MOMENTS)
@@ -704,7 +707,7 @@ def test_the_toys_whose_centres_are_known():
     )
 
 
-def test_toys_splits_differ_and_repeat():
+def test_toys_splits_differ_and_are_repeatable():
     for name in toys.TOYS:
         train, test = load(name), load(name, "test")
         assert (
@@ -740,7 +743,7 @@ def joint(gaussians) -> torch.distributions.MultivariateNormal:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, -0.9])
-def test_mutual_information_by_numerical_quadrature(correlation):
+def test_mutual_information_equals_numerical_quadrature(correlation):
     gaussians, step = toys.CorrelatedGaussians(correlation), 0.02
     axis = torch.arange(-8, 8, step, dtype=torch.float64)
     log_p = (
@@ -767,7 +770,7 @@ def test_mutual_information_is_the_divergence_from_independence(correlation, dim
 
 
 @pytest.mark.parametrize("correlation, dim", [(0.8, 1), (-0.6, 3), (0.0, 3)])
-def test_log_ratio_is_a_difference_of_log_densities(correlation, dim):
+def test_log_ratio_is_the_difference_of_log_densities(correlation, dim):
     x, y = (
         2
         * torch.randn(
@@ -788,7 +791,7 @@ def test_log_ratio_is_a_difference_of_log_densities(correlation, dim):
 
 
 @pytest.mark.parametrize("correlation, dim", [(0.9, 1), (-0.6, 3)])
-def test_correlated_gaussians_have_the_moments_they_promise(correlation, dim):
+def test_correlated_gaussians_have_the_expected_moments(correlation, dim):
     gaussians, n = toys.CorrelatedGaussians(correlation, dim), 200_000
     x, y = gaussians.sample(n, torch.Generator().manual_seed(3))
     assert x.shape == y.shape == (n, dim) and x.dtype == y.dtype == torch.float32
@@ -808,7 +811,7 @@ def test_correlated_gaussians_have_the_moments_they_promise(correlation, dim):
     )
 
 
-def test_correlated_gaussians_come_from_the_generator_alone():
+def test_correlated_gaussians_sample_uses_the_given_generator_only():
     gaussians = toys.CorrelatedGaussians(0.5, 2)
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -823,13 +826,15 @@ def test_correlated_gaussians_come_from_the_generator_alone():
 
 
 @pytest.mark.parametrize("correlation", [1, -1.0, 1.5, -2, float("nan"), "0.5", None])
-def test_correlated_gaussians_must_not_determine_each_other(correlation):
+def test_correlated_gaussians_reject_a_correlation_not_between_minus_1_and_1(
+    correlation,
+):
     with pytest.raises(ValueError, match="argument `correlation`: expected a number"):
         toys.CorrelatedGaussians(correlation)
 
 
 @pytest.mark.parametrize("dim", [0, -1, 2.0, True])
-def test_correlated_gaussians_want_a_dimension(dim):
+def test_correlated_gaussians_reject_a_dim_that_is_no_positive_whole_number(dim):
     with pytest.raises(ValueError, match="argument `dim`: expected a whole number"):
         toys.CorrelatedGaussians(0.5, dim)
 
@@ -837,7 +842,7 @@ def test_correlated_gaussians_want_a_dimension(dim):
 # --- Dataset, labels ---
 
 
-def test_rows_device_and_pickle_keep_everything_aligned(rendered):
+def test_dataset_indexing_moving_and_pickling_keep_rows_aligned(rendered):
     for rows in (slice(10, 50, 3), torch.tensor([5, 5, 0]), rendered.y == 3):
         some = rendered[rows]
         assert all(
@@ -929,7 +934,7 @@ def test_labelled_subset_takes_whole_emoji_of_every_class():
 # --- the door ---
 
 
-def test_unknown_names_and_splits_list_the_known():
+def test_load_lists_the_known_names_and_splits():
     known = "emoji, emoji_on_white, scenes, digits, toys, .*cifar10, stl10, .*"
     with pytest.raises(ValueError, match=f"{known}got 'imagenet'"):
         load("imagenet")
@@ -951,7 +956,7 @@ def test_unknown_names_and_splits_list_the_known():
 
 
 @pytest.mark.parametrize("name", ["cifar10", "stl10", "mnist", "fashion_mnist", "svhn"])
-def test_without_network_downloads_say_what_to_do(monkeypatch, tmp_path, name):
+def test_load_without_network_gives_instructions(monkeypatch, tmp_path, name):
     def unreachable(*args, **kwargs):
         raise URLError("no network")
 
@@ -977,7 +982,9 @@ def spoil(path: Path):
 @pytest.mark.parametrize(
     "name, kind", [("mnist", datasets.MNIST), ("fashion_mnist", datasets.FashionMNIST)]
 )
-def test_mnist_reads_verified_archives(monkeypatch, tmp_path, name, kind):
+def test_load_mnist_reads_archives_and_names_an_altered_one(
+    monkeypatch, tmp_path, name, kind
+):
     raw, random, resources, truth = (
         tmp_path / kind.__name__ / "raw",
         np.random.default_rng(0),
@@ -1014,7 +1021,9 @@ def test_mnist_reads_verified_archives(monkeypatch, tmp_path, name, kind):
         load(name, "test", root=tmp_path)
 
 
-def test_cifar10_keeps_pixels_in_place_and_names_a_spoilt_file(monkeypatch, tmp_path):
+def test_load_cifar10_keeps_pixels_in_place_and_names_an_altered_file(
+    monkeypatch, tmp_path
+):
     folder, random = tmp_path / "cifar-10-batches-py", np.random.default_rng(0)
     folder.mkdir()
     x, y = random.integers(0, 256, (4, 3, 32, 32)).astype(np.uint8), [1, 2, 9, 0]
@@ -1051,7 +1060,7 @@ def test_cifar10_keeps_pixels_in_place_and_names_a_spoilt_file(monkeypatch, tmp_
         (folder / name).write_bytes(good)
 
 
-def test_stl10_turns_its_columns_into_rows(monkeypatch, tmp_path):
+def test_load_stl10_transposes_and_names_an_altered_file(monkeypatch, tmp_path):
     folder, random = tmp_path / "stl10_binary", np.random.default_rng(0)
     folder.mkdir()
     x = random.integers(0, 256, (3, 3, 96, 96)).astype(np.uint8)
@@ -1080,7 +1089,7 @@ def test_stl10_turns_its_columns_into_rows(monkeypatch, tmp_path):
         load("stl10", root=tmp_path)
 
 
-def test_svhn_calls_zero_zero(monkeypatch, tmp_path):
+def test_load_svhn_maps_label_10_to_0_and_names_an_altered_file(monkeypatch, tmp_path):
     from scipy.io import savemat
 
     x = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32)).astype(np.uint8)
@@ -1101,14 +1110,14 @@ def test_svhn_calls_zero_zero(monkeypatch, tmp_path):
         load("svhn", root=tmp_path)
 
 
-def test_svhn_without_scipy_says_what_to_install(monkeypatch, tmp_path):
+def test_load_svhn_without_scipy_names_scipy_before_any_download(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="svhn.*pip install scipy"):
         load("svhn", root=tmp_path)
     assert list(tmp_path.iterdir()) == []  # before anything is downloaded
 
 
-def test_shortcut_triplets_share_the_drawing_or_all_else():
+def test_shortcut_triplets_share_the_drawing_or_the_background():
     drawings = load("emoji", "test")
     anchor, same_drawing, same_background = shortcut_triplets(drawings, 300, seed=7)
     assert 280 < len(anchor) == len(same_drawing) == len(same_background)

@@ -1,9 +1,9 @@
-"""Diffusion: schedules, Gaussians, samplers, the exact denoiser, DDPM and its
-neighbours, the bound.
+"""Diffusion: schedules, Gaussians, samplers, the exact denoiser, DDPM and methods like
+it, the variational bound.
 
-The oracles are plain Python loops, diffusers' schedulers, Gaussian conditioning by the
-Schur complement, torch's distributions and its gradients, quadrature, and linear chains
-whose law is known exactly.
+The oracles are plain Python loops, diffusers' schedulers, torch's distributions and
+gradients, and quadrature. Gaussians are conditioned by the Schur complement. Linear
+chains have a distribution that is known exactly.
 """
 
 import itertools
@@ -91,8 +91,8 @@ def wave(x, t):
 
 
 class Wave(nn.Module):
-    """The same as a network: a weight to learn, and the label shifts it where there is
-    one."""
+    """`wave` as a network with one trainable weight. A label, where given, shifts the
+    output."""
 
     def __init__(self):
         super().__init__()
@@ -104,8 +104,7 @@ class Wave(nn.Module):
 
 
 class Recorder(nn.Module):
-    """A network that keeps what it was asked and answers with what `say` makes of
-    it."""
+    """A network that records its inputs and returns `say` of them."""
 
     def __init__(self, say=lambda x, t, y: torch.zeros_like(x)):
         super().__init__()
@@ -118,7 +117,7 @@ class Recorder(nn.Module):
 
 
 def prepared(noises):
-    """As a sampler's `noise`: the next of these."""
+    """A `noise` function for samplers that returns these noises one after the other."""
     left = iter(noises)
     return lambda x: next(left)
 
@@ -131,7 +130,7 @@ def never(x):
 
 
 @pytest.mark.parametrize("steps", [1000, 100, 37])
-def test_schedules_are_those_of_diffusers(steps):
+def test_linear_and_cosine_betas_equal_those_of_diffusers(steps):
     scale = 1000 / steps
     theirs = DDPMScheduler(steps, 1e-4 * scale, 0.02 * scale, "linear")
     close(linear_betas(steps), theirs.betas.double(), rtol=1e-6, atol=1e-7)
@@ -140,7 +139,7 @@ def test_schedules_are_those_of_diffusers(steps):
     assert linear_betas(steps).dtype == cosine_betas(steps).dtype == F64
 
 
-def test_linear_betas_are_evenly_spaced_between_their_ends_and_grow_for_fewer_steps():
+def test_linear_betas_are_evenly_spaced_and_scaled_up_for_fewer_steps():
     close(linear_betas(5, 1e-4, 1e-3), [0.02, 0.065, 0.11, 0.155, 0.2], rtol=1e-12)
     assert (
         linear_betas()[[0, -1]].tolist() == pytest.approx([1e-4, 0.02], rel=1e-12)
@@ -164,7 +163,7 @@ def test_cosine_abar_is_the_papers_formula(steps, offset):
 
 
 @schedules
-def test_abar_is_the_running_product_and_before_is_one_step_late(schedule):
+def test_schedule_abar_is_the_running_product_and_abar_prev_one_step_behind(schedule):
     expected = products(schedule.beta)
     close(schedule.abar, expected, rtol=1e-10, atol=0)
     assert schedule.abar_prev.tolist() == [1.0, *schedule.abar[:-1].tolist()]
@@ -173,7 +172,7 @@ def test_abar_is_the_running_product_and_before_is_one_step_late(schedule):
     close(signal_to_noise(schedule.abar), ratios, rtol=1e-9, atol=0)
 
 
-def test_a_schedule_is_float64_in_no_checkpoint_and_moves():
+def test_schedule_is_float64_not_in_state_dict_and_follows_the_device():
     schedule = Schedule(linear_betas(50).float())
     assert schedule.beta.dtype == schedule.abar.dtype == schedule.abar_prev.dtype == F64
     assert not schedule.state_dict() and not list(schedule.parameters())
@@ -186,7 +185,7 @@ def test_a_schedule_is_float64_in_no_checkpoint_and_moves():
     )
 
 
-def test_weights_in_half_precision_leave_the_schedule_exact():
+def test_schedule_stays_exact_when_weights_are_stored_in_half_precision():
     method, again = (DDPM(TimedMLP(2, 8), cosine_betas()) for _ in range(2))
     state = zoo.halved(method.state_dict())
     assert (
@@ -203,7 +202,7 @@ def test_weights_in_half_precision_leave_the_schedule_exact():
 
 
 @schedules
-def test_all_steps_one_by_one_are_one_jump(schedule):
+def test_q_sample_has_the_mean_and_variance_of_all_q_steps_in_sequence(schedule):
     """Mean factor and variance, propagated by what q_step does to 1 without noise and
     to 0 with noise 1."""
     one, zero = torch.ones(1, dtype=F64), torch.zeros(1, dtype=F64)
@@ -220,7 +219,7 @@ def test_all_steps_one_by_one_are_one_jump(schedule):
         )
 
 
-def test_a_simulated_chain_has_the_jumps_distribution():
+def test_q_step_simulated_20_times_has_the_distribution_of_q_sample():
     schedule, x = (
         Schedule(linear_betas(60)),
         torch.tensor([1.5, -0.5]).expand(20_000, 2),
@@ -234,9 +233,9 @@ def test_a_simulated_chain_has_the_jumps_distribution():
     within((x - centre).prod(1), 0.0)
 
 
-def test_without_the_root_half_of_the_variance_is_lost():
-    """Mean (1 - beta) x, as a slide has it: of variance 1 there remains 0.505 in the
-    linear schedule."""
+def test_q_step_keeps_unit_variance_unlike_a_mean_factor_without_the_root():
+    """With the mean (1 - beta) x, as on a slide, the linear schedule leaves 0.505 of
+    variance 1."""
     wrong = right = 1.0
     one, zero = torch.ones(1, dtype=F64), torch.zeros(1, dtype=F64)
     for beta in LINEAR.beta.tolist():
@@ -252,7 +251,7 @@ def test_without_the_root_half_of_the_variance_is_lost():
 
 @pytest.mark.parametrize("shape", [(3, 2), (3, 2, 4, 5)], ids=["points", "pictures"])
 @pytest.mark.parametrize("dtype", [F32, F64])
-def test_every_row_has_its_own_level(shape, dtype):
+def test_gaussian_functions_use_each_rows_own_level(shape, dtype):
     a, b, level, before = (
         normal(*shape, seed=seed, dtype=dtype) for seed in (0, 1, 2, 3)
     )
@@ -302,7 +301,7 @@ def chain_joint(betas, s, t, x0):
 
 
 def condition(mean, covariance, second):
-    """Of a Gaussian pair the first, given the second: mean and variance."""
+    """Mean and variance of the first of two Gaussian variables, given the second."""
     gain = covariance[0, 1] / covariance[1, 1]
     return mean[0] + gain * (second - mean[1]), covariance[0, 0] - gain * covariance[
         1, 0
@@ -327,7 +326,9 @@ LONG_PAIRS = [
     [(SCHEDULES["short"], *pair) for pair in PAIRS]
     + [(LINEAR, *pair) for pair in LONG_PAIRS],
 )
-def test_posterior_is_the_conditioned_chain(schedule, s, t):
+def test_posterior_mean_and_variance_equal_gaussian_conditioning_of_the_chain(
+    schedule, s, t
+):
     betas = schedule.beta.tolist()
     abar, before = schedule.abar[t].item(), schedule.abar[s].item() if s >= 0 else 1.0
     for x0, x_t in [(0.0, 1.0), (1.0, 0.0), (-0.7, 1.3)]:
@@ -349,7 +350,7 @@ def test_posterior_is_the_conditioned_chain(schedule, s, t):
 
 
 @schedules
-def test_btilde_is_the_papers_for_neighbours(schedule):
+def test_posterior_variance_of_neighbouring_steps_is_the_papers_btilde(schedule):
     btilde = posterior_variance(schedule.abar, schedule.abar_prev)
     expected, abar = [], [1.0, *products(schedule.beta)]
     for t, beta in enumerate(schedule.beta.tolist()):
@@ -359,7 +360,7 @@ def test_btilde_is_the_papers_for_neighbours(schedule):
 
 
 @schedules
-def test_the_mean_written_by_the_noise_is_the_posteriors(schedule):
+def test_mean_from_eps_equals_posterior_mean(schedule):
     t = torch.tensor([0, 1, len(schedule) // 2, len(schedule) - 2])
     x_t, eps = normal(4, 3), normal(4, 3, seed=1)
     abar, beta, before = schedule.abar[t], schedule.beta[t], schedule.abar_prev[t]
@@ -380,7 +381,9 @@ def test_the_mean_written_by_the_noise_is_the_posteriors(schedule):
 @pytest.mark.parametrize(
     "level", [0.3, 0.002, torch.tensor([0.9999, 0.5, 0.01, 0.2], dtype=F64)]
 )
-def test_round_trips(dtype, tolerance, shape, level):
+def test_conversions_between_x0_eps_and_v_invert_each_other(
+    dtype, tolerance, shape, level
+):
     x0, eps = normal(*shape, dtype=dtype), normal(*shape, seed=1, dtype=dtype)
     x_t = q_sample(x0, level, eps)
     # x_t rounds to one part in 10^7, which the noise's share of it sees 100 times
@@ -407,7 +410,7 @@ def test_round_trips(dtype, tolerance, shape, level):
         )
 
 
-def test_targets_are_noise_picture_and_v():
+def test_prediction_targets_are_eps_x0_and_v():
     x0, eps = normal(3, 2), normal(3, 2, seed=1)
     assert EPS.target(x0, eps, 0.3) is eps and X0.target(x0, eps, 0.3) is x0
     for row, column in itertools.product(range(3), range(2)):
@@ -420,7 +423,7 @@ def test_targets_are_noise_picture_and_v():
         )
 
 
-def test_v_is_the_velocity_of_the_jump():
+def test_v_from_is_the_derivative_of_q_sample_by_the_angle():
     x0, eps, phi = normal(3, 2), normal(3, 2, seed=1), torch.tensor(0.6, dtype=F64)
     _, velocity = torch.autograd.functional.jvp(
         lambda angle: q_sample(x0, angle.cos().square(), eps),
@@ -446,7 +449,7 @@ def noised_density(centres, std, abar):
 
 
 @pytest.mark.parametrize("std", [0.0, 0.3])
-def test_the_exact_noise_is_the_score_of_the_noised_mixture(std):
+def test_mixture_noise_gives_the_score_of_the_noised_mixture(std):
     centres = normal(5, 3)
     denoiser = MixtureNoise(centres, std, LINEAR)
     t = torch.tensor([10, 100, 250, 500, 999])
@@ -467,7 +470,7 @@ def test_the_exact_noise_is_the_score_of_the_noised_mixture(std):
 
 
 @pytest.mark.parametrize("t", [5, 300, 700])
-def test_the_exact_noise_is_an_average_over_the_data_on_a_line(t):
+def test_mixture_noise_equals_the_posterior_mean_of_eps_by_quadrature(t):
     """E[eps given x] by quadrature over x_0."""
     places, std, abar = [-1.0, 0.4, 2.0], 0.3, LINEAR.abar[t].item()
     denoiser = MixtureNoise(torch.tensor(places, dtype=F64)[:, None], std, LINEAR)
@@ -495,8 +498,8 @@ def test_the_exact_noise_is_an_average_over_the_data_on_a_line(t):
         assert got == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
-def test_the_exact_noise_is_an_average_over_the_data_of_the_plane():
-    """E[eps given x] by weighting draws of x_0 with how likely they make x."""
+def test_mixture_noise_equals_the_posterior_mean_of_eps_by_monte_carlo():
+    """E[eps given x], with draws of x_0 weighted by the likelihood of x."""
     centres, std, t, n = circle_centres().double(), 0.2, 400, 200_000
     abar = LINEAR.abar[t].item()
     x0 = centres[torch.randint(8, (n,), generator=seeded(1))] + std * normal(n, 2)
@@ -510,7 +513,7 @@ def test_the_exact_noise_is_an_average_over_the_data_of_the_plane():
 
 
 @pytest.mark.parametrize("sampler", [ancestral, ddim])
-def test_without_spread_sampling_draws_the_rows_of_the_data(sampler):
+def test_samplers_with_the_exact_noise_of_points_draw_those_points(sampler):
     rows = 3 * normal(6, 2)
     noise = lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)  # noqa: E731
     generator = seeded(3)
@@ -564,7 +567,7 @@ def numpys_steps(schedule, steps):
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("limit", [None, 1.0, 0.6])
 @chains
-def test_ancestral_sampling_is_diffusers_ddpm(schedule, steps, limit, large):
+def test_ancestral_equals_diffusers_ddpm_step_for_step(schedule, steps, limit, large):
     numbers = numpys_steps(schedule, steps)
     theirs = as_theirs(
         DDPMScheduler,
@@ -601,7 +604,7 @@ def test_ancestral_sampling_is_diffusers_ddpm(schedule, steps, limit, large):
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("limit", [None, 0.7])
 @chains
-def test_ddim_is_diffusers_ddim(schedule, steps, limit, eta):
+def test_ddim_equals_diffusers_ddim_step_for_step(schedule, steps, limit, eta):
     numbers = numpys_steps(schedule, steps)
     clipped = dict(clip_sample=limit is not None, clip_sample_range=limit or 1.0)
     theirs = as_theirs(
@@ -636,7 +639,7 @@ def test_ddim_is_diffusers_ddim(schedule, steps, limit, eta):
 
 @predictions
 @pytest.mark.parametrize("sampler", [ancestral, ddim])
-def test_whatever_the_network_predicts_samplers_do_as_diffusers(name, sampler):
+def test_samplers_equal_diffusers_for_eps_x0_and_v_prediction(name, sampler):
     schedule, limit = Schedule(linear_betas(100)), 0.8
     method = DDPM(Wave(), schedule.beta, PREDICTIONS[name], pictures=False).eval()
     options = dict(prediction_type=name, clip_sample=True, clip_sample_range=limit)
@@ -666,7 +669,7 @@ def test_whatever_the_network_predicts_samplers_do_as_diffusers(name, sampler):
         close(x_s, x, rtol=1e-6, atol=1e-6)
 
 
-def test_single_precision_is_enough_for_a_thousand_steps():
+def test_samplers_in_float32_agree_with_float64_over_1000_steps():
     x, noises = normal(3, 2), normal(1000, 3, 2, seed=1)
     for sampler in (ancestral, ddim):
         exact = last(
@@ -705,7 +708,7 @@ def test_step_numbers_are_evenly_spaced_from_the_last_to_0(total, steps):
     assert all(isinstance(t, int) for t in numbers)
 
 
-def test_a_single_step_is_from_the_last_level():
+def test_samplers_with_one_step_start_at_the_last_level_and_return_x0():
     assert step_numbers(1000, 1) == [999] and step_numbers(1) == [0]
     x, schedule = normal(2, 3), Schedule(SHORT)
     guess = x0_from_eps(x, wave(x, torch.full((2,), 3)), products(SHORT)[-1])
@@ -716,7 +719,7 @@ def test_a_single_step_is_from_the_last_level():
 
 @pytest.mark.parametrize("limit", [None, 0.5])
 @chains
-def test_ddim_with_all_its_noise_is_ancestral_sampling(schedule, steps, limit):
+def test_ddim_with_eta_1_equals_ancestral(schedule, steps, limit):
     x, noises = normal(2, 3), normal(1000, 2, 3, seed=1)
     pairs = zip(
         ancestral(
@@ -739,7 +742,9 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling(schedule, steps, limit):
 
 
 @chains
-def test_when_noise_is_drawn_and_what_is_yielded(schedule, steps):
+def test_samplers_draw_no_noise_at_the_last_step_and_ddim_with_eta_0_none_at_all(
+    schedule, steps
+):
     x, n = normal(2, 3), steps or len(schedule)
     for options in (
         dict(sampler=ancestral),
@@ -770,7 +775,7 @@ def test_when_noise_is_drawn_and_what_is_yielded(schedule, steps):
     assert len(list(ddim(wave, x, schedule, steps, noise=never))) == n
 
 
-def test_by_default_noise_is_standard_normal_and_torchs():
+def test_samplers_draw_standard_normal_noise_from_torch_by_default():
     schedule, x = Schedule(SHORT), normal(20_000, 1)
     for sampler, eta in ((ancestral, {}), (ddim, {"eta": 1.0})):
         torch.manual_seed(4)
@@ -793,7 +798,7 @@ def test_by_default_noise_is_standard_normal_and_torchs():
         )
 
 
-def test_a_batch_is_its_rows_one_by_one():
+def test_samplers_treat_each_row_of_a_batch_independently():
     schedule, x, noises = (
         Schedule(cosine_betas(20)),
         normal(4, 3, 2, 2),
@@ -823,7 +828,7 @@ def test_a_batch_is_its_rows_one_by_one():
 
 
 @pytest.mark.parametrize("sampler", [ancestral, ddim])
-def test_the_guess_stays_within_the_limit_and_is_free_without(sampler):
+def test_samplers_clip_x0_to_clip_denoised_and_not_without(sampler):
     def loud(x, t):
         return 5 * wave(x, t)
 
@@ -835,7 +840,7 @@ def test_the_guess_stays_within_the_limit_and_is_free_without(sampler):
     assert any(x0.abs().max() > 1 for _, x0 in sampler(loud, normal(3, 2), COSINE, 30))
 
 
-def test_sampling_computes_no_gradient_and_leaves_the_callers_mode_and_input_alone():
+def test_samplers_compute_no_gradient_and_keep_the_callers_grad_mode_and_input():
     weight, x = torch.ones((), dtype=F64, requires_grad=True), normal(2, 3)
     kept, schedule = x.clone(), Schedule(SHORT)
     runs = ancestral, ddim, lambda *args: ((x, x) for x in invert(*args))
@@ -849,7 +854,7 @@ def test_sampling_computes_no_gradient_and_leaves_the_callers_mode_and_input_alo
     assert torch.equal(x, kept)
 
 
-def test_inversion_finds_the_noise_that_ddim_comes_from():
+def test_invert_finds_the_noise_from_which_ddim_returns_to_the_data():
     exact = MixtureNoise(circle_centres().double(), NOISE, COSINE)
     x0 = gaussians(50, seeded(1))[0].double()
     off = []
@@ -860,13 +865,13 @@ def test_inversion_finds_the_noise_that_ddim_comes_from():
             (last(ddim(exact, path[-1], COSINE, steps)) - x0).norm(dim=1).mean().item()
         )
     assert off[0] > 2 * off[1] > 8 * off[2] and off[2] < 0.01
-    # what it ends at looks like the noise that sampling begins with
+    # the end of the inversion is distributed like the noise that sampling starts from
     within(path[-1], 0.0)
     within(path[-1].square(), 1.0)
 
 
-def test_inversion_goes_where_the_noise_at_its_step_points():
-    """Each step by hand: from level s with the noise said at (x_s, t) to level t."""
+def test_invert_equals_its_formula_step_by_step():
+    """Each step by hand: from level s to level t, with the noise of x_s at step t."""
     x = x_s = normal(2, 3)
     for (s, t), x_t in zip(
         [(None, 0), (0, 3), (3, 6), (6, 9)], invert(wave, x, LINEAR_10, 4), strict=True
@@ -888,8 +893,8 @@ LINEAR_10 = Schedule(linear_betas(10, 5e-4, 5e-3))
 
 def law(sampler, eps_fn, schedule, steps, mean, variance, **options):
     """(mean, variance) of every x_s for x_T of this mean and variance, where eps_fn is
-    affine in x: exact, by pushing 0, 1 and one unit of each step's noise through the
-    sampler."""
+    affine in x. Exact: 0, 1 and one unit of each step's noise go through the sampler.
+    """
     n = steps or len(schedule)
     x = torch.zeros(n + 1, 1, dtype=F64)
     x[1] = 1
@@ -930,9 +935,11 @@ def on_a_line(mean, std, schedule):
     [(0.0, 1.0, True), (1.7, 0.0, False)],
     ids=["normal", "point"],
 )
-def test_each_variance_is_exactly_right_for_its_data(mean, std, large, steps):
-    """beta for N(0, 1), btilde for a point: every x_s before the last has just the
-    distribution of q."""
+def test_ancestral_variance_beta_is_exact_for_normal_data_and_btilde_for_a_point(
+    mean, std, large, steps
+):
+    """beta for N(0, 1), btilde for a point: every x_s before the last has exactly the
+    distribution q."""
     exact, m, v = on_a_line(mean, std, LINEAR)
     ours, truth = (
         law(ancestral, exact, LINEAR, steps, m, v, large_variance=large),
@@ -949,7 +956,7 @@ def test_each_variance_is_exactly_right_for_its_data(mean, std, large, steps):
 
 @pytest.mark.parametrize(("steps", "tolerance"), [(None, 0.02), (50, 0.3)])
 @pytest.mark.parametrize("std", [0.3, 1.0])
-def test_the_moments_of_a_gaussian_come_back(std, steps, tolerance):
+def test_samplers_reproduce_mean_and_variance_of_a_gaussian(std, steps, tolerance):
     exact, *_ = on_a_line(0.8, std, COSINE)
     kinds = [
         (ancestral, {}, -1),
@@ -966,7 +973,7 @@ def test_the_moments_of_a_gaussian_come_back(std, steps, tolerance):
             assert side * (variance - std**2) > 0
 
 
-def test_the_law_that_is_computed_is_the_law_that_is_drawn():
+def test_samplers_draw_the_mean_and_variance_computed_in_closed_form():
     """Once by Monte Carlo, with torch's own noise."""
     exact, *_ = on_a_line(0.8, 0.5, COSINE)
     torch.manual_seed(0)
@@ -986,7 +993,7 @@ def test_the_law_that_is_computed_is_the_law_that_is_drawn():
     ("sampler", "options", "steps"),
     [(ancestral, {}, 100), (ancestral, {"large_variance": True}, 100), (ddim, {}, 50)],
 )
-def test_all_modes_are_drawn_evenly(sampler, options, steps):
+def test_samplers_with_the_exact_noise_draw_all_modes_evenly(sampler, options, steps):
     centres, n = circle_centres(), 2000
     torch.manual_seed(0)
     x = last(
@@ -1047,12 +1054,12 @@ def path_in_sigma(schedule, steps):
         yield t, s, a, b, sigma, after
 
 
-def test_levels_given_as_sigma_come_back():
+def test_signal_to_noise_returns_the_sigmas_a_schedule_was_made_from():
     close(signal_to_noise(with_levels(SIGMAS).abar) ** -0.5, SIGMAS, rtol=1e-9, atol=0)
 
 
 @in_sigma
-def test_the_score_in_sigma_is_the_roots_multiple(schedule):
+def test_score_in_sigma_is_sqrt_abar_times_score_from_eps(schedule):
     for t in (0, len(schedule) // 2, len(schedule) - 1):
         x, abar = normal(20, 2), schedule.abar[t].item()
         eps = MixtureNoise(CENTRES, STD, schedule)(x, torch.full((20,), t))
@@ -1066,7 +1073,7 @@ def test_the_score_in_sigma_is_the_roots_multiple(schedule):
 
 @pytest.mark.parametrize("steps", [50, 7])
 @in_sigma
-def test_ddim_is_eulers_step_of_the_probability_flow_ode(schedule, steps):
+def test_ddim_equals_euler_steps_of_the_probability_flow_ode(schedule, steps):
     x = normal(20, 2)
     exact = MixtureNoise(CENTRES, STD, schedule)
     for (x_s, _), (_, _, a, b, sigma, after) in zip(
@@ -1079,7 +1086,7 @@ def test_ddim_is_eulers_step_of_the_probability_flow_ode(schedule, steps):
 
 
 @in_sigma
-def test_heuns_step_is_ddims_with_the_mean_of_two_noises(schedule):
+def test_heun_steps_equal_ddim_steps_with_the_mean_of_two_noises(schedule):
     x = normal(20, 2)
     exact = MixtureNoise(CENTRES, STD, schedule)
     for t, s, a, b, sigma, after in path_in_sigma(schedule, 7):
@@ -1098,7 +1105,7 @@ def test_heuns_step_is_ddims_with_the_mean_of_two_noises(schedule):
 
 
 @in_sigma
-def test_annealed_langevin_in_sigma_is_langevin_at_every_level(schedule):
+def test_annealed_langevin_in_sigma_equals_langevin_with_score_from_eps(schedule):
     """Song & Ermon's Algorithm 1: at each level 3 steps of size 0.1 sigma^2."""
     x, exact = normal(20, 2), MixtureNoise(CENTRES, STD, schedule)
     noises = iter(normal(20, 3, 20, 2, seed=1))
@@ -1117,7 +1124,7 @@ def test_annealed_langevin_in_sigma_is_langevin_at_every_level(schedule):
 
 
 @in_sigma
-def test_denoising_score_matching_weighted_by_the_variance_is_the_error_of_the_noise(
+def test_ddpm_errors_equal_denoising_score_matching_weighted_by_the_variance(
     schedule,
 ):
     """Song & Ermon, equations 5 and 6 with lambda = sigma^2; a mean over dimensions,
@@ -1147,7 +1154,7 @@ def drawn(seed, total, x):
 
 @predictions
 @pytest.mark.parametrize("pictures", [False, True])
-def test_loss_by_hand(name, pictures):
+def test_ddpm_loss_errors_and_score_equal_a_loop_for_eps_x0_and_v(name, pictures):
     x, y = torch.rand(6, 3, 2, 2, generator=seeded(), dtype=F64), torch.arange(6)
     method = DDPM(Wave(), SHORT, PREDICTIONS[name], pictures=pictures).train()
     t, eps = drawn(3, 4, x)
@@ -1170,7 +1177,7 @@ def test_loss_by_hand(name, pictures):
     )
 
 
-def test_every_step_is_equally_likely_and_the_noise_is_normal():
+def test_ddpm_loss_draws_steps_uniformly_and_standard_normal_noise():
     net = Recorder()
     method, n = DDPM(net, linear_betas(7, 5e-4, 5e-3), pictures=False), 35_000
     torch.manual_seed(0)
@@ -1188,7 +1195,7 @@ def test_every_step_is_equally_likely_and_the_noise_is_normal():
 
 @predictions
 @pytest.mark.parametrize("pictures", [False, True])
-def test_the_right_prediction_costs_nothing(name, pictures):
+def test_ddpm_loss_of_the_right_prediction_is_zero(name, pictures):
     """All data are one point, so that the noise can be read off x_t."""
     point = torch.tensor([0.2, 0.9, 0.5], dtype=F64)
     x0 = 2 * point - 1 if pictures else point
@@ -1206,7 +1213,7 @@ def test_the_right_prediction_costs_nothing(name, pictures):
     close(method.eps(q_sample(x0.expand(4, 3), abar[t], eps), t).detach(), eps)
 
 
-def test_pictures_are_centred_and_shown_again_and_points_left_alone():
+def test_ddpm_normalise_centres_pictures_denormalise_inverts_and_points_stay():
     x = torch.rand(3, 1, 4, 4, generator=seeded())
     method = DDPM(Wave(), SHORT)
     assert (
@@ -1223,7 +1230,7 @@ def test_pictures_are_centred_and_shown_again_and_points_left_alone():
     )
 
 
-def test_the_average_follows_with_a_momentum_that_grows():
+def test_ddpm_moving_average_after_step_uses_a_growing_momentum():
     method = DDPM(nn.Linear(1, 1, bias=False), SHORT, momentum=0.3)
     method.net.weight.data.fill_(0.0)
     method.average.net.weight.data.fill_(1.0)
@@ -1238,7 +1245,7 @@ def test_the_average_follows_with_a_momentum_that_grows():
     assert "updates" in method.state_dict()
 
 
-def test_the_average_begins_as_the_network_and_samples_in_eval_mode():
+def test_ddpm_average_starts_as_a_copy_and_is_used_in_eval_mode():
     method = DDPM(Wave(), SHORT, pictures=False)
     assert same(state_of(method.net), state_of(method.average.net))
     method.net.weight.data.fill_(2.0)
@@ -1249,7 +1256,7 @@ def test_the_average_begins_as_the_network_and_samples_in_eval_mode():
     assert not method.average.net.training
 
 
-def test_the_loss_tells_no_label_but_the_network_can_be_told():
+def test_ddpm_loss_passes_no_label_while_predict_eps_and_errors_can():
     net, x, y = Recorder(), normal(5, 2), torch.tensor([3, 1, 4, 1, 5])
     t = torch.zeros(5, dtype=torch.long)
     for kind in (DDPM, NextStep):
@@ -1271,7 +1278,7 @@ def test_the_loss_tells_no_label_but_the_network_can_be_told():
 
 
 class Looks(nn.Module):
-    """A network with features, which are what it was shown and when."""
+    """A network whose features are its input and the step."""
 
     def __init__(self):
         super().__init__()
@@ -1281,7 +1288,7 @@ class Looks(nn.Module):
         return torch.cat([self.weight * x.flatten(1), t[:, None]], 1)
 
 
-def test_representations_are_read_at_a_twentieth_of_the_way():
+def test_ddpm_encode_reads_features_at_one_twentieth_of_the_steps():
     method, x = (
         DDPM(Looks(), linear_betas(200)),
         torch.rand(3, 1, 2, 2, generator=seeded()),
@@ -1296,7 +1303,7 @@ def test_representations_are_read_at_a_twentieth_of_the_way():
     close(method.train().encode(x)[:, :4].detach(), 3 * shown, rtol=1e-6)
 
 
-def test_a_unet_is_encoded_by_its_coarsest_features():
+def test_ddpm_encode_of_a_unet_has_the_coarsest_width_and_is_deterministic():
     torch.manual_seed(0)
     method, x = DDPM(UNet(1, (8, 16)), linear_betas(100)).eval(), torch.rand(3, 1, 8, 8)
     assert method.encode(x).shape == (3, 16) and torch.equal(
@@ -1305,7 +1312,7 @@ def test_a_unet_is_encoded_by_its_coarsest_features():
 
 
 @pytest.mark.parametrize("kind", [DDPM, NextStep])
-def test_gradient_reaches_the_network_and_not_its_average(kind):
+def test_ddpm_loss_gives_the_network_a_gradient_and_its_average_none(kind):
     torch.manual_seed(0)
     method = kind(TimedMLP(2, 8), SHORT, pictures=False)
     method.loss(normal(64, 2, dtype=F32)).backward()
@@ -1317,7 +1324,7 @@ def test_gradient_reaches_the_network_and_not_its_average(kind):
     )
 
 
-def test_errors_are_measured_in_full_precision():
+def test_squared_error_and_ddpm_loss_are_float32_under_autocast():
     a, b = normal(3, 4, 2, dtype=F32), normal(3, 4, 2, seed=1, dtype=F32)
     expected = [
         sum((u - w) ** 2 for u, w in zip(p, q)) / 8
@@ -1349,7 +1356,7 @@ def at_step(monkeypatch, t):
 
 
 @pytest.mark.parametrize("t", range(4))
-def test_next_step_is_the_noises_loss_reweighted_plus_a_constant(t, monkeypatch):
+def test_next_step_loss_is_the_reweighted_noise_loss_plus_a_constant(t, monkeypatch):
     """beta^2 / (alpha (1 - abar)) E (eps - eps_theta)^2 + btilde a dimension, the mean
     over eps by quadrature."""
 
@@ -1380,7 +1387,7 @@ def test_next_step_is_the_noises_loss_reweighted_plus_a_constant(t, monkeypatch)
 
 
 @pytest.mark.parametrize("t", [0, 2])
-def test_next_step_has_the_noises_gradient_reweighted(t, monkeypatch):
+def test_next_step_gradient_is_the_reweighted_noise_gradient(t, monkeypatch):
     """For eps_theta = w x_t it is known: 2 weight (w E x_t^2 - E eps x_t)."""
     w, beta, abar, x0 = 0.4, SHORT[t].item(), products(SHORT)[t], 1.3
 
@@ -1405,7 +1412,7 @@ def test_next_step_has_the_noises_gradient_reweighted(t, monkeypatch):
         within(slopes, factor * expected, errors=4.5)
 
 
-def test_next_step_draws_every_step_and_shows_pictures_centred():
+def test_next_step_loss_draws_steps_uniformly_and_centres_pictures():
     net = Recorder()
     method, n = NextStep(net, SHORT), 20_000
     torch.manual_seed(0)
@@ -1419,7 +1426,7 @@ def test_next_step_draws_every_step_and_shows_pictures_centred():
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (4, 1, 3, 3)])
-def test_a_network_that_says_the_next_step_says_the_noise(shape):
+def test_says_next_step_converts_a_predicted_posterior_mean_to_noise(shape):
     x0, eps, t = normal(*shape), normal(*shape, seed=1), torch.arange(4)
     abar, schedule = torch.tensor(products(SHORT), dtype=F64), Schedule(SHORT)
     x_t = q_sample(x0, abar, eps)
@@ -1458,7 +1465,7 @@ def posteriors(betas, t, x0, guess, x_t):
 
 @pytest.mark.parametrize("t", [1, 2, 3])
 @pytest.mark.parametrize("pictures", [False, True])
-def test_terms_are_divergences_of_gaussians(t, pictures):
+def test_bound_terms_after_the_first_are_kl_divergences_of_gaussians(t, pictures):
     x0, eps, y = normal(3, 2, 2).clamp(-1, 1), normal(3, 2, 2, seed=1), torch.arange(3)
     method, step = DDPM(Wave(), SHORT, pictures=pictures), torch.full((3,), t)
     abar = products(SHORT)[t]
@@ -1482,7 +1489,7 @@ def test_terms_are_divergences_of_gaussians(t, pictures):
             assert by_noise.item() == pytest.approx(divergence.item(), rel=1e-9)
 
 
-def test_noise_weights_of_long_schedules():
+def test_noise_weights_of_1000_steps_equal_their_formula():
     for schedule in (LINEAR, COSINE):
         weights = noise_weights(schedule)
         assert (
@@ -1498,7 +1505,7 @@ def test_noise_weights_of_long_schedules():
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.1, 2.0])
-def test_the_first_term_is_the_mass_of_each_greys_cell(sigma):
+def test_discretised_log_likelihood_is_the_mass_of_each_grey_cell(sigma):
     levels = 16
     greys = [2 * k / (levels - 1) - 1 for k in range(levels)]
     means = [-1.3, -0.98, -0.05, 0.31, 1.0]
@@ -1518,8 +1525,9 @@ def test_the_first_term_is_the_mass_of_each_greys_cell(sigma):
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.05])
-def test_the_first_term_far_out_is_a_logarithm_not_infinity(sigma):
-    """The mass as an integral from its larger end, whose exponent is taken out."""
+def test_discretised_log_likelihood_is_finite_and_exact_far_from_the_mean(sigma):
+    """The expected mass is an integral from the end where the density is larger. The
+    exponent there is taken out of the integral."""
     greys = [2 * k / 255 - 1 for k in range(256)]
     for place, k in [
         (-0.9, 240),
@@ -1549,11 +1557,11 @@ def test_the_first_term_far_out_is_a_logarithm_not_infinity(sigma):
         assert ours.item() == pytest.approx(expected, rel=1e-8, abs=1e-12), (place, k)
 
 
-def test_all_256_masses_sum_to_one_in_single_precision_too():
+def test_discretised_log_likelihood_of_256_greys_sums_to_one_in_float32():
     x0 = 2 * (torch.arange(256) / 255)[:, None] - 1
     for place, sigma in [(-1.0, 0.01), (0.3, 0.01), (0.99, 0.2), (0.0, 3.0)]:
         ours = discretised_log_likelihood(torch.full((256, 1), place), x0, sigma)
-        # greys round
+        # greys are rounded
         assert (
             ours.exp().sum().item() == pytest.approx(1, rel=1e-6)
             and ours.isfinite().all()
@@ -1565,7 +1573,7 @@ def test_all_256_masses_sum_to_one_in_single_precision_too():
     close(rows, [single.sum().item()] * 2)
 
 
-def test_the_terms_at_the_first_step_are_the_likelihood_of_x0():
+def test_bound_terms_at_the_first_step_are_the_likelihood_of_x0():
     x0 = (2 * torch.randint(256, (3, 2), generator=seeded()) / 255 - 1).double()
     eps, first = normal(3, 2, seed=1), torch.zeros(3, dtype=torch.long)
     method = DDPM(Wave(), SHORT)
@@ -1584,7 +1592,7 @@ def test_the_terms_at_the_first_step_are_the_likelihood_of_x0():
     close(terms(method, x0, mixed, eps).detach()[[0, 2]], ours[[0, 2]])
 
 
-def test_prior_kl_is_torchs():
+def test_prior_kl_equals_torchs_kl_divergence():
     x0 = normal(3, 2, 2)
     for schedule in SCHEDULES.values():
         abar = products(schedule.beta)[-1]
@@ -1601,7 +1609,7 @@ def few_pictures(n=5):
 @pytest.mark.parametrize(
     ("betas", "draws"), [(SHORT, 1), (SHORT, 3), (SHORT, 8), (SHORT[:2], 2)]
 )
-def test_bits_per_dimension_is_the_mean_of_the_whole_sum(betas, draws):
+def test_bits_per_dimension_is_an_unbiased_estimate_of_the_whole_sum(betas, draws):
     method, x = DDPM(Wave(), betas).eval(), few_pictures()
     x0 = 2 * x.double() / 255 - 1
     many, steps = x0.repeat(2000, 1, 1, 1), len(betas)
@@ -1621,7 +1629,7 @@ def test_bits_per_dimension_is_the_mean_of_the_whole_sum(betas, draws):
     assert abs(ours.mean() - total.mean()) < 4.5 * error and error < 0.03 * total.mean()
 
 
-def test_the_steps_of_the_bound_are_spread_evenly_on_a_logarithmic_scale():
+def test_bits_per_dimension_draws_steps_evenly_on_a_logarithmic_scale():
     net = Recorder()
     method = DDPM(net, linear_betas(16, 5e-4, 5e-3)).train()
     bits_per_dimension(method, few_pictures(500), draws=2)
@@ -1637,7 +1645,7 @@ def test_the_steps_of_the_bound_are_spread_evenly_on_a_logarithmic_scale():
     assert ((counts - expected).abs() < 4.5 * expected.sqrt()).all()
 
 
-def test_bits_per_dimension_is_repeatable_and_leaves_the_callers_numbers_alone():
+def test_bits_per_dimension_is_repeatable_and_keeps_the_callers_random_state():
     method, x = DDPM(Wave(), SHORT).eval(), few_pictures()
     torch.manual_seed(7)
     expected = torch.randn(3)
@@ -1647,10 +1655,10 @@ def test_bits_per_dimension_is_repeatable_and_leaves_the_callers_numbers_alone()
     assert torch.equal(torch.randn(3), expected)
 
 
-def test_the_bound_is_above_the_entropy_and_comes_near_it_with_more_steps():
-    """Of N(m, s^2) with its exact denoiser, in nats. All terms are squares, so three
-    nodes are an exact mean; the first term is the density that the masses of narrow
-    cells are made of."""
+def test_bound_is_above_the_entropy_and_approaches_it_as_1_over_steps():
+    """The bound of N(m, s^2) with its exact denoiser, in nats. All terms are squares,
+    so three nodes give an exact mean. The first term is a density, the limit of the
+    mass of narrow cells."""
     m, s = 0.4, 0.5
     nodes, weights = hermite(3)
     entropy = math.log(2 * math.pi * math.e * s**2) / 2
@@ -1693,7 +1701,7 @@ def toy_data(n=2000):
     return Dataset(x, y, ())
 
 
-def test_a_trained_network_comes_near_the_score_and_draws_all_modes():
+def test_ddpm_training_approaches_the_exact_noise_and_samples_all_modes():
     torch.manual_seed(0)
     method = DDPM(TimedMLP(2, 128), cosine_betas(100), momentum=0.99, pictures=False)
     exact = MixtureNoise(circle_centres(), NOISE, method.schedule)
@@ -1738,7 +1746,9 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_path):
+def test_resumed_diffusion_training_ends_with_the_same_weights_bit_for_bit(
+    name, tmp_path
+):
     def run(seed, stop=None, **options):
         method, data = RUNS[name](seed)
         steps = []
@@ -1752,7 +1762,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_pat
 
     whole, _ = run(0)
     run(0, stop=3, checkpoint=tmp_path / "run.pt")
-    # all comes from the checkpoint
+    # the seed differs, so all weights come from the checkpoint
     resumed, steps = run(1, checkpoint=tmp_path / "run.pt")
     assert steps == [4, 5, 6] and same(whole.state_dict(), resumed.state_dict())
     assert whole.updates == 6 and not same(
@@ -1762,14 +1772,13 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_pat
 
 
 @pytest.mark.parametrize("kind", [DDPM, NextStep])
-def test_labelled_data_trains_a_network_without_labels(kind):
+def test_ddpm_and_next_step_train_on_labelled_data_without_labels(kind):
     method, data = small_unet(0, kind)
     assert all(math.isfinite(step.loss) for step in fit(method, data, 2, batch_size=8))
 
 
 class FixedDraws(DDPM):
-    """Step and noise follow from what the data pair x with, so that nothing is
-    drawn."""
+    """Step and noise are functions of the label, so that nothing is drawn."""
 
     def loss(self, x, y=None):
         places = torch.arange(x.shape[1])
@@ -1796,7 +1805,7 @@ def work():
     return train()
 
 
-def test_two_processes_train_as_one(tmp_path):
+def test_ddpm_training_in_two_processes_equals_one_process(tmp_path):
     losses, state = train()
     (losses_0, state_0), (losses_1, state_1) = two_processes("test_diffusion", tmp_path)
     assert same(state_0, state_1), "the processes drifted apart"
@@ -1862,12 +1871,12 @@ BAD = {
 
 
 @pytest.mark.parametrize(("call", "name"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_named(call, name):
+def test_diffusion_functions_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()
 
 
-def test_betas_that_leave_their_range_for_few_steps_say_so():
+def test_linear_betas_rejects_betas_above_1_after_scaling_for_few_steps():
     with pytest.raises(
         ValueError,
         match=r"argument `last`: 0.02 is beta = 2 in 10 steps, not in \(0, 1\)",
@@ -1875,7 +1884,7 @@ def test_betas_that_leave_their_range_for_few_steps_say_so():
         linear_betas(10)
 
 
-def test_noise_of_another_shape_does_not_broadcast():
+def test_q_sample_rejects_noise_of_another_shape():
     with pytest.raises(
         ValueError, match=r"two tensors of one shape, got \(3, 2\) and \(1, 2\)"
     ):

@@ -1,8 +1,8 @@
-"""The experiments of notebook 14: what they measure, and that each setting is what its
+"""The experiments of notebook 14: their measures, and that each setting is the one its
 name says.
 
-Methods that answer what is known stand in for trained ones: the pictures that are
-judged, the exact noise of a mixture.
+Methods with known outputs replace trained ones: they return given pictures, or the
+exact noise of a mixture.
 """
 
 import importlib.util
@@ -59,7 +59,7 @@ BETAS = cosine_betas(60)
 
 
 class Waves(nn.Module):
-    """Noise told pixel by pixel; one weight."""
+    """A noise for each pixel by itself, with one weight."""
 
     def __init__(self, weight):
         super().__init__()
@@ -72,14 +72,14 @@ class Waves(nn.Module):
 
 
 def waving(pictures=True, betas=BETAS):
-    """A method whose moving average, weight 0.7, is not its network, weight -2."""
+    """A method whose moving average has weight 0.7 and whose network has weight -2."""
     method = DDPM(Waves(0.7), betas, pictures=pictures)
     nn.init.constant_(method.net.weight, -2.0)
     return method
 
 
 class Knows(nn.Module):
-    """Says that x_0 are these pictures, whatever it is shown."""
+    """Predicts these pictures as x_0, whatever the input."""
 
     def __init__(self, x):
         super().__init__()
@@ -94,7 +94,7 @@ def knowing(x):
 
 
 class Part(nn.Module):
-    """A share of what another function says the noise is."""
+    """A share of the noise that another function predicts."""
 
     def __init__(self, exact, share):
         super().__init__()
@@ -105,7 +105,7 @@ class Part(nn.Module):
 
 
 def of_mixture(centres, std, betas, share=1.0):
-    """A method that says a share of the exact noise."""
+    """A method that predicts a share of the exact noise."""
     return DDPM(
         Part(MixtureNoise(centres, std, Schedule(betas)), share), betas, pictures=False
     )
@@ -127,7 +127,7 @@ def in_parts(n, *shape):
 
 
 @pytest.mark.parametrize("pictures", [True, False])
-def test_draws_are_by_ddim_in_50_steps_from_the_seeds_noise_by_the_average_in_eval_mode(
+def test_drawn_equals_50_ddim_steps_of_the_average_from_the_noise_of_the_seed(
     pictures,
 ):
     # two whole batches and the rest
@@ -150,7 +150,7 @@ def test_draws_are_by_ddim_in_50_steps_from_the_seeds_noise_by_the_average_in_ev
 
 
 @pytest.mark.parametrize("pictures", [True, False])
-def test_a_sampler_and_its_steps_are_passed_on(pictures):
+def test_drawn_passes_on_sampler_and_steps(pictures):
     method, calls = waving(pictures).train(), []
 
     def sampler(eps, x, schedule, steps, clip_denoised):
@@ -172,7 +172,7 @@ def test_a_sampler_and_its_steps_are_passed_on(pictures):
     )
 
 
-def test_all_noise_of_ancestral_sampling_comes_from_the_seed():
+def test_drawn_by_ancestral_takes_all_noise_from_the_seed():
     method, like, state = waving(), torch.zeros(40, 1, 3, 2), torch.get_rng_state()
     first, other = (drawn(method, like, seed, ancestral, 10) for seed in (0, 1))
     assert torch.equal(state, torch.get_rng_state())
@@ -184,7 +184,7 @@ def test_all_noise_of_ancestral_sampling_comes_from_the_seed():
     assert (first - drawn(method, like, 0, ddim, 10)).abs().max() > 0.1
 
 
-def test_noise_error_by_hand():
+def test_noise_error_equals_its_formula_for_one_gaussian():
     """One Gaussian about a centre: E[eps given x_t] = sqrt(1 - abar) (x_t - sqrt(abar)
     centre) / v."""
     betas, centre, std = cosine_betas(100), torch.tensor([[0.5, -1.0]]), 0.3
@@ -246,7 +246,7 @@ def few(tmp_path, monkeypatch):
 
 @pytest.fixture
 def given(monkeypatch):
-    """A function: this method is what the jobs get as trained."""
+    """A function: the jobs get this method as the trained one."""
 
     def give(method):
         monkeypatch.setattr(
@@ -259,8 +259,8 @@ def given(monkeypatch):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What is judged, in order: (drawn, real, data) each; the judgement is its
-    number."""
+    """The arguments of `generation_metrics` in order: (drawn, real, data). Its result
+    is the number of the call."""
     found = []
 
     def recorded(*arguments):
@@ -281,7 +281,7 @@ def tiny_ddpm():
 
 
 @pytest.mark.parametrize("job", [sampled, by_vae, by_gan, compared_with_exact])
-def test_a_job_trains_with_gradients(monkeypatch, job):
+def test_ddpm_jobs_train_with_gradients_enabled(monkeypatch, job):
     class Begun(Exception):
         pass
 
@@ -295,10 +295,10 @@ def test_a_job_trains_with_gradients(monkeypatch, job):
     assert torch.is_grad_enabled()
 
 
-def test_sampled_judges_draws_and_bounds_unseen_pictures(few, given):
-    """A network that knows x_0: its draws are the unseen pictures, and of the bound
-    only L_T and the first term are left, which is the mass of a Gaussian of variance
-    beta_1 in the cell of its own middle."""
+def test_sampled_of_known_pictures_is_perfect_with_closed_form_bits(few, given):
+    """A network that always predicts x_0. Its draws are the test pictures. Of the bound
+    only L_T and the first term are left. The first term is the mass of a Gaussian of
+    variance beta_1 in the cell around its mean."""
     test = few("digits", "test").x[:40]
     given(knowing(test))
     state = torch.get_rng_state()
@@ -314,7 +314,7 @@ def test_sampled_judges_draws_and_bounds_unseen_pictures(few, given):
     assert row["bits"] == pytest.approx(nats / test.numel() / math.log(2), rel=1e-3)
 
 
-def test_sampled_on_a_tiny_run(few):
+def test_sampled_on_a_tiny_run_equals_ddim_and_is_repeatable(few):
     recipe = tiny(replace(lookup("ddpm"), build=tiny_ddpm))
     row = sampled(recipe, 1)
     assert (
@@ -336,14 +336,14 @@ def test_sampled_on_a_tiny_run(few):
 
 
 def ticking(monkeypatch, *times):
-    """A clock that shows these times, one a look."""
+    """A clock that returns these times, one for each call."""
     looks = iter(times)
     monkeypatch.setattr(
         studies, "time", SimpleNamespace(perf_counter=lambda: next(looks))
     )
 
 
-def test_stepped_passes_on_seed_sampler_and_steps_and_times_a_picture(
+def test_stepped_passes_on_seed_sampler_and_steps_and_times_one_picture(
     few, monkeypatch, shown
 ):
     method, calls = waving(), []
@@ -369,7 +369,7 @@ def test_stepped_passes_on_seed_sampler_and_steps_and_times_a_picture(
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
-def test_every_sampler_ends_at_the_pictures_that_are_known(few, monkeypatch, name):
+def test_stepped_ends_at_the_known_pictures_with_every_sampler(few, monkeypatch, name):
     method = knowing(few("digits", "test").x[:30])
     monkeypatch.setattr(zoo, "load", other_weights({"ddpm": method}))
     state = torch.get_rng_state()
@@ -387,7 +387,7 @@ def test_every_sampler_ends_at_the_pictures_that_are_known(few, monkeypatch, nam
     )
 
 
-def test_real_pictures_are_others_of_the_training_set_for_each_seed(few, shown):
+def test_real_draws_other_training_pictures_for_each_seed(few, shown):
     state = torch.get_rng_state()
     assert [real(lookup("ddpm"), seed, n=50) for seed in (0, 0, 1)] == [
         {"steps": 0, "frechet": number} for number in (1, 2, 3)
@@ -407,7 +407,7 @@ def test_real_pictures_are_others_of_the_training_set_for_each_seed(few, shown):
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_real_pictures_are_close_to_the_unseen_ones(few):
+def test_real_pictures_score_well(few):
     row = real(lookup("ddpm"), 0, n=300)
     assert (
         set(row) == {"steps"} | JUDGEMENT
@@ -424,7 +424,7 @@ def test_real_pictures_are_close_to_the_unseen_ones(few):
     assert row["detail"] == pytest.approx(1, abs=0.1)
 
 
-def test_shipped_draws_as_many_as_there_are_unseen_pictures(few, monkeypatch, shown):
+def test_shipped_draws_as_many_pictures_as_the_test_set_has(few, monkeypatch, shown):
     """In batches of 250, from the seed's noise, by the weights of the name."""
     method = waving()
     monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
@@ -474,7 +474,7 @@ class Copies:
         return self.x
 
 
-def test_a_vae_is_judged_by_draws_of_its_prior(few, given):
+def test_by_vae_judges_draws_of_the_prior(few, given):
     method = given(Copies(few("digits", "test").x[:40]))
     state = torch.get_rng_state()
     row = by_vae(lookup("vae"), 3)
@@ -487,7 +487,7 @@ def test_a_vae_is_judged_by_draws_of_its_prior(few, given):
     )
 
 
-def test_a_gan_is_judged_by_its_fakes(few, given):
+def test_by_gan_judges_fakes_of_the_test_labels(few, given):
     test = few("digits", "test")
     method = given(Copies(test.x[:40]))
     state = torch.get_rng_state()
@@ -501,7 +501,7 @@ def test_a_gan_is_judged_by_its_fakes(few, given):
 
 
 @pytest.mark.parametrize(("job", "name"), [(by_vae, "vae"), (by_gan, "gan")])
-def test_the_rivals_on_tiny_runs(few, job, name):
+def test_by_vae_and_by_gan_on_tiny_runs_are_finite_and_repeatable(few, job, name):
     recipe = tiny(lookup(name))
     row = job(recipe, 1)
     assert (
@@ -513,7 +513,9 @@ def test_the_rivals_on_tiny_runs(few, job, name):
 
 
 @pytest.mark.parametrize("data", ["gaussians", "grid"])
-def test_the_exact_noise_has_no_error_and_draws_every_mode(few, given, data):
+def test_compared_with_exact_of_the_exact_noise_has_no_error_and_all_modes(
+    few, given, data
+):
     given(of_mixture(CENTRES[data](), NOISE, cosine_betas(100)))
     state = torch.get_rng_state()
     row = compared_with_exact(toy(data), 0)
@@ -535,7 +537,7 @@ def test_the_exact_noise_has_no_error_and_draws_every_mode(few, given, data):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_the_error_is_a_share_of_the_noises_size(few, given, share):
+def test_compared_with_exact_error_is_relative_to_the_noise(few, given, share):
     given(of_mixture(CENTRES["gaussians"](), NOISE, cosine_betas(100), share))
     row = compared_with_exact(toy("gaussians"), 0)
     assert (
@@ -549,7 +551,7 @@ def test_the_error_is_a_share_of_the_noises_size(few, given, share):
     )
 
 
-def test_toys_draw_by_ancestral_sampling_on_all_steps_from_the_jobs_seed(
+def test_compared_with_exact_draws_by_ancestral_on_all_steps_from_the_seed(
     few, given, monkeypatch
 ):
     method, asked = given(of_mixture(CENTRES["grid"](), NOISE, cosine_betas(20))), []
@@ -565,7 +567,7 @@ def test_toys_draw_by_ancestral_sampling_on_all_steps_from_the_jobs_seed(
     assert row["modes"] == 3 / 25 and row["inside"] == 1
 
 
-def test_known_on_a_tiny_run(few):
+def test_compared_with_exact_on_a_tiny_run_has_all_measures(few):
     recipe = tiny(toy("gaussians"))
     row = compared_with_exact(recipe, 1)
     assert set(row) == RUN | {"error", "modes", "inside", "curve"} and row["steps"] == 2
@@ -621,7 +623,7 @@ def but(recipe, **changes):
     return replace(recipe, build=None, **changes)
 
 
-def test_every_setting_of_an_experiment_is_another():
+def test_settings_of_a_ddpm_experiment_are_all_different():
     for name, experiment in EXPERIMENTS.items():
         assert name.startswith("ddpm-") and name not in recipes()
         different = {
@@ -632,7 +634,7 @@ def test_every_setting_of_an_experiment_is_another():
     assert EXPERIMENTS.items() <= experiments.catalogue().items()
 
 
-def test_predictions_differ_in_what_is_predicted_and_the_schedule_only():
+def test_predictions_settings_differ_in_prediction_and_schedule_only():
     expected = {
         "noise, linear": (DDPM, EPS, is_linear),
         "noise": (DDPM, EPS, is_cosine),
@@ -664,7 +666,7 @@ def test_predictions_differ_in_what_is_predicted_and_the_schedule_only():
     assert found["noise, linear"][0].recipe is lookup("ddpm")
 
 
-def test_steps_differ_in_sampler_and_steps_only():
+def test_steps_settings_differ_in_sampler_and_steps_only():
     samplers = {
         "DDPM": plain(ancestral),
         "DDPM, variance beta": plain(partial(ancestral, large_variance=True)),
@@ -684,7 +686,7 @@ def test_steps_differ_in_sampler_and_steps_only():
     assert len({setting.seeds for setting in found.values()}) == 1
 
 
-def test_three_generators_differ_from_their_recipes_in_how_long_they_train():
+def test_equal_time_settings_differ_from_their_recipes_in_steps_only():
     found = EXPERIMENTS["ddpm-equal-time"]
     assert list(found) == ["real", "VAE", "GAN", "DDPM", "DDPM, v"]
     assert plain(found["real"].job) == (real, ("n", studies.SAMPLES))
@@ -704,7 +706,7 @@ def test_three_generators_differ_from_their_recipes_in_how_long_they_train():
     assert {setting.recipe.data for setting in found.values()} == {"digits"}
 
 
-def test_shipped_weights_are_judged_on_their_own_data():
+def test_shipped_settings_use_the_data_of_their_weights():
     ours = {"digits": "ddpm", "emoji": "ddpm-emoji"}
     rivals = {
         "digits, VAE": "vae",
@@ -730,7 +732,7 @@ def test_shipped_weights_are_judged_on_their_own_data():
 
 
 @pytest.mark.parametrize("name", ["vae", "conditional-gan"])
-def test_shipped_rivals_draw_as_many_of_the_asked_labels(few, shown, name):
+def test_shipped_rival_draws_as_many_pictures_of_the_test_labels(few, shown, name):
     """Shipped weights on 300 rows: the judge sees the label that a GAN is told far more
     often than by chance."""
     assert shipped_rival(lookup(name), 0, name=name) == {"steps": 1, "frechet": 1}
@@ -746,7 +748,7 @@ def test_shipped_rivals_draw_as_many_of_the_asked_labels(few, shown, name):
         ).double().mean() > 0.8
 
 
-def test_toys_differ_in_their_data_only():
+def test_toys_settings_differ_in_data_only():
     found = settings("ddpm-toys")
     assert {name: setting.recipe.data for name, (setting, _) in found.items()} == {
         "8 Gaussians": "gaussians",
@@ -791,7 +793,7 @@ def bench():
 @pytest.mark.parametrize(
     "betas", [linear_betas(40), cosine_betas(20)], ids=["linear", "cosine"]
 )
-def test_diffusers_pipeline_draws_what_ddim_draws(bench, betas):
+def test_benchmark_pipeline_of_diffusers_equals_ddim(bench, betas):
     net, shape = Waves(0.7), (3, 2, 4, 5)
     pipe = bench.pipeline(net, shape, betas)
     theirs = called_at(
@@ -810,7 +812,7 @@ def test_diffusers_pipeline_draws_what_ddim_draws(bench, betas):
     assert ours.std() > 0.1 and theirs.images.shape == shape
 
 
-def test_both_ask_the_network_as_often_and_of_the_same_steps(bench):
+def test_benchmark_pipeline_and_ddim_call_the_network_at_the_same_steps(bench):
     asked = []
 
     class Listens(Waves):
@@ -832,11 +834,11 @@ def test_both_ask_the_network_as_often_and_of_the_same_steps(bench):
 
 
 @pytest.mark.parametrize("peer", [True, False])
-def test_ratios_are_1_where_only_the_networks_calls_take_time(
+def test_benchmark_ratios_are_1_if_only_network_calls_take_time(
     bench, tmp_path, monkeypatch, peer
 ):
-    """A clock that a call of the network puts forward: by a second; by ever more in the
-    round that is thrown away."""
+    """Each call of the network advances the clock by a second. In the warm-up round,
+    which is thrown away, it advances by ever more."""
     calls, each = [], 3 * (4 if peer else 3)
 
     def forward(net, x, t, y=None):

@@ -1,8 +1,8 @@
-"""Knowledge distillation, BYOL, SimSiam, Barlow Twins, DINO: their losses and what each
-method updates, and when.
+"""Knowledge distillation, BYOL, SimSiam, Barlow Twins, DINO: their losses, and which
+weights each method updates when.
 
-The oracles are plain Python loops over the papers' formulas, closed forms, numpy,
-torch's own losses and lightly's.
+The oracles are plain Python loops over the papers' formulas, closed forms, numpy, and
+the losses of torch and lightly.
 """
 
 import math
@@ -146,7 +146,7 @@ def test_soft_targets_equal_a_loop(temperature):
     assert ours.sum(1) == pytest.approx(torch.ones(6))
 
 
-def test_soft_targets_flatten_with_the_temperature():
+def test_soft_targets_entropy_grows_with_the_temperature():
     logits = 5 * normal(8, 4)
     entropies = [
         torch.special.entr(soft_targets(logits, t)).sum(1)
@@ -160,7 +160,7 @@ def test_soft_targets_flatten_with_the_temperature():
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 4.0, 10.0])
-def test_distillation_loss_equals_torchs_divergence(temperature):
+def test_distillation_loss_equals_squared_temperature_times_torchs_kl_div(temperature):
     student, teacher = 3 * normal(2, 7, 5)
     theirs = F.kl_div(
         (student / temperature).log_softmax(1),
@@ -177,16 +177,16 @@ def test_distillation_loss_equals_torchs_divergence(temperature):
     )
 
 
-def test_distillation_loss_is_zero_where_both_agree():
+def test_distillation_loss_of_equal_distributions_is_zero():
     logits = 3 * normal(6, 5)
     assert distillation_loss(logits, logits).item() == pytest.approx(0, abs=1e-12)
-    # one per row
+    # a constant added to each row changes nothing
     assert distillation_loss(
         logits + normal(6, 1, seed=1), logits
     ).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_distillation_has_the_gradient_of_hintons_cross_entropy():
+def test_distillation_loss_has_the_gradient_of_hintons_cross_entropy():
     student, teacher = 3 * normal(2, 7, 5)
     student.requires_grad_()
     (ours,) = torch.autograd.grad(distillation_loss(student, teacher, 3.0), student)
@@ -196,7 +196,7 @@ def test_distillation_has_the_gradient_of_hintons_cross_entropy():
     torch.testing.assert_close(ours, theirs)
 
 
-def test_distillation_gradient_at_a_high_temperature_is_that_of_the_logits():
+def test_distillation_loss_gradient_at_high_temperature_is_the_logit_difference():
     student, teacher = 3 * normal(2, 7, 5)
     centred = [z - z.mean(1, keepdim=True) for z in (student, teacher)]
     (gradient,) = torch.autograd.grad(
@@ -208,20 +208,20 @@ def test_distillation_gradient_at_a_high_temperature_is_that_of_the_logits():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_distillation_survives_extreme_logits(temperature):
+def test_distillation_loss_and_its_gradient_are_finite_at_extreme_logits(temperature):
     student = torch.tensor(
         [[1e4, -1e4, 0.0], [0.0, 1e4, -1e4], [1e4, 1e4, 1e4]], requires_grad=True
     )
     teacher = torch.tensor([[-1e4, 1e4, 0.0], [0.0, 1e4, -1e4], [-1e4, 0.0, 0.0]])
     loss = distillation_loss(student, teacher, temperature)
     loss.backward()
-    # wrong by 2e4, both sure and right, two of three equally
+    # certain and wrong; certain and right; uniform against two of three
     rows = [2e4 / temperature, 0.0, math.log(3 / 2)]
     assert loss.item() == pytest.approx(temperature**2 * sum(rows) / 3, rel=1e-6)
     assert student.grad.isfinite().all()
 
 
-def test_distillation_sends_no_gradient_to_the_teacher():
+def test_distillation_loss_gives_the_teacher_logits_no_gradient():
     student, teacher = (
         normal(4, 3).requires_grad_(),
         normal(4, 3, seed=1).requires_grad_(),
@@ -230,7 +230,7 @@ def test_distillation_sends_no_gradient_to_the_teacher():
     assert student.grad.abs().sum() > 0 and teacher.grad is None
 
 
-def test_the_taught_method_mixes_both_losses_of_the_same_views():
+def test_knowledge_distillation_loss_mixes_soft_and_hard_loss_of_the_same_views():
     x, y = pairs_of_pictures()
     shown = []
 
@@ -249,7 +249,7 @@ def test_the_taught_method_mixes_both_losses_of_the_same_views():
     )
 
 
-def test_without_soft_targets_it_is_cross_entropy_and_with_them_alone_it_needs_no_label():
+def test_knowledge_distillation_soft_0_is_cross_entropy_and_soft_1_needs_no_label():
     x, y = pairs_of_pictures()
     hard, soft = distilled(soft=0.0), distilled(soft=1.0)
     logits = hard.classifier(hard.encoder(x[:, :3]))
@@ -265,7 +265,7 @@ def test_without_soft_targets_it_is_cross_entropy_and_with_them_alone_it_needs_n
     )
 
 
-def test_the_teacher_of_a_distillation_stays_as_it_is():
+def test_knowledge_distillation_training_leaves_the_teacher_unchanged():
     method = distilled()
     before = {
         name: value.clone() for name, value in method.teacher.state_dict().items()
@@ -281,7 +281,7 @@ def test_the_teacher_of_a_distillation_stays_as_it_is():
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), None])
-def test_distillation_wants_a_positive_temperature(temperature):
+def test_distillation_rejects_a_temperature_that_is_not_positive(temperature):
     for call in (
         lambda: soft_targets(normal(2, 3), temperature),
         lambda: distillation_loss(*normal(2, 2, 3), temperature),
@@ -296,18 +296,18 @@ def test_distillation_wants_a_positive_temperature(temperature):
 # --- BYOL ---
 
 
-def test_byol_loss_equals_a_loop_over_two_minus_two_cosines():
+def test_byol_loss_equals_a_loop_over_two_minus_twice_the_cosine():
     prediction, target = normal(2, 9, 4)
     rows = list(zip(prediction.tolist(), target.tolist(), strict=True))
     expected = sum(2 - 2 * cosine_of(p, z) for p, z in rows) / 9
     assert byol_loss(prediction, target).item() == pytest.approx(expected, rel=1e-9)
-    # lengths do not count
+    # the loss is invariant to scale
     assert byol_loss(7 * prediction, 0.1 * target).item() == pytest.approx(
         expected, rel=1e-9
     )
 
 
-def test_byol_loss_at_the_ends_of_its_range():
+def test_byol_loss_of_equal_opposite_and_orthogonal_vectors_is_0_4_and_2():
     z = normal(6, 4)
     assert byol_loss(2 * z, z).item() == pytest.approx(0, abs=1e-12)
     assert byol_loss(-z, z).item() == pytest.approx(4)
@@ -315,22 +315,24 @@ def test_byol_loss_at_the_ends_of_its_range():
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
-def test_byol_loss_pulls_the_prediction_along_the_sphere_and_leaves_the_target(scale):
+def test_byol_loss_gives_the_target_no_gradient_and_the_prediction_a_tangential_one(
+    scale,
+):
     prediction, target = (
         (scale * normal(5, 4)).requires_grad_(),
         normal(5, 4, seed=2).requires_grad_(),
     )
     byol_loss(prediction, target).backward()
     assert target.grad is None and prediction.grad.abs().sum() > 0
-    # its length does not matter
+    # the gradient has no part along the prediction
     assert (prediction.grad * prediction).sum(1).abs().max() < 1e-12
 
 
-def test_byol_predicts_of_each_view_what_the_target_says_of_the_other():
+def test_byol_loss_compares_each_views_prediction_with_the_other_views_target():
     method, (x, _) = byol(), pairs_of_pictures()
     with torch.no_grad():
         for p in method.target.parameters():
-            # a target that has its own opinion
+            # the target must differ from the online network
             p.add_(0.1 * torch.randn(p.shape, generator=seeded(3)))
     views = x[:, :3], x[:, 3:]
     guess = [
@@ -342,7 +344,7 @@ def test_byol_predicts_of_each_view_what_the_target_says_of_the_other():
     expected = sum(2 - 2 * cosine_of(p, z) for p, z in pairs) / len(x)
     assert method.loss(x).item() == pytest.approx(expected, rel=1e-5)
     swapped = method.loss(torch.cat([x[:, 3:], x[:, :3]], 1)).item()
-    # which view is called the first does not matter
+    # the loss is symmetric in the views
     assert swapped == pytest.approx(expected, rel=1e-5)
 
 
@@ -350,7 +352,8 @@ def test_byol_predicts_of_each_view_what_the_target_says_of_the_other():
 
 
 def averages(name, **options):
-    """The method, its slow copy, and what that follows."""
+    """The method, its moving average (BYOL's target or DINO's teacher), and the network
+    which that follows."""
     if name == "BYOL":
         method = byol(**options)
         return (
@@ -363,12 +366,12 @@ def averages(name, **options):
 
 
 @pytest.mark.parametrize("name", ["BYOL", "DINO"])
-def test_the_slow_copy_follows_by_the_papers_schedule(name):
+def test_moving_average_follows_the_weights_after_the_step_with_cosine_momentum(name):
     """At update k of 6: m = 1 - (1 - 0.9) (cos(pi (k - 1) / 6) + 1) / 2, of the weights
     after the optimiser's step."""
     method, slow, online = averages(name, momentum=0.9)
     expected = parameters_of(slow)
-    # it starts as a copy
+    # the average starts as a copy
     assert all(
         torch.equal(a, b) for a, b in zip(expected, online.parameters(), strict=True)
     )
@@ -390,7 +393,7 @@ def test_the_slow_copy_follows_by_the_papers_schedule(name):
 
 
 @pytest.mark.parametrize("name", ["BYOL", "DINO"])
-def test_the_slow_copy_moves_in_after_step_only(name):
+def test_byol_target_and_dino_teacher_get_no_gradient_and_move_in_after_step_only(name):
     method, slow, online = averages(name, momentum=0.9)
     x, _ = pairs_of_pictures()
     before, at_first = parameters_of(slow), parameters_of(online)
@@ -406,7 +409,7 @@ def test_the_slow_copy_moves_in_after_step_only(name):
 
 
 @pytest.mark.parametrize("name", ["BYOL", "DINO"])
-def test_with_momentum_1_the_slow_copy_never_moves(name):
+def test_byol_target_and_dino_teacher_with_momentum_1_never_move(name):
     method, slow, online = averages(name, momentum=1.0)
     before = parameters_of(slow)
     list(fit(method, view_pairs(), 4, batch_size=16))
@@ -415,13 +418,13 @@ def test_with_momentum_1_the_slow_copy_never_moves(name):
 
 @pytest.mark.parametrize("name", ["BYOL", "DINO"])
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan"), None])
-def test_momentum_is_a_number_between_0_and_1(name, momentum):
+def test_byol_and_dino_reject_a_momentum_outside_0_to_1(name, momentum):
     with pytest.raises(ValueError, match=r"`momentum`: expected a number in \[0, 1\]"):
         averages(name, momentum=momentum)
 
 
 @pytest.mark.parametrize("make", [byol, simsiam, barlow_twins, dino, distilled])
-def test_gradient_reaches_every_trainable_weight_and_no_frozen_one(make):
+def test_loss_gives_every_trained_weight_a_gradient_and_target_or_teacher_none(make):
     method, (x, y) = make(), pairs_of_pictures()
     method.loss(x, y).backward()
     for name, p in method.named_parameters():
@@ -432,7 +435,7 @@ def test_gradient_reaches_every_trainable_weight_and_no_frozen_one(make):
 
 
 @pytest.mark.parametrize("make", [byol, simsiam, barlow_twins, distilled])
-def test_the_representation_is_the_encoders(make):
+def test_encode_is_the_output_of_the_encoder(make):
     method, (x, _) = make(), pairs_of_pictures()
     torch.testing.assert_close(method.encode(x[:, :3]), method.encoder(x[:, :3]))
     assert method.encode(x[:, :3]).shape == (12, 16)
@@ -453,7 +456,7 @@ def test_negative_cosine_equals_a_loop_and_lightly():
     )
 
 
-def test_negative_cosine_at_the_ends_of_its_range():
+def test_negative_cosine_of_equal_opposite_and_orthogonal_vectors_is_minus_1_1_and_0():
     z = normal(6, 4)
     assert negative_cosine(3 * z, z).item() == pytest.approx(-1) and negative_cosine(
         -z, z
@@ -463,9 +466,8 @@ def test_negative_cosine_at_the_ends_of_its_range():
     ).item() == pytest.approx(0, abs=1e-7)
 
 
-def test_simsiams_gradient_is_that_of_constant_targets():
-    """The slide's D(p1, z2) / 2 + D(p2, z1) / 2, where z1 and z2 are numbers that have
-    been written down before."""
+def test_simsiam_loss_has_the_gradient_for_constant_targets():
+    """The slide's D(p1, z2) / 2 + D(p2, z1) / 2, where z1 and z2 are constants."""
     method, (x, _) = simsiam(), pairs_of_pictures()
     trained = list(method.parameters())
     views = x[:, :3], x[:, 3:]
@@ -493,7 +495,7 @@ def test_simsiams_gradient_is_that_of_constant_targets():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
-def test_without_the_stopped_gradient_simsiam_has_another():
+def test_simsiam_without_stop_gradient_has_the_same_loss_but_another_gradient():
     class Flowing(SimSiam):
         def target(self, z):
             return z
@@ -542,7 +544,7 @@ def test_cross_correlation_equals_a_triple_loop_and_numpy():
     assert (cross_correlation(z1, z1).diagonal() - 1).abs().max() < 1e-9
 
 
-def test_cross_correlation_knows_neither_scale_nor_place_of_a_feature_but_its_sign():
+def test_cross_correlation_is_invariant_to_scale_and_shift_and_follows_the_sign():
     z1, z2 = normal(2, 11, 4)
     c = cross_correlation(z1, z2)
     scale, shift = (
@@ -561,7 +563,7 @@ def test_cross_correlation_knows_neither_scale_nor_place_of_a_feature_but_its_si
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, -2.0, 1.1, 100.1])
-def test_a_constant_feature_correlates_with_nothing(value):
+def test_cross_correlation_of_a_constant_feature_is_0_with_a_finite_gradient(value):
     z1, z2 = normal(2, 16, 4, dtype=torch.float32)
     z1[:, 1], z2[:, 1] = value, value
     rest = cross_correlation(z1, z2)[[0, 2, 3]][:, [0, 2, 3]]
@@ -596,7 +598,7 @@ def test_barlow_twins_loss_equals_a_loop_and_lightly(off_diagonal):
     ).item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
-def test_barlow_twins_loss_in_closed_form():
+def test_barlow_twins_loss_of_known_correlations_has_its_closed_form():
     hadamard = torch.tensor([[1.0]])
     for _ in range(3):
         hadamard = torch.cat(
@@ -620,7 +622,7 @@ def test_barlow_twins_loss_in_closed_form():
     ).item() == pytest.approx(5)
 
 
-def test_barlow_twins_compares_the_projections_of_both_views():
+def test_barlow_twins_loss_method_uses_the_cross_correlation_of_both_projections():
     method, (x, _) = barlow_twins(off_diagonal=0.1), pairs_of_pictures()
     z1, z2 = (
         method.projector(method.encoder(view)).double().tolist()
@@ -648,7 +650,7 @@ def test_barlow_twins_calls_its_encoder_once_for_both_views():
 
 
 @pytest.mark.parametrize("off_diagonal", [0.0, -1.0, None])
-def test_barlow_twins_wants_a_positive_weight(off_diagonal):
+def test_barlow_twins_rejects_an_off_diagonal_weight_that_is_not_positive(off_diagonal):
     for call in (
         lambda: barlow_twins_loss(*normal(2, 3, 2), off_diagonal),
         lambda: barlow_twins(off_diagonal=off_diagonal),
@@ -696,7 +698,7 @@ def test_dino_loss_equals_a_loop_over_pairs_of_different_views(large, views):
     )
 
 
-def test_dino_loss_of_two_views_is_the_slides_algorithm():
+def test_dino_loss_of_two_views_equals_algorithm_1_of_the_paper():
     (s1, s2), (t1, t2), centre = (
         normal(2, 5, 4),
         normal(2, 5, 4, seed=1),
@@ -715,7 +717,7 @@ def test_dino_loss_of_two_views_is_the_slides_algorithm():
     assert ours.item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_dino_loss_is_log_k_where_nobody_prefers_anything():
+def test_dino_loss_of_uniform_outputs_is_log_k_and_of_certain_equal_ones_0():
     centre = normal(7)
     # the centre and one number for each picture
     teacher = centre + normal(2, 5, 1, seed=1)
@@ -731,7 +733,7 @@ def test_dino_loss_is_log_k_where_nobody_prefers_anything():
     ).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_dino_loss_sends_no_gradient_to_the_teacher_and_survives_extremes():
+def test_dino_loss_gives_the_teacher_no_gradient_and_is_finite_at_extreme_outputs():
     student, teacher = (
         (1e4 * normal(2, 5, 4, seed=s, dtype=torch.float32)).requires_grad_()
         for s in (0, 1)
@@ -746,8 +748,8 @@ def test_dino_loss_sends_no_gradient_to_the_teacher_and_survives_extremes():
     )
 
 
-def test_dino_loss_and_centre_equal_lightlys():
-    # no epoch: no schedule
+def test_dino_loss_and_centre_equal_those_of_lightly():
+    # without an epoch lightly uses no schedule
     theirs = DINOLoss(10, teacher_temp=0.07, student_temp=0.2, center_momentum=0.8)
     student, teacher = (
         normal(4, 5, 10, dtype=torch.float32),
@@ -770,7 +772,7 @@ def test_dino_loss_and_centre_equal_lightlys():
     [four_crops, lambda x: four_crops(x)[:2]],
     ids=["multi-crop", "two views"],
 )
-def test_dino_compares_every_crop_with_the_teachers_other_large_ones(augment):
+def test_dino_loss_compares_every_crop_with_the_teachers_other_large_crops(augment):
     method, (x, _) = dino(augment=augment, tau_s=0.2, tau_t=0.1), pairs_of_pictures()
     with torch.no_grad():
         for p in method.teacher.parameters():
@@ -785,7 +787,7 @@ def test_dino_compares_every_crop_with_the_teachers_other_large_ones(augment):
     assert method.loss(x).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_dinos_student_sees_all_crops_and_its_teacher_the_large_ones():
+def test_dino_student_sees_all_crops_and_the_teacher_the_large_ones_only():
     method, (x, _) = dino(), pairs_of_pictures()
     seen = {"student": [], "teacher": []}
     for name, shapes in seen.items():
@@ -798,7 +800,7 @@ def test_dinos_student_sees_all_crops_and_its_teacher_the_large_ones():
 
 
 def watched_teacher(method):
-    """A list that will hold all that the teacher puts out."""
+    """A list that collects all outputs of the teacher."""
     outputs = []
     method.teacher.register_forward_hook(
         lambda module, inputs, output: outputs.append(output.clone())
@@ -807,7 +809,7 @@ def watched_teacher(method):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_dinos_centre_is_the_moving_average_of_uncentred_outputs(accumulate):
+def test_dino_centre_is_the_moving_average_of_uncentred_teacher_outputs(accumulate):
     method = dino(centre_momentum=0.6)
     outputs, expected = watched_teacher(method), torch.zeros(10)
     assert torch.equal(method.centre, expected)
@@ -830,16 +832,16 @@ def test_dinos_centre_is_the_moving_average_of_uncentred_outputs(accumulate):
     assert expected.abs().max() > 0.05 and method.step_outputs == []
 
 
-def test_dinos_centre_moves_in_after_step_only():
+def test_dino_centre_moves_in_after_step_only():
     method, (x, _) = dino(), pairs_of_pictures()
     method.loss(x)
     assert torch.equal(method.centre, torch.zeros(10))
     method.after_step()
-    # a resumed run needs it
+    # a resumed run needs the centre
     assert method.centre.abs().max() > 0 and "centre" in method.state_dict()
 
 
-def test_prototypes_are_cosines():
+def test_prototypes_output_cosines_and_get_zero_gradient_while_frozen():
     layer, z = Prototypes(4, 3).double(), normal(5, 4)
     weight = layer.weight.tolist()
     expected = [[cosine_of(row, w) for w in weight] for row in z.tolist()]
@@ -850,12 +852,14 @@ def test_prototypes_are_cosines():
     layer.trainable = False
     assert layer(z).detach().numpy() == pytest.approx(np.array(expected))
     layer(z).square().sum().backward()
-    # zero, not missing
+    # a zero gradient, not None
     assert torch.equal(layer.weight.grad, torch.zeros(3, 4).double())
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_prototypes_stay_until_the_share_freeze_of_the_training(weight_decay):
+def test_prototypes_keep_their_direction_until_the_share_freeze_of_training(
+    weight_decay,
+):
     method = dino(freeze=0.5)
     layer, encoder = method.student[2], method.student[0]
     start, still = layer.weight.detach().clone(), []
@@ -879,7 +883,7 @@ def test_prototypes_stay_until_the_share_freeze_of_the_training(weight_decay):
     assert still == [True, True, True, False, False, False]
 
 
-def test_dinos_teacher_temperature():
+def test_dino_teacher_temperature_warms_up_linearly_from_tau_t_start_to_tau_t():
     method = dino(tau_t=0.07, tau_t_start=0.04, warmup=0.3)
     for progress, expected in (
         (0.0, 0.04),
@@ -903,7 +907,7 @@ def test_dinos_teacher_temperature():
         assert method.loss(x).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_dino_represents_by_its_teacher():
+def test_dino_encode_uses_the_teacher_without_gradient():
     method, (x, _) = dino(), pairs_of_pictures()
     before = method.encode(x[:, :3])
     assert before.shape == (12, 16) and not before.requires_grad
@@ -917,7 +921,7 @@ def test_dino_represents_by_its_teacher():
     assert not torch.allclose(method.encode(x[:, :3]), before, rtol=1e-2)
 
 
-def test_in_eval_mode_dino_says_the_same_of_a_picture_alone_and_in_company():
+def test_dino_encode_in_eval_mode_does_not_depend_on_the_batch():
     method = dino(norm=nn.BatchNorm2d)
     list(fit(method, view_pairs(), 3, batch_size=16))
     x = pairs_of_pictures()[0][:, :3]
@@ -925,12 +929,12 @@ def test_in_eval_mode_dino_says_the_same_of_a_picture_alone_and_in_company():
     torch.testing.assert_close(method.encode(x), alone, rtol=1e-4, atol=1e-5)
     statistics = method.teacher.net[0].stem[1].running_mean.clone()
     method.train().encode(x)
-    # in training it gathers its own
+    # in train mode the teacher gathers its own statistics
     assert not torch.equal(method.teacher.net[0].stem[1].running_mean, statistics)
 
 
 @pytest.mark.parametrize("name", ["tau_s", "tau_t", "tau_t_start"])
-def test_dino_wants_positive_temperatures(name):
+def test_dino_rejects_temperatures_that_are_not_positive(name):
     with pytest.raises(ValueError, match=f"`{name}`: expected a positive number"):
         dino(**{name: 0.0})
     if name != "tau_t_start":
@@ -939,7 +943,7 @@ def test_dino_wants_positive_temperatures(name):
 
 
 @pytest.mark.parametrize("name", ["centre_momentum", "warmup", "freeze"])
-def test_dino_names_a_share_out_of_range(name):
+def test_dino_rejects_centre_momentum_warmup_and_freeze_outside_0_to_1(name):
     with pytest.raises(ValueError, match=rf"`{name}`: expected a number in \[0, 1\]"):
         dino(**{name: 1.5})
 
@@ -957,7 +961,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
-def test_losses_are_computed_in_float32_even_under_autocast(loss):
+def test_losses_are_computed_in_float32_under_autocast(loss):
     inputs = [normal(*shape, seed=k).bfloat16() for k, shape in enumerate(LOSSES[loss])]
     with torch.autocast("cpu", torch.bfloat16):
         ours = loss(*inputs)
@@ -968,7 +972,7 @@ def test_losses_are_computed_in_float32_even_under_autocast(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
-def test_losses_leave_their_inputs_alone_and_name_a_bad_one(loss):
+def test_losses_do_not_change_their_inputs_and_reject_a_wrong_shape_or_type(loss):
     inputs = [normal(*shape, seed=k) for k, shape in enumerate(LOSSES[loss])]
     before = [z.clone() for z in inputs]
     loss(*inputs)
@@ -979,7 +983,7 @@ def test_losses_leave_their_inputs_alone_and_name_a_bad_one(loss):
         loss(inputs[0].long(), *inputs[1:])
 
 
-def test_too_few_views_are_refused():
+def test_dino_loss_rejects_fewer_than_2_student_views():
     outputs, centre = torch.randn(2, 4, 3), torch.zeros(3)
     for student, teacher in ((outputs[:1], outputs[:1]), (outputs[:1], outputs)):
         with pytest.raises(

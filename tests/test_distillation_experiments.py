@@ -1,5 +1,5 @@
-"""The experiments of notebook 08: what they measure, and that each switch does what its
-name says."""
+"""The experiments of notebook 08: their measures, and that each switch changes the part
+its name says."""
 
 import math
 from dataclasses import replace
@@ -29,7 +29,7 @@ from course_lib.experiments.jobs import LOOKS, watched
 from course_lib.recipe import Size, build, lookup
 
 
-def test_most_of_the_mass_against_a_loop():
+def test_most_of_the_mass_equals_a_loop():
     attention = torch.rand(5, 2, 4, 3)
     for share in (0.0, 0.3, 0.6, 1.0):
         masks = most_of_the_mass(attention, share)
@@ -51,7 +51,7 @@ def test_most_of_the_mass_of_one_strong_place_is_that_place():
         most_of_the_mass(attention, 1.5)
 
 
-def test_class_attention_is_the_class_tokens_row_laid_out_as_the_picture():
+def test_class_attention_is_the_class_tokens_row_as_a_map():
     vit, x = small_vit(), load("scenes", "val").x[:5]
     found = class_attention(vit, x, batch_size=2)
     assert found.shape == (5, 4, 8, 8) and vit.training
@@ -63,7 +63,7 @@ def test_class_attention_is_the_class_tokens_row_laid_out_as_the_picture():
 TINY = replace(lookup("simclr"), cpu=Size(4 * LOOKS, 16, 1e-3))
 
 
-def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_look(
+def test_watched_measures_in_equal_steps_and_resumes_after_an_interrupt(
     tmp_path, monkeypatch
 ):
     def look(method):
@@ -102,7 +102,7 @@ def test_a_watched_run_is_looked_at_in_equal_steps_and_an_interrupt_loses_no_loo
     assert torch.tensor(list(resumed.values())).isfinite().all()
 
 
-def test_collapse_metrics_know_both_collapses():
+def test_collapse_metrics_detect_constant_and_uniform_outputs():
     simsiam, method = (
         build(lookup("simsiam"), 0).eval(),
         build(lookup("dino"), 0).eval(),
@@ -124,7 +124,7 @@ def test_collapse_metrics_know_both_collapses():
     )
 
 
-def test_each_switch_of_the_laboratory_does_what_it_says():
+def test_byol_simsiam_and_dino_switches_change_the_part_they_name():
     x = torch.rand(8, 3, 32, 32)
     z = torch.randn(4, 192, requires_grad=True)
     assert (
@@ -161,7 +161,7 @@ def test_each_switch_of_the_laboratory_does_what_it_says():
     assert len(global_crops_only(dino).augment(x)) == 2 and len(dino().augment(x)) == 6
 
 
-def test_the_changed_transformers_differ_in_what_they_name_only():
+def test_dino_vit_choices_differ_in_the_part_they_name_only():
     base = build(lookup("dino-vit"), 0)
     settings = (
         "momentum",
@@ -188,7 +188,7 @@ def test_the_changed_transformers_differ_in_what_they_name_only():
         assert method.student[2].weight.shape == base.student[2].weight.shape
 
 
-def test_soft_and_hard_targets():
+def test_targets_0_is_cross_entropy_and_targets_1_needs_no_label():
     x, y = load("scenes", "train").x[:8], load("scenes", "train").y[:8]
     hard, soft = targets(0.0), targets(1.0)
     assert soft.loss(as_float(x)).isfinite()  # no label needed
@@ -199,7 +199,9 @@ def test_soft_and_hard_targets():
     torch.testing.assert_close(hard.loss(as_float(x), y), expected)
 
 
-def test_the_unshown_digit_is_in_no_batch_and_the_bias_serves_it(monkeypatch):
+def test_without_a_class_excludes_the_digit_from_training_and_tunes_its_bias(
+    monkeypatch,
+):
     seen = []
 
     def untrained(recipe, seed, *, method=None, data=None, checkpoint=None):
@@ -227,7 +229,7 @@ def by_setting(name, measure):
     return experiments.values(name, measure)
 
 
-def test_without_its_remedies_dino_collapses_both_ways():
+def test_results_dino_without_centring_or_sharpening_collapses():
     entropy = {
         name: max(values)
         for name, values in by_setting("distillation-collapse", "entropy").items()
@@ -243,13 +245,13 @@ def test_without_its_remedies_dino_collapses_both_ways():
     assert entropy["DINO, no centring, no BatchNorm"] < 0.1
 
 
-def test_without_their_remedies_simsiam_and_byol_collapse():
+def test_results_simsiam_without_stop_gradient_and_byol_with_neither_collapse():
     std = by_setting("distillation-collapse", "std")
     assert max(std["SimSiam, no stop-gradient"]) < 0.2 < min(std["SimSiam"])
     assert max(std["BYOL, neither"]) < 0.05 < min(std["BYOL, momentum 0"])
 
 
-def test_curves_stay_out_of_the_tables():
+def test_table_of_an_experiment_has_no_curve():
     assert "curve" not in experiments.table("distillation-collapse")
     assert math.isclose(
         len(experiments.read("distillation-collapse")["rows"][0]["curve"]["update"]),
@@ -257,19 +259,19 @@ def test_curves_stay_out_of_the_tables():
     )
 
 
-def test_soft_targets_beat_hard_ones_with_few_labels():
+def test_results_soft_targets_beat_hard_labels_with_1_percent_of_labels():
     found = by_setting("distillation-labels", "1%")
     assert all(
         soft > hard for soft, hard in zip(found["soft targets"], found["hard labels"])
     )
 
 
-def test_only_soft_targets_teach_a_class_that_was_never_shown():
+def test_results_only_soft_targets_teach_a_class_never_shown():
     threes = by_setting("distillation-unshown", "unshown_bias")
     assert max(threes["hard labels"]) == 0 and min(threes["soft targets"]) > 0.8
 
 
-def test_dinos_attention_covers_the_emoji_better_than_an_untrained_transformers():
+def test_results_dino_attention_covers_emoji_better_than_untrained_and_supervised():
     for measure in ("iou_mean", "iou_tuned"):
         found = by_setting("dino-attention", measure)
         assert min(found["DINO"]) > max(found["untrained"] + found["supervised"])

@@ -1,5 +1,5 @@
-"""Two gloo processes must give the loss, the gradients and the state of one process on
-the joint batch."""
+"""Two gloo processes give the same loss, gradients and state as one process on the
+joint batch."""
 
 import pytest
 import torch
@@ -66,8 +66,8 @@ def fixed_view_simsiam():
 
 
 class InDoubles(BarlowTwins):
-    """Features that hardly differ between pictures yet: their correlations, and the
-    long steps, amplify rounding."""
+    """Computes in float64. The features hardly differ between pictures at first, so
+    correlations and long steps amplify rounding."""
 
     def loss(self, x, y=None):
         return super().loss(x.double())
@@ -101,8 +101,8 @@ def fixed_view_dino(**options):
 
 
 def freezing_dino():
-    """Its prototypes stay for two of four updates: every process still sends a gradient
-    for them, of zero."""
+    """Its prototypes are frozen for two of four updates. Every process still sends a
+    zero gradient for them."""
     return fixed_view_dino(freeze=0.5, warmup=0.5, tau_t_start=0.05)
 
 
@@ -197,7 +197,7 @@ def close(ours, theirs):
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_two_processes_equal_one_on_the_joint_batch(two, name):
+def test_training_in_two_processes_equals_one_on_the_joint_batch(two, name):
     losses, after_one, state = train(name)
     for per_process in two:
         close(per_process[name][1], after_one)
@@ -217,13 +217,13 @@ def test_two_processes_equal_one_on_the_joint_batch(two, name):
     )
 
 
-def test_noise_contrastive_memory_is_the_same_in_all_processes(two):
+def test_nce_bank_and_log_z_are_the_same_in_all_processes(two):
     for ours, theirs in zip(two[0]["NCE"], two[1]["NCE"], strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs)), (
             "the processes drifted apart"
         )
     alone = nce_memory()
-    # until the first update has been made, the noise says nothing
+    # the noise has no effect before the first update
     close(two[0]["NCE"][0], alone[0])
     assert all(torch.equal(log_z, two[0]["NCE"][0][1]) for _, log_z in two[0]["NCE"])
     assert not torch.equal(two[0]["NCE"][-1][0], two[0]["NCE"][0][0])
@@ -240,9 +240,9 @@ def test_accumulation_in_two_processes_equals_one(two, result, name):
         close(per_process[result][2], state)
 
 
-def test_what_the_slow_copies_remember_is_among_the_compared():
-    """Names of the state that the comparison above must cover, and that it has
-    moved."""
+def test_byol_target_dino_teacher_and_centre_are_in_state_dict_and_change():
+    """The comparison above covers the state_dict, so these names must be in it, and
+    their values must have changed."""
     for name, kept in (("BYOL", "target."), ("DINO", "teacher."), ("DINO", "centre")):
         method, start = made(name), made(name).state_dict()
         list(fit(method, METHODS[name][1](), 4, batch_size=16, optimizers=sgd(0.1)))
@@ -251,18 +251,18 @@ def test_what_the_slow_copies_remember_is_among_the_compared():
         assert names and all(not torch.equal(state[key], start[key]) for key in names)
 
 
-def test_gather_sends_every_process_share_of_the_gradient_back(two):
+def test_gather_returns_each_process_the_gradient_of_its_rows(two):
     gradient, rows = gathered_gradient()
     close([torch.cat([per_process["gathered"][0] for per_process in two])], [gradient])
     assert all(torch.equal(per_process["gathered"][1], rows) for per_process in two)
 
 
-def test_alone_gather_is_the_identity():
+def test_gather_in_one_process_is_the_identity():
     x = torch.randn(3, 2)
     assert gather(x) is x and (rank(), world_size()) == (0, 1)
 
 
-def test_a_batch_that_does_not_divide_is_refused(two):
+def test_fit_rejects_a_batch_size_that_does_not_divide_among_processes(two):
     assert (
         two[0]["error"]
         == two[1]["error"]

@@ -83,7 +83,7 @@ class Tiny(Method):
         return self.encoder(x)
 
 
-def test_features_are_the_eval_mode_encoder_of_pixels_in_0_1():
+def test_features_are_the_encoders_output_in_eval_mode_for_pixels_in_0_to_1():
     method, x = (
         Tiny(),
         torch.randint(256, (10, 3, 5, 5), generator=rng(), dtype=torch.uint8),
@@ -109,7 +109,7 @@ def test_features_are_the_eval_mode_encoder_of_pixels_in_0_1():
     )
 
 
-def test_features_leave_modes_statistics_gradients_and_random_state_alone():
+def test_features_keep_modes_statistics_gradients_and_random_state():
     method, x = Tiny(), torch.rand(6, 3, 5, 5)
     method.train()
     method.encoder[1].eval()  # one part fixed by the user
@@ -134,13 +134,13 @@ def test_features_leave_modes_statistics_gradients_and_random_state_alone():
     )
     handle.remove()
     with pytest.raises(RuntimeError):
-        # a failing encoder gets its modes back, too
+        # the modes are restored after a failing encoder, too
         features(method, torch.rand(6, 1, 5, 5))
     assert [m.training for m in method.modules()] == modes
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_features_are_computed_where_the_module_is(device):
+def test_features_are_computed_on_the_device_of_the_module(device):
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).to(device)
     x = torch.rand(5, 3, 2, 2)
     h = features(net, x)
@@ -154,7 +154,7 @@ def test_features_are_computed_where_the_module_is(device):
 @pytest.mark.parametrize(
     "k, temperature", [(1, 0.07), (20, 0.07), (35, 0.5), (300, 1.0)]
 )
-def test_knn_is_scikit_learns_with_wus_weights(k, temperature):
+def test_knn_equals_scikit_learn_with_exponential_weights(k, temperature):
     train, y = blobs(300)
     test, _ = blobs(80, seed=1)
     scores = knn(train, y, test, k=k, temperature=temperature)
@@ -174,7 +174,7 @@ def test_knn_is_scikit_learns_with_wus_weights(k, temperature):
     )
 
 
-def test_knn_looks_at_directions_only_and_survives_cold_temperatures():
+def test_knn_is_invariant_to_scale_and_finite_at_low_temperatures():
     train, y = blobs(100)
     test, _ = blobs(30, seed=1)
     scores = knn(train, y, test, k=10)
@@ -189,7 +189,7 @@ def test_knn_looks_at_directions_only_and_survives_cold_temperatures():
     )
 
 
-def test_knn_in_chunks_is_knn_row_by_row():
+def test_knn_in_chunks_equals_knn_row_by_row():
     # 32 test rows a chunk; in 2-D, near ties
     train = torch.randn(200_000, 8, generator=rng())
     y, test = torch.arange(200_000) % 7, torch.randn(70, 8, generator=rng(1))
@@ -198,7 +198,7 @@ def test_knn_in_chunks_is_knn_row_by_row():
     torch.testing.assert_close(knn(train, y, test)[::10], single, rtol=1e-4, atol=1e-5)
 
 
-def test_knn_ties_and_classes_without_training_rows():
+def test_knn_breaks_ties_by_lowest_class_and_scores_unseen_classes_as_wrong():
     train = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     scores = knn(
         train,
@@ -227,7 +227,7 @@ def standardised(x):
 @pytest.mark.parametrize("strength", [1e-3, 0.1, 1.0])
 # the second has more columns than rows
 @pytest.mark.parametrize("n, dim", [(400, 12), (40, 60)])
-def test_logistic_regression_has_scikit_learns_coefficients(n, dim, strength):
+def test_logistic_regression_equals_scikit_learn(n, dim, strength):
     x, y = blobs(n, dim)
     ours = logistic_regression(x, y, [strength])[0]
     oracle = LogisticRegression(
@@ -250,7 +250,7 @@ def test_logistic_regression_has_scikit_learns_coefficients(n, dim, strength):
     )
 
 
-def test_logistic_regression_of_two_classes_is_scikit_learns_at_twice_the_strength():
+def test_logistic_regression_of_two_classes_is_scikit_learns_at_double_strength():
     x, y = blobs(200, classes=2, noise=4.0)
     oracle = LogisticRegression(C=0.2, tol=1e-10, max_iter=100_000).fit(
         standardised(x), y.numpy()
@@ -264,7 +264,7 @@ def test_logistic_regression_of_two_classes_is_scikit_learns_at_twice_the_streng
     )
 
 
-def test_every_classifier_of_a_path_is_the_minimum_wherever_the_search_began():
+def test_logistic_regression_path_is_at_the_minimum_for_any_order_of_strengths():
     x, y = blobs(300)
     strengths = [1e-4, 1e-2, 1.0]
     path = logistic_regression(x, y, strengths)
@@ -285,7 +285,7 @@ def test_every_classifier_of_a_path_is_the_minimum_wherever_the_search_began():
         assert residual.mean(0).abs().max() < 1e-5
 
 
-def test_standardisation_makes_the_probe_blind_to_scale_and_offset_and_constant_columns():
+def test_logistic_regression_is_invariant_to_scale_offset_and_constant_columns():
     x, y = blobs(200)
     expected = logistic_regression(x, y, [0.1])[0](x)
     moved = x.double() * torch.logspace(-3, 3, 12) + torch.linspace(-50, 50, 12)
@@ -307,7 +307,7 @@ def test_standardisation_makes_the_probe_blind_to_scale_and_offset_and_constant_
     )
 
 
-def test_a_class_without_rows_is_never_predicted():
+def test_logistic_regression_never_predicts_a_class_without_rows():
     x, y = blobs(200)
     rows = y != 3
     classifier = logistic_regression(x[rows], y[rows], [0.1])[0]
@@ -338,7 +338,7 @@ def spied(monkeypatch):
     return fits
 
 
-def test_no_group_is_on_both_sides_of_the_validation_split(monkeypatch):
+def test_linear_probe_keeps_each_group_on_one_side_of_the_validation_split(monkeypatch):
     x, y = blobs(200)
     groups = torch.arange(200) % 20 * 37  # 20 groups of 10 rows, any ids
     x[:, 0] = torch.arange(200)
@@ -358,7 +358,7 @@ def test_no_group_is_on_both_sides_of_the_validation_split(monkeypatch):
     assert len(fits[6]) == 160  # without groups, a fifth of the rows
 
 
-def test_choosing_the_strength_across_groups_is_what_prevents_memorising_them():
+def test_linear_probe_with_groups_beats_a_split_that_leaks_groups():
     """The rows of a group are nearly one point, as the scenes of one emoji are: a leaky
     split rewards knowing it."""
     groups = torch.arange(2000) // 5
@@ -376,7 +376,7 @@ def test_choosing_the_strength_across_groups_is_what_prevents_memorising_them():
     assert accuracy(honest(test), test_y) > accuracy(leaky(test), test_y) + 0.02
 
 
-def test_linear_probe_is_its_strength_fitted_on_all_rows_the_same_every_time():
+def test_linear_probe_refits_the_chosen_strength_on_all_rows():
     x, y = blobs(500)
     test, test_y = blobs(400, seed=1)
     probe = linear_probe(x, y)
@@ -398,7 +398,7 @@ def test_linear_probe_is_its_strength_fitted_on_all_rows_the_same_every_time():
     )
 
 
-def test_few_labels_fits_on_each_draw_alone():
+def test_few_labels_equals_scikit_learn_on_each_draw_alone():
     x, y = blobs(400, noise=1.0)
     emoji = torch.arange(400) // 4 * 5 + y  # one class each
     data = Dataset(torch.zeros(400, 1), y, tuple("abcde"), {"emoji": emoji})
@@ -451,7 +451,7 @@ def noisy_maps(masks, channels=5, noise=1.0, seed=1):
     ) * torch.logspace(-2, 2, channels)[:, None, None] + 3
 
 
-def test_intersection_over_union_is_scikit_learns_mean_jaccard():
+def test_intersection_over_union_equals_scikit_learns_mean_jaccard():
     predicted, true = blots(30, seed=3), blots(30, seed=4)
     predicted[0], true[1], predicted[2], true[2] = False, False, False, False
     expected = [
@@ -493,7 +493,7 @@ def ridge_by_hand(maps, masks, penalty):
 
 
 @pytest.mark.parametrize("penalties", [[0.5], [1e-3, 30.0], [1e-3, 0.1, 300.0]])
-def test_mask_probe_is_scikit_learns_ridge_with_threshold_and_penalty_by_validation(
+def test_mask_probe_is_scikit_learns_ridge_with_penalty_chosen_by_validation(
     monkeypatch, penalties
 ):
     masks = blots(60)
@@ -524,7 +524,7 @@ def test_mask_probe_is_scikit_learns_ridge_with_threshold_and_penalty_by_validat
     torch.testing.assert_close(probe(other), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_mask_probe_puts_every_pixel_where_it_belongs():
+def test_mask_probe_recovers_masks_from_unshuffled_pixels():
     masks, other = blots(100), blots(30, seed=5)
     maps = F.pixel_unshuffle(masks.float(), 2)
     assert maps.shape == (100, 4, 6, 4)
@@ -541,9 +541,9 @@ def test_mask_probe_puts_every_pixel_where_it_belongs():
     )
 
 
-def test_all_cells_share_one_matrix_and_each_pixel_has_its_bias():
-    """Fitted where the left half never has a mask, it finds masks there: what a cell
-    means does not depend on where."""
+def test_mask_probe_shares_one_matrix_and_has_a_bias_per_pixel():
+    """The left half has no masks in training, yet the probe finds masks there: the
+    matrix does not depend on the place."""
     masks = blots(200)
     masks[..., :4] = False
     probe = mask_probe(F.pixel_unshuffle(masks.float(), 2), masks, penalties=[1e-6])
@@ -552,7 +552,7 @@ def test_all_cells_share_one_matrix_and_each_pixel_has_its_bias():
     assert intersection_over_union(scores > 0, mirrored) > 0.99
     masks = blots(200)
     constant = mask_probe(torch.ones(200, 3, 6, 4), masks)  # features that say nothing
-    # all are as good: the largest
+    # all penalties are equally good: the largest is chosen
     assert not constant.weight.any() and constant.penalty == 1
     shown = constant(torch.randn(2, 3, 6, 4, generator=rng())) > 0
     assert torch.equal(shown[0], shown[1]) and 0 < shown[0].sum() < 96
@@ -562,7 +562,7 @@ def test_all_cells_share_one_matrix_and_each_pixel_has_its_bias():
     )
 
 
-def test_mask_probe_does_not_see_offset_scale_and_dull_channels(monkeypatch):
+def test_mask_probe_is_invariant_to_offset_scale_and_constant_channels(monkeypatch):
     masks = blots(80)
     maps = noisy_maps(masks)
     expected = mask_probe(maps, masks)(maps)
@@ -587,7 +587,7 @@ def test_mask_probe_does_not_see_offset_scale_and_dull_channels(monkeypatch):
     torch.testing.assert_close(mask_probe(maps, masks)(maps), expected)
 
 
-def test_better_maps_give_better_masks():
+def test_mask_probe_gives_better_masks_for_less_noisy_maps():
     masks, other = blots(300), blots(100, seed=5)
     found = []
     for noise in (0.1, 1.0, 10.0):
@@ -633,7 +633,7 @@ def naive_retrieval(x, items, styles, ks):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_retrieval_is_the_naive_loop(ties):
+def test_retrieval_equals_a_loop(ties):
     # items have several rows in a style, or none in another
     items = torch.randint(12, (90,), generator=rng())
     styles = torch.randint(3, (90,), generator=rng(1))
@@ -651,7 +651,7 @@ def test_retrieval_is_the_naive_loop(ties):
     assert 0 < found["mAP"] < 1
 
 
-def test_retrieval_by_hand_and_at_its_extremes():
+def test_retrieval_of_perfect_and_constant_features_has_its_closed_form():
     items, styles = torch.arange(6).repeat(3), torch.arange(3).repeat_interleave(6)
     perfect = torch.eye(6).repeat(3, 1)
     assert retrieval(perfect, items, styles) == {
@@ -664,12 +664,12 @@ def test_retrieval_by_hand_and_at_its_extremes():
         (1 / 11 + 2 / 12) / 2
     )
     assert retrieval(torch.ones(18, 4), items, styles)["recall@5"] == 0
-    # style shouts, but the own style is no candidate
+    # style dominates the features, but rows of the own style are no candidates
     own_style = torch.cat([perfect, 10 * F.one_hot(styles, 3)], 1)
     assert retrieval(own_style, items, styles)["recall@1"] == 1
 
 
-def test_retrieval_in_chunks_is_retrieval_at_once(monkeypatch):
+def test_retrieval_in_chunks_equals_retrieval_at_once(monkeypatch):
     x, items, styles = (
         torch.randn(60, 5, generator=rng()),
         torch.arange(60) % 20,
@@ -687,7 +687,7 @@ def test_retrieval_in_chunks_is_retrieval_at_once(monkeypatch):
 # collapse
 
 
-def test_effective_rank_is_its_definition_and_its_closed_forms():
+def test_effective_rank_equals_its_definition_and_closed_forms():
     x = torch.randn(50, 8, generator=rng()) * torch.logspace(0, -2, 8)
     p = np.linalg.svd(x.double().numpy(), compute_uv=False)
     p = p / p.sum()
@@ -707,7 +707,7 @@ def test_effective_rank_is_its_definition_and_its_closed_forms():
     assert effective_rank(torch.zeros(30, 4)) == 1
 
 
-def test_feature_std_is_its_definition_and_its_closed_forms():
+def test_feature_std_equals_its_definition_and_closed_forms():
     x = torch.randn(50, 8, generator=rng()) + 1
     unit = x.double().numpy() / np.linalg.norm(
         x.double().numpy(), axis=1, keepdims=True
@@ -725,7 +725,7 @@ def test_feature_std_is_its_definition_and_its_closed_forms():
     ) == pytest.approx(0, abs=1e-6)
 
 
-def test_alignment_is_the_naive_loop_and_its_closed_forms():
+def test_alignment_equals_a_loop_and_closed_forms():
     u, v = torch.randn(20, 5, generator=rng()), torch.randn(20, 5, generator=rng(1))
     for alpha in (1, 2, 3.5):
         expected = np.mean(
@@ -739,7 +739,7 @@ def test_alignment_is_the_naive_loop_and_its_closed_forms():
     assert alignment(u, -u) == pytest.approx(4, rel=1e-5)
 
 
-def test_uniformity_is_the_naive_loop_and_its_closed_forms():
+def test_uniformity_equals_a_loop_and_closed_forms():
     x = torch.randn(20, 5, generator=rng())
     unit = F.normalize(x.double(), dim=1)
     for t in (0.5, 2, 200):
@@ -773,7 +773,7 @@ def test_uniformity_is_the_naive_loop_and_its_closed_forms():
     assert uniformity(sphere) == pytest.approx(pairs, rel=1e-4)
 
 
-def test_relative_change_is_the_naive_loops_and_its_closed_forms():
+def test_relative_change_equals_a_loop_and_closed_forms():
     h, changed = (
         torch.randn(15, 4, generator=rng()),
         torch.randn(15, 4, generator=rng(1)),
@@ -812,7 +812,7 @@ def test_relative_change_is_the_naive_loops_and_its_closed_forms():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_every_measure_runs_on_the_device_and_does_not_keep_a_graph(device):
+def test_representation_measures_run_on_the_device_and_keep_no_graph(device):
     x, y = blobs(120)
     reference = (
         knn(x, y, x, k=5),
@@ -929,7 +929,7 @@ MAPS = noisy_maps(MASKS)
         (lambda: relative_change(X, NAN), "changed"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused_by_name(call, name):
+def test_representation_measures_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()
 
@@ -965,7 +965,7 @@ class AsFeatures(nn.Module):
         return x
 
 
-def test_frechet_distance_of_diagonal_gaussians_is_a_closed_form():
+def test_frechet_distance_of_diagonal_gaussians_has_its_closed_form():
     means, stds = (
         ([1.0, -2.0, 0.5], [0.0, 0.3, 4.0]),
         ([0.2, 3.0, 1.0], [2.0, 1.0, 0.0]),
@@ -1100,9 +1100,9 @@ def test_kernel_distance_equals_torchmetrics():
     )
 
 
-def test_kernel_distance_has_no_bias():
-    """Over random halves of one set its mean is exactly 0; with a row's kernel with
-    itself it would be far above."""
+def test_kernel_distance_of_two_halves_of_one_set_has_mean_zero():
+    """The mean over random halves of one set is exactly 0. If each row's kernel with
+    itself were included, the mean would be far above."""
     rows, found = torch.randn(30, 4, generator=rng(), dtype=torch.float64), []
     for seed in range(400):
         order = torch.randperm(30, generator=rng(seed))
@@ -1112,7 +1112,7 @@ def test_kernel_distance_has_no_bias():
     assert biased > 10 * np.std(found) / 20  # so the error bar would show it
 
 
-def test_kernel_distance_of_moments_in_closed_form():
+def test_kernel_distance_of_two_points_has_its_closed_form():
     """In one dimension, between points at 0 and points at a: k(0, 0) + k(a, a) - 2 k(0,
     a)."""
     a = 1.5
@@ -1138,7 +1138,7 @@ def neighbours_by_hand(rows, centres, k):
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_precision_and_recall_equal_a_double_loop(k):
+def test_precision_recall_equals_a_double_loop(k):
     real, generated = (
         torch.randn(40, 4, generator=rng()),
         0.7 * torch.randn(30, 4, generator=rng(1)) + 0.4,
@@ -1155,7 +1155,7 @@ def test_precision_and_recall_equal_a_double_loop(k):
     assert precision_recall(generated, real, k=k) == (recall, precision)
 
 
-def test_precision_and_recall_use_three_neighbours_unless_told():
+def test_precision_recall_uses_three_neighbours_by_default():
     real, generated = (
         torch.randn(60, 6, generator=rng()),
         torch.randn(60, 6, generator=rng(1)) + 0.5,
@@ -1164,7 +1164,7 @@ def test_precision_and_recall_use_three_neighbours_unless_told():
     assert precision_recall(real, generated) != precision_recall(real, generated, k=2)
 
 
-def test_precision_is_what_is_real_and_recall_what_is_there():
+def test_precision_recall_of_missing_modes_and_outliers_has_its_closed_form():
     corners = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10]])
     real = (corners[:, None] + torch.rand(4, 10, 2, generator=rng())).flatten(0, 1)
     # of so many corners
@@ -1177,7 +1177,7 @@ def test_precision_is_what_is_real_and_recall_what_is_there():
     assert far == (0, 0)
 
 
-def test_precision_and_recall_on_a_line_by_hand():
+def test_precision_recall_on_a_line_has_its_closed_form():
     """k = 1. Around 0, 1, 3 lie [-1, 1], [0, 2], [1, 5], ends included; around 5, 6.5
     lie [3.5, 6.5], [5, 8]."""
     real, generated = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[5.0], [6.5]])
@@ -1192,7 +1192,7 @@ def test_precision_and_recall_on_a_line_by_hand():
     ) == (0, 0)
 
 
-def test_kernel_distance_precision_and_recall_see_every_chunk():
+def test_kernel_distance_and_precision_recall_include_every_chunk():
     real, generated = (
         torch.randn(2500, 3, generator=rng()),
         torch.randn(2200, 3, generator=rng(1)) + 1.5,
@@ -1217,7 +1217,7 @@ def test_kernel_distance_precision_and_recall_see_every_chunk():
         assert share == pytest.approx((apart <= radius).any(1).mean(), abs=1e-3)
 
 
-def test_far_from_zero_distances_do_not_round_away():
+def test_frechet_distance_and_precision_recall_are_accurate_far_from_zero():
     real, generated = (
         torch.randn(50, 3, generator=rng()),
         torch.randn(50, 3, generator=rng(1)) + 0.5,
@@ -1233,7 +1233,7 @@ def test_far_from_zero_distances_do_not_round_away():
     assert precision_recall(*farther) == precision_recall(real, generated)
 
 
-def test_bits_per_dimension_of_known_densities():
+def test_bits_per_dimension_of_known_densities_has_its_closed_form():
     assert bits_per_dimension(0.0, 3072) == 8  # uniform on [0, 1)
     # 256 greys, each as likely
     assert bits_per_dimension(-12 * math.log(256), 12, levels=1) == pytest.approx(8)
@@ -1253,7 +1253,7 @@ def test_bits_per_dimension_of_known_densities():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_distances_run_on_the_device_and_do_not_keep_a_graph(device):
+def test_generator_distances_run_on_the_device_and_return_floats(device):
     real, generated = mixed(40, 5, 0).float(), mixed(30, 5, 1, shift=0.7).float()
     moved = real.to(device).requires_grad_(), generated.to(device)
     for f in (
@@ -1298,7 +1298,7 @@ def test_distances_run_on_the_device_and_do_not_keep_a_graph(device):
         (lambda: bits_per_dimension(0.0, 3, levels=0), "levels"),
     ],
 )
-def test_what_has_no_distance_is_refused_by_name(call, name):
+def test_generator_distances_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()
 
@@ -1308,7 +1308,7 @@ def test_what_has_no_distance_is_refused_by_name(call, name):
 CORNERS = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 4.0]])
 
 
-def test_mode_coverage_of_points_whose_modes_are_plain_to_see():
+def test_mode_coverage_of_points_at_the_corners_has_its_closed_form():
     assert mode_coverage(CORNERS, CORNERS, 0.1) == (4, 1.0)
     assert mode_coverage(CORNERS[[2]].repeat(7, 1), CORNERS, 0.1) == (1, 1.0)
     assert mode_coverage(CORNERS + torch.tensor([0.5, 0.0]), CORNERS, 0.4) == (0, 0.0)
@@ -1319,7 +1319,7 @@ def test_mode_coverage_of_points_whose_modes_are_plain_to_see():
     assert mode_coverage(CORNERS + 0.4, CORNERS[:1], 9.0) == (1, 1.0)
 
 
-def test_a_mode_counts_from_a_tenth_of_its_due_on():
+def test_mode_coverage_counts_a_mode_from_a_tenth_of_its_share():
     due = 100 / 4
     for others, modes in ((2, 1), (3, 2)):  # 2.5 are a tenth of 25
         points = torch.cat(
@@ -1337,7 +1337,7 @@ def test_a_mode_counts_from_a_tenth_of_its_due_on():
             CORNERS[[1]] + torch.tensor([[1.5, 0.0]]).repeat(30, 1),
         ]
     )
-    # what lies outside counts for no mode, but is among the due
+    # points outside count for no mode, but in the total
     assert mode_coverage(far, CORNERS, 1.0) == (1, 0.25)
 
 
@@ -1366,7 +1366,7 @@ def test_mode_coverage_equals_a_double_loop(dim, k, radius):
 
 
 @pytest.mark.parametrize("name", list(toys.CENTRES))
-def test_a_toy_covers_its_own_modes_as_often_as_chi_squared_says(name):
+def test_mode_coverage_of_a_toy_is_that_of_the_chi_squared_distribution(name):
     n, centres = 40_000, toys.CENTRES[name]()
     points, y = toys.TOYS[name][0](n, rng())
     # 3 x 0.1 is less than half of what lies between two centres
@@ -1391,6 +1391,6 @@ def test_a_toy_covers_its_own_modes_as_often_as_chi_squared_says(name):
         (lambda: mode_coverage(X, X, math.nan), "radius"),
     ],
 )
-def test_what_has_no_modes_is_refused_by_name(call, name):
+def test_mode_coverage_names_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()

@@ -1,5 +1,5 @@
-"""Exercises: what is generated is as its masters say; solutions, alternatives and
-mistakes get their marks."""
+"""Exercises: the generated files agree with their masters. Solutions, alternatives and
+mistakes get the marks they should."""
 
 import ast
 import inspect
@@ -51,18 +51,18 @@ def graded():
     return {name: [SHEETS[name].graded(seed) for seed in SEEDS] for name in NAMES}
 
 
-def test_there_are_exercises():
+def test_exercises_exist_and_are_named_like_notebooks():
     assert NAMES and set(NAMES) <= {
         path.stem for path in (ROOT / "notebooks").glob("*.ipynb")
     }
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_generated_is_as_the_masters_say(name):
+def test_generated_exercise_files_are_up_to_date(name):
     assert build_exercises.stale(SHEETS[name]) == []
 
 
-def test_stale_files_are_noticed(tmp_path):
+def test_stale_reports_changed_missing_and_extra_files(tmp_path):
     found = SHEETS["03_contrastive"]
     build_exercises.build(found, tmp_path)
     assert build_exercises.stale(found, tmp_path) == []
@@ -82,7 +82,7 @@ def test_stale_files_are_noticed(tmp_path):
     )
 
 
-def test_stale_numbers_are_noticed(tmp_path):
+def test_stale_reports_changed_numbers(tmp_path):
     found = SHEETS["03_contrastive"]
     build_exercises.build(found, tmp_path)
     arrays = next((tmp_path / "exercises" / "checks").glob("*.safetensors"))
@@ -115,7 +115,7 @@ def test_solution_and_alternatives_get_full_marks(name, k, public, graded):
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
-def test_every_mistake_loses_points_and_is_named(name, k, public, graded):
+def test_every_mistake_loses_points_and_is_recognised(name, k, public, graded):
     master = SHEETS[name].masters[k]
     bank = SHEETS[name].wrong[master.name]
     assert len(bank) >= 5 and len({wrong.name for wrong in bank}) == len(bank)
@@ -126,7 +126,7 @@ def test_every_mistake_loses_points_and_is_named(name, k, public, graded):
         assert unnoticed(exercises[k]) == []
 
 
-def test_a_mistake_that_is_not_noticed_is_reported():
+def test_unnoticed_reports_a_mistake_the_check_does_not_recognise():
     (exercise,) = [e for e in SHEETS["03_contrastive"].public() if e.name == "nt_xent"]
     first, second = exercise.mistakes[:2]
     right = replace(first, name="right", outputs=exercise.expected)
@@ -140,7 +140,7 @@ def test_a_mistake_that_is_not_noticed_is_reported():
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
-def test_hidden_cases_are_made_from_the_seed_and_have_other_shapes(name, k, graded):
+def test_hidden_cases_depend_on_the_seed_and_have_other_shapes(name, k, graded):
     master, driver = (
         SHEETS[name].masters[k],
         SHEETS[name].drivers[f"drive_{SHEETS[name].masters[k].name}"],
@@ -182,7 +182,9 @@ def test_hidden_cases_are_made_from_the_seed_and_have_other_shapes(name, k, grad
 
 
 @pytest.mark.parametrize("name, k", MASTERS)
-def test_expected_gradients_are_those_of_the_values(name, k, graded, monkeypatch):
+def test_expected_gradients_equal_central_differences_of_the_values(
+    name, k, graded, monkeypatch
+):
     """<gradient, direction> against a central difference of the values: autograd has no
     part in that."""
     exercise, solution = (
@@ -269,7 +271,7 @@ def trees(name: str, content: bytes):
                 continue
 
 
-def test_the_release_holds_what_students_need_and_no_secret(tmp_path):
+def test_release_has_the_student_files_and_no_solution(tmp_path):
     path = tmp_path / "course-1.zip"
     build_release.release(path)
     with zipfile.ZipFile(path) as archive:
@@ -294,7 +296,7 @@ def test_the_release_holds_what_students_need_and_no_secret(tmp_path):
     assert leaks(contents) == []
 
 
-def test_a_release_has_the_same_bytes_again(tmp_path, monkeypatch):
+def test_release_is_reproducible_byte_for_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(sheet, "names", lambda folder: ["03_contrastive"])
     paths = [tmp_path / folder / "course-1.zip" for folder in ("first", "second")]
     for path in paths:
@@ -302,7 +304,7 @@ def test_a_release_has_the_same_bytes_again(tmp_path, monkeypatch):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_a_secret_in_the_release_would_be_noticed():
+def test_leaks_reports_solutions_and_markers():
     found = SHEETS["03_contrastive"]
     solution = (
         found.sources["nt_xent"]
@@ -328,7 +330,7 @@ def test_a_secret_in_the_release_would_be_noticed():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_unsolved_notebooks_have_answers_cells_checks_and_hints(name):
+def test_unsolved_notebook_has_stubs_checks_points_and_hints(name):
     notebook = unsolved(SHEETS[name])
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     words = "\n".join(
@@ -372,7 +374,7 @@ def run_here(notebook):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_solved_notebook_runs_and_its_checks_say_solved(name, monkeypatch):
+def test_solved_notebook_runs_and_asserts_every_check(name, monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     # hidden tests assert it, where they stand
     sources = [source for source, _ in run_here(solved(SHEETS[name]))]
@@ -382,7 +384,7 @@ def test_a_solved_notebook_runs_and_its_checks_say_solved(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_unsolved_notebook_runs_and_its_checks_say_to_do(name, monkeypatch):
+def test_unsolved_notebook_runs_and_its_checks_report_to_do(name, monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     shown = [
         repr(value)
@@ -394,7 +396,7 @@ def test_an_unsolved_notebook_runs_and_its_checks_say_to_do(name, monkeypatch):
     )
 
 
-def test_a_marker_without_its_partner_is_noticed(monkeypatch):
+def test_unsolved_rejects_a_marker_without_its_partner(monkeypatch):
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell("def f():\n    ### BEGIN SOLUTION\n    pass")]
     )
@@ -403,7 +405,7 @@ def test_a_marker_without_its_partner_is_noticed(monkeypatch):
         unsolved(SHEETS["03_contrastive"])
 
 
-def test_reveal_puts_worked_solutions_into_the_public_files(tmp_path):
+def test_build_with_reveal_puts_solutions_into_the_public_files(tmp_path):
     found = SHEETS["03_contrastive"]
     build_exercises.build(found, tmp_path, reveal=True)
     exercises = read_public(tmp_path / "exercises" / "checks" / found.name)
@@ -417,7 +419,7 @@ def test_reveal_puts_worked_solutions_into_the_public_files(tmp_path):
     )
 
 
-def test_a_sheet_that_is_not_there_is_named(tmp_path):
+def test_sheet_read_names_a_missing_sheet_or_file(tmp_path):
     with pytest.raises(ValueError, match="expected one of .*03_contrastive.*got '77'"):
         sheet.read("77")
     with pytest.raises(ValueError, match="none yet"):
@@ -435,7 +437,7 @@ def test_a_sheet_that_is_not_there_is_named(tmp_path):
         sheet.read("98", tmp_path)
 
 
-def test_the_syllabus_says_where_a_concept_is_practised():
+def test_syllabus_names_the_exercise_of_each_hidden_symbol():
     rows = {
         row["exercise"] for row in SYLLABUS["systems"].values() if "exercise" in row
     }
@@ -451,7 +453,7 @@ def test_the_syllabus_says_where_a_concept_is_practised():
     } <= hidden
 
 
-def test_definitions_of_the_masters_are_all_that_grading_needs():
+def test_defines_accepts_every_definition_of_the_masters():
     for name in NAMES:
         for node in ast.parse(
             (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")

@@ -1,4 +1,5 @@
-"""The families' tables are one; and nothing imports in a circle."""
+"""The recipes of all families are merged into one table. The library has no circular
+imports."""
 
 import ast
 import graphlib
@@ -14,7 +15,7 @@ from course_lib.recipe import lookup, recipes
 LIBRARY = Path(course_lib.__file__).parent
 
 
-def test_a_new_module_brings_its_recipes_and_a_name_twice_is_an_error(
+def test_merged_finds_recipes_of_a_new_module_and_rejects_a_name_twice(
     tmp_path, monkeypatch
 ):
     """A family is a folder, a module whose name ends in `recipes` is found in it; no
@@ -55,7 +56,7 @@ def imports(path: Path, modules: set[str]) -> set[str]:
     return found & modules
 
 
-def test_no_module_of_the_library_imports_itself_by_way_of_others():
+def test_library_has_no_circular_imports():
     paths = {
         ".".join(
             ("course_lib", *path.relative_to(LIBRARY).with_suffix("").parts)

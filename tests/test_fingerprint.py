@@ -1,5 +1,4 @@
-"""What a hash of results and weights covers: all that changes numbers, and not how it
-is worded."""
+"""A hash of results and weights covers code that changes numbers, not its wording."""
 
 import importlib
 import sys
@@ -99,7 +98,7 @@ def same(a, b) -> bool:
     ],
     ids=["docstring", "comment and layout", "type hints", "a class's docstring", "what nobody calls"],
 )  # fmt: skip
-def test_other_words_change_no_hash(toy, changes):
+def test_fingerprint_ignores_comments_docstrings_layout_and_type_hints(toy, changes):
     assert same(toy(), toy(*changes))
 
 
@@ -122,11 +121,11 @@ def test_other_words_change_no_hash(toy, changes):
         "the job",
     ],
 )
-def test_what_changes_numbers_changes_the_hash(toy, changes):
+def test_fingerprint_changes_with_code_constants_and_defaults(toy, changes):
     assert not same(toy(), toy(*changes))
 
 
-def test_a_helper_is_followed_wherever_it_stands_in_the_library():
+def test_fingerprint_follows_helpers_in_other_modules():
     """`mlp` is in nets/mlp.py, `views` in another family; a network's class is watched
     by the short runs instead."""
     found = fingerprint(lookup("byol").build)
@@ -142,7 +141,7 @@ def calls_simclr(tau):
     return lookup("simclr").build(), tau
 
 
-def test_arguments_are_part_of_it_and_what_has_no_name_is_refused():
+def test_fingerprint_includes_arguments_and_rejects_objects_without_a_name():
     assert "0.25" in fingerprint(partial(calls_simclr, 0.25)) and fingerprint(
         torch.nn.Identity
     ).endswith("Identity")
@@ -156,7 +155,7 @@ def test_arguments_are_part_of_it_and_what_has_no_name_is_refused():
         fingerprint(partial(calls_simclr, object()))
 
 
-def test_the_weights_that_a_job_loads_are_known(toy):
+def test_weights_of_finds_the_weights_a_job_loads(toy):
     module = toy()
     assert (
         weights_of(module.quoted)
@@ -178,7 +177,7 @@ def test_the_weights_that_a_job_loads_are_known(toy):
         fingerprint(module.hidden)
 
 
-def test_other_weights_of_a_judge_a_teacher_or_a_shipped_model_change_the_hash(
+def test_setting_hash_changes_with_the_weights_of_judge_and_teacher(
     monkeypatch,
 ):
     catalogue = experiments.catalogue()
@@ -217,7 +216,7 @@ def test_other_weights_of_a_judge_a_teacher_or_a_shipped_model_change_the_hash(
     )
 
 
-def test_another_job_is_another_hash_and_the_recipe_itself_stays_the_same():
+def test_setting_hash_changes_with_the_job():
     def other(recipe, seed):
         return {}
 
@@ -230,7 +229,7 @@ def test_another_job_is_another_hash_and_the_recipe_itself_stays_the_same():
     assert set(zoo.manifest()) <= set(recipes())
 
 
-def test_what_a_row_says_of_the_training_and_of_what_is_measured_is_part_of_a_recipes_hash():
+def test_recipe_hash_changes_with_size_weight_decay_data_and_representation():
     recipe = lookup("autoencoder")
     others = [replace(recipe, cpu=replace(recipe.cpu, lr=1e-3)), replace(recipe, weight_decay=0.0),
               replace(recipe, data="digits"), replace(recipe, has_representation=False)]  # fmt: skip

@@ -1,8 +1,9 @@
-"""Games of two players, the networks they play with, and each method's turns.
+"""Adversarial methods: the losses of both players, their networks, and the turns of
+each method.
 
-The oracles are plain Python loops, torch's and scipy's own losses and distances, finite
-differences, rejection sampling, and games whose best answer is known: D* = p / (p + q),
-and a critic whose slope can be written down.
+The oracles are plain Python loops, losses and distances of torch and scipy, finite
+differences and rejection sampling. Some games have a known optimum: D* = p / (p + q),
+and a critic whose slope has a closed form.
 """
 
 import math
@@ -162,7 +163,7 @@ def gradients(loss, module):
 
 
 @games
-def test_losses_equal_loops_over_the_papers_formulas(game):
+def test_game_losses_equal_loops_over_the_papers_formulas(game):
     real, fake = 3 * normal(7), 3 * normal(5, seed=1)
     theirs, ours = as_loops(game)
     assert game.discriminator(real, fake).item() == pytest.approx(
@@ -172,7 +173,7 @@ def test_losses_equal_loops_over_the_papers_formulas(game):
     assert game.discriminator(real, fake).shape == game.generator(fake).shape == ()
 
 
-def test_logit_losses_equal_torchs_cross_entropy():
+def test_logit_losses_equal_torchs_binary_cross_entropy():
     real, fake = 3 * normal(7), 3 * normal(5, seed=1)
     bce, ones = F.binary_cross_entropy_with_logits, torch.ones_like
     expected = bce(real, ones(real)) + bce(fake, 0 * fake)
@@ -182,7 +183,7 @@ def test_logit_losses_equal_torchs_cross_entropy():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_losses_and_slopes_are_finite_at_extreme_logits(dtype):
+def test_logit_losses_and_gradients_are_finite_at_extreme_logits(dtype):
     real = torch.tensor([1000.0, -1000.0], dtype=dtype, requires_grad=True)
     fake = torch.tensor([1000.0, -1000.0, 0.0], dtype=dtype, requires_grad=True)
     found = [
@@ -200,14 +201,14 @@ def test_losses_and_slopes_are_finite_at_extreme_logits(dtype):
     assert not fake.sigmoid().log().isfinite().all()  # where others break
 
 
-def test_the_slopes_by_which_the_generators_losses_differ():
+def test_saturating_and_non_saturating_loss_gradients_equal_their_formulas():
     fake = torch.tensor([-30.0, -3.0, 0.0, 2.0, 30.0], dtype=F64, requires_grad=True)
     d = [sigmoid(a) for a in fake.tolist()]
     (saturating,) = torch.autograd.grad(saturating_loss(fake), fake)
     (non_saturating,) = torch.autograd.grad(non_saturating_loss(fake), fake)
     assert saturating.tolist() == pytest.approx([-p / 5 for p in d], rel=1e-9)
     assert non_saturating.tolist() == pytest.approx([-(1 - p) / 5 for p in d], rel=1e-3)
-    # a discriminator that sees through
+    # a discriminator that recognises the fake
     assert abs(saturating[0]) < 1e-12 < 0.19 < abs(non_saturating[0])
     real = fake.detach()[:4].requires_grad_()
     by_real, by_fake = torch.autograd.grad(discriminator_loss(real, fake), (real, fake))
@@ -220,7 +221,7 @@ def test_the_slopes_by_which_the_generators_losses_differ():
     )
 
 
-def test_a_discriminator_that_knows_nothing_pays_log_4():
+def test_discriminator_loss_of_zero_logits_is_log_4():
     nothing = torch.zeros(6, dtype=F64)
     assert discriminator_loss(nothing, nothing[:3]).item() == pytest.approx(
         math.log(4), rel=1e-12
@@ -231,7 +232,7 @@ def test_a_discriminator_that_knows_nothing_pays_log_4():
 
 
 @pytest.mark.parametrize("game", [MINIMAX, WASSERSTEIN], ids=["minimax", "wasserstein"])
-def test_what_one_player_wins_from_fakes_the_other_loses(game):
+def test_minimax_and_wasserstein_losses_sum_to_a_constant_over_fakes(game):
     real, fakes = normal(6), [normal(5, seed=k) for k in (1, 2, 3)]
     totals = [
         (game.discriminator(real, fake) + game.generator(fake)).item() for fake in fakes
@@ -239,7 +240,7 @@ def test_what_one_player_wins_from_fakes_the_other_loses(game):
     assert totals == pytest.approx([totals[0]] * 3, rel=1e-12)
 
 
-def test_losses_are_in_full_precision():
+def test_game_losses_and_gradient_penalty_are_float32_under_autocast():
     real, fake = normal(6, dtype=torch.bfloat16), normal(5, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         for game in GAMES.values():
@@ -281,7 +282,7 @@ def best_logits(p_counts, q_counts):
     return logits.detach(), loss().item()
 
 
-def test_the_best_discriminator_of_two_known_tables():
+def test_optimal_logit_minimises_discriminator_loss_for_two_tables():
     p, q = (counts.double() / 20 for counts in COUNTS)
     logits, loss = best_logits(*COUNTS)
     torch.testing.assert_close(logits.sigmoid(), p / (p + q), atol=1e-8, rtol=0)
@@ -294,7 +295,7 @@ def test_the_best_discriminator_of_two_known_tables():
     assert loss == pytest.approx(math.log(4), abs=1e-12) and logits.abs().max() < 1e-8
 
 
-def test_the_best_discriminator_of_two_gaussians_on_a_line():
+def test_optimal_logit_minimises_discriminator_loss_for_two_gaussians():
     p, q = (
         Normal(torch.tensor(0.0, dtype=F64), 1.0),
         Normal(torch.tensor(1.5, dtype=F64), 0.7),
@@ -355,7 +356,7 @@ def test_jensen_shannon_equals_scipys_and_a_loop():
         math.log(2), rel=1e-12
     )
     for broken in ([math.nan, 0.5, 0, 0.5], [math.nan] * 4):
-        # what is no number is not taken for an empty entry
+        # NaN is not taken for an empty entry
         broken = torch.tensor(broken, dtype=F64)
         assert (
             jensen_shannon(broken, apart).isnan()
@@ -425,7 +426,7 @@ def test_gradient_penalty_equals_finite_differences(shape):
             )
 
 
-def test_gradient_penalty_of_a_linear_critic_by_hand():
+def test_gradient_penalty_of_a_linear_critic_equals_its_closed_form():
     w = torch.tensor([3.0, -4.0], dtype=F64, requires_grad=True)
     found = gradient_penalty(
         lambda x: x @ w + 7, normal(6, 2), normal(6, 2, seed=1), uniform(6).double()
@@ -443,7 +444,7 @@ def test_gradient_penalty_of_a_linear_critic_by_hand():
             uniform(6).double(),
         )
         assert line.item() == pytest.approx(expected)
-    # the length of no gradient has no direction
+    # the norm of a zero gradient has no derivative; it must be finite
     flat = torch.zeros(2, dtype=F64, requires_grad=True)
     found = gradient_penalty(
         lambda x: x @ flat, normal(6, 2), normal(6, 2, seed=1), uniform(6).double()
@@ -451,7 +452,7 @@ def test_gradient_penalty_of_a_linear_critic_by_hand():
     assert found == 1 and torch.autograd.grad(found, flat)[0].isfinite().all()
 
 
-def test_gradient_penalty_is_taken_where_t_says():
+def test_gradient_penalty_is_taken_at_the_interpolation_t():
     real, fake = normal(7, 1, 2, 2), 2 * normal(7, 1, 2, 2, seed=1) + 5
 
     def bowl(x):  # whose slope at a point is the point
@@ -473,7 +474,7 @@ def test_gradient_penalty_is_taken_where_t_says():
     ).item() == pytest.approx(0, abs=1e-20)
 
 
-def test_the_penalty_draws_a_point_for_each_pair_evenly_between_them():
+def test_gradient_penalty_draws_a_uniform_point_between_each_pair():
     n, seen = 4000, []
 
     def critic(x):
@@ -493,7 +494,7 @@ def test_the_penalty_draws_a_point_for_each_pair_evenly_between_them():
 
 
 @pytest.mark.parametrize("make", [GradientPenalty, lambda value: gan(WGAN, clip=value)])
-def test_weights_and_bounds_that_are_not_positive_are_refused(make):
+def test_gradient_penalty_and_wgan_reject_weight_or_clip_that_is_not_positive(make):
     for value in (0, -1.0, math.nan):
         with pytest.raises(
             ValueError, match="argument `(weight|clip)`: expected a positive number"
@@ -504,7 +505,7 @@ def test_weights_and_bounds_that_are_not_positive_are_refused(make):
 # --- Wasserstein GANs ---
 
 
-def test_clipping_cuts_each_weight_of_the_critic_and_no_other():
+def test_wgan_clip_weights_clamps_the_critic_only():
     method = gan(WGAN, clip=0.2)
     before, generator = state_of(method.discriminator), state_of(method.generator)
     method.clip_weights()
@@ -523,7 +524,7 @@ def test_clipping_cuts_each_weight_of_the_critic_and_no_other():
     )
 
 
-def test_a_clipped_critic_is_never_used_with_larger_weights():
+def test_wgan_critic_weights_stay_within_clip_throughout_training():
     method, clip, used = gan(WGAN, clip=0.1), torch.tensor(0.1).item(), []
 
     def look(critic, inputs):
@@ -560,7 +561,7 @@ class Clouds(nn.Module):
         return self.where[: len(z)]
 
 
-def test_a_clipped_linear_critic_measures_the_distance_times_its_clip():
+def test_wgan_linear_critic_measures_the_mean_difference_times_clip():
     real, fake = (
         normal(32, 1, dtype=torch.float32) + 3,
         normal(32, 1, seed=1, dtype=torch.float32),
@@ -574,7 +575,7 @@ def test_a_clipped_linear_critic_measures_the_distance_times_its_clip():
     assert found < 0.05 * wasserstein_distance(real[:, 0].numpy(), fake[:, 0].numpy())
 
 
-def test_two_points_and_a_penalty_have_a_best_slope_in_closed_form():
+def test_critic_loss_with_penalty_is_minimal_at_the_closed_form_slope():
     """A line w x from 0 (fake) to d (real) costs -w d + weight (w - 1)^2, least for w =
     1 + d / (2 weight)."""
     for weight, d in ((10.0, 3.0), (0.5, 0.2)):
@@ -590,7 +591,7 @@ def test_two_points_and_a_penalty_have_a_best_slope_in_closed_form():
         assert torch.autograd.grad(loss, w)[0].abs() < 1e-6
 
 
-def test_a_critic_with_a_penalty_finds_the_distance_between_two_clouds():
+def test_critic_with_gradient_penalty_learns_the_wasserstein_distance():
     real = torch.cat([normal(64, 1) * 0.3 - 1, normal(64, 1, seed=1) * 0.5 + 2]).float()
     fake = (normal(128, 1, seed=2) * 0.8 + 0.5).float()
     distance = wasserstein_distance(real[:, 0].numpy(), fake[:, 0].numpy())
@@ -621,7 +622,7 @@ def test_a_critic_with_a_penalty_finds_the_distance_between_two_clouds():
 # --- the turns of a GAN ---
 
 
-def test_turns_are_k_of_the_discriminator_then_one_of_the_generator():
+def test_gan_turns_are_k_of_the_discriminator_then_one_of_the_generator():
     for k in (1, 3):
         method = gan(k=k)
         turns = method.turns()
@@ -644,7 +645,7 @@ def test_turns_are_k_of_the_discriminator_then_one_of_the_generator():
 
 
 @games
-def test_each_turns_loss_is_the_papers(game):
+def test_gan_loss_of_each_turn_equals_the_papers_formula(game):
     method, x = gan(game=game), points(6).x
     nn.init.ones_(method.average.net[0].weight)  # not what trains
     z, theirs = normal(6, 3, seed=1, dtype=torch.float32), as_loops(game)
@@ -660,7 +661,7 @@ def test_each_turns_loss_is_the_papers(game):
     assert method.generator_loss(x).item() == pytest.approx(theirs[1](fake), rel=1e-5)
 
 
-def test_the_noise_is_standard_normal_and_new_each_time():
+def test_gan_noise_is_standard_normal_and_new_each_time():
     method, x = gan(), points(6).x
     torch.manual_seed(3)
     expected = method.discriminator_loss(x)
@@ -685,7 +686,7 @@ def test_the_noise_is_standard_normal_and_new_each_time():
     assert method.discriminator_loss(points(6).x.double()).dtype == F64
 
 
-def test_the_penalty_is_added_to_the_discriminators_loss_only():
+def test_gan_penalty_is_added_to_the_discriminator_loss_only():
     asked = []
 
     def penalty(critic, real, fake):
@@ -711,7 +712,7 @@ def test_the_penalty_is_added_to_the_discriminators_loss_only():
     assert method.generator_loss(x) == plain_one.generator_loss(x) and len(asked) == 1
 
 
-def test_the_discriminators_loss_leaves_the_generator_alone_and_the_generators_moves_it():
+def test_discriminator_loss_gives_the_generator_no_gradient_and_generator_loss_does():
     for method in (gan(), gan(penalty=GradientPenalty()), gan(WGAN)):
         x = points(8).x
         loss = method.discriminator_loss(x)
@@ -746,7 +747,7 @@ class Watched(GAN):
         super().after_step()
 
 
-def test_each_turn_moves_its_player_and_after_them_the_average():
+def test_gan_turns_move_their_player_only_and_after_step_the_average():
     method = gan(Watched, k=2, momentum=0.5, penalty=GradientPenalty())
     list(fit(method, points(96), 3, batch_size=16))
     assert [who for who, _, _ in method.log] == ["D", "D", "G", "after"] * 3
@@ -760,14 +761,14 @@ def test_each_turn_moves_its_player_and_after_them_the_average():
             who
         ]
     batches = [x for who, x, _ in method.log if who != "after"]
-    # each turn has its own
+    # each turn has its own batch
     assert not any(
         torch.equal(a, b) for k, a in enumerate(batches) for b in batches[:k]
     )
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.7, 1.0])
-def test_the_average_follows_the_generator(momentum):
+def test_gan_average_is_the_moving_average_of_the_generator_after_each_step(momentum):
     torch.manual_seed(0)
     method = GAN(mlp(3, 8, 2), Score(nn.Linear(2, 1)), 3, momentum=momentum)
     expected = [p.detach().clone() for p in method.generator.parameters()]
@@ -788,7 +789,7 @@ def test_the_average_follows_the_generator(momentum):
     )
 
 
-def test_training_draws_from_the_generator_and_eval_from_the_average():
+def test_gan_generate_uses_the_generator_in_train_and_the_average_in_eval_mode():
     torch.manual_seed(0)
     method, z = (
         GAN(mlp(3, 8, 2), Score(nn.Linear(2, 1)), 3, momentum=0.9),
@@ -806,7 +807,7 @@ def test_training_draws_from_the_generator_and_eval_from_the_average():
     torch.testing.assert_close(method.generate(z[:1]), drawn[:1])
 
 
-def test_the_representation_is_the_discriminators():
+def test_gan_encode_is_the_features_of_the_discriminator():
     method, x = gan(), points(6).x
     assert torch.equal(method.encode(x), method.discriminator[0](x))
     net = Discriminator((4, 8), 3, 16)
@@ -816,7 +817,7 @@ def test_the_representation_is_the_discriminators():
     ).shape == (3, (4 + 8) * 16)
 
 
-def test_the_discriminator_sees_pictures_and_fakes_augmented_alike():
+def test_gan_augments_real_and_fake_for_discriminator_and_generator_loss():
     seen = []
 
     def augment(x):
@@ -851,7 +852,7 @@ def test_the_discriminator_sees_pictures_and_fakes_augmented_alike():
     )
 
 
-def test_samples_are_fakes_of_new_noise_with_every_label_in_turn():
+def test_gan_sample_uses_new_noise_and_every_label_in_turn():
     method = gan()
     torch.manual_seed(3)
     found, again = method.sample(5), method.sample(5)
@@ -871,7 +872,7 @@ def test_samples_are_fakes_of_new_noise_with_every_label_in_turn():
     )
 
 
-def test_the_score_of_fakes_is_minus_their_kernel_distance():
+def test_gan_pretext_score_is_minus_the_kernel_distance():
     method, x = gan(), points(7).x
     give(method, z := normal(7, 3, dtype=torch.float32))
     real, fake = x.tolist(), method.generator(z).tolist()
@@ -906,7 +907,7 @@ def test_the_score_of_fakes_is_minus_their_kernel_distance():
         (dict(momentum=1.1), "momentum"),
     ],
 )
-def test_sizes_and_shares_that_cannot_be_are_refused(options, name):
+def test_gan_names_the_bad_argument(options, name):
     with pytest.raises(
         ValueError, match=f"argument `{name}`: expected a (whole )?number"
     ):
@@ -936,7 +937,7 @@ def layers(net):
 @pytest.mark.parametrize(
     ("widths", "side", "size"), [((8, 4), 7, 28), ((8, 6, 4), 4, 32), ((4,), 3, 6)]
 )
-def test_the_networks_sizes(widths, side, size):
+def test_dcgan_generator_and_discriminator_have_the_expected_shapes(widths, side, size):
     x = Generator(5, widths, 2, side)(normal(3, 5, dtype=torch.float32))
     assert x.shape == (3, 2, size, size) and x.min() >= 0 and x.max() <= 1
     net = Discriminator(widths[::-1], 2, size)
@@ -946,7 +947,7 @@ def test_the_networks_sizes(widths, side, size):
     assert net.dim == widths[0] * side**2
 
 
-def test_pictures_are_moved_between_0_1_and_the_networks_minus_1_1():
+def test_dcgan_scales_between_0_to_1_and_minus_1_to_1():
     net, seen = Generator(5, (8,), 3), []
     net.out[-1].register_forward_hook(
         lambda layer, inputs, output: seen.append(inputs[0])
@@ -965,7 +966,7 @@ def test_pictures_are_moved_between_0_1_and_the_networks_minus_1_1():
     torch.testing.assert_close(given[0], x * 2 - 1)
 
 
-def test_the_defaults_follow_the_guidelines():
+def test_dcgan_defaults_follow_the_papers_guidelines():
     generator, judge = NETS["generator"](), NETS["discriminator"]()
     for net in (generator, judge):
         assert not any(
@@ -1036,7 +1037,7 @@ SWITCHES = {
 
 @nets
 @pytest.mark.parametrize("switch", list(SWITCHES))
-def test_each_switch_changes_what_it_says_and_nothing_else(name, switch):
+def test_dcgan_options_change_only_the_layers_they_name(name, switch):
     options, *changes = SWITCHES[switch]
     net, usual = NETS[name](**options), NETS[name]()
     found = layers(net)
@@ -1059,7 +1060,7 @@ def test_each_switch_changes_what_it_says_and_nothing_else(name, switch):
 
 
 @nets
-def test_the_start_is_a_narrow_normal_without_biases(name):
+def test_dcgan_weights_start_normal_with_std_0_02_and_zero_biases(name):
     torch.manual_seed(0)
     wide = {
         "generator": Generator(50, (64, 32), 3, hidden=40),
@@ -1110,7 +1111,7 @@ def pooled_by_hand(maps):
     ]
 
 
-def test_features_are_all_stages_maps_pooled_to_at_most_4_x_4():
+def test_discriminator_features_are_max_pooled_maps_of_all_stages():
     maps = [
         normal(3, 2, 8, 8),
         normal(3, 3, 7, 7, seed=1),
@@ -1127,14 +1128,14 @@ def test_features_are_all_stages_maps_pooled_to_at_most_4_x_4():
 
 
 @pytest.mark.parametrize("strided", [True, False])
-def test_up_and_down_double_and_halve(strided):
+def test_up_doubles_and_down_halves_height_and_width(strided):
     x = normal(2, 3, 6, 10, dtype=torch.float32)
     assert up(3, 5, strided)(x).shape == (2, 5, 12, 20) and down(3, 5, strided)(
         x
     ).shape == (2, 5, 3, 5)
 
 
-def test_a_stage_gives_labels_to_the_norm():
+def test_stage_passes_labels_to_the_norm():
     class Add(nn.Module):
         def forward(self, x, y=None):
             return x if y is None else x + y
@@ -1149,7 +1150,7 @@ def test_a_stage_gives_labels_to_the_norm():
 # --- labels and truncated noise ---
 
 
-def test_conditional_batch_norm_is_each_labels_own_after_the_batchs_statistics():
+def test_conditional_batch_norm_applies_each_labels_gain_and_bias_to_batch_norm():
     torch.manual_seed(0)
     norm, x, y = (
         ConditionalBatchNorm(3, 4),
@@ -1187,7 +1188,7 @@ def test_conditional_batch_norm_is_each_labels_own_after_the_batchs_statistics()
     assert sum(p.numel() for p in norm.parameters()) == 2 * 4 * 3
 
 
-def test_the_projection_adds_a_product_with_the_labels_vector():
+def test_projection_discriminator_adds_the_product_with_the_label_vector():
     torch.manual_seed(0)
     net = ProjectionDiscriminator(Discriminator((4, 6), 3, 8), 5).eval()
     assert net.classes.weight.std().item() == pytest.approx(
@@ -1214,7 +1215,7 @@ def test_the_projection_adds_a_product_with_the_labels_vector():
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.7, 1.5, 3.0])
-def test_truncated_noise_is_distributed_as_rejection_leaves_it(threshold):
+def test_truncated_noise_has_the_distribution_of_rejection_sampling(threshold):
     z = normal(40_000, 2)
     drawn = normal(40_000 if threshold > 0.5 else 200_000, 2, seed=1).flatten()
     drawn, found = drawn[drawn.abs() <= threshold], truncated(z, threshold)
@@ -1267,7 +1268,7 @@ class Labelled(nn.Module):
         return out if out.shape[1] > 1 else out.squeeze(1)
 
 
-def test_fakes_get_the_batchs_labels_in_both_turns():
+def test_conditional_gan_uses_the_batchs_labels_for_fakes_in_both_turns():
     torch.manual_seed(0)
     method = ConditionalGAN(
         Labelled(3, 2), Labelled(2, 1), 3, penalty=GradientPenalty()
@@ -1300,10 +1301,10 @@ def conditional(seed=0, norm=ConditionalBatchNorm):
     return ConditionalGAN(generator, judge, 3, momentum=0.5)
 
 
-def test_pictures_and_scores_depend_on_the_label_once_it_has_been_learnt():
+def test_conditional_gan_output_depends_on_the_label_after_training():
     method, data = conditional(), pictures(40)
     z, y = method.noise(6), torch.arange(6) % 5
-    # labels mean nothing yet
+    # labels have no effect before training
     assert torch.equal(method.generate(z, y), method.generate(z, y.flip(0)))
     list(fit(method, data, 3, batch_size=20))
     assert not torch.allclose(method.generate(z, y), method.generate(z, y.flip(0)))
@@ -1318,7 +1319,7 @@ def test_pictures_and_scores_depend_on_the_label_once_it_has_been_learnt():
 # --- progressive growing ---
 
 
-def test_fade_in_by_its_table():
+def test_fade_in_equals_a_table_of_level_and_alpha():
     table = {
         0: (0, 1),
         0.1: (0, 1),
@@ -1339,7 +1340,7 @@ def test_fade_in_by_its_table():
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 5])
-def test_fading_never_steps_back_and_never_jumps(levels):
+def test_fade_in_grows_without_steps_back_or_jumps(levels):
     steps = 1000 * (2 * levels - 1)
     grown = [
         level - 1 + alpha
@@ -1357,7 +1358,7 @@ def test_fading_never_steps_back_and_never_jumps(levels):
 
 
 @pytest.mark.parametrize("progress", [-0.01, 1.01, math.nan, None])
-def test_progress_outside_0_1_is_refused(progress):
+def test_fade_in_rejects_progress_outside_0_to_1(progress):
     with pytest.raises(ValueError, match="argument `progress`: expected a number in"):
         fade_in(progress, 3)
 
@@ -1398,7 +1399,7 @@ def block_means(x, side):
     return x.reshape(n, c, h // side, side, w // side, side).mean((3, 5))
 
 
-def test_each_level_paints_and_judges_twice_the_size():
+def test_progressive_gan_doubles_the_picture_size_at_each_level():
     method, z = progressive(), normal(5, 3, dtype=torch.float32)
     for level, size in enumerate((4, 8, 16)):
         for alpha in {1.0, 0.5 if level else 1.0}:
@@ -1411,7 +1412,7 @@ def test_each_level_paints_and_judges_twice_the_size():
 
 
 @pytest.mark.parametrize("level", [1, 2])
-def test_a_new_level_starts_as_the_old_one_and_ends_without_it(level):
+def test_progressive_gan_level_fades_from_the_old_to_the_new_layers(level):
     method, z, x = (
         progressive(),
         normal(5, 3, dtype=torch.float32),
@@ -1462,7 +1463,7 @@ def test_a_new_level_starts_as_the_old_one_and_ends_without_it(level):
     )
 
 
-def test_nothing_jumps_where_a_phase_ends():
+def test_progressive_gan_outputs_are_continuous_between_phases():
     method, z, x = (
         progressive(youth=1.0),
         normal(5, 3, dtype=torch.float32),
@@ -1481,7 +1482,7 @@ def test_nothing_jumps_where_a_phase_ends():
             torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
 
 
-def test_real_pictures_are_shrunk_to_what_can_be_painted():
+def test_progressive_gan_shrinks_real_pictures_to_the_current_level():
     method, x = progressive(youth=1.0), pictures(3, 16).x
     for progress, side, alpha in (
         (0.1, 4, 1),
@@ -1510,7 +1511,7 @@ def test_real_pictures_are_shrunk_to_what_can_be_painted():
         del method.noise
 
 
-def test_in_eval_mode_the_networks_are_grown_up():
+def test_progressive_gan_in_eval_mode_uses_the_last_level():
     method, x = progressive().eval(), pictures(3, 16).x
     z = normal(3, 3, dtype=torch.float32)
     for method.progress in (0.0, 0.3, 0.99):
@@ -1523,7 +1524,7 @@ def test_in_eval_mode_the_networks_are_grown_up():
 
 
 @pytest.mark.parametrize("youth", [0.25, 0.5, 1.0])
-def test_the_networks_grow_for_the_share_youth_of_the_training(youth):
+def test_progressive_gan_grows_during_the_share_youth_of_training(youth):
     method, x = progressive(youth=youth), pictures(3, 16).x
     table = {
         0: (0, 1),
@@ -1545,7 +1546,7 @@ def test_the_networks_grow_for_the_share_youth_of_the_training(youth):
 
 
 @pytest.mark.parametrize("youth", [0, -0.1, 1.1, math.nan, None])
-def test_a_youth_that_is_no_share_of_the_training_is_refused(youth):
+def test_progressive_gan_rejects_a_youth_that_is_no_positive_share(youth):
     with pytest.raises(
         ValueError, match="argument `youth`: expected a (positive )?number"
     ):
@@ -1553,7 +1554,7 @@ def test_a_youth_that_is_no_share_of_the_training_is_refused(youth):
 
 
 @pytest.mark.parametrize(("youth", "updates"), [(1.0, (2, 4, 4)), (0.5, (1, 2, 7))])
-def test_growing_up_trains_every_layer(youth, updates):
+def test_progressive_gan_training_changes_every_layer(youth, updates):
     method, sizes = progressive(momentum=0.5, youth=youth), []
     start = state_of(method)
     method.discriminator.register_forward_pre_hook(
@@ -1580,7 +1581,7 @@ def bigan(seed=0, dim=1, **options):
 
 
 @games
-def test_the_two_players_losses_of_pairs(game):
+def test_bigan_losses_of_pairs_equal_loops(game):
     method, x, z = (
         bigan(game=game, dim=3),
         points(6).x,
@@ -1608,7 +1609,7 @@ def test_the_two_players_losses_of_pairs(game):
     assert method.generator_loss(x).item() == pytest.approx(ours, rel=1e-4, abs=1e-6)
 
 
-def test_generator_and_encoder_are_one_player():
+def test_bigan_generator_and_encoder_are_updated_in_the_same_turn():
     method, log = bigan(), []
     (_, theirs), (_, ours) = method.turns()
     assert list(map(id, theirs)) == list(map(id, method.discriminator.parameters()))
@@ -1636,7 +1637,7 @@ def test_generator_and_encoder_are_one_player():
         )
 
 
-def test_reconstructions_and_codes():
+def test_bigan_encode_and_reconstruct_use_encoder_generator_or_average():
     method, x = bigan(momentum=0.5), points(6).x
     assert torch.equal(method.encode(x), method.encoder(x))
     assert torch.equal(method.reconstruct(x), method.generator(method.encoder(x)))
@@ -1650,7 +1651,7 @@ def test_reconstructions_and_codes():
 
 # E(G(z)) starts on z's side of 0, and on the other
 @pytest.mark.parametrize("seed", [1, 4])
-def test_the_encoder_comes_to_invert_the_generator(seed):
+def test_bigan_encoder_learns_to_invert_a_linear_generator(seed):
     """On a line, where the inverse is linear, too; nothing in the game compares z with
     E(G(z))."""
     torch.manual_seed(seed)
@@ -1688,7 +1689,7 @@ def painting(
     )
 
 
-def test_hidden_colour_leaves_torchvisions_grey():
+def test_hide_colour_equals_torchvisions_grayscale():
     x = uniform(4, 3, 5, 6)
     left, mask = hide_colour(x)
     torch.testing.assert_close(
@@ -1709,7 +1710,7 @@ def doubled(row):
     ]
 
 
-def test_colours_are_filled_in_at_the_lightness_that_is_left():
+def test_fill_colour_adds_colour_at_the_given_lightness():
     output, x = normal(2, 3, 3, 4, dtype=torch.float32), uniform(2, 3, 6, 8)
     left, mask = hide_colour(x)
     found = fill_colour(output, left, mask)
@@ -1734,7 +1735,7 @@ def test_colours_are_filled_in_at_the_lightness_that_is_left():
     )
 
 
-def test_only_what_was_hidden_is_painted():
+def test_painting_changes_hidden_pixels_only():
     method, x = painting(), pictures().x
     left, mask = method.hide(x)
     painted, seen = method.paint(left, mask), mask.expand_as(x)
@@ -1755,7 +1756,9 @@ def fixed_hole(x):
 
 @games
 @pytest.mark.parametrize("weight", [0, 0.3])
-def test_a_painters_loss_is_the_error_of_the_hidden_pixels_and_the_judges(game, weight):
+def test_painting_loss_is_the_hidden_pixels_error_plus_the_adversarial_loss(
+    game, weight
+):
     method, x, theirs = (
         painting(fixed_hole, weight, game=game),
         pictures(5).x,
@@ -1781,12 +1784,12 @@ def test_a_painters_loss_is_the_error_of_the_hidden_pixels_and_the_judges(game, 
         theirs[0](real, fake), rel=1e-4, abs=1e-6
     )
     for pair, picture in zip(seen[-2:], (x, painted), strict=True):
-        # it sees what the painter saw
+        # the discriminator also sees the painter's input
         assert pair.shape == (5, 6, 16, 16) and torch.equal(pair[:, 3:], left)
         torch.testing.assert_close(pair[:, :3], picture)
 
 
-def test_who_moves_whom_in_a_painting():
+def test_painting_turns_give_gradients_to_their_own_player_only():
     method, x = painting(weight=0.3), pictures(5).x
     (judge, theirs), (paint, ours) = method.turns()
     assert (judge, paint) == (method.discriminator_loss, method.painter_loss)
@@ -1811,7 +1814,7 @@ def test_who_moves_whom_in_a_painting():
 # --- modes that were drawn ---
 
 
-def test_no_points_cover_no_modes_and_are_refused():
+def test_mode_coverage_rejects_an_empty_set_of_points():
     for none in (torch.zeros(0, 2), torch.zeros(0, 2, dtype=F64)):
         with pytest.raises(
             ValueError, match="argument `points`: expected a whole number in .* got 0"
@@ -1819,7 +1822,7 @@ def test_no_points_cover_no_modes_and_are_refused():
             mode_coverage(none, torch.zeros(3, 2, dtype=none.dtype), 1.0)
 
 
-def test_modes_far_from_the_origin_are_told_apart():
+def test_mode_coverage_is_exact_far_from_the_origin():
     """Distances by |a|^2 + |b|^2 - 2 a b would have errors of about 1 here."""
     # 36: torch would take the product
     centres = 1000 + torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0))
@@ -1851,7 +1854,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", list(RUNS))
-def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_path):
+def test_resumed_gan_training_ends_with_the_same_weights_bit_for_bit(name, tmp_path):
     def run(seed, stop=None, **options):
         method, data = RUNS[name](seed)
         steps = []
@@ -1866,7 +1869,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(name, tmp_pat
 
     whole, _ = run(0)
     run(0, stop=3, checkpoint=tmp_path / "run.pt")
-    # all comes from the checkpoint
+    # the seed differs, so all weights come from the checkpoint
     resumed, steps = run(1, checkpoint=tmp_path / "run.pt")
     assert steps == [4, 5, 6] and same(whole.state_dict(), resumed.state_dict())
     assert not same(whole.state_dict(), RUNS[name](0)[0].state_dict())
@@ -1952,7 +1955,7 @@ def two(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", list(SHARED))
-def test_two_processes_play_the_game_of_one(two, name):
+def test_gan_training_in_two_processes_equals_one_process(two, name):
     losses, state = train(name)
     (losses_0, state_0), (losses_1, state_1) = (
         per_process[name] for per_process in two
@@ -1975,7 +1978,7 @@ def test_two_processes_play_the_game_of_one(two, name):
     [(NON_SATURATING, None), (WASSERSTEIN, GradientPenalty(1.0))],
     ids=["logits", "critic"],
 )
-def test_a_small_game_ends_near_the_data(game, penalty):
+def test_gan_training_brings_mean_and_std_near_the_data(game, penalty):
     torch.manual_seed(0)
     place, spread = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 1.0])
     judge = Score(*mlp(2, 32, 32, 1, norm=None))
@@ -2016,6 +2019,6 @@ BAD = {
 
 
 @pytest.mark.parametrize(("call", "name"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_named(call, name):
+def test_gan_functions_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`: expected"):
         call()

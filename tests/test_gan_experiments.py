@@ -1,4 +1,4 @@
-"""The experiments of notebook 12: what they measure, and that each setting is what its
+"""The experiments of notebook 12: their measures, and that each setting is the one its
 name says."""
 
 import json
@@ -104,7 +104,7 @@ def fakes_of(method, n, *labels, threshold=None):
 
 
 @pytest.mark.parametrize("threshold", [None, 0.5, 2.0])
-def test_fakes_are_of_one_fixed_noise_by_the_average_in_eval_mode(threshold):
+def test_gan_draws_use_fixed_noise_and_the_average_in_eval_mode(threshold):
     # a whole batch and the rest
     method, labels = lively(conditional_gan), torch.arange(620) % 10
     before = {name: value.clone() for name, value in method.state_dict().items()}
@@ -149,7 +149,7 @@ class Onto(nn.Module):
 
 
 @pytest.mark.parametrize(("data", "few"), [("gaussians", 5), ("grid", 25)])
-def test_coverage_of_known_modes(data, few):
+def test_coverage_of_known_modes_equals_a_loop(data, few):
     centres = CENTRES[data]()
     method = GAN(Onto(centres, few), nn.Identity(), 2)
     found = coverage(method, data)
@@ -169,7 +169,7 @@ def test_coverage_of_known_modes(data, few):
     )
 
 
-def test_coverage_is_evaluates():
+def test_coverage_equals_evaluate_mode_coverage():
     method = called_at(toy_gan, True, 5, 0.1)
     modes, share = evaluate.mode_coverage(
         fakes_of(method, 4000), CENTRES["grid"](), 3 * NOISE
@@ -187,9 +187,7 @@ def frechet(real, fake):
 
 
 @pytest.mark.parametrize("builder", [gan, wgan_gp])
-def test_what_is_watched_is_the_discriminators_loss_on_unseen_digits_and_their_distance(
-    few, builder
-):
+def test_unseen_loss_and_frechet_equal_loops_over_test_digits(few, builder):
     method, test = lively(builder), few("digits", "test")
     found = unseen_loss_and_frechet(method.train())
     with torch.no_grad():
@@ -218,7 +216,7 @@ def test_what_is_watched_is_the_discriminators_loss_on_unseen_digits_and_their_d
 
 
 @pytest.mark.parametrize("name", ["gan", "gan-emoji"])
-def test_worth_is_of_the_discriminators_features(few, name):
+def test_feature_accuracy_is_that_of_the_discriminators_features(few, name):
     data = lookup(name).data
     method, train, test = (
         lively(lookup(name).build),
@@ -242,7 +240,7 @@ def test_worth_is_of_the_discriminators_features(few, name):
     assert set(found) == {"knn", "linear"} and found["linear"] > 0.3
 
 
-def test_inner_detail_and_chroma_by_loops():
+def test_inner_detail_and_chroma_equal_loops():
     generator = torch.Generator().manual_seed(0)
     x, mask = (
         torch.rand(3, 3, 5, 6, generator=generator),
@@ -309,7 +307,7 @@ JOBS = {
 
 
 @pytest.mark.parametrize("job", sorted(JOBS, key=lambda job: job.__name__))
-def test_a_job_trains_with_gradients(monkeypatch, job):
+def test_gan_jobs_train_with_gradients_enabled(monkeypatch, job):
     class Begun(Exception):
         pass
 
@@ -325,7 +323,7 @@ def test_a_job_trains_with_gradients(monkeypatch, job):
 
 
 @pytest.mark.parametrize("name", ["gan", "progressive-gan"])
-def test_sampled_judges_as_many_fakes_as_there_are_unseen_pictures(few, name):
+def test_sampled_judges_as_many_fakes_as_test_pictures(few, name):
     recipe = tiny(lookup(name))
     row, test = sampled(recipe, 1), few(recipe.data, "test")
     assert set(row) == RUN | JUDGEMENT and row["steps"] == 2
@@ -339,7 +337,7 @@ def test_sampled_judges_as_many_fakes_as_there_are_unseen_pictures(few, name):
     assert json.loads(json.dumps(row)) == row == sampled(recipe, 1)
 
 
-def test_covered_measures_what_it_trained(few):
+def test_covered_measures_the_trained_method(few):
     recipe = tiny(toy("gaussians", False, 2, 0.0, 1e-3), steps=3)
     row = covered(recipe, 1)
     method, _ = jobs.train_to_the_end(recipe, 1)
@@ -355,7 +353,7 @@ def test_covered_measures_what_it_trained(few):
     )
 
 
-def test_a_representation_is_measured_trained_and_untrained(few):
+def test_represented_and_of_random_measure_the_trained_and_untrained_method(few):
     recipe = tiny(lookup("gan"))
     row, other = represented(recipe, 1), of_random(recipe, 1)
     method, _ = jobs.train_to_the_end(recipe, 1)
@@ -367,7 +365,9 @@ def test_a_representation_is_measured_trained_and_untrained(few):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_followed_is_spearmans_correlation_after_the_first_look(monkeypatch, seed):
+def test_followed_correlation_is_spearmans_without_the_first_measurement(
+    monkeypatch, seed
+):
     generator, method = torch.Generator().manual_seed(seed), object()
     loss, distance = (
         torch.rand(LOOKS, generator=generator),
@@ -402,7 +402,7 @@ def test_followed_is_spearmans_correlation_after_the_first_look(monkeypatch, see
     assert seed > 1 or expected == pytest.approx(1 - 2 * seed)
 
 
-def test_followed_looks_during_the_training_and_after_it(few):
+def test_followed_measures_during_and_after_training(few):
     recipe = tiny(lookup("gan"), steps=2 * LOOKS)
     row = followed(recipe, 0)
     curve = row["curve"]
@@ -437,7 +437,9 @@ class Reader:
         return nn.functional.one_hot(torch.where(read == 7, 1, read), 10).float()
 
 
-def test_told_counts_how_often_the_label_is_obeyed(few, given, monkeypatch):
+def test_conditional_accuracy_counts_fakes_judged_as_their_label(
+    few, given, monkeypatch
+):
     seen, y = [], few("digits", "test").y.tolist()
 
     def recorded(fakes, real, data):
@@ -515,7 +517,7 @@ class Copyist(nn.Module):
         ]
 
 
-def test_real_pictures_of_the_label_are_obeyed_as_far_as_the_judge_can_tell(
+def test_conditional_accuracy_of_real_pictures_is_that_of_the_judge(
     few, given, monkeypatch
 ):
     monkeypatch.setattr(studies, "THRESHOLDS", (0.5, 4.0))
@@ -537,7 +539,7 @@ def test_real_pictures_of_the_label_are_obeyed_as_far_as_the_judge_can_tell(
     assert row["curve"]["recall"][0] < row["curve"]["recall"][1] and row["recall"] > 0.9
 
 
-def test_told_on_a_tiny_run(few):
+def test_conditional_accuracy_on_a_tiny_run_has_all_measures(few):
     recipe = tiny(lookup("conditional-gan-emoji"))
     row = conditional_accuracy(recipe, 0)
     assert (
@@ -637,7 +639,7 @@ def arithmetic_by_loops(paint):
     return {name: found[name] for name in ("after", "random", "pixels")}
 
 
-def test_arithmetic_of_a_linear_generator_always_arrives(given, monkeypatch):
+def test_arithmetic_of_a_linear_generator_always_reaches_the_label(given, monkeypatch):
     """The inner half of each label's interval, moved by the difference of the outer
     halves' means, stays in the other interval; and sums of pictures of a linear
     generator are pictures of sums."""
@@ -665,7 +667,7 @@ def test_arithmetic_equals_loops(given, monkeypatch):
     )
 
 
-def test_the_pairs_are_all_of_three_categories_that_look_different():
+def test_arithmetic_pairs_are_all_of_three_categories():
     assert len(set(PAIRS)) == len(PAIRS) == 6 and all(a != b for a, b in PAIRS)
     names = load("emoji_on_white", "test").classes
     assert {names[label] for pair in PAIRS for label in pair} == {
@@ -721,7 +723,7 @@ def paint_over(few, given, monkeypatch, kind, change):
 
 
 @pytest.mark.parametrize("kind", list(HIDING))
-def test_originals_are_painted_without_error(few, given, monkeypatch, kind):
+def test_painted_originals_have_no_error(few, given, monkeypatch, kind):
     row, _, _ = paint_over(few, given, monkeypatch, kind, lambda x: x)
     assert row == pytest.approx(
         {"rmse": 0, "detail": 1, "chroma": 1, "frechet": 0}, abs=1e-3
@@ -736,7 +738,7 @@ CHANGES = {  # of the hidden pixels, and what is left of detail and chroma
 
 
 @pytest.mark.parametrize("name", list(CHANGES))
-def test_what_is_painted_is_measured_inside_the_hole(few, given, monkeypatch, name):
+def test_painted_is_measured_inside_the_hole(few, given, monkeypatch, name):
     change, of_pixel, detail, colour = CHANGES[name]
     row, x, mask = paint_over(few, given, monkeypatch, "hole", change)
     hidden = x[mask.expand_as(x)].tolist()
@@ -755,7 +757,7 @@ def test_what_is_painted_is_measured_inside_the_hole(few, given, monkeypatch, na
 @pytest.mark.parametrize(
     "name", ["adversarial-inpainting", "adversarial-colourisation"]
 )
-def test_painted_on_a_tiny_run(few, name):
+def test_painted_on_a_tiny_run_is_finite_and_repeatable(few, name):
     row = painted(tiny(lookup(name)), 0)
     assert set(row) == RUN | {"rmse", "detail", "chroma", "frechet"} and all(
         map(math.isfinite, row.values())
@@ -823,7 +825,7 @@ def betas(recipe):
     return group["betas"], group["lr"], group["weight_decay"]
 
 
-def test_every_setting_of_an_experiment_is_another():
+def test_settings_of_a_gan_experiment_are_all_different():
     for name, experiment in EXPERIMENTS.items():
         assert name.startswith("gan-") and name not in recipes()
         different = {(setting.hash(), setting.job) for setting in experiment.values()}
@@ -831,7 +833,7 @@ def test_every_setting_of_an_experiment_is_another():
     assert EXPERIMENTS.items() <= experiments.catalogue().items()
 
 
-def test_each_tuned_toy_is_what_it_is_called_and_has_as_many_turns():
+def test_tuned_toys_match_their_names_and_have_equally_many_turns():
     assert len(TUNED) == len(EXPERIMENTS["gan-modes-tuning"]) == 2 * 3 * 4
     for name, (setting, method) in settings("gan-modes-tuning").items():
         data, kind, number, lr = name.split(", ")
@@ -876,7 +878,7 @@ def test_each_tuned_toy_is_what_it_is_called_and_has_as_many_turns():
             assert not any("Norm" in layer for layer in layers(net))
 
 
-def test_the_best_toys_cover_all_modes_and_have_the_most_points_inside_one():
+def test_best_toys_cover_all_modes_with_the_most_points_inside():
     rows = experiments.read("gan-modes-tuning")["rows"]
     assert {row["setting"] for row in rows} == set(TUNED)
     assert set(BEST) == {
@@ -900,7 +902,7 @@ def test_the_best_toys_cover_all_modes_and_have_the_most_points_inside_one():
         )
 
 
-def test_the_best_toys_are_run_with_other_seeds():
+def test_best_toys_are_run_with_other_seeds():
     assert set(EXPERIMENTS["gan-modes"]) == set(BEST)
     for title, setting in EXPERIMENTS["gan-modes"].items():
         assert (
@@ -936,7 +938,7 @@ CHANGED = {  # what is more and what is less in the generator and in the discrim
 }
 
 
-def test_each_guideline_changes_the_layers_it_names():
+def test_guidelines_settings_change_the_layers_they_name():
     found, base = settings("gan-guidelines"), build(lookup("gan"), 0)
     assert set(found) == set(GUIDELINES) == set(CHANGED)
     assert not differences(found["all five"][1], base)
@@ -970,7 +972,7 @@ def test_each_guideline_changes_the_layers_it_names():
     assert all(m.stride == (1, 1) for m in strides)
 
 
-def test_k_is_how_often_the_discriminator_moves():
+def test_k_settings_differ_in_k_and_steps_only():
     found, turns = settings("gan-k"), {}
     first = found["k = 1"][1]
     for name, (setting, method) in found.items():
@@ -999,7 +1001,7 @@ def test_k_is_how_often_the_discriminator_moves():
     )
 
 
-def test_the_saturating_game_is_the_only_difference():
+def test_losses_settings_differ_in_game_penalty_or_norm_as_named():
     assert differences(called_at(minimax_gan), called_at(gan)) == {"game"}
     assert minimax_gan().game is MINIMAX and gan().game is NON_SATURATING
     found = settings("gan-losses")
@@ -1033,7 +1035,7 @@ def test_the_saturating_game_is_the_only_difference():
         )
 
 
-def test_each_samples_setting_is_what_it_is_called():
+def test_samples_settings_match_their_names():
     found = settings("gan-samples")
     for name, (setting, method) in found.items():
         labelled = "with label" in name
@@ -1050,7 +1052,7 @@ def test_each_samples_setting_is_what_it_is_called():
     assert replace(unshifted[0].recipe, build=gan_emoji) == shifted[0].recipe
 
 
-def test_unshifted_emoji_are_shown_as_they_are():
+def test_unshifted_emoji_differs_from_gan_emoji_in_augment_only():
     assert differences(called_at(unshifted_emoji), called_at(gan_emoji)) == {"augment"}
     x = torch.rand(40, 3, 32, 32)
     assert torch.equal(unshifted_emoji().augment(x), x) and not torch.equal(
@@ -1059,7 +1061,7 @@ def test_unshifted_emoji_are_shown_as_they_are():
     assert "augment" not in dict(gan_emoji().named_children())
 
 
-def test_the_painters_of_squared_error_differ_in_the_weight_only():
+def test_painting_settings_of_squared_error_differ_in_weight_only():
     found = settings("gan-painting")
     for task, name in (
         ("inpainting", "adversarial-inpainting"),
@@ -1086,7 +1088,7 @@ def test_the_painters_of_squared_error_differ_in_the_weight_only():
     assert len(found) == 4
 
 
-def test_arithmetic_and_representation_are_of_the_plain_recipes():
+def test_arithmetic_and_representation_settings_use_the_plain_recipes():
     (setting,) = EXPERIMENTS["gan-arithmetic"].values()
     assert setting.recipe is lookup("gan-emoji") and setting.job is arithmetic
     for name, setting in EXPERIMENTS["gan-representation"].items():
@@ -1115,7 +1117,7 @@ def every(name, measure, worse, better):
     return min(found[worse]) > max(found[better])
 
 
-def test_no_tuned_game_drops_a_mode_and_one_setting_of_all_does():
+def test_results_all_tuned_settings_but_one_cover_every_mode():
     tuning = experiments.values("gan-modes-tuning", "modes")
     assert [setting for setting, (share,) in tuning.items() if share < 1] == [
         "grid, plain, k = 5, lr 0.003"
@@ -1131,7 +1133,7 @@ def test_no_tuned_game_drops_a_mode_and_one_setting_of_all_does():
         assert inside[f"{data}, plain"] > inside[f"{data}, WGAN-GP"]
 
 
-def test_guidelines_batch_norm_at_both_ends_and_a_hidden_layer_learn_nothing_and_strides_cost():
+def test_results_guidelines_rank_as_the_notebook_says():
     found = experiments.values("gan-guidelines", "frechet")
     for broken in ("BatchNorm at both ends, too", "a hidden layer"):
         assert min(found[broken]) > 300
@@ -1150,7 +1152,7 @@ def test_guidelines_batch_norm_at_both_ends_and_a_hidden_layer_learn_nothing_and
     assert max(experiments.values("gan-guidelines", "recall")["no BatchNorm"]) < 0.01
 
 
-def test_more_turns_of_the_discriminator_do_not_pay():
+def test_results_more_discriminator_turns_do_not_lower_frechet():
     assert every("gan-k", "frechet", "k = 2", "k = 1")
     assert every("gan-k", "frechet", "k = 5", "k = 1")
     assert every("gan-k", "frechet", "k = 5", "k = 1, as many turns as k = 5")
@@ -1158,7 +1160,7 @@ def test_more_turns_of_the_discriminator_do_not_pay():
     assert max(spread) > 2 * min(spread)
 
 
-def test_only_the_penalised_critics_loss_follows_quality_and_the_saturating_game_does_not_begin():
+def test_results_only_wgan_gp_loss_tracks_quality_and_saturating_does_not_learn():
     """Correlations of the loss with the distance; the notebook shows minus the loss, so
     minus these."""
     found = experiments.values("gan-losses", "correlation")
@@ -1173,7 +1175,7 @@ def test_only_the_penalised_critics_loss_follows_quality_and_the_saturating_game
             assert curve[-1] < curve[0] / 2
 
 
-def test_samples_as_the_notebook_tells_them():
+def test_results_samples_compare_as_the_notebook_says():
     """GANs are ahead on emoji and behind on digits; the label and the shifted pictures
     help; growing gives the same."""
     gan, vae = means("gan-samples", "frechet"), means("vae-samples", "frechet prior")
@@ -1212,7 +1214,7 @@ def test_samples_as_the_notebook_tells_them():
             )
 
 
-def test_sums_of_noise_arrive_more_often_than_sums_of_pixels_and_random_steps_hardly_ever():
+def test_results_arithmetic_of_noise_beats_pixels_and_pixels_beat_random_steps():
     for row in experiments.read("gan-arithmetic")["rows"]:
         assert (
             row["after"] > 0.45
@@ -1221,7 +1223,7 @@ def test_sums_of_noise_arrive_more_often_than_sums_of_pixels_and_random_steps_ha
         )
 
 
-def test_a_judge_makes_the_error_larger_and_the_rest_better():
+def test_results_adversarial_painting_raises_rmse_and_lowers_frechet():
     assert every(
         "gan-painting", "rmse", "inpainting, adversarial", "inpainting, squared error"
     )
@@ -1245,7 +1247,7 @@ def test_a_judge_makes_the_error_larger_and_the_rest_better():
     assert detail["inpainting, adversarial"] > 2.5 * detail["inpainting, squared error"]
 
 
-def test_the_discriminators_features_gain_little_and_bigans_code_much():
+def test_results_discriminator_features_gain_little_and_bigan_code_much():
     found = experiments.values("gan-representation", "knn")
     gains = [
         after - before

@@ -1,8 +1,8 @@
-"""A class whose submissions attack the grader, or are merely broken: each gets its
-mark, and nothing else happens.
+"""A class of submissions that attack the grader or are broken. Each gets its mark, and
+nothing else is affected.
 
-Each is the solved notebook with one exercise replaced, so all others must still get
-full marks.
+Each submission is the solved notebook with one exercise replaced, so all others must
+still get full marks.
 """
 
 import csv
@@ -723,9 +723,7 @@ def graded(tmp_path_factory):
 
 
 @pytest.mark.parametrize("student", [row.student for row in ROWS] + SPIES)
-def test_a_submission_gets_the_mark_it_deserves_and_no_other_exercise_suffers(
-    graded, student
-):
+def test_grade_gives_each_submission_of_the_bank_its_expected_marks(graded, student):
     rows, students, *_ = graded
     row, record = rows[student], students[student]
     if row.problem:
@@ -752,7 +750,7 @@ def test_a_submission_gets_the_mark_it_deserves_and_no_other_exercise_suffers(
     )
 
 
-def test_the_bank_is_large_and_the_batch_complete(graded):
+def test_grade_returns_marks_for_every_submission_of_a_large_bank(graded):
     rows, students, folder, *_ = graded
     assert len(rows) == len(ROWS) + len(SPIES) >= 80 and rows.keys() == students.keys()
     with open(folder / "out" / "marks.csv", encoding="utf-8", newline="") as file:
@@ -769,7 +767,7 @@ def test_the_bank_is_large_and_the_batch_complete(graded):
         assert len(list((folder / "out" / kind).iterdir())) == len(rows)
 
 
-def test_nothing_outside_has_changed(graded):
+def test_grade_changes_nothing_outside_the_sandbox(graded):
     _, _, folder, before, after, reached = graded
     assert before[:2] == after[:2]
     assert sorted(path.name for path in folder.iterdir()) == ["class", "out", "secret"]
@@ -792,7 +790,7 @@ def test_nothing_outside_has_changed(graded):
         assert not (Path(place) / MARK).exists()
 
 
-def test_reports_hold_no_live_html_and_no_formula(graded):
+def test_grade_reports_have_no_active_html_and_no_formula(graded):
     _, _, folder, *_ = graded
     pages = [
         path.read_text(encoding="utf-8") for path in (folder / "out").rglob("*.html")
@@ -810,7 +808,7 @@ def test_reports_hold_no_live_html_and_no_formula(graded):
         ]
 
 
-def test_every_record_is_on_the_disk(graded):
+def test_grade_writes_every_record_to_disk(graded):
     _, students, folder, *_ = graded
     for record in students.values():
         assert (
@@ -822,7 +820,7 @@ def test_every_record_is_on_the_disk(graded):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 4])
-def test_solved_gets_everything_and_unsolved_nothing_for_any_seed(
+def test_grade_gives_solved_all_points_and_unsolved_none_for_any_seed(
     seed, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(batch, "require", lambda: None)

@@ -132,7 +132,7 @@ def running(mark: str) -> bool:
 # Resuming
 
 
-def test_a_grader_that_is_killed_goes_on_where_it_was(toy, trusted):
+def test_grade_resumes_after_being_killed(toy, trusted):
     for i in range(4):
         hand_in(
             toy,
@@ -161,7 +161,7 @@ def test_a_grader_that_is_killed_goes_on_where_it_was(toy, trusted):
         ]
 
 
-def test_only_what_changed_is_graded_again(toy, trusted, monkeypatch):
+def test_grade_regrades_changed_submissions_only(toy, trusted, monkeypatch):
     for name in "abc":
         hand_in(toy, name)
     first = graded(toy)
@@ -194,7 +194,7 @@ def test_only_what_changed_is_graded_again(toy, trusted, monkeypatch):
 # The doctor
 
 
-def test_the_doctor_finds_that_the_sandbox_holds():
+def test_doctor_reports_that_the_sandbox_refuses_every_attempt():
     text, holds = doctor.table()
     assert (
         holds
@@ -203,7 +203,7 @@ def test_the_doctor_finds_that_the_sandbox_holds():
     )
 
 
-def test_the_doctor_finds_that_no_sandbox_does_not_hold(monkeypatch):
+def test_doctor_reports_attempts_that_succeed_without_a_sandbox(monkeypatch):
     found = doctor.attempts(False)
     for name in (
         "read_files",
@@ -229,7 +229,7 @@ def test_the_doctor_finds_that_no_sandbox_does_not_hold(monkeypatch):
     ]
 
 
-def test_without_bubblewrap_nothing_is_graded(toy, monkeypatch, capsys):
+def test_grade_without_bubblewrap_refuses_to_grade(toy, monkeypatch, capsys):
     hand_in(toy, "a")
     monkeypatch.setenv("PATH", str(toy))
     assert main(words(toy)) == 1
@@ -241,7 +241,7 @@ def test_without_bubblewrap_nothing_is_graded(toy, monkeypatch, capsys):
     assert not (toy / "out").exists()
 
 
-def test_grading_without_a_sandbox_is_loud(toy, capsys):
+def test_grade_without_a_sandbox_warns(toy, capsys):
     hand_in(toy, "honest")
     hand_in(
         toy,
@@ -271,7 +271,7 @@ def test_grading_without_a_sandbox_is_loud(toy, capsys):
 # The sandbox
 
 
-def test_a_helper_that_dies_is_replaced(toy):
+def test_sandbox_replaces_a_helper_that_dies(toy):
     library.copy(toy / "library", [])
     (toy / "drivers.py").write_text(GRADING.partition("# --- private")[0])
     content = notebook("def double(x):\n    return 2 * x")
@@ -292,7 +292,7 @@ def test_a_helper_that_dies_is_replaced(toy):
             found.start()
 
 
-def test_a_helper_that_never_replies_is_given_up(toy, monkeypatch):
+def test_sandbox_gives_up_a_helper_that_never_replies(toy, monkeypatch):
     monkeypatch.setattr(sandbox, "GRACE", 0.5)
     library.copy(toy / "library", [])
     (toy / "drivers.py").write_text(GRADING.partition("# --- private")[0])
@@ -312,7 +312,7 @@ def test_a_helper_that_never_replies_is_given_up(toy, monkeypatch):
     until(lambda: not Path(f"/proc/{helper}").exists())
 
 
-def test_what_imports_for_seconds_is_imported_before_an_answer_begins(toy, trusted):
+def test_grade_imports_slow_modules_before_an_answer_begins(toy, trusted):
     hand_in(toy, "optim", "import sys, torch\ndef double(x):\n    assert 'torch._dynamo' in sys.modules\n"
             "    torch.optim.SGD([torch.ones(1)], 0.1)\n    return 2 * x")  # fmt: skip
     hand_in(toy, "plain", "import sys, torch\ndef double(x):\n    assert 'torch._dynamo' not in sys.modules\n"
@@ -320,7 +320,7 @@ def test_what_imports_for_seconds_is_imported_before_an_answer_begins(toy, trust
     assert [student["points"] for student in graded(toy).values()] == [3, 3]
 
 
-def test_an_answer_that_waits_is_ended_by_the_clock(toy, trusted):
+def test_grade_ends_an_answer_that_waits_by_the_clock(toy, trusted):
     hand_in(
         toy, "waits", "import threading\ndef double(x):\n    threading.Event().wait()"
     )
@@ -331,7 +331,7 @@ def test_an_answer_that_waits_is_ended_by_the_clock(toy, trusted):
     )
 
 
-def test_limits_go_into_a_control_group_where_there_is_one(tmp_path, monkeypatch):
+def test_sandbox_limits_go_into_a_control_group_if_there_is_one(tmp_path, monkeypatch):
     line = next(
         (
             x
@@ -380,7 +380,7 @@ BRAIN = b'{"0/v":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
 RIGHT = save({"0/value": np.ones(3, np.float32), "1/value": np.array(True)})
 
 
-def test_a_reply_comes_through():
+def test_replies_parse_returns_values_and_failures():
     found = replies.parse(frames(b"{}", RIGHT), 2)
     assert found[0]["value"].tolist() == [1, 1, 1] and found[1]["value"].item() is True
     said = {
@@ -410,11 +410,11 @@ def test_a_reply_comes_through():
     frames(b"{}", struct.pack("<Q", len(HUGE)) + HUGE + bytes(4)),
     frames(b"{}", struct.pack("<Q", len(BRAIN)) + BRAIN + bytes(4)),
 ])  # fmt: skip
-def test_what_is_no_reply_is_none(written):
+def test_replies_parse_returns_none_for_an_invalid_reply(written):
     assert replies.parse(written, 2) is None
 
 
-def test_damaged_replies_never_raise():
+def test_replies_parse_never_raises_for_damaged_bytes():
     draw = random.Random(0)
     good = frames(b'{"1": ["ValueError", "line", "message"]}', RIGHT)
     for _ in range(3000):
@@ -431,7 +431,7 @@ def test_damaged_replies_never_raise():
             assert replies.parse(draw.randbytes(size), 2) is None
 
 
-def test_frames_are_bounded():
+def test_receive_rejects_frames_above_the_limit():
     file = io.BytesIO(frames(b"abc", b""))
     assert receive(file.read, 3) == b"abc" and receive(file.read, 0) == b""
     with pytest.raises(EOFError):
@@ -457,7 +457,7 @@ def test_frames_are_bounded():
         ([], None),
     ],
 )
-def test_the_notebook_is_found(names, chosen):
+def test_choose_finds_the_notebook_or_names_the_problem(names, chosen):
     if chosen:
         assert choose(names, "90_toy") == chosen
     else:
@@ -465,7 +465,7 @@ def test_the_notebook_is_found(names, chosen):
             choose(names, "90_toy")
 
 
-def test_every_submission_has_a_name_and_a_slug_of_its_own(tmp_path):
+def test_collect_gives_every_submission_a_unique_name_and_slug(tmp_path):
     for name in ("a", "b", "Émile", "🦊", "-", "c.zip"):
         (tmp_path / name).mkdir()
     files = (
@@ -502,7 +502,7 @@ def test_every_submission_has_a_name_and_a_slug_of_its_own(tmp_path):
     assert all(s.slug.isascii() and not set(s.slug) & set("./\\ <>'\"") for s in found)
 
 
-def test_slugs_are_safe():
+def test_slugs_are_safe_file_names_and_unique():
     names = [
         "../../etc",
         "CON",
@@ -523,7 +523,7 @@ def test_slugs_are_safe():
     )
 
 
-def test_damaged_zips_are_refused_and_nothing_else(tmp_path):
+def test_submission_read_raises_only_refused_for_damaged_zips(tmp_path):
     good, draw = io.BytesIO(), random.Random(0)
     with zipfile.ZipFile(good, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("é/90_toy.ipynb", notebook("x = 1"))
@@ -543,7 +543,7 @@ def test_damaged_zips_are_refused_and_nothing_else(tmp_path):
             assert str(error)
 
 
-def test_a_submission_that_cannot_be_read_says_so(tmp_path):
+def test_submission_read_and_collect_name_an_unreadable_path(tmp_path):
     with pytest.raises(Refused, match=r"cannot be read|the file: "):
         Submission("a", tmp_path / "gone.ipynb").read("90_toy")
     for at, message in (
@@ -577,12 +577,12 @@ def test_a_submission_that_cannot_be_read_says_so(tmp_path):
         b'{"cells": [{"cell_type": "code", "source": [7]}]}',
     ],
 )
-def test_what_is_no_python_notebook_is_unreadable(content):
+def test_code_cells_rejects_content_that_is_no_python_notebook(content):
     with pytest.raises(Unreadable):
         code_cells(content)
 
 
-def test_magics_are_left_out():
+def test_parse_replaces_magics_by_pass():
     cell = "%matplotlib inline\nx = 7 % 2\n!ls\nif x:\n    %time x = 3\nfoo?"
     assert [type(node).__name__ for node in parse(cell, "c")] == [
         "Pass",
@@ -618,7 +618,7 @@ def test_magics_are_left_out():
         ("x, y = 1, -z[0]", True),
     ],
 )
-def test_only_definitions_are_executed(code, expected):
+def test_defines_is_true_for_definitions_only(code, expected):
     (node,) = parse(code, "c")
     assert defines(node) is expected
 
@@ -645,7 +645,7 @@ def test_only_definitions_are_executed(code, expected):
         ),
     ],
 )
-def test_stubs_are_known(code, expected):
+def test_is_stub_recognises_stubs(code, expected):
     (node,) = parse(code, "c")
     assert is_stub(node) is expected
 
@@ -669,7 +669,7 @@ STUB = "def f():\n    raise NotImplementedError"
         (["from __future__ import annotations\ndef f(x: int = 1): return x"], 1),
     ],
 )
-def test_answers_are_found_whatever_became_of_the_cells(cells, value):
+def test_execute_finds_answers_in_damaged_or_reordered_cells(cells, value):
     main = sys.modules["__main__"]
     try:
         assert execute(cells)[0]["f"]() == value
@@ -713,7 +713,7 @@ def test_answers_are_found_whatever_became_of_the_cells(cells, value):
         (["def f(x=1/0): pass"], "ZeroDivisionError", 1),
     ],
 )
-def test_the_rest_of_the_notebook_is_executed_where_a_name_is_missing(
+def test_outcomes_executes_the_rest_of_the_notebook_for_a_missing_name(
     cells, last, replies
 ):
     main = sys.modules["__main__"]
@@ -733,7 +733,7 @@ def test_the_rest_of_the_notebook_is_executed_where_a_name_is_missing(
 # The library in the sandbox
 
 
-def test_a_symbol_is_replaced_by_one_that_refuses():
+def test_library_without_replaces_a_symbol_by_an_import_error():
     source = "import os\n\n\n@deco\ndef f(x):\n    return x\n\n\nclass A(B):\n    y = 1\n\n\ndef g():\n"
     source += "    return f(1)\n"
     space = {}
@@ -756,7 +756,7 @@ def test_a_symbol_is_replaced_by_one_that_refuses():
         library.without(source, "h")
 
 
-def test_a_symbol_is_found_where_it_is_defined_also_through_packages_and_other_names(
+def test_definition_follows_imports_through_packages_and_aliases(
     tmp_path,
 ):
     (tmp_path / "p" / "q").mkdir(parents=True)
@@ -785,7 +785,7 @@ def test_a_symbol_is_found_where_it_is_defined_also_through_packages_and_other_n
         library.definition("p.none:f", tmp_path)
 
 
-def test_the_copy_of_the_library_works_without_what_is_graded(tmp_path):
+def test_library_copy_works_without_the_graded_symbols(tmp_path):
     sheets = [sheet.read(name) for name in sheet.names(sheet.ROOT / "solutions")]
     hides = {
         symbol
@@ -845,11 +845,11 @@ assert check(len).solved and not hasattr(course_lib.notebook, "__all__")
         "＝1",
     ],
 )
-def test_no_text_is_a_formula(text):
+def test_harmless_quotes_text_that_looks_like_a_formula(text):
     assert report.harmless(text).startswith("'") and report.harmless(text).isprintable()
 
 
-def test_ordinary_names_stay_as_they_are():
+def test_harmless_keeps_ordinary_names():
     assert [report.harmless(name) for name in ("Zoë O'Neil", "a-b", "")] == [
         "Zoë O'Neil",
         "a-b",
@@ -857,7 +857,7 @@ def test_ordinary_names_stay_as_they_are():
     ]
 
 
-def test_a_class_may_be_one_broken_submission(toy, trusted):
+def test_grade_handles_a_class_of_one_broken_submission(toy, trusted):
     (toy / "class" / "a").mkdir()
     record = graded(toy)["a"]
     assert (
@@ -887,7 +887,9 @@ def test_a_class_may_be_one_broken_submission(toy, trusted):
         ({"--seconds": "nan"}, "seconds"),
     ],
 )
-def test_a_wrong_command_gets_one_line(toy, capsys, trusted, change, message):
+def test_grade_command_reports_a_wrong_option_in_one_line(
+    toy, capsys, trusted, change, message
+):
     line = words(toy, "--seconds", "5")
     for old, new in change.items():
         if old.startswith("--"):
@@ -906,7 +908,7 @@ def test_a_wrong_command_gets_one_line(toy, capsys, trusted, change, message):
     assert not (toy / "out").exists()
 
 
-def test_python_may_be_in_a_folder_that_the_sandbox_has_anew(tmp_path, monkeypatch):
+def test_sandbox_binds_a_python_prefix_below_tmp(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "prefix", "/tmp/clone/.venv")
     words = sandbox.Sandbox(
         tmp_path, tmp_path / "drivers.py", b"", sandbox.Limits()

@@ -1,9 +1,9 @@
-"""Guidance: what samplers are given, exact noise of a class, label dropout, captions,
-the classifier of noisy points.
+"""Guidance of samplers, the exact noise of a class, label dropout, captions, and the
+classifier of noisy points.
 
-The oracles are plain loops, finite differences, torch's distributions and its
-gradients, Bayes by hand, Gaussians whose guided samples are known in closed form, and
-the emoji's names read again.
+The oracles are plain loops, finite differences, torch's distributions and gradients,
+and Bayes' rule by hand. Guided samples of some Gaussians have a closed form. The
+expected captions are built again from the names of the emoji.
 """
 
 import itertools
@@ -91,7 +91,7 @@ class Asked:
 
 
 class Recorder(nn.Module):
-    """The same as a network, with a weight; its answer is made up."""
+    """`Asked` as a network with one weight; its output does not depend on the label."""
 
     def __init__(self):
         super().__init__()
@@ -107,7 +107,7 @@ class Recorder(nn.Module):
 
 @pytest.mark.parametrize("w", [0, 0.0, 0.5, 3, -0.3])
 @pytest.mark.parametrize("shape", [(3, 2), (3, 2, 2, 4)], ids=["points", "pictures"])
-def test_guided_noise_is_the_papers_sum(shape, w):
+def test_guided_equals_the_papers_weighted_sum(shape, w):
     x, t, y = normal(*shape), torch.tensor([4, 80, 900]), torch.tensor([2, 0, 1])
     got = guided(made_up, y, w)(x, t)
     assert got.shape == shape
@@ -148,7 +148,7 @@ def drawn(sampler, eps_fn, steps=None, seed=1, **options):
 
 @pytest.mark.parametrize("steps", [None, 5])
 @samplers
-def test_without_weight_it_is_the_conditional_model_bit_for_bit_at_half_the_cost(
+def test_guided_with_w_0_equals_the_conditional_model_in_one_call_per_step(
     sampler, options, steps
 ):
     y, asked = torch.tensor([2, 0, 1]), Asked()
@@ -165,7 +165,7 @@ def test_without_weight_it_is_the_conditional_model_bit_for_bit_at_half_the_cost
 
 
 @samplers
-def test_weight_minus_one_is_the_unconditional_model(sampler, options):
+def test_guided_with_w_minus_1_equals_the_unconditional_model(sampler, options):
     y = torch.tensor([2, 0, 1])
     ours, theirs = (
         drawn(sampler, guided(made_up, y, -1), **options),
@@ -177,7 +177,7 @@ def test_weight_minus_one_is_the_unconditional_model(sampler, options):
     assert (told[-1] - theirs[-1]).abs().max() > 0.1
 
 
-def test_with_a_weight_each_step_asks_twice_once_with_the_label_and_once_without():
+def test_guided_calls_the_network_once_with_and_once_without_the_label():
     y, asked = torch.tensor([2, 0, 1]), Asked()
     drawn(ddim, guided(asked, y, 1.5))
     assert len(asked.calls) == 24
@@ -192,7 +192,7 @@ def test_with_a_weight_each_step_asks_twice_once_with_the_label_and_once_without
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (4, 2, 2, 3)], ids=["points", "pictures"])
-def test_each_row_may_have_its_own_weight(shape):
+def test_guided_accepts_a_weight_for_each_row(shape):
     x, t, y = (
         normal(*shape, dtype=F32),
         torch.tensor([4, 80, 300, 900]),
@@ -207,7 +207,7 @@ def test_each_row_may_have_its_own_weight(shape):
 
 
 @pytest.mark.parametrize("w", [-1.001, -math.inf, math.nan, "1", None, True, [1.0]])
-def test_a_weight_that_is_none_is_refused_before_anything_is_drawn(w):
+def test_guided_rejects_a_weight_that_is_no_number_of_at_least_minus_1(w):
     with pytest.raises(ValueError, match=r"argument `w`: expected a number in \[-1, "):
         guided(made_up, torch.zeros(3, dtype=torch.long), w)
 
@@ -229,7 +229,7 @@ def opinion(x_t, t, y):
     ids=["1", "2.5", "by row"],
 )
 @pytest.mark.parametrize("shape", [(3, 2), (3, 2, 2, 2)], ids=["points", "pictures"])
-def test_classifier_guidance_by_finite_differences(shape, scale):
+def test_classifier_guided_equals_finite_differences(shape, scale):
     x, t, y, h = (
         normal(*shape),
         torch.tensor([4, 80, 900]),
@@ -272,7 +272,7 @@ def asked_at(schedule=LINEAR, centres=CENTRES, labels=CLASSES, std=0.4):
     return q_sample(x0, schedule.abar[t], normal(15, 3, seed=2)), t, y
 
 
-def test_an_exact_classifier_turns_the_exact_noise_into_that_of_the_class():
+def test_classifier_guided_by_the_exact_classifier_gives_the_class_noise():
     """Bayes: grad log p(x_t given y) = grad log p(x_t) + grad log p(y given x_t)."""
     x_t, t, y = asked_at()
     told, untold = EXACT(x_t, t, y), EXACT(x_t, t)
@@ -290,7 +290,7 @@ def test_an_exact_classifier_turns_the_exact_noise_into_that_of_the_class():
     [0.0, 0.7, 3.0, torch.linspace(0, 5, 15, dtype=F64)],
     ids=["0", "0.7", "3", "by row"],
 )
-def test_all_three_ways_to_guide_are_one_with_exact_scores(w):
+def test_classifier_guided_equals_guided_with_exact_scores(w):
     x_t, t, y = asked_at()
     free = guided(EXACT, y, w)(x_t, t)
     close(
@@ -309,7 +309,7 @@ def test_all_three_ways_to_guide_are_one_with_exact_scores(w):
 
 
 @samplers
-def test_inside_a_sampler_the_classifier_has_its_gradient(sampler, options):
+def test_classifier_guided_has_its_gradient_inside_a_sampler(sampler, options):
     exact = MixtureNoise(CENTRES, 0.4, QUICK, CLASSES)
     x, y, noises = normal(6, 3), torch.arange(6) % 3, normal(12, 6, 3, seed=1)
 
@@ -338,7 +338,7 @@ class Linear(nn.Module):
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
-def test_the_input_has_its_gradient_in_either_mode_and_nothing_else_has(mode):
+def test_input_gradient_works_in_either_grad_mode_and_leaves_no_other_gradient(mode):
     classifier, x, t, y = (
         Linear(),
         normal(5, 3),
@@ -364,7 +364,7 @@ def test_the_input_has_its_gradient_in_either_mode_and_nothing_else_has(mode):
         close(gradient[row], (1 - x[row].tanh().square()) * pull)
 
 
-def test_the_mode_is_restored_after_an_error():
+def test_input_gradient_restores_the_grad_mode_after_an_error():
     def broken(x_t, t, y):
         raise RuntimeError("broken")
 
@@ -401,7 +401,7 @@ def even_normal(n):
 
 
 @pytest.mark.parametrize("w", [0, 1, 3])
-def test_where_the_classes_differ_by_a_shift_guided_samples_have_the_tilted_density(w):
+def test_guided_samples_have_the_tilted_density_for_shifted_classes(w):
     """p = N(0, s2 I), p(. given y) = N(m, s2 I): p(. given y)^(1 + w) / p^w is N((1 +
     w) m, s2 I)."""
     mean, variance, n = torch.tensor([1.0, -0.4], dtype=F64), 0.3, 500
@@ -421,7 +421,7 @@ def test_where_the_classes_differ_by_a_shift_guided_samples_have_the_tilted_dens
 
 
 @pytest.mark.parametrize("w", [0, 1, 3])
-def test_where_a_class_is_narrower_guided_samples_are_narrower_than_the_tilted_density(
+def test_guided_samples_of_a_narrower_class_are_narrower_than_the_tilted_density(
     w,
 ):
     """p = N(0, 1), p(. given y) = N(0, c): d log x / dt is (1 + w) times that without
@@ -437,7 +437,7 @@ def test_where_a_class_is_narrower_guided_samples_are_narrower_than_the_tilted_d
     assert w == 0 or gain[0].item() ** 2 < 0.8 * tilted
 
 
-def test_weight_pushes_samples_away_from_the_other_classes():
+def test_guided_samples_move_from_the_other_class_and_narrow_with_the_weight():
     """Two Gaussians side by side: with the weight their samples move apart and each
     class spreads less."""
     exact = MixtureNoise(
@@ -467,7 +467,7 @@ stds = pytest.mark.parametrize("std", [0.0, 0.4])
 
 
 @stds
-def test_the_exact_noise_of_a_class_is_that_of_its_gaussians_alone(std):
+def test_mixture_noise_of_a_class_is_that_of_its_gaussians_alone(std):
     x_t, t, y = asked_at(std=std)
     together, expected = MixtureNoise(CENTRES, std, LINEAR, CLASSES), []
     for row, label in enumerate(y.tolist()):
@@ -479,7 +479,7 @@ def test_the_exact_noise_of_a_class_is_that_of_its_gaussians_alone(std):
 
 
 @stds
-def test_log_density_is_torchs_and_its_gradient_the_noise(std):
+def test_mixture_noise_log_density_equals_torchs_and_its_gradient_the_noise(std):
     x_t, t, y = asked_at(std=std)
     exact, x_t, abar = (
         MixtureNoise(CENTRES, std, LINEAR, CLASSES),
@@ -500,7 +500,7 @@ def test_log_density_is_torchs_and_its_gradient_the_noise(std):
 
 
 @stds
-def test_the_exact_classifier_is_bayes_by_hand(std):
+def test_mixture_noise_log_prob_is_the_class_posterior_by_bayes_rule(std):
     x_t, t, _ = asked_at(std=std)
     exact, abar = MixtureNoise(CENTRES, std, LINEAR, CLASSES), products(LINEAR.beta)
     found = torch.stack(
@@ -521,7 +521,7 @@ def test_the_exact_classifier_is_bayes_by_hand(std):
             assert found[row, label].exp().item() == pytest.approx(
                 joint[label] / sum(joint), rel=1e-7, abs=1e-12
             )
-    # in all the noise what is left is the prior
+    # at the highest noise level the posterior is close to the prior
     close(found[-3:].exp(), torch.tensor([[3, 2, 1]] * 3) / 6, rtol=0.1)
 
 
@@ -537,7 +537,9 @@ def test_the_exact_classifier_is_bayes_by_hand(std):
     ],
     ids=["labels", "captions", "any null"],
 )
-def test_dropped_rows_are_the_null_label_and_the_others_as_they_were(y, null):
+def test_with_dropout_replaces_dropped_rows_by_the_null_label_and_keeps_the_others(
+    y, null
+):
     kept = y.clone()
     for dropped in itertools.product([False, True], repeat=4):
         found = with_dropout(y, null, torch.tensor(dropped))
@@ -551,7 +553,7 @@ def test_dropped_rows_are_the_null_label_and_the_others_as_they_were(y, null):
         )
 
 
-def test_dropped_must_be_booleans():
+def test_with_dropout_rejects_dropped_that_is_not_boolean():
     with pytest.raises(
         ValueError, match="argument `dropped`: expected a tensor .bool. of shape .N."
     ):
@@ -565,7 +567,7 @@ def conditional(net=None, null=torch.tensor(10), betas=QUICK.beta, **options):
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.6])
-def test_labels_are_dropped_one_by_one_and_no_label_more_than_another(dropout):
+def test_label_dropout_is_independent_of_row_label_and_step(dropout):
     torch.manual_seed(0)
     n = 20_000
     method, y = conditional(dropout=dropout), torch.arange(n) % 10
@@ -575,7 +577,7 @@ def test_labels_are_dropped_one_by_one_and_no_label_more_than_another(dropout):
     assert torch.equal(told[~dropped], y[~dropped])
     often(dropped, dropout)
     often(dropped.view(-1, 10), dropout)
-    # neighbours do not know of each other
+    # neighbouring rows are independent
     often(dropped[1:] & dropped[:-1], dropout**2, errors=5)
     within(t[dropped], 5.5)  # nor does dropping of the step
     torch.manual_seed(1)
@@ -584,13 +586,13 @@ def test_labels_are_dropped_one_by_one_and_no_label_more_than_another(dropout):
 
 
 @pytest.mark.parametrize(("dropout", "share"), [(0, 0), (0.0, 0), (1, 1), (1.0, 1)])
-def test_never_and_always(dropout, share):
+def test_label_dropout_0_drops_no_label_and_1_drops_all(dropout, share):
     method, y = conditional(dropout=dropout), torch.arange(5000) % 10
     method.loss(torch.zeros(5000, 1), y)
     assert (method.net.asked.pop()[2] == 10).float().mean() == share
 
 
-def test_no_label_given_no_label_told():
+def test_conditional_ddpm_loss_and_score_without_labels_pass_none():
     method = conditional(dropout=0.5)
     assert method.loss(torch.zeros(4, 1)).isfinite() and math.isfinite(
         method.pretext_score(torch.zeros(4, 1))
@@ -598,7 +600,7 @@ def test_no_label_given_no_label_told():
     assert [y for _, _, y in method.net.asked] == [None, None]
 
 
-def test_labels_are_reworded_before_they_are_dropped():
+def test_conditional_ddpm_rewords_labels_before_dropping_them():
     torch.manual_seed(0)
     y, asked = torch.arange(400).view(200, 2), []
 
@@ -620,7 +622,7 @@ def test_labels_are_reworded_before_they_are_dropped():
 
 @pytest.mark.parametrize("prediction", [EPS, X0, V], ids=["eps", "x0", "v"])
 @pytest.mark.parametrize("pictures", [False, True])
-def test_the_loss_by_hand_from_what_the_network_saw(prediction, pictures):
+def test_conditional_ddpm_loss_equals_a_loop_for_eps_x0_and_v(prediction, pictures):
     """The noise is read off x_t, for the data are known."""
     torch.manual_seed(0)
     x, y = torch.rand(8, 3, dtype=F64), torch.arange(8)
@@ -641,14 +643,14 @@ def test_the_loss_by_hand_from_what_the_network_saw(prediction, pictures):
     assert loss == pytest.approx(sum(errors) / 24, rel=1e-9)
 
 
-def test_the_null_label_moves_with_the_method_and_is_in_no_checkpoint():
+def test_null_label_follows_the_device_and_is_not_in_state_dict():
     method = conditional(TimedMLP(2, 8, label=LabelEmbedding(10, 8)))
     assert not any("null" in key for key in method.state_dict())
     assert method.to("meta").null.device.type == "meta"
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.1, math.nan, "0.1", None])
-def test_a_dropout_that_is_no_probability_is_refused(dropout):
+def test_conditional_ddpm_rejects_a_dropout_that_is_no_probability(dropout):
     with pytest.raises(ValueError, match="argument `dropout`"):
         conditional(dropout=dropout)
 
@@ -672,7 +674,7 @@ def noisy(data, schedule, n=1500):
     )
 
 
-def test_one_network_learns_the_noise_with_the_label_and_without():
+def test_conditional_ddpm_learns_the_noise_with_and_without_the_label():
     torch.manual_seed(0)
     net = TimedMLP(2, 64, label=LabelEmbedding(3, 64))
     method = conditional(
@@ -737,7 +739,7 @@ def points_of_labels():
 
 
 @pytest.mark.parametrize("make", [unet_of_labels, unet_of_captions, points_of_labels])
-def test_telling_the_null_label_is_telling_none_before_and_after_training(make):
+def test_null_label_equals_no_label_before_and_after_training(make):
     torch.manual_seed(0)
     net, null, y, x = make()
     method = ConditionalDDPM(net, linear_betas(50), null, dropout=0.5, momentum=0.5)
@@ -767,11 +769,11 @@ def test_telling_the_null_label_is_telling_none_before_and_after_training(make):
         method.after_step()
     silent()
     for mode in (True, False):
-        # a label says something
+        # a label changes the output
         assert (method.train(mode).eps(x, t, y) - method.eps(x, t)).abs().max() > 1e-4
 
 
-def test_the_null_label_of_an_embedding_is_zeros():
+def test_label_embedding_of_the_null_label_is_zero_with_zero_gradient():
     torch.manual_seed(0)
     label, y = LabelEmbedding(5, 4), torch.tensor([0, 4, 5, 2])
     found = label(y)
@@ -812,7 +814,7 @@ ROWS = torch.tensor(
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_a_caption_is_the_mean_over_its_words_alone_wherever_they_stand(depth):
+def test_text_transformer_averages_over_the_words_without_empty_places(depth):
     """Only the words that are there, with the positions they have, through the blocks
     without a mask."""
     net = text(depth=depth)
@@ -828,23 +830,23 @@ def test_a_caption_is_the_mean_over_its_words_alone_wherever_they_stand(depth):
         )
 
 
-def test_empty_places_behind_a_caption_change_nothing():
+def test_text_transformer_ignores_trailing_empty_places_and_other_rows():
     net, short = text(), ROWS[:1, :3]
     for length in (4, 5, 6):
         longer = torch.nn.functional.pad(short, (0, length - 3))
         torch.testing.assert_close(net(longer), net(short), rtol=1e-5, atol=1e-6)
-    # nor do the other rows
+    # the other rows do not matter either
     torch.testing.assert_close(net(ROWS)[[3]], net(ROWS[3:4]), rtol=1e-5, atol=1e-6)
 
 
-def test_the_order_of_the_words_and_each_word_matters():
+def test_text_transformer_depends_on_every_word_and_their_order():
     net = text()
     plain = net(torch.tensor([[3, 1, 4]]))
     for other in ([[1, 3, 4]], [[4, 1, 3]], [[3, 1, 5]], [[2, 1, 4]], [[3, 1, 0]]):
         assert (net(torch.tensor(other)) - plain).abs().max() > 1e-2
 
 
-def test_nothing_told_is_zeros_and_before_training_so_is_everything():
+def test_text_transformer_gives_zeros_for_empty_captions_and_before_training():
     torch.manual_seed(0)
     assert torch.equal(TextTransformer(20, 6, 16, 2, 4)(ROWS), torch.zeros(5, 16))
     assert (
@@ -854,7 +856,7 @@ def test_nothing_told_is_zeros_and_before_training_so_is_everything():
     assert torch.equal(text()(torch.zeros(3, 6, dtype=torch.long)), torch.zeros(3, 16))
 
 
-def test_gradients_reach_every_weight_and_an_empty_caption_breaks_none():
+def test_text_transformer_gradient_reaches_every_weight_and_is_finite_if_empty():
     for rows in (ROWS, ROWS[4:]):
         net = text().train()
         (net(rows) - torch.arange(16.0)).square().sum().backward()
@@ -873,7 +875,7 @@ def test_gradients_reach_every_weight_and_an_empty_caption_breaks_none():
 @pytest.mark.parametrize(
     "rows", [torch.zeros(2, 6), torch.zeros(6, dtype=torch.long), None]
 )
-def test_a_text_transformer_names_a_bad_input(rows):
+def test_text_transformer_names_the_bad_argument(rows):
     with pytest.raises(ValueError, match="argument `tokens`: expected"):
         text()(rows)
 
@@ -907,7 +909,7 @@ def trained_words(emoji):
     return found & set(vocabulary())
 
 
-def test_tokens_are_nothing_then_styles_then_categories_then_words(
+def test_token_names_are_empty_then_styles_categories_and_sorted_words(
     emoji, trained_words
 ):
     names, categories = token_names(), emoji["train"].classes
@@ -921,7 +923,7 @@ def test_tokens_are_nothing_then_styles_then_categories_then_words(
     assert len(set(names)) == len(names) and FIRST_WORD == 13 and LENGTH == 2 + PLACES
 
 
-def test_a_caption_by_hand():
+def test_tokens_are_style_category_and_words_padded_with_zeros():
     names = token_names()
     row = tokens("Red, APPLE!", style="twemoji", category="Food & Drink")
     assert row.dtype == torch.long and row.shape == (LENGTH,)
@@ -943,7 +945,7 @@ def test_a_caption_by_hand():
     assert tokens("a red, red apple with the apple").equal(tokens("red apple"))
 
 
-def test_words_that_no_training_emoji_has_are_unknown(trained_words):
+def test_unknown_lists_words_that_no_training_emoji_has(trained_words):
     strange = sorted(set(vocabulary()) - trained_words)
     assert strange and unknown(
         f"red {strange[0]} apple {strange[-1]} gobbledygook"
@@ -978,13 +980,15 @@ def test_words_that_no_training_emoji_has_are_unknown(trained_words):
         (("red", "", "noto"), "`category`: expected one of .* got 'noto'"),
     ],
 )
-def test_a_bad_caption_is_named(arguments, message):
+def test_tokens_names_the_bad_argument(arguments, message):
     with pytest.raises(ValueError, match=f"argument {message}"):
         tokens(*arguments)
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_captions_are_style_category_and_the_names_words(emoji, trained_words, split):
+def test_captions_are_style_category_and_the_words_of_the_name(
+    emoji, trained_words, split
+):
     data, names, of_emoji = emoji[split], token_names(), emoji_names()
     found = captions(data)
     assert found.shape == (len(data), LENGTH) and found.dtype == torch.long
@@ -1008,12 +1012,12 @@ def test_captions_are_style_category_and_the_names_words(emoji, trained_words, s
     assert torch.equal(said, found[row])
 
 
-def test_captions_follow_the_rows_they_are_given(emoji):
+def test_captions_of_selected_rows_are_the_selected_captions(emoji):
     order = torch.randperm(len(emoji["train"]), generator=seeded())[:300]
     assert torch.equal(captions(emoji["train"][order]), captions(emoji["train"])[order])
 
 
-def test_of_every_tenth_emoji_one_style_is_withheld_each_in_turn(emoji):
+def test_withheld_marks_one_style_of_every_tenth_emoji_in_turn(emoji):
     for data in emoji.values():
         rows, e, style = withheld(data), data.info["emoji"], data.info["style"]
         # 0 noto, 10 twemoji, 20 openmoji
@@ -1028,7 +1032,7 @@ def test_of_every_tenth_emoji_one_style_is_withheld_each_in_turn(emoji):
     assert counts.sum() == 137 and counts.min() > 35
 
 
-def test_captioned_rows_are_those_not_withheld_with_their_captions(emoji):
+def test_captioned_keeps_the_rows_not_withheld_with_their_captions(emoji):
     data = emoji["train"]
     kept, rows = captioned(data), (~withheld(data)).nonzero().flatten()
     assert len(kept) == len(rows) == len(data) - 137 and not withheld(kept).any()
@@ -1042,19 +1046,19 @@ def test_captioned_rows_are_those_not_withheld_with_their_captions(emoji):
     assert data.y.ndim == 1  # what it came from is as it was
 
 
-def test_no_token_is_left_untrained(emoji):
+def test_every_token_occurs_in_the_captioned_training_rows(emoji):
     assert captioned(emoji["train"]).y.unique().tolist() == list(
         range(len(token_names()))
     )
 
 
-def test_shortened_captions_miss_each_part_with_its_probability():
+def test_shortened_drops_each_part_independently_with_its_probability():
     torch.manual_seed(0)
     n, row = 20_000, torch.tensor([2, 7, 20, 30, 40, 0, 0])
     rows = row.repeat(n, 1)
     found = shortened(rows, style=0.2, category=0.35, name=0.3, word=0.15)
     assert torch.equal(rows, row.repeat(n, 1)) and found.dtype == torch.long
-    # in its place or nothing
+    # each token stays in its place or becomes 0
     assert ((found == 0) | (found == row)).all() and found[:, 5:].abs().max() == 0
     gone = found[:, :5] == 0
     often(gone[:, 0], 0.2)
@@ -1073,14 +1077,14 @@ def test_shortened_captions_miss_each_part_with_its_probability():
     ("part", "places"),
     [("style", [0]), ("category", [1]), ("name", [2, 3]), ("word", [2, 3])],
 )
-def test_a_part_that_always_goes_leaves_the_others(part, places):
+def test_shortened_with_probability_1_drops_that_part_only(part, places):
     rows = torch.randint(1, 50, (500, 4), generator=seeded())
     found = shortened(rows, **{**dict(style=0, category=0, name=0, word=0), part: 1})
     gone = torch.zeros(4, dtype=torch.bool).index_fill(0, torch.tensor(places), True)
     assert (found[:, gone] == 0).all() and torch.equal(found[:, ~gone], rows[:, ~gone])
 
 
-def test_shortened_by_default_and_what_it_refuses():
+def test_shortened_has_its_default_probabilities_and_rejects_one_row():
     torch.manual_seed(0)
     gone = shortened(torch.ones(20_000, LENGTH, dtype=torch.long)) == 0
     often(gone[:, :2], 0.3)
@@ -1114,7 +1118,7 @@ def noisy_classifier(classes=3, betas=QUICK.beta, pictures=False, dim=2):
 
 
 @pytest.mark.parametrize("pictures", [False, True])
-def test_the_classifiers_loss_by_hand_from_what_its_encoder_saw(pictures):
+def test_noisy_classifier_loss_equals_cross_entropy_by_a_loop(pictures):
     method, x, y = (
         noisy_classifier(pictures=pictures),
         torch.rand(7, 2),
@@ -1133,7 +1137,7 @@ def test_the_classifiers_loss_by_hand_from_what_its_encoder_saw(pictures):
     assert method.loss(x, y).item() == loss
 
 
-def test_the_classifier_sees_every_step_equally_often_with_its_noise():
+def test_noisy_classifier_draws_steps_uniformly_and_standard_normal_noise():
     torch.manual_seed(0)
     method, n = noisy_classifier(), 24_000
     for pictures, value in ((False, 0.7), (True, 2 * 0.7 - 1)):
@@ -1149,7 +1153,7 @@ def test_the_classifier_sees_every_step_equally_often_with_its_noise():
         within(eps.prod(1), 0.0)
 
 
-def test_log_prob_is_the_log_of_probabilities_that_sum_to_one():
+def test_noisy_classifier_log_prob_is_the_log_of_probabilities_that_sum_to_1():
     method, x_t, t = (
         noisy_classifier(),
         3 * normal(5, 2, dtype=F32),
@@ -1169,7 +1173,7 @@ def test_log_prob_is_the_log_of_probabilities_that_sum_to_one():
     assert torch.equal(method.log_prob(x_t, t, y), found[torch.arange(5), y])
 
 
-def test_the_classifiers_representation_is_of_the_picture_without_noise():
+def test_noisy_classifier_encode_uses_the_picture_without_noise_at_step_0():
     method, x = noisy_classifier(pictures=True), torch.rand(4, 2)
     assert torch.equal(
         method.encode(x),
@@ -1177,7 +1181,7 @@ def test_the_classifiers_representation_is_of_the_picture_without_noise():
     )
 
 
-def test_gradient_reaches_every_weight_of_the_classifier():
+def test_noisy_classifier_gradient_reaches_every_weight_and_the_input():
     torch.manual_seed(0)
     method = NoisyClassifier(
         UNetEncoder(1, (8, 16)), nn.Linear(16, 3), linear_betas(50)
@@ -1196,7 +1200,7 @@ def test_gradient_reaches_every_weight_of_the_classifier():
     assert gradient.shape == x.shape and gradient.abs().amax((1, 2, 3)).min() > 0
 
 
-def test_a_trained_classifier_comes_near_bayes_and_guides_as_bayes_does():
+def test_noisy_classifier_training_approaches_the_exact_classifier():
     schedule, data = Schedule(cosine_betas(50)), three_gaussians(std=0.5)
     method = noisy_classifier(betas=schedule.beta)
     exact = MixtureNoise(THREE, 0.5, schedule, torch.arange(3))
@@ -1212,7 +1216,7 @@ def test_a_trained_classifier_comes_near_bayes_and_guides_as_bayes_does():
     assert all(p.grad is None for p in method.parameters())
 
 
-def test_an_interrupted_run_tells_the_same_labels(tmp_path):
+def test_resumed_conditional_ddpm_training_ends_with_the_same_weights(tmp_path):
     def run(stop=None, seed=0, **options):
         torch.manual_seed(seed)
         method = conditional(

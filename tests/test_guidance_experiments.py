@@ -1,8 +1,9 @@
-"""The experiments of notebook 15: what they measure, and that each setting is what its
-name says.
+"""The experiments of notebook 15: their measures, and that each setting is the one its
+name says. Also the option of tools/train_zoo.py that starts from another method's
+weights.
 
-Noise that leads to known pictures stands in for trained methods; groups of emoji are
-found again from their names. And weights that begin as another method's.
+A network that always predicts given pictures replaces trained ones. The expected groups
+of emoji are built again from their names.
 """
 
 import importlib.util
@@ -69,8 +70,8 @@ def noise(*shape, seed=0):
 
 
 class Knows(nn.Module):
-    """Says that x_0 are these pictures, whatever it is shown; a moving average of it
-    knows better than the network."""
+    """Predicts these pictures as x_0, whatever the input. `knowing` sets the network,
+    but not its moving average, to grey."""
 
     def __init__(self, x):
         super().__init__()
@@ -81,14 +82,14 @@ class Knows(nn.Module):
 
 
 def knowing(x):
-    """A method whose network, unlike its average, only knows grey."""
+    """A method whose network predicts grey and whose average predicts the pictures."""
     method = DDPM(Knows(x), BETAS, X0)
     nn.init.zeros_(method.net.x)
     return method
 
 
 def by_hand(x, data="digits"):
-    """What the judge takes pictures for, row by row."""
+    """The classes that the judge assigns, row by row."""
     judge, found = (
         zoo.load({"digits": "supervised-digits", "emoji_on_white": "supervised"}[data]),
         [],
@@ -110,7 +111,7 @@ def share(found, y):
 
 
 @pytest.mark.parametrize("pictures", [True, False])
-def test_draws_are_by_ddim_from_the_seeds_noise(pictures):
+def test_draw_equals_ddim_from_the_noise_of_the_seed(pictures):
     method, shape = DDPM(nn.Linear(1, 1), BETAS, pictures=pictures), (30, 1, 3, 2)
     state = torch.get_rng_state()
 
@@ -134,7 +135,7 @@ def test_draws_are_by_ddim_from_the_seeds_noise(pictures):
     assert (draw(method, eps_fn, shape, 4) - found).abs().max() > 0.1
 
 
-def test_the_opinion_is_the_judges():
+def test_judge_logits_are_those_of_the_judge_of_the_data():
     x, y = load("digits", "test").x[:200], load("digits", "test").y[:200]
     found = judge_logits(x, "digits")
     assert found.shape == (200, 10) and torch.equal(
@@ -148,7 +149,7 @@ def test_the_opinion_is_the_judges():
 
 
 @pytest.mark.parametrize(("data", "rows"), [("digits", 2000), ("emoji_on_white", 1146)])
-def test_the_same_unseen_pictures_are_picked_each_once(monkeypatch, data, rows):
+def test_picked_gives_the_same_250_test_pictures_each_once(monkeypatch, data, rows):
     usual, test, state = picked(data), load(data, "test"), torch.get_rng_state()
     assert len(test) == rows
 
@@ -166,9 +167,11 @@ def test_the_same_unseen_pictures_are_picked_each_once(monkeypatch, data, rows):
     torch.set_rng_state(state)
 
 
-def test_every_weight_begins_with_the_same_noise_and_is_measured_by_itself(monkeypatch):
-    """A clock that goes on by one with each look at the noise, and by a hundred with
-    each judgement."""
+def test_sweep_starts_every_weight_from_the_same_noise_and_measures_each_alone(
+    monkeypatch,
+):
+    """A clock that advances by 1 with each call for the noise, and by 100 with each
+    judgement."""
     unseen, ticks, began = load("digits", "test")[:40], [0], []
     pictures = {
         0.0: unseen.x,
@@ -233,7 +236,8 @@ def few(tmp_path, monkeypatch):
 
 @pytest.fixture
 def swept_over(monkeypatch):
-    """What `sweep` is asked for: (method, real, data, seed, guide, weights)."""
+    """The arguments of each call of `sweep`: (method, real, data, seed, guide,
+    weights)."""
     found = []
 
     def recorded(method, real, data, seed, guide, weights=WEIGHTS):
@@ -246,7 +250,7 @@ def swept_over(monkeypatch):
 
 @pytest.fixture
 def guided_by(monkeypatch):
-    """What `guided` is asked for: (eps, y, w)."""
+    """The arguments of each call of `guided`: (eps, y, w)."""
     found = []
 
     def recorded(eps, y, w):
@@ -284,7 +288,7 @@ def is_the_picked(data, few):
     return torch.equal(data.x, test.x[number]) and torch.equal(data.y, test.y[number])
 
 
-def test_swept_guides_the_trained_average_to_the_unseen_labels(
+def test_swept_guides_the_trained_method_to_the_test_labels(
     few, monkeypatch, swept_over, guided_by
 ):
     method = knowing(few("digits", "test").x[:40]).train()
@@ -314,7 +318,7 @@ def test_swept_guides_the_trained_average_to_the_unseen_labels(
         assert eps == method.eps and torch.equal(y, unseen.y) and w == 1.5
 
 
-def test_swept_on_a_tiny_run(few):
+def test_swept_on_a_tiny_run_is_repeatable(few):
     recipe = tiny(CONDITIONAL, tiny_told)
     # the second time from its checkpoint
     row, again = swept(recipe, 1, (0.0, 2.0)), swept(recipe, 1, (0.0, 2.0))
@@ -331,7 +335,7 @@ def test_swept_on_a_tiny_run(few):
     assert row == again and row["steps"] == 2
 
 
-def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_runs(
+def test_swept_by_classifier_uses_scale_1_plus_w_and_counts_both_runs(
     few, monkeypatch, swept_over
 ):
     method, classifier, asked = (
@@ -377,7 +381,7 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
         assert scale == 1 + w and schedule is method.schedule
 
 
-def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
+def test_swept_by_classifier_on_a_tiny_run_is_finite(few, monkeypatch):
     monkeypatch.setattr(studies, "SAMPLES", 12)
     row = swept_by_classifier(
         tiny(UNCONDITIONAL, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier)
@@ -393,7 +397,9 @@ def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
     )
 
 
-def test_shipped_digits_are_told_their_label(few, monkeypatch, swept_over, guided_by):
+def test_swept_shipped_of_digits_passes_the_label(
+    few, monkeypatch, swept_over, guided_by
+):
     method = knowing(few("digits", "test").x[:40]).eval()
     monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
     assert swept_shipped(CONDITIONAL, 2, name="these") == {
@@ -411,7 +417,7 @@ def test_shipped_digits_are_told_their_label(few, monkeypatch, swept_over, guide
     assert eps == method.eps and torch.equal(y, unseen.y) and w == 4.0
 
 
-def test_shipped_captions_are_told_the_category_only(
+def test_swept_shipped_of_captions_passes_the_category_only(
     monkeypatch, swept_over, guided_by
 ):
     monkeypatch.setattr(
@@ -433,9 +439,7 @@ def test_shipped_captions_are_told_the_category_only(
     ]
 
 
-def test_real_pictures_are_others_of_the_training_set_and_cost_no_network(
-    few, monkeypatch
-):
+def test_real_judges_training_pictures_without_training_a_network(few, monkeypatch):
     compared, state = [], torch.get_rng_state()
 
     def recorded(*arguments):
@@ -490,7 +494,7 @@ def pictures_of(keys, split):
     return torch.stack([found[key] for key in keys])
 
 
-def test_shown_and_withheld_drawings_are_of_the_same_emoji_each_once(groups):
+def test_group_shown_and_withheld_have_the_same_emoji_each_once(groups):
     shown, held = drawings(groups["shown"]), drawings(groups["style withheld"])
     train = load("emoji_on_white", "train")
     learned = set(drawings(captioned(train)))
@@ -507,7 +511,7 @@ def test_shown_and_withheld_drawings_are_of_the_same_emoji_each_once(groups):
         assert torch.equal(rows.x, pictures_of(drawings(rows), "train"))
 
 
-def test_new_names_are_of_unseen_emoji_and_of_known_words(groups):
+def test_group_new_names_has_test_emoji_with_known_words_only(groups):
     """Of two words or more, which no training emoji has together, in whatever order."""
     train, test, names = (
         load("emoji_on_white", "train"),
@@ -535,7 +539,7 @@ def test_new_names_are_of_unseen_emoji_and_of_known_words(groups):
     assert not newly_named(train, train).any()
 
 
-def test_a_name_is_new_by_its_words_and_not_by_their_order(monkeypatch):
+def test_newly_named_depends_on_the_words_and_not_their_order(monkeypatch):
     """Words 1 to 9; training emoji 0 and 1 have all of them but 9."""
     lists = tuple(
         map(
@@ -601,7 +605,7 @@ def drawn_from(monkeypatch):
 
 
 @pytest.mark.parametrize("which", GROUPS)
-def test_drawings_that_were_asked_for_are_found_in_their_style(
+def test_composed_finds_the_requested_drawings_in_their_style(
     groups, drawn_from, guided_by, which
 ):
     """But two emoji that are drawn the same way by one hand."""
@@ -634,7 +638,7 @@ def test_drawings_that_were_asked_for_are_found_in_their_style(
 @pytest.mark.parametrize(
     ("which", "split"), [("style withheld", "train"), ("new names", "test")]
 )
-def test_other_styles_are_found_and_other_emoji_have_a_style(
+def test_composed_counts_other_styles_as_found_and_other_emoji_as_in_style(
     groups, drawn_from, which, split
 ):
     """The next style of the same emoji for the first third of rows, another of the
@@ -673,7 +677,7 @@ def but(recipe, **changes):
     return replace(recipe, build=None, **changes)
 
 
-def test_every_setting_of_an_experiment_is_another():
+def test_settings_of_a_guidance_experiment_are_all_different():
     for name, experiment in EXPERIMENTS.items():
         assert name.startswith("guidance-") and name not in recipes()
         assert len(
@@ -695,7 +699,7 @@ def test_every_setting_of_an_experiment_is_another():
     assert len(trained) == 6
 
 
-def test_weights_and_captions_are_of_what_ships():
+def test_weights_and_captions_settings_use_the_shipped_methods():
     expected = {
         "real digits": ("conditional-ddpm", real),
         "digits, shipped": (
@@ -720,7 +724,7 @@ def test_weights_and_captions_are_of_what_ships():
     assert WEIGHTS[0] == 0 and list(WEIGHTS) == sorted(set(WEIGHTS))
 
 
-def test_kinds_differ_in_who_is_told_and_what_guides():
+def test_kinds_settings_differ_in_conditioning_and_guiding_classifier():
     found = EXPERIMENTS["guidance-kinds"]
     assert list(found) == [
         "classifier-free",
@@ -755,7 +759,7 @@ def test_kinds_differ_in_who_is_told_and_what_guides():
     assert {name: p.shape for name, p in untold.net.named_parameters()} == shapes
 
 
-def test_dropouts_differ_in_the_dropout_only():
+def test_dropout_settings_differ_in_dropout_only():
     usual = build(CONDITIONAL, 3)
     assert usual.dropout == 0.1
     for name, setting in EXPERIMENTS["guidance-dropout"].items():
@@ -781,7 +785,7 @@ def test_dropouts_differ_in_the_dropout_only():
     )
 
 
-def test_the_classifier_of_clean_pictures_is_the_noisy_ones_twin_and_sees_no_noise():
+def test_clean_classifier_equals_the_noisy_one_but_sees_almost_no_noise():
     clean, usual = build(CLEAN, 4), build(CLASSIFIER, 4)
     assert repr(clean) == repr(usual) and same(state_of(clean), state_of(usual))
     assert len(clean.schedule) == len(usual.schedule) == 1000 and clean.pictures
@@ -838,7 +842,7 @@ def tool(tmp_path, monkeypatch):
     return run
 
 
-def test_a_first_run_takes_over_all_weights_and_the_rest_is_as_the_seed_makes_it(tool):
+def test_train_zoo_start_takes_over_weights_and_initialises_the_rest_by_seed(tool):
     other, fresh = (
         zoo.load("untold").state_dict(),
         build(lookup("told"), 0).state_dict(),
@@ -866,7 +870,7 @@ def test_a_first_run_takes_over_all_weights_and_the_rest_is_as_the_seed_makes_it
     )
 
 
-def test_later_runs_go_on_from_their_own_weights_and_keep_where_they_began(tool):
+def test_train_zoo_later_runs_continue_their_own_weights_and_keep_start(tool):
     tool("told", "--start", "untold")
     for runs, start in ((1, ()), (2, ("--start", "untold"))):
         before = zoo.load("told").state_dict()
@@ -880,7 +884,7 @@ def test_later_runs_go_on_from_their_own_weights_and_keep_where_they_began(tool)
         )
 
 
-def test_without_a_start_none_is_told(tool):
+def test_train_zoo_without_start_begins_as_the_seed_and_records_none(tool):
     tool("told")
     ((seed, averaged),) = tool.began
     assert seed == 0 and same(
@@ -892,7 +896,7 @@ def test_without_a_start_none_is_told(tool):
     )
 
 
-def test_weights_without_a_place_are_named_and_nothing_is_trained(tool, monkeypatch):
+def test_train_zoo_names_weights_without_a_place_and_does_not_train(tool, monkeypatch):
     tool("told")
     monkeypatch.setitem(recipes(), "other", replace(lookup("untold"), weight_decay=0.5))
     with pytest.raises(
@@ -917,14 +921,14 @@ def at(experiment, setting, measure, w):
     return [row["curve"][measure][row["curve"]["w"].index(w)] for row in rows]
 
 
-def test_guidance_costs_variety():
+def test_results_guidance_lowers_recall():
     few, many = (
         at("guidance-weights", "digits, shipped", "recall", w) for w in (8.0, 0.0)
     )
     assert all(a < b for a, b in zip(few, many, strict=True))
 
 
-def test_guidance_makes_digits_plainer():
+def test_results_guidance_does_not_lower_accuracy():
     most, none = (
         at("guidance-weights", "digits, shipped", "accuracy", w)
         for w in (WEIGHTS[-1], 0.0)
@@ -932,7 +936,7 @@ def test_guidance_makes_digits_plainer():
     assert all(a >= b for a, b in zip(most, none, strict=True))
 
 
-def test_a_classifier_of_clean_pictures_guides_worse():
+def test_results_classifier_of_clean_pictures_guides_to_lower_accuracy():
     clean, noisy = (
         mean(at("guidance-kinds", setting, "accuracy", 4.0))
         for setting in ("classifier of clean pictures", "classifier")

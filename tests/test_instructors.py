@@ -1,5 +1,5 @@
-"""The sheet in docs/instructors.md is whole: it is read, built, handed out and graded
-as the page says."""
+"""The example sheet in docs/instructors.md can be read, built, handed out and graded as
+the page says."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def found(solutions):
     return sheet.read("98", solutions)
 
 
-def test_its_answers_get_the_marks_they_should(found):
+def test_example_sheet_gives_solutions_full_marks_and_names_mistakes(found):
     (master,) = found.masters
     for exercise in (found.public()[0], found.graded(1)[0], found.graded(2)[0]):
 
@@ -70,7 +70,7 @@ def test_its_answers_get_the_marks_they_should(found):
             )
 
 
-def test_its_student_version_is_built_and_checks(
+def test_example_sheet_builds_a_student_version_with_working_checks(
     solutions, found, tmp_path, monkeypatch, capsys
 ):
     command = [
@@ -102,7 +102,7 @@ def test_its_student_version_is_built_and_checks(
     )
 
 
-def test_it_is_graded_from_the_command_line(solutions, found, tmp_path):
+def test_example_sheet_is_graded_from_the_command_line(solutions, found, tmp_path):
     (by_rows,) = [wrong for wrong in found.wrong[ANSWER] if wrong.name == "rows"]
     handed_in = {
         "right": build_exercises.solved(found), "none": build_exercises.unsolved(found),
@@ -142,7 +142,7 @@ def test_it_is_graded_from_the_command_line(solutions, found, tmp_path):
     }
 
 
-def test_what_the_page_names_is_there():
+def test_instructors_page_names_existing_targets_options_and_paths():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(
         f"\n{target}:" in makefile

@@ -1,5 +1,5 @@
-"""The processors of most laptops have AVX2 and no AVX-512: what `fit` computes with
-their kernels is right."""
+"""Most laptops have a processor with AVX2 and without AVX-512. `fit` computes the right
+gradients with AVX2 kernels."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from course_lib.recipe import recipes
 
 
-def test_gradients_with_avx2_kernels_are_those_without_onednn():
+def test_gradients_with_avx2_kernels_equal_those_without_onednn():
     """Of every recipe and of networks as students build them. Before `fit` left narrow
     ones contiguous, it died here.
 

@@ -70,9 +70,9 @@ def naive_means(x, codes, means):
 
 
 @pytest.mark.parametrize("chunk", [2**22, 12])
-def test_both_halves_are_their_naive_loops(monkeypatch, chunk):
+def test_nearest_mean_means_of_and_inertia_equal_loops(monkeypatch, chunk):
     monkeypatch.setattr(module, "CHUNK", chunk)  # 12: two rows at a time
-    # the last one is nobody's
+    # the last mean has no rows
     x, means = cloud(50), torch.cat([cloud(5, seed=1), torch.full((1, 3), 90.0)])
     codes = nearest_mean(x, means)
     assert (
@@ -92,13 +92,13 @@ def test_both_halves_are_their_naive_loops(monkeypatch, chunk):
     torch.testing.assert_close(means_of(x, codes.int(), means), found)
 
 
-def test_of_equally_near_means_the_first_one_is_taken():
+def test_nearest_mean_takes_the_first_of_equally_near_means():
     assert nearest_mean(
         torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[2.0], [0.0], [2.0]])
     ).tolist() == [1, 0, 0]
 
 
-def test_far_from_the_origin_nothing_is_lost():
+def test_nearest_mean_and_means_of_are_exact_far_from_the_origin():
     x, means = cloud(300), cloud(8, seed=1)
     codes = nearest_mean(x, means)
     # 2^12 and three decimals: what is added is exact in float32, whose squares would
@@ -114,7 +114,7 @@ def test_far_from_the_origin_nothing_is_lost():
     )
 
 
-def test_half_precision_is_compared_in_single():
+def test_nearest_mean_compares_half_precision_in_float32():
     x, means = cloud(1000).half(), cloud(15, seed=1).half()
     assert nearest_mean(x, means).tolist() == naive_codes(x, means)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -145,7 +145,7 @@ def test_plus_plus_draws_with_the_papers_probabilities():
         assert abs(seen[triple] / n - p) < 5 * math.sqrt(p * (1 - p) / n), triple
 
 
-def test_plus_plus_returns_different_rows_as_long_as_there_are_any():
+def test_plus_plus_returns_different_rows_while_there_are_any():
     x = cloud(40)
     start = plus_plus(x, 40, rng())
     assert sorted(start.tolist()) == sorted(x.tolist())
@@ -155,8 +155,8 @@ def test_plus_plus_returns_different_rows_as_long_as_there_are_any():
     assert plus_plus(torch.ones(6, 2), 3, rng()).tolist() == [[1, 1]] * 3
 
 
-def test_plus_plus_never_takes_a_row_of_probability_zero(monkeypatch):
-    # the least there is
+def test_plus_plus_never_takes_a_row_of_probability_0(monkeypatch):
+    # the smallest possible draw
     monkeypatch.setattr(
         torch, "rand", lambda *size, **_: torch.zeros(*size, dtype=torch.float64)
     )
@@ -171,7 +171,7 @@ def test_plus_plus_never_takes_a_row_of_probability_zero(monkeypatch):
 
 
 @pytest.mark.parametrize("steps", [1, 3, 300])
-def test_lloyd_is_scikit_learns_from_the_same_start(steps):
+def test_lloyd_equals_scikit_learn_from_the_same_start(steps):
     x = cloud(400, dim=5)
     start = plus_plus(x, 12, rng(1))
     *_, (means, codes) = itertools.islice(lloyd(x, start), steps + 1)
@@ -183,7 +183,7 @@ def test_lloyd_is_scikit_learns_from_the_same_start(steps):
     assert inertia(x, codes, means) == pytest.approx(oracle.inertia_, rel=1e-5)
 
 
-def test_lloyd_yields_its_start_never_raises_inertia_and_ends_where_a_step_changes_nothing():
+def test_lloyd_yields_its_start_never_raises_inertia_and_ends_at_a_fixed_point():
     x, start = cloud(500), cloud(9, seed=1)
     before = x.clone(), start.clone()
     states = list(lloyd(x, start))
@@ -201,13 +201,13 @@ def test_lloyd_yields_its_start_never_raises_inertia_and_ends_where_a_step_chang
     assert torch.equal(x, before[0]) and torch.equal(start, before[1])
 
 
-def test_a_mean_without_rows_stays_where_it_is():
+def test_lloyd_keeps_a_mean_without_rows():
     start = torch.cat([cloud(3, seed=1), torch.full((1, 3), 50.0)])
     *_, (means, codes) = lloyd(cloud(200), start)
     assert torch.equal(means[3], start[3]) and codes.max() == 2
 
 
-def test_kmeans_runs_so_many_steps_from_plus_plus():
+def test_kmeans_runs_the_given_steps_of_lloyd_from_plus_plus():
     x = cloud(300)
     states = list(lloyd(x, plus_plus(x, 7, rng(5))))
     for steps, (means, codes) in [(0, states[0]), (2, states[2]), (1000, states[-1])]:
@@ -216,7 +216,7 @@ def test_kmeans_runs_so_many_steps_from_plus_plus():
     assert not torch.equal(kmeans(x, 7, seed=6)[0], kmeans(x, 7, seed=5)[0])
 
 
-def test_kmeans_closed_forms():
+def test_kmeans_with_1_n_and_4_separated_means_has_its_closed_form():
     x = cloud(60).double()
     means, codes = kmeans(x, 1)
     torch.testing.assert_close(means, x.mean(0, keepdim=True))
@@ -236,7 +236,7 @@ def test_kmeans_closed_forms():
     assert torch.equal(codes[:4].repeat(25), codes)
 
 
-def test_the_callers_random_state_stays():
+def test_kmeans_and_fit_patch_codes_keep_the_callers_random_state():
     before, x = torch.get_rng_state(), torch.rand(20, 3, 8, 8, generator=rng())
     kmeans(cloud(50), 5)
     fit_patch_codes(x, 4, patch=3, patches=60)(x)
@@ -246,13 +246,13 @@ def test_the_callers_random_state_stays():
 # Pictures as counts of codes
 
 
-def test_activities_by_hand():
+def test_one_hot_and_triangle_equal_their_formulas():
     distances = torch.tensor([[1.0, 2, 6], [4, 4, 1], [2, 2, 2]])
     assert one_hot(distances).tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0]]
     assert triangle(distances).tolist() == [[2, 1, 0], [0, 0, 2], [0, 0, 0]]
 
 
-def test_zca_whitens_and_is_symmetric():
+def test_zca_whitens_and_is_symmetric_positive_definite():
     x = (
         cloud(500, dim=6).double()
         * torch.logspace(-2, 1, 6)
@@ -327,7 +327,7 @@ def naive_patch_codes(picture, means, centre, whiten, patch, stride, hard, contr
 
 @pytest.mark.parametrize("contrast", [None, 0.01])
 @pytest.mark.parametrize("code", [one_hot, triangle])
-def test_patch_codes_are_the_naive_loops(code, contrast):
+def test_patch_codes_equal_loops(code, contrast):
     # 4 x 4 windows; no window reaches the last column
     x = torch.rand(2, 3, 9, 10, generator=rng())
     codes = PatchCodes(
@@ -360,7 +360,7 @@ def test_patch_codes_are_the_naive_loops(code, contrast):
         torch.testing.assert_close(h.square().sum(1), torch.full((2,), 4.0))
 
 
-def test_patch_codes_of_many_pictures_are_those_of_each():
+def test_patch_codes_of_a_batch_equal_those_of_each_picture():
     x = torch.rand(70, 3, 8, 8, generator=rng())
     codes = fit_patch_codes(x, 6, patch=3, patches=200)
     torch.testing.assert_close(
@@ -371,7 +371,7 @@ def test_patch_codes_of_many_pictures_are_those_of_each():
     )
 
 
-def test_the_dictionary_shows_the_pictures_patches():
+def test_patch_codes_dictionary_shows_patches_of_the_pictures():
     """As many means as patches: each mean is one window of one picture, and all places
     are drawn."""
     x = torch.rand(3, 2, 5, 6, generator=rng())
@@ -394,7 +394,7 @@ def test_the_dictionary_shows_the_pictures_patches():
     )
 
 
-def test_flat_colours_get_a_code_each():
+def test_fit_patch_codes_gives_each_flat_colour_a_code():
     colours = torch.tensor([[255, 0, 0], [0, 255, 0], [30, 30, 30]], dtype=torch.uint8)
     kind = torch.arange(12) % 3
     x = colours[kind][:, :, None, None].repeat(1, 1, 10, 10)
@@ -412,7 +412,7 @@ def test_flat_colours_get_a_code_each():
     )
 
 
-def test_fitting_depends_on_the_seed_alone_and_takes_bytes_and_floats():
+def test_fit_patch_codes_is_repeatable_by_seed_and_takes_bytes_and_floats():
     x = torch.randint(256, (9, 3, 8, 8), generator=rng(), dtype=torch.uint8)
     first, again, other = (
         fit_patch_codes(x, 5, patch=3, patches=90, seed=seed) for seed in (1, 1, 2)
@@ -438,7 +438,7 @@ def test_fitting_depends_on_the_seed_alone_and_takes_bytes_and_floats():
     assert set(first.state_dict()) == {"means", "centre", "whiten"}
 
 
-def test_patch_codes_know_more_than_pixels():
+def test_patch_codes_beat_pixels_in_knn_accuracy():
     known, asked = load("scenes", "test")[:2000], load("scenes", "val")[:1000]
     codes = fit_patch_codes(known.x, 30, patches=5000)
     scores = knn(features(codes, known.x), known.y, features(codes, asked.x))
@@ -452,7 +452,7 @@ def test_patch_codes_know_more_than_pixels():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_everything_runs_where_the_rows_lie_and_keeps_no_graph(device):
+def test_kmeans_and_patch_codes_stay_on_the_device_and_kmeans_keeps_no_graph(device):
     x = cloud(200)
     means, codes = kmeans(x, 4)
     found = kmeans(x.to(device).requires_grad_(), 4)
@@ -518,6 +518,6 @@ def small(**changed):
         (lambda: fit_patch_codes(PICTURES, 2, patch=3, epsilon=-1), "epsilon"),
     ],
 )
-def test_what_cannot_be_clustered_is_refused_by_name(call, name):
+def test_kmeans_and_patch_codes_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()

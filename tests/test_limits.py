@@ -1,5 +1,5 @@
-"""A run whose worker dies, whose test hangs or that never ends is ended, and says which
-test it was."""
+"""A test run ends if a worker dies, a test hangs or the run takes too long. The output
+names the test."""
 
 import os
 import signal
@@ -40,9 +40,11 @@ WELL = "def test_is_well():\n    pass\n"
         "the run takes too long",
     ],
 )
-def test_a_broken_run_ends_and_names_the_test(tmp_path, files, option, words):
-    """That it comes back at all is what is tested; with the options of `make test`, and
-    its conftest."""
+def test_run_of_pytest_that_crashes_or_hangs_ends_and_names_the_test(
+    tmp_path, files, option, words
+):
+    """The run uses the options of `make test` and its conftest. The main property is
+    that it ends at all."""
     for i, text in enumerate(files):
         (tmp_path / f"test_{i}.py").write_text(text)
     command = [

@@ -50,14 +50,14 @@ def test_nt_xent_equals_lightly():
 
 
 @pytest.mark.parametrize("n", [2, 5, 64])
-def test_collapsed_embeddings_cost_log_of_2n_minus_1(n):
+def test_nt_xent_of_equal_embeddings_is_log_of_2n_minus_1(n):
     same = torch.ones(n, 4)
     assert nt_xent(same, 3 * same).item() == pytest.approx(
         math.log(2 * n - 1), rel=1e-6
     )
 
 
-def test_nt_xent_ignores_the_length_of_rows_their_order_and_which_view_is_first():
+def test_nt_xent_is_invariant_to_scale_row_order_and_swapped_views():
     z1, z2 = torch.randn(2, 9, 6, dtype=torch.float64)
     loss, order = nt_xent(z1, z2), torch.randperm(9)
     for other in (
@@ -70,7 +70,7 @@ def test_nt_xent_ignores_the_length_of_rows_their_order_and_which_view_is_first(
     assert (order.roll(1) == torch.arange(9)).all() or not torch.isclose(shuffled, loss)
 
 
-def test_nt_xent_gradient_by_finite_differences():
+def test_nt_xent_gradient_equals_finite_differences():
     z1, z2 = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
         lambda a, b: nt_xent(a, b, 0.3),
@@ -78,7 +78,7 @@ def test_nt_xent_gradient_by_finite_differences():
     )
 
 
-def test_nt_xent_survives_extreme_temperatures_and_low_precision():
+def test_nt_xent_is_finite_at_extremes_and_computed_in_float32():
     z1, z2 = torch.randn(2, 16, 8)
     assert nt_xent(z1, z2, 1e-3).isfinite() and nt_xent(1e20 * z1, z2, 0.1).isfinite()
     half = nt_xent(z1.bfloat16(), z2.bfloat16(), 0.1)
@@ -92,7 +92,7 @@ def test_nt_xent_survives_extreme_temperatures_and_low_precision():
         )
 
 
-def test_full_precision_leaves_float64_alone():
+def test_full_precision_keeps_float64():
     assert (
         full_precision(lambda x: x)(torch.zeros(2, dtype=torch.float64)).dtype
         == torch.float64
@@ -126,7 +126,7 @@ def test_nt_xent_names_the_bad_argument(arguments, message):
         nt_xent(*arguments)
 
 
-def test_partner_is_the_only_positive():
+def test_nt_xent_of_orthogonal_images_has_its_closed_form():
     """With every image orthogonal to every other and the views equal, the loss has a
     closed form."""
     z = torch.eye(6)
@@ -159,13 +159,13 @@ def test_info_nce_equals_a_loop(positive):
 
 
 @pytest.mark.parametrize("k", [2, 7, 300])
-def test_info_nce_of_equal_scores_is_log_of_the_candidates(k):
+def test_info_nce_of_equal_scores_is_the_log_of_the_number_of_candidates(k):
     assert info_nce(torch.full((2, k), -40.0)).item() == pytest.approx(
         math.log(k), rel=1e-6
     )
 
 
-def test_info_nce_gradient_is_what_the_softmax_has_too_much():
+def test_info_nce_gradient_is_softmax_minus_one_hot():
     scores = torch.randn(
         4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     ).requires_grad_()
@@ -177,7 +177,7 @@ def test_info_nce_gradient_is_what_the_softmax_has_too_much():
     torch.testing.assert_close(scores.grad, too_much / 4)
 
 
-def test_info_nce_ignores_what_all_candidates_of_a_row_have_in_common():
+def test_info_nce_is_invariant_to_a_constant_added_to_a_row_of_scores():
     scores, row = (
         torch.randn(
             5, k, dtype=torch.float64, generator=torch.Generator().manual_seed(k)
@@ -203,7 +203,7 @@ def test_info_nce_computes_low_precision_scores_in_float32():
         )
 
 
-def test_info_nce_wants_a_candidate_for_each_row_unless_told_which():
+def test_info_nce_without_positive_rejects_fewer_candidates_than_rows():
     with pytest.raises(
         ValueError, match=r"`scores`: expected a candidate for each row, got \(4, 3\)"
     ):
@@ -229,7 +229,7 @@ def bound(pairs, k, score):
 @pytest.mark.parametrize(
     "gaussians", [CorrelatedGaussians(0.7, 3), CorrelatedGaussians(-0.95, 2)]
 )
-def test_the_bound_tightens_with_the_candidates_and_stays_below_the_mutual_information(
+def test_mutual_information_bound_grows_with_candidates_and_stays_below_the_truth(
     gaussians,
 ):
     pairs = gaussians.sample(8192, torch.Generator().manual_seed(0))
@@ -250,7 +250,7 @@ def test_the_bound_tightens_with_the_candidates_and_stays_below_the_mutual_infor
         assert value < math.log(k)
 
 
-def test_the_bound_is_tight_for_many_candidates():
+def test_mutual_information_bound_is_tight_for_many_candidates():
     gaussians = CorrelatedGaussians(0.8)
     pairs = gaussians.sample(32 * 1024, torch.Generator().manual_seed(0))
     assert bound(pairs, 1024, gaussians.log_ratio) == pytest.approx(
@@ -260,7 +260,7 @@ def test_the_bound_is_tight_for_many_candidates():
 
 
 @pytest.mark.parametrize("k", [2, 16, 128])
-def test_the_bound_never_exceeds_the_log_of_the_candidates(k):
+def test_mutual_information_bound_is_at_most_the_log_of_the_candidates(k):
     gaussians = CorrelatedGaussians(0.9999, 10)
     found = bound(
         gaussians.sample(512, torch.Generator().manual_seed(0)), k, gaussians.log_ratio
@@ -274,7 +274,7 @@ def test_the_bound_never_exceeds_the_log_of_the_candidates(k):
 
 
 @pytest.mark.parametrize("factor", [0.3, 3.0, -1.0])
-def test_a_wrong_score_says_less(factor):
+def test_mutual_information_bound_is_lower_for_a_wrong_score(factor):
     gaussians = CorrelatedGaussians(0.8, 2)
     pairs = gaussians.sample(4096, torch.Generator().manual_seed(0))
     right, wrong = (
@@ -284,7 +284,7 @@ def test_a_wrong_score_says_less(factor):
     assert wrong < right - 0.05
 
 
-def test_the_bound_needs_no_normalised_scores():
+def test_mutual_information_bound_is_invariant_to_a_shift_per_reference():
     """InfoNCE cannot tell log p(y | x) from log p(y | x) / p(x): a shift for each
     reference changes nothing."""
     gaussians = CorrelatedGaussians(0.8, 2)
@@ -295,12 +295,12 @@ def test_the_bound_needs_no_normalised_scores():
         pairs, 64, lambda x, y: gaussians.log_ratio(x, y) + 5 * x.sum(1, keepdim=True)
     )
     assert shifted == pytest.approx(bound(pairs, 64, gaussians.log_ratio), abs=1e-9)
-    # for each candidate it does
+    # a shift for each candidate does change the bound
     uneven = bound(pairs, 64, lambda x, y: gaussians.log_ratio(x, y) + y.sum(1))
     assert uneven < shifted - 0.05
 
 
-def test_the_bound_by_hand():
+def test_mutual_information_bound_is_log_of_candidates_minus_the_loss():
     assert mutual_information_bound(0.5, 8) == pytest.approx(3 * math.log(2) - 0.5)
     loss = torch.tensor(0.25, requires_grad=True)
     mutual_information_bound(loss, 2).backward()
@@ -308,7 +308,7 @@ def test_the_bound_by_hand():
 
 
 @pytest.mark.parametrize("candidates", [1, 0, -3, 2.0, "4", None, True])
-def test_the_bound_wants_two_candidates(candidates):
+def test_mutual_information_bound_rejects_fewer_than_2_candidates(candidates):
     with pytest.raises(
         ValueError, match=r"`candidates`: expected a whole number in \[2, inf\]"
     ):

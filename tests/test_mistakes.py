@@ -1,5 +1,5 @@
-"""Mistakes as edits: what each form does to a solution, and what an author is told
-where one does not fit."""
+"""Mistakes written as edits of a solution: the result of each form of edit, and the
+error for an edit that does not fit."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def written(tmp_path):
         ("@ sign", -5.0),
     ],
 )
-def test_an_edit_of_a_function(written, edits, value):
+def test_mistakes_read_applies_edits_to_a_function(written, edits, value):
     (wrong,) = written(
         f"# A comment.\n\n[loss]\nodd: A hint: with a colon.\n    {edits}\n"
     )["loss"]
@@ -99,13 +99,13 @@ def test_an_edit_of_a_function(written, edits, value):
         ("@ in second: sign", (5, -6)),
     ],
 )
-def test_an_edit_of_a_class(written, edits, values):
+def test_mistakes_read_applies_edits_to_a_class(written, edits, values):
     (wrong,) = written(f"[Pair]\nodd: A hint.\n    {edits}\n")["Pair"]
     pair = wrong.answer(5)
     assert (pair.first(), pair.second()) == values
 
 
-def test_several_mistakes_of_several_exercises(written):
+def test_mistakes_read_handles_several_mistakes_and_exercises(written):
     found = written(
         "[loss]\none: Hint.\n    a - b => a\n\ntwo: Hint.\n    a - b => "
         "b\n[Pair]\nthree: Hint.\n    + 1 =>\n"
@@ -117,7 +117,7 @@ def test_several_mistakes_of_several_exercises(written):
     assert found["Pair"][0].answer(5).second() == 5
 
 
-def test_generic_mistakes_and_their_words(written):
+def test_mistakes_read_fills_generic_mistakes(written):
     pair = written("[Pair]\n@ in first: sign, in second: none_returned\n")["Pair"]
     assert pair[0].answer(5).first() == -5 and pair[1].answer(5).second() is None
     found = written("[loss]\n@ sign, through_numpy b\n@ none_returned\n")["loss"]
@@ -130,7 +130,7 @@ def test_generic_mistakes_and_their_words(written):
     assert all(wrong.hint.endswith(".") for wrong in found)
 
 
-def test_returns_of_inner_functions_are_not_the_solutions():
+def test_mistakes_edited_ignores_returns_of_inner_functions():
     source = "def f(x):\n    def g(y):\n        return 2 * y\n\n    return g(x)"
     edited = mistakes.edited(source, "return RESULT", "return -RESULT")
     assert edited == source.replace("return g(x)", "return -(g(x))")
@@ -139,7 +139,7 @@ def test_returns_of_inner_functions_are_not_the_solutions():
 @pytest.mark.parametrize(
     "entry", mistakes.parse(mistakes.GENERIC)[""], ids=lambda entry: entry.name
 )
-def test_each_generic_mistake_fits_a_solution(entry):
+def test_every_generic_mistake_fits_a_solution_with_mean_and_return(entry):
     """`mean` and one return are all they ask for."""
     source = "def f(x):\n    return (x @ x.T).mean()"
     for old, new in mistakes.filled(entry, words=["x"]):
@@ -176,6 +176,6 @@ def test_each_generic_mistake_fits_a_solution(entry):
         ("[loss]\none: Hint.\n        a => b\n", "line 3: expected an edit `OLD =>` above its lines"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_named_with_its_place(written, text, message):
+def test_mistakes_read_names_a_bad_entry(written, text, message):
     with pytest.raises(ValueError, match=message):
         written(text)

@@ -1,5 +1,5 @@
-"""The exercise master is a valid nbgrader source: nbgrader makes the same notebook of
-it as we do, and grades it."""
+"""The exercise master is a valid nbgrader source. nbgrader generates the same student
+notebook as build_exercises, and grades it."""
 
 import csv
 import os
@@ -45,7 +45,7 @@ def course(tmp_path_factory) -> Path:
     return folder
 
 
-def test_generate_assignment_makes_the_notebook_that_we_give_out(course):
+def test_nbgrader_generate_assignment_gives_our_student_notebook(course):
     released = nbformat.read(course / "release" / NAME / f"{NAME}.ipynb", 4)
     ours = unsolved(SHEET)
     assert [(c.cell_type, c.source) for c in released.cells] == [
@@ -74,7 +74,7 @@ def test_generate_assignment_makes_the_notebook_that_we_give_out(course):
     assert "BEGIN" not in given and "assert check(" not in given  # the hidden tests
 
 
-def test_autograde_gives_all_points_to_the_solved_notebook_and_none_to_the_unsolved(
+def test_nbgrader_autograde_gives_solved_all_points_and_unsolved_none(
     course,
 ):
     for student, notebook in {

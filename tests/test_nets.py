@@ -18,7 +18,7 @@ from course_lib.nets.unet import (
 from course_lib.nets.vit import Attention, Block, ViT, convolutions, patches
 
 
-def test_resnet_shapes_and_size():
+def test_resnet_output_and_feature_map_have_the_expected_shapes():
     net = ResNet()
     x = torch.rand(2, 3, 32, 32)
     assert net(x).shape == (2, net.dim) == (2, 96)
@@ -33,7 +33,7 @@ def test_resnet_shapes_and_size():
 @pytest.mark.parametrize(
     ("norm", "independent"), [(group_norm, True), (nn.BatchNorm2d, False)]
 )
-def test_only_batch_norm_lets_images_of_a_batch_see_each_other(norm, independent):
+def test_resnet_images_depend_on_each_other_with_batch_norm_only(norm, independent):
     """The Jacobian of image 0's features with respect to image 1."""
     net = ResNet((8, 16), norm=norm)
     x = torch.rand(3, 3, 16, 16, requires_grad=True)
@@ -43,13 +43,13 @@ def test_only_batch_norm_lets_images_of_a_batch_see_each_other(norm, independent
     ].abs().max() > 0
 
 
-def test_gradient_reaches_every_weight():
+def test_resnet_and_mlp_gradient_reaches_every_weight():
     net = nn.Sequential(ResNet((8, 16), blocks=2), mlp(16, 16, 4))
     net(torch.rand(4, 3, 16, 16)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
-def test_mlp_layers():
+def test_mlp_has_the_expected_layers():
     kinds = [type(layer).__name__ for layer in mlp(4, 8, 8, 2)]
     assert kinds == [
         "Linear",
@@ -73,7 +73,7 @@ def test_mlp_layers():
         mlp(4)
 
 
-def test_torchvision_resnet_for_small_and_large_images():
+def test_torchvision_resnet_has_stride_1_for_small_and_2_for_large_images():
     small, large = (
         torchvision_resnet(resnet18),
         torchvision_resnet(resnet18, small_images=False),
@@ -83,7 +83,7 @@ def test_torchvision_resnet_for_small_and_large_images():
     assert small.conv1.stride == (1, 1) and large.conv1.stride == (2, 2)
 
 
-def test_resnet_names_a_bad_input():
+def test_resnet_names_the_bad_argument():
     with pytest.raises(ValueError, match="`x`.*N, C, H, W.*got uint8"):
         ResNet()(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
 
@@ -114,17 +114,17 @@ def torchs_attention(attention, dim):
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
-def test_attention_equals_torchs(heads):
+def test_attention_equals_torchs_multihead_attention(heads):
     torch.manual_seed(0)
     ours, x = Attention(8, heads), 3 * torch.randn(3, 7, 8)
     mixed, maps = torchs_attention(ours, 8)(x, x, x, average_attn_weights=False)
     torch.testing.assert_close(ours(x), mixed, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.maps(x), maps, rtol=1e-4, atol=1e-6)
-    # something is attended to
+    # attention is not uniform
     assert maps.shape == (3, heads, 7, 7) and maps.max() > 0.4
 
 
-def test_attention_maps_are_the_weights_of_its_mean():
+def test_attention_maps_are_the_weights_of_the_mean_over_values():
     torch.manual_seed(0)
     attention, x = Attention(8, 2), 3 * torch.randn(3, 7, 8)
     maps, (_, _, v) = attention.maps(x), attention.qkv(x)
@@ -137,7 +137,7 @@ def test_attention_maps_are_the_weights_of_its_mean():
     )
 
 
-def test_block_equals_torchs():
+def test_block_equals_torchs_transformer_encoder_layer():
     torch.manual_seed(0)
     ours, x = Block(8, 2), torch.randn(3, 7, 8)
     theirs = nn.TransformerEncoderLayer(
@@ -166,7 +166,7 @@ def test_attention_with_a_mask_equals_torchs(shape):
     assert (ours(x, seen) - ours(x)).abs().max() > 1e-2
 
 
-def test_a_block_does_not_see_what_its_mask_hides():
+def test_block_does_not_see_masked_tokens():
     torch.manual_seed(0)
     block, x = Block(8, 2), torch.randn(3, 7, 8, requires_grad=True)
     seen = torch.ones(7, 7, dtype=torch.bool).tril()[None, None]
@@ -185,14 +185,14 @@ def test_a_block_does_not_see_what_its_mask_hides():
 
 
 @pytest.mark.parametrize("heads", [0, 3, 16, 2.0])
-def test_heads_must_divide_the_width(heads):
+def test_attention_and_vit_reject_heads_that_do_not_divide_the_width(heads):
     with pytest.raises(ValueError, match="`heads`"):
         Attention(8, heads)
     with pytest.raises(ValueError, match="`heads`"):
         ViT(patches(8, 4), 8, 8, 1, heads)
 
 
-def test_blocks_know_places_by_their_positions_only():
+def test_vit_blocks_are_equivariant_to_token_order():
     """Tokens that change places together with their positions come out changed in the
     same way, the class token as it was."""
     net, x = vit(), torch.rand(2, 3, 32, 32)
@@ -203,7 +203,7 @@ def test_blocks_know_places_by_their_positions_only():
     torch.testing.assert_close(ours[:, 0], net(x), rtol=1e-4, atol=1e-5)
 
 
-def test_a_picture_of_shuffled_patches_differs_by_the_positions_only():
+def test_vit_without_positions_is_invariant_to_patch_order():
     net, x = vit(), torch.rand(2, 3, 32, 32)
     # whole patches: the halves change places
     shuffled = torch.cat([x[..., 16:, :], x[..., :16, :]], 2)
@@ -213,7 +213,7 @@ def test_a_picture_of_shuffled_patches_differs_by_the_positions_only():
     torch.testing.assert_close(net(shuffled), net(x), rtol=1e-4, atol=1e-5)
 
 
-def test_embedding_is_a_linear_map_of_each_patch_and_its_position_row_by_row():
+def test_vit_embedding_is_a_linear_map_of_each_patch_plus_its_position():
     net, x = vit(), torch.rand(2, 3, 32, 32)
     tokens = net.embed(x)
     assert tokens.shape == (2, 17, 16)
@@ -231,7 +231,7 @@ def test_embedding_is_a_linear_map_of_each_patch_and_its_position_row_by_row():
             )
 
 
-def test_positions_of_other_sizes_are_interpolated():
+def test_vit_positions_are_interpolated_for_other_sizes():
     net = vit()
     assert net.positions_for(4, 4) is net.positions
     for h, w in ((2, 2), (3, 5), (8, 4), (4, 3)):
@@ -271,12 +271,12 @@ def test_vit_takes_pictures_of_other_sizes(size):
     torch.testing.assert_close(
         net.tokens(x).mean(2), torch.zeros(2, 1 + places), atol=1e-5, rtol=0
     )
-    # no picture sees another one
+    # no picture depends on another one
     torch.testing.assert_close(net(x)[1:], net(x[1:]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_attention_maps_are_those_of_the_last_block_in_the_forward_pass(depth):
+def test_vit_attention_maps_are_those_of_the_last_block(depth):
     net, x = vit(depth=depth), torch.rand(2, 3, 32, 32)
     last, calls = net.blocks[-1].attention, []
     handle = last.register_forward_hook(
@@ -299,7 +299,7 @@ def test_attention_maps_are_those_of_the_last_block_in_the_forward_pass(depth):
     "stem", [patches(16, 8), convolutions(4, 8, 8, 16)], ids=["patches", "convolutions"]
 )
 @pytest.mark.parametrize("size", [32, 16])
-def test_gradient_reaches_every_weight_of_a_vit(stem, size):
+def test_vit_gradient_reaches_every_weight(stem, size):
     net = ViT(stem, 4, 16, 2, 4)
     net(torch.rand(4, 3, size, size)).square().mul(torch.arange(16)).sum().backward()
     for name, p in net.named_parameters():
@@ -307,7 +307,7 @@ def test_gradient_reaches_every_weight_of_a_vit(stem, size):
         p.grad = None  # the stem is used again
 
 
-def test_stems():
+def test_vit_stems_have_the_expected_shapes_and_layers():
     x = torch.rand(2, 3, 32, 24)
     assert patches(16, 8)(x).shape == (2, 16, 4, 3)
     assert patches(16, 4, channels=1)(x[:, :1]).shape == (2, 16, 8, 6)
@@ -327,12 +327,12 @@ def test_stems():
     )
 
 
-def test_vit_names_a_bad_input():
+def test_vit_names_the_bad_argument():
     with pytest.raises(ValueError, match="`x`.*N, C, H, W.*got uint8"):
         vit()(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
 
 
-def test_a_convolutional_stem_needs_two_widths():
+def test_convolutions_rejects_fewer_than_two_widths():
     with pytest.raises(ValueError, match="`widths`: expected two or more"):
         convolutions(8)
 
@@ -342,7 +342,7 @@ def test_a_convolutional_stem_needs_two_widths():
 
 @pytest.mark.parametrize("dim", [2, 8, 64])
 @pytest.mark.parametrize("dtype", [torch.long, torch.int32, torch.float32])
-def test_time_embedding_by_a_double_loop(dim, dtype):
+def test_time_embedding_equals_a_double_loop(dim, dtype):
     steps, half = [0, 1, 17, 999], dim // 2
     found = time_embedding(torch.tensor(steps).to(dtype), dim)
     assert found.shape == (4, dim) and found.dtype == torch.float32
@@ -355,7 +355,7 @@ def test_time_embedding_by_a_double_loop(dim, dtype):
             )
 
 
-def test_timed_mlp_reads_points_and_time_and_no_labels():
+def test_timed_mlp_without_label_embedding_ignores_labels():
     torch.manual_seed(0)
     net, x, t = (
         TimedMLP(3, 16, depth=2),
@@ -373,7 +373,7 @@ def test_timed_mlp_reads_points_and_time_and_no_labels():
     assert not torch.allclose(net(x, t), net(x, t + 100), atol=1e-3)
 
 
-def test_timed_mlp_adds_its_label_to_the_time():
+def test_timed_mlp_adds_the_label_embedding_to_the_time_embedding():
     torch.manual_seed(0)
     net, x, t = (
         TimedMLP(3, 16, depth=1, label=LabelEmbedding(4, 16)),
@@ -393,7 +393,7 @@ def test_timed_mlp_adds_its_label_to_the_time():
     ]
 
 
-def test_a_label_embedding_has_one_row_more_which_is_zeros():
+def test_label_embedding_has_a_zero_row_for_the_null_label():
     torch.manual_seed(0)
     label = LabelEmbedding(5, 4)
     assert (
@@ -428,7 +428,9 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("channels", "widths", "size", "options"), SIZES)
-def test_unet_shapes_and_skips(channels, widths, size, options):
+def test_unet_has_the_expected_shapes_and_skip_connections(
+    channels, widths, size, options
+):
     net, x, t = (
         unet(channels, widths, **options),
         torch.randn(2, channels, size, size),
@@ -453,7 +455,7 @@ def test_unet_shapes_and_skips(channels, widths, size, options):
 
 
 @pytest.mark.parametrize(("channels", "widths", "size", "options"), SIZES)
-def test_a_unets_encoder_is_its_first_part_with_the_same_weights_by_seed(
+def test_unet_encoder_equals_the_first_part_of_unet_for_the_same_seed(
     channels, widths, size, options
 ):
     torch.manual_seed(1)
@@ -470,12 +472,12 @@ def test_a_unets_encoder_is_its_first_part_with_the_same_weights_by_seed(
     assert torch.equal(first.features(x, t), whole.features(x, t))
 
 
-def test_a_unet_for_pictures_that_are_no_squares():
+def test_unet_takes_pictures_that_are_not_square():
     net = unet(3, (8, 16))
     assert net(torch.randn(2, 3, 8, 20), torch.tensor([1, 2])).shape == (2, 3, 8, 20)
 
 
-def test_a_new_unet_says_zero_and_has_a_gradient():
+def test_unet_outputs_zero_at_initialisation_and_its_last_layer_has_a_gradient():
     torch.manual_seed(0)
     net, x = UNet(3, (8, 16), label=LabelEmbedding(5, 16)), torch.randn(4, 3, 8, 8)
     out = net(x, torch.arange(4), torch.arange(4))
@@ -494,7 +496,7 @@ def test_a_new_unet_says_zero_and_has_a_gradient():
     assert torch.equal(attention(h), h)
 
 
-def test_gradient_reaches_every_weight_of_a_unet_after_a_few_updates():
+def test_unet_gradient_reaches_every_weight_after_a_few_updates():
     torch.manual_seed(0)
     net, x, target = (
         UNet(3, (8, 16), label=LabelEmbedding(5, 16)),
@@ -518,7 +520,7 @@ def test_gradient_reaches_every_weight_of_a_unet_after_a_few_updates():
         assert p.grad is not None and p.grad.abs().sum() > 0, name
 
 
-def test_time_and_label_matter_to_a_unet():
+def test_unet_output_depends_on_time_and_label():
     net, x = unet(label=LabelEmbedding(5, 16)), torch.randn(2, 1, 8, 8)
     t, y = torch.tensor([10, 10]), torch.tensor([1, 4])
     plain = net(x, t)
@@ -530,7 +532,7 @@ def test_time_and_label_matter_to_a_unet():
     assert unet().condition.label is None
 
 
-def test_the_condition_is_time_and_label_in_one_vector():
+def test_condition_adds_time_and_label_and_ignores_the_null_label():
     torch.manual_seed(0)
     condition, t, y = (
         Condition(8, LabelEmbedding(5, 8)),
@@ -541,7 +543,7 @@ def test_the_condition_is_time_and_label_in_one_vector():
     expected = second(torch.nn.functional.silu(first(time_embedding(t, 8))))
     torch.testing.assert_close(condition(t), expected)
     torch.testing.assert_close(condition(t, y), expected + condition.label.weight[y])
-    # the null label says nothing
+    # the null label equals no label
     assert torch.equal(condition(t, torch.full_like(y, 5)), condition(t))
     # any module that makes a vector of a label
     condition.label = nn.Linear(3, 8, bias=False)
@@ -549,7 +551,7 @@ def test_the_condition_is_time_and_label_in_one_vector():
     torch.testing.assert_close(condition(t, y), expected + y @ condition.label.weight.T)
 
 
-def test_pictures_of_a_batch_do_not_see_each_other_in_a_unet():
+def test_unet_treats_each_picture_of_a_batch_independently():
     net, t, y = (
         unet(2, label=LabelEmbedding(5, 16)),
         torch.tensor([5, 80, 700]),
@@ -569,7 +571,7 @@ def test_pictures_of_a_batch_do_not_see_each_other_in_a_unet():
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(8, 8), (16, 8), (8, 24)])
-def test_timed_block_by_hand(inputs, outputs):
+def test_timed_block_equals_its_formula(inputs, outputs):
     torch.manual_seed(0)
     block, f = TimedBlock(inputs, outputs, 4).double(), nn.functional
     with torch.no_grad():
@@ -603,7 +605,7 @@ def test_timed_block_by_hand(inputs, outputs):
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
-def test_self_attention_by_loops_over_heads_and_places(heads):
+def test_self_attention_equals_loops_over_heads_and_places(heads):
     torch.manual_seed(0)
     attention, (n, c, h, w) = SelfAttention(8, heads), (2, 8, 2, 3)
     with torch.no_grad():
@@ -629,7 +631,7 @@ def test_self_attention_by_loops_over_heads_and_places(heads):
     )
 
 
-def test_attention_lets_every_place_see_every_other():
+def test_unet_attention_connects_distant_places():
     net = unet(1, (8, 16))
     x = torch.randn(1, 1, 96, 96, requires_grad=True)
     (gradient,) = torch.autograd.grad(net(x, torch.tensor([50]))[0, 0, 0, 0], x)
@@ -646,7 +648,7 @@ def test_attention_lets_every_place_see_every_other():
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
-def test_patches_come_in_as_channels_and_go_out_again(patch):
+def test_unet_patches_enter_as_channels_and_are_restored(patch):
     net, x = UNet(3, (8,), patch=patch), torch.randn(2, 3, 8, 8)
     inside = net.door[0](x)
     assert inside.shape == (2, 3 * patch**2, 8 // patch, 8 // patch)
@@ -696,12 +698,12 @@ def test_patches_come_in_as_channels_and_go_out_again(patch):
         (lambda net: time_embedding(5, 8), "t"),
     ],
 )
-def test_denoisers_name_a_bad_input(call, name):
+def test_denoisers_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`: expected"):
         call(unet(label=LabelEmbedding(3, 16)))
 
 
-def test_what_a_unet_cannot_take_is_named():
+def test_unet_names_an_indivisible_size_or_an_unexpected_label():
     net = UNet(1, (8, 16))
     with pytest.raises(
         ValueError,

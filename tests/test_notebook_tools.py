@@ -1,5 +1,5 @@
-"""The notebooks' tools: plots that tell the truth without colour too, training drawn
-and stopped, source, budget."""
+"""The tools of the notebooks: plots that can be read without colour, live drawing and
+stopping of training, `show`, and the budget."""
 
 import ast
 import base64
@@ -132,13 +132,13 @@ def contrast(a, b):
 
 
 @pytest.mark.parametrize("eyes", MACHADO)
-def test_palette_keeps_its_colours_apart_for_every_kind_of_eye(eyes):
+def test_palette_colours_differ_for_every_kind_of_colour_vision(eyes):
     seen = [lab(np.array(MACHADO[eyes]) @ linear(colour)) for colour in PALETTE]
     nearest = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
     assert nearest > 10  # a just noticeable difference is 2.3
 
 
-def test_text_and_frames_stand_out_from_the_paper():
+def test_text_and_frame_colours_have_enough_contrast():
     assert contrast(INK, PAPER) > 7
     assert min(contrast(RIGHT, PAPER), contrast(WRONG, PAPER)) > 3
     assert contrast(PAPER, "white") < 1.1 and len(set(MARKERS)) == len(PALETTE) == len(
@@ -200,18 +200,18 @@ def colours(code):
 
 
 @pytest.mark.parametrize("file", DRAWING, ids=lambda file: file.stem)
-def test_what_draws_takes_its_colours_from_the_palette(file):
+def test_drawing_code_uses_colours_of_the_palette_only(file):
     named, maps = colours(file.read_text(encoding="utf-8"))
     assert named <= COLOURS and maps <= MAPS
 
 
-def test_colours_are_found_wherever_they_are_named():
+def test_colours_finds_every_named_colour_and_map():
     code = 'ax.plot(x, "r--", color="red" if x else f"C{i}", markeredgecolor="k")\nimshow(x, cmap="jet")\n#123456'
     assert colours(code) == ({"r", "red", "C", "k", "#123456"}, {"jet"})
 
 
 @pytest.mark.parametrize("name", PLOTS)
-def test_every_plot_is_titled_labelled_readable_and_opaque(name):
+def test_plots_are_titled_labelled_readable_and_opaque(name):
     figure = PLOTS[name]()
     random_state = torch.get_rng_state(), np.random.get_state()[1]
     image = pixels(figure)
@@ -241,7 +241,7 @@ def test_every_plot_is_titled_labelled_readable_and_opaque(name):
     )
 
 
-def test_a_figure_shows_itself_once_with_its_alternative_text():
+def test_figure_shows_itself_once_with_its_alternative_text():
     figure, ax = subplots(height=2)
     ax.set(title="A title", xlabel="x", ylabel="y")
     data, metadata = figure._repr_mimebundle_()
@@ -284,7 +284,7 @@ def test_image_grid_shows_each_image_under_its_title(images):
     assert [t.get_text() for t in ax.texts] == CLASSES
 
 
-def test_neighbours_tell_right_from_wrong_by_colour_stroke_and_mark():
+def test_neighbours_marks_right_and_wrong_by_colour_stroke_and_sign():
     correct = torch.tensor([[True, False, False], [False, True, True]])
     found = torch.rand(2, 3, 3, 4, 4)
     figure = neighbours(
@@ -332,7 +332,7 @@ def test_similarity_matrix_shows_numbers_limits_and_positives():
     )
 
 
-def test_matrices_have_a_colour_bar_each_and_signs_their_own_colours():
+def test_matrices_have_a_colour_bar_each_and_a_signed_colour_map():
     figure = matrices(
         {"p": torch.eye(3), "d": -2 * torch.eye(3)},
         title="T",
@@ -350,7 +350,7 @@ def test_matrices_have_a_colour_bar_each_and_signs_their_own_colours():
     assert len(figure.axes) == 4 and "d from -2 to" in figure.alt
 
 
-def test_scatter_map_gives_each_class_its_points_colour_and_shape():
+def test_scatter_map_gives_each_class_a_colour_and_a_shape():
     points, labels, names = (
         torch.randn(50, 2),
         torch.arange(50) % 10,
@@ -372,7 +372,7 @@ def test_scatter_map_gives_each_class_its_points_colour_and_shape():
     )
 
 
-def test_bars_show_means_every_seed_and_start_at_zero():
+def test_bars_with_spread_show_means_and_seeds_and_start_at_zero():
     figure = bars_with_spread(
         {"a": [0.2, 0.4], "b": torch.tensor([0.5])}, title="T", xlabel="accuracy"
     )
@@ -510,7 +510,7 @@ FOUND = torch.rand(2, 4, 3, 8, 8)
         ),
     ],
 )
-def test_wrong_arguments_are_named(call, says):
+def test_plot_functions_name_the_bad_argument(call, says):
     with pytest.raises(ValueError) as error:
         call()
     assert says in str(error.value)
@@ -540,7 +540,7 @@ def interrupts_are_as_before():
     assert signal.getsignal(signal.SIGINT) is before and plt.get_fignums() == []
 
 
-def test_live_passes_every_step_on_and_keeps_what_it_saw(capsys):
+def test_live_yields_every_step_and_records_losses_and_measures(capsys):
     run = live(descending(), every=1e-9, measure=lambda: 7.0)
     assert [step.k for step in run] == run.steps == list(range(1, 41))
     assert run.losses == {"loss": pytest.approx([1 / k for k in range(1, 41)])}
@@ -559,7 +559,7 @@ def test_live_passes_every_step_on_and_keeps_what_it_saw(capsys):
     assert list(right.lines[0].get_xdata()) == list(run.measures)
 
 
-def test_live_smooths_by_a_weighted_mean_of_the_past():
+def test_live_smooths_losses_by_an_exponentially_weighted_mean():
     run = live(descending(500), every=1e9)
     list(run)
     keep = 1 - 100 / 500
@@ -573,7 +573,7 @@ def test_live_smooths_by_a_weighted_mean_of_the_past():
         )
 
 
-def test_live_does_not_change_training_nor_the_random_state():
+def test_live_does_not_change_training_or_the_random_state():
     def train(watch):
         torch.manual_seed(1)
         method = Regression()
@@ -619,7 +619,7 @@ def test_live_leaves_a_gap_for_nan():
         "button",
     ],
 )
-def test_an_interrupt_ends_the_loop_and_keeps_what_was_learnt(where, capsys):
+def test_live_ends_the_loop_at_an_interrupt_and_keeps_the_run(where, capsys):
     descending.closed = False
     run = live(
         descending(
@@ -637,7 +637,7 @@ def test_an_interrupt_ends_the_loop_and_keeps_what_was_learnt(where, capsys):
     assert run.picture().axes[0].lines[0].get_xdata()[-1] == 5
 
 
-def test_a_method_whose_training_was_interrupted_goes_on_from_there():
+def test_method_can_be_trained_further_after_an_interrupted_live():
     method = Regression()
     before = method.net.weight.clone()
     for step in live(fit(method, points(), 50, batch_size=8, device="cpu")):
@@ -650,7 +650,7 @@ def test_a_method_whose_training_was_interrupted_goes_on_from_there():
     assert not torch.equal(stopped, method.net.weight)
 
 
-def test_what_the_body_raises_comes_through_after_the_last_state_was_drawn(capsys):
+def test_live_passes_on_an_error_of_the_body_after_drawing_the_last_state(capsys):
     for error in (KeyboardInterrupt, ZeroDivisionError):
         descending.closed, run = False, live(descending())
         with pytest.raises(error):
@@ -664,7 +664,7 @@ def test_what_the_body_raises_comes_through_after_the_last_state_was_drawn(capsy
         )
 
 
-def test_a_second_interrupt_breaks_off_at_once():
+def test_live_raises_keyboard_interrupt_at_the_second_interrupt():
     run, reached = live(descending()), []
     with pytest.raises(KeyboardInterrupt):
         for step in run:
@@ -675,7 +675,7 @@ def test_a_second_interrupt_breaks_off_at_once():
     assert reached == [1] and run.stopped
 
 
-def test_break_and_a_run_without_steps(capsys):
+def test_live_handles_break_and_a_run_without_steps(capsys):
     run = live(descending())
     for step in run:
         if step.k == 2:
@@ -690,7 +690,7 @@ def test_break_and_a_run_without_steps(capsys):
     )
 
 
-def test_drawing_takes_a_tenth_of_the_time_at_most(monkeypatch):
+def test_live_drawing_takes_at_most_a_tenth_of_the_time(monkeypatch):
     now, measured = [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
@@ -743,7 +743,7 @@ def test_explore_redraws_with_real_values_and_shows_errors():
 # Show, budget
 
 
-def test_show_gives_the_source_with_its_place(capsys):
+def test_show_prints_the_source_with_file_and_line(capsys):
     show(ema)
     where, *source = capsys.readouterr().out.splitlines()
     lines = open(course_lib.teacher.__file__).read().splitlines()
@@ -768,7 +768,7 @@ def test_show_gives_the_source_with_its_place(capsys):
     compile(source, "shown", "exec")
 
 
-def test_source_is_coloured_on_its_own_paper():
+def test_source_html_sets_its_own_background_and_text_colour():
     html = (
         sys.modules["course_lib.notebook.show"]
         .Source("def lerp_(x):\n    return x")
@@ -782,7 +782,7 @@ def test_source_is_coloured_on_its_own_paper():
     )
 
 
-def test_budget_comes_from_the_environment_or_from_the_device(monkeypatch):
+def test_budget_is_read_from_the_environment_or_the_device(monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     assert budget() == "smoke"
     monkeypatch.setenv("COURSE_BUDGET", "lots")
@@ -856,7 +856,7 @@ def kernel():
 
 
 @pytest.mark.parametrize("by", ["interrupt", "button", "interrupt"])
-def test_in_a_kernel_one_figure_is_updated_in_place_until_stopped(kernel, by):
+def test_live_in_a_kernel_updates_one_figure_in_place_until_stopped(kernel, by):
     buttons, updates = [], itertools.count(1)
 
     def act(message):

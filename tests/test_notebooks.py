@@ -1,5 +1,5 @@
-"""The committed notebooks are their sources, executed; and the tool that builds them
-sees what is wrong."""
+"""The committed notebooks are their sources, executed. The tool that builds them
+detects defects."""
 
 import importlib.metadata
 import importlib.util
@@ -47,7 +47,7 @@ except OSError as error:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_a_notebook_is_its_source_executed_without_errors(source):
+def test_notebook_equals_its_source_executed_without_errors(source):
     assert problems(source, NOTEBOOKS / f"{source.stem}.ipynb") == []
 
 
@@ -58,7 +58,7 @@ def test_every_notebook_has_a_source():
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_every_figure_of_a_notebook_has_an_alternative_text(source):
+def test_notebook_figures_have_alternative_texts(source):
     notebook = nbformat.read(NOTEBOOKS / f"{source.stem}.ipynb", as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     outputs = [output for output in outputs if "image/png" in output.get("data", ())]
@@ -71,7 +71,7 @@ def test_every_figure_of_a_notebook_has_an_alternative_text(source):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_any_cell_may_be_run_twice(source, tmp_path, monkeypatch):
+def test_notebook_cells_can_be_run_twice(source, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     notebook = read(source)
     notebook.cells = [
@@ -92,7 +92,7 @@ def tiny(tmp_path_factory):
     return source, built
 
 
-def test_a_build_gives_outputs_badge_and_set_up_and_nothing_of_the_machine(tiny):
+def test_build_adds_outputs_badge_and_setup_cell_without_machine_data(tiny):
     source, built = tiny
     assert problems(source, built) == []
     notebook = nbformat.read(built, as_version=4)
@@ -119,7 +119,7 @@ def test_a_build_gives_outputs_badge_and_set_up_and_nothing_of_the_machine(tiny)
     )
 
 
-def test_an_edit_changes_the_id_of_its_cell_only(tiny, tmp_path):
+def test_read_changes_only_the_id_of_an_edited_cell(tiny, tmp_path):
     before, copy = read(tiny[0]), tmp_path / "99_tiny.py"
     copy.write_text(
         TINY.replace("import socket\n", "import socket  # edited\n")
@@ -134,7 +134,7 @@ def test_an_edit_changes_the_id_of_its_cell_only(tiny, tmp_path):
     ]
 
 
-def test_an_id_is_the_same_whatever_the_repositorys_address(tiny, monkeypatch):
+def test_read_gives_cell_ids_independent_of_the_repository_address(tiny, monkeypatch):
     before = read(tiny[0])
     monkeypatch.setattr(build_notebooks, "REPOSITORY", "https://github.com/ada/course")
     monkeypatch.setattr(
@@ -198,7 +198,7 @@ def smoke(notebook):
         (smoke, "budget `smoke`"),
     ],
 )
-def test_a_spoilt_notebook_is_found(tiny, tmp_path, spoil, said):
+def test_problems_reports_each_defect_of_a_notebook(tiny, tmp_path, spoil, said):
     notebook = nbformat.read(tiny[1], as_version=4)
     spoil(notebook)
     nbformat.write(notebook, tmp_path / "99_tiny.ipynb")
@@ -206,7 +206,7 @@ def test_a_spoilt_notebook_is_found(tiny, tmp_path, spoil, said):
     assert len(found) == 1 and said in found[0]
 
 
-def test_an_edited_source_and_a_missing_notebook_are_found(
+def test_build_notebooks_check_reports_edited_source_and_missing_notebook(
     tiny, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "src").mkdir()
@@ -226,7 +226,7 @@ def test_an_edited_source_and_a_missing_notebook_are_found(
     assert not build_notebooks.main() and "fine" in capsys.readouterr().out
 
 
-def test_a_failing_cell_fails_the_build_and_writes_nothing(tmp_path):
+def test_build_fails_at_a_failing_cell_and_writes_nothing(tmp_path):
     source = tmp_path / "99_broken.py"
     source.write_text("# %% [markdown]\n# # 99. Broken\n\n# %%\n1 / 0\n")
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
@@ -234,7 +234,7 @@ def test_a_failing_cell_fails_the_build_and_writes_nothing(tmp_path):
     assert not (tmp_path / "99_broken.ipynb").exists()
 
 
-def test_a_failing_widget_callback_fails_the_build(tmp_path):
+def test_build_fails_at_a_failing_widget_callback(tmp_path):
     source = tmp_path / "99_callback.py"
     # 1 / 0, inside interact: every cell still succeeds
     source.write_text(TINY.replace("k=1", "k=0"))
@@ -243,7 +243,7 @@ def test_a_failing_widget_callback_fails_the_build(tmp_path):
     assert not (tmp_path / "99_callback.ipynb").exists()
 
 
-def test_callback_errors_are_found_in_a_built_notebook(tiny):
+def test_callback_errors_lists_errors_in_a_built_notebook(tiny):
     notebook = nbformat.read(tiny[1], as_version=4)
     assert callback_errors(notebook) == []
     state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"][
@@ -273,7 +273,9 @@ def test_callback_errors_are_found_in_a_built_notebook(tiny):
         ),
     ],
 )
-def test_a_source_that_breaks_the_rules_is_refused(tmp_path, text, said):
+def test_read_rejects_a_source_without_title_or_with_a_pinned_version(
+    tmp_path, text, said
+):
     (tmp_path / "99_rules.py").write_text(text)
     with pytest.raises(ValueError, match=said):
         read(tmp_path / "99_rules.py")
@@ -299,7 +301,7 @@ def run_setup_cell(missing: set[str], monkeypatch) -> list[str]:
     return commands
 
 
-def test_the_set_up_cell_installs_only_what_is_missing_and_keeps_torch(monkeypatch):
+def test_setup_cell_installs_missing_packages_only_and_keeps_torch(monkeypatch):
     assert run_setup_cell(set(), monkeypatch) == []
     torch, torchvision, numpy = (
         f"{n}=={importlib.metadata.version(n)}"

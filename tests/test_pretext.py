@@ -1,9 +1,9 @@
-"""Autoencoders, context encoders, rotation, patch location and jigsaw; and what all
-pretext tasks have in common.
+"""Autoencoders, context encoders, rotation, patch location and jigsaw; and the
+properties all pretext tasks share.
 
 The oracles are numpy, scikit-learn's R^2, plain slices and loops, and networks that
-solve a puzzle by construction. Colourisation and split-brain have their own tests
-beside their colours.
+solve a puzzle by construction. Colourisation and split-brain are tested in
+test_colour.py.
 """
 
 import math
@@ -91,7 +91,7 @@ def build(name, seed=0):
 
 
 @pytest.mark.parametrize("name", list(MAKE))
-def test_gradients_reach_every_parameter_and_the_loss_is_in_full_precision(name):
+def test_loss_is_float32_under_autocast_with_gradient_for_every_parameter(name):
     method = build(name)
     with torch.autocast("cpu", torch.bfloat16):
         loss = method.loss(random(8, 3, 16, 16))
@@ -107,7 +107,7 @@ def test_gradients_reach_every_parameter_and_the_loss_is_in_full_precision(name)
 
 @pytest.mark.parametrize("name", list(MAKE))
 @torch.no_grad()
-def test_state_dict_holds_all_that_was_learnt(name):
+def test_state_dict_restores_representation_score_and_loss(name):
     method, other, x = (
         build(name),
         build(name, seed=1),
@@ -132,7 +132,9 @@ def test_state_dict_holds_all_that_was_learnt(name):
 
 
 @pytest.mark.parametrize(("name", "classes"), CLASSES.items())
-def test_a_classifier_that_says_nothing_costs_log_of_the_classes(name, classes):
+def test_loss_with_a_zeroed_classifier_is_the_log_of_the_number_of_classes(
+    name, classes
+):
     method, x = build(name), random(16, 3, 16, 16)
     assert 0 < abs(method.loss(x).item() - math.log(classes)) < 1
     for where, p in method.named_parameters():
@@ -141,7 +143,7 @@ def test_a_classifier_that_says_nothing_costs_log_of_the_classes(name, classes):
     assert method.loss(x).item() == pytest.approx(math.log(classes), rel=1e-5)
 
 
-def test_the_decoder_doubles_the_grid_at_each_stage():
+def test_decoder_doubles_the_grid_at_each_stage():
     assert Decoder((16, 8, 4, 4), 7)(torch.randn(2, 16, 3, 5)).shape == (2, 7, 24, 40)
     assert Decoder()(from_vector(96)(torch.randn(2, 96))).shape == (2, 3, 32, 32)
     assert Decoder((6,), 1)(from_vector(6, 2)(torch.randn(2, 6))).shape == (2, 1, 2, 2)
@@ -172,7 +174,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD)
-def test_bad_input_is_named(call, message):
+def test_pretext_functions_name_the_bad_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -180,7 +182,7 @@ def test_bad_input_is_named(call, message):
 # --- autoencoders and context encoders ---
 
 
-def test_variance_explained_is_r_squared():
+def test_variance_explained_equals_scikit_learns_r2_score():
     target, noise = random(7, 3, 4, 5), random(7, 3, 4, 5, seed=1)
     for prediction in (
         target,
@@ -196,7 +198,7 @@ def test_variance_explained_is_r_squared():
         )
 
 
-def test_a_denoising_autoencoder_sees_the_corrupted_and_answers_for_the_clean_picture():
+def test_autoencoder_loss_compares_output_for_corrupted_input_with_clean_input():
     x, same = random(5, 3, 4, 4), (nn.Flatten(), nn.Unflatten(1, (3, 4, 4)))
     method, plain = Autoencoder(*same, lambda x: 1 - x), Autoencoder(*same)
     assert method.loss(x).item() == pytest.approx(
@@ -227,7 +229,7 @@ def test_masked_reconstruction_and_its_gradient_equal_a_loop():
     assert nothing == 0 and not torch.autograd.grad(nothing, prediction)[0].any()
 
 
-def test_holes_lie_everywhere_and_hold_the_mean_colour():
+def test_hide_square_covers_every_position_and_fills_with_the_mean_colour():
     x, found = random(300, 3, 6, 8), set()
     torch.manual_seed(0)
     holed, mask = ContextEncoder(Stub(), Stub(), 4).hide(x)
@@ -255,7 +257,7 @@ def test_holes_lie_everywhere_and_hold_the_mean_colour():
     )
 
 
-def test_a_context_encoder_never_sees_what_it_paints():
+def test_context_encoder_loss_is_computed_on_pixels_hidden_from_the_input():
     method, x = build("ContextEncoder"), random(6, 3, 16, 16)
 
     def again(function, x):
@@ -280,7 +282,7 @@ def test_a_context_encoder_never_sees_what_it_paints():
 # --- rotation ---
 
 
-def test_rotation_equals_numpys_and_four_turns_are_none():
+def test_rotate_four_ways_equals_numpys_rot90_and_rotation_scores_a_known_solver():
     x = random(5, 3, 6, 6)
     views, turns = rotate_four_ways(x)
     assert views.shape == (20, 3, 6, 6) and turns.tolist() == [
@@ -309,7 +311,7 @@ def test_rotation_equals_numpys_and_four_turns_are_none():
 PLACES = [place for place in product((-1, 0, 1), repeat=2) if place != (0, 0)]
 
 
-def test_patch_pairs_are_slices_for_every_place_and_jitter():
+def test_patch_pairs_equal_slices_for_every_place_and_jitter():
     assert list(OFFSETS) == PLACES
     place, moves = torch.arange(8).repeat(25), list(product(range(-2, 3), repeat=2))
     jitter = torch.tensor([[(i, -j), (j, i)] for i, j in moves]).repeat_interleave(8, 0)
@@ -330,7 +332,7 @@ def test_patch_pairs_are_slices_for_every_place_and_jitter():
         patch_pairs(x[:, :, :13], place, jitter, 4, 1)
 
 
-def test_colour_dropping_keeps_one_channel_of_each_picture():
+def test_color_dropping_keeps_one_channel_and_fills_the_others_with_noise():
     x = random(60, 3, 40, 40)
     torch.manual_seed(0)
     dropped = ColorDropping()(x)
@@ -351,7 +353,7 @@ def test_colour_dropping_keeps_one_channel_of_each_picture():
             )
 
 
-def test_patch_location_draws_all_places_and_jitters_and_can_be_solved():
+def test_patch_location_draws_all_places_and_jitters_and_scores_a_known_solver():
     # row and column
     x = (
         torch.cartesian_prod(*[torch.arange(19.0)] * 2)
@@ -381,7 +383,7 @@ def hamming(p, q):
     return sum(a != b for a, b in zip(p, q, strict=True))
 
 
-def test_permutations_are_chosen_greedily_and_differ_more_than_random_ones():
+def test_permutation_set_is_chosen_greedily_by_hamming_distance():
     for seed in range(4):
         chosen = [tuple(row) for row in permutation_set(4, 24, seed).tolist()]
         assert sorted(chosen) == sorted(permutations(range(4)))
@@ -404,7 +406,7 @@ def test_permutations_are_chosen_greedily_and_differ_more_than_random_ones():
     assert distances[0] == 9 > 8.7 > distances[1]
 
 
-def test_tiles_are_slices():
+def test_cut_tiles_equal_slices():
     x, jitter = (
         random(3, 2, 20, 20),
         torch.randint(3, (3, 9, 2), generator=torch.Generator().manual_seed(0)),
@@ -416,7 +418,7 @@ def test_tiles_are_slices():
         torch.testing.assert_close(tiles[n, t], x[n, :, top : top + 4, left : left + 4])
 
 
-def test_the_inverse_permutation_puts_a_puzzle_together():
+def test_jigsaw_puzzles_are_undone_by_the_inverse_permutation():
     method, found = Jigsaw(Stub(), Stub(), permutation_set(9, 6), 4), set()
     torch.manual_seed(0)
     tiles, which = method.puzzles(
@@ -435,7 +437,7 @@ def test_the_inverse_permutation_puts_a_puzzle_together():
     assert found == set(product(range(3), repeat=2))
 
 
-def test_standardised_tiles_tell_neither_lightness_nor_contrast():
+def test_standardise_removes_mean_and_contrast_of_each_tile():
     x = random(2, 5, 3, 8, 8)
     expected = (x.numpy() - x.numpy().mean((2, 3, 4), keepdims=True)) / x.numpy().std(
         (2, 3, 4), keepdims=True
@@ -450,7 +452,7 @@ def test_standardised_tiles_tell_neither_lightness_nor_contrast():
     )
 
 
-def test_a_puzzle_whose_tiles_say_where_they_belong_is_solved():
+def test_jigsaw_pretext_score_is_1_for_a_known_solver_and_chance_for_a_constant_one():
     x, known = torch.zeros(400, 4, 12, 12), permutation_set(4, 10)
     for t in range(4):
         x[:, t, 6 * (t // 2) :, 6 * (t % 2) :][:, :6, :6] = 1
@@ -490,6 +492,6 @@ BATCH = torch.rand(16, 3, 32, 32)
         (lambda: hide_square(BATCH, 0), "`side`: expected a whole number"),
     ],
 )
-def test_sizes_that_do_not_fit_are_named(call, message):
+def test_pretext_tasks_name_a_size_that_does_not_fit_the_picture(call, message):
     with pytest.raises(ValueError, match=message):
         call()

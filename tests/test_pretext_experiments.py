@@ -1,5 +1,5 @@
-"""The experiments of notebook 01: lens, frozen early layers, maps by layer, and what
-their results say."""
+"""The experiments of notebook 01: chromatic aberration, frozen early layers, feature
+maps by layer, and the results."""
 
 from statistics import mean
 
@@ -33,7 +33,7 @@ TASKS = (
 )
 
 
-def test_the_lens_magnifies_red_about_the_middle():
+def test_chromatic_aberration_magnifies_red_about_the_middle():
     """Red of a ramp: where pixel centre c stood, the lens shows what was at c / (1 + 2
     p / 32) from the middle."""
     ramp = torch.linspace(0.2, 0.8, 32).expand(2, 3, 32, 32).clone()
@@ -49,7 +49,7 @@ def test_the_lens_magnifies_red_about_the_middle():
         chromatic_aberration(ramp, -1.0)
 
 
-def test_through_the_lens_changes_red_alone_and_keeps_rows_and_labels():
+def test_through_the_lens_changes_red_only_and_keeps_rows_and_labels():
     scenes = load("scenes", "val")[:1200]
     seen = through_the_lens(scenes)
     assert (
@@ -63,7 +63,7 @@ def test_through_the_lens_changes_red_alone_and_keeps_rows_and_labels():
     )
 
 
-def test_early_layers_stay_frozen_and_the_last_stage_learns():
+def test_frozen_early_keeps_early_layers_and_trains_the_last_stage():
     torch.manual_seed(0)
     trained, method = ResNet(), build(lookup("supervised"), 1)
     fresh = {
@@ -115,7 +115,7 @@ def test_feature_maps_are_those_of_stem_and_stages():
     assert [m.shape[1] for m in two] == [24, 24, 48, 96]
 
 
-def test_attention_is_the_share_of_energy():
+def test_attention_is_the_share_of_squared_activations():
     maps = torch.zeros(1, 2, 2, 2)
     maps[0, :, 0, 0], maps[0, 0, 1, 1] = torch.tensor([3.0, -4.0]), 5.0
     torch.testing.assert_close(
@@ -135,7 +135,7 @@ class Guesser(Method):
         return torch.rand(())
 
 
-def test_a_pretext_score_is_taken_in_eval_mode_with_fixed_puzzles():
+def test_pretext_score_is_taken_in_eval_mode_with_a_fixed_random_state():
     method, x = Guesser().train(), torch.zeros(1100, 3, 2, 2, dtype=torch.uint8)
     torch.manual_seed(5)
     expected = torch.rand(2)
@@ -156,7 +156,7 @@ def of(name, measure, setting="trained"):
 
 
 @pytest.mark.parametrize("name", TASKS[2:])
-def test_each_task_beats_its_random_encoder_with_every_seed(name):
+def test_results_each_task_beats_its_random_encoder_with_every_seed(name):
     """The same network untrained, by the probe; by k-NN, too, save for the jigsaw, of
     which the notebook says so."""
     for measure in ("probe",) if name == "jigsaw" else ("knn", "probe"):
@@ -167,7 +167,7 @@ def test_each_task_beats_its_random_encoder_with_every_seed(name):
         ), (name, measure)
 
 
-def test_pretext_scores_do_not_order_the_features():
+def test_results_pretext_scores_do_not_order_the_features():
     """The jigsaw is solved most of the time, turns are hardly recognised, and the
     features are the other way round."""
     assert of("jigsaw", "pretext") > 0.5 > of("rotation", "pretext") > 0.25

@@ -1,5 +1,5 @@
-"""What syllabus/ names is there, README.md and docs/concepts.md say what it says, and
-their links lead somewhere."""
+"""Everything that syllabus/ names exists. README.md and docs/concepts.md agree with it,
+and their links lead to existing places."""
 
 import importlib
 import inspect
@@ -26,7 +26,7 @@ def resolves(system: dict) -> bool:
 
 
 @pytest.mark.parametrize("name", SYLLABUS["systems"])
-def test_a_systems_symbol_notebook_and_slide_are_there(name):
+def test_syllabus_system_has_existing_symbol_notebook_and_slide(name):
     system = SYLLABUS["systems"][name]
     assert resolves(system), f"{system['symbol']} does not import"
     assert system.keys() <= {"symbol", "notebook", "exercise", "lecture", "paper"}
@@ -43,13 +43,13 @@ def test_a_systems_symbol_notebook_and_slide_are_there(name):
         assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4}/\S+", system["paper"])
 
 
-def test_a_symbol_that_is_gone_is_noticed():
+def test_missing_symbol_of_a_syllabus_system_is_detected():
     with pytest.raises(ModuleNotFoundError):
         resolves({"symbol": "course_lib.no_such_module:thing"})
     assert not resolves({"symbol": "course_lib.losses:no_such_loss"})
 
 
-def test_every_method_of_the_library_has_a_row():
+def test_every_method_of_the_library_is_in_the_syllabus():
     folders = [path.parent.name for path in (ROOT / "course_lib").glob("*/__init__.py")]
     files = [
         path
@@ -70,7 +70,7 @@ def test_every_method_of_the_library_has_a_row():
     }
 
 
-def test_the_command_line_lists_what_the_table_of_concepts_has(capsys):
+def test_command_list_shows_only_methods_in_the_table_of_concepts(capsys):
     assert main(["list"]) == 0
     rows = capsys.readouterr().out.splitlines()
     code = {
@@ -87,7 +87,7 @@ def test_the_command_line_lists_what_the_table_of_concepts_has(capsys):
     )
 
 
-def test_the_notebooks_are_numbered_and_those_that_exist_are_in_the_table():
+def test_syllabus_notebooks_are_numbered_and_include_all_that_exist():
     names = list(SYLLABUS["notebooks"])
     numbers = [name[:3] for name in names]
     assert (
@@ -103,7 +103,7 @@ def test_the_notebooks_are_numbered_and_those_that_exist_are_in_the_table():
         )
 
 
-def test_a_new_notebook_is_one_new_file_and_a_concept_has_one_row(tmp_path):
+def test_syllabus_read_merges_a_new_file_and_rejects_a_concept_twice(tmp_path):
     folder = shutil.copytree(ROOT / "syllabus", tmp_path / "syllabus")
     mine = 'title = "New"\ntopics = "new things"\ndecks = ["AIA"]\n\n[systems.%s]\nsymbol = "a:b"\nexercise = true\n'
     (folder / "18_new.toml").write_text(mine % "Newest")
@@ -127,13 +127,13 @@ def test_a_new_notebook_is_one_new_file_and_a_concept_has_one_row(tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_with_tables_is_up_to_date(page):
+def test_pages_with_tables_are_up_to_date(page):
     assert build_readme.filled(page) == page.read_text(encoding="utf-8"), (
         "stale: make readme"
     )
 
 
-def test_a_stale_table_is_noticed():
+def test_stale_table_of_a_page_is_detected():
     tables = [(page, table) for page in PAGES for table in PAGES[page]]
     for page, table in tables:
         text, last = page.read_text(encoding="utf-8"), table().splitlines()[-1]
@@ -149,20 +149,20 @@ def test_a_stale_table_is_noticed():
         )
 
 
-def test_readme_is_short_now_and_when_all_notebooks_are_there(monkeypatch):
+def test_readme_is_at_most_8_kilobytes_even_with_all_notebooks(monkeypatch):
     assert README.stat().st_size <= 8192
     monkeypatch.setattr(build_readme, "exists", lambda folder, name: True)
     assert len(build_readme.filled(README).encode()) <= 8192
 
 
-def test_readme_shows_the_course_at_work():
+def test_readme_has_one_picture_with_a_long_alternative_text():
     ((alt, path),) = re.findall(r"^!\[([^]]*)\]\(([^)]*)\)$", TEXT, re.MULTILINE)
     picture = (ROOT / path).read_bytes()
     assert len(alt) > 100 and picture.startswith(b"\x89PNG") and len(picture) <= 150_000
 
 
 @pytest.mark.slow
-def test_the_picture_is_made_anew(tmp_path):
+def test_build_picture_saves_a_picture_of_the_expected_size(tmp_path):
     import build_picture
 
     build_picture.save(tmp_path / "course.png")
@@ -204,7 +204,7 @@ def dead(path, text):
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
-def test_a_pages_links_and_make_targets_are_there(page):
+def test_pages_have_no_dead_link_or_missing_make_target(page):
     text = prose(page)
     assert dead(page, text) == []
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -215,7 +215,7 @@ def test_a_pages_links_and_make_targets_are_there(page):
     ] == []
 
 
-def test_every_page_is_reached_from_readme_and_every_make_target_is_explained():
+def test_readme_links_every_page_and_reference_explains_every_make_target():
     links = [
         link
         for link in re.findall(r"\]\(([^)]+)\)", TEXT)
@@ -232,7 +232,7 @@ def test_every_page_is_reached_from_readme_and_every_make_target_is_explained():
     )
 
 
-def test_a_dead_link_is_noticed():
+def test_dead_link_of_a_page_is_detected():
     text = "[a](start.md) [b](gone.md) [c](instructors.md#grade) [d](instructors.md#gone) [e](#for-students) [f](#no)"
     assert dead(ROOT / "docs" / "start.md", text) == [
         "gone.md",

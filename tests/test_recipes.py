@@ -76,7 +76,7 @@ def trained(name):
 
 
 @pytest.mark.parametrize("name", ON_CPU)
-def test_recipe_trains_and_the_same_seed_gives_the_same_loss(name):
+def test_recipe_losses_are_finite_and_repeatable_by_seed(name):
     values = trained(name)[1]
     assert torch.tensor(values).isfinite().all()
     assert values[:3] == losses(name) != losses(name, seed=1)
@@ -84,7 +84,7 @@ def test_recipe_trains_and_the_same_seed_gives_the_same_loss(name):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA")
 @pytest.mark.parametrize("name", ON_CPU)
-def test_recipe_trains_on_cuda(name):
+def test_recipe_losses_are_finite_on_cuda(name):
     assert torch.tensor(losses(name, "cuda")).isfinite().all()
 
 
@@ -132,9 +132,9 @@ ALONE = [name for name in ON_CPU if name not in GAMES]
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_a_game_is_played_to_some_purpose(name):
-    """Neither player's loss need fall; what they are for gets better: fakes, or a
-    painter's squared error."""
+def test_adversarial_recipe_improves_its_score(name):
+    """The loss of neither player need fall. The quality of the fakes, or the squared
+    error of the painter, must improve."""
     x = load(lookup(name).data, "test").x[:500]
 
     def score(method):
@@ -150,9 +150,9 @@ def test_a_game_is_played_to_some_purpose(name):
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_recipe_learns(name):
-    """The loss falls on the same batches; the features stay alive: spread over many
-    directions, if there are many."""
+def test_recipe_lowers_the_loss_and_keeps_features_from_collapse(name):
+    """The loss falls on the same batches. The features do not collapse: they spread
+    over many directions, if there are many."""
     method, data = trained(name)[0], load(lookup(name).data, "train")[:2048]
     if lookup(name).has_representation:
         h = evaluate.features(method, data.x[:512])
@@ -170,9 +170,9 @@ FEW = {"supervised", "instance-discrimination", "dino", "ddpm"}
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in FEW else pytest.mark.slow) for n in ALONE]
 )
-def test_a_recipe_that_does_not_learn_is_noticed(name, monkeypatch):
-    """With learning rate 0 nothing is gained, whatever a bank, a teacher or a centre
-    does meanwhile."""
+def test_gains_are_zero_for_a_recipe_with_learning_rate_0(name, monkeypatch):
+    """With learning rate 0 every gain is 0, although bank, teacher and centre still
+    change."""
 
     def idle(lr, weight_decay):
         return lambda params: torch.optim.SGD(params, lr=0.0)
@@ -184,7 +184,7 @@ def test_a_recipe_that_does_not_learn_is_noticed(name, monkeypatch):
     assert found.eq(0).all() and not clearly_positive(found)
 
 
-def test_a_gpu_recipe_says_so_on_the_cpu_and_its_network_fits_its_data():
+def test_gpu_recipe_is_rejected_on_the_cpu_and_its_network_fits_its_data():
     recipe = lookup("simclr-cifar10")
     method = build(recipe, 0)
     with pytest.raises(
@@ -199,7 +199,7 @@ def test_a_gpu_recipe_says_so_on_the_cpu_and_its_network_fits_its_data():
     assert recipe.published and not (results.RESULTS / "simclr-cifar10.json").exists()
 
 
-def test_building_is_seeded_and_leaves_the_callers_random_state_alone():
+def test_build_is_repeatable_by_seed_and_keeps_the_callers_random_state():
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -210,7 +210,7 @@ def test_building_is_seeded_and_leaves_the_callers_random_state_alone():
     )
 
 
-def test_unknown_recipe_lists_the_known_ones():
+def test_lookup_of_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(
         ValueError,
         match="`name`: expected one of .*simclr, .*supervised-digits, got 'simclir'",
@@ -223,7 +223,7 @@ def test_unknown_recipe_lists_the_known_ones():
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_results_are_complete_belong_to_todays_recipes_and_a_short_row_comes_out_again(
+def test_results_are_complete_and_current_and_a_short_row_is_reproduced(
     name,
 ):
     assert results.stale(name, EXPERIMENTS[name]) == []
@@ -232,14 +232,14 @@ def test_results_are_complete_belong_to_todays_recipes_and_a_short_row_comes_out
     )
 
 
-def test_every_results_file_has_its_experiment():
+def test_every_results_file_has_an_experiment_and_vice_versa():
     assert {path.stem for path in results.RESULTS.glob("*.json")} == set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize(
     "name", [name for name in ON_CPU if recipes()[name].has_representation]
 )
-def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
+def test_results_of_each_seed_beat_the_random_encoder_of_that_seed(name):
     rows = {
         (row["setting"], row["seed"]): row for row in experiments.read(name)["rows"]
     }
@@ -258,7 +258,7 @@ def test_each_of_three_seeds_beats_the_random_encoder_of_the_same_seed(name):
 @pytest.mark.parametrize(
     "name", [name for name in ON_CPU if not recipes()[name].has_representation]
 )
-def test_each_of_three_seeds_solves_its_own_task_better_than_untrained(name):
+def test_results_of_each_seed_beat_the_untrained_method_of_that_seed(name):
     untrained, trained = (
         experiments.values(name, "pretext")[setting]
         for setting in ("untrained", "trained")
@@ -268,7 +268,7 @@ def test_each_of_three_seeds_solves_its_own_task_better_than_untrained(name):
     )
 
 
-def test_simclr_is_worth_fifteen_points_of_knn_after_500_steps():
+def test_simclr_results_beat_the_random_encoder_by_15_points_of_knn():
     rows, knn = experiments.read("simclr")["rows"], experiments.values("simclr", "knn")
     assert mean(knn["trained"]) - mean(knn["random encoder"]) >= 0.15
     assert {
@@ -276,7 +276,7 @@ def test_simclr_is_worth_fifteen_points_of_knn_after_500_steps():
     } == {(500, 256)}
 
 
-def test_a_random_encoders_row_comes_out_again():
+def test_random_encoder_row_is_reproduced():
     """2e-3: eight of 4,000 test scenes may have another neighbour where another
     processor rounds otherwise. 5e-3: the probe's training follows such differences."""
     row = next(
@@ -314,7 +314,7 @@ def jobs_in_this_process(monkeypatch):
     )
 
 
-def test_run_does_what_is_missing_and_a_changed_recipe_or_code_makes_rows_run_again(
+def test_run_computes_missing_rows_and_those_of_a_changed_recipe_or_code(
     tmp_path, monkeypatch
 ):
     experiment, log, path = (
@@ -362,7 +362,7 @@ def fails_for_seed_0(recipe, seed):
     return {"steps": 1, "knn": 1 / seed}
 
 
-def test_a_job_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_run_finishes_the_other_jobs_if_one_fails(tmp_path, monkeypatch):
     experiment = count_jobs(tmp_path, monkeypatch)
     jobs_in_this_process(monkeypatch)
     experiment["one"] = replace(experiment["one"], job=fails_for_seed_0)
@@ -374,7 +374,7 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
     assert results.stale("toy", experiment) == ["one, seed 0"]
 
 
-def test_a_stale_table_is_not_printed(tmp_path, monkeypatch):
+def test_table_rejects_stale_results(tmp_path, monkeypatch):
     found = experiments.read("simclr")
     found["rows"][0]["recipe"] = "another"
     monkeypatch.setattr(results, "RESULTS", tmp_path)
@@ -385,7 +385,7 @@ def test_a_stale_table_is_not_printed(tmp_path, monkeypatch):
         experiments.table("simclr")
 
 
-def test_settings_of_an_experiment_that_differ_have_different_recipes():
+def test_different_settings_of_an_experiment_have_different_recipe_hashes():
     """A hash sees what a variant's builder is given: functions by their source, other
     things by their value."""
     for experiment in EXPERIMENTS.values():
@@ -401,7 +401,7 @@ def test_settings_of_an_experiment_that_differ_have_different_recipes():
     )
 
 
-def test_hashes_are_the_same_in_another_process():
+def test_setting_hashes_are_the_same_in_another_process():
     every = "[setting.hash() for experiment in catalogue().values() for setting in experiment.values()]"
     script = f"from course_lib.experiments import catalogue; print({every})"
     again = subprocess.run(
@@ -412,7 +412,7 @@ def test_hashes_are_the_same_in_another_process():
     ]
 
 
-def test_rows_that_begin_with_anothers_weights_are_stale_when_that_one_changes():
+def test_setting_hash_depends_on_the_pretrained_recipe():
     tuned = EXPERIMENTS["simclr-labels"]["SimCLR, fine-tuned"]
     assert tuned.pretrained == lookup("simclr")
     assert (
@@ -423,9 +423,7 @@ def test_rows_that_begin_with_anothers_weights_are_stale_when_that_one_changes()
     )
 
 
-def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(
-    tmp_path, monkeypatch
-):
+def test_from_scratch_and_fine_tuned_use_the_same_few_rows(tmp_path, monkeypatch):
     few = load("scenes", "train")[:600]
     monkeypatch.setattr(jobs, "RUNS", tmp_path)
     for module in (jobs, studies):
@@ -459,7 +457,7 @@ def test_few_labels_train_on_the_same_few_rows_from_scratch_or_from_simclr(
     )
 
 
-def test_what_a_variant_says_is_what_it_builds():
+def test_variant_settings_build_the_method_they_name():
     def of(experiment, setting):
         return build(EXPERIMENTS[experiment][setting].recipe, seed=0)
 
@@ -485,7 +483,7 @@ def test_what_a_variant_says_is_what_it_builds():
     )
 
 
-def test_missing_results_say_what_to_do(tmp_path, monkeypatch):
+def test_read_of_missing_results_names_make_results(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     with pytest.raises(FileNotFoundError, match="run `make results`"):
         experiments.read("simclr")
@@ -495,7 +493,7 @@ def test_missing_results_say_what_to_do(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", zoo.manifest())
-def test_each_zoo_checkpoint_is_whole_and_ready_to_be_used(name):
+def test_zoo_checkpoints_load_in_eval_mode_with_finite_values(name):
     method = zoo.load(name)  # whose file and recipe are as the manifest says
     assert not any(module.training for module in method.modules())
     assert all(value.isfinite().all() for value in method.state_dict().values())
@@ -511,7 +509,7 @@ SMALL = {"supervised-digits", "vae-plane"}  # the others in `make test-all`
         for n in zoo.manifest()
     ],
 )
-def test_each_zoo_checkpoints_metric_is_measured_again(name):
+def test_zoo_checkpoints_reproduce_their_metric(name):
     row, method = zoo.manifest()[name], zoo.load(name)
     again, (bank, unseen) = (
         {},
@@ -534,14 +532,14 @@ def test_each_zoo_checkpoints_metric_is_measured_again(name):
         )
 
 
-def test_zoo_is_small_and_in_half_precision():
+def test_zoo_files_are_in_the_manifest_and_below_4_megabytes():
     files = list(zoo.FOLDER.glob("*.safetensors"))
     assert {f.stem for f in files} == set(zoo.manifest()) and all(
         f.stat().st_size < 4e6 for f in files
     )
 
 
-def test_an_altered_zoo_file_a_stale_recipe_and_an_unknown_name_are_refused(
+def test_zoo_load_rejects_an_altered_file_a_stale_recipe_and_an_unknown_name(
     tmp_path, monkeypatch
 ):
     content, row = (
@@ -565,7 +563,7 @@ def test_an_altered_zoo_file_a_stale_recipe_and_an_unknown_name_are_refused(
         zoo.load("simclr")
 
 
-def test_zoo_round_trip(tmp_path, monkeypatch):
+def test_zoo_save_and_load_keep_the_representation(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     method = build(lookup("simclr"), 5).eval()
     zoo.save("simclr", method, {"steps": 1})
@@ -578,9 +576,7 @@ def test_zoo_round_trip(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "same", [True, False], ids=["average as network", "average of its own"]
 )
-def test_tensors_that_stand_twice_are_written_once_and_come_back_in_both_places(
-    tmp_path, monkeypatch, same
-):
+def test_zoo_writes_equal_tensors_once_and_restores_both(tmp_path, monkeypatch, same):
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     torch.manual_seed(0)
     method = build(lookup("ddpm"), 5)
@@ -611,7 +607,7 @@ def test_tensors_that_stand_twice_are_written_once_and_come_back_in_both_places(
     )
 
 
-def test_three_equal_tensors_are_one_in_the_zoo(tmp_path, monkeypatch):
+def test_zoo_writes_three_equal_tensors_once(tmp_path, monkeypatch):
     """A new U-Net is full of zeros of one shape."""
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     method = build(lookup("ddpm"), 5)
@@ -628,7 +624,7 @@ def test_three_equal_tensors_are_one_in_the_zoo(tmp_path, monkeypatch):
         ), key
 
 
-def test_half_precision_is_for_floating_point_only():
+def test_zoo_halved_converts_floating_point_only():
     state = {
         "a": torch.tensor([1 / 3]),
         "n": torch.tensor(70_001),
@@ -645,7 +641,7 @@ def test_half_precision_is_for_floating_point_only():
 # The command line.
 
 
-def test_list(capsys):
+def test_command_list_shows_recipes_and_data(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert re.search(
@@ -659,7 +655,7 @@ def test_list(capsys):
     assert "emoji" in out and "stl10" in out
 
 
-def test_evaluate_prints_the_measured_table(capsys):
+def test_command_evaluate_prints_the_measured_table(capsys):
     assert main(["evaluate", "simclr"]) == 0
     out = capsys.readouterr().out
     for part in (
@@ -672,7 +668,9 @@ def test_evaluate_prints_the_measured_table(capsys):
         assert re.search(part, out), part
 
 
-def test_train_then_resume_then_evaluate_its_weights(tmp_path, capsys, monkeypatch):
+def test_command_train_resumes_and_evaluate_reads_its_weights(
+    tmp_path, capsys, monkeypatch
+):
     small = load("scenes", "train")[:512]
     monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
     monkeypatch.setattr(jobs, "load", lambda *_: small)
@@ -721,7 +719,7 @@ def test_train_then_resume_then_evaluate_its_weights(tmp_path, capsys, monkeypat
         (["evaluate", "simclr", "--weights", "missing.pt"], "missing.pt"),
     ],
 )
-def test_mistakes_end_in_one_sentence(arguments, message, capsys):
+def test_command_line_mistakes_end_in_one_sentence(arguments, message, capsys):
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and "Traceback" not in error

@@ -1,5 +1,5 @@
-"""tools/rehash.py: a hash changes without training only where the same numbers come
-out."""
+"""tools/rehash.py changes a hash without training only if the same numbers are
+reproduced."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def tree(hash_, job):
     }
 
 
-def test_what_has_to_be_proved_is_what_has_another_hash():
+def test_rehash_changed_lists_recipes_settings_and_jobs_with_another_hash():
     assert rehash.changed(tree("a", "j"), tree("a", "j")) == ([], [], [])
     assert rehash.changed(tree("a", "j"), tree("b", "j")) == (
         ["vae"],
@@ -32,7 +32,7 @@ def test_what_has_to_be_proved_is_what_has_another_hash():
     )
 
 
-def test_only_rows_with_the_old_hash_and_an_equal_proof_are_renamed(
+def test_rehash_renames_only_rows_with_the_old_hash_and_an_equal_proof(
     tmp_path, monkeypatch
 ):
     rows = [
@@ -76,7 +76,7 @@ def test_only_rows_with_the_old_hash_and_an_equal_proof_are_renamed(
     ],
     ids=["in other words", "of another width"],
 )
-def test_a_builder_in_other_words_gets_todays_hash_and_another_network_does_not(
+def test_rehash_accepts_an_equivalent_builder_and_rejects_another_network(
     tmp_path, copied, new, fresh
 ):
     """The whole tool, on a copy of the course as a repository of its own."""

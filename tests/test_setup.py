@@ -1,5 +1,5 @@
-"""`make lab` and `make test` on machines that lack something (shell scripts play
-Python); tests have no network."""
+"""`make lab` and `make test` on machines that lack something; shell scripts replace
+Python. The tests have no network."""
 
 import importlib.metadata
 import importlib.util
@@ -123,7 +123,7 @@ def machine(tmp_path):
         ),
     ],
 )
-def test_no_python_of_the_right_age_is_one_sentence(machine, found, named):
+def test_make_without_a_suitable_python_prints_one_sentence(machine, found, named):
     for name, version in found.items():
         machine.python(name, version)
     for target in ("lab", "test"):
@@ -132,7 +132,7 @@ def test_no_python_of_the_right_age_is_one_sentence(machine, found, named):
         assert f"make {target} PYTHON=" in said
 
 
-def test_a_missing_venv_module_is_one_sentence(machine):
+def test_make_without_venv_module_prints_one_sentence(machine):
     machine.python("python3", "3.11")
     (machine.bin / "no-venv").touch()
     assert (
@@ -141,7 +141,7 @@ def test_a_missing_venv_module_is_one_sentence(machine):
     )
 
 
-def test_a_venv_that_cannot_be_made_is_one_sentence(machine):
+def test_make_prints_one_sentence_if_the_venv_cannot_be_made(machine):
     script = STUB.replace("@VERSION@", "3.12").replace(
         "mkdir -p .venv/bin &&", "echo no space; false &&"
     )
@@ -149,7 +149,7 @@ def test_a_venv_that_cannot_be_made_is_one_sentence(machine):
     assert machine.sentence("lab") == "python3 could not make .venv: no space"
 
 
-def test_no_network_is_one_sentence_and_the_next_run_recovers(machine):
+def test_make_without_network_prints_one_sentence_and_recovers(machine):
     machine.python("python3", "3.13")
     (machine.bin / "no-network").touch()
     said = machine.sentence("lab")
@@ -162,7 +162,7 @@ def test_no_network_is_one_sentence_and_the_next_run_recovers(machine):
     assert machine.make("lab").returncode == 0
 
 
-def test_another_failure_of_pip_is_one_sentence_with_its_reason(machine):
+def test_make_prints_one_sentence_with_the_reason_of_a_pip_failure(machine):
     machine.python("python3", "3.13")
     (machine.bin / "conflict").touch()
     assert (
@@ -171,7 +171,7 @@ def test_another_failure_of_pip_is_one_sentence_with_its_reason(machine):
     )
 
 
-def test_a_shim_that_fails_is_passed_over_silently(machine):
+def test_make_skips_a_failing_python_shim_silently(machine):
     machine.add(
         "python3", "#!/bin/sh\necho 'pyenv: python3: command not found' >&2\nexit 127\n"
     )
@@ -184,7 +184,7 @@ def test_a_shim_that_fails_is_passed_over_silently(machine):
     )
 
 
-def test_a_named_python_is_the_only_one_tried(machine):
+def test_make_with_python_option_tries_that_one_only(machine):
     machine.python("python3", "3.12")
     machine.python("mine", "3.10")
     machine.python("old", "3.7")
@@ -192,7 +192,7 @@ def test_a_named_python_is_the_only_one_tried(machine):
     assert "with Python 3.10 (mine)" in machine.make("lab", "PYTHON=mine").stdout
 
 
-def test_lab_installs_by_the_constraints_without_the_test_extra_and_once(machine):
+def test_make_lab_installs_with_constraints_without_test_extra_and_once(machine):
     machine.python("python3", "3.11")
     assert machine.make("lab", "LAB_ARGS=--no-browser").returncode == 0
     tools, course, lab = machine.calls()
@@ -205,7 +205,7 @@ def test_lab_installs_by_the_constraints_without_the_test_extra_and_once(machine
     assert machine.calls() == [LAB]
 
 
-def test_test_adds_its_extra_runs_everything_and_lab_then_needs_nothing(machine):
+def test_make_test_adds_its_extra_and_make_lab_then_installs_nothing(machine):
     machine.python("python3", "3.11")
     assert machine.make("test").returncode == 0
     _, course, *colab, layout, ruff, pytest_call = machine.calls()
@@ -244,7 +244,7 @@ def test_test_adds_its_extra_runs_everything_and_lab_then_needs_nothing(machine)
         ("no-torch", "torch could not be linked into .venv/colab: no torch"),
     ],
 )
-def test_what_goes_wrong_with_colabs_versions_is_a_sentence_and_lab_needs_none_of_it(
+def test_make_test_without_colabs_versions_prints_a_sentence_and_lab_works(
     machine, lacks, said
 ):
     machine.python("python3", "3.11")
@@ -255,7 +255,7 @@ def test_what_goes_wrong_with_colabs_versions_is_a_sentence_and_lab_needs_none_o
     assert machine.make("test").returncode == 0
 
 
-def test_changed_versions_of_colab_are_installed_again_for_the_tests_only(machine):
+def test_make_test_reinstalls_changed_versions_of_colab_and_lab_does_not(machine):
     machine.python("python3", "3.11")
     assert machine.make("test").returncode == 0 and len(machine.calls()) == 8
     newer = (machine.clone / ".venv" / "test.ready").stat().st_mtime + 1
@@ -264,7 +264,7 @@ def test_changed_versions_of_colab_are_installed_again_for_the_tests_only(machin
     assert machine.make("test").returncode == 0 and len(machine.calls()) == 8
 
 
-def test_a_set_up_that_was_killed_is_not_taken_for_finished(machine):
+def test_make_lab_continues_a_setup_that_was_killed(machine):
     machine.python("python3", "3.11")
     (machine.bin / "killed").touch()
     assert machine.make("lab").returncode != 0
@@ -275,7 +275,7 @@ def test_a_set_up_that_was_killed_is_not_taken_for_finished(machine):
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
 
 
-def test_a_broken_venv_is_made_anew(machine):
+def test_make_lab_recreates_a_broken_venv(machine):
     machine.python("python3", "3.11")
     assert machine.make("lab").returncode == 0
     (machine.clone / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
@@ -284,7 +284,7 @@ def test_a_broken_venv_is_made_anew(machine):
     assert result.returncode == 0 and "Setting up .venv" in result.stdout
 
 
-def test_changed_requirements_and_a_moved_folder_are_installed_again(machine):
+def test_make_lab_reinstalls_for_changed_requirements_or_a_moved_folder(machine):
     machine.python("python3", "3.11")
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
     stamp = machine.clone / ".venv" / "lab.ready"
@@ -321,7 +321,7 @@ def test_every_constraint_is_one_exact_version_on_every_python(file):
             assert len(fits) == 1, (name, version)
 
 
-def test_the_constraints_are_within_the_ranges_and_cover_all_that_gets_installed():
+def test_constraints_fit_the_ranges_and_cover_all_installed_packages():
     pinned, seen = pins("constraints.txt"), set()
     extras = PROJECT["optional-dependencies"]
     texts = [*PROJECT["dependencies"], *extras["lab"], *extras["test"]]
@@ -369,12 +369,12 @@ for reach in (lambda: socket.create_connection(("example.com", 80)), lambda: soc
 """
 
 
-def test_the_network_is_out_of_reach_here_and_in_subprocesses():
+def test_tests_and_their_subprocesses_cannot_reach_the_network():
     exec(REACH, {})
     subprocess.run([sys.executable, "-c", REACH], check=True)
 
 
-def test_this_machine_is_within_reach():
+def test_tests_can_reach_this_machine():
     with socket.create_server(("127.0.0.1", 0)) as server:
         for host in ("127.0.0.1", "localhost"):
             socket.create_connection((host, server.getsockname()[1])).close()
@@ -397,7 +397,7 @@ def test_cuda(): pass
         ("pytest.importorskip('no_such_module')\n", "true", 1),
     ],
 )
-def test_in_ci_nothing_is_skipped_but_for_want_of_cuda(tmp_path, more, ci, code):
+def test_ci_run_fails_for_any_skip_but_cuda(tmp_path, more, ci, code):
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     shutil.copytree(
         ROOT / "tests" / "offline",

@@ -1,5 +1,5 @@
-"""`python -m course_lib stamp`: one address in the whole clone, and everything still as
-its source says."""
+"""`python -m course_lib stamp` writes one address into the whole clone. All generated
+files still agree with their sources."""
 
 import shutil
 import subprocess
@@ -59,7 +59,7 @@ def run(clone, *arguments):
     )
 
 
-def test_a_stamped_clone_has_one_address_and_is_still_as_its_sources_say(clone):
+def test_stamp_changes_the_address_everywhere_and_leaves_nothing_stale(clone):
     before = contents(clone)
     done = run(clone, "-m", "course_lib", "stamp", "--repo", "ada-l/notes.on_learning")
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(
@@ -100,7 +100,7 @@ def test_a_stamped_clone_has_one_address_and_is_still_as_its_sources_say(clone):
     assert contents(clone) == before
 
 
-def test_no_other_file_gives_the_address(clone):
+def test_stamp_leaves_the_placeholder_in_build_notebooks_only(clone):
     stamp("ada/course", clone)
     left = [
         path
@@ -133,7 +133,7 @@ def test_no_other_file_gives_the_address(clone):
         r"ada/\1",
     ],
 )
-def test_anything_but_owner_and_name_is_refused_and_changes_nothing(tmp_path, repo):
+def test_stamp_rejects_anything_but_owner_and_name_and_changes_nothing(tmp_path, repo):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     before = contents(tmp_path)
     with pytest.raises(
@@ -144,14 +144,14 @@ def test_anything_but_owner_and_name_is_refused_and_changes_nothing(tmp_path, re
     assert contents(tmp_path) == before
 
 
-def test_the_command_says_what_it_expected(capsys):
+def test_stamp_command_names_the_expected_argument(capsys):
     assert main(["stamp", "--repo", "https://github.com/ada/course"]) == 1
     assert capsys.readouterr().err.startswith(
         "error: argument `repo`: expected OWNER/NAME"
     )
 
 
-def test_outside_a_clone_it_says_so(tmp_path):
+def test_stamp_outside_a_clone_names_the_missing_pyproject(tmp_path):
     with pytest.raises(
         ValueError,
         match=f"stamp needs a clone of the course: {tmp_path} has no pyproject.toml",

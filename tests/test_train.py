@@ -40,7 +40,7 @@ def assert_same(a, b, **tolerance):
 
 
 @pytest.mark.parametrize("kind", [Regression, Queue, ToyGAN])
-def test_same_seed_same_weights_and_another_seed_others(kind):
+def test_fit_gives_the_same_weights_for_the_same_seed_only(kind):
     first, again, other = (
         run(made(kind), points(), 12, seed=seed)[1] for seed in (3, 3, 4)
     )
@@ -48,7 +48,7 @@ def test_same_seed_same_weights_and_another_seed_others(kind):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_sgd_without_momentum_is_the_textbook_update():
+def test_fit_with_plain_sgd_equals_the_textbook_update():
     """One full-batch step of plain SGD against the gradient written out by hand."""
     method, data = made(Regression), points(16)
     weight, bias = method.net.weight.detach().clone(), method.net.bias.detach().clone()
@@ -66,7 +66,7 @@ def test_sgd_without_momentum_is_the_textbook_update():
     torch.testing.assert_close(method.net.bias.detach(), bias - 0.1 * residual.sum(0))
 
 
-def test_accumulation_equals_the_larger_batch_for_a_mean():
+def test_fit_with_accumulate_equals_the_larger_batch_for_a_mean_loss():
     whole = run(made(Regression), points(), 8, batch_size=32, optimizers=sgd(0.1))
     parts = run(
         made(Regression), points(), 8, batch_size=16, accumulate=2, optimizers=sgd(0.1)
@@ -75,7 +75,7 @@ def test_accumulation_equals_the_larger_batch_for_a_mean():
     assert_same(whole[1], parts[1], rtol=1e-4, atol=1e-6)
 
 
-def test_queue_takes_the_keys_of_all_accumulated_batches_oldest_out():
+def test_queue_takes_keys_of_all_accumulated_batches_and_drops_the_oldest():
     method, data = made(Queue), points()
     list(fit(method, data, 1, batch_size=8, accumulate=2))
     pushed = method.queue[-16:]
@@ -86,9 +86,9 @@ def test_queue_takes_the_keys_of_all_accumulated_batches_oldest_out():
     assert method.step_outputs == []
 
 
-def test_each_player_moves_only_in_its_turn():
-    """The discriminator's turn must leave the generator as it is and the other way
-    round, gradients included."""
+def test_fit_updates_each_player_only_in_its_turn():
+    """The discriminator's turn must not change the generator, nor the generator's turn
+    the discriminator. The same holds for gradients."""
     method, calls = made(ToyGAN), []
 
     def spy(name, loss, mine, other):
@@ -112,7 +112,7 @@ def test_each_player_moves_only_in_its_turn():
     assert all(p.grad is None and p.requires_grad for p in method.parameters())
 
 
-def test_one_optimizer_for_each_player():
+def test_fit_takes_one_optimizer_for_each_player():
     still = run(made(ToyGAN), points(), 3, optimizers=[adamw(1e-2), sgd(1e-12)])[1]
     start = made(ToyGAN).state_dict()
     assert torch.allclose(
@@ -125,7 +125,7 @@ def test_one_optimizer_for_each_player():
         fit(made(ToyGAN), points(), 3, batch_size=16, optimizers=[adamw(1e-2)])
 
 
-def test_what_the_caller_does_between_steps_changes_nothing():
+def test_fit_is_unaffected_by_seeds_draws_and_eval_between_steps():
     def disturbed(method):
         for _ in fit(method, points(), 10, batch_size=16):
             torch.manual_seed(0), torch.randn(7), method.eval()
@@ -148,7 +148,7 @@ class Noisy(Regression):
         return super().loss(self.norm(x + torch.randn_like(x)), y)
 
 
-def test_the_callers_random_state_is_left_alone():
+def test_fit_keeps_the_callers_random_state():
     torch.manual_seed(5)
     expected = torch.randn(3)
     method = made(Noisy)
@@ -158,8 +158,8 @@ def test_the_callers_random_state_is_left_alone():
             assert torch.equal(torch.randn(3), expected)
 
 
-def test_every_pass_sees_every_row_once_in_a_new_order():
-    """itertools.cycle(loader) would replay the first pass's order for ever."""
+def test_fit_sees_every_row_once_per_pass_in_a_new_order():
+    """itertools.cycle(loader) would repeat the order of the first pass for ever."""
     seen = []
 
     class Spy(Regression):
@@ -174,7 +174,7 @@ def test_every_pass_sees_every_row_once_in_a_new_order():
     assert not torch.equal(passes[0], passes[1])
 
 
-def test_progress_before_epoch_and_learning_rate_follow_the_schedule():
+def test_fit_sets_progress_learning_rate_and_before_epoch_by_schedule():
     rates, progress, epochs = [], [], []
 
     class Spy(Regression):
@@ -207,7 +207,7 @@ def test_progress_before_epoch_and_learning_rate_follow_the_schedule():
     assert epochs == [(0.0, 32), (pytest.approx(2 / 6), 32), (pytest.approx(4 / 6), 32)]
 
 
-def test_cosine_schedule_by_its_closed_form():
+def test_cosine_schedule_equals_its_closed_form():
     factor = cosine(warmup=0.2)
     assert [factor(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx(
         [0, 0.5, 1, 0.5, 0]
@@ -215,7 +215,7 @@ def test_cosine_schedule_by_its_closed_form():
     assert cosine(warmup=0)(0.0) == 1
 
 
-def test_no_weight_decay_on_biases_and_norms():
+def test_adamw_has_no_weight_decay_on_biases_and_norms():
     net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     groups = adamw(1e-3, weight_decay=0.1)(net.parameters()).param_groups
     assert [(g["weight_decay"], [p.ndim for p in g["params"]]) for g in groups] == [
@@ -224,7 +224,7 @@ def test_no_weight_decay_on_biases_and_norms():
     ]
 
 
-def test_clip_bounds_the_update():
+def test_fit_clip_bounds_the_update():
     method, data = made(Regression), points(16)
     start = method.net.weight.detach().clone(), method.net.bias.detach().clone()
     run(
@@ -274,7 +274,7 @@ def resumable(folder):
     ]
 
 
-def test_killed_and_resumed_runs_end_with_the_same_weights_bit_for_bit(tmp_path):
+def test_fit_killed_and_resumed_ends_with_the_same_weights_bit_for_bit(tmp_path):
     def start(die):
         script = [
             sys.executable,
@@ -306,7 +306,7 @@ def test_killed_and_resumed_runs_end_with_the_same_weights_bit_for_bit(tmp_path)
         assert_same(method.state_dict(), end)
 
 
-def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path):
+def test_fit_rejects_and_keeps_a_checkpoint_of_another_run(tmp_path):
     path = tmp_path / "run.pt"
     run(made(Regression), points(), 4, checkpoint=path)
     before = path.read_bytes()
@@ -318,7 +318,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path):
     )
 
 
-def test_leaving_the_loop_keeps_what_was_learnt_and_an_interrupt_leaves_nothing_behind(
+def test_fit_saves_when_the_loop_is_left_and_clears_leftovers_of_an_interrupt(
     tmp_path,
 ):
     path, method = tmp_path / "run.pt", made(Queue)
@@ -340,7 +340,7 @@ def test_leaving_the_loop_keeps_what_was_learnt_and_an_interrupt_leaves_nothing_
     assert_same(run(interrupted, points(), 10)[1], other.state_dict())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_path):
+def test_fit_stops_at_a_loss_that_is_not_finite_and_keeps_the_checkpoint(tmp_path):
     class Exploding(Regression):
         def loss(self, x, y=None):
             return super().loss(x, y) * (float("nan") if self.progress >= 0.5 else 1)
@@ -379,7 +379,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_p
         (dict(optimizers=adamw(0)), "`lr`: expected a positive number, got 0"),
     ],
 )
-def test_bad_arguments_are_named_before_anything_runs(arguments, message):
+def test_fit_names_the_bad_argument_before_it_runs(arguments, message):
     with pytest.raises(ValueError, match=message):
         fit(
             **{
@@ -392,7 +392,7 @@ def test_bad_arguments_are_named_before_anything_runs(arguments, message):
         )
 
 
-def test_streams_a_map_style_dataset_with_the_same_numbers(tmp_path):
+def test_fit_streaming_a_map_style_dataset_gives_the_same_weights(tmp_path):
     data = view_pairs()
 
     class Streamed(torch.utils.data.Dataset):
@@ -431,7 +431,7 @@ def test_step_counts_images_of_all_turns():
     assert last.seconds > 0 and isinstance(last.loss, float)
 
 
-def test_frozen_copy_trains_with_its_holder_or_never_and_has_no_gradient():
+def test_frozen_copy_has_no_gradient_and_follows_train_mode_only_if_training():
     net = mlp(4, 8, 2)
     for training in (True, False):
         # the mode of the network it copies does not matter
@@ -452,20 +452,20 @@ def test_frozen_copy_trains_with_its_holder_or_never_and_has_no_gradient():
     assert copy.net[0].weight.abs().sum() > 0
 
 
-def test_a_frozen_copy_in_eval_mode_sees_each_picture_alone():
+def test_frozen_copy_in_eval_mode_does_not_depend_on_the_batch():
     net, x = nn.BatchNorm1d(4), torch.randn(8, 4) + 3
     for training in (True, False):
         holder = nn.ModuleList([copy := frozen_copy(net, training=training)]).train()
         for _ in range(3):
             copy(x)
-        # it gathers its own statistics, or none
+        # the copy gathers its own statistics only if training=True
         assert (copy.net.running_mean.abs().max() > 0.5) == training
         holder.eval()
         torch.testing.assert_close(copy(x)[:1], copy(x[:1]))
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.996, 1.0])
-def test_cosine_momentum_by_its_closed_form(momentum):
+def test_cosine_momentum_equals_its_closed_form(momentum):
     assert cosine_momentum(momentum, 0.0) == pytest.approx(momentum, abs=1e-12)
     assert cosine_momentum(momentum, 1.0) == pytest.approx(1)
     # cos(pi / 3) = 1 / 2
@@ -477,7 +477,7 @@ def test_cosine_momentum_by_its_closed_form(momentum):
     )
 
 
-def test_ema_by_its_closed_form_and_what_it_does_with_running_statistics():
+def test_ema_equals_its_closed_form_and_copies_statistics_only_without_training():
     online = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     seeing, unseeing = (
         frozen_copy(online, training=True),
@@ -495,7 +495,7 @@ def test_ema_by_its_closed_form_and_what_it_does_with_running_statistics():
     assert torch.equal(seeing.net[1].running_mean, torch.zeros(2))
 
 
-def test_gradient_reaches_every_trainable_weight_and_no_frozen_one():
+def test_queue_gives_the_query_a_gradient_and_the_key_encoder_none():
     method = made(Queue)
     x = points(16).x
     method.loss(x).backward()
@@ -505,21 +505,21 @@ def test_gradient_reaches_every_trainable_weight_and_no_frozen_one():
     assert all(p.grad is None for p in method.key.parameters())
 
 
-def test_a_method_without_loss_or_encode_says_so():
+def test_method_without_loss_or_encode_raises_not_implemented():
     for call in (Method().loss, Method().encode):
         with pytest.raises(NotImplementedError, match="Method must define"):
             call(torch.zeros(1))
 
 
 @pytest.mark.parametrize("kind", [Regression, Queue, ToyGAN])
-def test_toys_learn(kind):
+def test_fit_lowers_the_loss_of_small_methods(kind):
     losses, _ = run(made(kind), points(), 60, optimizers=adamw(1e-2))
     assert all(torch.tensor(losses).isfinite())
     if kind is not ToyGAN:  # the value of a game need not fall
         assert sum(losses[-8:]) < 0.97 * sum(losses[:8])
 
 
-def test_weights_outside_all_turns_get_no_gradient():
+def test_fit_gives_weights_outside_all_turns_no_gradient_and_no_update():
     class Partly(Regression):
         def __init__(self):
             super().__init__()
@@ -538,7 +538,7 @@ def test_weights_outside_all_turns_get_no_gradient():
     assert torch.equal(method.body.weight, before)
 
 
-def test_bf16_reaches_the_layers_and_the_loss_stays_in_float32():
+def test_fit_bf16_runs_layers_in_bfloat16_and_keeps_float32_weights():
     seen = []
     method = fixed_view_simclr()
     method.projector.register_forward_hook(
@@ -550,7 +550,7 @@ def test_bf16_reaches_the_layers_and_the_loss_stays_in_float32():
 
 
 @pytest.mark.slow
-def test_compiled_training_gives_the_same_losses():
+def test_fit_with_compile_gives_the_same_losses():
     eager, compiled = (
         run(made(Regression), points(), 3)[0],
         run(made(Regression), points(), 3, compile=True)[0],
@@ -558,7 +558,7 @@ def test_compiled_training_gives_the_same_losses():
     assert compiled == pytest.approx(eager, rel=1e-4)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+def test_fit_names_a_damaged_checkpoint(tmp_path):
     (tmp_path / "run.pt").write_bytes(b"no checkpoint")
     with pytest.raises(
         ValueError, match=r"`checkpoint`: .*run\.pt cannot be read: move it away"
@@ -569,7 +569,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA")
-def test_trains_on_cuda_in_bfloat16():
+def test_fit_on_cuda_lowers_the_loss():
     data = view_pairs()
     method = fixed_view_simclr()
     losses, _ = run(method, data, 20, device="cuda")

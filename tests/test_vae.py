@@ -1,10 +1,10 @@
-"""The variational autoencoder, its likelihoods, importance weights, labels, and ways
-through its latent space.
+"""The variational autoencoder, its likelihoods, importance weights, labels, and
+interpolation in the latent space.
 
-The oracles are plain Python loops, torch.distributions, quadrature, Monte Carlo with
-its error bar, and a model of which everything is known: with a linear decoder and
-Gaussian noise (probabilistic PCA, Tipping & Bishop 1999) the marginal likelihood and
-the posterior are Gaussians in closed form.
+The oracles are plain Python loops, torch.distributions, quadrature, and Monte Carlo
+with an error bar. One model is known exactly: with a linear decoder and Gaussian noise
+(probabilistic PCA, Tipping & Bishop 1999), the marginal likelihood and the posterior
+are Gaussians in closed form.
 """
 
 import math
@@ -49,7 +49,7 @@ F64 = torch.float64
 
 
 def noise(monkeypatch, eps):
-    """From now on eps is what the posterior's draw is made of."""
+    """From now on the posterior's draw uses this eps."""
 
     def drawn(like):
         assert like.shape == eps.shape and like.dtype == eps.dtype
@@ -84,7 +84,7 @@ def test_gaussian_kl_equals_a_loop():
     )
 
 
-def test_gaussian_kl_equals_torchs():
+def test_gaussian_kl_equals_torchs_kl_divergence():
     mean, log_variance = 2 * normal(7, 4), 2 * normal(7, 4, seed=1)
     theirs = kl_divergence(
         Normal(mean, log_variance.exp().sqrt()), Normal(0.0, 1.0)
@@ -93,7 +93,7 @@ def test_gaussian_kl_equals_torchs():
     assert (gaussian_kl(mean, log_variance) > 0).all()
 
 
-def test_gaussian_kl_by_monte_carlo():
+def test_gaussian_kl_equals_a_monte_carlo_estimate():
     mean, log_variance = normal(3), normal(3, seed=1)
     q, p = (
         Normal(mean, (log_variance / 2).exp()),
@@ -105,7 +105,7 @@ def test_gaussian_kl_by_monte_carlo():
     assert near(gaussian_kl(mean, log_variance), estimate, error) and error < 0.01
 
 
-def test_gaussian_kl_is_zero_at_the_prior_and_nowhere_else():
+def test_gaussian_kl_is_zero_at_the_prior_and_quadratic_near_it():
     zero = torch.zeros(5, 3, dtype=F64)
     assert gaussian_kl(zero, zero).tolist() == [0] * 5
     for step in (0.01, -0.01):
@@ -131,7 +131,7 @@ def test_gaussian_kl_sums_the_last_dimension_only(leading):
     torch.testing.assert_close(found, apart.sum(0))
 
 
-def test_gaussian_kl_has_the_right_gradient():
+def test_gaussian_kl_gradient_equals_finite_differences_and_its_formula():
     mean, log_variance = (
         normal(4, 3).requires_grad_(),
         normal(4, 3, seed=1).requires_grad_(),
@@ -144,7 +144,7 @@ def test_gaussian_kl_has_the_right_gradient():
     torch.testing.assert_close(by_log_variance, (log_variance.detach().exp() - 1) / 2)
 
 
-def test_reparameterised_draws_have_the_moments_they_should():
+def test_reparameterise_draws_have_the_given_mean_and_variance():
     mean, log_variance = (
         torch.tensor([1.0, -2.0, 0.0], dtype=F64),
         torch.tensor([0.5, -3.0, 2.0], dtype=F64),
@@ -159,7 +159,7 @@ def test_reparameterised_draws_have_the_moments_they_should():
     )
 
 
-def test_gradients_flow_through_the_draw():
+def test_reparameterise_passes_gradients_to_mean_and_log_variance():
     mean, log_variance, eps = (
         normal(4, 3).requires_grad_(),
         normal(4, 3, seed=1).requires_grad_(),
@@ -172,7 +172,7 @@ def test_gradients_flow_through_the_draw():
     torch.testing.assert_close(by_log_variance, cotangent * sigma * eps / 2)
 
 
-def test_without_noise_the_draw_is_the_mean():
+def test_reparameterise_without_noise_returns_the_mean():
     mean, log_variance = normal(4, 3), normal(4, 3, seed=1)
     assert torch.equal(
         reparameterise(mean, log_variance, torch.zeros(4, 3, dtype=F64)), mean
@@ -211,7 +211,7 @@ def test_bernoulli_log_likelihood_equals_torchs_and_a_loop():
     assert found.tolist() == pytest.approx(expected)
 
 
-def test_the_probabilities_of_all_binary_pictures_sum_to_1():
+def test_bernoulli_log_likelihood_of_all_binary_pictures_sums_to_1():
     pictures = all_binary_pictures(4)
     for logits in 3 * normal(5, 4):
         total = bernoulli_log_likelihood(logits.expand(16, 4), pictures).exp().sum()
@@ -219,7 +219,7 @@ def test_the_probabilities_of_all_binary_pictures_sum_to_1():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_bernoulli_log_likelihood_survives_extreme_logits(dtype):
+def test_bernoulli_log_likelihood_and_its_gradient_are_finite_at_extreme_logits(dtype):
     logits = torch.tensor(
         [[1000.0, -1000.0], [1000.0, -1000.0], [0.0, -1000.0]],
         dtype=dtype,
@@ -232,7 +232,7 @@ def test_bernoulli_log_likelihood_survives_extreme_logits(dtype):
         found.tolist() == pytest.approx([0, -2000, -math.log(2)])
         and logits.grad.isfinite().all()
     )
-    # where others break
+    # the naive formula is not finite here
     assert (
         not torch.where(x > 0, logits.sigmoid(), 1 - logits.sigmoid())
         .log()
@@ -268,14 +268,14 @@ def test_gaussian_log_likelihood_equals_torchs_and_a_loop():
 
 
 @pytest.mark.parametrize("log_sigma", [-2.0, 0.0, 0.8])
-def test_the_gaussian_density_integrates_to_1(log_sigma):
+def test_gaussian_log_likelihood_density_integrates_to_1(log_sigma):
     step, log_sigma = 0.001, torch.tensor(log_sigma, dtype=F64)
     x = torch.arange(-25, 25, step, dtype=F64)[:, None]
     density = gaussian_log_likelihood(torch.full_like(x, 0.3), x, log_sigma).exp()
     assert density.sum().item() * step == pytest.approx(1, abs=1e-9)
 
 
-def test_gaussian_log_likelihood_has_the_right_gradients():
+def test_gaussian_log_likelihood_gradients_equal_finite_differences():
     mean, x = normal(4, 3).requires_grad_(), normal(4, 3, seed=1).requires_grad_()
     log_sigma = torch.tensor(0.4, dtype=F64, requires_grad=True)
     assert torch.autograd.gradcheck(gaussian_log_likelihood, (mean, x, log_sigma))
@@ -287,7 +287,7 @@ def test_gaussian_log_likelihood_has_the_right_gradients():
     )
 
 
-def test_the_best_sigma_is_the_root_of_the_mean_squared_error():
+def test_gaussian_learned_sigma_is_best_at_the_root_mean_squared_error():
     outputs, x = normal(6, 2, 3, 4), 3 * normal(6, 2, 3, 4, seed=1)
     likelihood = Gaussian(1.0, learned=True).double()
     optimizer = torch.optim.LBFGS(
@@ -306,7 +306,7 @@ def test_the_best_sigma_is_the_root_of_the_mean_squared_error():
     )
 
 
-def test_squared_errors_are_gaussians_of_one_sigma_or_another():
+def test_gaussian_log_prob_of_fixed_sigma_is_a_squared_error_up_to_a_constant():
     outputs, x = normal(5, 2, 3, 4), normal(5, 2, 3, 4, seed=1)
     squares = (outputs - x).square().flatten(1)
     half_sum = Gaussian(1.0).double().log_prob(outputs, x) + squares.sum(1) / 2
@@ -321,9 +321,9 @@ def test_squared_errors_are_gaussians_of_one_sigma_or_another():
 
 
 @pytest.mark.parametrize("smallest", [1 / 256, 0.5])
-def test_a_sigma_for_each_pixel_is_never_below_the_smallest(smallest):
-    """The decoder's second half of channels says log sigma, to which the smallest sigma
-    is added."""
+def test_gaussian_per_pixel_sigma_is_never_below_smallest(smallest):
+    """The second half of the decoder's channels is log sigma. The smallest sigma is
+    added to it."""
     likelihood, outputs = GaussianPerPixel(smallest), 3 * normal(4, 6, 2, 3)
     x, mean, sigma = (
         normal(4, 3, 2, 3, seed=1),
@@ -334,7 +334,7 @@ def test_a_sigma_for_each_pixel_is_never_below_the_smallest(smallest):
     assert found.shape == (4,)
     torch.testing.assert_close(found, Normal(mean, sigma).log_prob(x).sum((1, 2, 3)))
     assert torch.equal(likelihood.mean(outputs), mean)
-    # right, and ever surer
+    # the mean is right and log sigma very small
     sure = torch.cat([x, torch.full_like(x, -1000.0)], 1).requires_grad_()
     best = likelihood.log_prob(sure, x)
     best.sum().backward()
@@ -354,7 +354,7 @@ def test_a_sigma_for_each_pixel_is_never_below_the_smallest(smallest):
     )
 
 
-def test_likelihoods_compute_in_float32_at_least():
+def test_likelihoods_kl_and_importance_bound_of_bfloat16_are_float32():
     logits, x = (
         normal(4, 300, dtype=torch.bfloat16),
         (normal(4, 300, seed=1) > 0).bfloat16(),
@@ -379,7 +379,7 @@ def test_likelihoods_compute_in_float32_at_least():
 @pytest.mark.parametrize(
     "likelihood", [Bernoulli(), Gaussian(0.5), Gaussian(2.0, learned=True)]
 )
-def test_likelihoods_of_pictures_sum_over_channels_and_places(likelihood):
+def test_likelihood_log_prob_sums_over_channels_and_places(likelihood):
     outputs, x = (
         normal(4, 2, 3, 5, dtype=torch.float32),
         (normal(4, 2, 3, 5, seed=1) > 0).float(),
@@ -399,7 +399,7 @@ def test_likelihoods_of_pictures_sum_over_channels_and_places(likelihood):
         likelihood.log_prob(outputs, x[:, :1])
 
 
-def test_drawn_pictures_have_their_likelihoods_moments():
+def test_likelihood_samples_have_the_right_moments():
     n, outputs = 40_000, normal(2, 1, 2, dtype=torch.float32)
     torch.manual_seed(0)
     draws = Bernoulli().sample(outputs.expand(n, 2, 1, 2))
@@ -411,13 +411,13 @@ def test_drawn_pictures_have_their_likelihoods_moments():
     assert near(found, outputs, error)
     squares, error = mean_and_error((draws - outputs).square())
     assert near(squares, torch.tensor(0.09), error)
-    # noise of their own
+    # each pixel has its own noise
     assert draws.flatten(1).T.corrcoef().fill_diagonal_(0).abs().max() < 4 / math.sqrt(
         n
     )
 
 
-def test_a_fixed_sigma_is_no_parameter_to_train():
+def test_gaussian_sigma_requires_gradient_only_if_learned():
     fixed, learned = Gaussian(0.5), Gaussian(0.5, learned=True)
     assert not fixed.log_sigma.requires_grad and learned.log_sigma.requires_grad
     assert (
@@ -431,17 +431,17 @@ def test_a_fixed_sigma_is_no_parameter_to_train():
 # --- pixels that suit a likelihood ---
 
 
-def test_binarised_pixels_are_0_or_1_with_the_grey_as_their_mean():
+def test_binarise_draws_0_or_1_with_the_grey_as_mean():
     x, n = torch.tensor([0.0, 0.1, 0.5, 0.97, 1.0]), 40_000
     torch.manual_seed(0)
     drawn = binarise(x.expand(n, 5))
     assert set(drawn.unique().tolist()) == {0, 1} and drawn.dtype == torch.float32
     found, error = mean_and_error(drawn)
     assert near(found[1:4], x[1:4], error[1:4]) and found[[0, 4]].tolist() == [0, 1]
-    assert not torch.equal(binarise(x.expand(n, 5)), drawn)  # anew each time
+    assert not torch.equal(binarise(x.expand(n, 5)), drawn)  # new noise each time
 
 
-def test_dequantised_greys_fill_their_own_interval():
+def test_dequantise_is_uniform_in_the_interval_of_each_grey():
     grey, n = torch.arange(256.0), 2000
     torch.manual_seed(0)
     v = dequantise((grey / 255).expand(n, 256))
@@ -459,8 +459,8 @@ def test_dequantised_greys_fill_their_own_interval():
 @pytest.mark.parametrize(
     "u", [0.0, 0.5, 1 - 2**-24], ids=["least", "middle", "largest"]
 )
-def test_dequantised_greys_can_be_told_again(monkeypatch, u):
-    """Also from the largest number below 1 that a uniform float32 draw can be."""
+def test_dequantise_keeps_each_grey_recoverable(monkeypatch, u):
+    """Also with the largest number below 1 that a uniform float32 draw can return."""
     grey = torch.arange(256.0)
     monkeypatch.setattr(torch, "rand_like", lambda like: torch.full_like(like, u))
     v = dequantise(grey / 255)
@@ -468,9 +468,7 @@ def test_dequantised_greys_can_be_told_again(monkeypatch, u):
 
 
 @pytest.mark.parametrize("a, b", [(2.0, 5.0), (1.0, 1.0), (5.0, 0.7), (40.0, 60.0)])
-def test_the_mean_log_density_of_dequantised_greys_bounds_their_log_probability(
-    monkeypatch, a, b
-):
+def test_dequantise_mean_log_density_bounds_the_log_probability(monkeypatch, a, b):
     """Jensen: E_u log p((g + u) / 256) - log 256 <= log P(bin g), by quadrature over
     u."""
     nodes, weights = np.polynomial.legendre.leggauss(24)
@@ -489,7 +487,7 @@ def test_the_mean_log_density_of_dequantised_greys_bounds_their_log_probability(
     assert (bound <= log_probability + 1e-9).all()
     assert log_probability.exp().sum() < 1 + 1e-12
     if (a, b) == (1.0, 1.0):
-        # flat: nothing is lost
+        # flat density: the bound is tight
         torch.testing.assert_close(bound, torch.full((254,), -math.log(256), dtype=F64))
     else:
         assert (bound < log_probability - 1e-7).any()
@@ -554,7 +552,8 @@ def true_posterior(x):
 
 
 def vae_with_the_true_posterior(shift=0.0, widened=0.0):
-    """Or nearly so: its mean shifted and its log-variance larger by so much."""
+    """With shift and widened, the mean is shifted and the log-variance larger by as
+    much."""
     back = torch.linalg.solve(PRECISION, COLUMNS.T)
     variance = SIGMA**2 * PRECISION.inverse().diagonal()
     return linear_vae(
@@ -575,8 +574,8 @@ def vae_with_some_posterior(seed=0, log_variance=(-0.4, 0.3)):
 
 
 def expected_elbo(vae, x, nodes=4):
-    """E over eps by Gauss-Hermite quadrature: exact, for log p(x given z) is quadratic
-    in two latents."""
+    """E over eps by Gauss-Hermite quadrature. It is exact, as log p(x given z) is
+    quadratic in two latents."""
     points, weights = np.polynomial.hermite_e.hermegauss(nodes)
     total = 0
     for a, wa in zip(points, weights, strict=True):
@@ -590,9 +589,7 @@ def expected_elbo(vae, x, nodes=4):
 
 @pytest.mark.parametrize("seed", [0, 10, 20])
 @pytest.mark.parametrize("log_variance", [(-0.4, 0.3), (-3.0, -1.5), (1.0, 0.0)])
-def test_the_elbo_misses_the_log_likelihood_by_the_divergence_from_the_true_posterior(
-    seed, log_variance
-):
+def test_elbo_plus_kl_to_the_true_posterior_is_the_log_likelihood(seed, log_variance):
     vae = vae_with_some_posterior(seed, log_variance)
     elbo, log_p = expected_elbo(vae, POINTS).detach(), MARGINAL.log_prob(POINTS)
     assert (elbo < log_p).all()
@@ -606,7 +603,7 @@ def test_the_elbo_misses_the_log_likelihood_by_the_divergence_from_the_true_post
     )
 
 
-def test_the_elbo_of_the_true_posterior_is_the_log_likelihood_at_every_draw():
+def test_elbo_with_the_true_posterior_is_the_log_likelihood_at_every_draw():
     vae, log_p = vae_with_the_true_posterior(), MARGINAL.log_prob(POINTS)
     torch.testing.assert_close(expected_elbo(vae, POINTS), log_p)
     eps = torch.cat([3 * normal(20, 6, 2, seed=5), torch.zeros(1, 6, 2, dtype=F64)])
@@ -616,7 +613,7 @@ def test_the_elbo_of_the_true_posterior_is_the_log_likelihood_at_every_draw():
         torch.testing.assert_close(importance_weighted_bound(weights[:k]), log_p)
 
 
-def test_the_true_posterior_is_where_the_elbo_has_no_gradient():
+def test_elbo_has_zero_gradient_at_the_true_posterior():
     vae = vae_with_the_true_posterior()
     gradients = torch.autograd.grad(
         expected_elbo(vae, POINTS).sum(), [*vae.encoder.parameters()]
@@ -624,7 +621,7 @@ def test_the_true_posterior_is_where_the_elbo_has_no_gradient():
     assert max(gradient.abs().max().item() for gradient in gradients) < 1e-9
 
 
-def test_more_importance_weights_give_a_tighter_bound():
+def test_importance_weighted_bound_tightens_with_more_weights():
     vae, repetitions, counts = (
         vae_with_the_true_posterior(0.4, 0.7),
         4000,
@@ -663,7 +660,7 @@ def pictures(n=5, seed=0):
 
 
 @pytest.mark.parametrize("likelihood", [Bernoulli(), Gaussian(0.4)])
-def test_log_weights_equal_three_log_densities(likelihood):
+def test_log_weights_equal_likelihood_plus_prior_minus_posterior(likelihood):
     vae, x, eps = small_vae(likelihood), pictures().round(), normal(4, 5, 3, seed=1)
     found = vae.log_weights(x, eps)
     assert found.shape == (4, 5)
@@ -681,7 +678,7 @@ def test_log_weights_equal_three_log_densities(likelihood):
         torch.testing.assert_close(found[k], expected)
 
 
-def test_the_mean_log_weight_is_the_elbo():
+def test_log_weights_mean_is_the_elbo():
     vae, x, n = small_vae(), pictures(2), 4000
     with torch.no_grad():
         weights = vae.log_weights(
@@ -706,14 +703,14 @@ def test_importance_weighted_bound_equals_a_loop():
         expected, rel=1e-12
     )
     torch.testing.assert_close(importance_weighted_bound(weights[:1]), weights[0])
-    # all alike
+    # all weights equal
     torch.testing.assert_close(
         importance_weighted_bound(weights[:1].expand(9, 4)), weights[0]
     )
     assert (importance_weighted_bound(weights) > weights.mean(0)).all()
 
 
-def test_importance_weighted_bound_survives_large_weights():
+def test_importance_weighted_bound_is_finite_for_large_log_weights():
     weights = torch.tensor(
         [[-9000.0, 9000.0, -1e5], [-9001.0, -9000.0, -1e5]],
         dtype=F64,
@@ -749,7 +746,7 @@ def by_hand(vae, x, eps, beta):
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.25, 1.0, 4.0])
-def test_the_loss_is_the_negative_elbo_with_beta_before_the_kl(monkeypatch, beta):
+def test_vae_loss_is_the_negative_elbo_with_beta_times_the_kl(monkeypatch, beta):
     vae, x, eps = small_vae(beta=beta), pictures(), normal(5, 3, seed=1)
     log_likelihood, kl = vae.terms(x, eps=eps)
     assert log_likelihood.shape == kl.shape == (5,)
@@ -760,11 +757,11 @@ def test_the_loss_is_the_negative_elbo_with_beta_before_the_kl(monkeypatch, beta
     assert vae.loss(x).item() == pytest.approx(by_hand(vae, x, eps, beta), rel=1e-9)
 
 
-def test_the_loss_without_beta_is_the_negative_elbo(monkeypatch):
+def test_vae_loss_without_beta_is_the_negative_elbo(monkeypatch):
     vae, x, eps = small_vae(), pictures(), normal(5, 3, seed=1)
     noise(monkeypatch, eps)
     assert vae.loss(x).item() == pytest.approx(by_hand(vae, x, eps, 1.0), rel=1e-9)
-    # fit hands over labels: this model does not look
+    # fit passes labels; this model ignores them
     labelled = vae.loss(x, torch.zeros(5).long())
     assert labelled.item() == vae.loss(x).item()
 
@@ -772,7 +769,7 @@ def test_the_loss_without_beta_is_the_negative_elbo(monkeypatch):
 @pytest.mark.parametrize(
     "progress, share", [(0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.4, 1.0), (0.9, 1.0)]
 )
-def test_the_kl_is_warmed_up(monkeypatch, progress, share):
+def test_vae_loss_warms_up_the_kl_linearly(monkeypatch, progress, share):
     vae, x, eps = small_vae(beta=3.0, warm_up=0.4), pictures(), normal(5, 3, seed=1)
     vae.progress = progress
     noise(monkeypatch, eps)
@@ -781,7 +778,7 @@ def test_the_kl_is_warmed_up(monkeypatch, progress, share):
     )
 
 
-def test_without_warm_up_the_kl_counts_from_the_first_update(monkeypatch):
+def test_vae_loss_without_warm_up_has_the_full_kl_from_the_start(monkeypatch):
     vae, x, eps = small_vae(), pictures(), normal(5, 3, seed=1)
     noise(monkeypatch, eps)
     for progress in (0.0, 0.7):
@@ -789,7 +786,7 @@ def test_without_warm_up_the_kl_counts_from_the_first_update(monkeypatch):
         assert vae.loss(x).item() == pytest.approx(by_hand(vae, x, eps, 1.0), rel=1e-9)
 
 
-def test_the_loss_of_two_batches_is_their_average(monkeypatch):
+def test_vae_loss_of_two_batches_is_the_average_of_both(monkeypatch):
     vae, x, eps = small_vae(), pictures(8), normal(8, 3, seed=1)
     found = []
     for rows in (slice(0, 4), slice(4, 8), slice(0, 8)):
@@ -801,7 +798,7 @@ def test_the_loss_of_two_batches_is_their_average(monkeypatch):
     )
 
 
-def test_every_draw_is_of_the_standard_normal():
+def test_vae_draws_new_standard_normal_noise_each_time():
     torch.manual_seed(0)
     shown, n = [], 20_000
 
@@ -815,7 +812,7 @@ def test_every_draw_is_of_the_standard_normal():
     vae.likelihood.log_prob = lambda outputs, x: outputs.sum(1)
     vae.loss(x), vae.loss(x), vae.terms(x), vae.pretext_score(x)
     z = torch.cat(shown)
-    # anew each time
+    # new noise each time
     assert len(z) == 4 * n and not any(
         torch.equal(shown[0], other) for other in shown[1:]
     )
@@ -827,7 +824,7 @@ def test_every_draw_is_of_the_standard_normal():
     assert near(fourth, 3, error) and z.T.corrcoef()[0, 1].abs() < 4 / math.sqrt(len(z))
 
 
-def test_pictures_are_drawn_once_for_both_halves_of_the_loss(monkeypatch):
+def test_vae_draw_is_called_once_per_loss_and_not_for_encode(monkeypatch):
     shown = []
 
     def draw(x):
@@ -849,12 +846,12 @@ def test_pictures_are_drawn_once_for_both_halves_of_the_loss(monkeypatch):
         -by_hand(plain, (1 - x) / 2, eps, 1.0), rel=1e-9
     )
     assert len(shown) == 2
-    # greys, as they are: no noise
+    # encode uses the greys without a draw
     torch.testing.assert_close(vae.encode(x), plain.encode(x))
     assert len(shown) == 2
 
 
-def test_encode_is_the_posterior_mean_and_the_score_the_elbo_without_beta(monkeypatch):
+def test_vae_encode_is_the_posterior_mean_and_pretext_score_the_elbo(monkeypatch):
     vae, x, eps = small_vae(beta=7.0, warm_up=0.5), pictures(), normal(5, 3, seed=1)
     assert torch.equal(vae.encode(x), vae.encoder(x)[:, :3])
     mean, log_variance = vae.posterior(x)
@@ -871,7 +868,7 @@ def test_encode_is_the_posterior_mean_and_the_score_the_elbo_without_beta(monkey
     )
 
 
-def test_gradients_reach_every_parameter_but_a_fixed_sigma():
+def test_vae_gradients_reach_every_parameter_but_a_fixed_sigma():
     learned, fixed = small_vae(Gaussian(0.5, learned=True)), small_vae(Gaussian(0.5))
     for vae in (learned, fixed, small_vae(Bernoulli())):
         vae.loss(pictures()).backward()
@@ -889,7 +886,7 @@ def test_gradients_reach_every_parameter_but_a_fixed_sigma():
     assert all(p.grad.abs().sum() > 0 for p in learned.parameters())
 
 
-def test_active_units_by_hand():
+def test_active_units_counts_latents_with_variance_above_the_threshold():
     still, signs = [0.5, 0.5, 0.5, 0.5], [1, -1, -1, 1]
     columns = [
         still,
@@ -930,7 +927,7 @@ def affine(layer, row):
     ]
 
 
-def test_the_label_stands_behind_features_and_latents_as_a_one_hot_row():
+def test_conditional_vae_appends_the_one_hot_label_to_features_and_latents():
     vae, x, y, z = (
         conditional_vae(),
         normal(4, 3),
@@ -950,7 +947,7 @@ def test_the_label_stands_behind_features_and_latents_as_a_one_hot_row():
         )
 
 
-def test_posterior_and_decoder_depend_on_the_label_and_there_is_no_representation():
+def test_conditional_vae_depends_on_the_label_and_has_no_encode():
     vae, x, y = conditional_vae(), normal(4, 3), torch.tensor([2, 0, 1, 2])
     other = (y + 1) % 3
     for one, two in zip(vae.posterior(x, y), vae.posterior(x, other), strict=True):
@@ -961,7 +958,7 @@ def test_posterior_and_decoder_depend_on_the_label_and_there_is_no_representatio
         vae.encode(x)
 
 
-def test_with_its_labels_summed_out_it_bounds_log_p_of_x(monkeypatch):
+def test_conditional_vae_pretext_score_sums_over_all_labels(monkeypatch):
     vae, x = conditional_vae(), normal(4, 3)
     noises = [normal(4, 2, seed=seed) for seed in range(3)]
     drawn = iter(noises)
@@ -986,7 +983,7 @@ def test_with_its_labels_summed_out_it_bounds_log_p_of_x(monkeypatch):
     assert found == pytest.approx(sum(each) / 4, rel=1e-5)
 
 
-def test_the_labelled_loss_hands_the_label_to_both_halves(monkeypatch):
+def test_conditional_vae_loss_passes_the_label_to_posterior_and_decoder(monkeypatch):
     vae, x, y, eps = (
         conditional_vae(),
         normal(4, 3),
@@ -1009,7 +1006,7 @@ def test_the_labelled_loss_hands_the_label_to_both_halves(monkeypatch):
     ).any()
 
 
-def test_the_labelled_bound_is_on_the_log_likelihood_given_the_label():
+def test_conditional_vae_log_weights_with_the_true_posterior_are_log_p_given_label():
     """A linear decoder with an offset for each label: with the true posterior every
     weight is log p(x given y)."""
     offsets, y = normal(3, 5, seed=21), torch.tensor([0, 1, 2, 2, 1, 0])
@@ -1059,13 +1056,13 @@ def test_slerp_equals_its_formula(t):
     torch.testing.assert_close(slerp(b, a, 1 - t), found)
 
 
-def test_slerp_begins_and_ends_where_it_should():
+def test_slerp_is_a_at_0_and_b_at_1():
     a, b = normal(6, 4), 3 * normal(6, 4, seed=1)
     torch.testing.assert_close(slerp(a, b, 0.0), a, rtol=0, atol=1e-14)
     torch.testing.assert_close(slerp(a, b, 1.0), b, rtol=0, atol=1e-14)
 
 
-def test_slerp_stays_on_the_sphere_and_turns_evenly():
+def test_slerp_keeps_the_length_and_turns_evenly():
     a, b = (
         16 * nn.functional.normalize(normal(5, 256, seed=seed), dim=1)
         for seed in (0, 1)
@@ -1091,7 +1088,7 @@ def test_slerp_is_a_straight_line_between_parallel_vectors(dtype, tolerance):
 
 
 @pytest.mark.parametrize("angle", [1e-9, 1e-7, 1e-5, 1e-3, 3.1, math.pi - 1e-3])
-def test_slerp_is_right_near_parallel_and_near_opposite(angle):
+def test_slerp_is_accurate_near_parallel_and_near_opposite_vectors(angle):
     a, b = (
         torch.tensor([1.0, 0.0], dtype=F64),
         torch.tensor([math.cos(angle), math.sin(angle)], dtype=F64),
@@ -1101,7 +1098,7 @@ def test_slerp_is_right_near_parallel_and_near_opposite(angle):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
-def test_slerp_takes_many_t_at_once():
+def test_slerp_broadcasts_over_t():
     a, b, t = normal(4), normal(4, seed=1), torch.linspace(0, 1, 7, dtype=F64)
     path = slerp(a, b, t[:, None])
     assert path.shape == (7, 4) and path.dtype == F64
@@ -1158,7 +1155,7 @@ X, E = normal(4, 3), normal(2, 4, 3)
         (lambda: GaussianPerPixel(-1.0), "smallest"),
     ],
 )
-def test_what_has_the_wrong_shape_or_range_is_refused_by_name(call, name):
+def test_latent_functions_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()
 
@@ -1186,7 +1183,7 @@ def principal_components(x, latents):
     return log_likelihood.item(), rest.item()
 
 
-def test_a_linear_vae_learns_probabilistic_pca():
+def test_linear_vae_training_reaches_probabilistic_pca():
     """At the maximum of a linear VAE's ELBO the bound is tight (Lucas et al. 2019,
     arXiv 1911.02469)."""
     mixing = torch.linalg.qr(normal(5, 5, seed=31))[0] * torch.tensor(

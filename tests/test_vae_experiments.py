@@ -1,4 +1,4 @@
-"""The experiments of notebook 11: what they measure, and that each setting is what its
+"""The experiments of notebook 11: their measures, and that each setting is the one its
 name says."""
 
 import json
@@ -143,7 +143,7 @@ def check_bound(found, expected):
 # What is measured.
 
 
-def test_bound_is_the_mean_of_its_terms_by_hand():
+def test_bound_equals_torch_distributions_averaged_over_pictures():
     # 667: a whole batch and the rest
     method, test = lively(mlp_vae, 6), load("digits", "test")[::3]
     found = bound(method, test.x, test.y)
@@ -155,7 +155,7 @@ def test_bound_is_the_mean_of_its_terms_by_hand():
     assert found["elbo"] == pytest.approx(-found["distortion"] - found["rate"])
 
 
-def test_bound_hands_the_label_over_only_by_label():
+def test_bound_passes_the_label_only_with_by_label():
     method, test = lively(told_six), load("digits", "test")[::20]
     check_bound(
         bound(method, test.x, test.y, by_label=True), by_hand(method, test.x, test.y)
@@ -174,7 +174,7 @@ def test_bound_hands_the_label_over_only_by_label():
     )
 
 
-def test_bound_of_colours_counts_every_channel_and_looks_in_eval_mode():
+def test_bound_of_colour_pictures_counts_every_channel_in_eval_mode():
     x, y = (
         load("emoji_on_white", "test").x[::60],
         load("emoji_on_white", "test").y[::60],
@@ -217,19 +217,19 @@ def test_bound_of_colours_counts_every_channel_and_looks_in_eval_mode():
         (GaussianPerPixel(), [0.0, 0.3]),
     ],
 )
-def test_pictures_are_the_decoders_means_within_0_and_1(likelihood, expected):
+def test_pictures_are_the_decoder_means_clipped_to_0_to_1(likelihood, expected):
     method = VAE(nn.Identity(), nn.Identity(), likelihood)
     found = pictures(method, torch.tensor([-1.0, 0.3, 0.0, 2.0]).view(1, 4, 1, 1))
     assert found.flatten().tolist() == pytest.approx(expected)
 
 
-def test_pictures_are_of_the_label_where_there_is_one():
+def test_pictures_of_a_conditional_vae_use_the_label():
     method, z, y = called_at(told_six), torch.randn(3, 6), torch.tensor([2, 0, 9])
     expected = method.decoder(torch.cat([z, torch.eye(10)[y]], 1)).sigmoid()
     torch.testing.assert_close(pictures(method, z, y), expected)
 
 
-def test_reconstructions_are_painted_from_one_draw_of_the_posterior():
+def test_reconstructions_decode_one_draw_of_the_posterior():
     method, x = lively(mlp_vae, 6), load("digits", "test").x[::200]
 
     @torch.no_grad()
@@ -248,7 +248,7 @@ def test_reconstructions_are_painted_from_one_draw_of_the_posterior():
     )
 
 
-def test_detail_against_a_double_loop():
+def test_detail_equals_a_double_loop():
     x = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     down, right = [], []
     for picture in x.tolist():
@@ -270,7 +270,7 @@ def test_detail_against_a_double_loop():
 
 
 @pytest.mark.parametrize("data", ["digits", "emoji_on_white"])
-def test_identical_pictures_are_at_distance_0(data):
+def test_generation_metrics_of_identical_pictures_are_perfect(data):
     x = load(data, "test").x[::10]
     found = generation_metrics(as_float(x), x, data)
     assert set(found) == JUDGEMENT and found["frechet"] == pytest.approx(0, abs=1e-3)
@@ -279,7 +279,7 @@ def test_identical_pictures_are_at_distance_0(data):
     assert found["detail"] == found["precision"] == found["recall"] == 1
 
 
-def test_judged_by_what_the_judge_named_for_the_data_sees(monkeypatch):
+def test_generation_metrics_use_the_features_of_the_judge_of_the_data(monkeypatch):
     """With one feature, the mean grey, both distances have a closed form."""
     asked = []
 
@@ -314,7 +314,7 @@ def test_judged_by_what_the_judge_named_for_the_data_sees(monkeypatch):
     assert found["detail"] == pytest.approx(detail(drawn) / detail(real_ones / 255))
 
 
-def test_one_digit_alone_is_precise_and_recalls_little_and_noise_is_neither():
+def test_generation_metrics_of_one_digit_have_low_recall_and_of_noise_low_precision():
     test = load("digits", "test")
     mixed, zeros = test[::10].x, load("digits", "train")
     zeros = as_float(zeros[zeros.y == 0].x[: len(mixed)])
@@ -364,7 +364,7 @@ def test_both_samples_are_draws_of_the_prior_and_reconstructions(monkeypatch):
         assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / 4800)
 
 
-def test_both_samples_are_the_same_again_and_leave_the_random_state_alone():
+def test_both_samples_is_repeatable_and_keeps_the_random_state():
     method, x = lively(mlp_vae, 6), load("digits", "test").x[::40]
     state = torch.get_rng_state()
     found = both_samples(method, x, "digits")
@@ -376,7 +376,7 @@ def test_both_samples_are_the_same_again_and_leave_the_random_state_alone():
     assert both_samples(method, x, "digits") == found
 
 
-def test_log_p_by_hand():
+def test_log_p_equals_importance_weighting_by_loops():
     # 143: a whole batch and the rest
     method, x = lively(mlp_vae, 6), load("digits", "test").x[::14]
 
@@ -415,7 +415,7 @@ def test_log_p_by_hand():
     assert log_p(method, x) > three > max(one, elbo)
 
 
-def test_log_p_of_many_draws_is_the_integral_over_z():
+def test_log_p_of_many_draws_equals_the_integral_over_z():
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     decoder = nn.Sequential(nn.Linear(1, 4), nn.Unflatten(1, (1, 2, 2)))
     method = called_at(VAE, encoder, decoder, Bernoulli(), binarise)
@@ -442,7 +442,7 @@ def test_log_p_of_many_draws_is_the_integral_over_z():
     assert elbo < exact - 0.05
 
 
-def test_a_model_that_uses_no_code_has_no_rate_and_an_exact_bound():
+def test_bound_of_a_model_that_ignores_z_is_exact_with_rate_0():
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(9, 4))
     decoder = nn.Sequential(nn.Linear(2, 9), nn.Unflatten(1, (1, 3, 3)))
     method = VAE(encoder, decoder, Bernoulli(), binarise)
@@ -479,7 +479,7 @@ def tiny(recipe, steps=2):
     return replace(recipe, cpu=size, gpu=size)
 
 
-def test_what_is_watched_compares_unseen_digits_with_as_many_seen_ones():
+def test_train_and_test_bounds_compare_equally_many_train_and_test_digits():
     method, seen, test = (
         lively(mlp_vae, 6),
         load("digits", "train"),
@@ -495,7 +495,7 @@ def test_what_is_watched_compares_unseen_digits_with_as_many_seen_ones():
     )
 
 
-def test_followed_looks_during_the_training_and_bounds_log_p_after_it(few):
+def test_followed_measures_during_training_and_log_p_after_it(few):
     recipe = tiny(digits(mlp_vae, 2), steps=2 * LOOKS)
     row, curve = followed(recipe, 0), {}
     assert (
@@ -529,7 +529,7 @@ def test_followed_looks_during_the_training_and_bounds_log_p_after_it(few):
     assert followed(recipe, 0) == row  # from its checkpoint
 
 
-def test_bounded_measures_what_it_trained(few):
+def test_bounded_measures_the_trained_method(few):
     recipe = tiny(digits(mlp_vae, 6, 3.0))
     row, test = bounded(recipe, 1), few("digits", "test")
     kinds = {
@@ -545,7 +545,7 @@ def test_bounded_measures_what_it_trained(few):
     assert bounded(recipe, 2)["elbo"] != row["elbo"]
 
 
-def test_bounded_on_emoji(few):
+def test_bounded_on_emoji_gives_finite_values(few):
     row = bounded(tiny(EXPERIMENTS["vae-likelihoods"]["sigma of each pixel"].recipe), 0)
     assert (
         all(math.isfinite(value) for key, value in row.items() if key != "units")
@@ -553,7 +553,7 @@ def test_bounded_on_emoji(few):
     )
 
 
-def test_other_real_pictures_are_training_rows_drawn_once_each_by_the_seed(monkeypatch):
+def test_real_draws_training_rows_once_each_by_the_seed(monkeypatch):
     seen = []
 
     def recorded(drawn, real_ones, data):
@@ -574,7 +574,7 @@ def test_other_real_pictures_are_training_rows_drawn_once_each_by_the_seed(monke
 
 
 @pytest.mark.parametrize("name", ["vae", "vae-emoji"])
-def test_other_real_pictures_are_nearer_than_samples_of_an_untrained_model(few, name):
+def test_real_pictures_score_better_than_samples_of_an_untrained_model(few, name):
     row, x = real(lookup(name), 0), few(lookup(name).data, "test").x
     samples = both_samples(build(lookup(name), 0).eval(), x, lookup(name).data)
     assert set(row) == {"steps"} | {f"{measure} prior" for measure in JUDGEMENT}
@@ -600,7 +600,9 @@ class Copybook(nn.Module):
 
 
 @torch.no_grad()
-def test_told_counts_the_samples_in_which_the_judge_sees_their_label(few, monkeypatch):
+def test_conditional_bound_accuracy_is_the_share_of_samples_judged_as_their_label(
+    few, monkeypatch
+):
     judge, known = zoo.load("supervised-digits"), load("digits", "train")[::10]
     known = known[
         judge.classifier(judge.encode(as_float(known.x))).argmax(1) == known.y
@@ -625,7 +627,7 @@ def test_told_counts_the_samples_in_which_the_judge_sees_their_label(few, monkey
         }
 
 
-def test_told_trains_the_conditional_vae_and_says_the_same_again(few):
+def test_conditional_bound_trains_the_conditional_vae_and_is_repeatable(few):
     recipe = tiny(lookup("conditional-vae"))
     row = conditional_bound(recipe, 0)
     assert (
@@ -639,13 +641,13 @@ def test_told_trains_the_conditional_vae_and_says_the_same_again(few):
 @pytest.mark.parametrize(
     "builder", [partial(digits, mlp_autoencoder, 2), partial(digits, mlp_vae, 2, 1.0)]
 )
-def test_represented_measures_the_code(few, builder):
+def test_represented_measures_the_latent_code(few, builder):
     row = represented(tiny(builder()), 0)
     assert set(row) == RUN | WORTH and row["steps"] == 2
     assert 0.1 < row["knn"] <= 1 and 1 <= row["effective_rank"] <= 2
 
 
-def test_the_trunk_is_what_mean_and_log_variance_are_made_of(few, monkeypatch):
+def test_mean_and_trunk_measures_the_mean_and_the_features_before(few, monkeypatch):
     asked = []
 
     def recorded(encoder, data):
@@ -670,7 +672,7 @@ def test_the_trunk_is_what_mean_and_log_variance_are_made_of(few, monkeypatch):
         )
 
 
-def test_of_random_measures_the_untrained_network(few, tmp_path):
+def test_of_random_measures_the_untrained_network_without_a_run(few, tmp_path):
     recipe = tiny(EXPERIMENTS["vae-representation"]["random"].recipe)
     row = of_random(recipe, 0)
     assert (
@@ -723,7 +725,7 @@ def shapes(module):
     return [tuple(p.shape) for p in module.parameters()]
 
 
-def test_every_setting_of_an_experiment_is_another():
+def test_settings_of_a_vae_experiment_are_all_different():
     for name, experiment in EXPERIMENTS.items():
         assert name.startswith("vae-") and name not in recipes()
         different = {(setting.hash(), setting.job) for setting in experiment.values()}
@@ -731,7 +733,7 @@ def test_every_setting_of_an_experiment_is_another():
     assert EXPERIMENTS.items() <= experiments.catalogue().items()
 
 
-def test_each_rate_distortion_setting_is_its_beta_and_nothing_else():
+def test_rate_distortion_settings_differ_in_beta_only():
     found = settings("vae-rate-distortion")
     first = next(iter(found.values()))[1]
     assert (
@@ -756,7 +758,7 @@ def test_each_rate_distortion_setting_is_its_beta_and_nothing_else():
         )
 
 
-def test_each_dimensions_setting_is_its_dimension_and_one_warms_up():
+def test_dimensions_settings_have_the_dimension_and_warm_up_of_their_name():
     found = settings("vae-dimensions")
     for name, (setting, method) in found.items():
         dim, _, rest = name.partition(", ")
@@ -768,7 +770,7 @@ def test_each_dimensions_setting_is_its_dimension_and_one_warms_up():
         assert torch.equal(a, b)
 
 
-def test_the_training_labels_and_samples_settings_are_what_they_are_called():
+def test_training_labels_and_samples_settings_match_their_names():
     for name, (setting, method) in settings("vae-training").items():
         kind, _, dim = name.partition(", ")
         assert code(method) == int(dim) and method.beta == 1 and setting.job is followed
@@ -803,7 +805,7 @@ def test_the_training_labels_and_samples_settings_are_what_they_are_called():
     assert code(build(EXPERIMENTS["vae-samples"]["digits, 2"].recipe, 0)) == 2
 
 
-def test_each_likelihoods_setting_has_the_sigma_of_its_name():
+def test_likelihoods_settings_have_the_sigma_of_their_name():
     found = settings("vae-likelihoods")
     d = 3 * 32 * 32
     sigma = {
@@ -847,7 +849,7 @@ def test_each_likelihoods_setting_has_the_sigma_of_its_name():
 @pytest.mark.parametrize(
     ("name", "reduced"), [("mean of squares", "mean"), ("sum of squares", "sum")]
 )
-def test_squared_errors_with_a_kl_are_losses_of_one_sigma_up_to_a_constant(
+def test_vae_loss_of_fixed_sigma_is_squared_error_plus_kl_up_to_a_constant(
     name, reduced
 ):
     method, d = (
@@ -890,7 +892,7 @@ def test_squared_errors_with_a_kl_are_losses_of_one_sigma_up_to_a_constant(
     assert max(rest) - min(rest) < 1e-4 * (max(losses) - min(losses))
 
 
-def test_the_vae_of_scenes_has_the_autoencoders_networks_and_a_door():
+def test_scenes_vae_has_the_autoencoders_networks_and_one_more_layer():
     ours, theirs = scenes_vae(0.1), build(lookup("autoencoder"), 0)
     door = {"1.weight": (2 * 96, 96), "1.bias": (2 * 96,)}
 
@@ -910,7 +912,7 @@ def test_the_vae_of_scenes_has_the_autoencoders_networks_and_a_door():
 
 
 @pytest.mark.parametrize("dim", [2, 16])
-def test_the_autoencoder_of_digits_is_the_vae_without_noise(dim):
+def test_mlp_autoencoder_has_the_networks_of_mlp_vae(dim):
     ours, theirs = mlp_autoencoder(dim), mlp_vae(dim)
     assert shapes(ours.encoder)[:-2] == shapes(theirs.encoder)[:-2]
     assert shapes(ours.encoder)[-2:] == [(dim, 256), (dim,)]
@@ -928,7 +930,7 @@ def test_the_autoencoder_of_digits_is_the_vae_without_noise(dim):
     torch.testing.assert_close(pictures(theirs, z), ours.decoder(z))  # the same painter
 
 
-def test_each_representation_setting_is_what_it_is_called():
+def test_representation_settings_match_their_names():
     scenes = lookup("autoencoder")
     for name, (setting, method) in settings("vae-representation").items():
         data, _, kind = name.partition(": ")
@@ -957,7 +959,7 @@ def of(name, measure, setting):
     return mean(rows(name, measure, setting))
 
 
-def test_the_test_loss_of_digits_falls_with_every_model_and_seed():
+def test_results_elbo_of_digits_rises_during_training_with_every_model_and_seed():
     for row in experiments.read("vae-training")["rows"]:
         curve = row["curve"]["elbo"]
         # two looks apart: one is noisy
@@ -974,7 +976,7 @@ def test_the_test_loss_of_digits_falls_with_every_model_and_seed():
         )
 
 
-def test_rate_falls_and_distortion_rises_with_beta_and_the_bound_is_best_at_one():
+def test_results_rate_falls_distortion_rises_with_beta_and_elbo_is_best_at_1():
     name, betas = "vae-rate-distortion", [f"{beta:g}" for beta in studies.BETAS]
     for low, high in zip(betas, betas[1:]):
         assert min(rows(name, "rate", low)) > max(rows(name, "rate", high))
@@ -990,7 +992,7 @@ def test_rate_falls_and_distortion_rises_with_beta_and_the_bound_is_best_at_one(
     ]
 
 
-def test_a_few_units_carry_the_digit_however_many_there_are_and_warm_up_helps():
+def test_results_few_latents_carry_the_digit_at_any_dimension_and_warm_up_helps():
     name = "vae-dimensions"
     carrying = {
         s: [sum(kl > 0.1 for kl in units) for units in values]
@@ -1009,7 +1011,7 @@ def test_a_few_units_carry_the_digit_however_many_there_are_and_warm_up_helps():
     assert losses["64, warm-up"] - losses["16"] < 0.3 * (losses["64"] - losses["16"])
 
 
-def test_reconstructions_are_better_than_samples_and_both_are_blurred():
+def test_results_reconstructions_beat_samples_and_both_are_blurred():
     name = "vae-samples"
     for model in ("digits", "digits, 2", "emoji"):
         assert of(name, "frechet posterior", model) < of(name, "frechet prior", model)
@@ -1025,7 +1027,7 @@ def test_reconstructions_are_better_than_samples_and_both_are_blurred():
     )
 
 
-def test_the_kernel_distance_is_lowest_at_one_too():
+def test_results_kernel_distance_is_lowest_at_beta_1():
     betas = [f"{beta:g}" for beta in studies.BETAS]
     assert (
         min(betas, key=lambda beta: of("vae-rate-distortion", "kernel prior", beta))
@@ -1033,7 +1035,7 @@ def test_the_kernel_distance_is_lowest_at_one_too():
     )
 
 
-def test_a_label_in_the_code_makes_samples_obey_it_more_with_training_and_with_a_deeper_head():
+def test_results_label_accuracy_grows_with_training_and_a_deeper_head():
     obey = experiments.values("vae-labels", "accuracy")
     assert min(obey["with label"]) > 0.9
     assert (
@@ -1053,7 +1055,7 @@ def test_a_label_in_the_code_makes_samples_obey_it_more_with_training_and_with_a
     assert bounds["without label"] - bounds["with label, linear head"] > math.log(10)
 
 
-def test_the_likelihood_decides_what_the_code_is_worth():
+def test_results_likelihood_decides_rate_and_bits_per_dimension():
     name = "vae-likelihoods"
     assert (
         rows(name, "active", "mean of squares") == [0, 0, 0]
@@ -1073,7 +1075,7 @@ def test_the_likelihood_decides_what_the_code_is_worth():
     )
 
 
-def test_a_vaes_mean_is_no_better_a_representation_than_an_autoencoders_code():
+def test_results_vae_mean_is_no_better_representation_than_autoencoder_code():
     name = "vae-representation"
     knn = experiments.values(name, "knn")
     assert min(knn["digits, 16: autoencoder"]) > max(knn["digits, 16: VAE"])

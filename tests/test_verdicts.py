@@ -1,4 +1,4 @@
-"""What drivers put out, and the verdict on it, against numbers worked out by hand."""
+"""The outputs of drivers and the verdict on them, against numbers computed by hand."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def slope(f):
     ) / 0.1
 
 
-def test_a_function_puts_out_its_value_its_gradient_and_its_slope():
+def test_run_returns_value_gradient_and_slope():
     out = run(cube, lambda x: x**3, {"x": X})
     assert out.keys() == {"value", "unchanged", "gradient x", "slope"}
     assert (
@@ -60,7 +60,7 @@ def test_a_function_puts_out_its_value_its_gradient_and_its_slope():
     assert out["slope"] == pytest.approx(slope(lambda x: x**3), rel=1e-12)
 
 
-def test_a_slope_is_of_the_value_whatever_its_gradient_says():
+def test_run_computes_the_slope_from_values_not_gradients():
     class Wrong(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
@@ -76,14 +76,14 @@ def test_a_slope_is_of_the_value_whatever_its_gradient_says():
     )
 
 
-def test_a_gradient_that_does_not_flow_is_absent():
+def test_run_omits_a_gradient_that_does_not_flow():
     assert "gradient x" not in run(cube, lambda x: (x**3).detach(), {"x": X})
     both = {"x": X.clone().requires_grad_(), "y": X.clone().requires_grad_()}
     assert gradients(both["x"].sum(), both).keys() == {"gradient x"}
     assert gradients(3.0, both) == {}
 
 
-def test_a_float32_case_has_no_slope_and_a_0d_value_needs_no_cotangent():
+def test_run_has_no_slope_in_float32_and_needs_no_cotangent_for_a_scalar():
     out = run(
         lambda f, a: function(f, a, differentiate=("x",)),
         lambda x: (x**2).sum(),
@@ -94,7 +94,7 @@ def test_a_float32_case_has_no_slope_and_a_0d_value_needs_no_cotangent():
     ].tolist() == [2, -4, 6]
 
 
-def test_a_value_modified_in_place_is_right_and_told_so():
+def test_run_reports_an_argument_modified_in_place():
     out = run(cube, lambda x: x.pow_(3), {"x": X})
     assert not out["unchanged"] and out["value"].tolist() == [1, -8, 27]
     assert out["gradient x"].tolist() == [3, 120, 2700]
@@ -107,13 +107,13 @@ def test_a_value_modified_in_place_is_right_and_told_so():
     )
 
 
-def test_nan_in_an_argument_is_no_change():
+def test_run_does_not_take_nan_in_an_argument_for_a_change():
     x = tensor([1.0, float("nan")])
     assert run(function, lambda x: x, {"x": x})["unchanged"]
     assert not run(function, lambda x: x.nan_to_num_(), {"x": x})["unchanged"]
 
 
-def test_a_wrong_shape_comes_out_as_it_is():
+def test_run_returns_a_value_of_wrong_shape_unchanged():
     out = run(cube, lambda x: x[:2] ** 3, {"x": X})
     assert out["value"].tolist() == [1, -8]
 
@@ -134,7 +134,7 @@ def test_a_wrong_shape_comes_out_as_it_is():
         torch.ones(1).expand(10**7),
     ],
 )
-def test_what_is_no_dense_real_tensor_is_refused(value):
+def test_plain_rejects_values_that_are_no_dense_real_tensor(value):
     with pytest.raises(NotATensor, match="^expected "):
         plain(value)
     assert run(cube, lambda x: value, {"x": X}).type == "NotATensor"
@@ -150,12 +150,12 @@ def test_what_is_no_dense_real_tensor_is_refused(value):
         (tensor(2.5, dtype=torch.bfloat16), np.float32),
     ],
 )
-def test_numbers_are_arrays_without_dimensions(value, dtype):
+def test_plain_converts_numbers_to_arrays_without_dimensions(value, dtype):
     array = plain(value)
     assert array.shape == () and array.dtype == dtype and array == float(value)
 
 
-def test_an_exception_is_told_with_the_line_of_the_answer():
+def test_run_reports_an_exception_with_the_line_of_the_answer():
     def answer(x):
         return x.view(7)  # here
 
@@ -197,7 +197,7 @@ def verdict(came, right=None, **more):
     return judge(exercise(right or RIGHT, **more), [came])
 
 
-def test_all_right():
+def test_judge_gives_all_points_if_every_output_is_right():
     v = verdict(RIGHT)
     assert (
         v.solved
@@ -208,7 +208,7 @@ def test_all_right():
     )
 
 
-def test_other_properties_count_only_with_the_first():
+def test_judge_counts_other_properties_only_with_the_first():
     v = verdict(RIGHT | {"value": array(1, 3)})
     assert v.points == 0 and [r.passed for r in v.results] == [False, False]
     assert [r.why for r in v.results] == [
@@ -239,12 +239,12 @@ def test_other_properties_count_only_with_the_first():
         (array(1, 2, dtype=np.float16), ""),
     ],
 )
-def test_a_value_is_right_up_to_rounding_and_its_fault_has_a_name(value, why):
+def test_judge_compares_values_up_to_rounding_and_names_the_fault(value, why):
     result = verdict(RIGHT | {"value": value}).results[0]
     assert (result.why, result.passed) == (why, not why)
 
 
-def test_nan_equals_nan_and_infinity_itself():
+def test_judge_takes_nan_and_infinity_as_equal_to_themselves():
     right = {"value": array(np.nan, np.inf, -np.inf, 1)}
     assert verdict(right, right, properties=(VALUE,)).solved
     assert not same(array(0, np.inf), array(np.nan, np.inf)) and not same(
@@ -257,14 +257,14 @@ def test_nan_equals_nan_and_infinity_itself():
     assert wrong.why == "value: wrong"
 
 
-def test_whole_numbers_are_compared_exactly():
+def test_same_compares_whole_numbers_exactly():
     assert not same(array(100_000, dtype=int), array(100_001, dtype=int))
     assert same(array(100_001, dtype=np.int32), array(100_001, dtype=int)) and same(
         array(1e5), array(1e5 + 1)
     )
 
 
-def test_outputs_that_are_missing_or_modified_are_named():
+def test_judge_names_missing_outputs_and_modified_arguments():
     assert verdict({"value": RIGHT["value"]}).results[1].why == "no gradient reaches z"
     assert verdict({}).results[0].why == "no value"
     changes = Property("pure", 1, outputs=("unchanged",))
@@ -275,7 +275,7 @@ def test_outputs_that_are_missing_or_modified_are_named():
     assert v.results[1].why == "it modifies its argument" and v.points == 3
 
 
-def test_a_gradient_where_none_should_be_is_wrong_unless_it_is_zero():
+def test_judge_rejects_an_unexpected_gradient_unless_it_is_zero():
     v = verdict(RIGHT | {"gradient target": array(0, 1)})
     assert (
         v.points == 3
@@ -284,7 +284,7 @@ def test_a_gradient_where_none_should_be_is_wrong_unless_it_is_zero():
     assert verdict(RIGHT | {"gradient target": array(0, 0)}).solved
 
 
-def test_each_property_looks_at_its_kind_of_case():
+def test_judge_checks_each_property_on_its_kind_of_case():
     e = exercise(
         RIGHT,
         {"value": array(9)},
@@ -307,7 +307,7 @@ def test_each_property_looks_at_its_kind_of_case():
     )
 
 
-def test_a_stub_is_to_do_and_an_operation_that_torch_lacks_is_not():
+def test_judge_reports_a_stub_as_to_do_but_not_a_missing_operation_of_torch():
     e = exercise(RIGHT, RIGHT)
     stub = Failure("NotImplementedError", "raise NotImplementedError")
     assert judge(e, [stub, stub]).todo and judge(e, [stub, stub]).points == 0
@@ -347,12 +347,12 @@ FAILS = Mistake("fails", "too far", [Failure("IndexError", message="index 9")])
         (Failure("KeyError", message="index 9"), None),
     ],
 )
-def test_a_mistake_is_known_by_the_property_that_fails(came, name):
+def test_judge_recognises_a_mistake_by_the_property_that_fails(came, name):
     v = verdict(came, mistakes=(DETACHED, FORGOT, FAILS))
     assert (v.mistake and v.mistake.name) == name
 
 
-def test_a_mistake_is_one_on_every_case():
+def test_judge_recognises_a_mistake_only_if_every_case_matches():
     mistake = Mistake("ones", "h", [{"value": array(1)}, {"value": array(1)}])
     e = exercise(
         {"value": array(1)},
@@ -418,7 +418,9 @@ WRONG = [Wrong(answer.__name__, "a hint", "", answer) for answer in (squared, de
         (lambda x: x.pow_(3), 5, "", None),
     ],
 )
-def test_values_alone_are_not_enough(answer, points, why, mistake):
+def test_judge_checks_gradients_and_slopes_as_well_as_values(
+    answer, points, why, mistake
+):
     e = MASTER.exercise(cube, cubed, WRONG)
     v = judge(e, [run(e.drive, answer, case.arrays) for case in e.cases])
     assert (
@@ -428,14 +430,14 @@ def test_values_alone_are_not_enough(answer, points, why, mistake):
     )
 
 
-def test_a_solution_that_fails_is_the_authors_error():
+def test_master_raises_an_error_if_its_solution_fails():
     with pytest.raises(
         RuntimeError, match="the solution of toy fails on its own cases"
     ):
         MASTER.exercise(cube, lambda x: x.view(7))
 
 
-def test_arrays_without_dimensions_keep_their_shape_in_the_file(tmp_path):
+def test_write_public_keeps_the_shape_of_arrays_without_dimensions(tmp_path):
     drivers = "def drive_toy(answer, arrays):\n    return {'value': answer(**arrays)}\n"
     (tmp_path / "98_toy_drivers.py").write_text(drivers)
     case = Case("ordinary", {"x": tensor(2.0), "k": tensor([[1, 2]])})

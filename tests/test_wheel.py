@@ -1,5 +1,5 @@
-"""The wheel holds what a notebook opened alone needs, and nothing else; from it alone
-the course works."""
+"""The wheel holds the files a notebook without a clone needs, and no others. The course
+works from the wheel alone."""
 
 import json
 import subprocess
@@ -66,7 +66,7 @@ def given(*patterns):
     }
 
 
-def test_the_wheel_holds_package_results_and_public_cases_and_nothing_else(wheel):
+def test_wheel_has_package_results_and_public_cases_only(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     suffixes = (".py", ".npz", ".json", ".safetensors", ".md", ".txt")
@@ -79,7 +79,7 @@ def test_the_wheel_holds_package_results_and_public_cases_and_nothing_else(wheel
     assert wheel.stat().st_size < 60e6
 
 
-def test_from_the_wheel_alone_data_weights_results_and_checks_are_there(alone):
+def test_wheel_alone_loads_data_weights_results_and_checks(alone):
     sheets = [path.stem for path in (ROOT / "exercises").glob("*.ipynb")]
     done = alone("-c", ALONE, *sheets)
     assert done.returncode == 0, done.stderr
@@ -95,7 +95,7 @@ def test_from_the_wheel_alone_data_weights_results_and_checks_are_there(alone):
     )
 
 
-def test_the_commands_work_from_the_wheel_or_say_that_they_need_a_clone(alone):
+def test_commands_from_the_wheel_work_or_name_the_missing_clone(alone):
     measured = alone("-m", "course_lib", "evaluate", "simclr")
     assert (
         measured.returncode == 0

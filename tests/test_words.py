@@ -1,7 +1,7 @@
 """The words of the emoji, and skip-gram with negative sampling on them.
 
-The oracles are plain Python loops over the paper's formula, and the optimum that Levy &
-Goldberg (2014) derived.
+The oracles are plain Python loops over the paper's formula, and the optimum derived by
+Levy & Goldberg (2014).
 """
 
 import importlib.util
@@ -60,7 +60,7 @@ def sentence(name: str, names_only: bool = False) -> list[str]:
 # --- the data ---
 
 
-def test_every_emoji_has_the_words_of_its_name_and_keywords_by_hand():
+def test_word_lists_of_known_emoji_hold_name_words_and_keywords():
     assert sentence("octopus") == ["octopus", "creature", "ocean", "sea", "beach"]
     assert sentence("squid") == ["squid", "ocean", "sea"]
     assert sentence("squid", names_only=True) == ["squid"]
@@ -74,7 +74,7 @@ def test_every_emoji_has_the_words_of_its_name_and_keywords_by_hand():
     assert sentence("thinking face", names_only=True) == ["thinking", "face"]
 
 
-def test_names_come_first_and_whole():
+def test_word_lists_begin_with_all_words_of_the_name():
     """Naively: letters and digits by str.isalnum, for the names that are plain
     ASCII."""
     dropped = "a an and as at by do for from in is it its me my of on or than the then to with without".split()
@@ -99,7 +99,7 @@ def test_names_come_first_and_whole():
     assert sum(map(len, lists)) > 2 * sum(map(len, own))
 
 
-def test_the_vocabulary_holds_words_that_say_something():
+def test_vocabulary_is_sorted_lowercase_and_without_rare_keywords():
     words, lists, own = vocabulary(), word_lists(), word_lists(names_only=True)
     assert list(words) == sorted(set(words)) and 2000 < len(words) < 3000
     assert all(
@@ -111,7 +111,7 @@ def test_the_vocabulary_holds_words_that_say_something():
         assert w in named or (uses[w] > 1 and len(word) > 2)
 
 
-def test_no_keyword_is_a_word_of_a_label():
+def test_word_lists_have_no_keyword_that_is_a_word_of_a_label():
     labels = set()
     for label in (*load("emoji").classes, *emoji_subcategories()):
         labels |= set(label.lower().replace("-", " ").replace("&", " ").split())
@@ -122,7 +122,7 @@ def test_no_keyword_is_a_word_of_a_label():
             assert not {word, word + "s", word.removesuffix("s")} & labels
 
 
-def test_bags_of_words_against_a_loop():
+def test_bags_of_words_equal_a_loop():
     for names_only in (False, True):
         bags = bags_of_words(names_only)
         assert bags.shape == (1906, len(vocabulary())) and bags.dtype == torch.float32
@@ -160,7 +160,7 @@ def test_skip_gram_pairs_are_all_ordered_pairs_of_an_emoji(pairs):
     assert torch.equal(pairs.x.bincount(), pairs.y.bincount())  # symmetric
 
 
-def test_what_is_returned_may_be_written_into(pairs):
+def test_word_data_is_returned_as_copies(pairs):
     word_lists()[5].zero_()
     bags_of_words().zero_()
     skip_gram_pairs().x.zero_()
@@ -174,7 +174,7 @@ def test_what_is_returned_may_be_written_into(pairs):
 # --- the builder ---
 
 
-def test_words_of_by_hand(build_data):
+def test_words_of_splits_text_into_lowercase_ascii_words(build_data):
     assert build_data.words_of("Grinning_Face: grinning FACE!") == ["grinning", "face"]
     assert build_data.words_of("woman’s and man's T-Shirt") == ["woman", "man", "shirt"]
     assert build_data.words_of("São Tomé 1st 100 é :D o’clock") == [
@@ -185,7 +185,7 @@ def test_words_of_by_hand(build_data):
     assert build_data.words_of("1 :) 时") == []
 
 
-def test_label_words_by_hand(build_data):
+def test_label_words_are_words_with_singular_and_plural(build_data):
     assert build_data.label_words(["Animals & Nature", "cat-face"]) == {
         "animals",
         "animalss",
@@ -199,7 +199,7 @@ def test_label_words_by_hand(build_data):
     }
 
 
-def test_word_lists_by_hand(build_data):
+def test_build_word_lists_keeps_shared_keywords_that_are_no_label_words(build_data):
     names = ["cat face", "dog", "lion"]
     keywords = [
         # pets: on one emoji; dog: one other's name
@@ -217,7 +217,7 @@ def test_word_lists_by_hand(build_data):
     ]
 
 
-def test_build_words_matches_keywords_to_emoji_whatever_the_variation_selector(
+def test_build_words_matches_emoji_with_and_without_variation_selector(
     build_data, tmp_path
 ):
     emoji = read("emoji.npz")
@@ -285,7 +285,7 @@ def test_negative_sampling_equals_the_papers_sum(n, k):
     )
 
 
-def test_negative_sampling_of_equal_scores_and_of_certain_ones():
+def test_negative_sampling_of_zero_and_of_large_scores_has_its_closed_form():
     assert negative_sampling(torch.zeros(6), torch.zeros(6, 5)).item() == pytest.approx(
         6 * math.log(2)
     )
@@ -298,7 +298,7 @@ def test_negative_sampling_of_equal_scores_and_of_certain_ones():
     ).item() == pytest.approx(600)
 
 
-def test_negative_sampling_gradient_by_finite_differences():
+def test_negative_sampling_gradient_equals_finite_differences():
     scores = (
         torch.randn(3, dtype=torch.float64),
         torch.randn(3, 4, dtype=torch.float64),
@@ -308,7 +308,7 @@ def test_negative_sampling_gradient_by_finite_differences():
     )
 
 
-def test_negative_sampling_computes_in_full_precision():
+def test_negative_sampling_computes_bfloat16_in_float32():
     positive, negative = torch.randn(9), torch.randn(9, 5)
     half = negative_sampling(positive.bfloat16(), negative.bfloat16())
     assert half.dtype == torch.float32
@@ -327,7 +327,7 @@ def test_negative_sampling_computes_in_full_precision():
         (torch.zeros(3).long(), torch.zeros(3, 2)),
     ],
 )
-def test_negative_sampling_names_a_wrong_argument(positive, negative):
+def test_negative_sampling_names_the_bad_argument(positive, negative):
     with pytest.raises(ValueError, match="negative_sampling: argument `scores_"):
         negative_sampling(positive, negative)
 
@@ -345,7 +345,7 @@ def model(counts, dim=3, seed=0, **options) -> SkipGram:
     return method
 
 
-def test_the_loss_is_that_of_the_pairs_and_the_drawn_words():
+def test_skip_gram_loss_is_negative_sampling_of_pairs_and_drawn_words():
     """Where only one word can be drawn, nothing is random."""
     method = model([0, 0, 0, 7], negatives=2)
     v, u = method.centre.weight.tolist(), method.context.weight.tolist()
@@ -359,7 +359,7 @@ def test_the_loss_is_that_of_the_pairs_and_the_drawn_words():
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
-def test_words_are_drawn_by_their_count_to_the_power(power):
+def test_skip_gram_draws_negatives_by_count_to_the_power(power):
     counts, n = [1, 16, 81, 256, 0], 40_000
     method = model(counts, negatives=3, power=power)
     total = sum(c**power for c in counts)
@@ -380,7 +380,7 @@ def test_words_are_drawn_by_their_count_to_the_power(power):
     assert loss == pytest.approx(expected, abs=5 * spread)
 
 
-def test_gradient_reaches_the_words_concerned_and_no_other():
+def test_skip_gram_gradient_reaches_the_words_of_the_batch_only():
     method = model([0, 0, 3, 0, 0, 0], negatives=2)
     method.loss(torch.tensor([0, 1]), torch.tensor([3, 4])).backward()
     assert (method.centre.weight.grad != 0).any(1).tolist() == [
@@ -402,7 +402,7 @@ def test_gradient_reaches_the_words_concerned_and_no_other():
     assert not method.noise.requires_grad and len(list(method.parameters())) == 2
 
 
-def test_an_untrained_method_is_undecided():
+def test_skip_gram_loss_before_training_is_that_of_zero_scores():
     method = SkipGram(torch.ones(9, dtype=torch.long), dim=4, negatives=7)
     assert method.loss(torch.arange(9), torch.arange(9)).item() == pytest.approx(
         8 * math.log(2)
@@ -429,7 +429,7 @@ def tiny_corpus() -> tuple[Dataset, list[list[int]]]:
 
 
 @pytest.mark.parametrize("power, negatives", [(1.0, 1), (1.0, 3), (0.75, 2)])
-def test_training_finds_the_pointwise_mutual_information(power, negatives):
+def test_skip_gram_training_reaches_the_pointwise_mutual_information(power, negatives):
     data, table = tiny_corpus()
     rows = [sum(row) for row in table]
     total, weights = sum(rows), [r**power for r in rows]
@@ -459,7 +459,7 @@ def test_training_finds_the_pointwise_mutual_information(power, negatives):
             assert scores[w][c] == pytest.approx(optimum, abs=0.1)
 
 
-def test_encode_is_the_mean_of_the_words_vectors():
+def test_skip_gram_encode_is_the_mean_of_the_word_vectors():
     method = model([1, 1, 1, 1])
     v = method.centre.weight
     out = method.encode(
@@ -500,12 +500,12 @@ def test_encode_is_the_mean_of_the_words_vectors():
         (dict(counts=torch.tensor([1, 2]), power=-0.5), "argument `power`"),
     ],
 )
-def test_a_wrong_argument_is_named(arguments, message):
+def test_skip_gram_names_the_bad_argument(arguments, message):
     with pytest.raises(ValueError, match=message):
         SkipGram(**arguments)
 
 
-def test_loss_wants_words_in_pairs():
+def test_skip_gram_loss_rejects_words_that_are_not_in_pairs():
     method = model([1, 1, 1])
     for x, y in (
         (torch.zeros(2), torch.zeros(2).long()),
@@ -534,7 +534,7 @@ def trained(pairs: Dataset, steps: int, seed: int) -> tuple[SkipGram, list[float
     return method, [step.loss for step in steps]
 
 
-def test_same_seed_same_loss(pairs):
+def test_skip_gram_training_is_repeatable_by_seed(pairs):
     assert (
         trained(pairs, 4, seed=3)[1]
         == trained(pairs, 4, seed=3)[1]
@@ -542,7 +542,7 @@ def test_same_seed_same_loss(pairs):
     )
 
 
-def test_vectors_relate_emoji_that_share_no_word(pairs):
+def test_skip_gram_vectors_relate_emoji_that_share_no_word(pairs):
     """One-hot vectors cannot: they are all equally far from each other. Chance is 1 in
     80, and 1 in 100."""
     subcategory = torch.full((1906,), -1)
