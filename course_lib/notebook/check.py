@@ -15,7 +15,8 @@ from course_lib.checks import positive
 from course_lib.files import SHIPPED
 from course_lib.grading.answers import code_cells
 from course_lib.grading.drive import Failure
-from course_lib.grading.exercise import WAITS, Verdict, judge, read_public
+from course_lib.grading.public_files import read_public
+from course_lib.grading.verdict import WAITS, Verdict, judge
 from course_lib.notebook.attempt import Attempt, FileAttempt, clip
 from course_lib.notebook.show import Source
 from course_lib.notebook.style import INK, PAPER, RIGHT, WRONG
