@@ -352,7 +352,7 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
     monkeypatch.setattr(
         studies, "classifier_guided", lambda *arguments: asked.append(arguments)
     )
-    row = swept_by_classifier(UNCONDITIONAL, 6, judge=CLEAN)
+    row = swept_by_classifier(UNCONDITIONAL, 6, classifier_recipe=CLEAN)
     assert row == {
         "steps": 7,
         "batch_size": 64,
@@ -380,7 +380,9 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
 def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
     monkeypatch.setattr(studies, "SAMPLES", 12)
     row = swept_by_classifier(
-        tiny(UNCONDITIONAL, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier)
+        tiny(UNCONDITIONAL, tiny_untold),
+        1,
+        classifier_recipe=tiny(CLASSIFIER, tiny_classifier),
     )
     assert (
         set(row) == RUN | {"curve"}
