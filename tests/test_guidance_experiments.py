@@ -356,7 +356,7 @@ def test_swept_by_classifier_uses_scale_1_plus_w_and_counts_both_runs(
     monkeypatch.setattr(
         studies, "classifier_guided", lambda *arguments: asked.append(arguments)
     )
-    row = swept_by_classifier(UNCONDITIONAL, 6, judge=CLEAN)
+    row = swept_by_classifier(UNCONDITIONAL, 6, classifier_recipe=CLEAN)
     assert row == {
         "steps": 7,
         "batch_size": 64,
@@ -384,7 +384,9 @@ def test_swept_by_classifier_uses_scale_1_plus_w_and_counts_both_runs(
 def test_swept_by_classifier_on_a_tiny_run_is_finite(few, monkeypatch):
     monkeypatch.setattr(studies, "SAMPLES", 12)
     row = swept_by_classifier(
-        tiny(UNCONDITIONAL, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier)
+        tiny(UNCONDITIONAL, tiny_untold),
+        1,
+        classifier_recipe=tiny(CLASSIFIER, tiny_classifier),
     )
     assert (
         set(row) == RUN | {"curve"}
