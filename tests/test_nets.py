@@ -705,13 +705,14 @@ def test_what_a_unet_cannot_take_is_named():
     net = UNet(1, (8, 16))
     with pytest.raises(
         ValueError,
-        match=r"`x`: expected a height and width that 4 divides, got \(30, 28\)",
+        match=r"`x`: expected a height and width divisible by 4, got \(30, 28\)",
     ):
         net(torch.zeros(1, 1, 30, 28), torch.zeros(1, dtype=torch.long))
     with pytest.raises(
         ValueError,
         match=(
-            "`y`: expected None, for the network was built without `label`; got labels"
+            "`y`: expected None, because the network was built without `label`, got "
+            "labels"
         ),
     ):
         net(
@@ -721,7 +722,7 @@ def test_what_a_unet_cannot_take_is_named():
         )
     with pytest.raises(
         ValueError,
-        match=r"`x`: expected a height and width that 4 divides, got \(28, 30\)",
+        match=r"`x`: expected a height and width divisible by 4, got \(28, 30\)",
     ):
         net.features(torch.zeros(1, 1, 28, 30), torch.zeros(1, dtype=torch.long))
     with pytest.raises(ValueError, match="`dim`: expected an even number, got 7"):
