@@ -224,14 +224,14 @@ def standardised(x):
     return (x - x.mean(0)) / x.std(0)
 
 
-@pytest.mark.parametrize("strength", [1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("inverse_penalty", [1e-3, 0.1, 1.0])
 # the second has more columns than rows
 @pytest.mark.parametrize("n, dim", [(400, 12), (40, 60)])
-def test_logistic_regression_equals_scikit_learn(n, dim, strength):
+def test_logistic_regression_equals_scikit_learn(n, dim, inverse_penalty):
     x, y = blobs(n, dim)
-    ours = logistic_regression(x, y, [strength])[0]
+    ours = logistic_regression(x, y, [inverse_penalty])[0]
     oracle = LogisticRegression(
-        C=strength, solver="newton-cg", tol=1e-12, max_iter=1000
+        C=inverse_penalty, solver="newton-cg", tol=1e-12, max_iter=1000
     )
     oracle.fit(standardised(x), y.numpy())
     x = x.double()
@@ -266,12 +266,12 @@ def test_logistic_regression_of_two_classes_is_scikit_learns_at_double_strength(
 
 def test_logistic_regression_path_is_at_the_minimum_for_any_order_of_strengths():
     x, y = blobs(300)
-    strengths = [1e-4, 1e-2, 1.0]
-    path = logistic_regression(x, y, strengths)
-    assert [c.strength for c in path] == strengths
+    inverse_penalties = [1e-4, 1e-2, 1.0]
+    path = logistic_regression(x, y, inverse_penalties)
+    assert [c.inverse_penalty for c in path] == inverse_penalties
     z, onehot = torch.from_numpy(standardised(x)), F.one_hot(y, 5).double()
     for classifier, backwards in zip(
-        path, logistic_regression(x, y, strengths[::-1])[::-1], strict=True
+        path, logistic_regression(x, y, inverse_penalties[::-1])[::-1], strict=True
     ):
         torch.testing.assert_close(
             classifier.weight, backwards.weight, rtol=1e-3, atol=1e-5
@@ -279,7 +279,7 @@ def test_logistic_regression_path_is_at_the_minimum_for_any_order_of_strengths()
         weight = classifier.weight * x.double().std(0, correction=0)[:, None]
         # the gradient by hand: C X'(p - y) + W, and sum(p - y) for b
         residual = classifier(x).softmax(1) - onehot
-        assert (z.T @ residual + weight / classifier.strength).abs().max() / len(
+        assert (z.T @ residual + weight / classifier.inverse_penalty).abs().max() / len(
             x
         ) < 1e-5
         assert residual.mean(0).abs().max() < 1e-5
@@ -330,9 +330,9 @@ def spied(monkeypatch):
     """Column 0 of the features of every fit, in order."""
     fits, real = [], representation.logistic_regression
 
-    def spy(features, labels, strengths):
+    def spy(features, labels, inverse_penalties):
         fits.append(features[:, 0].long().tolist())
-        return real(features, labels, strengths)
+        return real(features, labels, inverse_penalties)
 
     monkeypatch.setattr(representation, "logistic_regression", spy)
     return fits
@@ -344,7 +344,7 @@ def test_linear_probe_keeps_each_group_on_one_side_of_the_validation_split(monke
     x[:, 0] = torch.arange(200)
     fits = spied(monkeypatch)
     for seed in (0, 0, 1):
-        linear_probe(x, y, groups=groups, strengths=[0.1, 1.0], seed=seed)
+        linear_probe(x, y, groups=groups, inverse_penalties=[0.1, 1.0], seed=seed)
     (first, whole), (again, _), (other, _) = fits[0:2], fits[2:4], fits[4:6]
     assert whole == list(range(200)) and first == again and first != other
     for rows in (first, other):
@@ -354,7 +354,7 @@ def test_linear_probe_keeps_each_group_on_one_side_of_the_validation_split(monke
         )
         # a fifth of the groups, each one whole
         assert len(fitted) == 16 and len(held) == 4 and not fitted & held
-    linear_probe(x, y, strengths=[0.1])
+    linear_probe(x, y, inverse_penalties=[0.1])
     assert len(fits[6]) == 160  # without groups, a fifth of the rows
 
 
@@ -372,7 +372,7 @@ def test_linear_probe_with_groups_beats_a_split_that_leaks_groups():
 
     (x, y), (test, test_y) = scenes(400), scenes(410)
     honest, leaky = linear_probe(x, y, groups=groups), linear_probe(x, y)
-    assert honest.strength <= 0.1 * leaky.strength
+    assert honest.inverse_penalty <= 0.1 * leaky.inverse_penalty
     assert accuracy(honest(test), test_y) > accuracy(leaky(test), test_y) + 0.02
 
 
@@ -382,20 +382,19 @@ def test_linear_probe_refits_the_chosen_strength_on_all_rows():
     probe = linear_probe(x, y)
     assert torch.equal(probe.weight, linear_probe(x, y).weight)
     assert torch.equal(
-        probe.weight, logistic_regression(x, y, [probe.strength])[0].weight
+        probe.weight, logistic_regression(x, y, [probe.inverse_penalty])[0].weight
     )
     scale = np.concatenate([x, test]).astype(np.float64)
     scale = (scale - scale[:500].mean(0)) / scale[:500].std(0)
-    oracle = LogisticRegression(C=probe.strength, tol=1e-10, max_iter=100_000).fit(
-        scale[:500], y.numpy()
-    )
+    oracle = LogisticRegression(C=probe.inverse_penalty, tol=1e-10, max_iter=100_000)
+    oracle.fit(scale[:500], y.numpy())
     assert accuracy(probe(test), test_y) == pytest.approx(
         oracle.score(scale[500:], test_y.numpy()), abs=1 / 400
     )
-    easy = torch.eye(3).repeat(20, 1)  # any strength is perfect: the smallest wins
-    assert (
-        linear_probe(easy, torch.arange(60) % 3, strengths=[1.0, 0.01]).strength == 0.01
-    )
+    # every inverse penalty has accuracy 1, so the smallest is taken
+    easy, labels = torch.eye(3).repeat(20, 1), torch.arange(60) % 3
+    probe = linear_probe(easy, labels, inverse_penalties=[1.0, 0.01])
+    assert probe.inverse_penalty == 0.01
 
 
 def test_few_labels_equals_scikit_learn_on_each_draw_alone():
@@ -404,7 +403,7 @@ def test_few_labels_equals_scikit_learn_on_each_draw_alone():
     data = Dataset(torch.zeros(400, 1), y, tuple("abcde"), {"emoji": emoji})
     test, test_y = blobs(300, noise=1.0, seed=1)
     draws = [labelled_subset(data, per_class=3, seed=seed) for seed in range(4)]
-    found = few_labels(x, y, draws, test, test_y, strength=0.1)
+    found = few_labels(x, y, draws, test, test_y, inverse_penalty=0.1)
     expected = []
     for rows in draws:
         mean, std = x[rows].double().mean(0), x[rows].double().std(0, correction=0)
@@ -419,7 +418,7 @@ def test_few_labels_equals_scikit_learn_on_each_draw_alone():
         [labelled_subset(data, per_class=30, seed=s) for s in range(4)],
         test,
         test_y,
-        strength=0.1,
+        inverse_penalty=0.1,
     )
     assert more.mean() > found.mean()
 
@@ -884,8 +883,8 @@ MAPS = noisy_maps(MASKS)
         (lambda: logistic_regression(X, Y - 1, [1.0]), "labels"),
         (lambda: logistic_regression(X[:0], Y[:0], [1.0]), "labels"),
         (lambda: logistic_regression(NAN, Y, [1.0]), "features"),
-        (lambda: logistic_regression(X, Y, []), "strengths"),
-        (lambda: logistic_regression(X, Y, [1.0, 0.0]), "strengths"),
+        (lambda: logistic_regression(X, Y, []), "inverse_penalties"),
+        (lambda: logistic_regression(X, Y, [1.0, 0.0]), "inverse_penalties"),
         (lambda: logistic_regression(X, Y, [1.0])[0](X[:, :1]), "features"),
         (lambda: linear_probe(X, Y, groups=Y[:5]), "groups"),
         (lambda: linear_probe(X, Y, groups=torch.zeros(10).long()), "validation"),

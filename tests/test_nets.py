@@ -707,13 +707,14 @@ def test_unet_names_an_indivisible_size_or_an_unexpected_label():
     net = UNet(1, (8, 16))
     with pytest.raises(
         ValueError,
-        match=r"`x`: expected a height and width that 4 divides, got \(30, 28\)",
+        match=r"`x`: expected a height and width divisible by 4, got \(30, 28\)",
     ):
         net(torch.zeros(1, 1, 30, 28), torch.zeros(1, dtype=torch.long))
     with pytest.raises(
         ValueError,
         match=(
-            "`y`: expected None, for the network was built without `label`; got labels"
+            "`y`: expected None, because the network was built without `label`, got "
+            "labels"
         ),
     ):
         net(
@@ -723,7 +724,7 @@ def test_unet_names_an_indivisible_size_or_an_unexpected_label():
         )
     with pytest.raises(
         ValueError,
-        match=r"`x`: expected a height and width that 4 divides, got \(28, 30\)",
+        match=r"`x`: expected a height and width divisible by 4, got \(28, 30\)",
     ):
         net.features(torch.zeros(1, 1, 28, 30), torch.zeros(1, dtype=torch.long))
     with pytest.raises(ValueError, match="`dim`: expected an even number, got 7"):

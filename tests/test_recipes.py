@@ -380,7 +380,7 @@ def test_table_rejects_stale_results(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     (tmp_path / "simclr.json").write_text(json.dumps(found))
     with pytest.raises(
-        ValueError, match="differs from today's raw pixels, seed 0: run `make results`"
+        ValueError, match="is out of date for raw pixels, seed 0: run `make results`"
     ):
         experiments.table("simclr")
 

@@ -1,15 +1,19 @@
-"""What a representation is worth: frozen features, then k-NN, linear probe, few labels,
-retrieval, collapse, masks; and a generator: distances between real and drawn pictures'
-features.
+"""Measures for a representation and for a generator.
+
+A representation is evaluated on frozen features: k-NN, linear probe, few labels,
+retrieval, collapse, masks. A generator is evaluated by distances between features of
+real and of generated pictures.
 
     train, test = features(method, train_set.x), features(method, test_set.x)
     accuracy(knn(train, train_set.y, test), test_set.y)
-    accuracy(linear_probe(train, train_set.y, groups=train_set.info["emoji"])(test), test_set.y)
+    probe = linear_probe(train, train_set.y, groups=train_set.info["emoji"])
+    accuracy(probe(test), test_set.y)
 
-Everything runs where the features lie, CPU or GPU, in memory that does not grow with
-the size of the test set. Classes are the numbers 0 to C - 1. `groups` names what must
-stay together when rows are split: the scenes of one emoji look alike, and a validation
-scene of an emoji that was fitted measures memory.
+All measures are computed on the device of the features, CPU or GPU. They need memory
+that does not grow with the size of the test set. Classes are the numbers 0 to C - 1.
+`groups` says which rows must stay together when the rows are split. For example, scenes
+of one emoji look alike. If some are in the training part and others in the validation
+part, then the validation accuracy measures memory.
 """
 
 from course_lib.evaluate.dense import (
@@ -27,26 +31,28 @@ from course_lib.evaluate.generation import (
     mode_coverage,
     precision_recall,
 )
-from course_lib.evaluate.representation import (
-    STRENGTHS,
-    LinearClassifier,
-    accuracy,
+from course_lib.evaluate.geometry import (
     alignment,
     effective_rank,
     feature_std,
+    relative_change,
+    retrieval,
+    uniformity,
+)
+from course_lib.evaluate.representation import (
+    INVERSE_PENALTIES,
+    LinearClassifier,
+    accuracy,
     features,
     few_labels,
     knn,
     linear_probe,
     logistic_regression,
-    relative_change,
-    retrieval,
-    uniformity,
 )
 
 __all__ = [
+    "INVERSE_PENALTIES",
     "PENALTIES",
-    "STRENGTHS",
     "THRESHOLDS",
     "LinearClassifier",
     "MaskProbe",

@@ -1,4 +1,5 @@
-"""Masks: from attention, from frozen feature maps, and how well they fit."""
+"""Masks from attention and from frozen feature maps, and how well they fit the true
+masks."""
 
 import math
 from collections.abc import Sequence
@@ -18,51 +19,49 @@ THRESHOLDS = tuple(step / 10 for step in range(-9, 4))
 @torch.no_grad()
 @expects(predicted="bool N 1 H W", true="bool N 1 H W")
 def intersection_over_union(predicted: Tensor, true: Tensor) -> float:
-    """The pixels in both masks over the pixels in either, 1 where both are empty: the
-    mean over pictures."""
-    both, either = (
-        (predicted & true).flatten(1).sum(1),
-        (predicted | true).flatten(1).sum(1),
-    )
+    """Returns the intersection over union (IoU) of two masks, averaged over pictures.
+
+    It is the number of pixels in both masks, divided by the number of pixels in at
+    least one of them. It is 1 where both masks are empty.
+    """
+    both = (predicted & true).flatten(1).sum(1)
+    either = (predicted | true).flatten(1).sum(1)
     return torch.where(either > 0, both.double() / either, 1).mean().item()
 
 
 @torch.no_grad()
 @expects(attention="float ... h w")
 def most_of_the_mass(attention: Tensor, share: float = 0.6) -> Tensor:
-    """Masks (..., h, w) of the fewest places that hold `share` of each map's sum, the
-    strongest first.
+    """Returns masks (..., h, w) of the fewest positions that hold `share` of the sum of
+    each map; positions with the highest attention are taken first.
 
-    How DINO makes masks of attention (Caron et al. 2021, arXiv 2104.14294, figure 4;
-    there 60 %). Raises ValueError for a share outside [0, 1].
+    DINO makes masks from attention in this way (Caron et al. 2021, arXiv 2104.14294,
+    figure 4, with a share of 60 %). Raises ValueError for a share outside [0, 1].
     """
     flat = attention.flatten(-2)
-    strongest, places = flat.sort(-1, descending=True)
-    before = strongest.cumsum(-1) - strongest  # held by the stronger ones
+    strongest, positions = flat.sort(-1, descending=True)
+    before = strongest.cumsum(-1) - strongest  # sum over the stronger positions
     kept = before < number("share", share, 0, 1) * flat.sum(-1, keepdim=True)
-    return (
-        torch.zeros_like(flat, dtype=torch.bool)
-        .scatter_(-1, places, kept)
-        .view(attention.shape)
-    )
+    masks = torch.zeros_like(flat, dtype=torch.bool).scatter_(-1, positions, kept)
+    return masks.view(attention.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class MaskProbe:
-    """A mask from a feature map: each of its h x w cells predicts the pixels it covers,
-    all with one matrix.
+    """Predicts a mask from a feature map: each of the h x w cells predicts the pixels
+    that it covers. All cells use the same matrix.
 
-    Scores, in float64, above 0 for what is inside: cell @ weight + bias, with a bias of
-    its own for each pixel.
+    The scores are cell @ weight + bias, in float64, with a separate bias for each pixel
+    of the picture. A score above 0 means inside the mask.
     """
 
-    penalty: float  # the one it was fitted with
-    weight: Tensor  # (C, r^2), for maps as they come; a cell covers r x r pixels
+    penalty: float  # that it was fitted with
+    weight: Tensor  # (C, r^2), for maps that are not standardised; a cell is r x r
     bias: Tensor  # (1, H, W) = (1, r h, r w)
 
     @expects(maps="float N C h w")
     def __call__(self, maps: Tensor) -> Tensor:
-        """Scores (N, 1, H, W) of maps (N, C, h, w)."""
+        """Returns the scores (N, 1, H, W) of maps (N, C, h, w)."""
         side = math.isqrt(self.weight.shape[1])
         shape = len(self.weight), self.bias.shape[1] // side, self.bias.shape[2] // side
         if maps.shape[1:] != shape:
@@ -74,10 +73,8 @@ class MaskProbe:
             torch.einsum("nchw,cr->nrhw", maps[rows].double(), self.weight)
             for rows in _chunks(len(maps), maps[0].numel())
         ]
-        return (
-            rearrange(torch.cat(scores), "n (p q) h w -> n 1 (h p) (w q)", p=side)
-            + self.bias
-        )
+        pixels = rearrange(torch.cat(scores), "n (p q) h w -> n 1 (h p) (w q)", p=side)
+        return pixels + self.bias
 
 
 @torch.no_grad()
@@ -90,30 +87,33 @@ def mask_probe(
     validation: float = 0.2,
     seed: int = 0,
 ) -> MaskProbe:
-    """Masks from frozen feature maps by ridge regression: do features tell where things
-    are, not only what?
+    """Returns a probe that predicts masks from frozen feature maps, fitted by ridge
+    regression. It tells whether features contain where things are, not only what they
+    are.
 
-        maps = features(nn.Sequential(net.stem, net.stages, nn.Flatten()), x).unflatten(1, (96, 4, 4))
+        trunk = nn.Sequential(net.stem, net.stages, nn.Flatten())
+        maps = features(trunk, x).unflatten(1, (96, 4, 4))
         intersection_over_union(mask_probe(maps, masks)(test_maps) > 0, test_masks)
 
-    maps (N, C, h, w), masks (N, 1, r h, r w). With pixels y of +-1 and the channels
-    standardised, the minimum of
+    maps: (N, C, h, w); masks: (N, 1, r h, r w). The channels are standardised, and
+    pixels y are 1 inside the mask and -1 outside. The probe minimises
 
         mean over pictures and cells of ||y - (cell W + b)||^2 + penalty ||W||^2
 
-    in closed form. The bias b is free at each pixel: of constant maps the mean mask
-    remains, which others should beat. IoU rewards calling a pixel inside before that is
-    the likelier half, so a threshold is chosen with the penalty, by IoU on a validation
-    part drawn as linear_probe's (on a tie the largest penalty); then all rows are
-    fitted. Raises ValueError for masks that are not r times the maps, maps that are not
-    finite, no penalty or one that is not positive, and where either side of the split
-    would be empty.
+    in closed form. The bias b is free at each pixel. So the prediction for constant
+    maps is the mean mask, and other maps should do better. For a high IoU a pixel has
+    to count as inside even where its probability is somewhat below one half. So a
+    threshold is chosen together with the penalty, by the IoU on a validation part,
+    which is drawn as in linear_probe. If several pairs have the best IoU, the largest
+    penalty is taken. Then the probe is fitted on all rows. Raises ValueError for masks
+    that are not r times the maps, for maps that are not finite, for penalties that are
+    missing or not positive, and where either side of the split would be empty.
     """
     (h, w), (height, width) = maps.shape[2:], masks.shape[2:]
     if height * w != width * h or height % h:
         raise ValueError(
-            f"argument `masks`: expected r times the {h} x {w} of `maps`, got {height} "
-            f"x {width}"
+            f"argument `masks`: expected r times the {h} x {w} of `maps`, got "
+            f"{height} x {width}"
         )
     if not len(penalties):
         raise ValueError(
@@ -122,39 +122,29 @@ def mask_probe(
     for penalty in penalties:
         positive("penalties", penalty)
     _finite("maps", maps)
-    held = _held_out(
-        torch.arange(len(maps), device=maps.device) if groups is None else groups,
-        validation,
-        seed,
-    )
-    found = []
-    for probe in _ridge(
-        maps, masks, (~held).nonzero()[:, 0], sorted(penalties, reverse=True)
-    ):
+    rows = torch.arange(len(maps), device=maps.device)
+    held = _held_out(rows if groups is None else groups, validation, seed)
+    choices = []
+    for probe in _ridge(maps, masks, rows[~held], sorted(penalties, reverse=True)):
         scores = probe(maps[held])
-        found += [
+        choices += [
             (intersection_over_union(scores > t, masks[held]), probe.penalty, t)
             for t in THRESHOLDS
         ]
-    _, penalty, threshold = max(found, key=lambda row: row[0])
-    probe = _ridge(maps, masks, torch.arange(len(maps), device=maps.device), [penalty])[
-        0
-    ]
+    _, penalty, threshold = max(choices, key=lambda choice: choice[0])
+    (probe,) = _ridge(maps, masks, rows, [penalty])
     return replace(probe, bias=probe.bias - threshold)
 
 
 def _ridge(
     maps: Tensor, masks: Tensor, rows: Tensor, penalties: Sequence[float]
 ) -> list[MaskProbe]:
-    """The minimum on these rows for each penalty, in float64."""
-    (c, h, w), parts = (
-        maps.shape[1:],
-        [rows[part] for part in _chunks(len(rows), maps[0].numel())],
-    )
+    """Returns the probe that is fitted to these rows, in float64, for each penalty."""
+    c, h, w = maps.shape[1:]
     side, cells = masks.shape[2] // h, len(rows) * h * w
-    # (C, h, w): a free bias for each pixel
-    mean = sum(maps[part].double().sum(0) for part in parts) / len(rows)
-    # is to centre each place by itself
+    parts = [rows[part] for part in _chunks(len(rows), maps[0].numel())]
+    # A free bias for each pixel: the same as centring maps and masks at each position
+    mean = sum(maps[part].double().sum(0) for part in parts) / len(rows)  # (C, h, w)
     prior = sum(masks[part].double().sum(0) for part in parts) / len(rows)
     gram, cross = mean.new_zeros(c, c), mean.new_zeros(c, side**2)
     for part in parts:
@@ -165,19 +155,15 @@ def _ridge(
             p=side,
             q=side,
         )
-        gram, cross = (
-            gram.addmm_(x.T, x, alpha=1 / cells),
-            cross.addmm_(x.T, y, alpha=1 / cells),
-        )
+        gram.addmm_(x.T, x, alpha=1 / cells)
+        cross.addmm_(x.T, y, alpha=1 / cells)
     std = gram.diagonal().sqrt()
-    # constant, as in logistic_regression
+    # which channels count as constant: as in logistic_regression
     scale = std.masked_fill(std <= 1e-6 * mean.abs().amax((1, 2)), torch.inf)
-    gram, cross, found = gram / scale / scale[:, None], cross / scale[:, None], []
+    gram, cross = gram / scale / scale[:, None], cross / scale[:, None]
+    probes, identity = [], torch.eye(c).to(gram)
     for penalty in penalties:
-        weight = (
-            torch.linalg.solve(gram + penalty * torch.eye(c).to(gram), cross)
-            / scale[:, None]
-        )
+        weight = torch.linalg.solve(gram + penalty * identity, cross) / scale[:, None]
         at_mean = MaskProbe(penalty, weight, torch.zeros_like(prior))(mean[None])[0]
-        found.append(MaskProbe(penalty, weight, 2 * prior - 1 - at_mean))
-    return found
+        probes.append(MaskProbe(penalty, weight, 2 * prior - 1 - at_mean))
+    return probes

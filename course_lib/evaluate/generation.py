@@ -1,8 +1,8 @@
-"""What a generator is worth: how far drawn pictures are from real ones.
+"""Evaluates a generator: how far generated pictures are from real ones.
 
-All but the last two functions read features, (N, D) of any encoder, and a figure means
-nothing without that encoder's name: the published FID and KID are those of one
-Inception network.
+All functions except the last two take features, (N, D), of any encoder. Their values
+mean nothing without the name of the encoder: the published FID and KID use one
+particular Inception network.
 """
 
 import math
@@ -17,39 +17,37 @@ from course_lib.evaluate.representation import _chunks, _finite
 @torch.no_grad()
 @expects(real="float N D", generated="float M D")
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """||m_r - m_g||^2 + tr(C_r + C_g - 2 (C_r C_g)^(1/2)), of features' means m and
-    covariances C (of N - 1).
+    """Returns ||m_r - m_g||^2 + tr(C_r + C_g - 2 (C_r C_g)^(1/2)), where m are the
+    means and C the covariances (with N - 1) of the features.
 
-    The squared 2-Wasserstein distance of two Gaussians with these moments (Dowson &
-    Landau 1982); with Inception features Heusel et al. 2017 (arXiv 1706.08500) call it
-    FID. Of finite sets it is too large, the more so the fewer rows: compare equal
-    numbers only, many times D. Raises ValueError for fewer than two rows or features
-    that are not finite.
+    It is the squared 2-Wasserstein distance of two Gaussians with these moments (Dowson
+    & Landau 1982). With Inception features it is called FID (Heusel et al. 2017, arXiv
+    1706.08500). For finite sets it is too large, and more so for fewer rows. So compare
+    only values of equal numbers of rows, which should be many times D. Raises
+    ValueError for fewer than two rows, and for features that are not finite.
     """
-    (mean_r, cov_r), (mean_g, cov_g) = (
-        _moments("real", real),
-        _moments("generated", generated),
-    )
+    mean_r, cov_r = _moments("real", real)
+    mean_g, cov_g = _moments("generated", generated)
     root = _root(cov_r)
-    # eigenvalues are those of C_r C_g
+    # this symmetric matrix has the eigenvalues of C_r C_g
     cross = torch.linalg.eigvalsh(root @ cov_g @ root).clamp(min=0).sqrt().sum()
-    return (
-        ((mean_r - mean_g).square().sum() + cov_r.trace() + cov_g.trace() - 2 * cross)
-        .clamp(min=0)
-        .item()
-    )
+    means = (mean_r - mean_g).square().sum()
+    distance = means + cov_r.trace() + cov_g.trace() - 2 * cross
+    return distance.clamp(min=0).item()
 
 
 def _moments(name: str, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean (D,) and covariance (D, D), in float64."""
     if len(features) < 2:
         raise ValueError(
-            f"argument `{name}`: expected two rows or more, got {len(features)}"
+            f"argument `{name}`: expected at least two rows, got {len(features)}"
         )
     features = _finite(name, features).double()
     return features.mean(0), torch.atleast_2d(features.T.cov())
 
 
 def _root(covariance: Tensor) -> Tensor:
+    """Returns the symmetric square root of a covariance."""
     values, axes = torch.linalg.eigh(covariance)
     return axes * values.clamp(min=0).sqrt() @ axes.T
 
@@ -57,16 +55,17 @@ def _root(covariance: Tensor) -> Tensor:
 @torch.no_grad()
 @expects(real="float N D", generated="float M D")
 def kernel_distance(real: Tensor, generated: Tensor) -> float:
-    """Squared maximum mean discrepancy with the kernel (u^T v / D + 1)^3: without bias,
-    so it may be below 0.
+    """Returns an unbiased estimate of the squared maximum mean discrepancy with the
+    kernel (u^T v / D + 1)^3.
 
-    With Inception features Binkowski et al. 2018 (arXiv 1801.01401) call it KID. Raises
-    ValueError for fewer than two rows or features that are not finite.
+    Because it is unbiased, it can be below 0. With Inception features it is called KID
+    (Binkowski et al. 2018, arXiv 1801.01401). Raises ValueError for fewer than two
+    rows, and for features that are not finite.
     """
     for name, rows in (("real", real), ("generated", generated)):
         if len(_finite(name, rows)) < 2:
             raise ValueError(
-                f"argument `{name}`: expected two rows or more, got {len(rows)}"
+                f"argument `{name}`: expected at least two rows, got {len(rows)}"
             )
     n, m = len(real), len(generated)
     within = _kernels(real) / (n * (n - 1)) + _kernels(generated) / (m * (m - 1))
@@ -74,8 +73,8 @@ def kernel_distance(real: Tensor, generated: Tensor) -> float:
 
 
 def _kernels(rows: Tensor, others: Tensor | None = None) -> float:
-    """The sum of the kernel over all pairs of a row and one of the others; without
-    others, of two different rows."""
+    """Returns the sum of the kernel over all pairs of one of `rows` and one of
+    `others`. Without `others` it is the sum over all pairs of two different rows."""
     rows, total = rows.double(), 0.0
     columns = rows if others is None else others.double()
     for part in _chunks(len(rows), len(columns)):
@@ -91,49 +90,45 @@ def _kernels(rows: Tensor, others: Tensor | None = None) -> float:
 def precision_recall(
     real: Tensor, generated: Tensor, k: int = 3
 ) -> tuple[float, float]:
-    """Improved precision and recall (Kynkaanniemi et al. 2019, arXiv 1904.06991,
-    equations 1 and 2).
+    """Returns improved precision and recall (Kynkaanniemi et al. 2019, arXiv
+    1904.06991, equations 1 and 2).
 
-    Around each row of a set lies a ball that reaches to its k-th nearest other row.
-    Precision: the share of generated rows inside a real row's ball (are they real?);
-    recall: of real rows inside a generated row's (is all there?). Compare equal numbers
-    of rows only. Raises ValueError unless 1 <= k < rows, or for features that are not
-    finite.
+    Each row of a set is the centre of a ball, whose radius is the distance to its k-th
+    nearest other row. Precision is the share of generated rows that lie in the ball of
+    a real row: it measures whether generated pictures look real. Recall is the share of
+    real rows that lie in the ball of a generated row: it measures whether all kinds of
+    real pictures are generated. Compare only values of equal numbers of rows. Raises
+    ValueError unless 1 <= k < rows, and for features that are not finite.
     """
     count("k", k, min(len(real), len(generated)) - 1)
-    real, generated = (
-        _finite("real", real).double(),
-        _finite("generated", generated).double(),
-    )
+    real = _finite("real", real).double()
+    generated = _finite("generated", generated).double()
     return _covered(generated, real, k), _covered(real, generated, k)
 
 
 def _covered(rows: Tensor, centres: Tensor, k: int) -> float:
-    """The share of rows within some centre's ball."""
-    inside, exact = (
-        torch.zeros(len(rows), dtype=torch.bool, device=rows.device),
-        "donot_use_mm_for_euclid_dist",
-    )
+    """Returns the share of rows that lie in the ball of at least one centre."""
+    inside = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    exact = "donot_use_mm_for_euclid_dist"
     for part in _chunks(len(centres), max(len(rows), len(centres))):
         apart = torch.cdist(centres[part], centres, compute_mode=exact)
-        # the nearest of all is itself
+        # k + 1, because the nearest centre is the centre itself
         radius = apart.kthvalue(k + 1, dim=1, keepdim=True).values
-        inside |= (torch.cdist(centres[part], rows, compute_mode=exact) <= radius).any(
-            0
-        )
+        distance = torch.cdist(centres[part], rows, compute_mode=exact)
+        inside |= (distance <= radius).any(0)
     return inside.double().mean().item()
 
 
 @torch.no_grad()
 @expects(points="float N D", centres="float K D")
 def mode_coverage(points: Tensor, centres: Tensor, radius: float) -> tuple[int, float]:
-    """(modes, share): how many of K equally likely modes are drawn, and the share of
-    points that lie in one.
+    """Returns how many of K equally likely modes the points cover, and the share of
+    points that lie in a mode: (modes, share).
 
-    A point lies in the mode of its nearest centre if it is at most radius away (three
-    standard deviations in Srivastava et al. 2017, arXiv 1705.07761); a mode counts
-    where at least a tenth of its due, N / K, lies in it. Raises ValueError for no
-    points.
+    A point lies in the mode of its nearest centre if the distance is at most `radius`
+    (three standard deviations in Srivastava et al. 2017, arXiv 1705.07761). A mode
+    counts as covered if at least a tenth of the expected number of points, N / K, lies
+    in it. Raises ValueError for no points.
     """
     count("points", len(points))
     distance, nearest = torch.cdist(
@@ -141,22 +136,22 @@ def mode_coverage(points: Tensor, centres: Tensor, radius: float) -> tuple[int, 
     ).min(1)
     inside = distance <= positive("radius", radius)
     drawn = nearest[inside].bincount(minlength=len(centres))
-    return int(
-        (drawn >= 0.1 * len(points) / len(centres)).sum()
-    ), inside.double().mean().item()
+    modes = int((drawn >= 0.1 * len(points) / len(centres)).sum())
+    return modes, inside.double().mean().item()
 
 
 def bits_per_dimension(
     log_density: float | Tensor, dimensions: int, levels: int = 256
 ) -> float | Tensor:
-    """log2(levels) - log_density / (dimensions ln 2): nats of pictures in [0, 1] as
-    bits for each of their pixels.
+    """Returns log2(levels) - log_density / (dimensions ln 2), which converts the log
+    density of pictures in [0, 1] from nats to bits per dimension (Theis et al. 2015,
+    arXiv 1511.01844).
 
-    log_density: log p(x) or a bound on it, of pictures with uniform noise that fills
-    the gaps between `levels` greys (`course_lib.latent.likelihoods.dequantise`); then
-    this is what storing one channel of one pixel costs. The uniform density costs
-    log2(levels). levels = 1: log_density is of discrete data, a log-probability. Theis
-    et al. 2015 (arXiv 1511.01844).
+    log_density: log p(x), or a bound on it, of pictures with uniform noise that fills
+    the gaps between `levels` greys (`course_lib.latent.likelihoods.dequantise`). The
+    result is then the cost of storing one channel of one pixel. The uniform density
+    costs log2(levels). Use levels = 1 for discrete data, where log_density is a
+    log-probability.
     """
     return math.log2(count("levels", levels)) - log_density / (
         count("dimensions", dimensions) * math.log(2)

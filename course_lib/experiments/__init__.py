@@ -1,8 +1,8 @@
-"""Experiments: settings, the jobs that measure them, the judge of generators, and the
-results that are kept.
+"""Experiments: settings, the jobs that measure them, the classifiers that evaluate
+generators, and the stored results.
 
-The families' studies stand in their modules named `experiments`, as EXPERIMENTS: name
--> settings.
+The experiments of a family are in its modules named `experiments`, as EXPERIMENTS:
+name -> settings.
 """
 
 from course_lib.experiments.jobs import pretext_score

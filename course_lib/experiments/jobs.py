@@ -1,7 +1,7 @@
-"""Jobs: functions (recipe, seed) -> what a row of results holds; and what they have in
-common.
+"""Jobs: functions (recipe, seed) -> the contents of one row of results, and the
+functions that they share.
 
-A job continues from its checkpoint in runs/ when it was interrupted.
+A job that was interrupted continues from its checkpoint in runs/.
 """
 
 import platform
@@ -21,18 +21,19 @@ from course_lib.run import seeded
 from course_lib.train import Method
 
 RUNS = ROOT / "runs"
-LOOKS = 10  # during a run that is watched
+LOOKS = 10  # number of measurements during a run of `watched`
 
 
 def measures(
     encoder: Callable, data: str = "scenes", split: str = "test"
 ) -> dict[str, float]:
-    """What a frozen representation is worth on unseen rows, by the course's protocol;
-    the training rows are the bank.
+    """Evaluates a frozen representation on held-out rows by the course's protocol.
 
-    knn, probe: accuracy of weighted k-NN (k = 20) and of a linear probe for the data's
-    classes; effective_rank and feature_std of the unseen rows' features. encoder: as
-    for `evaluate.features`.
+    knn, probe: accuracy of weighted k-NN (k = 20) and of a linear probe for the classes
+    of the data. Both use the training rows and their labels. effective_rank and
+    feature_std: of the features of the held-out rows. encoder: as for
+    `evaluate.features`. split: the part of the
+    data that is held out.
     """
     bank, unseen = load(data, "train"), load(data, split)
     h_bank, h = evaluate.features(encoder, bank.x), evaluate.features(encoder, unseen.x)
@@ -46,25 +47,26 @@ def measures(
 
 
 def device_name(device: torch.device) -> str:
-    """A GPU's name, or the CPU's architecture with the number of threads in use."""
+    """Returns the name of a GPU, or the CPU's architecture with the number of threads
+    that PyTorch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 
 def raw_pixels(recipe: Recipe, seed: int) -> dict:
-    """No network at all, so one seed is enough."""
+    """Evaluates raw pixels. Without a network, one seed is enough."""
     return {"steps": 0, **measures(lambda x: x.flatten(1), recipe.data)}
 
 
 def random_encoder(recipe: Recipe, seed: int) -> dict:
-    """The recipe's network as the seed makes it, untrained."""
+    """Evaluates the recipe's network, untrained, as it is initialised from the seed."""
     return {"steps": 0, **measures(build(recipe, seed), recipe.data)}
 
 
 def random_calibrated(recipe: Recipe, seed: int) -> dict:
-    """The untrained network with BatchNorm statistics of 10,000 training rows: stricter
-    by k-NN."""
+    """Evaluates the untrained network with BatchNorm statistics of 10,000 training
+    rows: by k-NN this is a stricter baseline."""
     method = build(recipe, seed).train()
     with torch.no_grad():
         for x in load(recipe.data, "train").x[:10_000].split(256):
@@ -73,20 +75,21 @@ def random_calibrated(recipe: Recipe, seed: int) -> dict:
 
 
 def untrained(recipe: Recipe, seed: int) -> dict:
-    """All measures of what the seed makes, for methods that have no representation."""
+    """Returns all measures of an untrained method, for methods without a
+    representation."""
     return {"steps": 0, **all_measures(build(recipe, seed), recipe)}
 
 
 def trained(recipe: Recipe, seed: int) -> dict:
-    """The recipe, trained; continues from its checkpoint in runs/ when it was
-    interrupted."""
+    """Trains the recipe and evaluates it. After an interruption the training continues
+    from its checkpoint in runs/."""
     method, about = train_to_the_end(recipe, seed)
     return about | all_measures(method, recipe)
 
 
 def all_measures(method: Method, recipe: Recipe) -> dict[str, float]:
-    """`measures`, where there is a representation, and `pretext`: how well a method
-    that has a `pretext_score` does its own task on unseen rows."""
+    """Returns `measures`, for a method with a representation, and `pretext`, for a
+    method with a `pretext_score`: how well it solves its own task on test rows."""
     own = (
         {"pretext": pretext_score(method, load(recipe.data, "test").x)}
         if hasattr(method, "pretext_score")
@@ -97,11 +100,10 @@ def all_measures(method: Method, recipe: Recipe) -> dict[str, float]:
 
 @torch.no_grad()
 def pretext_score(method: Method, x: Tensor) -> float:
-    """How well a method solves its own puzzle on pictures x (N, C, H, W): the mean over
-    batches of 500, in eval mode.
+    """Returns how well a method solves its own pretext task on pictures x (N, C, H, W):
+    the mean over batches of 500, in eval mode.
 
-    The puzzles are drawn from one fixed seed; the caller's random state stays as it
-    was.
+    The tasks are drawn from one fixed seed. The caller's random state does not change.
     """
     training, device = method.training, next(method.parameters()).device
     method.eval()
@@ -125,12 +127,13 @@ def train_to_the_end(
     batch_size: int | None = None,
     bf16: bool = False,
 ) -> tuple[Method, dict]:
-    """Trains on the CPU, where results are comparable, with a line of progress now and
-    then; a run that had already ended is taken from its checkpoint. Returns the method
-    and {steps, batch_size, seconds}.
+    """Trains to the last update and returns the method and {steps, batch_size,
+    seconds}.
 
-    method, data, steps, batch_size: where not the recipe's own; they want another
-    checkpoint, too. bf16: fit's.
+    It trains on the CPU, where results are comparable, and prints a line of progress
+    every 100 updates. A run that has already ended is loaded from its checkpoint.
+    method, data, steps, batch_size: given where they differ from the recipe; such a run
+    needs a checkpoint of its own, too. bf16: as for `fit`.
     """
     checkpoint = checkpoint_of(recipe, seed) if checkpoint is None else checkpoint
     method = build(recipe, seed) if method is None else method
@@ -164,19 +167,17 @@ def train_to_the_end(
 def watched(
     recipe: Recipe, seed: int, metrics: Callable[[Method], dict[str, float]]
 ) -> tuple[Method, dict]:
-    """Trains the recipe and takes metrics(method), in eval mode, after the first update
-    and LOOKS - 1 times more.
+    """Trains the recipe and computes metrics(method), in eval mode, after the first
+    update and LOOKS - 1 more times.
 
-    Returns it with what a row holds: steps, batch_size, seconds, and `curve`,
-    {"update": [...], measure: [...]}. Raises ValueError for a run too short for so many
-    looks.
+    Returns the method and the contents of a row: steps, batch_size, seconds, and
+    `curve`, {"update": [...], measure: [...]}. Raises ValueError for a run too short
+    for so many measurements.
     """
-    method, every = (
-        build(recipe, seed),
-        count("steps", recipe.cpu.steps, low=2 * LOOKS) // LOOKS,
-    )
+    method = build(recipe, seed)
+    every = count("steps", recipe.cpu.steps, low=2 * LOOKS) // LOOKS
     names = list(metrics(method.eval()))
-    # an interrupted run keeps them
+    # a buffer, so that the checkpoint of an interrupted run contains it
     method.register_buffer("looks", torch.full((LOOKS, len(names)), torch.nan))
     run = train(
         recipe,
@@ -187,7 +188,7 @@ def watched(
         checkpoint=checkpoint_of(recipe, seed, "-w"),
     )
     for step in run:
-        # the look that is due, or that an interrupt took away
+        # a measurement is due, or was missed because of an interruption
         empty = (step.k - 1) // every
         if empty < LOOKS and method.looks[empty].isnan().any():
             method.looks[empty] = torch.tensor(list(metrics(method.eval()).values()))
@@ -202,7 +203,7 @@ def watched(
 
 
 def from_scratch_on_few(recipe: Recipe, seed: int, amounts: dict[str, dict]) -> dict:
-    """The supervised recipe on the labelled scenes alone."""
+    """Trains the supervised recipe from scratch on few labelled scenes."""
     return train_on_few(recipe, seed, amounts, "scratch", lambda: build(recipe, seed))
 
 
@@ -213,11 +214,11 @@ def train_on_few(
     name: str,
     start: Callable[[], Method],
 ) -> dict:
-    """Supervised training from start(), anew for each amount of labels: what a row
-    holds, test accuracy by amount.
+    """Trains start() with labels, anew for each amount of labels, and returns the
+    contents of a row: the test accuracy for each amount.
 
-    amounts: title -> what `labelled_subset` is asked for. name: of these runs, for
-    their checkpoints.
+    amounts: title -> arguments of `labelled_subset`. name: of these runs, for the names
+    of their checkpoints.
     """
     data, test, row = load("scenes", "train"), load("scenes", "test"), {"seconds": 0.0}
     for title, amount in amounts.items():
@@ -238,5 +239,6 @@ def train_on_few(
 
 
 def checkpoint_of(recipe: Recipe, seed: int, part: str = "") -> Path:
-    """Where a run's state lies until its experiment is complete."""
+    """Returns the path of a run's checkpoint, which is kept until its experiment is
+    complete."""
     return RUNS / f"{recipe.hash()}-{seed}{part}.pt"

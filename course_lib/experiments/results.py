@@ -1,10 +1,10 @@
-"""Measured results: every (setting, seed) of an experiment is a resumable job, and each
-row says how it came about.
+"""Measured results: each (setting, seed) of an experiment is a resumable job, and each
+row says how it was measured.
 
-`results/NAME.json` holds {"short": ..., "rows": [...]}; a row is {setting, seed, recipe
-(a hash), device, steps, batch_size, seconds, measures...}. Rows that are there are not
-run again; a row of a changed recipe is, and all of them where one of the code's short
-rows comes out differently.
+`results/NAME.json` holds {"short": ..., "rows": [...]}. A row is {setting, seed, recipe
+(a hash), device, steps, batch_size, seconds, measures...}. `run` runs the jobs whose
+rows are missing or have the hash of another recipe than today's. It runs all jobs of an
+experiment again if the losses of a short run (see `short`) have changed.
 """
 
 import functools
@@ -36,22 +36,23 @@ RESULTS = SHIPPED / "results"
 
 
 def catalogue() -> dict[str, Experiment]:
-    """Every experiment of the course by name: one for each recipe, of the recipe's
-    name, and the families' studies."""
+    """Returns all experiments of the course by name: one for each recipe, with the name
+    of the recipe, and those of the families."""
     methods = {
         name: standard(recipe) for name, recipe in recipes().items() if recipe.cpu
     }
-    return methods | merged("experiments")  # a study may replace its recipe's
+    return methods | merged("experiments")  # may replace the experiment of a recipe
 
 
 def short(experiment: Experiment) -> dict[str, list[float]]:
-    """builder -> losses of three small updates: repeated in seconds, they notice
-    changed methods, data or loop.
+    """Returns builder -> losses of three small updates, for each function that builds
+    methods of the experiment.
 
-    One for each function that builds an experiment's methods.
+    They take seconds. If they change, the methods, the data or the training loop have
+    changed.
     """
     found = {}
-    for recipe in [what.recipe for what in experiment.values()]:
+    for recipe in [setting.recipe for setting in experiment.values()]:
         builder = getattr(recipe.build, "func", recipe.build).__name__
         if builder not in found:
             found[builder] = list(first_losses(recipe))
@@ -60,11 +61,12 @@ def short(experiment: Experiment) -> dict[str, list[float]]:
 
 @functools.cache
 def first_losses(recipe: Recipe) -> tuple[float, ...]:
-    """Of the first three updates.
+    """Returns the losses of the first three updates.
 
-    Rounding differs between machines, and at full rate the first steps of Adam multiply
-    it tenfold each: so it is a long run, still warming up. Only 128 rows, so that the
-    third update sees rows again.
+    Rounding differs between machines, and at the full learning rate each of the first
+    steps of Adam multiplies the difference by ten. So the run is set up as a long one,
+    whose first updates are in the warm-up. It has only 128 rows, so that the third
+    update uses rows for the second time.
     """
     data = load(recipe.data, "train")[:128]
     steps = train(
@@ -74,8 +76,8 @@ def first_losses(recipe: Recipe) -> tuple[float, ...]:
 
 
 def same(losses: dict[str, list[float]], others: dict[str, list[float]]) -> bool:
-    """Whether two experiments' short rows differ by no more than rounding on different
-    machines explains."""
+    """Returns whether the losses of two short runs are equal, apart from differences
+    that rounding on different machines explains."""
     return losses.keys() == others.keys() and all(
         math.isclose(a, b, rel_tol=2e-3, abs_tol=1e-4)
         for key in losses
@@ -84,7 +86,8 @@ def same(losses: dict[str, list[float]], others: dict[str, list[float]]) -> bool
 
 
 def read(name: str) -> dict:
-    """The file results/NAME.json; FileNotFoundError says how to make it."""
+    """Returns the contents of results/NAME.json. Raises FileNotFoundError, which says
+    how to make the file, if it does not exist."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(
@@ -94,8 +97,8 @@ def read(name: str) -> dict:
 
 
 def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
-    """setting -> the measure's values, one a seed, of those settings in
-    results/NAME.json that have it."""
+    """Returns setting -> values of the measure, one for each seed, for the settings in
+    results/NAME.json that have this measure."""
     found = _by_setting(name)
     return {
         setting: [row[measure] for row in rows]
@@ -105,7 +108,7 @@ def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
 
 
 def _by_setting(name: str) -> dict[str, list[dict]]:
-    """setting -> its rows in results/NAME.json."""
+    """Returns setting -> its rows in results/NAME.json."""
     found = {}
     for row in read(name)["rows"]:
         found.setdefault(row["setting"], []).append(row)
@@ -114,7 +117,8 @@ def _by_setting(name: str) -> dict[str, list[dict]]:
 
 def _begin():
     torch.set_num_threads(1)
-    catalogue()  # imports now what a later job would else import as it stands by then
+    # imports everything now: later, the source files may have changed
+    catalogue()
 
 
 def _job(tag: str, setting: str, what: Setting, seed: int) -> dict:
@@ -128,7 +132,7 @@ def _job(tag: str, setting: str, what: Setting, seed: int) -> dict:
 
 
 def _todays_hashes(experiment: Experiment) -> dict[tuple[str, int], str]:
-    """(setting, seed) -> today's hash, in the order of the table."""
+    """Returns (setting, seed) -> hash of today's code, in the order of the table."""
     return {
         (setting, seed): what.hash()
         for setting, what in experiment.items()
@@ -137,8 +141,8 @@ def _todays_hashes(experiment: Experiment) -> dict[tuple[str, int], str]:
 
 
 def run(experiments: dict[str, Experiment]):
-    """Runs what results/*.json does not hold yet, in the order given, one process a
-    core with one thread each."""
+    """Runs the jobs whose rows are missing in results/*.json, in the order given, with
+    one process for each core and one thread for each process."""
     jobs, files = [], {}
     for name, experiment in experiments.items():
         path, now = RESULTS / f"{name}.json", short(experiment)
@@ -172,7 +176,7 @@ def run(experiments: dict[str, Experiment]):
         running = {pool.submit(_job, *job): name for name, *job in jobs}
         for done in as_completed(running):
             path, order, found = files[running[done]]
-            if done.exception():  # the other jobs go on; its checkpoint stays in runs/
+            if done.exception():  # other jobs continue; the checkpoint stays
                 failed[running[done]] = done.exception()
                 continue
             found["rows"].append(done.result())
@@ -197,7 +201,7 @@ def run(experiments: dict[str, Experiment]):
 
 
 def _recipes(experiment: Experiment) -> set[str]:
-    """The hashes that begin the names of an experiment's checkpoints."""
+    """Returns the hashes with which the names of an experiment's checkpoints begin."""
     return {
         recipe.hash()
         for what in experiment.values()
@@ -213,13 +217,11 @@ def _forget(recipes: set[str]):
 
 
 def stale(name: str, experiment: Experiment) -> list[str]:
-    """Rows of results/NAME.json that are missing, of another recipe than today's, or
-    too many: "setting, seed k"."""
+    """Returns the rows of results/NAME.json that are missing, that belong to another
+    recipe than today's, or that are too many, as "setting, seed k"."""
     rows = read(name)["rows"] if (RESULTS / f"{name}.json").exists() else []
-    found, today = (
-        {(row["setting"], row["seed"]): row["recipe"] for row in rows},
-        _todays_hashes(experiment),
-    )
+    found = {(row["setting"], row["seed"]): row["recipe"] for row in rows}
+    today = _todays_hashes(experiment)
     return [
         f"{key[0]}, seed {key[1]}"
         for key in {**today, **found}
@@ -228,10 +230,10 @@ def stale(name: str, experiment: Experiment) -> list[str]:
 
 
 def table(name: str) -> str:
-    """results/NAME.json as text: each setting's mean and standard deviation over its
-    seeds, the gain over random.
+    """Returns results/NAME.json as a text table: mean and standard deviation of each
+    setting over its seeds, and the gain over the untrained network.
 
-    Raises ValueError for another name and where the recipes have changed since.
+    Raises ValueError for an unknown name, and if the file is out of date.
     """
     if name not in (known := catalogue()):
         raise ValueError(
@@ -240,31 +242,23 @@ def table(name: str) -> str:
     by_setting = _by_setting(name)
     if old := stale(name, known[name]):
         raise ValueError(
-            f"results/{name}.json differs from today's {'; '.join(old[:3])}: run `make "
+            f"results/{name}.json is out of date for {'; '.join(old[:3])}: run `make "
             "results`"
         )
     rows = [row for of_it in by_setting.values() for row in of_it]
     about = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
-    # and no curves
+    # a curve is no number, so it has no column
     numbers = (key for row in rows for key in row if isinstance(row[key], (int, float)))
     columns = [key for key in dict.fromkeys(numbers) if key not in about]
     first = max(map(len, by_setting)) + 2
-    wide = {
-        c: max(
-            len(TITLES.get(c, c)),
-            *(len(spread(each, c)) for each in by_setting.values()),
-        )
-        + 2
-        for c in columns
-    }
+    cells = {c: [spread(each, c) for each in by_setting.values()] for c in columns}
+    wide = {c: max(map(len, [TITLES.get(c, c), *cells[c]])) + 2 for c in columns}
     head = "".join(f"{TITLES.get(c, c):>{wide[c]}}" for c in columns)
     lines = [f"{'':{first}}{head}  seeds   steps  seconds"]
     for setting, of_it in by_setting.items():
         found = "".join(f"{spread(of_it, c):>{wide[c]}}" for c in columns)
-        seeds, seconds = (
-            ",".join(str(row["seed"]) for row in of_it),
-            mean(row.get("seconds", 0) for row in of_it),
-        )
+        seeds = ",".join(str(row["seed"]) for row in of_it)
+        seconds = mean(row.get("seconds", 0) for row in of_it)
         lines.append(
             f"{setting:{first}}{found}  {seeds:7}{of_it[0]['steps']:>6}{seconds:>9.0f}"
         )
@@ -276,20 +270,21 @@ def table(name: str) -> str:
                     row[measure] - random[row["seed"]] for row in by_setting["trained"]
                 ]
                 by_seed = ", ".join(f"{gain:+.3f}" for gain in gains)
-                gain = f"trained - {baseline} of the same seed = {mean(gains):+.3f} ({by_seed})"
-                lines.append(f"{TITLES[measure]}: {gain}")
+                lines.append(
+                    f"{TITLES[measure]}: trained - {baseline} of the same seed = "
+                    f"{mean(gains):+.3f} ({by_seed})"
+                )
     devices = sorted({row["device"] for row in rows})
-    return "\n".join(
-        [
-            *lines,
-            f"unseen rows; mean ± standard deviation over seeds; {'; '.join(devices)}",
-        ]
-    )
+    note = f"unseen rows; mean ± standard deviation over seeds; {'; '.join(devices)}"
+    return "\n".join([*lines, note])
 
 
 def spread(rows: list[dict], measure: str) -> str:
-    """Mean ± standard deviation over the rows; of what only describes features the
-    mean; nothing where they lack it."""
+    """Returns the text "mean ± standard deviation" of a measure over the rows.
+
+    For a single row, and for a measure that only describes features, it returns only
+    the mean. For a measure that the rows do not have it returns an empty text.
+    """
     if measure not in rows[0]:
         return ""
     found = [row[measure] for row in rows]

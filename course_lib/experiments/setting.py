@@ -1,5 +1,4 @@
-"""What an experiment consists of: settings, each a recipe, what is done with it, and
-for which seeds."""
+"""Settings, of which an experiment consists: each has a recipe, a job, and seeds."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,17 +17,16 @@ from course_lib.recipe import Recipe
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of an experiment: the recipe it is about, what is done with it, and for
-    which seeds."""
+    """One line of an experiment: a recipe, the job that measures it, and the seeds."""
 
     recipe: Recipe
     job: Callable[[Recipe, int], dict] = trained
     seeds: tuple[int, ...] = (0, 1, 2)
-    pretrained: Recipe | None = None  # whose trained weights the job begins with
+    pretrained: Recipe | None = None  # the job starts from its trained weights
 
     def hash(self) -> str:
-        """Of all that its numbers depend on: recipe, job, and the weights that the job
-        begins with or loads."""
+        """Returns the hash of everything that the numbers depend on: the recipe, the
+        job, and the weights that the job starts from or loads."""
         loaded = {
             JUDGES[self.recipe.data] if name == "judge" else name
             for name in weights_of(self.job)
@@ -47,7 +45,7 @@ Experiment = dict[str, Setting]
 
 
 def standard(recipe: Recipe) -> Experiment:
-    """What every method is measured by: trained against untrained."""
+    """Returns the settings that every recipe has: trained and untrained."""
     if not recipe.has_representation:
         return {"untrained": Setting(recipe, untrained), "trained": Setting(recipe)}
     return {

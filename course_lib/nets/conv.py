@@ -1,5 +1,4 @@
-"""Convolutional decoder: from an encoder's coarse feature map back to the picture's
-grid."""
+"""A convolutional decoder: from an encoder's coarse feature map to a picture."""
 
 from torch import Tensor, nn
 
@@ -7,13 +6,13 @@ from course_lib.nets.resnet import Norm
 
 
 class Decoder(nn.Module):
-    """Feature map (N, widths[0], h, w) -> (N, outputs, 2^k h, 2^k w), k = len(widths) -
-    1.
+    """Maps a feature map (N, widths[0], h, w) to (N, outputs, 2^k h, 2^k w), where
+    k = len(widths) - 1.
 
-    Each stage doubles the grid by repeating pixels and convolves, which leaves no
-    checkerboard as a transposed convolution does (Odena et al. 2016, "Deconvolution and
-    checkerboard artifacts"). No skip connections: all that the decoder knows went
-    through the encoder's last map.
+    Each stage doubles height and width by repeating pixels, and then convolves. A
+    transposed convolution can leave a checkerboard pattern; this does not (Odena et al.
+    2016, "Deconvolution and checkerboard artifacts"). There are no skip connections, so
+    the encoder's last map is the decoder's only input.
     """
 
     def __init__(
@@ -41,10 +40,10 @@ class Decoder(nn.Module):
 
 
 def from_vector(dim: int, side: int = 4, width: int | None = None) -> nn.Sequential:
-    """Vectors (N, dim) -> maps (N, width, side, side), by one linear layer: the door
-    from a bottleneck to a decoder.
+    """Returns a linear layer from vectors (N, dim) to maps (N, width, side, side). It
+    connects a bottleneck with a decoder.
 
-    width: of the maps, by default dim.
+    width: number of channels of the maps, by default dim.
     """
     width = dim if width is None else width
     return nn.Sequential(

@@ -1,10 +1,10 @@
-"""DCGAN's networks (Radford, Metz, Chintala 2015, arXiv 1511.06434), small, with each
-of its guidelines an argument.
+"""Small networks of DCGAN (Radford, Metz, Chintala 2015, arXiv 1511.06434), with an
+argument for each guideline of the paper.
 
-What the paper recommends is each argument's default: strided convolutions instead of
-pooling (`strided`), BatchNorm in both networks (`norm`) but neither at the generator's
-output nor at the discriminator's input (`everywhere`), no hidden fully connected layer
-(`hidden`), ReLU in the generator, LeakyReLU in the discriminator (`activation`).
+The defaults are what the paper recommends: strided convolutions instead of pooling
+(`strided`); BatchNorm in both networks (`norm`), but neither at the generator's output
+nor at the discriminator's input (`everywhere`); no hidden fully connected layer
+(`hidden`); ReLU in the generator and LeakyReLU in the discriminator (`activation`).
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Activation = Callable[[], nn.Module]
 
 
 def leaky_relu() -> nn.LeakyReLU:
-    """The paper's slope of 0.2 below zero."""
+    """Returns LeakyReLU with the paper's slope of 0.2 below zero."""
     return nn.LeakyReLU(0.2)
 
 
 def normal_weights(net: nn.Module, std: float = 0.02) -> nn.Module:
-    """The paper's start: weights of convolutions and linear layers from N(0, std^2),
-    biases 0. Returns the network."""
+    """Initialises a network as in the paper and returns it: weights of convolutions and
+    linear layers from N(0, std^2), biases 0."""
     for layer in net.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.normal_(layer.weight, 0.0, std)
@@ -36,8 +36,8 @@ def normal_weights(net: nn.Module, std: float = 0.02) -> nn.Module:
 
 
 class Stage(nn.Module):
-    """One change of the grid, a norm, an activation. y, where it is given, is for a
-    norm that listens to labels."""
+    """A change of height and width, a norm, and an activation. Labels y, if given, go
+    to the norm, which is then conditional."""
 
     def __init__(self, resize: nn.Module, norm: nn.Module, activation: nn.Module):
         super().__init__()
@@ -49,8 +49,8 @@ class Stage(nn.Module):
 
 
 def up(inputs: int, outputs: int, strided: bool = True) -> nn.Module:
-    """Twice as wide and high: a fractionally strided convolution, or repeated pixels
-    and a convolution."""
+    """Returns a layer that doubles height and width: a transposed convolution of stride
+    2 (strided), or repeated pixels and then a convolution."""
     if strided:
         return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
     return nn.Sequential(
@@ -59,20 +59,20 @@ def up(inputs: int, outputs: int, strided: bool = True) -> nn.Module:
 
 
 def down(inputs: int, outputs: int, strided: bool = True) -> nn.Module:
-    """Half as wide and high: a strided convolution, or a convolution and
-    max-pooling."""
+    """Returns a layer that halves height and width: a convolution of stride 2
+    (strided), or a convolution and then max-pooling."""
     if strided:
         return nn.Conv2d(inputs, outputs, 4, 2, 1)
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.MaxPool2d(2))
 
 
 class Generator(nn.Module):
-    """Noise z (N, dim) -> pictures (N, channels, S, S) in [0, 1], S = side
-    2^len(widths); y (N,) goes to the norms.
+    """Maps noise z (N, dim) to pictures (N, channels, S, S) in [0, 1], where S = side
+    2^len(widths). Labels y (N,), if given, go to the norms.
 
-    The noise becomes widths[0] maps of side x side, every stage doubles the grid. The
-    last one ends in tanh, which is moved from [-1, 1] to [0, 1]: (tanh(a) + 1) / 2 =
-    sigmoid(2 a).
+    The noise becomes widths[0] maps of side x side. Each later stage and the output
+    layer double height and width. The output of tanh is scaled from [-1, 1] to [0, 1]:
+    (tanh(a) + 1) / 2 = sigmoid(2 a).
     """
 
     def __init__(
@@ -116,7 +116,8 @@ class Generator(nn.Module):
 
 
 def pooled(maps: list[Tensor]) -> Tensor:
-    """Feature maps of all stages, max-pooled to at most 4 x 4, side by side: (N, D)."""
+    """Max-pools the feature maps of all stages to at most 4 x 4 and concatenates them:
+    (N, D)."""
     return torch.cat(
         [
             F.adaptive_max_pool2d(each, min(4, each.shape[-1])).flatten(1)
@@ -127,8 +128,9 @@ def pooled(maps: list[Tensor]) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Pictures (N, channels, side, side) in [0, 1] -> logits (N,), positive for what
-    looks real. Each width halves the grid once."""
+    """Maps pictures (N, channels, side, side) in [0, 1] to logits (N,), which are
+    positive for pictures classified as real. There is one stage for each of `widths`,
+    and each halves height and width."""
 
     def __init__(
         self,
@@ -158,7 +160,7 @@ class Discriminator(nn.Module):
         normal_weights(self)
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """The feature maps of all stages, fine to coarse."""
+        """Returns the feature maps of all stages, from fine to coarse."""
         x, found = self.door(2 * x - 1), []
         for stage in self.stages:
             found.append(x := stage(x))
@@ -168,5 +170,5 @@ class Discriminator(nn.Module):
         return self.out(self.maps(x)[-1].flatten(1)).squeeze(1)
 
     def features(self, x: Tensor) -> Tensor:
-        """The paper's representation (section 5.1): see `pooled`."""
+        """Returns the paper's representation (section 5.1): see `pooled`."""
         return pooled(self.maps(x))

@@ -1,5 +1,5 @@
-"""Multi-layer perceptron: projection heads, predictors, small classifiers, denoisers of
-points."""
+"""Multi-layer perceptrons, for projection heads, predictors, small classifiers and
+denoisers of points."""
 
 import math
 
@@ -10,12 +10,12 @@ from course_lib.checks import expects
 
 
 def mlp(*widths: int, norm: type[nn.Module] | None = nn.BatchNorm1d) -> nn.Sequential:
-    """Linear layers of the given widths with norm and ReLU between them: (N, widths[0])
-    -> (N, widths[-1]).
+    """Returns linear layers of the given widths with norm and ReLU between them: (N,
+    widths[0]) -> (N, widths[-1]).
 
-    `mlp(96, 64)` is one linear layer, `mlp(96, 96, 64)` SimCLR's head g with one hidden
-    layer. norm is called with the number of features; None leaves it out (a layer
-    without norm has a bias). Raises ValueError for fewer than 2 widths.
+    `mlp(96, 64)` is one linear layer. `mlp(96, 96, 64)` is SimCLR's head g, with one
+    hidden layer. norm is called with the number of features. With None there is no
+    norm, and then every layer has a bias. Raises ValueError for fewer than 2 widths.
     """
     if len(widths) < 2:
         raise ValueError(
@@ -34,10 +34,11 @@ def mlp(*widths: int, norm: type[nn.Module] | None = nn.BatchNorm1d) -> nn.Seque
 
 @expects(t="any N")
 def time_embedding(t: Tensor, dim: int) -> Tensor:
-    """Sines and cosines of the step number t (N,) at dim / 2 frequencies from 1 down to
-    1 / 10,000: (N, dim).
+    """Returns sines and cosines of the step numbers t (N,) at dim / 2 frequencies from
+    1 down to almost 1 / 10,000: (N, dim).
 
-    Vaswani et al. 2017 (arXiv 1706.03762, section 3.5), who number places so.
+    Vaswani et al. 2017 (arXiv 1706.03762, section 3.5) encode positions in this way.
+    Raises ValueError for an odd dim.
     """
     if dim % 2:
         raise ValueError(f"argument `dim`: expected an even number, got {dim}")
@@ -49,8 +50,8 @@ def time_embedding(t: Tensor, dim: int) -> Tensor:
 
 
 def label_vector(label: nn.Module, y: Tensor, t: Tensor) -> Tensor:
-    """label(y), (N, dim); ValueError unless there are as many labels y as steps t
-    (N,)."""
+    """Returns label(y), (N, dim). Raises ValueError unless there are as many labels y
+    as steps t (N,)."""
     if len(y) != len(t):
         raise ValueError(
             f"argument `y`: expected {len(t)} labels, as many as steps `t`, got "
@@ -60,8 +61,11 @@ def label_vector(label: nn.Module, y: Tensor, t: Tensor) -> Tensor:
 
 
 class TimedMLP(nn.Module):
-    """Points x_t (N, dim), steps t (N,) and, where there is a module `label`, y -> (N,
-    hidden), labels y: a prediction (N, dim). Without it labels are not listened to."""
+    """Maps points x_t (N, dim), steps t (N,) and labels y to a prediction (N, dim).
+
+    label: a module y -> (N, hidden). Without it the network is unconditional and
+    ignores labels.
+    """
 
     def __init__(
         self, dim: int, hidden: int, depth: int = 3, label: nn.Module | None = None

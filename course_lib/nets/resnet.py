@@ -1,5 +1,5 @@
-"""Residual networks (He et al. 2015, arXiv 1512.03385): a small one for 32 x 32
-pictures, and torchvision's."""
+"""Residual networks (He et al. 2015, arXiv 1512.03385): a small one for pictures of
+32 x 32, and those of torchvision."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,14 @@ Norm = Callable[[int], nn.Module]  # channels -> layer
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm (arXiv 1803.08494), 8 channels a group (a multiple of 8): no image sees
-    another one of its batch."""
+    """Returns GroupNorm (arXiv 1803.08494) with 8 channels in each group; `channels` is
+    a multiple of 8. The images of a batch do not affect each other."""
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 
 class BasicBlock(nn.Module):
-    """ReLU(x + two 3 x 3 convolutions of x); where size or channels change, x takes a 1
-    x 1 convolution."""
+    """Computes ReLU(x + two 3 x 3 convolutions of x). Where the size or the number of
+    channels changes, a 1 x 1 convolution is applied to x."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm):
         super().__init__()
@@ -44,11 +44,11 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images (N, C, H, W) in [0, 1] -> features (N, widths[-1]), the mean over the last
-    feature map.
+    """Maps images (N, C, H, W) in [0, 1] to features (N, widths[-1]): the mean over the
+    last feature map.
 
-    The stem has stride 2, every stage after the first one too: 32 x 32 pictures are
-    looked at on grids of 16, 8 and 4.
+    The stem and every stage except the first one have stride 2. So pictures of 32 x 32
+    have feature maps of 16 x 16, 8 x 8 and 4 x 4.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ResNet(nn.Module):
 
     @expects(x="float N C H W")
     def feature_map(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) -> (N, widths[-1], h, w), before the mean over
+        """Returns the last feature map, (N, widths[-1], h, w), before the mean over
         positions."""
         return self.stages(self.stem(x))
 
@@ -92,12 +92,12 @@ class ResNet(nn.Module):
 def torchvision_resnet(
     build: Callable[..., nn.Module], small_images: bool = True
 ) -> nn.Module:
-    """One of torchvision's residual networks, say `torchvision.models.resnet50`,
-    untrained, without its classifier.
+    """Returns one of torchvision's residual networks, for example
+    `torchvision.models.resnet50`, untrained and without its classifier.
 
-    small_images: 3 x 3 stem of stride 1 and no max-pooling, as SimCLR does for CIFAR
-    (arXiv 2002.05709, appendix B.9). Images (N, 3, H, W) -> (N, dim), with `dim` an
-    attribute: 512 for resnet18, 2048 for resnet50.
+    small_images: a 3 x 3 stem of stride 1 and no max-pooling, as in SimCLR for CIFAR
+    (arXiv 2002.05709, appendix B.9). The network maps images (N, 3, H, W) to (N, dim).
+    Its attribute `dim` is 512 for resnet18 and 2048 for resnet50.
     """
     net = build(weights=None)
     net.dim, net.fc = net.fc.in_features, nn.Identity()

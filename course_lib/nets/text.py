@@ -1,4 +1,4 @@
-"""Text transformer, small: a caption as one vector."""
+"""A small text transformer, which encodes a caption as one vector."""
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +8,12 @@ from course_lib.nets.vit import Block
 
 
 class TextTransformer(nn.Module):
-    """Tokens (N, L) in 0..words-1, 0 where nothing stands, L <= length -> (N, dim).
+    """Maps tokens (N, L) in 0..words-1, with L <= length, to (N, dim). Token 0 is
+    padding.
 
-    The mean over the words after the last block, behind a linear map without bias that
-    begins at zero: nothing told is zeros, for ever, and before training so is
-    everything else.
+    The output is the mean over the words after the last block, followed by a linear map
+    without bias. An empty caption (padding only) therefore always gives zeros. The
+    linear map is initialised with zeros, so before training every caption gives zeros.
     """
 
     def __init__(self, words: int, length: int, dim: int, depth: int, heads: int):
@@ -28,12 +29,12 @@ class TextTransformer(nn.Module):
         is_word, length = tokens > 0, tokens.shape[1]
         if length > len(self.positions):
             raise ValueError(
-                f"argument `tokens`: expected at most {len(self.positions)} a caption, "
-                f"got {length}"
+                f"argument `tokens`: expected at most {len(self.positions)} for each "
+                f"caption, got {length}"
             )
         x = self.words(tokens) + self.positions[:length]  # (N, L, dim)
-        # Words look at words; at itself also each empty place, whose softmax would else
-        # be over nothing.
+        # Every token attends to all words. A padding token also attends to itself,
+        # because otherwise the softmax of an empty caption would have no elements.
         attn_mask = is_word[:, None, None] | torch.eye(
             length, dtype=torch.bool, device=tokens.device
         )

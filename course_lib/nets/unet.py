@@ -1,8 +1,9 @@
-"""U-Net with time (Ho, Jain, Abbeel 2020, arXiv 2006.11239, appendix B), small, for
-pictures of 28 x 28 and 32 x 32.
+"""A small U-Net that is conditional on the step (Ho, Jain, Abbeel 2020, arXiv
+2006.11239, appendix B), for pictures of 28 x 28 and 32 x 32.
 
-Ronneberger et al. 2015 (arXiv 1505.04597): down to a coarse grid and up again, with a
-skip connection on every level.
+A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) computes maps of lower and lower
+resolution, and then of higher and higher resolution again. Skip connections join the
+two paths on every level.
 """
 
 import torch
@@ -15,8 +16,8 @@ from course_lib.nets.resnet import group_norm
 
 
 class LabelEmbedding(nn.Embedding):
-    """Labels y (N,) in 0..classes-1 -> (N, dim). One more, `classes`, is the null
-    label: it says nothing, always 0."""
+    """Maps labels y (N,) in 0..classes-1 to (N, dim). One more label, `classes`, is the
+    null label, whose vector is always 0."""
 
     def __init__(self, classes: int, dim: int):
         super().__init__(classes + 1, dim, padding_idx=classes)
@@ -27,10 +28,10 @@ class LabelEmbedding(nn.Embedding):
 
 
 class Condition(nn.Module):
-    """Step numbers t (N,), and labels y where there is a module `label`, y -> (N, dim),
-    as one vector for every block: (N, dim).
+    """Maps step numbers t (N,), and labels y, to one condition vector for every block:
+    (N, dim).
 
-    y None: no label is told, the label's share of the vector is left out.
+    label: a module y -> (N, dim). With y None, the condition depends on t only.
     """
 
     def __init__(self, dim: int, label: nn.Module | None = None):
@@ -42,16 +43,16 @@ class Condition(nn.Module):
     def forward(self, t: Tensor, y: Tensor | None = None) -> Tensor:
         if y is not None and self.label is None:
             raise ValueError(
-                "argument `y`: expected None, for the network was built without "
-                "`label`; got labels"
+                "argument `y`: expected None, because the network was built "
+                "without `label`, got labels"
             )
         found = self.time(time_embedding(t, self.dim))
         return found if y is None else found + label_vector(self.label, y, t)
 
 
 class TimedBlock(nn.Module):
-    """Shortcut(x) + two 3 x 3 convolutions of x, each behind norm and SiLU; the
-    condition (N, dim) shifts the channels between them."""
+    """Computes shortcut(x) + two 3 x 3 convolutions of x, each preceded by norm and
+    SiLU. Between them the condition (N, dim) shifts the channels."""
 
     def __init__(self, inputs: int, outputs: int, dim: int):
         super().__init__()
@@ -65,7 +66,7 @@ class TimedBlock(nn.Module):
         self.shortcut = (
             nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
         )
-        nn.init.zeros_(self.second[-1].weight)  # every block begins as its shortcut
+        nn.init.zeros_(self.second[-1].weight)  # so each block starts as its shortcut
         nn.init.zeros_(self.second[-1].bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -74,8 +75,8 @@ class TimedBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """x + attention among the h w places of a feature map (N, C, h, w), C a multiple of
-    `heads`."""
+    """Computes x + attention between the h w positions of a feature map (N, C, h, w);
+    C is a multiple of `heads`."""
 
     def __init__(self, channels: int, heads: int = 4):
         super().__init__()
@@ -100,13 +101,15 @@ class SelfAttention(nn.Module):
 
 
 class UNetEncoder(nn.Module):
-    """The way down of a U-Net, and its middle: what a classifier of noisy pictures
-    needs of it.
+    """The contracting path of a U-Net and its middle. It is also the encoder of a
+    classifier of noisy pictures.
 
-    Squares of patch x patch pixels come in as channels, which spares the finest and
-    dearest level. One width a level, each half as fine as the one before, with `blocks`
-    of that width; attention on the coarsest. Height and width are multiples of patch
-    2^(len(widths) - 1). label: y -> (N, 2 widths[0]), where labels are told.
+    The input is rearranged so that each square of patch x patch pixels becomes
+    channels. This saves the finest level, which costs the most. There is one level for
+    each of `widths`, with half the resolution of the level before, and with `blocks`
+    blocks of that width. Only the coarsest level has attention. Height and width must
+    be multiples of patch 2^(len(widths) - 1). label: a module y -> (N, 2 widths[0]), if
+    the network is conditional on labels.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class UNetEncoder(nn.Module):
             nn.Conv2d(channels * patch**2, widths[0], 3, padding=1),
         )
         self.down = nn.ModuleList()
-        self.kept = [widths[0]]  # channels of what is kept for the way up
+        self.kept = [widths[0]]  # channels of the maps for the skip connections
         for level, width in enumerate(widths):
             if level:
                 self.down.append(nn.Conv2d(self.kept[-1], self.kept[-1], 3, 2, 1))
@@ -140,12 +143,12 @@ class UNetEncoder(nn.Module):
         )
 
     def coarse(self, x: Tensor, condition: Tensor) -> list[Tensor]:
-        """All that the way up reads, fine to coarse, and the coarsest map of all
-        last."""
+        """Returns the maps for the skip connections, from fine to coarse, and last the
+        map after the middle."""
         if any(side % self.multiple for side in x.shape[2:]):
             raise ValueError(
-                f"argument `x`: expected a height and width that {self.multiple} "
-                f"divides, got {tuple(x.shape[2:])}"
+                f"argument `x`: expected a height and width divisible by "
+                f"{self.multiple}, got {tuple(x.shape[2:])}"
             )
         kept = [h := self.door(x)]
         for layer in self.down:
@@ -157,15 +160,17 @@ class UNetEncoder(nn.Module):
 
     @expects(x="float N C H W", t="int N")
     def features(self, x: Tensor, t: Tensor) -> Tensor:
-        """The mean over the coarsest map: (N, widths[-1])."""
+        """Returns the mean over the map after the middle: (N, widths[-1])."""
         return self.coarse(x, self.condition(t))[-1].mean((2, 3))
 
 
 class UNet(UNetEncoder):
-    """x_t (N, channels, H, W), steps t (N,), labels y or None -> a prediction like x_t.
+    """Maps x_t (N, channels, H, W), steps t (N,) and labels y (or None) to a prediction
+    of the shape of x_t.
 
-    On the way up one block more a level than on the way down, each of which reads what
-    one step of that way left.
+    Each level of the expanding path has one block more than in the contracting path.
+    Each of its blocks also takes one map of the contracting path as input (a skip
+    connection).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929), small, for crops of
+"""A small vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929) for crops of
 any size."""
 
 import torch
@@ -14,8 +14,8 @@ class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017, arXiv 1706.03762): tokens (N, T,
     dim) -> (N, T, dim).
 
-    attn_mask: where token i may attend to token j, bool (N, heads, T, T) or 1 in place
-    of N, heads; all by default.
+    attn_mask: bool (N, heads, T, T), True where token i may attend to token j; N and
+    heads may be 1. By default each token attends to all.
     """
 
     def __init__(self, dim: int, heads: int):
@@ -28,7 +28,7 @@ class Attention(nn.Module):
         self.to_qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys, values: (N, heads, T, dim / heads) each."""
+        """Returns queries, keys and values, each (N, heads, T, dim / heads)."""
         return rearrange(
             self.to_qkv(x),
             "n t (qkv heads d) -> qkv n heads t d",
@@ -42,15 +42,15 @@ class Attention(nn.Module):
         return self.out(rearrange(mixed, "n heads t d -> n t (heads d)"))
 
     def maps(self, x: Tensor) -> Tensor:
-        """softmax(q k^T / sqrt(dim / heads)): how much token i of each head looks at
-        token j, (N, heads, T, T)."""
+        """Returns the attention maps softmax(q k^T / sqrt(dim / heads)), (N, heads, T,
+        T): the weight with which token i of each head attends to token j."""
         q, k, _ = self.qkv(x)
         return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
 
 
 class Block(nn.Module):
-    """x + attention of its norm, then x + MLP of its norm: (N, T, dim) -> (N, T,
-    dim)."""
+    """A transformer block: x + attention of norm(x), then x + MLP of norm(x): (N, T,
+    dim) -> (N, T, dim)."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -66,19 +66,19 @@ class Block(nn.Module):
 
 
 def patches(dim: int, patch: int, channels: int = 3) -> nn.Conv2d:
-    """The paper's stem: images (N, channels, H, W) -> (N, dim, H / patch, W / patch), a
-    linear map of each patch."""
+    """Returns the paper's stem, a linear map of each patch: images (N, channels, H, W)
+    -> (N, dim, H / patch, W / patch)."""
     return nn.Conv2d(channels, dim, patch, patch)
 
 
 def convolutions(
     *widths: int, channels: int = 3, norm: Norm = nn.BatchNorm2d
 ) -> nn.Sequential:
-    """A convolutional stem (Xiao et al. 2021, arXiv 2106.14881): 3 x 3, stride 2 each,
-    then 1 x 1 to the last width.
+    """Returns a convolutional stem (Xiao et al. 2021, arXiv 2106.14881): 3 x 3
+    convolutions of stride 2, then a 1 x 1 convolution to the last width.
 
-    Images (N, channels, H, W) -> (N, widths[-1], H / 2^k, W / 2^k), k = len(widths) -
-    1. Raises ValueError for fewer than 2 widths.
+    It maps images (N, channels, H, W) to (N, widths[-1], H / 2^k, W / 2^k), where
+    k = len(widths) - 1. Raises ValueError for fewer than 2 widths.
     """
     if len(widths) < 2:
         raise ValueError(f"argument `widths`: expected two or more, got {widths}")
@@ -93,17 +93,18 @@ def convolutions(
 
 
 class ViT(nn.Module):
-    """Images (N, C, H, W) in [0, 1] -> the class token after the last block, (N, dim).
+    """Maps images (N, C, H, W) in [0, 1] to the class token after the last block, (N,
+    dim).
 
-    stem: images -> one token of `dim` numbers for each place, (N, dim, h, w); grid: (h,
-    w) of the size it is made for. Smaller or larger pictures have more or fewer places:
-    the learned positions are interpolated.
+    stem: images -> one token of `dim` numbers for each patch, (N, dim, h, w). grid:
+    h = w for the image size that the network is made for. For images of other sizes,
+    which have more or fewer patches, the learned position embeddings are interpolated.
     """
 
     def __init__(self, stem: nn.Module, grid: int, dim: int, depth: int, heads: int):
         super().__init__()
         self.dim, self.stem = dim, stem
-        # begins the sequence; its position is part of it
+        # the first token; it includes its own position embedding
         self.cls = nn.Parameter(torch.empty(1, 1, dim))
         self.positions = nn.Parameter(torch.empty(1, dim, grid, grid))
         self.blocks = nn.Sequential(*(Block(dim, heads) for _ in range(depth)))
@@ -116,8 +117,8 @@ class ViT(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def positions_for(self, h: int, w: int) -> Tensor:
-        """(1, dim, h, w): bicubic interpolation of the learned positions, themselves on
-        the grid they were made for."""
+        """Returns position embeddings for a grid of h x w patches, (1, dim, h, w): the
+        learned ones, interpolated (bicubic) if they are for another grid."""
         if (h, w) == self.positions.shape[2:]:
             return self.positions
         return F.interpolate(
@@ -126,17 +127,15 @@ class ViT(nn.Module):
 
     @expects(x="float N C H W")
     def embed(self, x: Tensor) -> Tensor:
-        """The class token and a token for each place, row by row, before the first
-        block: (N, 1 + h w, dim)."""
-        places = self.stem(x)  # (N, dim, h, w)
-        places = rearrange(
-            places + self.positions_for(*places.shape[2:]), "n d h w -> n (h w) d"
-        )
-        return torch.cat([self.cls.expand(len(x), -1, -1), places], 1)
+        """Returns the input of the first block, (N, 1 + h w, dim): the class token and
+        a token for each patch, row by row."""
+        x = self.stem(x)  # (N, dim, h, w)
+        x = rearrange(x + self.positions_for(*x.shape[2:]), "n d h w -> n (h w) d")
+        return torch.cat([self.cls.expand(len(x), -1, -1), x], 1)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """All tokens after the last block, normalised: (N, 1 + h w, dim), the class
-        token first."""
+        """Returns all tokens after the last block, normalised: (N, 1 + h w, dim), the
+        class token first."""
         return self.norm(self.blocks(self.embed(x)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,7 +143,8 @@ class ViT(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, x: Tensor) -> Tensor:
-        """The last block's attention, (N, heads, 1 + h w, 1 + h w): row i says where
-        token i looks; rows sum to 1."""
+        """Returns the attention maps of the last block, (N, heads, 1 + h w, 1 + h w):
+        row i has the weights with which token i attends to the tokens; a row sums to 1.
+        """
         last = self.blocks[-1]
         return last.attention.maps(last.norm1(self.blocks[:-1](self.embed(x))))

@@ -1136,9 +1136,9 @@ picture
 
 # %%
 def probe_accuracy(features):
-    strengths = (0.01,) if BUDGET == "smoke" else evaluate.STRENGTHS
+    choices = (0.01,) if BUDGET == "smoke" else evaluate.INVERSE_PENALTIES
     probe = evaluate.linear_probe(
-        features[0], bank.y, groups=bank.info["emoji"], strengths=strengths
+        features[0], bank.y, groups=bank.info["emoji"], inverse_penalties=choices
     )
     return evaluate.accuracy(probe(features[1]), unseen.y)
 
