@@ -24,31 +24,24 @@ from course_lib.experiments import jobs
 from course_lib.experiments.jobs import LOOKS
 from course_lib.experiments.judge import gan_draws, generation_metrics
 from course_lib.gan import experiments as studies
+from course_lib.gan import toy_experiments
 from course_lib.gan.conditional import ConditionalGAN
 from course_lib.gan.experiments import (
-    BEST,
-    EXPERIMENTS,
     GUIDELINES,
     PAIRS,
-    POINTS,
     THRESHOLDS,
-    TUNED,
     arithmetic,
     chroma,
     conditional_accuracy,
-    coverage,
-    covered,
     feature_accuracy,
     followed,
+    held_out_loss_and_frechet,
     inner_detail,
     minimax_gan,
     of_random,
     painted,
     represented,
     sampled,
-    toy,
-    toy_gan,
-    unseen_loss_and_frechet,
     unshifted_emoji,
 )
 from course_lib.gan.games import MINIMAX, NON_SATURATING, WASSERSTEIN
@@ -61,10 +54,20 @@ from course_lib.gan.painting import (
 )
 from course_lib.gan.progressive import ProgressiveGAN
 from course_lib.gan.recipes import conditional_gan, gan, gan_emoji, wgan_gp
+from course_lib.gan.toy_experiments import (
+    BEST,
+    POINTS,
+    TUNED,
+    coverage,
+    covered,
+    toy,
+    toy_gan,
+)
 from course_lib.gan.wgan import WGAN
 from course_lib.pretext.context_encoder import hide_square
 from course_lib.recipe import Size, build, lookup, recipes
 
+EXPERIMENTS = studies.EXPERIMENTS | toy_experiments.EXPERIMENTS
 JUDGEMENT = {"frechet", "kernel", "precision", "recall", "detail"}
 RUN = {"steps", "batch_size", "seconds"}
 
@@ -191,7 +194,7 @@ def test_what_is_watched_is_the_discriminators_loss_on_unseen_digits_and_their_d
     few, builder
 ):
     method, test = lively(builder), few("digits", "test")
-    found = unseen_loss_and_frechet(method.train())
+    found = held_out_loss_and_frechet(method.train())
     with torch.no_grad():
         real, fake = as_float(test.x), fakes_of(method, 300)
         scores = [
@@ -213,7 +216,7 @@ def test_what_is_watched_is_the_discriminators_loss_on_unseen_digits_and_their_d
     )
     assert (
         found["frechet"] == pytest.approx(frechet(*features), rel=1e-3)
-        and unseen_loss_and_frechet(method) == found
+        and held_out_loss_and_frechet(method) == found
     )
 
 
@@ -318,6 +321,7 @@ def test_a_job_trains_with_gradients(monkeypatch, job):
         raise Begun
 
     monkeypatch.setattr(studies, "train_to_the_end", begin)
+    monkeypatch.setattr(toy_experiments, "train_to_the_end", begin)
     monkeypatch.setattr(studies, "watched", begin)
     with pytest.raises(Begun):
         job(lookup("gan"), 0)
@@ -387,7 +391,7 @@ def test_followed_is_spearmans_correlation_after_the_first_look(monkeypatch, see
         asked.append(of)
         return {"loss": 0.25, "frechet": 3.5}
 
-    monkeypatch.setattr(studies, "unseen_loss_and_frechet", end)
+    monkeypatch.setattr(studies, "held_out_loss_and_frechet", end)
     monkeypatch.setattr(
         studies,
         "watched",

@@ -352,7 +352,7 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
     monkeypatch.setattr(
         studies, "classifier_guided", lambda *arguments: asked.append(arguments)
     )
-    row = swept_by_classifier(UNCONDITIONAL, 6, judge=CLEAN)
+    row = swept_by_classifier(UNCONDITIONAL, 6, classifier_recipe=CLEAN)
     assert row == {
         "steps": 7,
         "batch_size": 64,
@@ -380,7 +380,9 @@ def test_swept_by_classifier_is_told_one_more_than_the_weight_and_counts_both_ru
 def test_swept_by_classifier_on_a_tiny_run(few, monkeypatch):
     monkeypatch.setattr(studies, "SAMPLES", 12)
     row = swept_by_classifier(
-        tiny(UNCONDITIONAL, tiny_untold), 1, judge=tiny(CLASSIFIER, tiny_classifier)
+        tiny(UNCONDITIONAL, tiny_untold),
+        1,
+        classifier_recipe=tiny(CLASSIFIER, tiny_classifier),
     )
     assert (
         set(row) == RUN | {"curve"}
@@ -734,7 +736,7 @@ def test_kinds_differ_in_who_is_told_and_what_guides():
     for setting, judge in ((by_classifier, CLASSIFIER), (clean, CLEAN)):
         assert setting.recipe is UNCONDITIONAL and setting.pretrained is judge
         assert setting.job.func is swept_by_classifier and setting.job.keywords == {
-            "judge": judge
+            "classifier_recipe": judge
         }
     assert but(UNCONDITIONAL, cpu=None) == but(CONDITIONAL, cpu=None)
     assert UNCONDITIONAL.cpu.steps < CONDITIONAL.cpu.steps

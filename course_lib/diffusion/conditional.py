@@ -1,8 +1,8 @@
-"""Conditional diffusion: the network is told what it is that drowns. Now and then it is
-not: label dropout.
+"""Conditional diffusion with label dropout: the network gets the label of the picture,
+except in a small fraction of cases.
 
 Ho & Salimans 2022, "Classifier-Free Diffusion Guidance", arXiv 2207.12598, Algorithm 1:
-one network learns eps(x_t, t, y) and eps(x_t, t), which
+so one network learns both eps(x_t, t, y) and eps(x_t, t).
 `course_lib.diffusion.guidance.guided` needs both.
 """
 
@@ -17,8 +17,8 @@ from course_lib.diffusion.ddpm import DDPM, EPS, Prediction
 
 @expects(dropped="bool N")
 def with_dropout(y: Tensor, null: Tensor, dropped: Tensor) -> Tensor:
-    """y (N, ...) with the null label, of a row's shape, in every row that is `dropped`
-    (N,)."""
+    """Returns y (N, ...) with the null label in every row where `dropped` (N,) is True.
+    null has the shape of one row of y."""
     if len(dropped) != len(y):
         raise ValueError(
             f"argument `dropped`: expected {len(y)}, one for each label, got "
@@ -28,12 +28,12 @@ def with_dropout(y: Tensor, null: Tensor, dropped: Tensor) -> Tensor:
 
 
 class ConditionalDDPM(DDPM):
-    """net: x_t, t, y -> a prediction; null: the label that says nothing, of the shape
-    of a row of y: `classes` for a `LabelEmbedding`, zeros for captions. Telling it and
-    telling None are to be the same to the net.
+    """A DDPM whose network also gets a label, which is dropped at random in training.
 
-    dropout: how often a label is not told. reword: what becomes of labels at random
-    before they are told.
+    net: x_t, t, y -> a prediction. null: the label that means "no label", of the shape
+    of a row of y: `classes` for a `LabelEmbedding`, zeros for captions. For the net,
+    null and None must mean the same. dropout: the probability with which a label is
+    replaced by null. reword: a random change of the labels y, made before dropout.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class ConditionalDDPM(DDPM):
         self.dropout, self.reword = number("dropout", dropout, 0, 1), reword
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """L_simple, each picture with its label or, in one of 1 / dropout, with
-        none."""
+        """Returns L_simple of the conditional network. Each label is replaced by `null`
+        with probability `dropout`."""
         x0 = self.normalise(x)
         t = torch.randint(len(self.schedule), (len(x0),), device=x0.device)
         if y is not None:

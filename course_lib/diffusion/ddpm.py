@@ -1,9 +1,9 @@
-"""Denoising diffusion: a picture drowns in noise in a thousand small steps; a network
-learns to take each step back.
+"""Denoising diffusion: noise is added to a picture in a thousand small steps, and a
+network learns to reverse each step.
 
 Ho, Jain, Abbeel 2020, "Denoising diffusion probabilistic models" (arXiv 2006.11239),
-Algorithm 1. What the network predicts: noise (the paper), the picture, or v (Salimans &
-Ho 2022, arXiv 2202.00512).
+Algorithm 1. The network predicts the noise (as in the paper), the picture, or v
+(Salimans & Ho 2022, arXiv 2202.00512).
 """
 
 from collections.abc import Callable
@@ -21,8 +21,11 @@ from course_lib.train import Method
 
 
 class Prediction(NamedTuple):
-    """What the network is to say, (x_0, eps, abar) -> target, and what noise that is,
-    (x_t, output, abar) -> eps."""
+    """The quantity that the network predicts, as two functions.
+
+    target: (x_0, eps, abar) -> the network's target. eps: (x_t, output, abar) -> the
+    noise that the network's output implies.
+    """
 
     target: Callable[[Tensor, Tensor, Tensor], Tensor]
     eps: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -34,20 +37,20 @@ V = Prediction(v_from, eps_from_v)
 
 
 def normalise(x: Tensor, pictures: bool = True) -> Tensor:
-    """Data as networks see it: pictures go from [0, 1] to [-1, 1], points
+    """Maps pictures from [0, 1] to [-1, 1], the range of the network's inputs. Points
     (pictures=False) stay as they are."""
     return 2 * x - 1 if pictures else x
 
 
 class DDPM(Method):
-    """net: x_t (N, ...), t (N,) in 0..T-1, y (N,) or None -> a prediction like x_t.
-    betas: (T,).
+    """A denoising diffusion model.
 
-    pictures: what comes in is in [0, 1], and the net sees it in [-1, 1], where it also
-    keeps its guess of x_0; False: points, as they are. momentum: of the moving average
-    of the net, which is what samples in eval mode; over the first updates it is
-    shorter, (1 + k) / (10 + k) after k of them, so that the average soon forgets the
-    untrained net.
+    net: x_t (N, ...), t (N,) in 0..T-1, y (N,) or None -> a prediction of the shape of
+    x_t. betas: (T,). pictures: True for data in [0, 1], which the model maps to
+    [-1, 1]; samplers then clip the prediction of x_0 to [-1, 1]. False for points,
+    which are neither mapped nor clipped. momentum: of the moving average of the net's
+    weights, which makes the predictions in eval mode. After k updates, the momentum is
+    at most (1 + k) / (10 + k), so that the average soon forgets the untrained net.
     """
 
     def __init__(
@@ -66,31 +69,31 @@ class DDPM(Method):
 
     @property
     def clip_denoised(self) -> float | None:
-        """The samplers' argument of this name: the guess of a picture stays in [-1, 1],
-        that of a point is free."""
+        """The samplers' argument of this name: 1 for pictures, None (no clipping) for
+        points."""
         return 1.0 if self.pictures else None
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Data as the net sees it."""
+        """Maps data to the range of the net's inputs."""
         return normalise(x, self.pictures)
 
     def denormalise(self, x0: Tensor) -> Tensor:
-        """What the net's x_0 is as data: `normalise` undone."""
+        """Maps x_0 back to the range of the data: the inverse of `normalise`."""
         return ((x0 + 1) / 2).clamp(0, 1) if self.pictures else x0
 
     def predict(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         return (self.net if self.training else self.average)(x_t, t, y)
 
     def eps(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """eps_theta(x_t, t, y), whatever the network predicts: what samplers ask
-        for."""
+        """Returns the noise eps_theta(x_t, t, y), whichever quantity the network
+        predicts. Samplers call this function."""
         return self.prediction.eps(x_t, self.predict(x_t, t, y), self.schedule.abar[t])
 
     def errors(
         self, x0: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None
     ) -> Tensor:
-        """Squared error of the prediction at x_t, the mean over a picture's dimensions,
-        (N,)."""
+        """Returns the squared error of the prediction at x_t, (N,): the mean over the
+        dimensions of each picture."""
         abar = self.schedule.abar[t]
         return squared_error(
             self.predict(q_sample(x0, abar, eps), t, y),
@@ -98,8 +101,8 @@ class DDPM(Method):
         )
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """L_simple: every step t equally likely, every step's error of equal weight
-        (equation 14). No label is told."""
+        """Returns L_simple (equation 14): every step t is equally likely, and the
+        errors of all steps have the same weight. The net gets no label."""
         x0 = self.normalise(x)
         t = torch.randint(len(self.schedule), (len(x0),), device=x0.device)
         return self.errors(x0, t, torch.randn_like(x0)).mean()
@@ -110,9 +113,11 @@ class DDPM(Method):
         ema(self.average, self.net, min(self.momentum, (1 + k) / (10 + k)))
 
     def encode(self, x: Tensor) -> Tensor:
-        """The U-Net's coarsest features of the picture under little noise, whose mean
-        is shown, at a twentieth of the way (Xiang et al. 2023, arXiv 2303.09769, read
-        representations so)."""
+        """Returns the U-Net's coarsest features at step t = T // 20, where x_t has
+        little noise (as in Xiang et al. 2023, arXiv 2303.09769).
+
+        No noise is drawn: the input is sqrt(abar) x_0, the mean of x_t given x_0.
+        """
         t = torch.full((len(x),), len(self.schedule) // 20, device=x.device)
         x0 = self.normalise(x)
         net = self.net if self.training else self.average.net
@@ -121,11 +126,12 @@ class DDPM(Method):
         )
 
     def pretext_score(self, x: Tensor) -> float:
-        """Minus the loss."""
+        """Returns minus the loss."""
         return -self.loss(x).item()
 
 
 @full_precision
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean over dimensions, (N, ...) each -> (N,)."""
+    """Returns the squared error, (N, ...) each -> (N,): the mean over all dimensions
+    but the first."""
     return (output - target).square().flatten(1).mean(1)

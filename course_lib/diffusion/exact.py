@@ -1,5 +1,5 @@
-"""Noise predicted exactly, where the data's distribution is known: what a trained
-network is compared with."""
+"""The exact noise prediction for data whose distribution is known. A trained network
+is compared with it."""
 
 import math
 
@@ -14,15 +14,15 @@ class MixtureNoise(nn.Module):
     """E[eps given x_t] for data from K equally likely Gaussians N(centre_k, std^2 I):
     x_t (N, D), t (N,) -> (N, D).
 
-    Noised to abar they are Gaussians around sqrt(abar) centre_k with variance v = abar
-    std^2 + 1 - abar; given the k-th, E[eps] = sqrt(1 - abar) / v (x_t - sqrt(abar)
-    centre_k), and Bayes says how likely each k is. With std = 0 and the rows of a data
-    set as centres this is what L_simple's minimiser says on that set: it draws its rows
-    again.
+    At noise level abar, the noisy data come from Gaussians around sqrt(abar) centre_k
+    with variance v = abar std^2 + 1 - abar. Given the k-th Gaussian, E[eps] =
+    sqrt(1 - abar) / v (x_t - sqrt(abar) centre_k). Bayes' rule gives the probability of
+    each k given x_t. With std = 0 and the rows of a data set as centres, this is the
+    minimiser of L_simple on that data set. Sampling with it gives the rows of the data
+    set again.
 
-    labels (K,): the class of each Gaussian. Then y (N,) asks for the noise of that
-    class alone, eps(x_t, t, y), and `log_prob` is the classifier of noisy points that
-    nobody need train.
+    labels (K,): the class of each Gaussian. With labels, eps(x_t, t, y) is the noise
+    for class y (N,) alone, and `log_prob` is the exact classifier of noisy points.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class MixtureNoise(nn.Module):
     def noised(
         self, x_t: Tensor, t: Tensor, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x_t - sqrt(abar) centre_k, (N, K, D); the exponents of the Gaussians, (N, K),
-        -inf outside class y; their variance v, (N, 1)."""
+        """Returns x_t - sqrt(abar) centre_k, (N, K, D); the exponents of the Gaussians,
+        (N, K), which are -inf outside class y; their variance v, (N, 1)."""
         if x_t.shape[1:] != self.centres.shape[1:]:
             dim = self.centres.shape[1]
             raise ValueError(
@@ -54,11 +54,8 @@ class MixtureNoise(nn.Module):
                 f"{tuple(x_t.shape)}"
             )
         abar = self.schedule.abar[t].to(x_t.dtype)[:, None]  # (N, 1)
-        # (N, K, D)
-        variance, means = (
-            abar * self.variance + 1 - abar,
-            abar.sqrt()[:, :, None] * self.centres,
-        )
+        variance = abar * self.variance + 1 - abar
+        means = abar.sqrt()[:, :, None] * self.centres  # (N, K, D)
         apart = x_t[:, None] - means
         exponent = -apart.square().sum(2) / (2 * variance)
         if y is not None and self.labels is None:
@@ -78,19 +75,19 @@ class MixtureNoise(nn.Module):
 
     @expects(x_t="float N D", t="int N", y="int N")
     def log_density(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """log p_t(x_t), or log p_t(x_t given y), in nats: (N,)."""
+        """Returns log p_t(x_t), or log p_t(x_t given y), in nats: (N,)."""
         _, exponent, variance = self.noised(x_t, t, y)
-        of_it = exponent.isfinite().sum(1).to(exponent.dtype)  # Gaussians in the class
+        in_class = exponent.isfinite().sum(1).to(exponent.dtype)  # number of Gaussians
         return (
             exponent.logsumexp(1)
-            - of_it.log()
+            - in_class.log()
             - x_t.shape[1] / 2 * (2 * math.pi * variance[:, 0]).log()
         )
 
     @expects(x_t="float N D", t="int N", y="int N")
     def log_prob(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """log p_t(y given x_t) by Bayes, (N,): the exact classifier of points in
-        noise."""
-        return self.noised(x_t, t, y)[1].logsumexp(1) - self.noised(x_t, t)[
-            1
-        ].logsumexp(1)
+        """Returns log p_t(y given x_t) by Bayes' rule, (N,): the exact classifier of
+        noisy points."""
+        _, in_class, _ = self.noised(x_t, t, y)
+        _, exponent, _ = self.noised(x_t, t)
+        return in_class.logsumexp(1) - exponent.logsumexp(1)

@@ -1,5 +1,5 @@
-"""What the network predicts, samplers and steps, a score that is known, three
-generators: experiments of notebook 14.
+"""Experiments of notebook 14: what the network predicts, samplers and numbers of steps,
+toys with a known score, comparisons with a VAE and a GAN.
 
 Ho et al. 2020 (arXiv 2006.11239), tables 2 and 3. Song et al. 2020 (arXiv 2010.02502),
 table 1.
@@ -37,10 +37,10 @@ from course_lib.nets.unet import UNet
 from course_lib.recipe import Recipe, Size, lookup
 from course_lib.run import seeded
 
-SAMPLES = 250  # pictures drawn where training is compared
-FEW_SAMPLES = 64  # where samplers are, with 1,000 steps among them
-POINTS = 4000  # of a toy
-LEVELS = 10  # steps t at which the toy's noise is looked at
+SAMPLES = 250  # pictures drawn to compare trained models
+FEW_SAMPLES = 64  # to compare samplers, because some make 1,000 steps
+POINTS = 4000  # drawn from the model of a toy
+LEVELS = 10  # steps t at which the noise prediction for a toy is evaluated
 
 Sampler = Callable[..., Iterator[tuple[Tensor, Tensor]]]
 
@@ -52,22 +52,22 @@ Sampler = Callable[..., Iterator[tuple[Tensor, Tensor]]]
 def drawn(
     method: DDPM, like: Tensor, seed: int = 0, sampler: Sampler = ddim, steps: int = 50
 ) -> Tensor:
-    """As many draws as rows of `like` (N, ...), of their shape, from the seed's noise,
-    by the moving average."""
+    """Returns samples of the shape of `like` (N, ...), drawn with the moving average
+    of the network from the noise of this seed."""
     x0, options = [], {"clip_denoised": method.clip_denoised}
     with seeded(seed):
         for part in like.split(250):
             x = torch.randn(part.shape)
-            x0.append(
-                last(sampler(method.eval().eps, x, method.schedule, steps, **options))
-            )
+            path = sampler(method.eval().eps, x, method.schedule, steps, **options)
+            x0.append(last(path))
     return method.denormalise(torch.cat(x0))
 
 
 @torch.no_grad()
 def noise_error(method: DDPM, exact: MixtureNoise, x0: Tensor) -> dict[str, list]:
-    """Mean squared difference of eps_theta and the exact answer at x_t, by t: {"t":
-    [...], "error": [...], "exact": [...]}, the last for how large the answers are."""
+    """Returns the mean squared difference of eps_theta and the exact noise prediction
+    at x_t, for LEVELS steps t: {"t": [...], "error": [...], "exact": [...]}. "exact" is
+    the mean square of the exact prediction."""
     curve = {"t": [], "error": [], "exact": []}
     with seeded(0):
         for t in torch.linspace(0, len(method.schedule) - 1, LEVELS).long():
@@ -88,8 +88,8 @@ def noise_error(method: DDPM, exact: MixtureNoise, x0: Tensor) -> dict[str, list
 
 
 def sampled(recipe: Recipe, seed: int) -> dict:
-    """The metrics of SAMPLES draws by DDIM in 50 steps; the bound in bits, of as many
-    unseen pictures."""
+    """Trains the recipe; returns the metrics of SAMPLES samples drawn with DDIM in 50
+    steps, and the bound in bits on the same number of test pictures."""
     method, about = train_to_the_end(recipe, seed)
     real = load(recipe.data, "test").x[:SAMPLES]
     metrics = generation_metrics(drawn(method, real), real, recipe.data)
@@ -97,8 +97,8 @@ def sampled(recipe: Recipe, seed: int) -> dict:
 
 
 def stepped(recipe: Recipe, seed: int, sampler: Sampler, steps: int) -> dict:
-    """The metrics of FEW_SAMPLES draws of the course's weights, from the seed's noise;
-    seconds for one picture."""
+    """Returns the metrics of FEW_SAMPLES samples drawn with the course's trained
+    weights from the noise of this seed, and the seconds for one picture."""
     method, real = zoo.load("ddpm"), load(recipe.data, "test").x[:FEW_SAMPLES]
     began = time.perf_counter()
     samples = drawn(method, real, seed, sampler, steps)
@@ -109,7 +109,8 @@ def stepped(recipe: Recipe, seed: int, sampler: Sampler, steps: int) -> dict:
 
 
 def real(recipe: Recipe, seed: int, n: int) -> dict:
-    """As many training pictures: how low the distances can be."""
+    """Returns the metrics of n training pictures, compared with n test pictures: how
+    small the distances can be."""
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
     return {"steps": 0} | generation_metrics(
         some_of(train.x, n, seed), test.x[:n], recipe.data
@@ -117,8 +118,8 @@ def real(recipe: Recipe, seed: int, n: int) -> dict:
 
 
 def shipped(recipe: Recipe, seed: int, name: str) -> dict:
-    """The metrics of as many draws of the course's weights as there are unseen
-    pictures, by DDIM in 50 steps; the bound in bits."""
+    """Returns the metrics of samples drawn with the course's trained weights and DDIM
+    in 50 steps, one for each test picture, and the bound in bits."""
     test = load(recipe.data, "test")
     method = zoo.load(name)
     metrics = generation_metrics(drawn(method, test.x, seed), test.x, recipe.data)
@@ -126,8 +127,8 @@ def shipped(recipe: Recipe, seed: int, name: str) -> dict:
 
 
 def shipped_rival(recipe: Recipe, seed: int, name: str) -> dict:
-    """The same of the course's weights of a VAE, or of a GAN, which is told the labels
-    where it listens."""
+    """Returns the metrics of samples of the course's trained VAE or GAN, one for each
+    test picture. A conditional GAN gets the labels of the test pictures."""
     test, method = load(recipe.data, "test"), zoo.load(name)
     with seeded(0):
         samples = (
@@ -139,16 +140,16 @@ def shipped_rival(recipe: Recipe, seed: int, name: str) -> dict:
 
 
 def by_vae(recipe: Recipe, seed: int) -> dict:
-    """The metrics of SAMPLES draws of a VAE's prior."""
+    """Trains a VAE; returns the metrics of SAMPLES samples from its prior."""
     method, about = train_to_the_end(recipe, seed)
-    unseen = load(recipe.data, "test").x[:SAMPLES]
+    real = load(recipe.data, "test").x[:SAMPLES]
     with seeded(0):
-        samples = prior_draws(method.eval(), unseen)
-    return about | generation_metrics(samples, unseen, recipe.data)
+        samples = prior_draws(method.eval(), real)
+    return about | generation_metrics(samples, real, recipe.data)
 
 
 def by_gan(recipe: Recipe, seed: int) -> dict:
-    """The metrics of SAMPLES fakes."""
+    """Trains a GAN; returns the metrics of SAMPLES generated pictures."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
     return about | generation_metrics(
@@ -157,8 +158,13 @@ def by_gan(recipe: Recipe, seed: int) -> dict:
 
 
 def compared_with_exact(recipe: Recipe, seed: int) -> dict:
-    """A toy's noise against the exact one, as a share of its size and by t; modes and
-    points inside one, of draws by ancestral sampling on all steps."""
+    """Trains on a toy; compares the noise prediction with the exact one.
+
+    error: the squared error divided by the mean square of the exact prediction, over
+    all t. curve: `noise_error`, for each t. modes, inside: the fraction of the modes
+    that are found and of the points that lie in a mode, for POINTS points drawn by
+    ancestral sampling with all steps.
+    """
     method, about = train_to_the_end(recipe, seed)
     centres, test = CENTRES[recipe.data](), load(recipe.data, "test").x
     curve = noise_error(method, MixtureNoise(centres, NOISE, method.schedule), test)
@@ -179,23 +185,20 @@ def compared_with_exact(recipe: Recipe, seed: int) -> dict:
 
 
 def digits_ddpm(predicts: str) -> DDPM:
-    """`ddpm` with the cosine schedule and any prediction."""
-    return DDPM(
-        UNet(1, (32, 64)),
-        cosine_betas(),
-        {"noise": EPS, "picture": X0, "v": V}[predicts],
-    )
+    """Builds the networks of `ddpm` with the cosine schedule and any prediction."""
+    prediction = {"noise": EPS, "picture": X0, "v": V}[predicts]
+    return DDPM(UNet(1, (32, 64)), cosine_betas(), prediction)
 
 
 def next_step(itself: bool) -> NextStep:
-    """MLMI17's Algorithm 1.2 with the networks of `ddpm`; itself: the network says
-    x_{t-1}, not the noise in it."""
+    """Builds Algorithm 1.2 of the deck MLMI17 with the networks of `ddpm`. itself: the
+    network predicts x_{t-1} itself instead of the noise."""
     net, betas = UNet(1, (32, 64)), linear_betas()
     return NextStep(SaysNextStep(net, betas) if itself else net, betas)
 
 
 def toy_ddpm() -> DDPM:
-    """A perceptron for points of the plane, 100 steps."""
+    """Builds a DDPM of 100 steps with a perceptron, for points of the plane."""
     return DDPM(TimedMLP(2, 128), cosine_betas(100), momentum=0.99, pictures=False)
 
 
@@ -213,8 +216,9 @@ def toy(data: str) -> Recipe:
     )
 
 
-def lasting(name: str, steps: int) -> Recipe:
-    """A recipe of another notebook, trained about as long as `ddpm`."""
+def with_steps(name: str, steps: int) -> Recipe:
+    """Returns the recipe of that name with another number of updates. It is used to
+    train other methods for about the same time as `ddpm`."""
     return replace(lookup(name), cpu=replace(lookup(name).cpu, steps=steps))
 
 
@@ -246,8 +250,8 @@ EXPERIMENTS = {
     },
     "ddpm-equal-time": {
         "real": Setting(lookup("ddpm"), partial(real, n=SAMPLES)),
-        "VAE": Setting(lasting("vae", 1000), by_vae),
-        "GAN": Setting(lasting("gan", 1400), by_gan),
+        "VAE": Setting(with_steps("vae", 1000), by_vae),
+        "GAN": Setting(with_steps("gan", 1400), by_gan),
         "DDPM": Setting(lookup("ddpm"), sampled),
         "DDPM, v": Setting(digits(digits_ddpm, "v"), sampled),
     },

@@ -1,9 +1,10 @@
-"""Guidance: more of what was asked for. It wraps the noise that a sampler asks for;
-samplers never know.
+"""Guidance: samples that fit their label more strongly. Guidance changes the noise
+prediction that a sampler calls; the samplers themselves stay the same.
 
 Dhariwal & Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis" (arXiv
-2105.05233): by a classifier. Ho & Salimans 2022, "Classifier-Free Diffusion Guidance"
-(arXiv 2207.12598): by the model itself. w as in the latter.
+2105.05233): guidance by a classifier. Ho & Salimans 2022, "Classifier-Free Diffusion
+Guidance" (arXiv 2207.12598): guidance by the model itself. The weight w is that of the
+second paper.
 """
 
 from collections.abc import Callable
@@ -19,16 +20,16 @@ from course_lib.diffusion.schedules import Schedule
 from course_lib.supervised import cross_entropy
 from course_lib.train import Method
 
-LARGEST = 1e4  # weight; far beyond any use
+LARGEST = 1e4  # weight allowed; far above all useful ones
 
 
 def guided(eps: Callable[..., Tensor], y: Tensor, w: float | Tensor) -> EpsFn:
-    """(1 + w) eps(x_t, t, y) - w eps(x_t, t): classifier-free guidance (equation 6),
-    what a sampler is given.
+    """Returns the function (1 + w) eps(x_t, t, y) - w eps(x_t, t) for a sampler:
+    classifier-free guidance (equation 6).
 
-    eps: (x_t, t, y) or (x_t, t) -> noise like x_t (N, ...). y: N labels. w = 0 is the
-    conditional model, at half the cost; w = -1 the unconditional one. A tensor (N,):
-    each row its own.
+    eps: (x_t, t, y) or (x_t, t) -> noise of the shape of x_t (N, ...). y: N labels. w =
+    0 gives the conditional model, which costs half as much; w = -1 gives the
+    unconditional model. w may be a tensor (N,), with one weight for each row.
     """
     if not isinstance(w, Tensor) and number("w", w, -1, LARGEST) == 0:
         return lambda x_t, t: eps(x_t, t, y)
@@ -47,13 +48,14 @@ def classifier_guided(
     scale: float | Tensor,
     schedule: Schedule,
 ) -> EpsFn:
-    """eps_fn(x_t, t) - scale sqrt(1 - abar_t) grad log p(y given x_t) (Dhariwal &
-    Nichol, Algorithm 2).
+    """Returns the function eps_fn(x_t, t) - scale sqrt(1 - abar_t) grad log p(y given
+    x_t) for a sampler: classifier guidance (Dhariwal & Nichol, Algorithm 2).
 
-    log_prob: (x_t, t, y) -> log p(y given x_t), (N,), each of its own row; its gradient
-    for x_t is taken here, also inside a sampler's `no_grad`. scale = w where eps_fn is
-    the conditional model, 1 + w where it is the unconditional one; a tensor (N,): each
-    row its own.
+    log_prob: (x_t, t, y) -> log p(y given x_t), (N,), where each value depends on its
+    own row only. Its gradient with respect to x_t is computed here, also inside a
+    sampler's `no_grad`. For weight w, scale is w if eps_fn is the conditional model,
+    and 1 + w if it is the unconditional one. scale may be a tensor (N,), with one value
+    for each row.
     """
 
     if not isinstance(scale, Tensor):
@@ -72,11 +74,11 @@ def classifier_guided(
 def input_gradient(
     log_prob: Callable[..., Tensor], x_t: Tensor, t: Tensor, y: Tensor
 ) -> Tensor:
-    """grad log p(y given x_t) for x_t: like x_t. No gradient reaches the classifier's
-    weights."""
+    """Returns the gradient of log p(y given x_t) with respect to x_t, of the shape of
+    x_t. The classifier's weights get no gradient."""
     with torch.enable_grad():
         x_t = x_t.detach().requires_grad_()
-        # the sum: rows do not see each other
+        # rows are independent, so the sum has the gradient of each row
         return torch.autograd.grad(log_prob(x_t, t, y).sum(), x_t)[0]
 
 
@@ -89,11 +91,11 @@ def _by_row(factor: float | Tensor, like: Tensor) -> float | Tensor:
 
 
 class NoisyClassifier(Method):
-    """p(y given x_t) at every level of noise. encoder.features: x_t, t -> (N, D);
-    classifier: (N, D) -> (N, classes).
+    """A classifier p(y given x_t) that is trained at all noise levels.
 
-    A classifier that only saw clean pictures has no useful gradient where a sampler
-    begins.
+    encoder.features: x_t, t -> (N, D). classifier: (N, D) -> (N, classes). A classifier
+    that was trained on clean pictures only has no useful gradient at the high noise
+    levels where a sampler starts.
     """
 
     def __init__(
@@ -104,22 +106,18 @@ class NoisyClassifier(Method):
         pictures: bool = True,
     ):
         super().__init__()
-        self.encoder, self.classifier, self.schedule = (
-            encoder,
-            classifier,
-            Schedule(betas),
-        )
-        self.pictures = pictures
+        self.encoder, self.classifier = encoder, classifier
+        self.schedule, self.pictures = Schedule(betas), pictures
 
     def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
         return self.classifier(self.encoder.features(x_t, t))
 
     def log_prob(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """log p(y given x_t), (N,)."""
+        """Returns log p(y given x_t), (N,)."""
         return self.logits(x_t, t).log_softmax(1).gather(1, y[:, None])[:, 0]
 
     def noised(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x_t and t, every step equally likely."""
+        """Draws steps t, all equally likely, and noise; returns x_t and t."""
         x0 = normalise(x, self.pictures)
         t = torch.randint(len(self.schedule), (len(x0),), device=x0.device)
         return q_sample(x0, self.schedule.abar[t], torch.randn_like(x0)), t
@@ -128,6 +126,6 @@ class NoisyClassifier(Method):
         return cross_entropy(self.logits(*self.noised(x)), y)
 
     def encode(self, x: Tensor) -> Tensor:
-        """The features of the picture as it is, as if at the first step."""
+        """Returns the features of the picture without noise, with t = 0."""
         t = torch.zeros(len(x), dtype=torch.long, device=x.device)
         return self.encoder.features(normalise(x, self.pictures), t)

@@ -1,5 +1,5 @@
-"""Fidelity against diversity, two kinds of guidance, label dropout, new captions:
-experiments of notebook 15.
+"""Experiments of notebook 15: fidelity against diversity, two kinds of guidance, label
+dropout, new captions.
 
 Ho & Salimans 2022 (arXiv 2207.12598), figure 4, tables 1 and 2. Dhariwal & Nichol 2021
 (arXiv 2105.05233), table 4.
@@ -29,7 +29,7 @@ from course_lib.experiments.setting import Setting
 from course_lib.recipe import Recipe, lookup
 from course_lib.run import seeded
 
-SAMPLES = 250  # pictures for each weight
+SAMPLES = 250  # pictures for each guidance weight
 STEPS = 20  # of DDIM
 WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 
@@ -40,30 +40,26 @@ WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 def draw(
     method: DDPM, eps_fn: EpsFn, shape: tuple[int, ...], seed: int, steps: int = STEPS
 ) -> Tensor:
-    """Pictures from the seed's noise by DDIM, with the noise that eps_fn says at the
-    method's levels."""
+    """Draws pictures by DDIM from the noise of this seed, with the noise predictions
+    of eps_fn and the method's schedule."""
     with seeded(seed):
         x = torch.randn(shape)
-    return method.denormalise(
-        last(
-            ddim(eps_fn, x, method.schedule, steps, clip_denoised=method.clip_denoised)
-        )
-    )
+    path = ddim(eps_fn, x, method.schedule, steps, clip_denoised=method.clip_denoised)
+    return method.denormalise(last(path))
 
 
 def judge_logits(pictures: Tensor, data: str) -> Tensor:
-    """The judge's logits, of a classifier that had no part in training or guiding: (N,
-    classes)."""
+    """Returns the logits of the evaluation network, (N, classes). This classifier is
+    used neither for training nor for guidance."""
     judge = judge_of(data)
     return judge.classifier(evaluate.features(judge, pictures))
 
 
 def picked(data: str) -> Dataset:
-    """SAMPLES unseen pictures, the same for every row."""
+    """Returns SAMPLES test pictures, the same ones for all rows of the results."""
     test = load(data, "test")
-    return test[
-        torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:SAMPLES]
-    ]
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    return test[order[:SAMPLES]]
 
 
 def sweep(
@@ -74,9 +70,12 @@ def sweep(
     guide: Callable[[float], EpsFn],
     weights: tuple = WEIGHTS,
 ) -> dict[str, list]:
-    """By w: `generation_metrics`, `accuracy`, the share of draws in which the judge
-    sees their label, and seconds: {"w": [...], measure: [...]}. Every w begins with the
-    same noise."""
+    """Returns {"w": [...], measure: [...]}: measures of the samples for each weight w.
+
+    They are `generation_metrics`, `draw_seconds`, and `accuracy`: the fraction of the
+    samples that the evaluation network assigns to their label. All weights start from
+    the same noise. guide: w -> the noise prediction with guidance.
+    """
     curve = {}
     for w in weights:
         began = time.perf_counter()
@@ -98,87 +97,85 @@ def sweep(
 
 
 def real(recipe: Recipe, seed: int) -> dict:
-    """As many training pictures instead of draws, of whatever class: how low the
-    distance can be. And how often the judge is right about the unseen ones."""
-    unseen, others = (
-        picked(recipe.data),
-        some_of(load(recipe.data, "train").x, SAMPLES, seed),
-    )
-    accuracy = evaluate.accuracy(judge_logits(unseen.x, recipe.data), unseen.y)
-    return {"steps": 0, "accuracy": accuracy} | generation_metrics(
-        others, unseen.x, recipe.data
-    )
+    """Returns the metrics of SAMPLES training pictures of all classes instead of
+    samples: how small the distances can be. accuracy: of the evaluation network on the
+    test pictures."""
+    test = picked(recipe.data)
+    others = some_of(load(recipe.data, "train").x, SAMPLES, seed)
+    accuracy = evaluate.accuracy(judge_logits(test.x, recipe.data), test.y)
+    metrics = generation_metrics(others, test.x, recipe.data)
+    return {"steps": 0, "accuracy": accuracy} | metrics
 
 
 def swept(recipe: Recipe, seed: int, weights: tuple = WEIGHTS) -> dict:
-    """The recipe, trained; classifier-free guidance over w."""
+    """Trains the recipe; measures classifier-free guidance for each weight w."""
     method, about = train_to_the_end(recipe, seed)
-    unseen, eps = picked(recipe.data), method.eval().eps
+    test, eps = picked(recipe.data), method.eval().eps
     curve = sweep(
-        method, unseen, recipe.data, seed, lambda w: guided(eps, unseen.y, w), weights
+        method, test, recipe.data, seed, lambda w: guided(eps, test.y, w), weights
     )
     return about | {"curve": curve}
 
 
 def swept_shipped(recipe: Recipe, seed: int, name: str) -> dict:
-    """The course's weights, drawing from the seed's noise; captions are told the
-    category only."""
-    method, unseen = zoo.load(name), picked(recipe.data)
-    y = unseen.y
+    """Measures classifier-free guidance for each weight w, with the course's trained
+    weights and the noise of this seed. Captions contain the category only."""
+    method, test = zoo.load(name), picked(recipe.data)
+    y = test.y
     if recipe.prepare_data:
-        y = captions(unseen)
+        y = captions(test)
         y[:, 0], y[:, 2:] = 0, 0
-    curve = sweep(method, unseen, recipe.data, seed, lambda w: guided(method.eps, y, w))
+    curve = sweep(method, test, recipe.data, seed, lambda w: guided(method.eps, y, w))
     return {"steps": STEPS, "curve": curve}
 
 
-def swept_by_classifier(recipe: Recipe, seed: int, judge: Recipe) -> dict:
-    """The recipe's unconditional model and a classifier, both trained: classifier
-    guidance over w, that is with scale 1 + w. `seconds` are of both."""
+def swept_by_classifier(recipe: Recipe, seed: int, classifier_recipe: Recipe) -> dict:
+    """Trains the recipe's unconditional model and a classifier; measures classifier
+    guidance with scale 1 + w for each weight w. `seconds` is the time of both
+    trainings."""
     method, about = train_to_the_end(recipe, seed)
-    classifier, too = train_to_the_end(judge, seed)
-    unseen, eps, log_prob = (
-        picked(recipe.data),
-        method.eval().eps,
-        classifier.eval().log_prob,
-    )
+    classifier, about_classifier = train_to_the_end(classifier_recipe, seed)
+    eps, log_prob = method.eval().eps, classifier.eval().log_prob
+    test = picked(recipe.data)
 
     def guide(w: float) -> EpsFn:
-        return classifier_guided(eps, log_prob, unseen.y, 1 + w, method.schedule)
+        return classifier_guided(eps, log_prob, test.y, 1 + w, method.schedule)
 
-    about["seconds"] += too["seconds"]
-    return about | {"curve": sweep(method, unseen, recipe.data, seed, guide)}
+    about["seconds"] += about_classifier["seconds"]
+    return about | {"curve": sweep(method, test, recipe.data, seed, guide)}
 
 
 def composed(recipe: Recipe, seed: int, which: str) -> dict:
-    """Captions with style and name, by w: `found`, how often the draw is nearest, of
-    all of the group's drawings, to a drawing of the emoji asked for; `style`, how
-    often, of this emoji's three, to the one in the style asked for.
+    """Draws with captions of style and name, for each weight w; returns the fractions
+    `found` and `style` of the samples that fit their caption.
 
-    which: "shown", drawings that were trained on, of the emoji of "style withheld", one
-    style of each, which was not shown; "new names", emoji never shown, of known words.
-    Near: by cosine of the judge's features.
+    found: of all drawings of the group, the nearest one to the sample shows the emoji
+    of the caption. style: of the three drawings of this emoji, the nearest one has the
+    style of the caption. Nearest: by the cosine of the evaluation network's features.
+
+    which, the group of captions: "style withheld": emoji of which one style was left
+    out of training, in this style. "shown": the same emoji, in a style that was trained
+    on. "new names": emoji that were not trained on, whose names consist of known words.
     """
     rows, method = group(which), zoo.load("text-ddpm")
     y, emoji, judge = captions(rows), rows.info["emoji"], judge_of(recipe.data)
-    y[:, 1] = 0  # the name should say the category
+    y[:, 1] = 0  # no category: the name should be enough
     every = load(recipe.data, "test" if which == "new names" else "train")
     bank = every[torch.isin(every.info["emoji"], emoji)]
     unit = nn.functional.normalize(evaluate.features(judge, bank.x), dim=1)
     curve = {"w": [], "found": [], "style": []}
     for w in (0.0, 1.0, 3.0):
         pictures = draw(method, guided(method.eps, y, w), (len(rows), 3, 32, 32), seed)
-        # (N, bank)
-        likeness = (
-            nn.functional.normalize(evaluate.features(judge, pictures), dim=1) @ unit.T
-        )
+        h = nn.functional.normalize(evaluate.features(judge, pictures), dim=1)
+        cosine = h @ unit.T  # (N, bank)
+        nearest = cosine.argmax(1)
         same = bank.info["emoji"] == emoji[:, None]
-        by_style = bank.info["style"][likeness.masked_fill(~same, -torch.inf).argmax(1)]
+        nearest_of_same = cosine.masked_fill(~same, -torch.inf).argmax(1)
+        found = bank.info["emoji"][nearest] == emoji
+        right_style = bank.info["style"][nearest_of_same] == rows.info["style"]
         curve["w"].append(w)
-        curve["found"].append(
-            (bank.info["emoji"][likeness.argmax(1)] == emoji).float().mean().item()
-        )
-        curve["style"].append((by_style == rows.info["style"]).float().mean().item())
+        curve["found"].append(found.float().mean().item())
+        curve["style"].append(right_style.float().mean().item())
     return {
         "steps": STEPS,
         "rows": len(rows),
@@ -188,7 +185,7 @@ def composed(recipe: Recipe, seed: int, which: str) -> dict:
 
 
 def group(which: str) -> Dataset:
-    """The rows of `composed`."""
+    """Returns the emoji of which `composed` uses the captions."""
     train, test = load("emoji_on_white", "train"), load("emoji_on_white", "test")
     if which == "new names":
         rows = test[newly_named(test, train)]
@@ -200,8 +197,8 @@ def group(which: str) -> Dataset:
 
 
 def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
-    """Which rows have a name of two words or more, all of them known, that no training
-    emoji has in any order: (N,)."""
+    """Returns True, (N,), for each row whose name has at least two words, all of them
+    known, and is not the name of a training emoji, in any order of the words."""
     lists, words = word_lists(names_only=True), captions(emoji)[:, 2:]
     trained = {
         frozenset(lists[e].tolist()) for e in train.info["emoji"].unique().tolist()
@@ -215,8 +212,9 @@ def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
 
 # Experiments.
 
-# A noise-aware classifier costs about as much as 70 updates of the model that needs
-# none.
+# Training the noise-aware classifier takes about as long as 70 updates of the
+# conditional model, which needs no classifier. So the unconditional model is trained
+# with 70 fewer updates.
 CONDITIONAL = lookup("conditional-ddpm")
 UNCONDITIONAL = replace(
     CONDITIONAL,
@@ -241,11 +239,13 @@ EXPERIMENTS = {
         "classifier-free": Setting(CONDITIONAL, swept),
         "classifier": Setting(
             UNCONDITIONAL,
-            partial(swept_by_classifier, judge=CLASSIFIER),
+            partial(swept_by_classifier, classifier_recipe=CLASSIFIER),
             pretrained=CLASSIFIER,
         ),
         "classifier of clean pictures": Setting(
-            UNCONDITIONAL, partial(swept_by_classifier, judge=CLEAN), pretrained=CLEAN
+            UNCONDITIONAL,
+            partial(swept_by_classifier, classifier_recipe=CLEAN),
+            pretrained=CLEAN,
         ),
     },
     "guidance-dropout": {

@@ -1,5 +1,5 @@
-"""How the conditional diffusion models and the noise-aware classifier of notebook 15
-are built and trained."""
+"""Recipes of notebook 15: how the conditional diffusion models and the noise-aware
+classifier are built and trained."""
 
 import torch
 from torch import nn
@@ -15,14 +15,16 @@ from course_lib.recipe import Recipe, Size
 
 
 def conditional_ddpm(dropout: float = 0.1) -> ConditionalDDPM:
-    """The network of `ddpm`, told the digit nine times of ten; v and the cosine
-    schedule, with which it learns sooner to draw."""
+    """Builds the network of `ddpm` with the digit as label, which is dropped in one of
+    ten cases by default. It predicts v with the cosine schedule, because its samples
+    then become good sooner."""
     net = UNet(1, (32, 64), label=LabelEmbedding(10, 64))
     return ConditionalDDPM(net, cosine_betas(), torch.tensor(10), V, dropout)
 
 
 def text_ddpm() -> ConditionalDDPM:
-    """The network of `ddpm-emoji`, told style, category and name, or less."""
+    """Builds the network of `ddpm-emoji`, conditional on captions of style, category
+    and name. In training, `shortened` removes parts of the captions at random."""
     label = TextTransformer(len(token_names()), LENGTH, dim=96, depth=2, heads=4)
     net = UNet(3, (48, 96), label=label)
     return ConditionalDDPM(
@@ -31,8 +33,8 @@ def text_ddpm() -> ConditionalDDPM:
 
 
 def noisy_classifier(noise: bool = True) -> NoisyClassifier:
-    """The way down of `conditional_ddpm`'s network and a linear layer; noise=False: for
-    pictures with next to none."""
+    """Builds a classifier from the encoder half of `conditional_ddpm`'s U-Net and a
+    linear layer. noise=False: it is trained on pictures with almost no noise."""
     betas = cosine_betas() if noise else torch.full((1000,), 1e-9, dtype=torch.float64)
     return NoisyClassifier(UNetEncoder(1, (32, 64)), nn.Linear(64, 10), betas)
 

@@ -1,9 +1,10 @@
-"""Diffusion as MLMI17's Algorithm 1.2 has it: the network learns x_{t-1} from x_t,
-along simulated chains.
+"""Diffusion as in Algorithm 1.2 of the deck MLMI17: the network learns to predict
+x_{t-1} from x_t, along simulated chains.
 
-For squared error its loss is that of the noise, times beta^2 / (alpha (1 - abar)), plus
-d btilde, which no network can lower: the same optimum, other weights (Ho, Jain, Abbeel
-2020, arXiv 2006.11239, section 3.2).
+With the squared error, the loss is the loss of the noise prediction times beta^2 /
+(alpha (1 - abar)), plus d btilde. No network can lower this second term. So the optimum
+is the same as for the noise, and the steps have other weights (Ho, Jain, Abbeel 2020,
+arXiv 2006.11239, section 3.2).
 """
 
 import torch
@@ -15,12 +16,13 @@ from course_lib.diffusion.schedules import Schedule
 
 
 class NextStep(DDPM):
-    """As DDPM; f_theta(x_t, t), the guess of x_{t-1}, is the posterior's mean for the
-    noise that the network says.
+    """A DDPM trained with the squared error of f_theta(x_t, t), its prediction of
+    x_{t-1}.
 
-    The algorithm writes whole chains to memory. Here each picture has one pair
-    (x_{t-1}, x_t) of one chain: x_{t-1} by a jump, x_t from it by a step, which is the
-    same distribution.
+    f_theta is the posterior's mean for the noise that the network predicts. The
+    algorithm stores whole chains. Here each picture has one pair (x_{t-1}, x_t) of one
+    chain: x_{t-1} is drawn by a jump from x_0, and x_t by one step from x_{t-1}. The
+    pair has the same distribution as in a simulated chain.
     """
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -35,11 +37,11 @@ class NextStep(DDPM):
 
 
 class SaysNextStep(nn.Module):
-    """A network whose output is x_{t-1} itself, as the noise that this means: what
-    Algorithm 1.2 has to the letter.
+    """Converts the output of `net`, a prediction of x_{t-1}, to the noise that this
+    prediction implies. With it, `NextStep` is Algorithm 1.2 exactly.
 
-    eps = (x_t - sqrt(alpha) x_{t-1}) sqrt(1 - abar) / beta: its error is multiplied by
-    50 to 160 (linear betas).
+    eps = (x_t - sqrt(alpha) x_{t-1}) sqrt(1 - abar) / beta. So the error of x_{t-1} is
+    multiplied by 50 to 160 (linear betas).
     """
 
     def __init__(self, net: nn.Module, betas: Tensor):
@@ -48,13 +50,9 @@ class SaysNextStep(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         shape = (-1, *(1,) * (x_t.ndim - 1))
-        beta, abar = (
-            self.schedule.beta[t].reshape(shape),
-            self.schedule.abar[t].reshape(shape),
-        )
+        beta = self.schedule.beta[t].reshape(shape)
+        abar = self.schedule.abar[t].reshape(shape)
         scale = (1 - abar).sqrt() / beta
+        x_prev_scale = scale * (1 - beta).sqrt()
         x_prev = self.net(x_t, t, y)
-        return (
-            scale.to(x_t.dtype) * x_t
-            - (scale * (1 - beta).sqrt()).to(x_t.dtype) * x_prev
-        )
+        return scale.to(x_t.dtype) * x_t - x_prev_scale.to(x_t.dtype) * x_prev

@@ -1,4 +1,4 @@
-"""How the diffusion models of notebook 14 are built and trained."""
+"""Recipes of notebook 14: how the diffusion models are built and trained."""
 
 from course_lib.diffusion.ddpm import DDPM, V
 from course_lib.diffusion.schedules import cosine_betas, linear_betas
@@ -7,14 +7,17 @@ from course_lib.recipe import Recipe, Size
 
 
 def ddpm() -> DDPM:
-    """The paper's noise prediction and schedule; the U-Net looks at digits on grids of
-    14 and 7."""
+    """Builds a DDPM with the paper's noise prediction and schedule. The U-Net computes
+    its features of the digits on grids of 14 x 14 and 7 x 7."""
     return DDPM(UNet(1, (32, 64)), linear_betas())
 
 
 def ddpm_emoji() -> DDPM:
-    """v instead of noise: of colours on white the network must know the white exactly,
-    from the first step on. Grids of 16 and 8."""
+    """Builds a DDPM for emoji that predicts v instead of the noise.
+
+    The background of the pictures is exactly white, so the network must predict the
+    white exactly, from the first sampling step on. The grids are 16 x 16 and 8 x 8.
+    """
     return DDPM(UNet(3, (48, 96)), cosine_betas(), V)
 
 

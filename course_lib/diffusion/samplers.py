@@ -1,34 +1,46 @@
-"""From noise to data: ancestral sampling (DDPM) and DDIM, on all steps or on some of
-them.
+"""Samplers, which turn noise into data: ancestral sampling (DDPM) and DDIM, with all
+steps or with fewer.
 
 Ho, Jain, Abbeel 2020 (arXiv 2006.11239), Algorithm 2. Song, Meng, Ermon 2020 (arXiv
-2010.02502), equation 12. A sampler asks one function only, eps_fn(x_t, t) with t (N,)
--> noise like x_t: a network, the exact answer, or a guided one. It yields (x_s, x_0 as
-guessed from x_t) after each step from t to s; the last x_s is x_0.
+2010.02502), equation 12. A sampler calls one function, eps_fn(x_t, t) with t (N,),
+which returns a noise prediction of the shape of x_t. This function can be a trained
+network, the exact noise prediction of a known distribution, or a prediction with
+guidance. After each step from t to s, the sampler yields x_s and the x_0 that was
+predicted from x_t. The last x_s is the sample x_0.
 
-Both are one loop, `sample`. They differ in one Gaussian, the transition q(x_s | x_t,
-x_0): the posterior (`ancestral`) or Song et al.'s q_sigma (`ddim`).
+Both samplers use the same loop, `sample`. They differ in one Gaussian, the transition
+q(x_s | x_t, x_0): this is the posterior in `ancestral`, and Song et al.'s q_sigma in
+`ddim`.
 
-The variable is x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps, and a level of noise is its
-abar. Notebook 13 counts in sigma (Song & Ermon 2019, arXiv 1907.05600; Karras et al.
-2022, arXiv 2206.00364). The map, tested in tests/test_diffusion.py:
+This file uses the variable x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps, with noise levels
+given by abar. Notebook 13 uses x_0 + sigma eps, with noise levels given by sigma (Song
+& Ermon 2019, arXiv 1907.05600; Karras et al. 2022, arXiv 2206.00364). One can be
+converted to the other as follows (tested in tests/test_diffusion.py).
 
-Variable: x_t / sqrt(abar) = x_0 + sigma eps, with the same eps. sigma =
-signal_to_noise(abar)**-0.5. Levels sigma_1 < ... < sigma_T, such as a geometric
-sequence: abar = 1 / (1 + sigma^2) and
-  Schedule(1 - abar / cat([1, abar[:-1]])). Then DDPM, MixtureNoise, guidance and all samplers work with these levels;
-  x_T stays standard normal.
-Score: of x_t it is score_from_eps(eps, abar); of x_0 + sigma eps it is sqrt(abar) times
-that, -eps / sigma. Loss: denoising score matching with weight sigma^2 is DDPM's squared
-error of eps. Probability-flow ODE: dx / dsigma = eps in the variable x_0 + sigma eps.
-Euler's step from t to s is `ddim` with
-  eta = 0: q_sample(x0_from_eps(x_t, eps, abar_t), abar_s, eps). Heun's step is this one twice, both from x_t: with eps
-  at x_t, then with the mean of eps at x_t and eps at the first result; only once at the end, where sigma_s = 0. It asks
-  twice a step: write a loop of its own over `_path`, in this file.
-Annealed Langevin (Song & Ermon, Algorithm 1): a loop over `_path`, too. At level t, n
-times
-  x = x + a / 2 score_from_eps(eps, abar_t) + sqrt(a) noise, a = abar_t times the paper's step size; then
-  x = sqrt(abar_s / abar_t) x.
+Variable: x_t / sqrt(abar) = x_0 + sigma eps, with the same eps and with sigma =
+signal_to_noise(abar)**-0.5.
+
+Levels: take any levels sigma_1 < ... < sigma_T, for example a geometric sequence. Then
+abar = 1 / (1 + sigma^2), and the schedule is Schedule(1 - abar / cat([1, abar[:-1]])).
+DDPM, MixtureNoise, guidance and all samplers work with this schedule. x_T is drawn from
+N(0, I), as before.
+
+Score: score_from_eps(eps, abar) is the score of x_t. The score of x_0 + sigma eps is
+sqrt(abar) times this, which equals -eps / sigma.
+
+Loss: denoising score matching with weight sigma^2 is DDPM's squared error of eps.
+
+Probability-flow ODE: dx / dsigma = eps, for the variable x = x_0 + sigma eps. Euler's
+step from t to s is a step of `ddim` with eta = 0, q_sample(x0_from_eps(x_t, eps,
+abar_t), abar_s, eps). Heun's method makes this step twice, both times from x_t: first
+with eps at x_t, then with the mean of this eps and eps at the result of the first step.
+At the end, where sigma_s = 0, it makes the step once. Heun's method calls eps_fn twice
+per step, so it needs its own loop over `_path` (in this file).
+
+Annealed Langevin dynamics (Song & Ermon, Algorithm 1): this needs its own loop over
+`_path`, too. At level t, repeat n times x = x + a / 2 score_from_eps(eps, abar_t) +
+sqrt(a) noise, where a is abar_t times the paper's step size. Then go to level s by x =
+sqrt(abar_s / abar_t) x.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,12 +63,11 @@ Transition = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, floa
 
 
 def step_numbers(total: int, steps: int | None = None) -> list[int]:
-    """`steps` of 0..total-1, evenly spaced, from the last one down to 0; all by
-    default; one: the last."""
+    """Returns `steps` evenly spaced numbers from total - 1 down to 0. Without `steps`,
+    returns all of them; steps = 1 gives total - 1 only."""
     steps = total if steps is None else count("steps", steps, total)
-    return (
-        torch.linspace(total - 1, 0, steps, dtype=torch.float64).round().long().tolist()
-    )
+    numbers = torch.linspace(total - 1, 0, steps, dtype=torch.float64)
+    return numbers.round().long().tolist()
 
 
 @torch.no_grad()
@@ -69,22 +80,20 @@ def sample(
     clip_denoised: float | None = None,
     noise: Callable[[Tensor], Tensor] = torch.randn_like,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The loop of Algorithm 2 (arXiv 2006.11239), from x = x_T, standard normal (N,
-    ...): guess x_0, then draw x_s from a Gaussian.
+    """Runs the loop of Algorithm 2 (arXiv 2006.11239): predict x_0, then draw x_s from
+    a Gaussian. Yields (x_s, predicted x_0) after each step.
 
-    transition: (x_t, x_0, eps, abar_t, abar_s) -> mean of x_s, like x_t, and variance,
-    a number. steps: how many, evenly spaced; None: all. clip_denoised: the guess of x_0
-    is clipped to [-clip_denoised, clip_denoised]. noise: x -> the step's noise. The
-    last step adds none.
+    x: the start x_T, standard normal, (N, ...). transition: (x_t, x_0, eps, abar_t,
+    abar_s) -> the mean of x_s, of the shape of x_t, and its variance, a number. steps:
+    the number of steps, evenly spaced; None: all. clip_denoised: the bound c if the
+    predicted x_0 is clipped to [-c, c]; None: it is not clipped. noise: x -> standard
+    normal noise of the same shape for one step. The last step adds no noise.
     """
     for t, abar, abar_prev in _path(schedule, steps):
-        x0, eps = _guess(eps_fn, x, t, abar, clip_denoised)
+        x0, eps = _predict(eps_fn, x, t, abar, clip_denoised)
         mean, variance = transition(x, x0, eps, abar, abar_prev)
-        x = (
-            mean
-            if abar_prev == 1 or variance == 0
-            else mean + variance**0.5 * noise(mean)
-        )
+        without_noise = abar_prev == 1 or variance == 0
+        x = mean if without_noise else mean + variance**0.5 * noise(mean)
         yield x, x0
 
 
@@ -98,20 +107,20 @@ def ancestral(
     clip_denoised: float | None = None,
     noise: Callable[[Tensor], Tensor] = torch.randn_like,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Algorithm 2 of Ho et al. (arXiv 2006.11239): x_s is drawn from the posterior
+    """Runs Algorithm 2 of Ho et al. (arXiv 2006.11239): x_s is drawn from the posterior
     q(x_s | x_t, x_0), equation 7.
 
-    large_variance: Ho et al.'s other variance, beta_t instead of btilde_t: right for
-    data that are N(0, I), as btilde_t is for data that are one point. On fewer steps,
-    from t to an earlier s, beta is 1 - abar_t / abar_s. The rest as for `sample`.
+    large_variance: True for Ho et al.'s other variance, beta_t instead of btilde_t.
+    beta_t is optimal for data from N(0, I), btilde_t for data that are a single point.
+    For a step from t to s, beta is 1 - abar_t / abar_s. The other arguments are those
+    of `sample`.
     """
 
     def posterior(x_t, x0, eps, abar, abar_prev):
-        variance = (
-            1 - abar / abar_prev
-            if large_variance
-            else posterior_variance(abar, abar_prev)
-        )
+        if large_variance:
+            variance = 1 - abar / abar_prev
+        else:
+            variance = posterior_variance(abar, abar_prev)
         return posterior_mean(x0, x_t, abar, abar_prev), variance
 
     return sample(eps_fn, x, schedule, posterior, steps, clip_denoised, noise)
@@ -127,11 +136,12 @@ def ddim(
     clip_denoised: float | None = None,
     noise: Callable[[Tensor], Tensor] = torch.randn_like,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Equation 12 of Song et al. (arXiv 2010.02502) with sigma^2 = eta^2 btilde:
-    x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s - sigma^2) eps + sigma noise.
+    """Samples by equation 12 of Song et al. (arXiv 2010.02502) with sigma^2 = eta^2
+    btilde: x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s - sigma^2) eps + sigma noise.
 
-    eta = 0: no noise but the first, a fixed map from x_T to x_0; eta = 1: ancestral
-    sampling with btilde. The rest as for `sample`.
+    With eta = 0, no noise is added after x_T, so the sampler is a deterministic map
+    from x_T to x_0. eta = 1 is ancestral sampling with variance btilde. The other
+    arguments are those of `sample`.
     """
     number("eta", eta, 0, 1)
 
@@ -147,20 +157,21 @@ def ddim(
 def invert(
     eps_fn: EpsFn, x: Tensor, schedule: Schedule, steps: int | None = None
 ) -> Iterator[Tensor]:
-    """DDIM backwards, from data x = x_0 to the noise that it comes from (section 4.3):
-    yields every x_t, ends at x_T.
+    """Runs DDIM backwards, from data x = x_0 to the noise x_T that it would come from
+    (section 4.3). Yields every x_t; the last one is x_T.
 
-    Each step takes the network's answer at the place it leaves, told the step of its
-    arrival: more steps, a better inverse.
+    The step from s to t > s needs eps at x_t, which is not known yet, so it uses
+    eps_fn(x_s, t) instead. The inverse is therefore not exact. It is more accurate with
+    more steps.
     """
     for t, abar, abar_prev in reversed(list(_path(schedule, steps))):
-        x0, eps = _guess(eps_fn, x, t, abar_prev)
+        x0, eps = _predict(eps_fn, x, t, abar_prev)
         yield (x := q_sample(x0, abar, eps))
 
 
 def _path(schedule: Schedule, steps: int | None) -> Iterator[tuple[int, float, float]]:
-    """(t, abar_t, abar_s) of each step from t to the next lower s; abar_s = 1 at the
-    end. Read from the device once."""
+    """Returns (t, abar_t, abar_s) for each step from t to the next lower s. At the
+    last step, abar_s = 1. abar is copied from the device once, not at each step."""
     abar = schedule.abar.tolist()
     numbers = step_numbers(len(abar), steps)
     return (
@@ -169,9 +180,9 @@ def _path(schedule: Schedule, steps: int | None) -> Iterator[tuple[int, float, f
     )
 
 
-def _guess(eps_fn, x, t, abar, clip_denoised=None):
-    """x_0 as the noise at x, of level abar, says, clipped, and the noise that this x_0
-    means."""
+def _predict(eps_fn, x, t, abar, clip_denoised=None):
+    """Returns x_0 and eps, as eps_fn predicts them from x at noise level abar. If x_0
+    is clipped, eps is the noise that the clipped x_0 implies."""
     eps = eps_fn(x, torch.full((len(x),), t, device=x.device))
     x0 = x0_from_eps(x, eps, abar)
     if clip_denoised is None:
@@ -181,7 +192,7 @@ def _guess(eps_fn, x, t, abar, clip_denoised=None):
 
 
 def last(steps: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-    """x_0: what a sampler ends at."""
+    """Runs a sampler to its end and returns its sample, the last x_s."""
     for step in steps:
         x = step[0]
     return x

@@ -1,9 +1,9 @@
-"""How fast pictures drown: variance schedules, and what follows from them.
+"""Variance schedules: how fast noise is added to the pictures.
 
 Ho, Jain, Abbeel 2020 (arXiv 2006.11239): linear. Nichol & Dhariwal 2021 (arXiv
-2102.09672): cosine. Steps are 1..T on paper and 0..T-1 here: index t is the paper's
-step t + 1. Levels of noise counted in sigma, as in notebook 13, are a Schedule, too:
-samplers.py has the map.
+2102.09672): cosine. Steps are 1..T in the papers and 0..T-1 here: index t is the
+paper's step t + 1. Noise levels given by sigma, as in notebook 13, can be written as a
+Schedule, too; samplers.py explains how.
 """
 
 import math
@@ -15,9 +15,12 @@ from course_lib.checks import count, expects, number
 
 
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """beta_t evenly spaced from `first` to `last`, inside (0, 1): float64 (T,). The
-    ends are made for 1,000 steps; for fewer they grow by 1000 / T, so that as much
-    noise comes in."""
+    """Returns beta_t, float64 (T,), evenly spaced from `first` to `last` in 1,000
+    steps.
+
+    For T steps, both ends are multiplied by 1000 / T, so that about the same amount of
+    noise is added in all. Raises ValueError if an end is then not in (0, 1).
+    """
     scale = 1000 / count("steps", steps, low=2)
     for name, value in (("first", first), ("last", last)):
         if not 0 < scale * number(name, value, 0, 1) < 1:
@@ -31,8 +34,9 @@ def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> 
 def cosine_betas(
     steps: int = 1000, offset: float = 0.008, largest: float = 0.999
 ) -> Tensor:
-    """abar_t = f(t) / f(0) with f(t) = cos((t / T + offset) / (1 + offset) pi / 2)^2,
-    as betas, float64 (T,): at most `largest` (equation 17)."""
+    """Returns the betas, float64 (T,), for which abar_t = f(t) / f(0) with f(t) =
+    cos((t / T + offset) / (1 + offset) pi / 2)^2 (equation 17). Each beta is at most
+    `largest`."""
     t = torch.arange(count("steps", steps) + 1, dtype=torch.float64) / steps
     f = torch.cos(
         (t + number("offset", offset, 0)) / (1 + offset) * math.pi / 2
@@ -41,10 +45,11 @@ def cosine_betas(
 
 
 class Schedule(nn.Module):
-    """beta_t and abar_t, the product of alpha = 1 - beta up to t: float64 (T,) each,
-    for they come near 0 and 1.
+    """beta_t, and abar_t, the product of alpha = 1 - beta up to t, (T,) each. They are
+    float64, because they come near 0 and 1.
 
-    They move to a GPU with the method that they belong to; no checkpoint holds them.
+    They move to a GPU with the method that they belong to. Checkpoints do not contain
+    them.
     """
 
     def __init__(self, betas: Tensor):
@@ -61,12 +66,12 @@ class Schedule(nn.Module):
 
     @property
     def abar_prev(self) -> Tensor:
-        """abar_{t-1}, (T,): 1 before the first step."""
+        """abar_{t-1}, (T,). It is 1 for the first step."""
         return torch.cat([self.abar.new_ones(1), self.abar[:-1]])
 
 
 @expects(abar="float ...")
 def signal_to_noise(abar: Tensor) -> Tensor:
-    """abar / (1 - abar): the variance of what is left of the picture over the variance
-    of the noise."""
+    """Returns abar / (1 - abar): the variance of the scaled picture, divided by the
+    variance of the noise, for data of variance 1."""
     return abar / (1 - abar)

@@ -1,2 +1,2 @@
-"""Adversarial networks: a generator that is taught by a network which tells its
-pictures from real ones."""
+"""Adversarial networks: a generator is trained with a second network, which learns to
+distinguish generated pictures from real ones."""

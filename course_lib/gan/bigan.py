@@ -1,10 +1,10 @@
-"""BiGAN: an encoder in the game. The discriminator sees pairs of picture and code, and
-must tell who made which half.
+"""BiGAN: a GAN with an encoder. The discriminator gets pairs of a picture and a code,
+and decides whether the encoder or the generator made the pair.
 
 Donahue, Krähenbühl, Darrell 2016, "Adversarial Feature Learning", arXiv 1605.09782,
 equations 2 to 5; Dumoulin et al. 2016, "Adversarially Learned Inference", arXiv
-1606.00704, the same idea. At the optimum the encoder inverts the generator (theorem 2),
-though no picture is ever compared with its reconstruction.
+1606.00704, the same idea. At the optimum, the encoder inverts the generator (theorem
+2), although the loss never compares a picture with its reconstruction.
 """
 
 import torch
@@ -15,8 +15,11 @@ from course_lib.gan.gan import GAN
 
 
 class PairDiscriminator(nn.Module):
-    """trunk: pictures -> features (N, F); head: features and codes side by side, (N, F
-    + dim), -> (N, 1)."""
+    """Pictures and codes (N, dim) -> logits (N,).
+
+    trunk: pictures -> features (N, F). head: features and codes, concatenated to (N, F
+    + dim), -> (N, 1).
+    """
 
     def __init__(self, trunk: nn.Module, head: nn.Module):
         super().__init__()
@@ -27,10 +30,12 @@ class PairDiscriminator(nn.Module):
 
 
 class BiGAN(GAN):
-    """generator: z -> x, encoder: x -> z; discriminator: pairs (x, z) -> logits, high
-    for (x, E(x)), low for (G(z), z).
+    """A GAN whose discriminator compares pairs (x, E(x)) with pairs (G(z), z).
 
-    Generator and encoder are one player, who wants the two kinds of pairs exchanged.
+    encoder E: x -> z. generator G: z -> x. discriminator: pairs (x, z) -> logits, which
+    it makes high for (x, E(x)) and low for (G(z), z). Generator and encoder are trained
+    together, as one player: they want high logits for (G(z), z) and low ones for (x,
+    E(x)).
     """
 
     def __init__(
@@ -46,11 +51,12 @@ class BiGAN(GAN):
         self.encoder = encoder
 
     def pair_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's logits of (x, E(x)) and of (G(z), z), (N,) each."""
+        """Returns the discriminator's logits of (x, E(x)) and of (G(z), z), (N,)
+        each."""
         z = self.noise(len(x))
-        return self.discriminator(x, self.encoder(x)), self.discriminator(
-            self.generate(z), z
-        )
+        encoded = self.discriminator(x, self.encoder(x))
+        generated = self.discriminator(self.generate(z), z)
+        return encoded, generated
 
     def discriminator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.game.discriminator(*self.pair_logits(x))
@@ -64,7 +70,7 @@ class BiGAN(GAN):
         return [discriminator_turn, (loss, [*parameters, *self.encoder.parameters()])]
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """G(E(x)): nobody asked for it to be like x."""
+        """Returns G(E(x)). The loss does not require that it is like x."""
         return self.generate(self.encoder(x))
 
     def encode(self, x: Tensor) -> Tensor:

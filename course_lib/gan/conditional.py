@@ -1,11 +1,11 @@
-"""A GAN that is told the class: conditional BatchNorm in the generator, a projection in
-the discriminator.
+"""A class-conditional GAN: conditional BatchNorm in the generator, a projection in the
+discriminator.
 
 Miyato & Koyama 2018, "cGANs with Projection Discriminator", arXiv 1802.05637. De Vries
 et al. 2017 (arXiv 1707.00683) and Dumoulin et al. 2017 (arXiv 1610.07629): norms with a
 gain and a bias for each condition. Brock, Donahue, Simonyan 2018, "Large Scale GAN
-Training for High Fidelity Natural Image Synthesis" (BigGAN), arXiv 1809.11096: both,
-very large, and truncated noise.
+Training for High Fidelity Natural Image Synthesis" (BigGAN), arXiv 1809.11096: both in
+very large networks, and truncated noise.
 """
 
 import torch
@@ -17,30 +17,29 @@ from course_lib.nets.dcgan import Discriminator, normal_weights
 
 
 class ConditionalBatchNorm(nn.Module):
-    """BatchNorm whose gain and bias are the label's: maps (N, channels, H, W), labels
-    (N,) -> maps."""
+    """BatchNorm with a gain and a bias for each class: maps (N, channels, H, W) and
+    labels (N,) -> maps."""
 
     def __init__(self, channels: int, classes: int):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gain, self.bias = (
-            nn.Embedding(classes, channels),
-            nn.Embedding(classes, channels),
-        )
+        self.gain = nn.Embedding(classes, channels)
+        self.bias = nn.Embedding(classes, channels)
         nn.init.ones_(self.gain.weight)
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return (
-            self.gain(y)[:, :, None, None] * self.norm(x)
-            + self.bias(y)[:, :, None, None]
-        )
+        gain, bias = self.gain(y)[:, :, None, None], self.bias(y)[:, :, None, None]
+        return gain * self.norm(x) + bias
 
 
 class ProjectionDiscriminator(nn.Module):
-    """logit(x, y) = psi(h) + <v_y, h>, h the discriminator's last maps in one row: the
-    first term, its own logit, asks whether x is real, the second whether it is a y
-    (Miyato & Koyama, equation 4). Pictures and labels (N,) -> (N,)."""
+    """Pictures x and labels y (N,) -> logit(x, y) = psi(h) + <v_y, h>, (N,) (Miyato &
+    Koyama, equation 4).
+
+    h are the discriminator's last feature maps, flattened. psi(h), the discriminator's
+    own logit, measures whether x is real, and <v_y, h> whether x belongs to class y.
+    """
 
     def __init__(self, discriminator: Discriminator, classes: int):
         super().__init__()
@@ -50,29 +49,29 @@ class ProjectionDiscriminator(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h = self.discriminator.maps(x)[-1].flatten(1)
-        return self.discriminator.out(h).squeeze(1) + (self.classes.weight[y] * h).sum(
-            1
-        )
+        projection = (self.classes.weight[y] * h).sum(1)
+        return self.discriminator.out(h).squeeze(1) + projection
 
     def features(self, x: Tensor) -> Tensor:
         return self.discriminator.features(x)
 
 
 class ConditionalGAN(GAN):
-    """generator: z (N, dim) and labels (N,) -> fakes; discriminator: a
-    `ProjectionDiscriminator`, or what has its `features` and `classes`. Fakes get the
-    labels of the batch, so that both are equally frequent."""
+    """A GAN whose generator and discriminator get the labels.
+
+    generator: z (N, dim) and labels (N,) -> generated pictures. discriminator: a
+    `ProjectionDiscriminator`, or a module that also has `features` and `classes`.
+    Generated pictures get the labels of the real batch, so that each label is equally
+    frequent in both.
+    """
 
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
-        return self.painter(z, y)
+        return self.active_generator(z, y)
 
     def sample(self, n: int) -> Tensor:
-        """n fakes, every label in turn."""
-        z = self.noise(n)
-        return self.generate(
-            z,
-            torch.arange(n, device=z.device) % self.discriminator.classes.out_features,
-        )
+        """Returns n generated pictures, with the labels in turn."""
+        z, classes = self.noise(n), self.discriminator.classes.out_features
+        return self.generate(z, torch.arange(n, device=z.device) % classes)
 
     def score(self, x: Tensor, y: Tensor) -> Tensor:
         return self.discriminator(x, y)
@@ -80,12 +79,13 @@ class ConditionalGAN(GAN):
 
 @expects(z="float N D")
 def truncated(z: Tensor, threshold: float) -> Tensor:
-    """The truncation trick (Brock et al., section 3.1): numbers of |z| > threshold are
-    drawn anew until none is left.
+    """Returns noise of the truncated normal distribution, without numbers |z| >
+    threshold: z (N, D), standard normal, -> (N, D). This is the truncation trick (Brock
+    et al., section 3.1).
 
-    By the inverse of the distribution function instead of many draws: z keeps its
-    quantile among what is left. Less variety for more typical pictures, with the
-    generator as it is. z (N, D) standard normal -> (N, D).
+    The paper draws such numbers again until none is left. This function uses the
+    inverse of the distribution function instead: each number keeps its quantile. The
+    generated pictures are more typical and less diverse, with the same generator.
     """
     edge = torch.special.ndtr(
         torch.tensor(float(positive("threshold", threshold)), dtype=torch.float64)

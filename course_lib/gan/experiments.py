@@ -1,5 +1,7 @@
-"""Modes, guidelines, k, losses and pictures, labels and truncation, arithmetic,
-paintings: experiments of notebook 12.
+"""Experiments of notebook 12 with pictures: DCGAN's guidelines, k, losses, samples,
+labels and truncation, vector arithmetic, completed pictures, representation.
+
+toy_experiments.py has those with toys.
 
 Goodfellow et al. 2014 (arXiv 1406.2661), Radford et al. 2015 (arXiv 1511.06434),
 Arjovsky et al. 2017 (arXiv 1701.07875), Gulrajani et al. 2017 (arXiv 1704.00028), Brock
@@ -14,48 +16,26 @@ from torch import Tensor, nn
 
 from course_lib import evaluate
 from course_lib.data import as_float, load
-from course_lib.data.toys import CENTRES, NOISE
 from course_lib.experiments.jobs import train_to_the_end, watched
 from course_lib.experiments.judge import gan_draws, generation_metrics, judge_of
 from course_lib.experiments.setting import Setting
-from course_lib.gan.games import MINIMAX, NON_SATURATING, WASSERSTEIN
+from course_lib.gan.games import MINIMAX
 from course_lib.gan.gan import GAN
-from course_lib.gan.recipes import (
-    adversarial,
-    colouring,
-    gan,
-    gan_emoji,
-    generator_recipe,
-    inpainting,
-    without_momentum,
-)
-from course_lib.gan.wgan import GradientPenalty
+from course_lib.gan.recipes import colouring, gan, gan_emoji, inpainting
 from course_lib.nets.dcgan import Discriminator, Generator
-from course_lib.nets.mlp import mlp
-from course_lib.recipe import Recipe, Size, build, lookup
+from course_lib.recipe import Recipe, build, lookup
 from course_lib.run import seeded
 
-POINTS = 4000  # of a toy, drawn to be counted
 THRESHOLDS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 
 
 # Measures.
 
 
-def coverage(method: GAN, data: str) -> dict[str, float]:
-    """`evaluate.mode_coverage` of POINTS fakes, within three standard deviations; modes
-    as a share of all."""
-    centres = CENTRES[data]()
-    modes, share = evaluate.mode_coverage(
-        gan_draws(method, torch.zeros(POINTS, dtype=torch.long)), centres, 3 * NOISE
-    )
-    return {"modes": modes / len(centres), "inside": share}
-
-
 @torch.no_grad()
-def unseen_loss_and_frechet(method: GAN) -> dict[str, float]:
-    """The discriminator's loss on unseen digits and as many fakes; the fakes' Frechet
-    distance."""
+def held_out_loss_and_frechet(method: GAN) -> dict[str, float]:
+    """Returns the discriminator's loss on the test digits and the same number of fakes,
+    and the Frechet distance of these fakes."""
     test = load("digits", "test")
     fakes = gan_draws(method, test.y)
     scores = [
@@ -74,37 +54,30 @@ def unseen_loss_and_frechet(method: GAN) -> dict[str, float]:
 
 
 def sampled(recipe: Recipe, seed: int) -> dict:
-    """The metrics of as many fakes as there are unseen pictures."""
+    """Trains the recipe; returns the metrics of fakes, one for each test picture."""
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
     return about | generation_metrics(gan_draws(method, test.y), test.x, recipe.data)
 
 
-def covered(recipe: Recipe, seed: int) -> dict:
-    method, about = train_to_the_end(recipe, seed)
-    return about | coverage(method, recipe.data)
-
-
 def followed(recipe: Recipe, seed: int) -> dict:
-    """Loss and quality on the way; how their orders agree over the looks after the
-    first (Spearman's correlation)."""
-    method, about = watched(recipe, seed, unseen_loss_and_frechet)
-    loss, frechet = (
-        torch.tensor(about["curve"][name][1:]) for name in ("loss", "frechet")
-    )
-    ranks = torch.stack(
-        [values.argsort().argsort().double() for values in (loss, frechet)]
-    )
-    return (
-        about
-        | unseen_loss_and_frechet(method)
-        | {"correlation": torch.corrcoef(ranks)[0, 1].item()}
-    )
+    """Trains the recipe; measures loss and Frechet distance during training and at the
+    end. correlation: Spearman's, between the two, without the first measurement."""
+    method, about = watched(recipe, seed, held_out_loss_and_frechet)
+    curves = torch.tensor([about["curve"][name][1:] for name in ("loss", "frechet")])
+    ranks = curves.argsort(dim=1).argsort(dim=1).double()
+    correlation = torch.corrcoef(ranks)[0, 1].item()
+    return about | held_out_loss_and_frechet(method) | {"correlation": correlation}
 
 
 def conditional_accuracy(recipe: Recipe, seed: int) -> dict:
-    """How often the judge sees in a fake the label that it was made of: over all, by
-    label; the metrics of all fakes; and `curve`, all over THRESHOLDS."""
+    """Trains a conditional GAN; returns the metrics of its fakes, one for each test
+    picture, and their accuracy.
+
+    accuracy: the fraction of the fakes that the evaluation network assigns to their
+    label. by_label: the same for each label. curve: metrics and accuracy of fakes from
+    truncated noise, for each of THRESHOLDS.
+    """
     method, about = train_to_the_end(recipe, seed)
     test, judge = load(recipe.data, "test"), judge_of(recipe.data)
 
@@ -135,14 +108,14 @@ def conditional_accuracy(recipe: Recipe, seed: int) -> dict:
 
 
 def feature_accuracy(method: GAN, data: str) -> dict[str, float]:
-    """Accuracy by the discriminator's features: of k-NN, and of a linear classifier of
-    one strength for all."""
+    """Returns the accuracy of k-NN and of a linear classifier on the discriminator's
+    features. The linear classifier always has the same regularisation strength."""
     train, test = load(data, "train"), load(data, "test")
-    h, unseen = (evaluate.features(method, x) for x in (train.x, test.x))
-    linear = evaluate.logistic_regression(h, train.y, [0.01])[0]
+    h_train, h = (evaluate.features(method, x) for x in (train.x, test.x))
+    linear = evaluate.logistic_regression(h_train, train.y, [0.01])[0]
     return {
-        "knn": evaluate.accuracy(evaluate.knn(h, train.y, unseen), test.y),
-        "linear": evaluate.accuracy(linear(unseen), test.y),
+        "knn": evaluate.accuracy(evaluate.knn(h_train, train.y, h), test.y),
+        "linear": evaluate.accuracy(linear(h), test.y),
     }
 
 
@@ -160,12 +133,15 @@ PAIRS = [(a, b) for a in (2, 5, 6) for b in (2, 5, 6) if a != b]
 
 
 def arithmetic(recipe: Recipe, seed: int) -> dict:
-    """Radford et al.'s vector arithmetic: of fakes judged a, z + mean z of b - mean z
-    of a. Shares judged b, the mean over PAIRS: after; after a step as long in a random
-    direction; of the same sum and difference of pixels.
+    """Trains a GAN; measures Radford et al.'s vector arithmetic for classes a and b.
 
-    The means are of the half of 4,000 fakes' a and b that the judge is surest of; the
-    steps begin at the others.
+    The evaluation network classifies 4,000 fakes. To the noise z of a fake of class a,
+    a step is added: (mean z of class b) - (mean z of class a). Returns the fraction of
+    the new fakes that are classified as b, the mean over PAIRS. after: after this step.
+    random: after a step of the same length in a random direction. pixels: after the
+    same sum and difference of pixels instead of z. The means are taken over the half of
+    each class with the most certain classification. The steps start from the other half
+    of class a.
     """
     method, about = train_to_the_end(recipe, seed)
     judge = judge_of(recipe.data)
@@ -208,8 +184,8 @@ def arithmetic(recipe: Recipe, seed: int) -> dict:
 
 
 def inner_detail(x: Tensor, mask: Tensor) -> float:
-    """Mean squared difference of neighbouring pixels of x (N, C, H, W) where both are
-    in the mask (N, 1, H, W)."""
+    """Returns the mean squared difference of neighbouring pixels of x (N, C, H, W), if
+    both are in the mask (N, 1, H, W)."""
     total, pairs = 0.0, 0
     for dim in (2, 3):
         both = mask.narrow(dim, 1, mask.shape[dim] - 1) & mask.narrow(
@@ -221,17 +197,19 @@ def inner_detail(x: Tensor, mask: Tensor) -> float:
 
 
 def chroma(x: Tensor, mask: Tensor) -> float:
-    """Mean distance of a pixel's largest from its smallest channel, inside the mask: 0
-    for grey."""
-    return (
-        (x.amax(1, keepdim=True) - x.amin(1, keepdim=True)) * mask
-    ).sum().item() / mask.sum().item()
+    """Returns the mean difference between the largest and the smallest channel of a
+    pixel inside the mask. It is 0 for grey."""
+    spread = x.amax(1, keepdim=True) - x.amin(1, keepdim=True)
+    return (spread * mask).sum().item() / mask.sum().item()
 
 
 def painted(recipe: Recipe, seed: int) -> dict:
-    """Unseen pictures completed: root mean squared error over what was hidden; detail
-    and chroma there, as shares of the pictures' own; the Frechet distance of the
-    completed ones."""
+    """Trains the recipe; measures how it completes the test pictures.
+
+    rmse: root mean squared error over the hidden pixels. detail, chroma: of the hidden
+    pixels, divided by those of the real pictures. frechet: the Frechet distance of the
+    completed pictures.
+    """
     method, about = train_to_the_end(recipe, seed)
     x, judge = as_float(load(recipe.data, "test").x), judge_of(recipe.data)
     with torch.no_grad(), seeded(0):
@@ -240,38 +218,20 @@ def painted(recipe: Recipe, seed: int) -> dict:
             [method.paint(a, b) for a, b in zip(left.split(500), mask.split(500))]
         ).clamp(0, 1)
     h_real, h = evaluate.features(judge, x), evaluate.features(judge, done)
+    squared_error = ((done - x).square() * mask).sum() / (mask.sum() * x.shape[1])
     return about | {
-        "rmse": ((done - x).square() * mask)
-        .sum()
-        .div(mask.sum() * x.shape[1])
-        .sqrt()
-        .item(),
+        "rmse": squared_error.sqrt().item(),
         "detail": inner_detail(done, mask) / inner_detail(x, mask),
         "chroma": chroma(done, mask) / chroma(x, mask),
         "frechet": evaluate.frechet_distance(h_real, h),
     }
 
 
-# Builders, and what is asked of them.
-
-
-def toy_gan(wasserstein: bool, k: int, weight: float) -> GAN:
-    """Perceptrons for points of the plane; the noise has two dimensions, too."""
-    generator = mlp(2, 128, 128, 2, norm=None)
-    discriminator = nn.Sequential(mlp(2, 128, 128, 1, norm=None), nn.Flatten(0))
-    game = WASSERSTEIN if wasserstein else NON_SATURATING
-    return GAN(
-        generator,
-        discriminator,
-        2,
-        game,
-        k,
-        GradientPenalty(weight) if weight else None,
-    )
+# Builders and recipes.
 
 
 def guided(generator_options: dict, discriminator_options: dict) -> GAN:
-    """`gan` with other arguments for the generator and the discriminator."""
+    """Builds `gan` with other arguments for the generator and the discriminator."""
     generator = Generator(64, (48, 24), 1, side=7, **generator_options)
     discriminator = Discriminator((24, 48), 1, 28, **discriminator_options)
     return GAN(generator, discriminator, 64, momentum=0.99)
@@ -284,14 +244,14 @@ def minimax_gan() -> GAN:
 
 
 def unshifted_emoji() -> GAN:
-    """`gan_emoji`, its pictures shown as they are."""
+    """Builds `gan_emoji` without the random shifts of the pictures."""
     method = gan_emoji()
     method.augment = nn.Identity()
     return method
 
 
 def digits(builder, *arguments, steps: int = 1000) -> Recipe:
-    """The recipe of `gan`, another builder."""
+    """Returns the recipe of `gan` with another builder and number of updates."""
     return replace(
         lookup("gan"),
         build=partial(builder, *arguments),
@@ -299,38 +259,7 @@ def digits(builder, *arguments, steps: int = 1000) -> Recipe:
     )
 
 
-def toy(data: str, wasserstein: bool, k: int, weight: float, lr: float) -> Recipe:
-    """9,000 turns in all, however they are shared out."""
-    size = Size(9000 // (k + 1), 256, lr)
-    return generator_recipe(
-        partial(toy_gan, wasserstein, k, weight),
-        data,
-        cpu=size,
-        gpu=size,
-        optimizer=without_momentum if wasserstein else adversarial,
-    )
-
-
-# Six settings for each method on each toy, one seed; the best of each is run again with
-# three others ("gan-modes").
-TUNED = {
-    f"{data}, {name}, lr {lr:g}": toy(data, wasserstein, k, weight, lr)
-    for data in ("gaussians", "grid")
-    for lr in (3e-4, 1e-3, 3e-3)
-    for name, wasserstein, k, weight in (
-        ("plain, k = 1", False, 1, 0.0),
-        ("plain, k = 5", False, 5, 0.0),
-        ("WGAN-GP, lambda = 0.1", True, 5, 0.1),
-        ("WGAN-GP, lambda = 1", True, 5, 1.0),
-    )
-}
-BEST = {  # all modes, and the most points inside one
-    "8 Gaussians, plain": "gaussians, plain, k = 1, lr 0.003",
-    "8 Gaussians, WGAN-GP": "gaussians, WGAN-GP, lambda = 1, lr 0.003",
-    "25 Gaussians, plain": "grid, plain, k = 5, lr 0.001",
-    "25 Gaussians, WGAN-GP": "grid, WGAN-GP, lambda = 0.1, lr 0.003",
-}
-GUIDELINES = {  # what is changed in the generator, in the discriminator
+GUIDELINES = {  # changed arguments of the generator and of the discriminator
     "all five": ({}, {}),
     "no strides": ({"strided": False}, {"strided": False}),
     "no BatchNorm": ({"norm": nn.Identity}, {"norm": nn.Identity}),
@@ -341,13 +270,6 @@ GUIDELINES = {  # what is changed in the generator, in the discriminator
 }
 
 EXPERIMENTS = {
-    "gan-modes-tuning": {
-        name: Setting(recipe, covered, seeds=(0,)) for name, recipe in TUNED.items()
-    },
-    "gan-modes": {
-        name: Setting(TUNED[best], covered, seeds=(1, 2, 3))
-        for name, best in BEST.items()
-    },
     "gan-guidelines": {
         name: Setting(digits(guided, *switches, steps=300), sampled)
         for name, switches in GUIDELINES.items()

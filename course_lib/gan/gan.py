@@ -1,5 +1,5 @@
-"""Generative adversarial networks: a generator and a discriminator, and neither is told
-what a good picture is.
+"""Generative adversarial networks: a discriminator learns to distinguish real pictures
+from those of a generator, and the generator learns to deceive it.
 
 Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv 1406.2661, algorithm 1.
 """
@@ -17,19 +17,22 @@ from course_lib.train import Method
 
 
 class GAN(Method):
-    """generator: noise z (N, dim), standard normal, -> fakes like the data;
-    discriminator: data -> logits (N,).
+    """A generative adversarial network.
 
-    game: the players' losses. k: turns of the discriminator for each one of the
-    generator. penalty: (discriminator, real, fake) -> what is added to its loss, 0-d.
-    momentum: of the moving average of the generator, which is what draws in eval mode
-    (0: the generator itself); players circle around the equilibrium, their average is
-    nearer to it (Yazici et al. 2018, arXiv 1806.04498). augment: what the discriminator
-    sees of pictures and of fakes alike, differentiable: so it cannot learn a small data
-    set by heart (Zhao et al. 2020, arXiv 2006.10738).
+    generator: noise z (N, dim), standard normal, -> fakes (generated data) of the shape
+    of the data. discriminator: data -> logits (N,). game: the losses of both. k: the
+    number of discriminator updates for each generator update. penalty: (discriminator,
+    real, fake) -> a term, 0-d, that is added to the discriminator's loss.
 
-    Every turn has a batch and noise of its own. Real pictures and fakes go through the
-    discriminator in two batches, so that its BatchNorm never mixes them.
+    momentum: of the moving average of the generator's weights, which generates in eval
+    mode (0: the generator itself). The weights circle around the equilibrium, and their
+    average is nearer to it (Yazici et al. 2018, arXiv 1806.04498). augment: a
+    differentiable augmentation, applied to all inputs of the discriminator, real and
+    fake. With it, the discriminator cannot memorise a small data set so easily (Zhao et
+    al. 2020, arXiv 2006.10738).
+
+    Every update has its own batch and noise. Real pictures and fakes go through the
+    discriminator in two separate batches, so that its BatchNorm never mixes them.
     """
 
     def __init__(
@@ -44,12 +47,8 @@ class GAN(Method):
         augment: Callable[[Tensor], Tensor] = nn.Identity(),
     ):
         super().__init__()
-        self.generator, self.discriminator, self.game, self.penalty = (
-            generator,
-            discriminator,
-            game,
-            penalty,
-        )
+        self.generator, self.discriminator = generator, discriminator
+        self.game, self.penalty = game, penalty
         self.dim, self.k = count("dim", dim), count("k", k)
         self.momentum, self.augment = number("momentum", momentum, 0, 1), augment
         self.average = frozen_copy(generator, training=False)
@@ -59,20 +58,20 @@ class GAN(Method):
         return torch.randn(n, self.dim, device=like.device, dtype=like.dtype)
 
     @property
-    def painter(self) -> nn.Module:
-        """What draws: the generator, in eval mode its average."""
+    def active_generator(self) -> nn.Module:
+        """The generator in training mode, its moving average in eval mode."""
         return self.generator if self.training else self.average
 
     def generate(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Fakes of noise z (N, dim)."""
-        return self.painter(z)
+        """Returns the fakes that are generated from noise z (N, dim)."""
+        return self.active_generator(z)
 
     def sample(self, n: int) -> Tensor:
-        """n fakes."""
+        """Returns n fakes."""
         return self.generate(self.noise(n))
 
     def score(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """What the discriminator says of pictures or fakes, (N,)."""
+        """Returns the discriminator's logits of pictures or fakes, (N,)."""
         return self.discriminator(x)
 
     def discriminator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -80,34 +79,29 @@ class GAN(Method):
             fake = self.generate(self.noise(len(x)), y)
         x, fake = self.augment(x), self.augment(fake)
         loss = self.game.discriminator(self.score(x, y), self.score(fake, y))
-        return (
-            loss + self.penalty(lambda between: self.score(between, y), x, fake)
-            if self.penalty
-            else loss
-        )
+        if self.penalty:
+            loss = loss + self.penalty(lambda points: self.score(points, y), x, fake)
+        return loss
 
     def generator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         fake = self.generate(self.noise(len(x)), y)
         return self.game.generator(self.score(self.augment(fake), y))
 
     def turns(self):
-        discriminator, generator = (
-            list(self.discriminator.parameters()),
-            list(self.generator.parameters()),
-        )
-        return [(self.discriminator_loss, discriminator)] * self.k + [
-            (self.generator_loss, generator)
-        ]
+        discriminator = list(self.discriminator.parameters())
+        generator = list(self.generator.parameters())
+        discriminator_turns = [(self.discriminator_loss, discriminator)] * self.k
+        return [*discriminator_turns, (self.generator_loss, generator)]
 
     def after_step(self):
         ema(self.average, self.generator, self.momentum)
 
     def encode(self, x: Tensor) -> Tensor:
-        """The discriminator's features: what one must look at to tell real from
-        fake."""
+        """Returns the discriminator's features, which it learnt to distinguish real
+        from fake."""
         return self.discriminator.features(x)
 
     def pretext_score(self, x: Tensor) -> float:
-        """Minus the kernel distance of as many fakes, on their numbers as they are: of
-        digits, pixels."""
+        """Returns minus the kernel distance of x to the same number of fakes. It is
+        computed on the data themselves (for digits, on the pixels), not on features."""
         return -kernel_distance(x.flatten(1), self.sample(len(x)).flatten(1))

@@ -1,10 +1,10 @@
-"""Painting what is missing, judged twice: by the squared error, and by a network that
-tells paintings from pictures.
+"""Completion of pictures (inpainting, colourisation) with two losses: the squared
+error, and the adversarial loss of a discriminator.
 
 Pathak et al. 2016, "Context Encoders", arXiv 1604.07379, equations 1 to 3 (inpainting).
 Isola et al. 2016, "Image-to-Image Translation with Conditional Adversarial Networks",
-arXiv 1611.07004, equations 1 to 4: the discriminator sees what the painter saw, too
-(colourisation and much else).
+arXiv 1611.07004, equations 1 to 4 (colourisation and many other tasks): the
+discriminator also gets the input of the painter, the network that completes pictures.
 """
 
 from collections.abc import Callable
@@ -21,30 +21,35 @@ from course_lib.transforms import rgb_to_grayscale
 
 
 def hide_colour(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures (N, 3, H, W) in grey, and a mask (N, 1, H, W) that is True everywhere:
-    all is to be painted anew."""
+    """Returns the pictures (N, 3, H, W) in grey, and a mask (N, 1, H, W) that is True
+    everywhere, because every pixel needs a new colour."""
     grey = rgb_to_grayscale(x)
     return grey.expand_as(x), torch.ones_like(grey, dtype=torch.bool)
 
 
 def fill_hole(output: Tensor, left: Tensor, mask: Tensor) -> Tensor:
-    """The output inside the hole, what is left around it."""
+    """Returns the output inside the hole and the given picture around it."""
     return torch.where(mask, output, left)
 
 
 def fill_colour(output: Tensor, left: Tensor, mask: Tensor) -> Tensor:
-    """The output's colours, on whatever grid, at the lightness that is left: where they
-    are grey, so is the picture."""
+    """Returns the grey picture `left` with the colours of the output, which may have
+    another grid. Where the output is grey, so is the result."""
     colour = output - rgb_to_grayscale(output)
     return left + F.interpolate(colour, left.shape[2:], mode="bilinear")
 
 
 class AdversarialPainting(Method):
-    """hide: pictures (N, C, H, W) in [0, 1] -> what is left of them, like x, and mask
-    (N, 1, H, W), True where it is to be painted; encoder, decoder: what is left -> an
-    output, of which `fill` makes a picture; discriminator: (N, 2 C, H, W), a picture
-    and what was left of it, -> logits (N,). weight: of the adversarial term beside the
-    mean squared error over the hidden pixels."""
+    """Completes pictures of which a part is hidden, with a squared and an adversarial
+    loss.
+
+    hide: pictures (N, C, H, W) in [0, 1] -> what is left of them, of the same shape,
+    and a mask (N, 1, H, W), True where a pixel is hidden. encoder, decoder: what is
+    left -> an output. fill: the output, what is left, and the mask -> the completed
+    picture. discriminator: (N, 2 C, H, W), a picture and what was left of it, -> logits
+    (N,). weight: of the adversarial term, which is added to the mean squared error over
+    the hidden pixels.
+    """
 
     def __init__(
         self,
@@ -58,14 +63,11 @@ class AdversarialPainting(Method):
     ):
         super().__init__()
         self.hide, self.fill, self.encoder, self.decoder = hide, fill, encoder, decoder
-        self.discriminator, self.game, self.weight = (
-            discriminator,
-            game,
-            number("weight", weight, 0),
-        )
+        self.discriminator, self.game = discriminator, game
+        self.weight = number("weight", weight, 0)
 
     def paint(self, left: Tensor, mask: Tensor) -> Tensor:
-        """The completed picture."""
+        """Returns the completed pictures."""
         return self.fill(self.decoder(self.encoder.feature_map(left)), left, mask)
 
     def score(self, x: Tensor, left: Tensor) -> Tensor:

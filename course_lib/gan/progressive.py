@@ -1,5 +1,5 @@
-"""Progressive growing: learn 8 x 8 pictures first, then fade in the layers for 16 x 16,
-then for 32 x 32.
+"""Progressive growing: the networks learn 8 x 8 pictures first; then layers for 16 x 16
+and for 32 x 32 are faded in.
 
 Karras, Aila, Laine, Lehtinen 2017, "Progressive Growing of GANs for Improved Quality,
 Stability, and Variation", arXiv 1710.10196, section 2 and figure 2. Its other parts
@@ -17,8 +17,11 @@ from course_lib.nets.dcgan import Stage, down, leaky_relu, normal_weights, poole
 
 
 def fade_in(progress: float, levels: int) -> tuple[int, float]:
-    """(level, alpha) at progress in [0, 1]: 2 levels - 1 phases of equal length, in
-    turn a level alone and the next one faded in, alpha from 0 to 1."""
+    """Returns (level, alpha) at progress in [0, 1].
+
+    Training has 2 levels - 1 phases of equal length. In turn, one level is trained
+    alone (alpha = 1), or the next level is faded in: alpha grows from 0 to 1.
+    """
     phase = number("progress", progress, 0, 1) * (2 * levels - 1)
     if phase >= 2 * levels - 2:
         return levels - 1, 1.0
@@ -27,15 +30,17 @@ def fade_in(progress: float, levels: int) -> tuple[int, float]:
 
 
 def blend(old: Tensor, new: Tensor, alpha: float) -> Tensor:
-    """(1 - alpha) old + alpha new, where old has half the side: its pixels are
-    repeated."""
+    """Returns (1 - alpha) old + alpha new. old has half the side length, so its pixels
+    are repeated."""
     return (1 - alpha) * F.interpolate(old, scale_factor=2) + alpha * new
 
 
 class GrowingGenerator(nn.Module):
-    """Noise z (N, dim) -> pictures (N, channels, S, S) in [0, 1]; level 0 paints 2 side
-    pixels, each one more twice as many. Every level has its own last layer, which turns
-    maps into colours."""
+    """Noise z (N, dim) -> pictures (N, channels, S, S) in [0, 1].
+
+    At level 0, S is 2 side, and it doubles with each level. Every level has its own
+    last layer, which turns feature maps into colours.
+    """
 
     def __init__(self, dim: int, widths: tuple[int, ...], channels: int, side: int = 4):
         super().__init__()
@@ -62,8 +67,8 @@ class GrowingGenerator(nn.Module):
 
 
 class GrowingDiscriminator(nn.Module):
-    """Pictures of any level's size -> logits (N,). widths: coarse to fine, as the
-    generator's."""
+    """Pictures of the size of a level -> logits (N,). widths: coarse to fine, as in the
+    generator."""
 
     def __init__(self, widths: tuple[int, ...], channels: int, side: int = 4):
         super().__init__()
@@ -78,7 +83,7 @@ class GrowingDiscriminator(nn.Module):
         normal_weights(self)
 
     def maps(self, x: Tensor, level: int, alpha: float) -> list[Tensor]:
-        """The feature maps of all stages in use, fine to coarse."""
+        """Returns the feature maps of all stages in use, from fine to coarse."""
         x = 2 * x - 1
         h = self.stages[level](self.from_rgb[level](x))
         if alpha < 1:
@@ -92,15 +97,19 @@ class GrowingDiscriminator(nn.Module):
         return self.out(self.maps(x, level, alpha)[-1].flatten(1)).squeeze(1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Of full-sized pictures, as `nets.dcgan.Discriminator.features`."""
+        """Returns features of full-sized pictures, computed as in
+        `nets.dcgan.Discriminator.features`."""
         maps = self.maps(x, len(self.stages) - 1, 1.0)
         return pooled(maps)
 
 
 class ProgressiveGAN(GAN):
-    """A GAN whose networks grow with `progress` and are grown up after the share
-    `youth` of the training; in eval mode they always are. Real pictures are shown as
-    large and as sharp as the generator could paint them by then."""
+    """A GAN whose networks grow with `progress`.
+
+    They have their full size after the fraction `youth` of the training, and always in
+    eval mode. Real pictures are reduced to the current size. While a level is faded in,
+    they are blended with a coarser version, as the generated pictures are.
+    """
 
     def __init__(
         self,
@@ -112,25 +121,23 @@ class ProgressiveGAN(GAN):
         youth: float = 0.5,
     ):
         super().__init__(generator, discriminator, dim, game, momentum=momentum)
-        self.levels, self.youth = (
-            len(generator.stages),
-            positive("youth", number("youth", youth, 0, 1)),
-        )
+        self.levels = len(generator.stages)
+        self.youth = positive("youth", number("youth", youth, 0, 1))
 
     def grown(self) -> tuple[int, float]:
-        """Level and alpha of now."""
-        return fade_in(
-            min(1.0, self.progress / self.youth) if self.training else 1.0, self.levels
-        )
+        """Returns the current level and alpha."""
+        progress = min(1.0, self.progress / self.youth) if self.training else 1.0
+        return fade_in(progress, self.levels)
 
     def shrink(self, x: Tensor) -> Tensor:
-        """Full-sized pictures as the current level sees them."""
+        """Reduces full-sized pictures to the size and sharpness of the current level
+        and alpha."""
         level, alpha = self.grown()
         x = F.avg_pool2d(x, 2 ** (self.levels - 1 - level))
         return x if alpha == 1 else blend(F.avg_pool2d(x, 2), x, alpha)
 
     def generate(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.painter(z, *self.grown())
+        return self.active_generator(z, *self.grown())
 
     def score(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.discriminator(x, *self.grown())

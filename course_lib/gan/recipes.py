@@ -1,4 +1,4 @@
-"""How the games of notebook 12 are built and trained."""
+"""Recipes of notebook 12: how its GANs are built and trained."""
 
 from functools import partial
 
@@ -35,8 +35,8 @@ from course_lib.recipe import Recipe, Size
 
 
 def gan(k: int = 1) -> GAN:
-    """DCGAN with all its guidelines: the generator paints on grids of 7, 14 and 28, the
-    discriminator looks back."""
+    """Builds a DCGAN with all its guidelines. The generator's grids have 7, 14 and 28
+    pixels a side; the discriminator's grids go the opposite way."""
     return GAN(
         Generator(64, (48, 24), 1, side=7),
         Discriminator((24, 48), 1, 28),
@@ -47,8 +47,9 @@ def gan(k: int = 1) -> GAN:
 
 
 def wgan() -> WGAN:
-    """The same networks, without norms in the critic. Weights in 0.05 instead of the
-    paper's 0.01: a small critic's outputs would vanish."""
+    """Builds a WGAN with the networks of `gan`, without norms in the critic. Weights
+    are clipped to 0.05 instead of the paper's 0.01, because with 0.01 the outputs of a
+    small critic would vanish."""
     return WGAN(
         Generator(64, (48, 24), 1, side=7),
         Discriminator((24, 48), 1, 28, norm=nn.Identity),
@@ -58,7 +59,7 @@ def wgan() -> WGAN:
 
 
 def wgan_gp() -> GAN:
-    """The same, with a penalty instead of clipped weights."""
+    """Builds the same networks, with a gradient penalty instead of clipped weights."""
     critic = Discriminator((24, 48), 1, 28, norm=nn.Identity)
     return GAN(
         Generator(64, (48, 24), 1, side=7),
@@ -72,8 +73,8 @@ def wgan_gp() -> GAN:
 
 
 def conditional_gan() -> ConditionalGAN:
-    """The digit's name goes into every BatchNorm of the generator and, as a projection,
-    into the discriminator."""
+    """Builds a conditional GAN. The label of the digit goes into every BatchNorm of the
+    generator and, as a projection, into the discriminator."""
     generator = Generator(
         64, (48, 24), 1, side=7, norm=partial(ConditionalBatchNorm, classes=10)
     )
@@ -82,16 +83,15 @@ def conditional_gan() -> ConditionalGAN:
 
 
 def gan_emoji() -> GAN:
-    """One more stage, three channels; shifted pictures, for there are only 4,000."""
-    generator, discriminator = (
-        Generator(64, (96, 48, 24), 3),
-        Discriminator((32, 64, 128), 3, 32),
-    )
+    """Builds a DCGAN for emoji, with one more stage and three channels. The pictures
+    are shifted at random, because there are only 4,000."""
+    generator = Generator(64, (96, 48, 24), 3)
+    discriminator = Discriminator((32, 64, 128), 3, 32)
     return GAN(generator, discriminator, 64, momentum=0.99, augment=RandomShift(4))
 
 
 def conditional_gan_emoji() -> ConditionalGAN:
-    """The networks of `gan_emoji`, told the category."""
+    """Builds the networks of `gan_emoji`, conditional on the category."""
     generator = Generator(
         64, (96, 48, 24), 3, norm=partial(ConditionalBatchNorm, classes=9)
     )
@@ -104,7 +104,8 @@ def conditional_gan_emoji() -> ConditionalGAN:
 
 
 def progressive_gan() -> ProgressiveGAN:
-    """As dear as `gan_emoji`; grows through 8, 16 and 32 pixels."""
+    """Builds a GAN that grows from 8 to 16 to 32 pixels. Its training takes about as
+    long as that of `gan_emoji`."""
     widths = (64, 64, 32, 16)
     return ProgressiveGAN(
         GrowingGenerator(64, widths, 3),
@@ -115,9 +116,12 @@ def progressive_gan() -> ProgressiveGAN:
 
 
 def bigan() -> BiGAN:
-    """The generator of `gan`. Perceptrons for the rest, as in the paper's experiment
-    with digits: convolutions tell the two kinds of pairs too well, and the encoder
-    learns nothing."""
+    """Builds a BiGAN with the generator of `gan`, for codes of 32 numbers.
+
+    Encoder and discriminator are perceptrons, as in the paper's experiment with digits.
+    A convolutional discriminator distinguishes the two kinds of pairs too well, and
+    then the encoder learns nothing.
+    """
     encoder = nn.Sequential(nn.Flatten(), mlp(784, 512, 512, 32))
     discriminator = PairDiscriminator(
         nn.Flatten(), mlp(784 + 32, 512, 512, 1, norm=None)
@@ -128,27 +132,23 @@ def bigan() -> BiGAN:
 
 
 def inpainting(weight: float) -> AdversarialPainting:
-    """The networks and the hole of the context encoder; the discriminator sees six
-    channels: a picture, and what was left of it."""
+    """Builds the networks and the hole of the context encoder. The discriminator gets
+    six channels: a picture, and what was left of it."""
     decoder = nn.Sequential(
         Decoder(widths=(96, 48, 24), outputs=12), nn.PixelShuffle(2)
     )
-    hide, discriminator = (
-        partial(hide_square, side=16),
-        Discriminator((24, 48, 96), 6, 32),
-    )
+    hide = partial(hide_square, side=16)
+    discriminator = Discriminator((24, 48, 96), 6, 32)
     return AdversarialPainting(
         hide, fill_hole, ResNet(widths=(24, 48, 96)), decoder, discriminator, weight
     )
 
 
 def colouring(weight: float) -> AdversarialPainting:
-    """The networks of notebook 01's colourisation, which paint on a grid of 16 x 16;
-    three channels instead of bins."""
-    decoder, discriminator = (
-        Decoder(widths=(96, 48, 24), outputs=3),
-        Discriminator((24, 48, 96), 6, 32),
-    )
+    """Builds the networks of notebook 01's colourisation, whose outputs have a grid of
+    16 x 16. They predict three colour channels instead of bins."""
+    decoder = Decoder(widths=(96, 48, 24), outputs=3)
+    discriminator = Discriminator((24, 48, 96), 6, 32)
     return AdversarialPainting(
         hide_colour,
         fill_colour,
@@ -160,27 +160,29 @@ def colouring(weight: float) -> AdversarialPainting:
 
 
 def adversarial_inpainting() -> AdversarialPainting:
-    """Ten times the weight of the paper, whose pictures are in [-1, 1] and larger."""
+    """Builds `inpainting` with ten times the adversarial weight of the paper, whose
+    pictures are larger and in [-1, 1]."""
     return inpainting(weight=0.01)
 
 
 def adversarial_colourisation() -> AdversarialPainting:
-    """As for inpainting."""
+    """Builds `colouring` with the same adversarial weight."""
     return colouring(weight=0.01)
 
 
 def adversarial(lr: float, weight_decay: float) -> Optimizers:
-    """Adam with the short memory of DCGAN: the other player keeps turning the
-    gradient."""
+    """Adam with the small momentum of DCGAN, because the gradient keeps turning as the
+    other player moves."""
     return adamw(lr, weight_decay, betas=(0.5, 0.999))
 
 
 def without_momentum(lr: float, weight_decay: float) -> Optimizers:
-    """Adam as in the paper of the gradient penalty, nearly RMSprop."""
+    """Adam with beta_1 = 0, as in the paper of the gradient penalty. This is nearly
+    RMSprop."""
     return adamw(lr, weight_decay, betas=(0.0, 0.9))
 
 
-# rows of two players
+# recipes for methods of two players
 game_recipe = partial(Recipe, optimizer=adversarial, weight_decay=0.0)
 generator_recipe = partial(game_recipe, has_representation=False)
 

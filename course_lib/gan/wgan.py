@@ -1,5 +1,5 @@
-"""Wasserstein GANs: a critic that may not be steep, by clipped weights or by a penalty
-on its slope.
+"""Wasserstein GANs: the critic's slope is bounded by clipped weights (WGAN) or by a
+gradient penalty (WGAN-GP).
 
 Arjovsky, Chintala, Bottou 2017, "Wasserstein GAN", arXiv 1701.07875, algorithm 1.
 Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville 2017, "Improved Training of Wasserstein
@@ -18,11 +18,11 @@ from course_lib.losses import full_precision
 
 
 class WGAN(GAN):
-    """The first way: after every update of the critic its weights are cut off at -clip
-    and clip.
+    """A Wasserstein GAN whose critic's weights are clipped to [-clip, clip] after every
+    update of the critic.
 
-    That keeps it Lipschitz, with a constant that nobody chose. No BatchNorm in the
-    critic is asked for by the theory.
+    So the critic is Lipschitz, but its constant is not set directly. The critic should
+    have no BatchNorm, because the theory is about functions of a single picture.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class WGAN(GAN):
             p.clamp_(-self.clip, self.clip)
 
     def discriminator_loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        # what the last update left; before the first one, what the start left
+        # clips after the last update; before the first update, the initial weights
         self.clip_weights()
         return super().discriminator_loss(x, y)
 
@@ -55,11 +55,11 @@ class WGAN(GAN):
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, t: Tensor
 ) -> Tensor:
-    """mean (||grad f(x_t)|| - 1)^2 at x_t = t x + (1 - t) G(z), 0-d (Gulrajani et al.,
-    equation 3 without lambda).
+    """Returns mean (||grad f(x_t)|| - 1)^2 at x_t = t x + (1 - t) G(z), 0-d (Gulrajani
+    et al., equation 3 without lambda).
 
-    t (N,) in [0, 1]. No BatchNorm in the critic: the penalty is on the slope for each
-    picture by itself.
+    t: (N,) in [0, 1]. The critic must not have BatchNorm, because the penalty is on the
+    gradient for each picture separately.
     """
     t = t.view(-1, *[1] * (real.ndim - 1))
     between = (t * real + (1 - t) * fake).requires_grad_()
@@ -68,8 +68,8 @@ def gradient_penalty(
 
 
 class GradientPenalty:
-    """`gradient_penalty` times weight, at points drawn between the two batches: a GAN's
-    `penalty`.
+    """`gradient_penalty` times weight, at random points between the real and the
+    generated batch. It can be used as the `penalty` of a `GAN`.
 
     The paper's weight 10 is for pictures in [-1, 1].
     """
@@ -80,6 +80,5 @@ class GradientPenalty:
     def __call__(
         self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
     ) -> Tensor:
-        return self.weight * gradient_penalty(
-            critic, real, fake, torch.rand(len(real), device=real.device)
-        )
+        t = torch.rand(len(real), device=real.device)
+        return self.weight * gradient_penalty(critic, real, fake, t)

@@ -1,9 +1,9 @@
-"""Conditional VAE: encoder and decoder are told the label, so z is left with what the
-label does not say.
+"""Conditional VAE: encoder and decoder get the label, so z only has to describe what
+the label does not determine.
 
 Kingma, Rezende, Mohamed, Welling 2014 (arXiv 1406.5298), M2 with all labels known.
 Sohn, Lee, Yan 2015, "Learning structured output representation using deep conditional
-generative models". Bounds log p(x given y).
+generative models". The loss bounds log p(x given y).
 """
 
 from collections.abc import Callable
@@ -17,9 +17,12 @@ from course_lib.train import Method
 
 
 class ConditionalVAE(VAE):
-    """encoder: images -> h (N, F); head: h and the label's one-hot row, (N, F +
-    classes) -> (N, 2 D); decoder: z and that row, (N, D + classes) -> what the
-    likelihood reads. The rest is VAE's."""
+    """A VAE whose encoder and decoder get the label as a one-hot row.
+
+    encoder: images -> h (N, F). head: h and the one-hot row, (N, F + classes) -> mean
+    and log-variance, (N, 2 D). decoder: z and the one-hot row, (N, D + classes) -> the
+    parameters of the likelihood. The other arguments are those of `VAE`.
+    """
 
     def __init__(
         self,
@@ -43,17 +46,17 @@ class ConditionalVAE(VAE):
         return self.decoder(self.with_label(z, y))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Not defined, as in Method: z is what the label leaves to be said, and h need
-        not know the label."""
+        """Raises NotImplementedError, as in Method, because there is no good
+        representation: z need not contain the information in the label, and neither
+        need h."""
         return Method.encode(self, x)
 
     def pretext_score(self, x: Tensor) -> Tensor:
-        """A bound on log p(x) in nats, by one draw for each label, all equally likely:
-        log of the mean of e^ELBO."""
+        """Returns a bound on log p(x) in nats: log of the mean of e^ELBO over all
+        labels, which are equally likely, with one draw for each label."""
         x, bounds = self.draw(x), []
         for label in range(self.classes):
-            log_likelihood, kl = self.terms(
-                x, torch.full((len(x),), label, device=x.device)
-            )
+            y = torch.full((len(x),), label, device=x.device)
+            log_likelihood, kl = self.terms(x, y)
             bounds.append(log_likelihood - kl)
         return importance_weighted_bound(torch.stack(bounds)).mean()

@@ -1,5 +1,5 @@
-"""Bounds and samples, rate and distortion, collapse, likelihoods, representation:
-experiments of notebook 11.
+"""Experiments of notebook 11: bounds and samples, rate and distortion, posterior
+collapse, likelihoods, labels, representation.
 
 Kingma & Welling 2013 (arXiv 1312.6114): figures 2 and 4. Burda et al. 2015 (arXiv
 1509.00519): active units. Alemi et al. 2017 (arXiv 1711.00464): rate and distortion.
@@ -45,11 +45,13 @@ from course_lib.run import seeded
 
 @torch.no_grad()
 def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
-    """Means over 8-bit pictures x, in nats: elbo = -distortion - rate, with one draw
-    each of a fixed noise; how many units are active; `units`, the rate of each, largest
-    first; rmse of the decoder's means from the pictures.
+    """Returns the parts of the bound for 8-bit pictures x, estimated with one draw z
+    for each picture, from fixed noise.
 
-    by_label: for a conditional model, which gets y.
+    elbo = -distortion - rate: means over the pictures, in nats. active: the number of
+    active units. units: the rate of each unit, the largest first. rmse: the root mean
+    squared error of the decoder's means. by_label: True for a conditional model, which
+    gets y.
     """
     parts, method = [], method.eval()
     with seeded(0):
@@ -61,16 +63,10 @@ def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
                 reparameterise(mean, log_variance, torch.randn_like(mean)), condition
             )
             log_likelihood = method.likelihood.log_prob(outputs, drawn)
-            kl, units = (
-                gaussian_kl(mean, log_variance),
-                gaussian_kl(mean[..., None], log_variance[..., None]),
-            )
-            error = (
-                (method.likelihood.mean(outputs).clamp(0, 1) - clean)
-                .square()
-                .flatten(1)
-                .mean(1)
-            )
+            kl = gaussian_kl(mean, log_variance)
+            units = gaussian_kl(mean[..., None], log_variance[..., None])
+            decoded = method.likelihood.mean(outputs).clamp(0, 1)
+            error = (decoded - clean).square().flatten(1).mean(1)
             parts.append((log_likelihood, kl, units, mean, error))
     log_likelihood, kl, units, mean, error = map(torch.cat, zip(*parts))
     return {
@@ -85,14 +81,15 @@ def bound(method: VAE, x: Tensor, y: Tensor, by_label: bool = False) -> dict:
 
 @torch.no_grad()
 def reconstructions(method: VAE, x: Tensor) -> Tensor:
-    """The decoder's means at one draw z of q(z given x), for 8-bit pictures x."""
+    """Returns the decoder's means at one draw z of q(z given x), for 8-bit pictures
+    x."""
     mean, log_variance = method.posterior(method.draw(as_float(x)))
     return pictures(method, reparameterise(mean, log_variance, torch.randn_like(mean)))
 
 
 def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
-    """`generation_metrics` of as many draws of the prior as there are pictures x, and
-    of the pictures' reconstructions: "... prior", "... posterior"."""
+    """Returns `generation_metrics` of samples from the prior, one for each picture in
+    x ("... prior"), and of the reconstructions of x ("... posterior")."""
     with seeded(0):
         painted = torch.cat([reconstructions(method, batch) for batch in x.split(500)])
         drawn = prior_draws(method, x)
@@ -109,7 +106,7 @@ def both_samples(method: VAE, x: Tensor, data: str) -> dict[str, float]:
 
 @torch.no_grad()
 def log_p(method: VAE, x: Tensor, draws: int = 100) -> float:
-    """The importance-weighted bound in nats, the mean over 8-bit pictures x."""
+    """Returns the importance-weighted bound in nats, the mean over 8-bit pictures x."""
     with seeded(0):
         bounds = []
         for batch in x.split(100):
@@ -123,8 +120,8 @@ def log_p(method: VAE, x: Tensor, draws: int = 100) -> float:
 
 
 def train_and_test_bounds(method: VAE) -> dict[str, float]:
-    """The bound's parts on unseen digits, and on as many of the training digits:
-    elbo_train."""
+    """Returns the parts of the bound on the test digits, and the ELBO on 2,000 training
+    digits (elbo_train)."""
     train, test = load("digits", "train")[:2000], load("digits", "test")
     parts = bound(method, test.x, test.y)
     parts = {name: parts[name] for name in ("elbo", "rate", "distortion")}
@@ -144,39 +141,31 @@ def followed(recipe: Recipe, seed: int) -> dict:
 def bounded(recipe: Recipe, seed: int) -> dict:
     method, about = train_to_the_end(recipe, seed)
     test = load(recipe.data, "test")
-    return (
-        about
-        | bound(method, test.x, test.y)
-        | both_samples(method, test.x, recipe.data)
-    )
+    parts = bound(method, test.x, test.y)
+    return about | parts | both_samples(method, test.x, recipe.data)
 
 
 def real(recipe: Recipe, seed: int) -> dict:
-    """Other real pictures, as many: how low the distances can be."""
+    """Returns the metrics of training pictures, compared with the same number of test
+    pictures: how small the distances can be."""
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
     metrics = generation_metrics(some_of(train.x, len(test), seed), test.x, recipe.data)
     return {"steps": 0} | {f"{k} prior": v for k, v in metrics.items()}
 
 
 def conditional_bound(recipe: Recipe, seed: int) -> dict:
-    """The bound on log p(x given y); how often the judge sees in a sample the label
-    that it was made of."""
+    """Trains a conditional VAE; returns the bound on log p(x given y), the metrics of
+    its samples, and their accuracy: the fraction of the samples that the evaluation
+    network assigns to their label."""
     method, about = train_to_the_end(recipe, seed)
     test, dim = load("digits", "test"), method.eval().head[-1].out_features // 2
     with torch.no_grad(), seeded(0):
         drawn = pictures(method, torch.randn(len(test), dim), test.y)
     judge = judge_of("digits")
     accuracy = evaluate.accuracy(judge.classifier(judge.encode(drawn)), test.y)
-    parts, metrics = (
-        bound(method, test.x, test.y, by_label=True),
-        generation_metrics(drawn, test.x, "digits"),
-    )
-    return (
-        about
-        | parts
-        | {"accuracy": accuracy}
-        | {f"{k} prior": v for k, v in metrics.items()}
-    )
+    parts = bound(method, test.x, test.y, by_label=True) | {"accuracy": accuracy}
+    metrics = generation_metrics(drawn, test.x, "digits")
+    return about | parts | {f"{k} prior": v for k, v in metrics.items()}
 
 
 def represented(recipe: Recipe, seed: int) -> dict:
@@ -185,8 +174,8 @@ def represented(recipe: Recipe, seed: int) -> dict:
 
 
 def measures_of_mean_and_trunk(method: VAE, data: str) -> dict[str, float]:
-    """`measures` of the posterior mean and, `..._h`, of the features that it is made
-    of."""
+    """Returns `measures` of the posterior mean and, as `..._h`, of the trunk: the
+    features from which the posterior mean is computed."""
     return measures(method, data) | {
         f"{name}_h": value for name, value in measures(method.encoder[0], data).items()
     }
@@ -201,7 +190,7 @@ def of_random(recipe: Recipe, seed: int) -> dict:
     return {"steps": 0} | measures_of_mean_and_trunk(build(recipe, seed), recipe.data)
 
 
-# Builders, and what is asked of them.
+# Builders and recipes.
 
 
 def fixed_sigma(sigma: float) -> VAE:
@@ -219,8 +208,8 @@ def linear_head() -> ConditionalVAE:
 
 
 def scenes_vae(beta: float) -> VAE:
-    """The networks of notebook 01's autoencoder, with a door to mean and
-    log-variance."""
+    """Builds a VAE with the networks of notebook 01's autoencoder, plus a linear layer
+    for mean and log-variance."""
     encoder = nn.Sequential(ResNet(widths=(24, 48, 96)), nn.Linear(96, 2 * 96))
     decoder = nn.Sequential(
         from_vector(96), Decoder(widths=(96, 48, 24), outputs=12), nn.PixelShuffle(2)
@@ -229,7 +218,7 @@ def scenes_vae(beta: float) -> VAE:
 
 
 def mlp_autoencoder(dim: int) -> Autoencoder:
-    """mlp_vae's networks without noise and prior."""
+    """Builds an autoencoder with the networks of `mlp_vae`, without noise and prior."""
     encoder = nn.Sequential(nn.Flatten(), mlp(784, 256, 256, dim, norm=None))
     decoder = nn.Sequential(
         mlp(dim, 256, 256, 784, norm=None), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28))

@@ -1,4 +1,4 @@
-"""Ways from one latent point to another."""
+"""Interpolation between latent points."""
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +9,14 @@ from course_lib.checks import expects
 
 @expects(a="float ... D", b="float ... D")
 def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
-    """Spherical interpolation, [sin((1 - t) angle) a + sin(t angle) b] / sin(angle),
-    angle between a and b: (..., D).
+    """Returns the spherical interpolation [sin((1 - t) angle) a + sin(t angle) b] /
+    sin(angle), (..., D), where angle is the angle between a and b.
 
-    Draws of N(0, I) in D dimensions lie near the sphere of radius sqrt(D); a straight
-    line between two of them cuts through its inside, where the prior has little mass
-    (White 2016, arXiv 1609.04468). a at t = 0, b at 1; t may be a tensor that
-    broadcasts. A straight line where a and b point the same way or opposite ways.
+    t = 0 gives a, and t = 1 gives b; t may be a tensor that broadcasts. Draws of N(0,
+    I) in D dimensions lie near the sphere of radius sqrt(D). A straight line between
+    two of them goes through the inside of the sphere, where the prior has little mass
+    (White 2016, arXiv 1609.04468). If a and b have the same or opposite directions, the
+    interpolation is a straight line.
     """
     cos = F.cosine_similarity(a, b, dim=-1).clamp(-1, 1)[..., None]
     angle = cos.acos()

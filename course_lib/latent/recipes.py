@@ -1,4 +1,4 @@
-"""How the variational autoencoders of notebook 11 are built and trained."""
+"""Recipes of notebook 11: how the variational autoencoders are built and trained."""
 
 from torch import nn
 
@@ -12,8 +12,8 @@ from course_lib.recipe import Recipe, Size
 
 
 def mlp_vae(dim: int, beta: float = 1.0, warm_up: float = 0.0) -> VAE:
-    """Kingma & Welling's perceptrons for digits, with two hidden layers; pixels are
-    drawn 0 or 1."""
+    """Builds Kingma & Welling's perceptrons for digits, but with two hidden layers.
+    Each pixel is drawn as 0 or 1."""
     encoder = nn.Sequential(nn.Flatten(), mlp(784, 256, 256, 2 * dim, norm=None))
     decoder = nn.Sequential(
         mlp(dim, 256, 256, 784, norm=None), nn.Unflatten(1, (1, 28, 28))
@@ -22,12 +22,14 @@ def mlp_vae(dim: int, beta: float = 1.0, warm_up: float = 0.0) -> VAE:
 
 
 def vae_plane() -> VAE:
-    """Two latent dimensions: the plane of digits that one can walk through."""
+    """Builds a VAE with two latent dimensions, so that the whole latent space can be
+    drawn as a plane of digits."""
     return mlp_vae(dim=2)
 
 
 def vae() -> VAE:
-    """Convolutions see 28, 14, 7 pixels, and back."""
+    """Builds a convolutional VAE for digits. The encoder's grids have 28, 14 and 7
+    pixels a side; the decoder's grids go the opposite way."""
     encoder = nn.Sequential(
         convolutions(16, 32, 32, channels=1),
         nn.Flatten(),
@@ -40,8 +42,8 @@ def vae() -> VAE:
 
 
 def colour_vae(likelihood: nn.Module, outputs: int = 3) -> VAE:
-    """Convolutions for 32 x 32 colour pictures, a code of 64 numbers; the decoder has
-    `outputs` channels."""
+    """Builds a convolutional VAE for 32 x 32 colour pictures, with 64 latent
+    dimensions. The decoder has `outputs` channels."""
     encoder = nn.Sequential(
         convolutions(24, 48, 48, 48), nn.Flatten(), nn.Linear(48 * 4 * 4, 2 * 64)
     )
@@ -52,15 +54,17 @@ def colour_vae(likelihood: nn.Module, outputs: int = 3) -> VAE:
 
 
 def vae_emoji() -> VAE:
-    """One sigma for all pixels, learned: it becomes the error that the decoder cannot
-    avoid."""
+    """Builds a VAE for emoji with one learned sigma for all pixels. At the optimum,
+    sigma is the root mean squared error of the decoder."""
     return colour_vae(Gaussian(0.1, learned=True))
 
 
 def conditional_vae() -> ConditionalVAE:
-    """The digit's name is given, so the code, of 8 numbers, is left with its hand. The
-    head needs a hidden layer: a linear one can only shift what it reads by what the
-    label says."""
+    """Builds a conditional VAE for digits with 8 latent dimensions.
+
+    The label is given, so z only has to describe the handwriting. The head needs a
+    hidden layer: in a linear head, the label only adds a constant to the outputs.
+    """
     encoder = nn.Sequential(nn.Flatten(), mlp(784, 256, 256, norm=None), nn.ReLU())
     decoder = nn.Sequential(
         mlp(8 + 10, 256, 256, 784, norm=None), nn.Unflatten(1, (1, 28, 28))
