@@ -740,7 +740,7 @@ def test_kinds_settings_differ_in_conditioning_and_guiding_classifier():
     for setting, judge in ((by_classifier, CLASSIFIER), (clean, CLEAN)):
         assert setting.recipe is UNCONDITIONAL and setting.pretrained is judge
         assert setting.job.func is swept_by_classifier and setting.job.keywords == {
-            "judge": judge
+            "classifier_recipe": judge
         }
     assert but(UNCONDITIONAL, cpu=None) == but(CONDITIONAL, cpu=None)
     assert UNCONDITIONAL.cpu.steps < CONDITIONAL.cpu.steps

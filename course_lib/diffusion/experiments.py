@@ -161,9 +161,9 @@ def compared_with_exact(recipe: Recipe, seed: int) -> dict:
     """Trains on a toy; compares the noise prediction with the exact one.
 
     error: the squared error divided by the mean square of the exact prediction, over
-    all t. curve: both by t. modes, inside: the fraction of the modes that are found and
-    of the points that lie in a mode, for POINTS points drawn by ancestral sampling with
-    all steps.
+    all t. curve: `noise_error`, for each t. modes, inside: the fraction of the modes
+    that are found and of the points that lie in a mode, for POINTS points drawn by
+    ancestral sampling with all steps.
     """
     method, about = train_to_the_end(recipe, seed)
     centres, test = CENTRES[recipe.data](), load(recipe.data, "test").x

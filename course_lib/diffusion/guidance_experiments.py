@@ -72,9 +72,9 @@ def sweep(
 ) -> dict[str, list]:
     """Returns {"w": [...], measure: [...]}: measures of the samples for each weight w.
 
-    They are `generation_metrics`, the seconds of the drawing, and `accuracy`: the
-    fraction of the samples that the evaluation network assigns to their label. All
-    weights start from the same noise. guide: w -> the noise prediction with guidance.
+    They are `generation_metrics`, `draw_seconds`, and `accuracy`: the fraction of the
+    samples that the evaluation network assigns to their label. All weights start from
+    the same noise. guide: w -> the noise prediction with guidance.
     """
     curve = {}
     for w in weights:
@@ -213,8 +213,8 @@ def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
 # Experiments.
 
 # Training the noise-aware classifier takes about as long as 70 updates of the
-# conditional model, which needs no classifier. So the unconditional model makes 70
-# updates less.
+# conditional model, which needs no classifier. So the unconditional model is trained
+# with 70 fewer updates.
 CONDITIONAL = lookup("conditional-ddpm")
 UNCONDITIONAL = replace(
     CONDITIONAL,

@@ -135,12 +135,13 @@ PAIRS = [(a, b) for a in (2, 5, 6) for b in (2, 5, 6) if a != b]
 def arithmetic(recipe: Recipe, seed: int) -> dict:
     """Trains a GAN; measures Radford et al.'s vector arithmetic for classes a and b.
 
-    The evaluation network classifies 4,000 fakes. For noise z of a fake of class a, the
-    step is z + (mean z of class b) - (mean z of class a). Returns which fraction of the
-    results is then of class b, the mean over PAIRS. after: after this step. random:
-    after a step of the same length in a random direction. pixels: after the same sum
-    and difference of pixels instead of z. The means are taken over the half of each
-    class with the most certain classification; the steps start from the other half.
+    The evaluation network classifies 4,000 fakes. To the noise z of a fake of class a,
+    a step is added: (mean z of class b) - (mean z of class a). Returns the fraction of
+    the new fakes that are classified as b, the mean over PAIRS. after: after this step.
+    random: after a step of the same length in a random direction. pixels: after the
+    same sum and difference of pixels instead of z. The means are taken over the half of
+    each class with the most certain classification. The steps start from the other half
+    of class a.
     """
     method, about = train_to_the_end(recipe, seed)
     judge = judge_of(recipe.data)
