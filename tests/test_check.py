@@ -17,14 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.grading.exercise import (
-    Case,
-    Master,
-    Property,
-    Wrong,
-    read_public,
-    write_public,
-)
+from course_lib.grading.exercise import Case, Master, Property, WrongAnswer
+from course_lib.grading.public_files import read_public, write_public
 from course_lib.notebook import check as check_module
 from course_lib.notebook import checks
 from course_lib.notebook.style import INK, PAPER
@@ -120,7 +114,7 @@ def folder(tmp_path_factory):
         lambda generator, hidden: cases(generator, hidden)[:1],
     )
     wrong = [
-        Wrong(f.__name__, f.__doc__, "", f)
+        WrongAnswer(f.__name__, f.__doc__, "", f)
         for f in (squares, detaches, overflows, picks)
     ]
     doubling = dataclasses.replace(
@@ -267,7 +261,7 @@ def partly(x):
             0,
             "✗ wrong  doubles",
             [
-                "raised KeyError at: raise KeyError('the message') # here",
+                'raised KeyError at: raise KeyError("the message") # here',
                 "'the message'\n",
             ],
         ),
@@ -911,8 +905,10 @@ def test_a_stub_line_left_over_is_named(check):
         raise NotImplementedError()
 
     panel = check(almost)
-    assert not panel.verdict.todo and "still stands in it: delete that line" in repr(
-        panel
+    assert (
+        not panel.verdict.todo
+        and "still contains `raise NotImplementedError()`: delete that line"
+        in repr(panel)
     )
 
 

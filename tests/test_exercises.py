@@ -25,7 +25,8 @@ from safetensors.numpy import load_file, save_file
 from course_lib.grading import drive, sheet
 from course_lib.grading.answers import defines
 from course_lib.grading.drive import run
-from course_lib.grading.exercise import judge, read_public
+from course_lib.grading.public_files import read_public
+from course_lib.grading.verdict import judge
 
 NAMES = sheet.names(SOLUTIONS)
 SHEETS = {name: sheet.read(name) for name in NAMES}

@@ -393,12 +393,12 @@ def write(content):
     os._exit(0)
 """
 CHEATS = [
-    attack("garbage", "write(bytes(range(256)) * 100)", 0, "put out something that is no array", FORGED),
+    attack("garbage", "write(bytes(range(256)) * 100)", 0, "returned something that is not an array", FORGED),
     attack("forged arrays", "write(right())", 0, "no value|value: wrong", FORGED),
     attack("forged marks", "write(frame(b'[5, 5]') + frame(b'{\"points\": 40, \"passed\": true}'))", 0,
-           "put out something that is no array", FORGED),
-    attack("half a frame", "write(right()[:-2])", 0, "put out something that is no array", FORGED),
-    attack("100 MB", "write(frame(bytes(100 << 20)))", 0, "put out too much", FORGED),
+           "returned something that is not an array", FORGED),
+    attack("half a frame", "write(right()[:-2])", 0, "returned something that is not an array", FORGED),
+    attack("100 MB", "write(frame(bytes(100 << 20)))", 0, "returned too much output", FORGED),
     attack("patches torch", """
 import numpy
 torch.allclose = torch.equal = numpy.allclose = numpy.array_equal = lambda *a, **k: True
@@ -406,15 +406,14 @@ torch.Tensor.__eq__ = torch.Tensor.eq = torch.Tensor.__ne__ = lambda *a: torch.t
 return scores.sum() * 0""", 0, WRONG),
     attack("patches the driver", """
 import gc, sys
-from course_lib.grading import answers, drive, exercise, inside
+from course_lib.grading import answers, drive, inside
 drive.same_bits = drive.gradients = drive.plain = lambda *a, **k: numpy.zeros(())
-exercise.judge = exercise.same = lambda *a: True
 for thing in gc.get_objects():
     if getattr(thing, "__name__", "").startswith("drive_"): thing.__code__ = (lambda *a: {"value": 7.0}).__code__
 return torch.zeros(())""", 0, WRONG, "import numpy"),
     attack("patches the reply", "import sys\nframe = sys._getframe()\nwhile frame := frame.f_back:\n"
            "    if 'supervise' in frame.f_globals: frame.f_globals['save'] = lambda arrays: b'full marks'", 0,
-           "put out something that is no array"),
+           "returned something that is not an array"),
     attack("looks for the answer", """
 import gc, sys, numpy
 frame, seen = sys._getframe(), []
@@ -575,9 +574,9 @@ REFUSED = [
         "the submission is a link",
         lambda path: path.symlink_to(SOLUTION.parent),
     ),
-    refused("fifo", "no ordinary file", inside(IPYNB, os.mkfifo)),
-    refused("fifo in the class.ipynb", "no ordinary file", os.mkfifo),
-    refused("fifo as a zip.zip", "no ordinary file", os.mkfifo),
+    refused("fifo", "not an ordinary file", inside(IPYNB, os.mkfifo)),
+    refused("fifo in the class.ipynb", "not an ordinary file", os.mkfifo),
+    refused("fifo as a zip.zip", "not an ordinary file", os.mkfifo),
     refused("folder as a notebook", "no notebook", inside(IPYNB, os.mkdir)),
     refused(
         "25 MB",
@@ -600,15 +599,19 @@ REFUSED = [
     refused("bomb.zip", "more than 20 MB", zipped((IPYNB, bytes(300 << 20)))),
     refused(
         "bzip2 bomb.zip",
-        "unusual kind",
+        "unusual compression method",
         zipped((IPYNB, bytes(300 << 20)), compression=zipfile.ZIP_BZIP2),
     ),
     refused("nested.zip", "no notebook", zipped(("inner.zip", zipped((IPYNB, b"{}"))))),
     refused(
         "encrypted.zip", r"cannot be read|RuntimeError", locked(zipped((IPYNB, b"{}")))
     ),
-    refused("truncated.zip", "not a zip", zipped((IPYNB, notebook(solved())))[:2000]),
-    refused("no zip.zip", "not a zip", b"PK" * 1000),
+    refused(
+        "truncated.zip",
+        "the zip file cannot be read",
+        zipped((IPYNB, notebook(solved())))[:2000],
+    ),
+    refused("no zip.zip", "the zip file cannot be read", b"PK" * 1000),
     refused(
         "20,000 entries.zip",
         "more than 10,000 files",
@@ -625,7 +628,7 @@ PLACED = [
         zipped((f"a/{IPYNB}", notebook(solved()))))),
 ]  # fmt: skip
 if os.geteuid() == 0:
-    REFUSED.append(refused("device", "no ordinary file",
+    REFUSED.append(refused("device", "not an ordinary file",
                            inside(IPYNB, lambda path: os.mknod(path, 0o20666, os.makedev(1, 5)))))  # fmt: skip
 # Graded in the order of their names: among the others.
 HONEST = [

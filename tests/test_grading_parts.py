@@ -198,7 +198,7 @@ def test_the_doctor_finds_that_the_sandbox_holds():
     text, holds = doctor.table()
     assert (
         holds
-        and text.endswith("The sandbox holds.")
+        and text.endswith("The sandbox is safe.")
         and text.count("refused") == len(doctor.ATTEMPTS)
     )
 
@@ -216,7 +216,7 @@ def test_the_doctor_finds_that_no_sandbox_does_not_hold(monkeypatch):
     monkeypatch.setattr(doctor, "attempts", lambda: found)
     with pytest.raises(
         SandboxDied,
-        match="does not hold: a submission could read the solutions.*; write outside",
+        match="is not safe: a submission could read the solutions.*; write outside",
     ):
         doctor.require()
     text, holds = doctor.table()
@@ -235,7 +235,7 @@ def test_without_bubblewrap_nothing_is_graded(toy, monkeypatch, capsys):
     assert main(words(toy)) == 1
     said = capsys.readouterr().err
     assert (
-        said.startswith("error: the sandbox does not hold")
+        said.startswith("error: the sandbox is not safe")
         and "bubblewrap (`bwrap`) is not installed" in said
     )
     assert not (toy / "out").exists()
@@ -260,8 +260,8 @@ def test_grading_without_a_sandbox_is_loud(toy, capsys):
         3,
     ]
     assert marks["students"][1]["exercises"][0]["properties"][0]["why"] == (
-        "did not finish in 2.75 seconds of computing, or 8.25 on the clock: an endless "
-        "loop, or the machine was busy"
+        "did not finish in 2.75 seconds of computing time, or 8.25 seconds on the "
+        "clock: it has an endless loop, or the machine was busy"
     )
     until(lambda: not running('"seconds": 2.75,'))
     for page in (toy / "out").rglob("*.html"):
@@ -326,7 +326,7 @@ def test_an_answer_that_waits_is_ended_by_the_clock(toy, trusted):
     )
     (exercise,) = graded(toy, limits=Limits(seconds=0.5))["waits"]["exercises"]
     assert (
-        "did not finish in 0.5 seconds of computing, or 1.5 on the clock"
+        "did not finish in 0.5 seconds of computing time, or 1.5 seconds on the clock"
         in exercise["properties"][0]["why"]
     )
 
@@ -740,7 +740,7 @@ def test_a_symbol_is_replaced_by_one_that_refuses():
     exec(library.without(library.without(source, "f"), "A"), space)
     for call in (space["f"], space["A"], space["g"]):
         with pytest.raises(
-            ImportError, match="is what is graded: the library has none now"
+            ImportError, match="is graded, so it is not in the library during grading"
         ):
             call()
 
@@ -797,7 +797,8 @@ def test_the_copy_of_the_library_works_without_what_is_graded(tmp_path):
     assert not [
         p
         for p in tmp_path.rglob("*")
-        if p.name in ("batch.py", "sheet.py", "check.py", "canary.py", "zoo")
+        if p.name
+        in ("batch.py", "sheet.py", "verdict.py", "check.py", "canary.py", "zoo")
     ]
     left = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.py"))
     # no file of the copy has its lines
@@ -814,7 +815,7 @@ for module in pkgutil.walk_packages(course_lib.__path__, "course_lib."):
 for symbol in {sorted(hides)}:
     module, name = symbol.split(":")
     try: getattr(importlib.import_module(module), name)(1)
-    except ImportError as error: assert "is what is graded" in str(error)
+    except ImportError as error: assert "is graded, so" in str(error)
     else: raise SystemExit(symbol)
 from course_lib.notebook import *
 from course_lib.notebook import checks, widgets

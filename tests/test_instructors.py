@@ -14,7 +14,7 @@ from build_notebooks import ROOT
 
 from course_lib.grading import sheet
 from course_lib.grading.drive import run
-from course_lib.grading.exercise import judge
+from course_lib.grading.verdict import judge
 from course_lib.notebook import checks
 
 PAGE = (ROOT / "docs" / "instructors.md").read_text(encoding="utf-8")

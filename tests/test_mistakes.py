@@ -34,7 +34,7 @@ A, B = torch.tensor([4.0, 8.0]), torch.tensor([1.0, 1.0])
 @pytest.fixture
 def written(tmp_path):
     """written(text): what the mistakes of that file, read for the solutions above, are:
-    {exercise: [Wrong]}."""
+    {exercise: [WrongAnswer]}."""
 
     def read(text):
         path = tmp_path / "mistakes.txt"

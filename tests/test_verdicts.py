@@ -19,12 +19,10 @@ from course_lib.grading.exercise import (
     Master,
     Mistake,
     Property,
-    Wrong,
-    judge,
-    read_public,
-    same,
-    write_public,
+    WrongAnswer,
 )
+from course_lib.grading.public_files import read_public, write_public
+from course_lib.grading.verdict import judge, same
 
 # drive: what comes of an answer
 
@@ -279,7 +277,7 @@ def test_a_gradient_where_none_should_be_is_wrong_unless_it_is_zero():
     v = verdict(RIGHT | {"gradient target": array(0, 1)})
     assert (
         v.points == 3
-        and v.results[1].why == "a gradient reaches target, where none should"
+        and v.results[1].why == "a gradient reaches target, but none should"
     )
     assert verdict(RIGHT | {"gradient target": array(0, 0)}).solved
 
@@ -403,7 +401,9 @@ MASTER = Master(
     (VALUE, Property("gradient", 2, outputs=("gradient", "slope"))),
     lambda generator, hidden: [Case("ordinary", {"x": X})],
 )
-WRONG = [Wrong(answer.__name__, "a hint", "", answer) for answer in (squared, detached)]
+WRONG = [
+    WrongAnswer(answer.__name__, "a hint", "", answer) for answer in (squared, detached)
+]
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,10 @@ from safetensors.numpy import load_file
 
 from course_lib.files import write_whole
 from course_lib.grading import sheet
-from course_lib.grading.exercise import Exercise, judge, same, write_public
+from course_lib.grading.exercise import Exercise
+from course_lib.grading.public_files import write_public
 from course_lib.grading.sheet import Sheet
+from course_lib.grading.verdict import judge, same
 
 SOLUTIONS = ROOT / "solutions"
 SOLUTION = re.compile(

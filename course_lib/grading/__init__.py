@@ -1,9 +1,9 @@
-"""Exercises and their grading: what an exercise is, how an answer is driven, judged
-and, for a class, graded safely.
+"""Exercises and their grading.
 
-`exercise` (cases, properties, verdicts) and `drive` serve the student's check and the
-grader alike. `answers` finds the answers in a notebook. `sandbox`, `inside`, `library`
-and `doctor` keep submitted code away from everything else, `replies` reads what comes
-out of there, `batch` runs a class, `report` writes it down. The way in:
-docs/instructors.md.
+The student's check and the grader share `exercise` (its parts), `drive` (calls an
+answer), `verdict` (compares the outputs) and `public_files`. `answers` finds the
+answers in a notebook. `mistakes` and `sheet` read what an author writes. `sandbox`,
+`inside`, `syscalls`, `library` and `doctor` isolate submitted code. `replies` reads the
+output of the sandbox. `batch` grades a class, and `report` writes the reports. Start
+with docs/instructors.md.
 """

@@ -1,9 +1,9 @@
-"""The answers in a notebook: found by name, whatever became of the cells around them.
+"""Finds the answers in a notebook by their names, even if cells were moved or deleted.
 
-Only imports, functions, classes and constants are executed: an answer needs nothing
-else, and training runs, plots and downloads of a notebook are nobody's mark. Where that
-ends in a NameError, and the notebook has that name, everything is executed down to the
-cell that makes it.
+Only imports, functions, classes and constants are executed. An answer seldom needs
+more, and a notebook's training runs, plots and downloads do not count for the mark. If
+an answer raises a NameError and the notebook defines that name, all cells down to this
+definition are executed.
 """
 
 import ast
@@ -19,7 +19,8 @@ from torch import Tensor
 from course_lib.grading.drive import Failure, run
 
 MAGIC = re.compile(r"^(\s*)([%!?].*|.*\?)$")
-KEEP = ("%%time", "%%timeit", "%%capture")  # the cell below is Python all the same
+# A cell that begins with one of these contains Python.
+KEEP = ("%%time", "%%timeit", "%%capture")
 
 
 class Unreadable(ValueError):
@@ -27,7 +28,8 @@ class Unreadable(ValueError):
 
 
 def code_cells(notebook: bytes) -> list[str]:
-    """The sources of a notebook's code cells (nbformat 3 and 4). Raises Unreadable."""
+    """Returns the sources of a notebook's code cells (nbformat 3 and 4). Raises
+    Unreadable if the bytes are not a Python notebook."""
     try:
         content = json.loads(notebook.decode("utf-8-sig"))
         sheets = content["worksheets"] if "worksheets" in content else [content]
@@ -37,29 +39,23 @@ def code_cells(notebook: bytes) -> list[str]:
             for cell in sheet["cells"]
             if cell["cell_type"] == "code"
         ]
-        sources = [
-            cell["source"] if "source" in cell else cell["input"] for cell in cells
-        ]
-        sources = [
-            source if isinstance(source, str) else "".join(source) for source in sources
-        ]
-        about = content.get("metadata", {})
-        language = (
-            about.get("kernelspec", {}).get("language")
-            or about.get("language_info", {}).get("name")
-            or "python"
-        )
+        texts = [cell["source" if "source" in cell else "input"] for cell in cells]
+        sources = [text if isinstance(text, str) else "".join(text) for text in texts]
+        metadata = content.get("metadata", {})
+        language = metadata.get("kernelspec", {}).get("language")
+        language = language or metadata.get("language_info", {}).get("name") or "python"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Unreadable(f"not a Jupyter notebook ({type(error).__name__})") from None
     if "python" not in str(language).lower():
-        raise Unreadable("a notebook for another language than Python")
+        raise Unreadable("a notebook in a language other than Python")
     return sources
 
 
 def parse(cell: str, name: str) -> list[ast.stmt]:
-    """A cell's statements, IPython's % and ! lines left out where it is no Python as it
-    stands. Raises SyntaxError."""
-    # for the lines of tracebacks
+    """Returns a cell's statements. If the cell is not valid Python, `pass` replaces
+    IPython's %, ! and ? lines, and a cell of a %% magic such as %%bash has no
+    statements. Raises SyntaxError."""
+    # tracebacks read the source lines from here
     linecache.cache[name] = (len(cell), None, cell.splitlines(keepends=True), name)
     try:
         return ast.parse(cell, name).body
@@ -74,7 +70,7 @@ def parse(cell: str, name: str) -> list[ast.stmt]:
 
 
 def defines(node: ast.stmt) -> bool:
-    """Is it an import, a function, a class, or an assignment that calls nothing?"""
+    """Tests for an import, a function, a class, or an assignment without a call."""
     if isinstance(node, (ast.Assign, ast.AnnAssign)):
         return node.value is not None and not _calls(node.value)
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
@@ -89,8 +85,8 @@ def _calls(node: ast.AST) -> bool:
 
 
 def is_stub(node: ast.stmt) -> bool:
-    """A function that only raises NotImplementedError, or a class all of whose methods
-    do: nobody's answer."""
+    """Tests for a function that only raises NotImplementedError, or a class in which
+    all methods do: the student has not answered yet."""
     if isinstance(node, ast.ClassDef):
         methods = [child for child in node.body if isinstance(child, ast.FunctionDef)]
         return bool(methods) and all(map(is_stub, methods))
@@ -107,12 +103,12 @@ def is_stub(node: ast.stmt) -> bool:
 def execute(
     cells: list[str], wanted: set[str] = frozenset()
 ) -> tuple[dict, dict[str, Failure]]:
-    """Runs the definitions in a fresh `__main__`; errors end a single definition.
+    """Runs the definitions in a new `__main__` module.
 
-    With `wanted`, everything is run, as far down as it takes to have these names;
-    errors end a cell. Returns the names that there are then, and what kept others from
-    being defined. A stub never replaces an answer that stands above it: cells get
-    copied.
+    An error skips only the definition that raises it. With `wanted`, all statements are
+    run until these names are defined; there an error skips the rest of its cell.
+    Returns the defined names with their values, and the failures by name. A stub never
+    replaces an answer above it, because students copy cells.
     """
     module = sys.modules["__main__"] = ModuleType("__main__")
     space, failed, answered = vars(module), {}, set()
@@ -131,25 +127,20 @@ def execute(
         for node in nodes:
             name = getattr(node, "name", "")
             try:
-                if (
-                    is_stub(node)
-                    and name in answered
-                    or not (everything or defines(node))
-                ):
+                if is_stub(node) and name in answered:
                     continue
-                mine = {answer: space[answer] for answer in answered if answer in space}
-                exec(
-                    compile(ast.Module([node], []), where, "exec", dont_inherit=True),
-                    space,
-                )
-                # to compare with the library is no way to lose an answer
+                if not (everything or defines(node)):
+                    continue
+                own = {answer: space[answer] for answer in answered if answer in space}
+                statement = ast.Module([node], [])
+                exec(compile(statement, where, "exec", dont_inherit=True), space)
+                # An import of the library's version does not replace an answer.
                 if isinstance(node, ast.ImportFrom):
-                    space |= mine
-            # also SystemExit: a notebook goes on after it
+                    space |= own
+            # SystemExit too: a notebook continues after it
             except BaseException as error:
-                failed[name] = Failure(
-                    type(error).__name__, linecache.getline(where, node.lineno).strip()
-                )
+                line = linecache.getline(where, node.lineno).strip()
+                failed[name] = Failure(type(error).__name__, line)
                 if everything:
                     break
             else:
@@ -159,7 +150,7 @@ def execute(
 
 
 def binds(cells: list[str], name: str) -> bool:
-    """Does any statement of the notebook, at any depth, give something that name?"""
+    """Tests whether any statement of the notebook, at any depth, defines this name."""
     for number, cell in enumerate(cells, 1):
         try:
             nodes = [
@@ -187,33 +178,27 @@ def binds(cells: list[str], name: str) -> bool:
 def outcomes(
     cells: list[str], name: str, drive: Callable, cases: list[dict[str, Tensor]]
 ) -> Iterator[list]:
-    """What the driver puts out for the notebook's answer of that name, for each case;
-    see `drive.run`.
+    """Yields the outcomes of the notebook's answer of that name, one for each case (see
+    `drive.run`).
 
-    Again as long as it ends in a NameError that the notebook can mend: the last one
-    counts.
+    As long as the answer raises a NameError and the notebook defines the missing name,
+    the statements down to this definition are executed, and new outcomes are yielded.
+    The last ones count.
     """
     wanted: set[str] = set()
     while True:
         space, failed = execute(cells, wanted)
         if name in space:
             found = [run(drive, space[name], arrays) for arrays in cases]
-            errors = [
-                o.message
-                for o in found
-                if isinstance(o, Failure) and o.type == "NameError"
-            ]
-            missing = (
-                re.findall(r"name '(\w+)' is not defined", errors[0]) if errors else []
-            )
+            failures = [o for o in found if isinstance(o, Failure)]
+            errors = [o.message for o in failures if o.type == "NameError"]
+            first = errors[0] if errors else ""
+            missing = re.findall(r"name '(\w+)' is not defined", first)
         else:
             found = [failed.get(name, Failure("NotFound"))] * len(cases)
             missing = [name] if found[0].type in ("NotFound", "NameError") else []
         yield found
-        if not (
-            new := {
-                word for word in missing if word not in wanted and binds(cells, word)
-            }
-        ):
+        new = {word for word in missing if word not in wanted and binds(cells, word)}
+        if not new:
             return
         wanted |= new

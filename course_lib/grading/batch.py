@@ -1,9 +1,10 @@
-"""Grades a class: every submission in its sandbox, every verdict made out here, every
-mark on disk before the next.
+"""Grades a class.
 
-Interrupted and started again it goes on where it was: a student's record is kept with a
-hash of what was handed in, of the sheet and of the seed, and is used as long as none of
-them changes.
+Every submission runs in a sandbox of its own. The verdicts are made outside the
+sandbox. Each student's record is written to disk before the same worker takes the next
+one. A record contains a hash of everything that the mark depends on (the submission,
+the sheet, the seed, the limits, the sandbox). If grading is interrupted and started
+again, every record whose hash is unchanged is used again.
 """
 
 import hashlib
@@ -13,28 +14,30 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from course_lib.files import write_json
 from course_lib.grading import library, report
 from course_lib.grading.doctor import require
 from course_lib.grading.drive import Failure
-from course_lib.grading.exercise import Exercise, Result, Verdict, judge
+from course_lib.grading.exercise import Exercise
 from course_lib.grading.inside import WAIT
 from course_lib.grading.replies import parse
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxDied
 from course_lib.grading.sheet import Sheet
 from course_lib.grading.submissions import Refused, Submission, collect
+from course_lib.grading.verdict import Result, Verdict, judge
 
 ENDS = {
-    "time": "did not finish in {seconds:g} seconds of computing, or {clock:g} on the clock: an endless loop, or the "
-    "machine was busy",
-    "memory": "took more memory than the {gigabytes:g} GB allowed",
+    "time": "did not finish in {seconds:g} seconds of computing time, or {clock:g} "
+    "seconds on the clock: it has an endless loop, or the machine was busy",
+    "memory": "used more memory than the {gigabytes:g} GB allowed",
     "processes": "started more than {processes} processes",
-    "too much output": "put out too much",
+    "too much output": "returned too much output",
     "died": "ended its process instead of returning",
-    "killed": "ended the grader's helper",
-    "garbled": "put out something that is no array",
+    "killed": "ended the grader's helper process",
+    "garbled": "returned something that is not an array",
 }
 
 
@@ -47,12 +50,12 @@ def grade(
     limits: Limits = Limits(),
     isolated=True,
 ) -> dict:
-    """Grades every submission in the folder; writes marks.csv, marks.json, class.html,
-    a page per student to `out`.
+    """Grades every submission in the folder, and writes marks.csv, marks.json,
+    class.html and a page per student to `out`.
 
-    seed: of the hidden cases; keep it to yourself until the marks are out. Returns what
-    is in marks.json. Raises ValueError for a folder without submissions, SandboxDied
-    where no sandbox can be had that keeps submissions in.
+    seed: draws the hidden cases; keep it secret until the marks are published. Returns
+    the content of marks.json. Raises ValueError for a folder without submissions,
+    SandboxDied if this machine cannot make a sandbox that isolates submissions.
     """
     students = collect(submissions)
     if isolated:
@@ -66,6 +69,7 @@ def grade(
         )
         (place / "drivers.py").write_text(sheet.public_drivers, encoding="utf-8")
         (place / "drivers.py").chmod(0o644)
+        record = partial(_record, sheet, seed, out, exercises, place, limits, isolated)
         numbers: queue.Queue[int] = queue.Queue()
         for number in range(workers):
             numbers.put(number)
@@ -73,17 +77,7 @@ def grade(
         def work(submission: Submission) -> dict:
             number = numbers.get()
             try:
-                return _record(
-                    submission,
-                    sheet,
-                    seed,
-                    out,
-                    exercises,
-                    place,
-                    limits,
-                    number,
-                    isolated,
-                )
+                return record(submission, number)
             finally:
                 numbers.put(number)
 
@@ -109,27 +103,26 @@ def grade(
 
 
 def _record(
-    submission: Submission,
     sheet: Sheet,
-    seed,
-    out,
-    exercises,
-    place,
-    limits,
-    number,
-    isolated,
+    seed: int,
+    out: Path,
+    exercises: list[Exercise],
+    place: Path,
+    limits: Limits,
+    isolated: bool,
+    submission: Submission,
+    number: int,
 ) -> dict:
-    """The student's record: from the last run where nothing has changed, or graded now
-    and written down."""
+    """Returns the student's record. If nothing has changed since the last run, it is
+    read from there; else the submission is graded now and the record is written. place:
+    the folder with the library and the drivers; number: that of the sandbox."""
     try:
         (file, notebook), problem = submission.read(sheet.name), ""
     except Refused as error:
         file, notebook, problem = "", b"", str(error)
-    about = f"{sheet.name} {sheet.hash} {seed} {isolated} {limits} {file!r} {problem} ".encode()
-    key, path = (
-        hashlib.sha256(about + notebook).hexdigest(),
-        out / "state" / f"{submission.slug}.json",
-    )
+    about = (sheet.name, sheet.hash, seed, isolated, limits, repr(file), problem, "")
+    key = hashlib.sha256(" ".join(map(str, about)).encode() + notebook).hexdigest()
+    path = out / "state" / f"{submission.slug}.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["key"] == key:
@@ -145,35 +138,43 @@ def _record(
         ) as sandbox:
             verdicts = [verdict(sandbox, exercise, limits) for exercise in exercises]
     record = {
-        "student": submission.student, "slug": submission.slug, "file": file, "key": key, "problem": problem,
+        "student": submission.student, "slug": submission.slug,
+        "file": file, "key": key, "problem": problem,
         "seconds": round(time.monotonic() - start, 2),
         "points": sum(v.points for v in verdicts),
-        "exercises": [
-            {
-                "name": e.name, "points": v.points, "of": e.points, "todo": v.todo,
-                "mistake": v.mistake.name if v.mistake else "", "hint": v.mistake.hint if v.mistake else "",
-                "properties": [
-                    {"name": r.property.name, "points": r.property.points, "passed": r.passed, "why": why(r)}
-                    for r in v.results
-                ],
-            }
-            for e, v in zip(exercises, verdicts)
-        ],
+        "exercises": [_marks(e, v) for e, v in zip(exercises, verdicts)],
     }  # fmt: skip
     write_json(path, record)
     return record
 
 
+def _marks(exercise: Exercise, verdict: Verdict) -> dict:
+    """Returns the part of a student's record that is about one exercise."""
+    mistake = verdict.mistake
+    properties = [
+        {
+            "name": r.property.name, "points": r.property.points,
+            "passed": r.passed, "why": why(r),
+        }
+        for r in verdict.results
+    ]  # fmt: skip
+    return {
+        "name": exercise.name, "points": verdict.points, "of": exercise.points,
+        "todo": verdict.todo, "mistake": mistake.name if mistake else "",
+        "hint": mistake.hint if mistake else "", "properties": properties,
+    }  # fmt: skip
+
+
 def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
-    """Has the answer run in the sandbox, judges what comes out. Raises SandboxDied only
-    where none can be started."""
+    """Runs the answer in the sandbox and returns the verdict on its outputs. Raises
+    SandboxDied only if no sandbox can be started."""
     arrays = {
         f"{i}/{name}": array
         for i, case in enumerate(exercise.cases)
         for name, array in case.arrays.items()
     }
-    # a helper may have been killed by a short memory of the machine: not the student's
-    # fault
+    # Twice: the machine may have run out of memory and killed the helper, which is not
+    # the student's fault.
     for _ in range(2):
         sandbox.start()
         try:
@@ -186,24 +187,22 @@ def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
     if outcomes is None or "NotFound" in kinds and end != "done":
         if end == "done":
             end = "garbled" if written else "died"
-        said = ENDS.get(end, ENDS["garbled"])
-        numbers = dict(
+        problem = ENDS.get(end, ENDS["garbled"]).format(
             seconds=limits.seconds,
             clock=WAIT * limits.seconds,
             gigabytes=limits.memory / 2**30,
+            processes=limits.processes,
         )
-        return _refused(exercise, said.format(**numbers, processes=limits.processes))
+        return _refused(exercise, problem)
     return judge(exercise, outcomes)
 
 
 def why(result: Result) -> str:
-    """What a report says of a property: what is wrong, and the shapes of a case that
-    shows it; no value."""
-    return (
-        f"{result.why} (first for {result.where})"
-        if result.where and ": " in result.why
-        else result.why
-    )
+    """Returns the explanation of a result for the reports: the fault, and the shapes of
+    the first case with this fault, but no value."""
+    if result.where and ": " in result.why:
+        return f"{result.why} (first for {result.where})"
+    return result.why
 
 
 def _refused(exercise: Exercise, why: str) -> Verdict:

@@ -1,9 +1,9 @@
-"""What the canary does in the sandbox: it tries to get out. Both the submission and the
-driver file of `doctor`.
+"""A test submission (canary) that tries to get out of the sandbox. `doctor` uses this
+file both as the submission and as its driver file.
 
-Each answer returns how far it got, 0 where it was kept in. WHERE is filled in by
-`doctor`: files that the grader can read, folders that it can write to, a port and an
-abstract socket that it listens on.
+Each answer returns the number of successes, so 0 means that the sandbox refused all
+attempts. `doctor` fills in WHERE: files that the grader can read, folders that it can
+write to, and a port and an abstract socket on which it listens.
 """
 
 import os
@@ -55,14 +55,11 @@ def network():
 
 
 def other_processes():
-    """Processes in sight that are neither this one, nor the helper, nor the sandbox's
-    first."""
-    mine = {1, os.getpid(), os.getppid()}
-    return torch.tensor(
-        sum(
-            int(entry) not in mine for entry in os.listdir("/proc") if entry.isdecimal()
-        )
-    )
+    """Counts the visible processes, without this one, the helper, and the first process
+    in the sandbox."""
+    own = {1, os.getpid(), os.getppid()}
+    visible = [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
+    return torch.tensor(sum(pid not in own for pid in visible))
 
 
 def process_storm():
@@ -80,17 +77,15 @@ def process_storm():
 
 def much_memory():
     try:
-        # zeros: only what is touched would be taken
+        # zeros: this asks for 30 GB of addresses, but uses no physical memory
         return torch.tensor(len(bytearray(30 * 10**9)))
     except MemoryError:
         return torch.tensor(0)
 
 
 def gpu():
-    return torch.tensor(
-        sum(name.startswith("nvidia") for name in os.listdir("/dev"))
-        + torch.cuda.is_available()
-    )
+    devices = sum(name.startswith("nvidia") for name in os.listdir("/dev"))
+    return torch.tensor(devices + torch.cuda.is_available())
 
 
 def _drive(answer, arrays):

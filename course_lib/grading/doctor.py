@@ -1,5 +1,5 @@
-"""Tries the sandbox before it is trusted: a canary goes through the very path of a
-submission and tries to get out."""
+"""Tests the sandbox before each grading run: a canary runs exactly like a submission
+and tries to get out of the sandbox."""
 
 import json
 import os
@@ -24,17 +24,17 @@ ATTEMPTS = {
     "gpu": "see a GPU",
 }
 ADVICE = (
-    "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap). In a container it "
-    "needs the right to make "
-    "namespaces; on Ubuntu 24.04 AppArmor must allow bwrap; macOS and Windows have "
-    "none: grade in a Linux virtual "
-    "machine. Or, on a machine that holds nothing of value, grade with --no-sandbox."
+    "Install bubblewrap (Debian, Ubuntu: apt install bubblewrap). In a container "
+    "bubblewrap needs permission to make namespaces. On Ubuntu 24.04 AppArmor must "
+    "allow bwrap. On macOS and Windows there is no bubblewrap: grade in a Linux "
+    "virtual machine. Or use a machine without private data and grade with "
+    "--no-sandbox."
 )
 
 
 def attempts(isolated: bool = True) -> dict[str, bool | str]:
-    """What the canary could do, by ATTEMPTS: False: kept in, True: got out; a word
-    where it did not run."""
+    """Returns the results of the canary by the names in ATTEMPTS: False if the attempt
+    was refused, True if it succeeded, a text if it did not run."""
     with (
         tempfile.TemporaryDirectory() as name,
         socket.socket() as tcp,
@@ -65,29 +65,25 @@ def attempts(isolated: bool = True) -> dict[str, bool | str]:
             Path("/var/tmp"),
         ]
         where = {
-            "files": [str(f) for f in files], "folders": [str(f) for f in folders], "written": mark,
-            "port": tcp.getsockname()[1], "socket": f"\0{mark}", "processes": 300,
-        }  # fmt: skip
+            "files": [str(f) for f in files],
+            "folders": [str(f) for f in folders],
+            "written": mark,
+            "port": tcp.getsockname()[1],
+            "socket": f"\0{mark}",
+            "processes": 300,
+        }
         library.copy(place / "library", [])
-        source = (
-            Path(canary.__file__)
-            .read_text(encoding="utf-8")
-            .replace("WHERE: dict = {}", f"WHERE = {where!r}")
-        )
-        notebook = json.dumps(
-            {"cells": [{"cell_type": "code", "source": source}], "metadata": {}}
-        ).encode()
+        drivers, limits = Path(canary.__file__), Limits(seconds=20)
+        source = drivers.read_text(encoding="utf-8")
+        source = source.replace("WHERE: dict = {}", f"WHERE = {where!r}")
+        cell = {"cell_type": "code", "source": source}
+        notebook = json.dumps({"cells": [cell], "metadata": {}}).encode()
         found: dict[str, bool | str] = {}
         with Sandbox(
-            place / "library",
-            Path(canary.__file__),
-            notebook,
-            Limits(seconds=20),
-            99,
-            isolated,
+            place / "library", drivers, notebook, limits, 99, isolated
         ) as sandbox:
             for attempt in ATTEMPTS:
-                # it would hit this machine
+                # without a sandbox it would disturb this machine
                 if attempt == "process_storm" and not isolated:
                     found[attempt] = True
                     continue
@@ -100,7 +96,7 @@ def attempts(isolated: bool = True) -> dict[str, bool | str]:
                         break
                     continue
                 found[attempt] = _reached(end, written)
-        # what it says it could not do is looked at from out here
+        # Do not trust the canary's report alone: look for its traces from outside.
         for listener in (tcp, unix):
             try:
                 listener.accept()[0].close()
@@ -118,11 +114,9 @@ def _reached(end: str, written: bytes) -> bool | str:
     if end in ("memory", "processes"):
         return False
     outcome = (parse(written, 1) or [None])[0] if end == "done" else None
-    return (
-        bool(outcome["value"])
-        if isinstance(outcome, dict) and "value" in outcome
-        else f"did not run ({end})"
-    )
+    if isinstance(outcome, dict) and "value" in outcome:
+        return bool(outcome["value"])
+    return f"did not run ({end})"
 
 
 def require():
@@ -130,25 +124,24 @@ def require():
     found = attempts()
     open_ = [ATTEMPTS[name] for name in ATTEMPTS if found.get(name) is not False]
     if open_:
-        said = next((value for value in found.values() if isinstance(value, str)), "")
+        texts = [value for value in found.values() if isinstance(value, str)]
         raise SandboxDied(
-            f"the sandbox does not hold: a submission could {'; '.join(open_)}. "
-            f"{said}\n{ADVICE}"
+            f"the sandbox is not safe: a submission could {'; '.join(open_)}. "
+            f"{texts[0] if texts else ''}\n{ADVICE}"
         )
 
 
 def table() -> tuple[str, bool]:
-    """What `grade --doctor` prints, and whether the sandbox holds."""
+    """Returns the text that `grade --doctor` prints, and whether the sandbox is
+    safe."""
     found = attempts()
     words = {False: "refused", True: "ALLOWED"}
-    lines = [
-        f"{words.get(found.get(name, 'not tried'), found.get(name, 'not tried')):10}{what}"
-        for name, what in ATTEMPTS.items()
-    ]
-    holds = all(found.get(name) is False for name in ATTEMPTS)
-    return "\n".join(
-        [
-            *lines,
-            "The sandbox holds." if holds else f"The sandbox does not hold. {ADVICE}",
-        ]
-    ), holds
+    lines = []
+    for name, what in ATTEMPTS.items():
+        result = found.get(name, "not tried")
+        lines.append(f"{words.get(result, result):10}{what}")
+    safe = all(found.get(name) is False for name in ATTEMPTS)
+    lines.append(
+        "The sandbox is safe." if safe else f"The sandbox is not safe. {ADVICE}"
+    )
+    return "\n".join(lines), safe

@@ -1,23 +1,28 @@
-"""What drivers share: they call an answer on given arrays and return what came of it,
-as plain arrays.
+"""Functions for drivers: they call an answer on given arrays and return its outputs as
+plain arrays.
 
-A driver is `drive(answer, arrays) -> arrays`; it is public, and the student's check and
-the grader use the same one. Nothing here knows what is right.
+A driver is a function `drive(answer, arrays) -> arrays`. Drivers are public, and the
+student's check and the grader use the same ones. Nothing here contains an expected
+value.
 """
 
+import importlib.util
+import inspect
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 Arrays = dict[str, Tensor]
-# of the finite difference; large enough for an answer that computes in float32
+# Step of the finite difference: large enough for an answer that computes in float32.
 STEP = 0.05
-LARGEST = 1_000_000  # elements of one output
+LARGEST = 1_000_000  # most elements of one output
+# Folders of files whose lines are not the student's.
 FOREIGN = (
     str(Path(torch.__file__).parents[1]),
     str(Path(traceback.__file__).parent),
@@ -26,13 +31,13 @@ FOREIGN = (
 
 
 class NotATensor(TypeError):
-    """The answer returned something else than a tensor or a number."""
+    """The answer returned something that is not a tensor or a number."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An answer that raised: the exception's type, the line of the answer that did it,
-    the message."""
+    """The exception that an answer raised: its type, the line of the answer that raised
+    it, and the message."""
 
     type: str
     line: str = ""
@@ -40,27 +45,26 @@ class Failure:
 
 
 def run(drive: Callable, answer, arrays: Arrays) -> dict[str, np.ndarray] | Failure:
-    """One case: the driver's outputs as float, integer or bool arrays, or how the
-    answer failed. Raises nothing."""
+    """Returns the driver's outputs for one case as float, integer or bool arrays, or
+    the failure of the answer. Raises nothing."""
     try:
         outputs = drive(answer, {name: array.clone() for name, array in arrays.items()})
         return {name: plain(value) for name, value in outputs.items()}
-    # SystemExit and KeyboardInterrupt included: an answer may raise them
+    # SystemExit and KeyboardInterrupt too: an answer may raise them
     except BaseException as error:
-        frames = [
-            f
-            for f in traceback.extract_tb(error.__traceback__)
-            if not _foreign(f.filename)
-        ]
+        stack = traceback.extract_tb(error.__traceback__)
+        frames = [frame for frame in stack if not _foreign(frame.filename)]
         kind = "Leftover" if _leftover(error) else type(error).__name__
         try:
             message = str(error)
         except BaseException:
             message = ""
-        return Failure(kind, (frames[-1].line or "").strip() if frames else "", message)
+        line = frames[-1].line if frames else None
+        return Failure(kind, (line or "").strip(), message)
 
 
 def _foreign(filename: str) -> bool:
+    """Tests whether the file is not the student's."""
     return (
         filename.startswith(FOREIGN)
         or filename.endswith("drivers.py")
@@ -69,18 +73,15 @@ def _foreign(filename: str) -> bool:
 
 
 def _leftover(error: BaseException) -> bool:
-    """Was NotImplementedError raised by a function that does more than that? Its stub
-    was never deleted."""
+    """Tests whether NotImplementedError was raised by a function with other code beside
+    it: then the student has not deleted the line of the stub."""
     if type(error) is not NotImplementedError:
         return False
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     code = frames[-1].f_code
-    arguments = (
-        code.co_argcount
-        + code.co_kwonlyargcount
-        + bool(code.co_flags & 4)
-        + bool(code.co_flags & 8)
-    )
+    starred = bool(code.co_flags & inspect.CO_VARARGS)
+    starred += bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    arguments = code.co_argcount + code.co_kwonlyargcount + starred
     more = len(code.co_names) > 1 or code.co_nlocals > arguments
     return (
         more
@@ -90,8 +91,9 @@ def _leftover(error: BaseException) -> bool:
 
 
 def plain(value) -> np.ndarray:
-    """A tensor or number as a NumPy array on the CPU. Raises NotATensor for anything
-    that is not dense and real."""
+    """Returns a tensor or number as a NumPy array on the CPU. Raises NotATensor for
+    everything else, for a tensor that is not dense and real, and for one of more than
+    LARGEST elements."""
     if isinstance(value, (bool, int, float, np.number, np.ndarray)):
         value = torch.as_tensor(value)
     if not isinstance(value, Tensor):
@@ -123,13 +125,15 @@ def function(
     differentiate: tuple[str, ...] = (),
     cotangent=None,
 ) -> Arrays:
-    """Calls answer(*tensors, *parameters). Outputs:
+    """Calls answer(*tensors, *parameters) and returns these outputs:
 
-    `value`; `unchanged`, whether the tensors are as they were; and where
-    `differentiate` names some of the tensors: `gradient NAME`, the vector-Jacobian
-    product for the cotangent (of the value's shape; 1 for a 0-d value), absent where no
-    gradient flows; for float64 tensors `slope`, the central difference of <cotangent,
-    value> along a fixed direction: it shows a gradient that is not that of the value.
+    - `value`, and `unchanged`: True if the answer did not modify the tensors.
+    - `gradient NAME` for each tensor that `differentiate` names: the vector-Jacobian
+      product with the cotangent. It is absent if no gradient flows. The cotangent has
+      the value's shape; without one, or with another shape, it is all ones.
+    - `slope`, if `differentiate` names tensors and all of them are float64: the central
+      difference of <cotangent, value> along a fixed direction. It depends on the values
+      alone, so it reveals a gradient that is not the gradient of the value.
     """
     given = {name: tensor.clone() for name, tensor in tensors.items()}
     value = answer(*given.values(), *parameters)
@@ -137,11 +141,11 @@ def function(
     outputs = {"value": value, "unchanged": torch.tensor(unchanged)}
     if not differentiate:
         return outputs
-    shape = plain(value).shape  # what is no tensor ends here, in words of its own
+    shape = plain(value).shape  # raises NotATensor with a clear message
     if cotangent is None or cotangent.shape != shape:
         cotangent = torch.ones(shape)
     leaves = {name: tensors[name].clone().requires_grad_() for name in differentiate}
-    # of leaves too: they may be modified in place
+    # The leaves are copied too, because the answer may modify its arguments in place.
     copies = [tensor.clone() for tensor in (tensors | leaves).values()]
     outputs |= gradients(answer(*copies, *parameters), leaves, cotangent)
     if all(tensors[name].dtype == torch.float64 for name in differentiate):
@@ -152,12 +156,8 @@ def function(
                 for name in differentiate
             }
             copies = [tensor.clone() for tensor in (tensors | moved).values()]
-            ends.append(
-                (
-                    torch.from_numpy(plain(answer(*copies, *parameters))).double()
-                    * cotangent
-                ).sum()
-            )
+            end = torch.from_numpy(plain(answer(*copies, *parameters))).double()
+            ends.append((end * cotangent).sum())
         outputs["slope"] = (ends[0] - ends[1]) / (2 * STEP)
     return outputs
 
@@ -171,18 +171,17 @@ def on_case(
     stops: tuple[str, ...] = (),
     names: tuple[str, ...] = (),
 ) -> Arrays:
-    """`function` for answer(*tensors, *settings), all of them named from the case's
-    arrays. names: of the things that come back, where there are several; then it is
-    `several`, without gradients.
+    """Calls answer(*tensors, *settings) and returns the outputs of `function`.
 
-    A case that brings a `cotangent` asks for the gradients of those that `flows` names
-    too, and of those of `stops` where there are any, in a call of their own: they have
-    no part in `slope`.
+    tensors, settings: names of arrays of the case; a setting is passed as a number.
+    names: for an answer that returns several values, the names of these values; then
+    the outputs are those of `several`, without gradients. flows, stops: the tensors
+    that a gradient should reach, and those that no gradient should reach. Their
+    gradients are computed if the case has a `cotangent`. The gradients of `stops` need
+    a call of their own, and `slope` does not include these tensors.
     """
-    given, numbers = (
-        {name: a[name] for name in tensors},
-        [a[name].item() for name in settings],
-    )
+    given = {name: a[name] for name in tensors}
+    numbers = [a[name].item() for name in settings]
     if names:
         return several(answer, names, given, *numbers)
     if "cotangent" not in a:
@@ -197,25 +196,22 @@ def on_case(
     return outputs
 
 
-def parts(came, names: tuple[str, ...]):
-    """What came back, if it is as many things as there are names. Raises TypeError for
-    anything else."""
-    if not isinstance(came, (tuple, list)) or len(came) != len(names):
-        word = (
-            f"{len(came)} things"
-            if isinstance(came, (tuple, list))
-            else type(came).__name__
-        )
-        raise TypeError(f"expected {len(names)} things, {', '.join(names)}, got {word}")
-    return came
+def parts(returned, names: tuple[str, ...]):
+    """Returns the answer's result if it is a tuple or list with one value for each
+    name. Raises TypeError for anything else."""
+    several_values = isinstance(returned, (tuple, list))
+    if several_values and len(returned) == len(names):
+        return returned
+    got = f"{len(returned)} things" if several_values else type(returned).__name__
+    raise TypeError(f"expected {len(names)} things, {', '.join(names)}, got {got}")
 
 
 def several(
     answer: Callable, names: tuple[str, ...], tensors: Arrays, *parameters
 ) -> Arrays:
-    """Calls answer(*tensors, *parameters), which returns as many things as there are
-    names. Outputs: these by name, and `unchanged`, whether the tensors are as they
-    were."""
+    """Calls answer(*tensors, *parameters), which has to return one value for each name.
+    Returns these values by name, and `unchanged`: True if the answer did not modify the
+    tensors."""
     given = {name: tensor.clone() for name, tensor in tensors.items()}
     found = dict(zip(names, parts(answer(*given.values(), *parameters), names)))
     unchanged = all(same_bits(given[name], tensors[name]) for name in tensors)
@@ -225,30 +221,36 @@ def several(
 def by_number(
     answer: Callable, a: Arrays, given: tuple[str, ...], groups: dict[str, str]
 ) -> Arrays:
-    """Asks for several numbers, once for each place of the arrays (Q,) that `given`
-    names. The numbers have letters; groups: the letters of each output, as in
-    {"losses": "ab", "cost": "c"}. Outputs: (Q,) for one letter, (Q, letters) for
-    several, float64. Raises TypeError for another number of numbers."""
+    """Calls an answer that returns several numbers, once for each of Q questions.
+
+    given: the names of the arrays (Q,) with the arguments. Each returned number has a
+    letter. groups: the letters of each output, in the order in which the answer returns
+    them, for example {"losses": "ab", "cost": "c"}. Returns float64 tensors: (Q,) for
+    an output of one letter, (Q, letters) for several. Raises TypeError if the answer
+    returns more or fewer numbers than there are letters.
+    """
     letters = tuple("".join(groups.values()))
     rows = []
     for question in zip(*(a[name].tolist() for name in given)):
-        came = answer(*question)
-        came = came.tolist() if isinstance(came, Tensor) else came
-        rows.append([float(part) for part in parts(came, letters)])
-    said, outputs, start = torch.tensor(rows, dtype=torch.float64), {}, 0
+        returned = answer(*question)
+        if isinstance(returned, Tensor):
+            returned = returned.tolist()
+        rows.append([float(part) for part in parts(returned, letters)])
+    table, outputs, start = torch.tensor(rows, dtype=torch.float64), {}, 0
     for name, group in groups.items():
-        numbers = said[:, start : start + len(group)]
+        numbers = table[:, start : start + len(group)]
         outputs[name] = numbers if len(group) > 1 else numbers[:, 0]
         start += len(group)
     return outputs
 
 
 def gradients(value, leaves: Arrays, cotangent=None) -> Arrays:
-    """`gradient NAME` of <cotangent, value> for each leaf that `value` depends on."""
+    """Returns `gradient NAME` of <cotangent, value> for each leaf that `value` depends
+    on."""
     if not isinstance(value, Tensor) or not value.requires_grad:
         return {}
-    # Given to autograd.grad itself, a cotangent would cost the import of sympy, a third
-    # of a second a process.
+    # The cotangent is not passed to autograd.grad, because that would import sympy:
+    # a third of a second in each process.
     total = value.sum() if cotangent is None else (value * cotangent).sum()
     found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     return {
@@ -259,15 +261,15 @@ def gradients(value, leaves: Arrays, cotangent=None) -> Arrays:
 
 
 def layer(kind: type[nn.Module], weight: Tensor, bias: Tensor, **options) -> nn.Module:
-    """A layer of that kind, nn.Linear or nn.Conv2d, with this weight (out, in, ...) and
-    bias (out,) as parameters."""
+    """Returns a layer of this kind, nn.Linear or nn.Conv2d, with this weight
+    (out, in, ...) and bias (out,) as parameters."""
     built = kind(*weight.shape[1::-1], dtype=weight.dtype, **options)
     built.weight, built.bias = nn.Parameter(weight), nn.Parameter(bias)
     return built
 
 
 def named_parameters(**networks: nn.Module) -> dict[str, nn.Parameter]:
-    """All parameters of the networks by name: `NETWORK PARAMETER`."""
+    """Returns all parameters of the networks by name: `NETWORK PARAMETER`."""
     return {
         f"{name} {part}": p
         for name, network in networks.items()
@@ -276,13 +278,22 @@ def named_parameters(**networks: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def direction(tensor: Tensor) -> Tensor:
-    """A fixed direction in the tensor's space, with no symmetry that an answer could
-    share."""
+    """Returns a fixed direction in the tensor's space. It has no symmetry, because an
+    answer with the same symmetry could hide a wrong gradient."""
     return torch.arange(1, tensor.numel() + 1, dtype=tensor.dtype).cos().view_as(tensor)
 
 
 def same_bits(first: Tensor, second: Tensor) -> bool:
+    """Tests whether shape, dtype and all elements are equal; NaN is equal to NaN."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
-    # NaN is NaN
-    return bool(((first == second) | (first != first) & (second != second)).all())
+    both_nan = (first != first) & (second != second)
+    return bool(((first == second) | both_nan).all())
+
+
+def load_module(path: Path) -> ModuleType:
+    """Returns a Python file as a module: a file of drivers, or an author's file."""
+    spec = importlib.util.spec_from_file_location(path.stem.lstrip("0123456789_"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,16 +1,17 @@
-"""The grader's helper inside the sandbox: it has imported torch once, and forks a
+"""The grader's helper process inside the sandbox. It imports torch once and forks a
 process for each exercise.
 
-It runs course code only. The forked process runs the submission: it reads the notebook,
-calls the answer on arrays and writes arrays back. The helper enforces the limits on it,
-and removes whatever it left running. Nothing here knows what is right, and nothing that
-comes out is trusted.
+The helper runs course code only. The forked process runs the submission: it reads the
+notebook, calls the answer on arrays and writes arrays back. The helper enforces the
+limits on the forked process, and ends all processes that it started. Nothing here
+contains an expected value, and the grader does not trust the output.
 """
 
 import gc
 
 if __name__ == "__main__":
-    gc.disable()  # until all is imported: a tenth off the time that each student costs
+    # During the imports: saves a tenth of the time per student.
+    gc.disable()
 
 import ctypes
 import json
@@ -30,21 +31,22 @@ import torch
 from safetensors.numpy import save
 from safetensors.torch import load
 
-import course_lib.losses  # noqa: F401  what an exercise's notebook is likely to import is there already
+# What an exercise's notebook is likely to import is imported here, once.
+import course_lib.losses  # noqa: F401
 import course_lib.teacher  # noqa: F401
 import course_lib.train  # noqa: F401
 from course_lib.grading import syscalls
 from course_lib.grading.answers import Unreadable, code_cells, outcomes
-from course_lib.grading.drive import Failure
-from course_lib.grading.exercise import load_module
+from course_lib.grading.drive import Failure, load_module
 
-REPLY = 32 << 20  # bytes of one answer's outputs at most
-FAILURES, LINE = 1 << 20, 120  # bytes of how it failed, characters of a line in it
+REPLY = 32 << 20  # most bytes of one answer's outputs
+FAILURES = 1 << 20  # most bytes of the description of the failures
+LINE = 120  # most characters of one of its lines
 PR_SET_DUMPABLE = 4
-# times the limit: seconds on the clock, for an answer that waits or a machine that is
-# busy
+# The limit on the clock is WAIT times the limit of computing time, because an answer
+# may wait and the machine may be busy.
 WAIT = 3
-# What torch imports for seconds when it is first used.
+# Uses of the parts of torch that take seconds to import when they are first used.
 IMPORTS = re.compile(
     rb"torch\.(optim|func)\b|import (optim|func)\b|functorch|utils\.checkpoint"
 )
@@ -52,13 +54,14 @@ SCRATCH = tempfile.gettempdir()
 
 
 def send(write: Callable[[bytes], object], *frames: bytes):
+    """Writes each frame as its length (8 bytes) and its bytes."""
     for frame in frames:
         write(struct.pack(">Q", len(frame)) + frame)
 
 
 def receive(read: Callable[[int], bytes], limit: int) -> bytes:
-    """One frame. Raises EOFError where there is none, ValueError where it is longer
-    than `limit` bytes."""
+    """Returns one frame. Raises EOFError if there is no whole frame, ValueError if it
+    is longer than `limit` bytes."""
     head = read(8)
     if len(head) < 8:
         raise EOFError
@@ -72,13 +75,11 @@ def receive(read: Callable[[int], bytes], limit: int) -> bytes:
 
 
 def restrict(limits: dict):
-    """The limits of the process that runs a submission: they hold for what it starts,
-    too, and cannot be taken back."""
-    address_space = (
-        int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        + limits["memory"]
-    )
-    if limits["isolated"]:  # elsewhere the user's other processes would be counted
+    """Limits the process that runs a submission. The limits also apply to all processes
+    that it starts, and they cannot be removed again."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    address_space = pages * resource.getpagesize() + limits["memory"]
+    if limits["isolated"]:  # elsewhere the user's other processes would count too
         resource.setrlimit(resource.RLIMIT_NPROC, 2 * (limits["processes"],))
     for which, value in (
         (resource.RLIMIT_AS, address_space),
@@ -97,7 +98,8 @@ def answer(
     arrays: dict[str, torch.Tensor],
     pipe: int,
 ):
-    """Runs in the forked process: the answer's outputs into the pipe."""
+    """Runs in the forked process: writes the answer's outputs into the pipe. The keys
+    of `arrays` are "CASE/NAME"."""
     cases = [{} for _ in range(1 + max(int(key.split("/")[0]) for key in arrays))]
     for key, array in arrays.items():
         i, _, part = key.partition("/")
@@ -111,7 +113,7 @@ def answer(
 
 
 def reply(file, found: list):
-    """Two frames: the failures, and the outputs."""
+    """Writes two frames: the failures and the outputs of all cases."""
     failures = {
         i: [o.type, o.line[:LINE], o.message[:LINE]]
         for i, o in enumerate(found)
@@ -128,53 +130,49 @@ def reply(file, found: list):
 
 
 def usage() -> tuple[int, int]:
-    """Bytes of memory that are their own, and number, of the processes in the sandbox
-    beside this one."""
+    """Returns the memory (in bytes, without shared memory) and the number of the other
+    processes in the sandbox."""
     memory = count = 0
     for entry in os.listdir("/proc"):
         if entry.isdecimal() and int(entry) != os.getpid():
             try:
-                _, resident, shared, *_ = (
-                    Path(f"/proc/{entry}/statm").read_text().split()
-                )
-            except OSError:  # gone meanwhile
+                fields = Path(f"/proc/{entry}/statm").read_text().split()
+            except OSError:  # the process has ended
                 continue
+            _, resident, shared, *_ = fields
             memory += (int(resident) - int(shared)) * resource.getpagesize()
             count += 1
     return memory, count
 
 
 def computed(pid: int) -> float:
-    """Seconds that a process, which was not waited for yet, has computed: all its
-    threads, not what it started."""
+    """Returns the computing time of a process in seconds: of all its threads, without
+    the processes that it started. Nobody may have waited for the process yet."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def supervise(pid: int, pipe: int, limits: dict) -> tuple[str, bytes]:
-    """How the forked process ended ("done", or which limit it broke), and what it
-    wrote."""
-    deadline, written, end = (
-        time.monotonic() + WAIT * limits["seconds"],
-        bytearray(),
-        "",
-    )
+    """Waits for the forked process. Returns how it ended ("done", "died", or the limit
+    that it broke), and the bytes that it wrote."""
+    deadline = time.monotonic() + WAIT * limits["seconds"]
+    written, end = bytearray(), ""
     finished = status = 0
     os.set_blocking(pipe, False)
     ended = os.pidfd_open(pid)
     baseline = usage()[0] if limits["isolated"] else 0
     grader = select.poll()
-    # tells when the other end is closed, and nothing else
+    # with no events: reports only that the grader has closed its end
     grader.register(sys.stdin, 0)
     while not end:
         select.select([pipe, ended], [], [], 0.02)
-        # the first process inherits orphans
+        # This is the first process in the sandbox, so it also inherits orphans.
         while not finished and (child := os.waitpid(-1, os.WNOHANG))[0]:
             finished, status = child if child[0] == pid else (0, 0)
         try:
             while len(written) <= REPLY and (chunk := os.read(pipe, 1 << 20)):
                 written += chunk
-            if not finished:  # it closed its end and lives on
+            if not finished:  # it closed the pipe but is still running
                 select.select([ended], [], [], 0.02)
         except BlockingIOError:
             pass
@@ -183,12 +181,9 @@ def supervise(pid: int, pipe: int, limits: dict) -> tuple[str, bytes]:
             end = "done" if status == 0 else "died"
         elif len(written) > REPLY:
             end = "too much output"
-        # nobody waits for it
-        elif (
-            computed(pid) > limits["seconds"]
-            or time.monotonic() > deadline
-            or grader.poll(0)
-        ):
+        elif computed(pid) > limits["seconds"] or time.monotonic() > deadline:
+            end = "time"
+        elif grader.poll(0):  # the grader does not wait any more
             end = "time"
         elif memory - baseline > limits["memory"]:
             end = "memory"
@@ -202,11 +197,10 @@ def supervise(pid: int, pipe: int, limits: dict) -> tuple[str, bytes]:
 
 
 def clean(pid: int, isolated: bool):
-    """Ends everything that the submission started. Outside a sandbox -1 would be
-    everything of this user."""
-    for kill, whom in (
-        [(os.kill, -1)] if isolated else [(os.killpg, pid), (os.kill, pid)]
-    ):
+    """Ends all processes that the submission started. -1 means all processes of the
+    sandbox; outside a sandbox it would mean all processes of this user."""
+    without_sandbox = [(os.killpg, pid), (os.kill, pid)]
+    for kill, whom in [(os.kill, -1)] if isolated else without_sandbox:
         try:
             kill(whom, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -221,19 +215,21 @@ def clean(pid: int, isolated: bool):
 def forked(
     notebook: bytes, drive: Callable, name: str, arrays: dict, limits: dict
 ) -> tuple[str, bytes]:
-    """Answers one exercise in a process of its own."""
+    """Runs the answer to one exercise in a new process. Returns how the process ended
+    and the bytes that it wrote."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.setpgid(0, 0)
             nothing = os.open(os.devnull, os.O_RDWR)
-            # a flood of output goes nowhere; the way to the grader is closed
+            # Discards all printed output, and closes the connection to the grader.
             for number in (0, 1, 2):
                 os.dup2(nothing, number)
             os.closerange(3, min(reader, writer))
             os.close(reader)
-            os.chdir(SCRATCH)  # the helper itself would import what lies there
+            # Only here: the helper itself would import files of this folder.
+            os.chdir(SCRATCH)
             restrict(limits)
             answer(notebook, drive, name, arrays, writer)
         except BaseException:
@@ -247,8 +243,8 @@ def forked(
 
 
 def warm():
-    """First uses of what torch imports only then, for 1 to 8 seconds. It leaves the
-    environment as it was."""
+    """Uses the parts of torch that are imported only at their first use, which takes 1
+    to 8 seconds. Restores the environment variables."""
     environment = dict(os.environ)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     torch.func.grad(torch.sin)(torch.zeros(()))
@@ -257,13 +253,14 @@ def warm():
 
 
 def main(limits: dict, drivers: Path):
-    """The notebook in, "ready" out. Then for each exercise: name and arrays in; how it
-    ended, what was written out."""
-    if os.getuid() == 0 and limits["uid"]:  # limits on processes do nothing for root
+    """Reads the notebook and replies "ready". Then, for each exercise, reads its name
+    and arrays, and replies how the answer ended and what it wrote."""
+    # The limit on processes has no effect for root.
+    if os.getuid() == 0 and limits["uid"]:
         os.setgroups([])
         os.setresgid(*3 * [limits["uid"]])
         os.setresuid(*3 * [limits["uid"]])
-    # a fork of the same user cannot look into this process
+    # A forked process of the same user then cannot read this process.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if limits["isolated"]:
         syscalls.refuse()
@@ -271,10 +268,10 @@ def main(limits: dict, drivers: Path):
     read, write = sys.stdin.buffer.read, sys.stdout.buffer.write
     drive = vars(load_module(drivers))
     notebook = receive(read, 1 << 30)
-    # here, once: in an answer it would count as the answer's time
+    # Once, and here: inside an answer it would count as the answer's time.
     if IMPORTS.search(notebook + drivers.read_bytes()):
         warm()
-    gc.freeze()  # the forks then share more of this process's memory
+    gc.freeze()  # the forked processes then share more of this process's memory
     gc.enable()
     send(write, b"ready")
     sys.stdout.buffer.flush()

@@ -1,5 +1,5 @@
-"""The library as the sandbox has it: without the graded symbols, without the grader,
-without the notebooks' plots."""
+"""Makes the copy of the library for the sandbox: without the graded functions and
+classes, without the grader, without the notebooks' plots."""
 
 import ast
 import compileall
@@ -10,17 +10,10 @@ from pathlib import Path
 import course_lib
 
 PACKAGE = Path(course_lib.__file__).parent
-# of grading/
-NEEDED = (
-    "__init__.py",
-    "answers.py",
-    "drive.py",
-    "exercise.py",
-    "inside.py",
-    "syscalls.py",
-)
-# Whatever a submission imports from course_lib.notebook does nothing, and so does what
-# it returns.
+# The files of grading/ that are copied.
+NEEDED = ("__init__.py", "answers.py", "drive.py", "inside.py", "syscalls.py")
+# In the sandbox, everything that a submission imports from course_lib.notebook does
+# nothing, and its results do nothing either.
 NO_NOTEBOOK = """\
 class Nothing:
     def __call__(self, *args, **kwargs):
@@ -35,18 +28,19 @@ def __getattr__(name):
         raise AttributeError(name)
     return Nothing()
 """
-REFUSE = 'raise type("Withheld", (ImportError,), {{}})("{name} is what is graded: the library has none now")\n'
-STUBS = {
-    ast.FunctionDef: "def {name}(*args, **kwargs):\n    " + REFUSE,
-    ast.ClassDef: "class {name}:\n    def __init__(self, *args, **kwargs):\n        "
-    + REFUSE,
-}
+REFUSE = (
+    'raise type("Withheld", (ImportError,), {{}})'
+    '("{name} is graded, so it is not in the library during grading")\n'
+)
+FUNCTION = "def {name}(*args, **kwargs):\n    "
+CLASS = "class {name}:\n    def __init__(self, *args, **kwargs):\n        "
+STUBS = {ast.FunctionDef: FUNCTION + REFUSE, ast.ClassDef: CLASS + REFUSE}
 
 
 def definition(symbol: str, folder: Path = PACKAGE.parent) -> tuple[Path, str]:
-    """The file below `folder` that defines `module:name`, and the name there: a
-    package's `__init__` often only imports it. Raises FileNotFoundError where there is
-    no such module."""
+    """Returns the file below `folder` that defines `module:name`, and the name in this
+    file. They may differ from `module` and `name`, because a package's `__init__` often
+    only imports the symbol. Raises FileNotFoundError if there is no such module."""
     module, name = symbol.split(":")
     path = folder / module.replace(".", "/")
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -58,21 +52,13 @@ def definition(symbol: str, folder: Path = PACKAGE.parent) -> tuple[Path, str]:
 
 
 def without(source: str, symbol: str) -> str:
-    """A module's source with one function or class replaced by a stub. Raises
-    ValueError where there is none."""
+    """Returns a module's source with one function or class replaced by a stub. Raises
+    ValueError if the module does not define it."""
     for node in ast.parse(source).body:
         if type(node) in STUBS and node.name == symbol:
             lines = source.splitlines(keepends=True)
-            first = (
-                min(
-                    [
-                        node.lineno,
-                        *(decorator.lineno for decorator in node.decorator_list),
-                    ]
-                )
-                - 1
-            )
-            lines[first : node.end_lineno] = [STUBS[type(node)].format(name=symbol)]
+            first = min(part.lineno for part in (node, *node.decorator_list))
+            lines[first - 1 : node.end_lineno] = [STUBS[type(node)].format(name=symbol)]
             return "".join(lines)
     raise ValueError(
         f"argument `symbol`: expected a function or class of the module, got {symbol!r}"
@@ -80,8 +66,8 @@ def without(source: str, symbol: str) -> str:
 
 
 def copy(to: Path, hides: Iterable[str]):
-    """Writes the library into the folder `to`, compiled; hides: symbols as
-    `module:name`."""
+    """Copies the library into the folder `to` and compiles it. hides: the functions and
+    classes to replace by stubs, as `module:name`."""
     package = to / PACKAGE.name
     shutil.copytree(
         PACKAGE,
@@ -99,5 +85,5 @@ def copy(to: Path, hides: Iterable[str]):
             without(path.read_text(encoding="utf-8"), name), encoding="utf-8"
         )
     compileall.compile_dir(package, quiet=2)
-    for path in [to, *to.rglob("*")]:  # the sandbox's user is another one
+    for path in [to, *to.rglob("*")]:  # the sandbox's user is not the owner
         path.chmod(0o755 if path.is_dir() else 0o644)

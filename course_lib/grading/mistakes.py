@@ -1,5 +1,5 @@
-"""Mistakes as a sheet's author writes them, in solutions/NN_topic/mistakes.txt: hints,
-and edits of the solution.
+"""Reads the mistakes that a sheet's author writes in solutions/NN_topic/mistakes.txt. A
+mistake is a hint and one or several edits of the solution.
 
     [nt_xent]
     @ sign, in_place z1
@@ -10,20 +10,21 @@ and edits of the solution.
             z = self.project(self.augment(x))
             return 2 * self.contrast(z, z)
 
-`[NAME]` begins the mistakes of one exercise; a line that begins with # is a comment.
-`OLD => NEW` replaces the one place of the solution where OLD stands, its `def` line
-included and its docstring not. What is indented more below a line is NEW in several
-lines. A mistake may need several edits, one after the other. Instead of text, OLD may
-be:
+`[NAME]` begins the mistakes of one exercise. A line that begins with # is a comment.
+`OLD => NEW` replaces OLD by NEW. OLD has to occur exactly once in the solution; the
+search includes the `def` line, but not the docstring. NEW may have several lines: write
+them below, with a larger indent. A mistake may have several edits; they are made one
+after the other. Instead of text, OLD may be:
 
-    return RESULT    the only return; RESULT in NEW is what is returned there
-    start, end       NEW is put before the first statement, or after the last
-    body             NEW is put in place of all statements
+    return RESULT    the only return statement; RESULT in NEW is the returned value
+    start, end       NEW is inserted before the first or after the last statement
+    body             NEW replaces all statements
 
-`in NAME:` before OLD means a function of a class. `@` takes mistakes that many sheets
-share from generic_mistakes.txt beside this file, with words for its `$1` and `$2`: `@
-sign, in_place z1, in loss: as_number`. A generic mistake with a hint of one's own is a
-name and a hint, below it `@ sign` in place of an edit.
+`in NAME:` before OLD restricts the edit to the function NAME, for example a method of a
+class. `@` uses mistakes that many sheets share, from generic_mistakes.txt in this
+folder. The words after the name of such a mistake replace its `$1` and `$2`: `@ sign,
+in_place z1, in loss: as_number`. To give a generic mistake another hint, write a name
+and a hint, and below them `@ sign` in place of an edit.
 """
 
 import ast
@@ -33,14 +34,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course_lib.grading.exercise import Wrong
+from course_lib.grading.exercise import WrongAnswer
 
 GENERIC = Path(__file__).with_name("generic_mistakes.txt")
 
 
 @dataclass
 class Entry:
-    """A mistake as it is written; line: where, in its file."""
+    """A mistake as the author wrote it; line: the number of its line in the file."""
 
     name: str
     hint: str
@@ -48,13 +49,15 @@ class Entry:
     edits: list[tuple[str, str]] = field(default_factory=list)
 
 
-def read(path: Path, solutions: dict[str, str], space: dict) -> dict[str, list[Wrong]]:
-    """The wrong answers to each exercise. solutions: sources by name; space: the names
-    that these sources use.
+def read(
+    path: Path, solutions: dict[str, str], space: dict
+) -> dict[str, list[WrongAnswer]]:
+    """Returns the wrong answers to each exercise. solutions: the sources by name;
+    space: the names that these sources use, with their values.
 
-    Raises ValueError, with the file and the line, where a mistake is not written as
-    above, or where its edit does not fit: nothing or more than one place is OLD,
-    nothing changes, what comes out is no Python.
+    Raises ValueError, with the file and the line, if a mistake has another form than
+    above, or if an edit does not fit: OLD does not occur exactly once, the edit changes
+    nothing, or its result is not Python.
     """
     listed = parse(path, {entry.name: entry for entry in parse(GENERIC)[""]})
     if not listed[""]:
@@ -74,9 +77,9 @@ def read(path: Path, solutions: dict[str, str], space: dict) -> dict[str, list[W
                 f"{path.name}: expected each name once in [{exercise}], got {again} "
                 "more than once"
             )
-        right = bare(solutions[exercise])
+        right = without_docstring(solutions[exercise])
         found[exercise] = [
-            wrong(path, exercise, right, entry, space) for entry in entries
+            wrong_answer(path, exercise, right, entry, space) for entry in entries
         ]
     return found
 
@@ -84,15 +87,16 @@ def read(path: Path, solutions: dict[str, str], space: dict) -> dict[str, list[W
 def parse(
     path: Path, generic: dict[str, Entry] | None = None
 ) -> dict[str, list[Entry]]:
-    """A file's mistakes by exercise ("" before the first)."""
+    """Returns a file's mistakes by exercise; "" has those before the first [NAME].
+    generic: the shared mistakes by name."""
     entries: list[Entry] = []
     found, generic = {"": entries}, generic or {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         text, indent = line.strip(), len(line) - len(line.lstrip())
 
-        def fault(expected: str, came: str = text, number: int = number):
+        def fault(expected: str, got: str = text, number: int = number):
             return ValueError(
-                f"{path.name}, line {number}: expected {expected}, got {came!r}"
+                f"{path.name}, line {number}: expected {expected}, got {got!r}"
             )
 
         if not text or line.startswith("#"):
@@ -101,13 +105,11 @@ def parse(
             entries = found.setdefault(text[1:-1], [])
         elif text.startswith("@") and (not indent or entries):
             for one in text[1:].split(","):
-                where, name, *words = (
-                    one.rpartition(":")[0].strip(),
-                    *one.rpartition(":")[2].split(),
-                )
+                where, _, rest = one.rpartition(":")
+                name, *words = rest.split()
                 if name not in generic:
                     raise fault(f"one of {', '.join(generic)} after @", name)
-                edits = filled(generic[name], where, words)
+                edits = filled(generic[name], where.strip(), words)
                 if indent:
                     entries[-1].edits += edits
                 else:
@@ -133,8 +135,8 @@ def parse(
 def filled(
     entry: Entry, where: str = "", words: Iterable[str] = ()
 ) -> list[tuple[str, str]]:
-    """A generic mistake's edits, at a place (`in NAME`) and with the words for $1,
-    $2."""
+    """Returns a generic mistake's edits, with `where` (`in NAME`) before each OLD, and
+    with the words in place of $1, $2, ..."""
     edits = [(f"{where}: {old}" if where else old, new) for old, new in entry.edits]
     for k, word in enumerate(words, 1):
         edits = [
@@ -144,7 +146,11 @@ def filled(
     return edits
 
 
-def wrong(path: Path, exercise: str, solution: str, entry: Entry, space: dict) -> Wrong:
+def wrong_answer(
+    path: Path, exercise: str, solution: str, entry: Entry, space: dict
+) -> WrongAnswer:
+    """Returns the wrong answer that an entry's edits make of the solution. Raises
+    ValueError if they do not fit."""
     where, source = f"{path.name}, line {entry.line}, `{entry.name}`", solution
     try:
         for old, new in entry.edits:
@@ -160,24 +166,23 @@ def wrong(path: Path, exercise: str, solution: str, entry: Entry, space: dict) -
         ) from None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    return Wrong(entry.name, entry.hint, source, scope[exercise])
+    return WrongAnswer(entry.name, entry.hint, source, scope[exercise])
 
 
-def bare(source: str) -> str:
-    """A solution without its docstring and the lines that mark it: what an edit's OLD
-    is looked for in."""
+def without_docstring(source: str) -> str:
+    """Returns a solution without its docstring and without the lines that begin with
+    `###`. Edits are applied to this text."""
     (node,) = ast.parse(source).body
-    gone = (
-        range(node.body[0].lineno, node.body[0].end_lineno + 1)
-        if ast.get_docstring(node)
-        else ()
-    )
-    lines = [line for k, line in enumerate(source.splitlines(), 1) if k not in gone]
+    docstring = range(0)
+    if ast.get_docstring(node):
+        docstring = range(node.body[0].lineno, node.body[0].end_lineno + 1)
+    numbered = enumerate(source.splitlines(), 1)
+    lines = [line for number, line in numbered if number not in docstring]
     return "\n".join(line for line in lines if not line.lstrip().startswith("###"))
 
 
 def edited(source: str, old: str, new: str) -> str:
-    """The source with one edit made. Raises ValueError where OLD does not fit."""
+    """Returns the source with one edit made. Raises ValueError if OLD does not fit."""
     where, colon, rest = old.partition(":")
     if colon and where.startswith("in "):
         old, node = rest.strip(), function_of(source, where.removeprefix("in ").strip())
@@ -185,15 +190,10 @@ def edited(source: str, old: str, new: str) -> str:
         node = None
     if old in ("start", "end", "body"):
         statements = (node or ast.parse(source).body[0]).body
-        first, last = (
-            place(source, statements[0].lineno),
-            place(source, statements[-1].end_lineno, None),
-        )
-        start, stop = {
-            "start": (first, first),
-            "end": (last, last),
-            "body": (first, last),
-        }[old]
+        first = offset(source, statements[0].lineno)
+        last = offset(source, statements[-1].end_lineno, None)
+        spans = {"start": (first, first), "end": (last, last), "body": (first, last)}
+        start, stop = spans[old]
         text = textwrap.indent(new, " " * statements[0].col_offset)
         text = {"start": text + "\n", "end": "\n" + text, "body": text}[old]
     elif old == "return RESULT":
@@ -201,21 +201,15 @@ def edited(source: str, old: str, new: str) -> str:
         if len(found) != 1:
             raise ValueError(f"`return RESULT`: expected one return, got {len(found)}")
         (only,) = found
-        start, stop = (
-            place(source, only.lineno, only.col_offset),
-            place(source, only.end_lineno, only.end_col_offset),
-        )
-        text = continued(
-            new.replace("RESULT", f"({ast.get_source_segment(source, only.value)})"),
-            only.col_offset,
-        )
+        start = offset(source, only.lineno, only.col_offset)
+        stop = offset(source, only.end_lineno, only.end_col_offset)
+        value = ast.get_source_segment(source, only.value)
+        text = indent_rest(new.replace("RESULT", f"({value})"), only.col_offset)
     else:
         begin, end = 0, len(source)
         if node:
-            begin, end = (
-                place(source, node.lineno),
-                place(source, node.end_lineno, None),
-            )
+            begin = offset(source, node.lineno)
+            end = offset(source, node.end_lineno, None)
         found = list(pattern(old).finditer(source, begin, end)) if old else []
         if len(found) != 1:
             raise ValueError(
@@ -224,13 +218,14 @@ def edited(source: str, old: str, new: str) -> str:
             )
         start, stop = found[0].span()
         line = source[source.rfind("\n", 0, start) + 1 : start]
-        text = continued(new, len(line) - len(line.lstrip()))
+        text = indent_rest(new, len(line) - len(line.lstrip()))
     return source[:start] + text + source[stop:]
 
 
 def pattern(old: str) -> re.Pattern:
-    """Finds OLD however the solution's lines are broken: only between two words does
-    space count, and a comma before a closing bracket never does."""
+    """Returns a pattern that finds OLD independently of the solution's line breaks.
+    Space is required only between two words, and a comma before a closing bracket is
+    optional."""
     found = ""
     for space, word in re.findall(r"(\s*)(\w+|[^\w\s])", old):
         between_words = space and found and found[-1].isalnum() and word[0].isalnum()
@@ -240,7 +235,8 @@ def pattern(old: str) -> re.Pattern:
 
 
 def function_of(source: str, name: str) -> ast.FunctionDef:
-    """The one function of that name, at any depth. Raises ValueError."""
+    """Returns the one function of this name, at any depth. Raises ValueError if there
+    is none, or more than one."""
     found = [
         n
         for n in ast.walk(ast.parse(source))
@@ -254,8 +250,8 @@ def function_of(source: str, name: str) -> ast.FunctionDef:
 
 
 def returns(node: ast.AST) -> list[ast.Return]:
-    """The returns of a function, without those of functions inside it; of a class,
-    those of its functions."""
+    """Returns the return statements of a function, without those of functions inside
+    it. For a class: the return statements of its methods."""
     found = []
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Return):
@@ -267,21 +263,20 @@ def returns(node: ast.AST) -> list[ast.Return]:
     return found
 
 
-def continued(text: str, indent: int) -> str:
-    """Text whose lines after the first are indented: the first goes where something
-    stood."""
+def indent_rest(text: str, indent: int) -> str:
+    """Returns the text with all lines after the first indented. The first line needs no
+    indent, because it replaces a part of a line."""
     head, _, tail = text.partition("\n")
     return head + ("\n" + textwrap.indent(tail, " " * indent) if tail else "")
 
 
-def place(source: str, line: int, column: int | None = 0) -> int:
-    """Where in the source a line (from 1) and a column (in bytes, as `ast` counts;
-    None: the line's end) are."""
+def offset(source: str, line: int, column: int | None = 0) -> int:
+    """Returns the position in the source of a line (from 1) and a column (in bytes, as
+    `ast` counts; None: the end of the line)."""
     lines = source.splitlines(keepends=True)
-    here = lines[line - 1]
-    within = (
-        len(here.rstrip("\n"))
-        if column is None
-        else len(here.encode()[:column].decode())
-    )
+    text = lines[line - 1]
+    if column is None:
+        within = len(text.rstrip("\n"))
+    else:
+        within = len(text.encode()[:column].decode())
     return sum(map(len, lines[: line - 1])) + within

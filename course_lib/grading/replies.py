@@ -1,5 +1,5 @@
-"""What comes out of the sandbox: bytes that anybody may have made, read as the outcomes
-of an answer's cases."""
+"""Reads the outcomes of an answer's cases from the output of the sandbox. A hostile
+submission can write any bytes there, so nothing in them is trusted."""
 
 import io
 import json
@@ -13,9 +13,8 @@ from course_lib.grading.inside import FAILURES, LINE, REPLY, receive
 
 
 def parse(written: bytes, cases: int) -> list[Outputs | Failure] | None:
-    """The outcome of each case, from bytes that anybody may have made; None where they
-    are no such thing. Of several replies (see `answers.outcomes`) the last one that is
-    whole counts."""
+    """Returns the outcome of each case, or None if the bytes are not a valid reply. If
+    there are several replies (see `answers.outcomes`), the last complete one counts."""
     file, reply = io.BytesIO(written), None
     try:
         while True:
@@ -24,7 +23,7 @@ def parse(written: bytes, cases: int) -> list[Outputs | Failure] | None:
         pass
     try:
         return _outcomes(*reply, cases) if reply else None
-    except Exception:  # whatever a hostile reply makes of the parsers: it is no answer
+    except Exception:  # a hostile reply can make the parsers raise anything
         return None
 
 
@@ -36,12 +35,11 @@ def _outcomes(failures: bytes, outputs: bytes, cases: int) -> list[Outputs | Fai
             raise ValueError(f"an array of {array.dtype}")
         found[int(i)][name] = array
     for i, (kind, *texts) in json.loads(failures).items():
-        kind = (
-            kind if re.fullmatch(r"[A-Za-z_]\w{0,50}", kind, re.ASCII) else "Exception"
-        )
+        if not re.fullmatch(r"[A-Za-z_]\w{0,50}", kind, re.ASCII):
+            kind = "Exception"
         line, message = (
             "".join(c for c in text[:LINE] if c.isprintable()) for text in texts
         )
-        # the message is compared with those of mistakes, never shown
+        # The message is compared with those of known mistakes, but never shown.
         found[int(i)] = Failure(kind, line, message)
     return found

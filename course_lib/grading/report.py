@@ -1,9 +1,9 @@
-"""marks.csv for an LMS, marks.json for programs, class.html and a page per student for
-people.
+"""Writes the reports: marks.csv for an LMS, marks.json for programs, class.html for the
+instructor, and a page for each student.
 
-Names, file names and lines of code come from submissions: the pages escape them, the
-CSV takes away their power to be formulas. No message, value or output of a hidden case
-is in any of them.
+Names, file names and lines of code come from submissions. Therefore the pages escape
+them, and the CSV file changes them so that a spreadsheet does not take them for
+formulas. No report contains a message, a value or an output of a hidden case.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from course_lib.files import write_json, write_whole
-from course_lib.grading.exercise import WAITS
+from course_lib.grading.verdict import WAITS
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328;
@@ -55,7 +55,7 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 <p>{{ marks.students|length }} submissions, seed {{ marks.seed }}, sheet {{ marks.sheet }}. Mean
 {{ "%.1f"|format(mean) }} of {{ total }} points.</p>
 <h2>Points per exercise</h2>
-<p>Each column: how many students have that many points.</p>
+<p>Each bar: the number of students with that many points.</p>
 <div class="cards">
 {% for name, counts in distribution.items() %}
 <div class="card"><b>{{ name }}</b>, mean {{ "%.1f"|format(means[name]) }} of {{ marks.exercises[name] }}
@@ -66,11 +66,11 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 {% endfor %}</div></div>
 {% endfor %}
 </div>
-<h2>The commonest mistakes</h2>
+<h2>The most common mistakes</h2>
 <table><tr><th class="number">students</th><th>exercise</th><th>mistake</th><th>the hint they get</th></tr>
 {% for (name, mistake), count in mistakes %}
 <tr><td class="number">{{ count }}</td><td>{{ name }}</td><td>{{ mistake }}</td><td>{{ hints[mistake] }}</td></tr>
-{% else %}<tr><td colspan="4">None that is in the bank.</td></tr>
+{% else %}<tr><td colspan="4">No known mistake.</td></tr>
 {% endfor %}</table>
 <h2>Students</h2>
 <table><tr><th>student</th>{% for name in marks.exercises %}<th class="number">{{ name }}</th>{% endfor %}
@@ -86,8 +86,8 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 
 
 def write(marks: dict, hints: dict[str, str], out: Path):
-    """Writes all of them into the folder. marks: what `batch.grade` returns; hints: of
-    the mistakes, by name."""
+    """Writes all reports into the folder. marks: the result of `batch.grade`; hints: the
+    hints of the mistakes, by name."""
     total, students = sum(marks["exercises"].values()), marks["students"]
     common = {"marks": marks, "total": total, "style": STYLE, "waits": WAITS}
     for student in students:
@@ -124,19 +124,13 @@ def write(marks: dict, hints: dict[str, str], out: Path):
     writer.writerow(["student", *marks["exercises"], "total", "of", "problem"])
     for s in students:
         points = [e["points"] for e in s["exercises"]]
-        writer.writerow(
-            [
-                harmless(s["student"]),
-                *points,
-                s["points"],
-                total,
-                harmless(s["problem"]),
-            ]
-        )
+        student, problem = harmless(s["student"]), harmless(s["problem"])
+        writer.writerow([student, *points, s["points"], total, problem])
     write_whole(out / "marks.csv", table.getvalue().encode("utf-8", "replace"))
 
 
 def harmless(text: str) -> str:
-    """Text that no spreadsheet takes for a formula, on one line."""
+    """Returns the text on one line, with an apostrophe in front if a spreadsheet could
+    take it for a formula."""
     text = "".join(c if c.isprintable() else " " for c in text)
     return f"'{text}" if text.lstrip().startswith(tuple("=+-@|%＝＋－＠")) else text

@@ -1,10 +1,11 @@
-"""A place for submitted code: bubblewrap, limits, and one helper process in it that
-answers exercise after exercise.
+"""The sandbox for submitted code: bubblewrap, limits, and one helper process inside
+that runs the answers, exercise after exercise.
 
-Nothing of the machine is there but the Python environment, read-only: no network, no
-other processes, no home, no solutions, no other student. Each student gets a sandbox of
-their own, so that none can leave anything behind for the next. Being installed proves
-nothing: `doctor` tries it before each batch.
+Of the machine's files, the sandbox has only the system's programs and libraries (/usr),
+the Python environment, the library and the drivers, all read-only. It has no network,
+no other processes, no home folder, no solutions and no files of other students. Each
+student gets a new sandbox, so that no submission can affect the next one. An installed
+bubblewrap does not guarantee all this, so `doctor` tests the sandbox before each batch.
 """
 
 import json
@@ -23,16 +24,17 @@ from torch import Tensor
 
 from course_lib.grading.inside import REPLY, WAIT, receive, send
 
-GRACE = 15.0  # seconds for the helper itself, beside those of an answer
-START = 120.0  # seconds to import torch on a machine that is busy
-UNUSED = 61_000  # uids from here on are nobody's on an ordinary machine
+GRACE = 15.0  # seconds for the helper itself, in addition to those of an answer
+START = 120.0  # seconds to import torch on a busy machine
+UNUSED = 61_000  # an ordinary machine has no users with uids from here on
 CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """For each exercise: seconds that an answer may compute (on the clock WAIT times as
-    many), bytes of memory beside torch's own, processes and threads."""
+    """The limits for each exercise: seconds of computing time (WAIT times as many on
+    the clock), bytes of memory in addition to torch's own, number of processes and
+    threads."""
 
     seconds: float = 20.0
     memory: int = 2 << 30
@@ -40,13 +42,13 @@ class Limits:
 
 
 class SandboxDied(OSError):
-    """The helper is gone: it was killed, or it could not start (the message says what
-    it said)."""
+    """The helper has ended: it was killed, or it could not start. The message is its
+    last line on stderr."""
 
 
 class Sandbox:
-    """Starts when it is first needed; a context manager. number: two sandboxes at a
-    time need two numbers."""
+    """A sandbox for one notebook, as a context manager. It starts when it is first
+    needed. number: sandboxes that run at the same time need different numbers."""
 
     def __init__(
         self,
@@ -57,12 +59,8 @@ class Sandbox:
         number: int = 0,
         isolated=True,
     ):
-        self.library, self.drivers, self.notebook, self.limits = (
-            library,
-            drivers,
-            notebook,
-            limits,
-        )
+        self.library, self.drivers = library, drivers
+        self.notebook, self.limits = notebook, limits
         self.uid, self.isolated = UNUSED + number, isolated
         self.process: subprocess.Popen | None = None
         self.group: Path | None = None
@@ -74,7 +72,7 @@ class Sandbox:
         self.close()
 
     def start(self):
-        """Has the helper ready; does nothing where it is. Raises SandboxDied where it
+        """Starts the helper; does nothing if it is running. Raises SandboxDied if it
         cannot start."""
         if self.process is not None:
             return
@@ -85,10 +83,10 @@ class Sandbox:
             raise SandboxDied(f"no sandbox could be started: {error}") from None
 
     def ask(self, name: str, arrays: dict[str, Tensor]) -> tuple[str, bytes]:
-        """Has the notebook's answer `name` run on `arrays` ("i/part" is case i's): how
-        it ended, what it wrote.
+        """Runs the notebook's answer `name` on `arrays`, whose keys are "CASE/NAME".
+        Returns how the answer ended, and the bytes that it wrote.
 
-        Raises SandboxDied when the helper does not reply; `start` makes another one.
+        Raises SandboxDied if the helper does not reply; `start` starts another one.
         """
         self.start()
         end, written = self._exchange(
@@ -99,7 +97,7 @@ class Sandbox:
     def _exchange(
         self, seconds: float, frames: list[bytes], replies: int
     ) -> list[bytes]:
-        # for a helper that was stopped: its pipes then end
+        # If the helper hangs, the timer kills it, and reading from its pipes ends.
         watch = threading.Timer(seconds, self._kill)
         watch.start()
         try:
@@ -117,31 +115,24 @@ class Sandbox:
             watch.cancel()
 
     def _said(self) -> str:
-        """The last line that the helper, or bubblewrap, left on stderr."""
+        """Ends the helper. Returns the last line that the helper or bubblewrap wrote to
+        stderr."""
         self._kill()
-        return (
-            self.process.stderr.read(1 << 16)
-            .decode(errors="replace")
-            .strip()
-            .rpartition("\n")[2]
-        )
+        text = self.process.stderr.read(1 << 16).decode(errors="replace")
+        return text.strip().rpartition("\n")[2]
 
     def _kill(self):
-        """Ends the helper, the first process in the sandbox: everything inside goes
-        with it."""
+        """Ends the helper. It is the first process in the sandbox, so all processes
+        inside end with it."""
         if process := self.process:
+            task = Path(f"/proc/{process.pid}/task/{process.pid}")
             try:
-                children = (
-                    Path(f"/proc/{process.pid}/task/{process.pid}/children")
-                    .read_text()
-                    .split()
-                )
-                # of another uid: it does not end with bubblewrap
+                children = (task / "children").read_text().split()
+                # The helper has another uid, so it does not end with bubblewrap.
                 for pid in map(int, children):
                     os.kill(pid, signal.SIGKILL)
                 if children and self.isolated:
-                    # bubblewrap reaps it: what is left of it counts as a process of
-                    # that uid
+                    # Until bubblewrap reaps it, it counts as a process of its uid.
                     process.wait(5)
             except (OSError, subprocess.TimeoutExpired):
                 pass
@@ -155,22 +146,18 @@ class Sandbox:
         }
         python = [sys.executable, "-m", "course_lib.grading.inside", json.dumps(limits)]
         if self.isolated:
-            command, environment = (
-                [*self._bubblewrap(), *python, "/grading/drivers.py"],
-                {},
-            )
+            command = [*self._bubblewrap(), *python, "/grading/drivers.py"]
+            environment = {}
         else:
-            command, environment = (
-                [*python, str(self.drivers)],
-                os.environ | _environment(self.library),
-            )
+            command = [*python, str(self.drivers)]
+            environment = os.environ | _environment(self.library)
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
-            cwd="/",  # not where the grader is: the library itself may be there
+            cwd="/",  # the grader's folder may contain the library itself
             start_new_session=True,
         )
         if self.isolated:
@@ -180,24 +167,13 @@ class Sandbox:
         bwrap = shutil.which("bwrap")
         if not bwrap:
             raise SandboxDied("bubblewrap (`bwrap`) is not installed")
-        words = [
-            bwrap,
-            "--unshare-ipc",
-            "--unshare-pid",
-            "--unshare-net",
-            "--unshare-uts",
-            "--unshare-cgroup-try",
-        ]
-        # mounts as root, then the helper takes an unused uid before it reads anything
+        words = [bwrap, "--unshare-ipc", "--unshare-pid", "--unshare-net"]
+        words += ["--unshare-uts", "--unshare-cgroup-try"]
+        # bubblewrap mounts as root; the helper takes an unused uid before it reads
+        # anything.
         if os.getuid() == 0:
-            words += [
-                "--cap-drop",
-                "ALL",
-                "--cap-add",
-                "CAP_SETUID",
-                "--cap-add",
-                "CAP_SETGID",
-            ]
+            words += ["--cap-drop", "ALL"]
+            words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         else:
             words += ["--unshare-user"]
         words += ["--die-with-parent", "--new-session", "--clearenv", "--as-pid-1"]
@@ -208,25 +184,18 @@ class Sandbox:
                 words += ["--symlink", os.readlink(folder), folder]
             else:
                 words += ["--ro-bind-try", folder, folder]
-        # Zeros can be mapped as memory that belongs to no process; a tmpfs of
-        # bubblewrap's own knows no limit.
-        words += [
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-            "--dev-bind",
-            "/dev/null",
-            "/dev/zero",
-            "--remount-ro",
-            "/dev",
-        ]
-        for folder in ("/tmp", "/dev/shm"):  # first: Python may be in a folder of /tmp
+        # /dev/zero could be mapped as memory that belongs to no process. The folder
+        # /dev of bubblewrap has no size limit, so it becomes read-only.
+        words += ["--proc", "/proc", "--dev", "/dev"]
+        words += ["--dev-bind", "/dev/null", "/dev/zero", "--remount-ro", "/dev"]
+        # Before the folders of Python, which may be inside /tmp.
+        for folder in ("/tmp", "/dev/shm"):
             words += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", folder]
         parents = {"/grading": None} | {
             str(p): None for f in _python() for p in [*Path(f).parents][-2::-1]
         }
-        for folder in parents:  # made with a mode of their own, or only root could pass
+        # Made with an explicit mode; otherwise only root could enter them.
+        for folder in parents:
             words += ["--perms", "0755", "--dir", folder]
         for folder in _python():
             words += ["--ro-bind", folder, folder]
@@ -234,7 +203,7 @@ class Sandbox:
             *Path(sys.prefix).glob("lib*/python*/*-packages/course_lib"),
             _packages() / "course_lib",
         }
-        # has the graded symbols
+        # An installed course_lib contains the graded symbols: hide it.
         for folder in map(str, filter(Path.is_dir, installed)):
             words += ["--tmpfs", folder, "--remount-ro", folder]
         words += ["--ro-bind", str(self.library), "/grading/library"]
@@ -242,7 +211,7 @@ class Sandbox:
         return [*words, "--remount-ro", "/", "--chdir", "/", "--"]
 
     def close(self):
-        """Ends everything in the sandbox."""
+        """Ends all processes in the sandbox."""
         if self.process is not None:
             self._kill()
             for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
@@ -255,17 +224,25 @@ class Sandbox:
         if self.group is not None:
             try:
                 self.group.rmdir()
-            except OSError:  # still dying; an empty group costs nothing
+            except OSError:  # a process has not ended yet; an empty group does no harm
                 pass
             self.group = None
 
 
 def _environment(library: Path) -> dict[str, str]:
     return {
-        "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": f"{library}:{_packages()}",
-        "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "", "COURSE_BUDGET": "smoke", "MPLBACKEND": "agg",
-    }  # fmt: skip
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": f"{library}:{_packages()}",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "COURSE_BUDGET": "smoke",
+        "MPLBACKEND": "agg",
+    }
 
 
 def _packages() -> Path:
@@ -273,7 +250,7 @@ def _packages() -> Path:
 
 
 def _python() -> list[str]:
-    """The folders that Python and torch are in, those in /usr left out."""
+    """Returns the folders that contain Python and torch, without those in /usr."""
     executable = Path(os.path.realpath(sys.executable))
     wanted = {
         sys.prefix,
@@ -283,30 +260,27 @@ def _python() -> list[str]:
     }
     wanted.add(str(_packages()))
     kept: list[str] = []
-    for folder in sorted(wanted):  # a parent comes before what is in it
-        if not any(
-            folder == other or folder.startswith(f"{other}/")
-            for other in ["/usr", *kept]
-        ):
+    for folder in sorted(wanted):  # a folder comes before its subfolders
+        known = ("/usr", *kept)
+        if folder not in known and not folder.startswith(tuple(f"{k}/" for k in known)):
             kept.append(folder)
     return kept
 
 
 def cgroup(pid: int, limits: Limits) -> Path | None:
-    """Puts the process into a control group (version 2) of its own with the limits;
-    None where that is not allowed.
+    """Puts the process into a new control group (version 2) with the limits. Returns
+    the group's folder, or None if that is not allowed.
 
-    The kernel then enforces what the helper otherwise looks at fifty times a second.
+    The kernel then enforces the limits in addition to the helper, which tests them only
+    about fifty times a second.
     """
     try:
-        own = next(
-            line
-            for line in Path("/proc/self/cgroup").read_text().splitlines()
-            if line.startswith("0::")
-        )
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next(line for line in lines if line.startswith("0::"))
         group = CGROUPS / own[3:].lstrip("/") / f"grading-{pid}"
         group.mkdir()
-        if not (group / "cgroup.procs").exists():  # no control group, only a folder
+        # It is an ordinary folder, not a control group.
+        if not (group / "cgroup.procs").exists():
             group.rmdir()
             return None
     except (OSError, StopIteration):

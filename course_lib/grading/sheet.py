@@ -1,6 +1,9 @@
-"""An exercise sheet as its author keeps it: in solutions/, NN_topic.py (the solved
-notebook) and in NN_topic/ exercises.py (drivers, cases, alternatives, properties) and
-mistakes.txt (hints and edits)."""
+"""Reads an exercise sheet as its author writes it.
+
+A sheet has three files in solutions/: NN_topic.py (the solved notebook),
+NN_topic/exercises.py (drivers, cases, alternatives, properties) and
+NN_topic/mistakes.txt (hints and edits).
+"""
 
 import ast
 import hashlib
@@ -12,31 +15,36 @@ import torch
 from course_lib.files import ROOT
 from course_lib.grading import mistakes
 from course_lib.grading.answers import execute
-from course_lib.grading.exercise import Exercise, Master, Wrong, load_module
+from course_lib.grading.drive import load_module
+from course_lib.grading.exercise import Exercise, Master, WrongAnswer
 
-# the line of exercises.py below which nothing is given to students
+# Students do not get the part of exercises.py below this line.
 PRIVATE = "# --- private"
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """solutions: functions and classes of the solved notebook, sources: their code,
-    both by name; wrong: the wrong answers to each exercise; hash: of the sheet, the
-    grader's code and torch's version, all that a mark depends on beside the submission
-    and the seed."""
+    """An exercise sheet with its solutions.
+
+    masters: the exercises; solutions: functions and classes of the solved notebook by
+    name; sources: their code by name; wrong: the wrong answers to each exercise;
+    drivers: the names in exercises.py with their values; public_drivers: the source of
+    its public part; hash: of the sheet's three files, the grader's code and torch's
+    version.
+    """
 
     name: str
     folder: Path
     masters: list[Master]
     solutions: dict
     sources: dict[str, str]
-    wrong: dict[str, list[Wrong]]
+    wrong: dict[str, list[WrongAnswer]]
     drivers: dict
-    public_drivers: str  # source
+    public_drivers: str
     hash: str
 
     def exercise(self, master: Master, seed: int = 0, hidden: bool = False) -> Exercise:
-        """One exercise of the sheet, with its public or its hidden cases."""
+        """Returns one exercise of the sheet, with its public or its hidden cases."""
         name = master.name
         return master.exercise(
             self.drivers[f"drive_{name}"],
@@ -47,31 +55,33 @@ class Sheet:
         )
 
     def public(self, reveal: bool = False) -> list[Exercise]:
-        """What `check` uses; reveal puts the worked solutions in."""
+        """Returns the exercises for the student's check, with their public cases.
+        reveal: include the worked solutions."""
         found = [self.exercise(m) for m in self.masters]
-        return (
-            [replace(e, solution=self.sources[e.name]) for e in found]
-            if reveal
-            else found
-        )
+        if reveal:
+            return [replace(e, solution=self.sources[e.name]) for e in found]
+        return found
 
     def graded(self, seed: int) -> list[Exercise]:
-        """Hidden cases from the seed and the public ones, shuffled together."""
+        """Returns the exercises for grading: with the public cases and with hidden ones
+        drawn from the seed, shuffled together."""
         exercises = []
         for master, public in zip(self.masters, self.public()):
             hidden = self.exercise(master, seed, hidden=True)
-            order = torch.randperm(
-                len(public.cases) + len(hidden.cases),
-                generator=torch.Generator().manual_seed(seed),
-            ).tolist()
+            cases, generator = public.cases + hidden.cases, torch.Generator()
+            generator.manual_seed(seed)
+            order = torch.randperm(len(cases), generator=generator).tolist()
             mistakes = [
                 replace(a, outputs=_shuffled(a.outputs + b.outputs, order))
                 for a, b in zip(public.mistakes, hidden.mistakes)
             ]
-            cases = _shuffled(public.cases + hidden.cases, order)
-            expected = _shuffled(public.expected + hidden.expected, order)
             exercises.append(
-                replace(hidden, cases=cases, expected=expected, mistakes=mistakes)
+                replace(
+                    hidden,
+                    cases=_shuffled(cases, order),
+                    expected=_shuffled(public.expected + hidden.expected, order),
+                    mistakes=mistakes,
+                )
             )
         return exercises
 
@@ -81,12 +91,13 @@ def _shuffled(items: list, order: list[int]) -> list:
 
 
 def names(folder: Path) -> list[str]:
+    """Returns the names of the sheets in the folder."""
     return sorted(path.parent.name for path in folder.glob("*/exercises.py"))
 
 
 def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
-    """The sheet of that name, or whose name begins so ("03"). Raises ValueError for
-    none or several, or where a solution or driver is missing."""
+    """Returns the sheet whose name is or begins with `name`, such as "03". Raises
+    ValueError if there are none or several, or if a solution or driver is missing."""
     found = [sheet for sheet in names(folder) if sheet.startswith(name)]
     if len(found) != 1 or not name:
         there = ", ".join(names(folder)) or "none yet"
@@ -101,10 +112,8 @@ def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
             f"{notebook}: expected the solved notebook beside the folder {name}, found "
             "none"
         )
-    source, text = (
-        notebook.read_text(encoding="utf-8"),
-        grading.read_text(encoding="utf-8"),
-    )
+    source = notebook.read_text(encoding="utf-8")
+    text = grading.read_text(encoding="utf-8")
     module = load_module(grading)
     solutions, failed = execute([source])
     drivers = vars(module)
@@ -156,6 +165,6 @@ def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
 
 
 def _whole(source: str, node: ast.FunctionDef | ast.ClassDef) -> str:
-    """The source of a function or class, its decorators included."""
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    """Returns the source of a function or class, including its decorators."""
+    first = min(part.lineno for part in (node, *node.decorator_list))
     return "\n".join(source.splitlines()[first - 1 : node.end_lineno])

@@ -1,5 +1,5 @@
-"""What was handed in: a folder or a zip a student, whatever is in it. Nothing is
-unpacked, no link is followed."""
+"""Reads the submissions: a folder, a zip file or a notebook for each student. Zip files
+are not unpacked, and links are not followed."""
 
 import hashlib
 import io
@@ -11,37 +11,36 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-LARGEST = 20 << 20  # bytes of a notebook
-ARCHIVE = 200 << 20  # bytes of a zip file
-FILES = 10_000  # looked at in one submission
-TABLE = 4 << 20  # bytes of a zip's table of contents
+LARGEST = 20 << 20  # most bytes of a notebook
+ARCHIVE = 200 << 20  # most bytes of a zip file
+FILES = 10_000  # most files in one submission
+TABLE = 4 << 20  # most bytes of a zip's table of contents
 
 
 class Refused(ValueError):
-    """A submission that cannot be read, with the reason."""
+    """The submission cannot be read; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """student: the name of the folder or zip; path: where it is."""
+    """A submission; student: the name of the folder or file at `path`."""
 
     student: str
     path: Path
 
     @property
     def slug(self) -> str:
-        """A file name for the student: readable, safe, and different for different
-        students."""
-        plain = (
-            unicodedata.normalize("NFKD", self.student)
-            .encode("ascii", "ignore")
-            .decode()
-        )
+        """Returns a file name for the student: readable, safe, and different for
+        different students."""
+        decomposed = unicodedata.normalize("NFKD", self.student)
+        plain = decomposed.encode("ascii", "ignore").decode()
         plain = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:40]
-        return f"{plain or 'student'}-{hashlib.sha256(os.fsencode(self.student)).hexdigest()[:8]}"
+        digest = hashlib.sha256(os.fsencode(self.student)).hexdigest()
+        return f"{plain or 'student'}-{digest[:8]}"
 
     def read(self, sheet: str) -> tuple[str, bytes]:
-        """The notebook's place in the submission, and its bytes. Raises Refused."""
+        """Returns the notebook's path in the submission, and its bytes. Raises Refused
+        if there is no such notebook, or if it cannot be read safely."""
         try:
             if self.path.is_symlink():
                 raise Refused("the submission is a link")
@@ -60,8 +59,8 @@ class Submission:
 
 
 def collect(folder: Path) -> list[Submission]:
-    """One submission for each folder, zip or notebook in `folder`, sorted. Raises
-    ValueError where there is none."""
+    """Returns one submission for each folder, zip file or notebook in `folder`, sorted.
+    Raises ValueError if there is none."""
     if not folder.is_dir():
         raise ValueError(
             "argument `submissions`: expected a folder with a folder or zip for each "
@@ -95,8 +94,10 @@ def collect(folder: Path) -> list[Submission]:
 
 
 def choose(names: list[str], sheet: str) -> str:
-    """The notebook among a submission's files: of the sheet's name, else with it in its
-    name, else the only one."""
+    """Returns the notebook among a submission's files: the one with the sheet's name,
+    else one whose name contains the sheet's name, else the only one. Of several that
+    match, it takes the one in the fewest folders. Raises Refused if there is none, or
+    if several notebooks have other names."""
     notebooks = [
         name
         for name in names
@@ -125,22 +126,20 @@ def _files(folder: Path) -> list[str]:
 
 
 class _File(io.FileIO):
-    """A file that was handed in. The table of contents of a zip is read in one go: a
-    long one is refused."""
+    """A submitted file. `zipfile` reads the table of contents of a zip file in one
+    call, so a large read is refused."""
 
     def __init__(self, path: Path):
         try:
             number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
-            raise Refused(
-                "the file is a link"
-                if path.is_symlink()
-                else f"the file: {error.strerror}"
-            ) from None
+            link = path.is_symlink()
+            reason = "the file is a link" if link else f"the file: {error.strerror}"
+            raise Refused(reason) from None
         super().__init__(number)
         if not stat.S_ISREG(os.fstat(number).st_mode):
             self.close()
-            raise Refused("the file is no ordinary file")
+            raise Refused("the file is not an ordinary file")
 
     def read(self, size: int = -1) -> bytes:
         if size > TABLE:
@@ -162,19 +161,17 @@ def _zipped(path: Path, sheet: str) -> tuple[str, bytes]:
                 if len(entries) > FILES:
                     raise Refused(f"a zip of more than {FILES:,} files")
                 name = choose([e.filename for e in entries], sheet)
-                if archive.getinfo(name).compress_type not in (
-                    zipfile.ZIP_STORED,
-                    zipfile.ZIP_DEFLATED,
-                ):
-                    # others are unpacked whole, however large
-                    raise Refused("a zip of an unusual kind")
+                usual = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                if archive.getinfo(name).compress_type not in usual:
+                    # The other methods unpack a whole file at once, of any size.
+                    raise Refused("a zip file with an unusual compression method")
                 with archive.open(name) as notebook:
                     return name, _bounded(notebook)
         except Refused:
             raise
-        except Exception as error:  # whatever a broken zip makes of the parser
+        except Exception as error:  # a broken zip can make the parser raise anything
             raise Refused(
-                f"not a zip that can be read ({type(error).__name__})"
+                f"the zip file cannot be read ({type(error).__name__})"
             ) from None
 
 

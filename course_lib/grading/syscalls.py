@@ -1,9 +1,9 @@
-"""System calls that the sandbox refuses: they get memory that no limit counts, or
-rights in a namespace of one's own.
+"""Refuses system calls that give a process memory which no limit counts, or the rights
+of a new user namespace.
 
-The limits count the memory of processes and of /tmp and /dev/shm. A file in memory that
-nobody maps (memfd, System V) and shared memory without a file belong to neither; in a
-user namespace one could mount as much more as one likes.
+The limits count the memory of processes and of /tmp and /dev/shm. They do not count a
+file in memory that nobody maps (memfd, System V) or shared memory without a file. In a
+new user namespace a process could mount any number of further file systems in memory.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import platform
 import struct
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
-# of the filter's language, BPF
+# Instructions of the filter's language, BPF.
 LOAD, EQUAL, ABOVE, ANY, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
 NEW_NAMESPACES = 0x7E020000  # flags of clone
@@ -26,20 +26,20 @@ MACHINES = {
 
 
 def refuse():
-    """From now on these calls fail, in this process and all that it starts. Does
-    nothing on another kind of machine."""
+    """Makes these calls fail from now on, in this process and in all processes that it
+    starts. Does nothing if the processor is of another kind than MACHINES lists."""
     if platform.machine() not in MACHINES:
         return
     architecture, refused, clone3, clone, mmap = MACHINES[platform.machine()]
     no = RETURN, 0, 0, REFUSE | errno.EPERM
     program = [
-        (LOAD, 0, 0, 4),  # the architecture: 32-bit calls have other numbers
+        (LOAD, 0, 0, 4),  # the architecture, because 32-bit calls have other numbers
         (EQUAL, 1, 0, architecture),
         (RETURN, 0, 0, KILL),
         (LOAD, 0, 0, 0),  # the call's number
         (ABOVE, 0, 1, 0x40000000),
         (RETURN, 0, 0, KILL),
-        # its flags are out of sight; the C library then takes clone
+        # A filter cannot read the flags of clone3; the C library then calls clone.
         (EQUAL, 0, 1, clone3),
         (RETURN, 0, 0, REFUSE | errno.ENOSYS),
     ]

@@ -27,7 +27,9 @@ from course_lib.checks import positive
 from course_lib.files import SHIPPED
 from course_lib.grading.answers import code_cells, outcomes
 from course_lib.grading.drive import Failure, run
-from course_lib.grading.exercise import WAITS, Exercise, Verdict, judge, read_public
+from course_lib.grading.exercise import Exercise
+from course_lib.grading.public_files import read_public
+from course_lib.grading.verdict import WAITS, Verdict, judge
 from course_lib.notebook.show import Source
 from course_lib.notebook.style import INK, PAPER, RIGHT, WRONG
 
