@@ -326,7 +326,7 @@ def test_grade_ends_an_answer_that_waits_by_the_clock(toy, trusted):
     )
     (exercise,) = graded(toy, limits=Limits(seconds=0.5))["waits"]["exercises"]
     assert (
-        "did not finish in 0.5 seconds of computing, or 1.5 on the clock"
+        "did not finish in 0.5 seconds of computing time, or 1.5 seconds on the clock"
         in exercise["properties"][0]["why"]
     )
 

@@ -38,8 +38,9 @@ def cosine_betas(
     cos((t / T + offset) / (1 + offset) pi / 2)^2 (equation 17). Each beta is at most
     `largest`."""
     t = torch.arange(count("steps", steps) + 1, dtype=torch.float64) / steps
-    angle = (t + number("offset", offset, 0)) / (1 + offset) * math.pi / 2
-    f = torch.cos(angle).square()
+    f = torch.cos(
+        (t + number("offset", offset, 0)) / (1 + offset) * math.pi / 2
+    ).square()
     return (1 - f[1:] / f[:-1]).clamp(max=number("largest", largest, 0, 1))
 
 
