@@ -1,12 +1,13 @@
-# `make lab` opens the course, `make test` checks all of it. Every target sets up .venv by itself.
-#   make lab PYTHON=/path/to/python3.12      another Python than the first on PATH that will do
-#   make lab LAB_ARGS="--no-browser"         more arguments for JupyterLab
-#   make notebooks NAMES="03_contrastive"    only these; make exercises, too
-#   make grade ARGS="SUBMISSIONS --exercise 03 --seed 7 --out RESULTS"    a class; without ARGS the samples
+# `make lab` opens the course, `make test` checks it. Every target sets up .venv if it is missing.
+#   make lab PYTHON=/path/to/python3.12      uses this Python, not the first suitable one on PATH
+#   make lab LAB_ARGS="--no-browser"         gives more arguments to JupyterLab
+#   make notebooks NAMES="03_contrastive"    builds only these notebooks; so does make exercises
+#   make grade ARGS="SUBMISSIONS --exercise 03 --seed 7 --out RESULTS"    grades a class; without ARGS the samples
 PY := .venv/bin/python
 WORKERS := 2
-# One thread for each of the workers: twice as fast as the threads of one fighting with those of the other. Files in
-# their order, as the last ones, notebooks, are short: else those of few tests come last, and one worker has nothing to do.
+# Each worker has one thread. This is twice as fast as several threads per worker, which compete for the cores.
+# --no-loadscope-reorder keeps the order of the files: the last ones, the notebooks, are short. Otherwise files with few
+# tests come last, and one worker is idle.
 CHECK = COURSE_BUDGET=smoke OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest tests notebooks exercises \
 	-n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --durations=10
 
@@ -53,17 +54,17 @@ bench: .venv/test.ready
 	$(PY) benchmarks/sampling.py
 	$(PY) benchmarks/grading.py
 
-# The tables of README.md and docs/concepts.md, from syllabus/.
+# Writes the tables of README.md and docs/concepts.md from syllabus/.
 readme: .venv/test.ready
 	$(PY) tools/build_readme.py
 
-# Keeps runs/ (unfinished training), which cost hours.
+# Keeps runs/, the checkpoints of unfinished training runs: they took hours.
 clean:
 	rm -rf .venv build dist *.egg-info .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# The stamp is written last and holds this folder's path: a set-up that was interrupted, or whose folder has been moved
-# since (an editable install points at the old place), is done again.
+# The set-up writes .venv/*.ready last, with the path of this folder. It is repeated if it was interrupted, or if the
+# folder was moved, because an editable install refers to the old path.
 ifneq ($(shell cat .venv/*.ready 2>/dev/null | grep -vxF '$(CURDIR)'),)
 .PHONY: .venv/lab.ready .venv/test.ready .venv/book.ready
 endif

@@ -1,20 +1,22 @@
-"""What grading costs: seconds per submission of `python -m course_lib grade` and of
-`nbgrader autograde`, in one run.
+"""Measures the cost of grading, in seconds per submission: `python -m course_lib grade`
+and `nbgrader autograde`.
 
     python benchmarks/grading.py [--submissions 100] [--blocks 4]
 
-Makes a class of ordinary submissions to sheet 03 (solved, solved in another way, with
-mistakes, half done, not begun) and has both grade each block of it, from the same
-folder, by the command that an instructor would type. nbgrader grades one submission at
-a time: the paired figure is ours with one worker; ours with a worker for each core
-stands beside it. All that a command does counts: imports, our canary, nbgrader's
-database. Blocks alternate, and so does the order within one, because a machine's speed
-drifts: read the ratios, not the seconds. To be fair to nbgrader, which executes whole
-notebooks, the unmarked training run at the sheet's end is left out of the submissions.
+Makes a class of ordinary submissions to sheet 03: solved, solved in another way, with
+mistakes, half done, not begun. The class is divided into blocks. Both graders grade
+each block from the same folder, by the command that an instructor would type. nbgrader
+grades one submission at a time, so compare it with our grader with one worker. Our
+grader with one worker per core is measured, too. The time covers the whole command:
+imports, our canary, nbgrader's database. A machine's speed drifts. Therefore the
+graders take turns, in alternating order, and the ratios say more than the seconds.
+nbgrader executes whole notebooks. To be fair to it, the submissions do not contain the
+unmarked training run at the end of the sheet.
 
-Then the marks: nbgrader asks whether an exercise passes its check, on public cases;
-ours count single properties, on hidden cases too. So what is compared is the points of
-the exercises without any fault. Writes benchmarks/grading.json.
+Then the marks are compared. nbgrader gives all points of an exercise if the check
+passes on the public cases. Our grader gives points for single properties, on hidden
+cases, too. Therefore the comparison counts only exercises with full points in our
+grader. Writes benchmarks/grading.json.
 """
 
 import argparse
@@ -42,61 +44,60 @@ from build_exercises import answer, solved, unsolved, with_answers  # noqa: E402
 
 NAME = "03_contrastive"
 MIX = 3 * ["solved"] + 2 * ["another way"] + 3 * ["mistakes"] + ["half", "unsolved"]
-CONFIG = "c = get_config()\nc.CourseDirectory.root = {root!r}\nc.CourseDirectory.course_id = 'course'\n"
+CONFIG = """\
+c = get_config()
+c.CourseDirectory.root = {root!r}
+c.CourseDirectory.course_id = 'course'
+"""
 
 
 def submission(
     found: sheet.Sheet, kind: str, rng: random.Random
 ) -> nbformat.NotebookNode:
-    """A submission of that kind, the training run left out."""
-    sources = {}
+    """Returns a submission of that kind, without the training run."""
+    masters, sources = found.masters, {}
     if kind == "another way":
-        sources = {
-            m.name: answer(found, rng.choice(m.alternatives), m.name)
-            for m in found.masters
-        }
+        for m in masters:
+            sources[m.name] = answer(found, rng.choice(m.alternatives), m.name)
     if kind == "mistakes":
-        sources = {
-            m.name: rng.choice(found.wrong[m.name]).source
-            for m in rng.sample(found.masters, 3)
-        }
+        for m in rng.sample(masters, 3):
+            sources[m.name] = rng.choice(found.wrong[m.name]).source
     if kind in ("half", "unsolved"):
         stubs = {
             cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source
             for cell in unsolved(found).cells
         }
         share = 0.5 if kind == "half" else 1.0
-        sources = {
-            m.name: stubs[m.name]
-            for m in rng.sample(found.masters, int(share * len(found.masters)))
-        }
+        for m in rng.sample(masters, int(share * len(masters))):
+            sources[m.name] = stubs[m.name]
     made = with_answers(found, sources)
     made.cells = [cell for cell in made.cells if "all_together(" not in cell.source]
     return made
 
 
 def seconds_of(place: Path, *command) -> float:
-    """Runs a command in the folder to its end. Raises RuntimeError where it fails."""
+    """Runs a command in the folder `place` and returns its seconds.
+
+    Raises RuntimeError if the command fails.
+    """
+    words = list(map(str, command))
+    run = [sys.executable, "-m", *words]
     began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, command)],
-        capture_output=True,
-        text=True,
-        cwd=place,
-    )
+    done = subprocess.run(run, capture_output=True, text=True, cwd=place)
     seconds = time.perf_counter() - began
     if done.returncode:
-        raise RuntimeError(
-            f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        )
+        ends = done.stdout[-2000:], done.stderr[-2000:]
+        raise RuntimeError("\n".join([" ".join(words), *ends]))
     return seconds
 
 
 def graded(
     place: Path, blocks: list[list[str]], ours: dict[str, int]
 ) -> tuple[dict, dict, dict]:
-    """Has the blocks in PLACE/submittedB graded: seconds a submission by grader,
-    nbgrader's totals, our records."""
+    """Grades block B in place/submittedB, for each B, with each grader.
+
+    Returns the seconds per submission by grader, nbgrader's totals and our records.
+    """
     (place / "nbgrader_config.py").write_text(CONFIG.format(root=str(place)))
     source = place / "source" / NAME / f"{NAME}.ipynb"
     source.parent.mkdir(parents=True)
@@ -110,39 +111,19 @@ def graded(
                 seconds = seconds_of(place, "nbgrader", "autograde", NAME, where)
             else:
                 out = place / f"marks{b}-{ours[name]}"
-                about = (
-                    "--exercise",
-                    NAME,
-                    "--seed",
-                    1,
-                    "--out",
-                    out,
-                    "--workers",
-                    ours[name],
-                )
-                seconds = seconds_of(
-                    place, "course_lib", "grade", f"submitted{b}", *about
-                )
-                records |= {
-                    s["student"]: s
-                    for s in json.loads((out / "marks.json").read_text())["students"]
-                }
+                command = ["course_lib", "grade", f"submitted{b}", "--exercise", NAME]
+                command += ["--seed", 1, "--out", out, "--workers", ours[name]]
+                seconds = seconds_of(place, *command)
+                marks = json.loads((out / "marks.json").read_text())
+                records |= {record["student"]: record for record in marks["students"]}
             spent[name].append(seconds / len(block))
-            print(
-                f"block {b + 1} of {len(blocks)}  {name:24}{spent[name][-1]:6.2f} s a "
-                "submission",
-                flush=True,
-            )
+            each = f"{name:24}{spent[name][-1]:6.2f} s per submission"
+            print(f"block {b + 1} of {len(blocks)}  {each}", flush=True)
     seconds_of(place, "nbgrader", "export", "--to", "grades.csv")
     with open(place / "grades.csv", newline="", encoding="utf-8") as file:
-        return (
-            spent,
-            {
-                row["student_id"]: float(row["raw_score"])
-                for row in csv.DictReader(file)
-            },
-            records,
-        )
+        rows = list(csv.DictReader(file))
+    totals = {row["student_id"]: float(row["raw_score"]) for row in rows}
+    return spent, totals, records
 
 
 def main():
@@ -153,17 +134,15 @@ def main():
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0, help="of the class")
     args = parser.parse_args()
-    bin_folder = Path(sys.executable).parent  # nbgrader calls alembic by its name
+    # nbgrader runs alembic and finds it on PATH.
+    bin_folder = Path(sys.executable).parent
     os.environ["PATH"] = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
-    # as in our sandbox
-    os.environ |= {
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "COURSE_BUDGET": "smoke",
-    }
+    # the same settings as in our sandbox
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    os.environ["COURSE_BUDGET"] = "smoke"
     torch.set_num_threads(1)
     found, rng, cores = sheet.read(NAME), random.Random(args.seed), os.cpu_count() or 1
-    # the kinds in no order
+    # the kinds in random order
     numbers = rng.sample(range(args.submissions), args.submissions)
     kinds = {f"student{n:03}": MIX[n % len(MIX)] for n in numbers}
     blocks = [list(kinds)[b :: args.blocks] for b in range(args.blocks)]
@@ -173,13 +152,11 @@ def main():
                 path = Path(folder) / f"submitted{b}" / student / NAME / f"{NAME}.ipynb"
                 path.parent.mkdir(parents=True)
                 nbformat.write(submission(found, kinds[student], rng), path)
-        ours = {
-            f"course_lib, workers: {workers}": workers for workers in sorted({1, cores})
-        }
+        ours = {f"course_lib, workers: {n}": n for n in sorted({1, cores})}
         spent, theirs, records = graded(Path(folder), blocks, ours)
     print(
         f"\n{args.submissions} submissions, {cores} cores: medians over {args.blocks} "
-        "blocks, s a submission"
+        "blocks, in seconds per submission"
     )
     rows, marks = {}, {}
     for name, values in spent.items():
@@ -190,42 +167,40 @@ def main():
             "nbgrader / this": ratio,
         }
         spread = f"({min(values):.2f} to {max(values):.2f})"
-        print(
-            f"{name:24}{rows[name]['seconds']:6.2f}  {spread:18}nbgrader / this "
-            f"{ratio:.2f}"
-        )
+        line = f"{name:24}{rows[name]['seconds']:6.2f}  {spread:18}"
+        print(f"{line}nbgrader / this {ratio:.2f}")
+    points = {student: record["points"] for student, record in records.items()}
+    # our points for the exercises that have full points
     whole = {
-        s: sum(e["of"] for e in r["exercises"] if e["points"] == e["of"])
-        for s, r in records.items()
+        student: sum(e["of"] for e in record["exercises"] if e["points"] == e["of"])
+        for student, record in records.items()
     }
     print("\nmean marks by kind of submission")
     for kind in dict.fromkeys(MIX):
         if group := [student for student in kinds if kinds[student] == kind]:
-            mean = {
-                "nbgrader": theirs,
-                "course_lib": {s: r["points"] for s, r in records.items()},
+            marks[kind] = {
+                "submissions": len(group),
+                "nbgrader": statistics.mean(theirs[s] for s in group),
+                "course_lib": statistics.mean(points[s] for s in group),
             }
-            mean = {
-                name: statistics.mean(points[s] for s in group)
-                for name, points in mean.items()
-            }
-            marks[kind] = {"submissions": len(group)} | mean
-            print(
-                f"{kind:14}"
-                + "".join(
-                    f"{name} {value:<8.4g}" for name, value in marks[kind].items()
-                )
-            )
+            cells = [f"{name} {value:<8.4g}" for name, value in marks[kind].items()]
+            print(f"{kind:14}{''.join(cells)}")
     agree = sum(whole[s] == theirs[s] for s in kinds)
     print(
         f"the same points for exercises without fault: {agree} of {len(kinds)} "
         "submissions"
     )
     result = {
-        "device": device_name(torch.device("cpu")), "cores": cores, "python": sys.version.split()[0],
-        "nbgrader": importlib.metadata.version("nbgrader"), "sheet": NAME, "submissions": len(kinds),
-        "graders": rows, "marks": marks, "same points for exercises without fault": agree,
-    }  # fmt: skip
+        "device": device_name(torch.device("cpu")),
+        "cores": cores,
+        "python": sys.version.split()[0],
+        "nbgrader": importlib.metadata.version("nbgrader"),
+        "sheet": NAME,
+        "submissions": len(kinds),
+        "graders": rows,
+        "marks": marks,
+        "same points for exercises without fault": agree,
+    }
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -1,12 +1,13 @@
-"""What drawing costs beside the network: make bench, or
+"""Measures the time of diffusion samplers relative to their network (`make bench`).
 
-    python benchmarks/sampling.py [--batch 16] [--steps 50] [--rounds 7] [--out benchmarks/sampling.json]
+    python benchmarks/sampling.py [--batch 16] [--steps 50] [--rounds 7] [--out FILE]
 
-In turns, in one run: the bare network's forward passes, one a step, and nothing else;
-the library's samplers; diffusers' DDIM pipeline around the same network (its pictures
-are not quite ours: what is compared is time). A round times each once; what is reported
-is the median over rounds of each one's time divided by the bare network's of the same
-round. Above 1.05 a sampler wastes time, above 1.15 it is a defect.
+Times three kinds of run: the forward passes of the network alone, one per step; the
+library's samplers; and diffusers' DDIM pipeline with the same network. (Its pictures
+differ slightly from ours; only the time is compared.) A round times each run once.
+Each time is divided by the network's time in the same round. The result is the median
+of these ratios over all rounds. A ratio above 1.05 means that a sampler wastes time; a
+ratio above 1.15 is a defect. Writes benchmarks/sampling.json by default.
 """
 
 import argparse
@@ -24,12 +25,12 @@ from course_lib.recipe import build, lookup
 try:
     from diffusers import DDIMPipeline, DDIMScheduler, ModelMixin
     from diffusers.configuration_utils import ConfigMixin
-except ImportError:  # the course itself does not need it
+except ImportError:  # The course itself does not need diffusers.
     DDIMPipeline = None
 
 
 def pipeline(net, shape, betas):
-    """diffusers' pipeline, around the network as it is."""
+    """Returns diffusers' DDIM pipeline with this network, unchanged."""
 
     class Wrapped(ModelMixin, ConfigMixin):
         config_name = "config.json"
@@ -40,9 +41,8 @@ def pipeline(net, shape, betas):
             self.register_to_config(in_channels=shape[1], sample_size=tuple(shape[2:]))
 
         def forward(self, x, t, return_dict=True):
-            return type(
-                "Output", (), {"sample": self.net(x, t.to(x.device).expand(len(x)))}
-            )
+            sample = self.net(x, t.to(x.device).expand(len(x)))
+            return type("Output", (), {"sample": sample})
 
     scheduler = DDIMScheduler(
         num_train_timesteps=len(betas),
@@ -55,7 +55,7 @@ def pipeline(net, shape, betas):
 
 
 def ratios(name, shape, steps, rounds, device) -> dict[str, float]:
-    """Seconds of the bare network, and each sampler's time as a multiple of them."""
+    """Returns the network's own seconds, and each sampler's time divided by them."""
     method = build(lookup(name), seed=0).eval().to(device)
     x = torch.randn(shape, device=device)
 
@@ -64,14 +64,13 @@ def ratios(name, shape, steps, rounds, device) -> dict[str, float]:
         for t in step_numbers(len(method.schedule), steps):
             method.average(x, torch.full((len(x),), t, device=device))
 
+    def with_sampler(sampler):
+        last(sampler(method.eps, x, method.schedule, steps, clip_denoised=1.0))
+
     runs = {
         "bare network": bare,
-        "ddim": lambda: last(
-            ddim(method.eps, x, method.schedule, steps, clip_denoised=1.0)
-        ),
-        "ancestral": lambda: last(
-            ancestral(method.eps, x, method.schedule, steps, clip_denoised=1.0)
-        ),
+        "ddim": lambda: with_sampler(ddim),
+        "ancestral": lambda: with_sampler(ancestral),
     }
     if DDIMPipeline:
         pipe = pipeline(method.average, shape, method.schedule.beta.cpu())
@@ -79,7 +78,7 @@ def ratios(name, shape, steps, rounds, device) -> dict[str, float]:
             len(x), num_inference_steps=steps, output_type="np"
         )
     seconds = {title: [] for title in runs}
-    for _ in range(rounds + 1):  # the first is thrown away
+    for _ in range(rounds + 1):  # The first round is a warm-up.
         for title, run in runs.items():
             began = time.perf_counter()
             run()
@@ -88,10 +87,9 @@ def ratios(name, shape, steps, rounds, device) -> dict[str, float]:
             seconds[title].append(time.perf_counter() - began)
     alone = seconds.pop("bare network")[1:]
     found = {"seconds, bare network": round(median(alone), 3)}
-    return found | {
-        title: round(median(a / b for a, b in zip(s[1:], alone)), 3)
-        for title, s in seconds.items()
-    }
+    for title, times in seconds.items():
+        found[title] = round(median(a / b for a, b in zip(times[1:], alone)), 3)
+    return found
 
 
 def main():
@@ -110,10 +108,8 @@ def main():
         "steps": args.steps,
         "rounds": args.rounds,
     }
-    for name, shape in (
-        ("ddpm", (args.batch, 1, 28, 28)),
-        ("ddpm-emoji", (args.batch, 3, 32, 32)),
-    ):
+    for name, image in {"ddpm": (1, 28, 28), "ddpm-emoji": (3, 32, 32)}.items():
+        shape = (args.batch, *image)
         found[name] = ratios(name, shape, args.steps, args.rounds, device)
         print(name, found[name], flush=True)
     args.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,16 +1,18 @@
-"""make bench: what a SimCLR step costs beyond its network, and what lightly's costs, in
-one run on this machine.
+"""Measures the time of a SimCLR training step, here and in lightly (`make bench`).
 
     python benchmarks/ssl_step.py [--rounds 30] [--seconds 120]
 
-Table 1: medians over interleaved steps of (a) the bare network: encoder and head,
-forward and backward, on 2 x batch ready images; (b) `fit`'s step: data, two views,
-loss, backward, update; (c) lightly's transform in a DataLoader, its NT-Xent and the
-same network. All in bfloat16 where the GPU computes in it. Interleaved, because a
-machine's speed drifts: read the share of the bare network's speed, not the seconds.
-lightly with worker processes comes last, its steps in a row: its workers would go on in
-the background of the others' turns. Table 2: k-NN on held-out scenes after both have
-trained for the same number of seconds. Writes benchmarks/ssl_step.json.
+Table 1 has the medians over interleaved steps of
+(a) the network alone: encoder and head, forward and backward, on 2 x batch ready
+    images;
+(b) a step of `fit`: data, two views, loss, backward, update;
+(c) lightly's transform in a DataLoader, its NT-Xent, and the same network.
+All use bfloat16 if the GPU supports it. A machine's speed drifts. Therefore the steps
+are interleaved, and the share of the speed of the network alone says more than the
+milliseconds. lightly with worker processes is timed last, its steps in a row: otherwise
+its workers would run in the background while the others are timed. Table 2 has the k-NN
+accuracy on held-out scenes after both have trained for the same number of seconds.
+Writes benchmarks/ssl_step.json.
 """
 
 import argparse
@@ -37,15 +39,14 @@ BATCH = 256
 
 
 class Pictures(torch.utils.data.Dataset):
-    """The scenes as lightly takes pictures: PIL in, a list of two augmented tensors
-    out."""
+    """The scenes in lightly's form: each item is a list of two augmented tensors, made
+    from a PIL image."""
 
     def __init__(self, x):
-        self.x, self.transform = (
-            x,
-            SimCLRTransform(  # the recipe's views
-                32, cj_strength=0.2, min_scale=0.2, gaussian_blur=0.0, normalize=None
-            ),
+        self.x = x
+        # the same views as the recipe's
+        self.transform = SimCLRTransform(
+            32, cj_strength=0.2, min_scale=0.2, gaussian_blur=0.0, normalize=None
         )
 
     def __len__(self):
@@ -56,14 +57,13 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def autocast(device):
-    """What `fit` does by itself."""
+    """Returns the autocast context that `fit` uses, too."""
     return torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device))
 
 
 def bare_steps(method, device):
-    views = torch.rand(2 * BATCH, 3, 32, 32, device=device).contiguous(
-        memory_format=torch.channels_last
-    )
+    views = torch.rand(2 * BATCH, 3, 32, 32, device=device)
+    views = views.contiguous(memory_format=torch.channels_last)
     while True:
         with autocast(device):
             loss = method.projector(method.encoder(views)).square().mean()
@@ -84,11 +84,8 @@ def lightly_steps(method, x, optimizer, device, workers):
     loss, optimizer = NTXentLoss(method.temperature), optimizer(method.parameters())
     while True:
         for views in loader:
-            views = (
-                torch.cat(views)
-                .to(device)
-                .contiguous(memory_format=torch.channels_last)
-            )
+            views = torch.cat(views).to(device)
+            views = views.contiguous(memory_format=torch.channels_last)
             with autocast(device):
                 z1, z2 = method.projector(method.encoder(views)).chunk(2)
             loss(z1.float(), z2.float()).backward()
@@ -106,8 +103,8 @@ def seconds_of(step, device):
 
 
 def knn(method, data, test):
-    bank, unseen = evaluate.features(method, data.x), evaluate.features(method, test.x)
-    return evaluate.accuracy(evaluate.knn(bank, data.y, unseen), test.y)
+    h, h_test = evaluate.features(method, data.x), evaluate.features(method, test.x)
+    return evaluate.accuracy(evaluate.knn(h, data.y, h_test), test.y)
 
 
 def main():
@@ -122,11 +119,8 @@ def main():
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    recipe, data, test = (
-        lookup("simclr"),
-        load("scenes", "train"),
-        load("scenes", "test"),
-    )
+    recipe = lookup("simclr")
+    data, test = load("scenes", "train"), load("scenes", "test")
     optimizer = recipe.optimizer(recipe.cpu.lr, recipe.weight_decay)
 
     def fresh():
@@ -152,13 +146,13 @@ def main():
     for turn in range(args.rounds + 3):
         for name, step in steps.items():
             spent = seconds_of(step, device)
-            if turn >= 3:  # warm
+            if turn >= 3:  # The first three steps are a warm-up.
                 times[name].append(spent)
     with_workers = lightly_steps(fresh(), data.x, optimizer, device, args.workers)
     times[f"lightly, {args.workers} workers"] = [
         seconds_of(with_workers, device) for _ in range(args.rounds + 3)
     ][3:]
-    with_workers.close()  # and its workers
+    with_workers.close()  # This also ends its workers.
     median = {name: statistics.median(values) for name, values in times.items()}
     result = {
         "device": device_name(device),
@@ -168,7 +162,7 @@ def main():
     }
     print(
         f"{result['device']}, batch {BATCH}: medians of {args.rounds} steps, "
-        "interleaved but for the last row\n"
+        "interleaved except for the last row\n"
         f"{'':22}{'ms':>8}{'min':>8}{'max':>8}{'images/s':>10}{'of bare':>9}"
     )
     for name, values in times.items():
@@ -179,27 +173,20 @@ def main():
             "images_per_second": speed,
             "share_of_bare": share,
         }
-        print(
-            f"{name:22}{1e3 * median[name]:8.0f}{1e3 * min(values):8.0f}{1e3 * max(values):8.0f}"
-            f"{speed:10.0f}{share:9.0%}"
-        )
+        times_ms = [1e3 * t for t in (median[name], min(values), max(values))]
+        cells = "".join(f"{t:8.0f}" for t in times_ms)
+        print(f"{name:22}{cells}{speed:10.0f}{share:9.0%}")
     print(
         f"\nheld-out scenes, category k-NN after {args.seconds:.0f} seconds of "
         "training, seed 0"
     )
-    result["seconds"], result["knn"] = (
-        args.seconds,
-        {"random encoder": {"knn": knn(fresh(), data, test)}},
-    )
-    for name, start in (
-        ("course_lib", ours),
-        (
-            "lightly",
-            lambda method: lightly_steps(
-                method, data.x, optimizer, device, args.workers
-            ),
-        ),
-    ):
+    result["seconds"] = args.seconds
+    result["knn"] = {"random encoder": {"knn": knn(fresh(), data, test)}}
+
+    def lightlys(method):
+        return lightly_steps(method, data.x, optimizer, device, args.workers)
+
+    for name, start in {"course_lib": ours, "lightly": lightlys}.items():
         method, count = fresh(), 0
         began, step = time.perf_counter(), start(method)
         while time.perf_counter() - began < args.seconds:
@@ -208,10 +195,8 @@ def main():
         step.close()
         result["knn"][name] = {"steps": count, "knn": knn(method.eval(), data, test)}
     for name, row in result["knn"].items():
-        print(
-            f"{name:22}{row['knn']:.3f}"
-            + (f"  after {row['steps']} steps" if "steps" in row else "")
-        )
+        after = f"  after {row['steps']} steps" if "steps" in row else ""
+        print(f"{name:22}{row['knn']:.3f}{after}")
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -1,5 +1,5 @@
-"""Everything that syllabus/ names exists. README.md and docs/concepts.md agree with it,
-and their links lead to existing places."""
+"""The symbols, notebooks and slides named in syllabus/ exist; README.md and
+docs/concepts.md agree with it; links in the pages are not dead."""
 
 import importlib
 import inspect
@@ -21,6 +21,7 @@ DOCS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def resolves(system: dict) -> bool:
+    """Tells whether the symbol of a system can be imported."""
     module, name = system["symbol"].split(":")
     return getattr(importlib.import_module(module), name, None) is not None
 
@@ -50,58 +51,44 @@ def test_missing_symbol_of_a_syllabus_system_is_detected():
 
 
 def test_every_method_of_the_library_is_in_the_syllabus():
+    """Variants that only an experiment trains, in the modules of experiments, need
+    none."""
     folders = [path.parent.name for path in (ROOT / "course_lib").glob("*/__init__.py")]
-    files = [
-        path
-        for folder in folders
-        for path in (ROOT / "course_lib" / folder).glob("[a-z]*.py")
-        if not path.stem.endswith("experiments")  # variants that only a study needs
-    ]
-    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
-    methods = {
-        f"{module}:{name}"
-        for module in modules
-        for name, value in vars(importlib.import_module(module)).items()
-        if inspect.isclass(value)
-        and issubclass(value, Method)
-        and value.__module__ == module
-    }
-    assert methods and methods <= {
-        system["symbol"] for system in SYLLABUS["systems"].values()
-    }
+    methods = set()
+    for folder in folders:
+        for path in (ROOT / "course_lib" / folder).glob("[a-z]*.py"):
+            if path.stem.endswith("experiments"):
+                continue
+            module = f"course_lib.{folder}.{path.stem}"
+            for name, value in vars(importlib.import_module(module)).items():
+                is_own = inspect.isclass(value) and value.__module__ == module
+                if is_own and issubclass(value, Method):
+                    methods.add(f"{module}:{name}")
+    symbols = {system["symbol"] for system in SYLLABUS["systems"].values()}
+    assert methods and methods <= symbols
 
 
 def test_command_list_shows_only_methods_in_the_table_of_concepts(capsys):
     assert main(["list"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    code = {
-        row.split()[0]: row.split()[-1] for row in rows[1:-1] if not row.startswith(" ")
-    }
+    words = [row.split() for row in rows[1:-1] if not row.startswith(" ")]
+    code = {first: last for first, *_, last in words}
+    symbols = {system["symbol"] for system in SYLLABUS["systems"].values()}
     in_table = {
-        system["symbol"].removeprefix("course_lib.").replace(":", "."): system[
-            "notebook"
-        ]
-        for system in SYLLABUS["systems"].values()
+        symbol.removeprefix("course_lib.").replace(":", ".") for symbol in symbols
     }
-    assert code.keys() == recipes().keys() and all(
-        in_table[symbol] for symbol in code.values()
-    )
+    assert code.keys() == recipes().keys() and set(code.values()) <= in_table
 
 
 def test_syllabus_notebooks_are_numbered_and_include_all_that_exist():
     names = list(SYLLABUS["notebooks"])
     numbers = [name[:3] for name in names]
-    assert (
-        numbers[:18] == [f"{k:02}_" for k in range(18)]
-        and sorted(set(numbers)) == numbers
-    )
+    assert numbers[:18] == [f"{k:02}_" for k in range(18)]
+    assert sorted(set(numbers)) == numbers
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} <= set(names)
     for notebook in SYLLABUS["notebooks"].values():
-        assert (
-            notebook["title"]
-            and notebook["topics"]
-            and set(notebook["decks"]) <= set(SYLLABUS["decks"])
-        )
+        assert notebook["title"] and notebook["topics"]
+        assert set(notebook["decks"]) <= set(SYLLABUS["decks"])
 
 
 def test_syllabus_read_merges_a_new_file_and_rejects_a_concept_twice(tmp_path):
@@ -121,9 +108,8 @@ def test_syllabus_read_merges_a_new_file_and_rejects_a_concept_twice(tmp_path):
     }
     assert merged == SYLLABUS
     (folder / "18_new.toml").write_text(mine % "InfoNCE")
-    with pytest.raises(
-        ValueError, match="18_new.toml: 03_contrastive.toml has `InfoNCE`, too"
-    ):
+    twice = "18_new.toml: 03_contrastive.toml has `InfoNCE`, too"
+    with pytest.raises(ValueError, match=twice):
         build_readme.read(folder)
 
 
@@ -138,16 +124,14 @@ def test_stale_table_of_a_page_is_detected():
     tables = [(page, table) for page in PAGES for table in PAGES[page]]
     for page, table in tables:
         text, last = page.read_text(encoding="utf-8"), table().splitlines()[-1]
-        stale = text.replace(
-            last if page == README else build_readme.from_docs(last), ""
-        )
+        last = last if page == README else build_readme.from_docs(last)
+        stale = text.replace(last, "")
         assert stale != text and build_readme.filled(page, stale) == text
     assert [table.__name__ for _, table in tables] == ["notebooks", "decks", "systems"]
+    text = CONCEPTS.read_text(encoding="utf-8")
+    without_mark = text.replace("<!-- begin systems -->", "")
     with pytest.raises(ValueError, match="concepts.md: .*begin systems"):
-        build_readme.filled(
-            CONCEPTS,
-            CONCEPTS.read_text(encoding="utf-8").replace("<!-- begin systems -->", ""),
-        )
+        build_readme.filled(CONCEPTS, without_mark)
 
 
 def test_readme_is_at_most_8_kilobytes_even_with_all_notebooks(monkeypatch):
@@ -171,36 +155,31 @@ def test_build_picture_saves_a_picture_of_the_expected_size(tmp_path):
 
 
 def test_readme_begins_with_the_two_commands():
-    assert [
-        line.split("  ")[0] for line in TEXT.split("```")[1].strip().splitlines()
-    ] == ["make lab", "make test"]
+    lines = TEXT.split("```")[1].strip().splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["make lab", "make test"]
     assert len(TEXT.split("```")[0].splitlines()) < 5
 
 
 def prose(path):
-    """A page without its blocks of code."""
-    return re.sub(
-        r"^( *)```.*?^\1```$",
-        "",
-        path.read_text(encoding="utf-8"),
-        flags=re.DOTALL | re.MULTILINE,
-    )
+    """Returns a page without its blocks of code."""
+    text = path.read_text(encoding="utf-8")
+    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def dead(path, text):
-    """The links of a page that lead to no file, or to no heading of one."""
+    """Returns the links of a page whose file or heading does not exist."""
     found = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         name, _, anchor = link.partition("#")
         target = path.parent / name if name else path
         if link.startswith("https://"):
             continue
-        if (
-            not target.exists()
-            or anchor
-            and anchor not in map(slug, re.findall(r"^#+ (.*)", prose(target), re.M))
-        ):
+        if not target.exists():
             found.append(link)
+        elif anchor:
+            headings = re.findall(r"^#+ (.*)", prose(target), re.M)
+            if anchor not in map(slug, headings):
+                found.append(link)
     return found
 
 
@@ -209,28 +188,19 @@ def test_pages_have_no_dead_link_or_missing_make_target(page):
     text = prose(page)
     assert dead(page, text) == []
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert [
-        target
-        for target in re.findall(r"`make ([a-z-]+)[^`]*`", text)
-        if f"\n{target}:" not in makefile
-    ] == []
+    targets = re.findall(r"`make ([a-z-]+)[^`]*`", text)
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []
 
 
 def test_readme_links_every_page_and_reference_explains_every_make_target():
-    links = [
-        link
-        for link in re.findall(r"\]\(([^)]+)\)", TEXT)
-        if not link.startswith("https://")
-    ]
+    links = re.findall(r"\]\(([^)]+)\)", TEXT)
+    links = [link for link in links if not link.startswith("https://")]
     assert {f"docs/{page.name}" for page in DOCS[1:]} <= set(links) and len(links) > 10
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split())
     table = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    assert (
-        targets - set(re.findall(r"^\| `make ([a-z-]+)` \|", table, re.MULTILINE))
-        == set()
-        and len(targets) > 6
-    )
+    explained = set(re.findall(r"^\| `make ([a-z-]+)` \|", table, re.MULTILINE))
+    assert targets - explained == set() and len(targets) > 6
 
 
 def test_dead_link_of_a_page_is_detected():

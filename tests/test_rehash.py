@@ -1,5 +1,5 @@
-"""tools/rehash.py changes a hash without training only if the same numbers are
-reproduced."""
+"""tools/rehash.py: a hash changes without training only if the code computes the same
+numbers."""
 
 import json
 import os
@@ -48,14 +48,14 @@ def test_rehash_renames_only_rows_with_the_old_hash_and_an_equal_proof(
     results.write_text(json.dumps({"short": {}, "rows": rows}))
     manifest.write_text(json.dumps({"vae": {"recipe": "a"}}))
     monkeypatch.setattr(rehash, "ROOT", tmp_path)
-    assert rehash.rename(tree("a", "j"), tree("b", "j"), set()) == 0
-    assert rehash.rename(tree("a", "j"), tree("b", "j"), {"vae, trained"}) == 1
+    assert rehash.write_hashes(tree("a", "j"), tree("b", "j"), set()) == 0
+    assert rehash.write_hashes(tree("a", "j"), tree("b", "j"), {"vae, trained"}) == 1
     assert [row["recipe"] for row in json.loads(results.read_text())["rows"]] == [
         "b",
         "older",
     ]
     assert json.loads(manifest.read_text())["vae"]["recipe"] == "a"
-    assert rehash.rename(tree("a", "j"), tree("b", "j"), {"vae"}) == 1
+    assert rehash.write_hashes(tree("a", "j"), tree("b", "j"), {"vae"}) == 1
     assert json.loads(manifest.read_text())["vae"]["recipe"] == "b"
 
 

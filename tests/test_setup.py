@@ -1,5 +1,7 @@
-"""`make lab` and `make test` on machines that lack something; shell scripts replace
-Python. The tests have no network."""
+"""`make lab` and `make test` on machines that lack something; tests have no network.
+
+Shell scripts take the place of Python.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -12,15 +14,12 @@ import subprocess
 import sys
 
 import pytest
-from build_notebooks import ROOT, tomllib
+from build_notebooks import PROJECT, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-    "project"
-]
-# An interpreter as far as the set-up looks at one. The files beside it say what it
-# lacks; it writes down its calls.
+# A Python interpreter, as far as the set-up uses one. The files in its folder say what it
+# lacks. It writes its calls to the file `calls`.
 STUB = """\
 #!/bin/sh
 here=@HERE@
@@ -52,8 +51,10 @@ TOOLS = ("make", "sh", "cat", "chmod", "cp", "grep", "mkdir", "mv", "rm", "tail"
 
 
 class Machine:
-    """A fresh clone, as far as the set-up needs one, on a machine whose PATH has these
-    tools and what a test adds."""
+    """A fresh clone with the files that the set-up needs.
+
+    The PATH of the machine has TOOLS and the programs that a test adds.
+    """
 
     def __init__(self, folder: pathlib.Path):
         self.bin, self.clone = folder / "bin", folder / "a clone"
@@ -80,24 +81,21 @@ class Machine:
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess:
         environment = {"PATH": str(self.bin)}
-        return subprocess.run(
-            ["make", *arguments],
-            cwd=self.clone,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        command, captured = ["make", *arguments], {"capture_output": True, "text": True}
+        return subprocess.run(command, cwd=self.clone, env=environment, **captured)
 
     def calls(self) -> list[str]:
-        """What interpreters were asked for since the last look."""
+        """Returns the calls of interpreters since the last call of this method."""
         path = self.bin / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
         return lines
 
     def sentence(self, *arguments: str) -> str:
-        """The one sentence that a failing make prints; what make itself adds comes
-        after it."""
+        """Returns the one sentence that a failing make prints.
+
+        make's own lines, which begin with "make: ***", may follow it.
+        """
         result = self.make(*arguments)
         assert result.returncode != 0
         said, *rest = result.stderr.splitlines()
@@ -135,16 +133,15 @@ def test_make_without_a_suitable_python_prints_one_sentence(machine, found, name
 def test_make_without_venv_module_prints_one_sentence(machine):
     machine.python("python3", "3.11")
     (machine.bin / "no-venv").touch()
-    assert (
+    said = (
         "Python 3.11 has no venv module: install it (Debian, Ubuntu: python3.11-venv)"
-        in machine.sentence("lab")
     )
+    assert said in machine.sentence("lab")
 
 
 def test_make_prints_one_sentence_if_the_venv_cannot_be_made(machine):
-    script = STUB.replace("@VERSION@", "3.12").replace(
-        "mkdir -p .venv/bin &&", "echo no space; false &&"
-    )
+    script = STUB.replace("@VERSION@", "3.12")
+    script = script.replace("mkdir -p .venv/bin &&", "echo no space; false &&")
     machine.add("python3", script)
     assert machine.sentence("lab") == "python3 could not make .venv: no space"
 
@@ -153,10 +150,8 @@ def test_make_without_network_prints_one_sentence_and_recovers(machine):
     machine.python("python3", "3.13")
     (machine.bin / "no-network").touch()
     said = machine.sentence("lab")
-    assert (
-        said.startswith("The packages cannot be downloaded: look at the network")
-        and ".venv/setup.log" in said
-    )
+    assert said.startswith("The packages cannot be downloaded: look at the network")
+    assert ".venv/setup.log" in said
     assert "NewConnectionError" in (machine.clone / ".venv" / "setup.log").read_text()
     (machine.bin / "no-network").unlink()
     assert machine.make("lab").returncode == 0
@@ -165,23 +160,17 @@ def test_make_without_network_prints_one_sentence_and_recovers(machine):
 def test_make_prints_one_sentence_with_the_reason_of_a_pip_failure(machine):
     machine.python("python3", "3.13")
     (machine.bin / "conflict").touch()
-    assert (
-        "pip could not install the packages: ERROR: Cannot install these packages ("
-        in machine.sentence("test")
-    )
+    said = "pip could not install the packages: ERROR: Cannot install these packages ("
+    assert said in machine.sentence("test")
 
 
 def test_make_skips_a_failing_python_shim_silently(machine):
-    machine.add(
-        "python3", "#!/bin/sh\necho 'pyenv: python3: command not found' >&2\nexit 127\n"
-    )
+    message = "pyenv: python3: command not found"
+    machine.add("python3", f"#!/bin/sh\necho '{message}' >&2\nexit 127\n")
     machine.python("python3.12", "3.12")
     result = machine.make("lab")
-    assert (
-        result.returncode == 0
-        and result.stderr == ""
-        and "with Python 3.12 (python3.12)" in result.stdout
-    )
+    assert result.returncode == 0 and result.stderr == ""
+    assert "with Python 3.12 (python3.12)" in result.stdout
 
 
 def test_make_with_python_option_tries_that_one_only(machine):
@@ -197,9 +186,8 @@ def test_make_lab_installs_with_constraints_without_test_extra_and_once(machine)
     assert machine.make("lab", "LAB_ARGS=--no-browser").returncode == 0
     tools, course, lab = machine.calls()
     assert all(" install -c constraints.txt " in call for call in (tools, course))
-    assert tools.endswith("pip setuptools>=77") and course.endswith(
-        "--no-build-isolation -e .[lab]"
-    )
+    assert tools.endswith("pip setuptools>=77")
+    assert course.endswith("--no-build-isolation -e .[lab]")
     assert lab == f"{LAB} --no-browser"
     assert machine.make("lab").returncode == 0
     assert machine.calls() == [LAB]
@@ -208,7 +196,7 @@ def test_make_lab_installs_with_constraints_without_test_extra_and_once(machine)
 def test_make_test_adds_its_extra_and_make_lab_then_installs_nothing(machine):
     machine.python("python3", "3.11")
     assert machine.make("test").returncode == 0
-    _, course, *colab, layout, ruff, pytest_call = machine.calls()
+    _, course, *colab, ruff_format, ruff_check, pytest_call = machine.calls()
     pip = "-m pip --disable-pip-version-check --python .venv/colab/bin/python install"
     assert colab == [
         "-m venv --without-pip .venv/colab",
@@ -216,22 +204,18 @@ def test_make_test_adds_its_extra_and_make_lab_then_installs_nothing(machine):
         "tools/share_torch.py",
     ]
     assert course.endswith("-e .[lab,test]")
-    assert (layout, ruff) == ("-m ruff format --check .", "-m ruff check .")
-    assert pytest_call.startswith(
-        "-m pytest tests notebooks "
-    ) and pytest_call.endswith(" -m not slow")
+    ruff = ["-m ruff format --check .", "-m ruff check ."]
+    assert [ruff_format, ruff_check] == ruff
+    assert pytest_call.startswith("-m pytest tests notebooks ")
+    assert pytest_call.endswith(" -m not slow")
     assert {"--nbval-lax", "--nbval-current-env"} <= set(pytest_call.split())
     assert machine.make("test-all").returncode == 0
-    _, course, *colab, layout, ruff, book, pytest_call = machine.calls()
-    assert (
-        course.endswith("-e .[lab,test,book]")
-        and len(colab) == 3
-        and book == "tools/build_book.py"
-    )
+    _, course, *colab, ruff_format, ruff_check, book, pytest_call = machine.calls()
+    assert course.endswith("-e .[lab,test,book]") and len(colab) == 3
+    assert [ruff_format, ruff_check] == ruff and book == "tools/build_book.py"
     assert " -m " not in pytest_call.removeprefix("-m ")
-    assert machine.make("book").returncode == 0 and machine.calls() == [
-        "tools/build_book.py"
-    ]
+    assert machine.make("book").returncode == 0
+    assert machine.calls() == ["tools/build_book.py"]
     assert machine.make("test").returncode == 0 and len(machine.calls()) == 3
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 1
 
@@ -268,9 +252,8 @@ def test_make_lab_continues_a_setup_that_was_killed(machine):
     machine.python("python3", "3.11")
     (machine.bin / "killed").touch()
     assert machine.make("lab").returncode != 0
-    assert (machine.clone / ".venv" / "bin" / "python").exists() and len(
-        machine.calls()
-    ) == 2
+    assert (machine.clone / ".venv" / "bin" / "python").exists()
+    assert len(machine.calls()) == 2
     (machine.bin / "killed").unlink()
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
 
@@ -297,11 +280,10 @@ def test_make_lab_reinstalls_for_changed_requirements_or_a_moved_folder(machine)
 
 
 def pins(file: str) -> dict[str, list[Requirement]]:
+    """Returns name -> requirements of a file with pinned versions."""
     lines = (ROOT / file).read_text().splitlines()
     found = {}
-    for pin in (
-        Requirement(line) for line in lines if line and not line.startswith("#")
-    ):
+    for pin in [Requirement(line) for line in lines if line and line[0] != "#"]:
         found.setdefault(canonicalize_name(pin.name), []).append(pin)
     return found
 
@@ -309,9 +291,8 @@ def pins(file: str) -> dict[str, list[Requirement]]:
 @pytest.mark.parametrize("file", ["constraints.txt", "tools/colab-requirements.txt"])
 def test_every_constraint_is_one_exact_version_on_every_python(file):
     for name, constraints in pins(file).items():
-        assert all(
-            re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in constraints
-        ), name
+        for pin in constraints:
+            assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), name
         for version in ("3.10", "3.11", "3.12", "3.13"):
             fits = [
                 pin
@@ -328,11 +309,8 @@ def test_constraints_fit_the_ranges_and_cover_all_installed_packages():
     # only `make book` and `make test-all` install it
     if importlib.util.find_spec("sphinx"):
         texts += extras["book"]
-    queue = [
-        wanted
-        for wanted in map(Requirement, texts)
-        if not wanted.marker or wanted.marker.evaluate()
-    ]
+    wanted = map(Requirement, texts)
+    queue = [each for each in wanted if not each.marker or each.marker.evaluate()]
     while queue:
         wanted = queue.pop()
         name = canonicalize_name(wanted.name)
@@ -346,10 +324,9 @@ def test_constraints_fit_the_ranges_and_cover_all_installed_packages():
         seen.add((name, str(wanted.extras)))
         assert name in pinned, f"{name} is not in constraints.txt"
         for text in importlib.metadata.requires(name) or ():
-            deeper = Requirement(text)
+            deeper, extras = Requirement(text), {"", *wanted.extras}
             if not deeper.marker or any(
-                deeper.marker.evaluate({"extra": extra})
-                for extra in {"", *wanted.extras}
+                deeper.marker.evaluate({"extra": extra}) for extra in extras
             ):
                 queue.append(deeper)
     assert len(seen) > 100
@@ -408,8 +385,7 @@ def test_ci_run_fails_for_any_skip_but_cuda(tmp_path, more, ci, code):
     (tmp_path / "test_more.py").write_text("import pytest\n" + more)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     environment = {**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    result = subprocess.run(
-        command, env=environment, capture_output=True, text=True, cwd=tmp_path
-    )
+    captured = {"capture_output": True, "text": True}
+    result = subprocess.run(command, env=environment, cwd=tmp_path, **captured)
     assert result.returncode == code, result.stdout
     assert ("this fails the run" in result.stdout) == bool(code)

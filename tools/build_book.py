@@ -1,8 +1,8 @@
-"""`make book`: the committed notebooks as they are, the index of concepts and the
-library's API as a static site.
+"""`make book`: builds a static site from the committed notebooks, the index of concepts
+and the library's API.
 
-What its pages load beside text and pictures (MathJax, the viewer of widgets) comes once
-from npm; the finished site, build/book/, asks the network for nothing.
+The pages also need MathJax and a viewer for widgets. Both are downloaded once from npm.
+The finished site, build/book/, needs no network.
 """
 
 import base64
@@ -20,12 +20,14 @@ from build_readme import SYLLABUS, decks, lectures, systems
 BUILD = ROOT / "build"
 FETCHED = BUILD / "book_static"
 PACKAGES = {
-    # one file, its fonts inside; MathJax 4 loads some letters later
+    # One file that contains its fonts. MathJax 4 would load some letters later.
     "mathjax@3.2.2": r"es5/tex-svg\.js|LICENSE",
-    "@jupyter-widgets/html-manager@1.0.15": r"dist/(embed\.js(\.LICENSE\.txt)?|\w+\.woff2)",
+    "@jupyter-widgets/html-manager@1.0.15": (
+        r"dist/(embed\.js(\.LICENSE\.txt)?|\w+\.woff2)"
+    ),
 }
-# The front page's pictures: the notebook, and how the picture's alternative text
-# begins.
+# The pictures of the front page: number of the notebook, first words of the picture's
+# alternative text.
 GALLERY = [
     ("00", "Scenes; true masks;"),
     ("00", "Three scenes, changed in five ways"),
@@ -43,23 +45,19 @@ GALLERY = [
 
 
 def fetch() -> None:
-    """Puts what the pages load into build/book_static/, where it is missing. Ends in
-    one sentence where it cannot."""
+    """Downloads the missing PACKAGES into build/book_static/.
+
+    Exits with a one-sentence message if npm is missing or the download fails.
+    """
     for package, wanted in PACKAGES.items():
         name = package.rpartition("@")[0].rpartition("/")[2]
         if (FETCHED / name).is_dir():
             continue
         FETCHED.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "pack", "--silent", "--pack-destination", str(FETCHED)]
+        command.append(package)
         try:
-            pack = [
-                "npm",
-                "pack",
-                "--silent",
-                "--pack-destination",
-                str(FETCHED),
-                package,
-            ]
-            said = subprocess.run(pack, check=True, capture_output=True, text=True)
+            packed = subprocess.run(command, check=True, capture_output=True, text=True)
         except FileNotFoundError:
             sys.exit(
                 "The book needs npm (it brings MathJax): install it (Debian, Ubuntu: "
@@ -68,25 +66,29 @@ def fetch() -> None:
         except subprocess.CalledProcessError as error:
             sys.exit(
                 f"npm could not download {package}: look at the network (or its "
-                "proxy), then run the same command "
-                f"again. {error.stderr.strip()}"
+                f"proxy), then run the same command again. {error.stderr.strip()}"
             )
-        archive, unpacked = FETCHED / said.stdout.split()[-1], FETCHED / f"{name}.part"
+        archive, unpacked = (
+            FETCHED / packed.stdout.split()[-1],
+            FETCHED / f"{name}.part",
+        )
         unpacked.mkdir(exist_ok=True)
         with tarfile.open(archive) as files:
             for member in files:
                 path = member.name.partition("/")[2]
                 if re.fullmatch(wanted, path):
-                    (unpacked / pathlib.Path(path).name).write_bytes(
-                        files.extractfile(member).read()
-                    )
+                    content = files.extractfile(member).read()
+                    (unpacked / pathlib.Path(path).name).write_bytes(content)
         archive.unlink()
-        unpacked.rename(FETCHED / name)  # last: what was interrupted is fetched again
+        # Renamed last, so an interrupted download is repeated.
+        unpacked.rename(FETCHED / name)
 
 
 def page(path: pathlib.Path) -> str:
-    """A notebook as the book shows it: words in place of the badge's picture, the
-    set-up cell folded."""
+    """Returns the text of a notebook (JSON) for the book.
+
+    A text link replaces the picture of the badge, and the set-up cell is folded.
+    """
     notebook = nbformat.read(path, as_version=4)
     title, set_up = notebook.cells[:2]
     why = (
@@ -102,24 +104,23 @@ def page(path: pathlib.Path) -> str:
 
 
 def slug(title: str) -> str:
-    """The anchor that myst gives to a heading."""
+    """Returns the anchor that MyST gives to a heading."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def picture(number: str, begins: str) -> tuple[str, bytes, str]:
-    """A picture of the gallery: its file's name, its PNG, and Markdown that shows it
-    and links to its section.
+    """Returns a picture of the gallery: file name, PNG bytes, and Markdown.
 
-    Raises ValueError where the notebook shows no picture, or more than one, whose
-    alternative text begins so.
+    The Markdown shows the picture and links to its section. Raises ValueError if not
+    exactly one picture of the notebook has an alternative text that begins with
+    `begins`.
     """
     (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
     found, heading = [], ""
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
-            heading = (re.findall(r"^#+ (.*)", cell.source, re.MULTILINE) or [heading])[
-                -1
-            ]
+            headings = re.findall(r"^#+ (.*)", cell.source, re.MULTILINE)
+            heading = (headings or [heading])[-1]
         for output in cell.get("outputs", []):
             alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
             if alt.startswith(begins):
@@ -131,20 +132,17 @@ def picture(number: str, begins: str) -> tuple[str, bytes, str]:
         )
     alt, heading, png = found[0]
     name = f"gallery/{number}-{slug(begins)}.png"
-    title, alt = (
-        SYLLABUS["notebooks"][path.stem]["title"],
-        re.sub(r"([][*_$`])", r"\\\1", alt),
-    )
-    return (
-        name,
-        png,
-        f"[![{alt}]({name}) {number}. {title}](notebooks/{path.name}#{slug(heading)})",
-    )
+    title = SYLLABUS["notebooks"][path.stem]["title"]
+    alt = re.sub(r"([][*_$`])", r"\\\1", alt)
+    target = f"notebooks/{path.name}#{slug(heading)}"
+    return name, png, f"[![{alt}]({name}) {number}. {title}]({target})"
 
 
 def api() -> dict[str, str]:
-    """The pages of the API by name: one for each folder of course_lib, with all public
-    modules' members."""
+    """Returns the pages of the API by name.
+
+    Each folder of course_lib has one page with the members of its public modules.
+    """
     pages = {}
     for init in sorted((ROOT / "course_lib").rglob("__init__.py")):
         family = ".".join(init.parent.relative_to(ROOT).parts)
@@ -157,12 +155,12 @@ def api() -> dict[str, str]:
 
 
 def module(path: str) -> str:
-    """course_lib/a/b or course_lib/a/__init__ as Python names it."""
+    """Returns the Python name of course_lib/a/b or course_lib/a/__init__."""
     return path.removesuffix("/__init__").replace("/", ".")
 
 
 def sources() -> dict[str, str | bytes]:
-    """Every file that Sphinx reads, by its path in the book's source folder."""
+    """Returns every file that Sphinx reads, by its path in the book's source folder."""
     pictures = [picture(*wanted) for wanted in GALLERY]
     tables = {
         "gallery": "\n\n".join(markdown for _, _, markdown in pictures),
@@ -195,36 +193,29 @@ def sources() -> dict[str, str | bytes]:
 
 
 def build(folder: pathlib.Path) -> None:
-    """Builds the book into folder/book; a second time only what changed. Raises
-    CalledProcessError for any warning."""
+    """Builds the book into folder/book. A second call builds only what has changed.
+
+    Raises CalledProcessError if Sphinx gives a warning.
+    """
     source, wanted = folder / "book_source", sources()
     for path in [path for path in source.rglob("*") if path.is_file()]:
         if path.relative_to(source).as_posix() not in wanted:
             path.unlink()
-            shutil.rmtree(folder / "book", ignore_errors=True)  # its page, too
+            # removes the built page of this file, too
+            shutil.rmtree(folder / "book", ignore_errors=True)
     for name, content in wanted.items():
-        path, content = (
-            source / name,
-            content.encode() if isinstance(content, str) else content,
-        )
+        path = source / name
+        if isinstance(content, str):
+            content = content.encode()
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_bytes() != content:
             path.write_bytes(content)
-    command = [
-        "-m",
-        "sphinx",
-        "-q",
-        "-W",
-        "--keep-going",
-        "-c",
-        ROOT / "book",
-        "-d",
-        folder / "book_doctrees",
-    ]
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
+    command += ["-c", ROOT / "book", "-d", folder / "book_doctrees"]
     try:
-        subprocess.run([sys.executable, *command, source, folder / "book"], check=True)
+        subprocess.run([*command, source, folder / "book"], check=True)
     except subprocess.CalledProcessError:
-        # or the next build would not repeat its warnings
+        # Otherwise the next build would not repeat the warnings.
         shutil.rmtree(folder / "book_doctrees", ignore_errors=True)
         raise
 
@@ -232,8 +223,8 @@ def build(folder: pathlib.Path) -> None:
 if __name__ == "__main__":
     if sys.version_info < (3, 11):
         sys.exit(
-            "The book needs Python 3.11 or newer, as Sphinx does; all else works with "
-            "this one."
+            "The book needs Python 3.11 or newer, because Sphinx does. Everything else "
+            "works with this Python."
         )
     fetch()
     try:

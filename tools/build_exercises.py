@@ -1,10 +1,16 @@
-"""solutions/NN_topic.py and NN_topic/, the masters -> exercises/NN_topic.ipynb,
-exercises/checks/, samples.
+"""Builds exercise notebooks, the cases of their checks and sample submissions.
 
-    python tools/build_exercises.py [NAME ...]         builds what is generated from the masters, of all sheets or these
-    python tools/build_exercises.py --check            says what is stale; writes nothing
-    python tools/build_exercises.py --solutions FOLDER --to FOLDER     masters of your own, kept elsewhere
-    python tools/build_exercises.py --nbgrader FOLDER  also writes FOLDER/source/NN_topic/ for nbgrader
+They are made from the masters, solutions/NN_topic.py and solutions/NN_topic/, and
+written to exercises/NN_topic.ipynb, exercises/checks/ and solutions/samples/.
+
+    python tools/build_exercises.py [NAME ...]
+        builds the named sheets, by default all, and tries their mistakes
+    python tools/build_exercises.py --check
+        names the files that are stale; writes nothing
+    python tools/build_exercises.py --solutions FOLDER --to FOLDER
+        builds from masters in another folder
+    python tools/build_exercises.py --nbgrader FOLDER
+        also writes FOLDER/source/NN_topic/ for nbgrader
 """
 
 import argparse
@@ -44,13 +50,15 @@ GENERATED = (
 
 
 def solved(found: Sheet) -> NotebookNode:
-    """The notebook with its solutions, as nbgrader's `source` wants it."""
+    """Returns the notebook with its solutions, in the form of nbgrader's `source`."""
     return read(found.folder / f"{found.name}.py", "exercises")
 
 
 def unsolved(found: Sheet) -> NotebookNode:
-    """What students get: as `nbgrader generate_assignment` would make it. Raises
-    ValueError where a marker is alone."""
+    """Returns the students' notebook, as `nbgrader generate_assignment` would make it.
+
+    Raises ValueError if a BEGIN or END marker has no partner.
+    """
     notebook = solved(found)
     for cell in notebook.cells:
         cell.source = SOLUTION.sub(
@@ -65,21 +73,20 @@ def unsolved(found: Sheet) -> NotebookNode:
 
 
 def drivers(found: Sheet) -> str:
-    """The public part of a grading file, with a docstring of its own."""
+    """Returns the public part of exercises.py, under another docstring."""
     head = ast.parse(found.public_drivers).body[0]
-    return (
-        GENERATED
-        + "\n".join(found.public_drivers.splitlines()[head.end_lineno :]).lstrip()
-        + "\n"
-    )
+    lines = found.public_drivers.splitlines()[head.end_lineno :]
+    return GENERATED + "\n".join(lines).lstrip() + "\n"
 
 
-# --- sample submissions -----------------------------------------------------------------------------------------------
+# --- sample submissions ---------------------------------------------------------------
 
 
 def answer(found: Sheet, function, name: str) -> str:
-    """The source of an alternative under an answer's name, with what it uses of its
-    file, imports included."""
+    """Returns the source of an alternative solution, under the answer's name.
+
+    It includes the imports, functions and classes of its file that it uses.
+    """
     text = (found.folder / found.name / "exercises.py").read_text(encoding="utf-8")
     known, imports = {}, {}
     for node in ast.parse(text).body:
@@ -92,9 +99,7 @@ def answer(found: Sheet, function, name: str) -> str:
     wanted, sources, above = [function.__name__], {}, set()
     while wanted:
         node = known[wanted.pop()]
-        first = min(
-            [node.lineno, *(decorator.lineno for decorator in node.decorator_list)]
-        )
+        first = min(part.lineno for part in (node, *node.decorator_list))
         sources[node.name] = "\n".join(text.splitlines()[first - 1 : node.end_lineno])
         used = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
         wanted += sorted(used & known.keys() - sources.keys())
@@ -104,7 +109,7 @@ def answer(found: Sheet, function, name: str) -> str:
 
 
 def with_answers(found: Sheet, answers: dict[str, str]) -> NotebookNode:
-    """The solved notebook with other sources in the cells of some of its answers."""
+    """Returns the solved notebook; `answers`, grade_id -> source, replaces cells."""
     notebook = solved(found)
     for cell in notebook.cells:
         about = cell.metadata.get("nbgrader", {})
@@ -117,39 +122,37 @@ def with_answers(found: Sheet, answers: dict[str, str]) -> NotebookNode:
 
 
 def hostile(name: str, *lines: str) -> str:
-    return f"def {name}(*args, **kwargs):\n" + "".join(
-        f"    {line}\n" for line in lines
-    )
+    """Returns a function of that name with these lines as its body."""
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"def {name}(*args, **kwargs):\n{body}"
 
 
 def samples(found: Sheet) -> dict[str, bytes]:
-    """Twelve submissions to try the grader on, by path: good, partly wrong, hostile."""
+    """Returns twelve submissions, path -> content, as a test of the grader.
+
+    They are right, partly wrong, incomplete, or hostile.
+    """
     name, masters = found.name, found.masters
-    first, middle, last = (
-        masters[0].name,
-        masters[len(masters) // 2].name,
-        masters[-1].name,
-    )
+    chosen = masters[0], masters[len(masters) // 2], masters[-1]
+    first, middle, last = (master.name for master in chosen)
 
     def file(notebook: NotebookNode) -> bytes:
         return (nbformat.writes(notebook) + "\n").encode()
 
     def alternatives(which: int) -> NotebookNode:
-        others = {
-            m.name: m.alternatives[which % len(m.alternatives)]
-            for m in masters
-            if m.alternatives
-        }
-        return with_answers(
-            found, {m: answer(found, function, m) for m, function in others.items()}
-        )
+        answers = {}
+        for m in masters:
+            if m.alternatives:
+                function = m.alternatives[which % len(m.alternatives)]
+                answers[m.name] = answer(found, function, m.name)
+        return with_answers(found, answers)
 
     def mistaken(every: int) -> NotebookNode:
-        wrong = {m.name: found.wrong[m.name] for m in masters[::every]}
-        return with_answers(
-            found,
-            {m: bank[len(bank) // (1 + every)].source for m, bank in wrong.items()},
-        )
+        answers = {}
+        for m in masters[::every]:
+            wrong = found.wrong[m.name]
+            answers[m.name] = wrong[len(wrong) // (1 + every)].source
+        return with_answers(found, answers)
 
     def packed(notebook: NotebookNode) -> bytes:
         buffer = io.BytesIO()
@@ -164,24 +167,27 @@ def samples(found: Sheet) -> dict[str, bytes]:
             cell.source = right.source
     renamed = with_answers(found, {first: hostile(f"my_{first}", "return args")})
     renamed.cells.append(nbformat.v4.new_code_cell("def unfinished(:", id="0" * 12))
-    # cells copied below, as happens: the copies are unsolved
+    # The unsolved cells, copied to the end: students do this by mistake.
     copied = with_answers(found, {})
-    copied.cells += [
-        cell
-        for cell in unsolved(found).cells
-        if cell.metadata.get("nbgrader", {}).get("solution")
-    ]
+    for cell in unsolved(found).cells:
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            copied.cells.append(cell)
     for k, cell in enumerate(copied.cells):
         cell.id = f"{k:012}"
-    breaks = with_answers(found, {
+    too_much_memory = "kept = []", "while True:", "    kept.append(bytearray(10**8))"
+    answers = {
         first: hostile(first, "while True:", "    pass"),
         middle: hostile(middle, "import os", "os._exit(0)"),
-        last: hostile(last, "kept = []", "while True:", "    kept.append(bytearray(10**8))"),
-    })  # fmt: skip
-    spies = with_answers(found, {
-        first: hostile(first, f"return eval(open('../../{name}/exercises.py').read())"),
-        last: hostile(last, "import urllib.request", "return urllib.request.urlopen('http://example.org').read()"),
-    })  # fmt: skip
+        last: hostile(last, *too_much_memory),
+    }
+    breaks_limits = with_answers(found, answers)
+    reads_file = f"return eval(open('../../{name}/exercises.py').read())"
+    opens_page = "return urllib.request.urlopen('http://example.org').read()"
+    answers = {
+        first: hostile(first, reads_file),
+        last: hostile(last, "import urllib.request", opens_page),
+    }
+    spies = with_answers(found, answers)
     return {
         f"Ada Lovelace/{name}.ipynb": file(with_answers(found, {})),
         "Blaise Pascal.zip": packed(alternatives(0)),
@@ -192,17 +198,17 @@ def samples(found: Sheet) -> dict[str, bytes]:
         f"Évariste Galois/{name}.ipynb": file(half),
         f"Henri P/{name}.ipynb": file(renamed),
         f"Nobody yet/{name}.ipynb": file(unsolved(found)),
-        f"Mallory/{name}.ipynb": file(breaks),
+        f"Mallory/{name}.ipynb": file(breaks_limits),
         f"=SUM(1+1) &lt;b&gt;/{name}.ipynb": file(spies),
         f"Oscar/{name}.ipynb": b"{ this is not a notebook",
     }
 
 
-# --- writing and checking ---------------------------------------------------------------------------------------------
+# --- writing and checking -------------------------------------------------------------
 
 
 def build(found: Sheet, to: Path, reveal: bool = False):
-    """Writes all that is generated from one sheet below `to`."""
+    """Writes all files that are generated from one sheet into the folder `to`."""
     text = nbformat.writes(unsolved(found)) + "\n"
     write_whole(to / "exercises" / f"{found.name}.ipynb", text.encode())
     checks = to / "exercises" / "checks"
@@ -213,35 +219,31 @@ def build(found: Sheet, to: Path, reveal: bool = False):
 
 
 def stale(found: Sheet, root: Path = ROOT) -> list[str]:
-    """What below `root` is not as the masters say. Arrays may differ by rounding:
-    another processor adds otherwise; and those of mistakes, some of which divide by
-    next to nothing or leave ties, by 1 % and in order."""
+    """Names the files in `root` that differ from the ones built from the masters.
+
+    Arrays may differ by rounding, because another processor adds in another order. The
+    arrays of mistakes may differ by 1 % and in order, because some mistakes divide by
+    nearly 0 or sort equal values.
+    """
     with tempfile.TemporaryDirectory() as folder:
         build(found, Path(folder))
         wanted = {p.relative_to(folder) for p in Path(folder).rglob("*") if p.is_file()}
-        there = {
-            p.relative_to(root)
-            for p in (root / "solutions" / "samples" / found.name).rglob("*")
-            if p.is_file()
-        }
-        there |= {
-            p.relative_to(root)
-            for p in (root / "exercises").rglob(f"{found.name}*")
-            if p.is_file()
-        }
-        bad = [
-            f"{path}: not generated from a master" for path in sorted(there - wanted)
+        there = [
+            *(root / "solutions" / "samples" / found.name).rglob("*"),
+            *(root / "exercises").rglob(f"{found.name}*"),
         ]
+        surplus = {p.relative_to(root) for p in there if p.is_file()} - wanted
+        bad = [f"{path}: not generated from a master" for path in sorted(surplus)]
         for path in sorted(wanted):
             new, old = Path(folder) / path, root / path
             if not old.exists():
                 bad.append(f"{path}: missing")
-            elif not _alike(new, old):
+            elif not _same_content(new, old):
                 bad.append(f"{path}: stale")
     return [f"{problem} (make exercises)" for problem in bad]
 
 
-def _alike(new: Path, old: Path) -> bool:
+def _same_content(new: Path, old: Path) -> bool:
     if new.suffix == ".safetensors":
         a, b = load_file(new), load_file(old)
         return a.keys() == b.keys() and all(
@@ -250,12 +252,10 @@ def _alike(new: Path, old: Path) -> bool:
     if new.suffix == ".json" and new.parent.name == "checks":
         a, b = (json.loads(path.read_text(encoding="utf-8")) for path in (new, old))
         for text in (*a.values(), *b.values()):
-            text["solution"] = ""  # there or not as the instructor's release wants it
+            text["solution"] = ""  # the option --reveal of a release includes it
         return a == b
     if new.suffix == ".zip":
-        return [e.read_bytes() for e in _entries(new)] == [
-            e.read_bytes() for e in _entries(old)
-        ]
+        return _entries(new) == _entries(old)
     return new.read_bytes() == old.read_bytes()
 
 
@@ -266,31 +266,31 @@ def _same(key: str, a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a, b, rtol=0.01, atol=1e-6, equal_nan=True))
 
 
-def _entries(path: Path) -> list[zipfile.Path]:
-    return [
-        entry for folder in zipfile.Path(path).iterdir() for entry in folder.iterdir()
-    ]
+def _entries(path: Path) -> list[bytes]:
+    """Returns the contents of the files in the folders of a zip."""
+    folders = zipfile.Path(path).iterdir()
+    return [entry.read_bytes() for folder in folders for entry in folder.iterdir()]
 
 
 def unnoticed(exercise: Exercise) -> list[str]:
-    """Which of its mistakes get full points, or another one's hint: a line each."""
+    """Returns a line for each mistake that the check does not name correctly.
+
+    Such a mistake gets full points, or no hint, or the hint of another mistake.
+    """
     bad = []
     for mistake in exercise.mistakes:
         verdict = judge(exercise, mistake.outputs)
         if verdict.solved:
-            bad.append(
-                f"{exercise.name}: the mistake `{mistake.name}` gets full points"
-            )
+            problem = f"the mistake `{mistake.name}` gets full points"
+            bad.append(f"{exercise.name}: {problem}")
         elif verdict.mistake is None or verdict.mistake.name != mistake.name:
-            said = (
-                f"takes it for `{verdict.mistake.name}`"
-                if verdict.mistake
-                else "names none"
+            named = "names none"
+            if verdict.mistake:
+                named = f"takes it for `{verdict.mistake.name}`"
+            problem = (
+                f"the check does not know the mistake `{mistake.name}`, it {named}"
             )
-            bad.append(
-                f"{exercise.name}: the check does not know the mistake "
-                f"`{mistake.name}`, it {said}"
-            )
+            bad.append(f"{exercise.name}: {problem}")
     return bad
 
 
@@ -302,7 +302,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="a sheet's name or how it begins; all without any",
+        help="a sheet's name or its beginning; without names, all sheets",
     )
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--solutions", type=Path, default=SOLUTIONS)
@@ -316,17 +316,12 @@ def main() -> int:
             bad += stale(found, asked.to)
         else:
             build(found, asked.to)
-            bad += [
-                f"{name}, {line}"
-                for e in (*found.public(), *found.graded(0))
-                for line in unnoticed(e)
-            ]
+            for exercise in (*found.public(), *found.graded(0)):
+                bad += [f"{name}, {line}" for line in unnoticed(exercise)]
         if asked.nbgrader:
+            folder = asked.nbgrader / "source" / found.name
             source = nbformat.writes(solved(found)) + "\n"
-            write_whole(
-                asked.nbgrader / "source" / found.name / f"{found.name}.ipynb",
-                source.encode(),
-            )
+            write_whole(folder / f"{found.name}.ipynb", source.encode())
     print("\n".join(bad), end="\n" if bad else "", file=sys.stderr)
     return bool(bad)
 

@@ -1,8 +1,12 @@
-"""notebooks/src/NN_topic.py (py:percent, the file one edits) ->
-notebooks/NN_topic.ipynb (executed, committed).
+"""Builds and executes the notebooks.
 
-    python tools/build_notebooks.py [NAME ...]     builds and executes all of them, or those whose names begin so
-    python tools/build_notebooks.py --check        says where a notebook and its source differ; executes nothing
+Authors edit notebooks/src/NN_topic.py (format py:percent). This tool makes
+notebooks/NN_topic.ipynb from it, executed, to be committed.
+
+    python tools/build_notebooks.py [NAME ...]
+        builds and executes the notebooks whose names begin with NAME, by default all
+    python tools/build_notebooks.py --check
+        names the notebooks that differ from their sources; executes nothing
 """
 
 import argparse
@@ -27,15 +31,14 @@ from course_lib.stamp import with_address
 
 try:
     import tomllib
-# Python 3.10; pytest, jupytext and JupyterLab bring tomli there
+# On Python 3.10. There pytest, jupytext and JupyterLab install tomli.
 except ModuleNotFoundError:
     import tomli as tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-    "project"
-]["urls"]["Repository"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 MACHINE = re.compile(r"\S*/(home|Users|root|tmp|site-packages)/\S*")
 SETUP = """\
 # Does nothing where course_lib is installed (`make lab`). Elsewhere, as on Colab, it installs it and keeps its torch.
@@ -46,31 +49,28 @@ if importlib.util.find_spec("course_lib") is None:
     kept = [name for name in ("torch", "torchvision", "numpy") if importlib.util.find_spec(name)]
     kept = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in kept)
     %pip install --quiet {kept} git+REPOSITORY
-""".strip().replace("REPOSITORY", REPOSITORY)
+""".strip().replace("REPOSITORY", REPOSITORY)  # noqa: E501
 
 
 def colab(name: str, folder: str = "notebooks") -> str:
-    """Where Colab opens a notebook."""
+    """Returns the address at which Colab opens a notebook."""
     repository = REPOSITORY.split("/", 3)[3]
-    return f"https://colab.research.google.com/github/{repository}/blob/main/{folder}/{name}.ipynb"
+    file = f"{repository}/blob/main/{folder}/{name}.ipynb"
+    return f"https://colab.research.google.com/github/{file}"
 
 
 def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
-    """The notebook that a source stands for, not executed: badge under its title,
-    set-up cell after its first cell.
+    """Returns the notebook of a source, not executed.
 
-    folder: where the notebook will be, for its badge. Of a cell's metadata tags and
-    nbgrader's are kept. Its id is a hash of its type and source, whatever the
-    repository's address: an unedited cell keeps its id. Raises ValueError for a first
-    cell that is no markdown with a title, and for a version pinned by pip in a cell.
+    It has a badge under its title and a set-up cell after its first cell. folder: the
+    notebook's folder, for the badge. A cell keeps two kinds of metadata: its tags and
+    nbgrader's. A cell's id is a hash of its type and source, so an unedited cell keeps
+    its id. The id does not depend on the repository's address. Raises ValueError if the
+    first cell is not markdown with a title, or if a cell pins a version with pip.
     """
     notebook = jupytext.read(source, fmt="py:percent")
-    first = notebook.cells[0] if notebook.cells else None
-    if (
-        first is None
-        or first.cell_type != "markdown"
-        or not first.source.startswith("# ")
-    ):
+    first = next(iter(notebook.cells), nbformat.v4.new_code_cell())
+    if first.cell_type != "markdown" or not first.source.startswith("# "):
         raise ValueError(
             f"{source.name}: the first cell must be markdown and begin with `# ` and "
             "the title"
@@ -81,10 +81,8 @@ def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
             "and only there"
         )
     title, _, rest = first.source.partition("\n")
-    badge = (
-        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-    )
-    badge += f"({colab(source.stem, folder)})"
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    badge = f"[![Open in Colab]({image})]({colab(source.stem, folder)})"
     first.source = f"{title}\n\n{badge}\n\n{rest.strip()}".strip()
     notebook.cells.insert(1, nbformat.v4.new_code_cell(SETUP))
     seen = Counter()
@@ -94,21 +92,24 @@ def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
         cell.id = hashlib.sha256(repr((*key, seen[key])).encode()).hexdigest()[:12]
         kept = [key for key in ("tags", "nbgrader") if cell.metadata.get(key)]
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in kept})
+    kernel = {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    }
     notebook.metadata = NotebookNode(
-        kernelspec={
-            "display_name": "Python 3 (ipykernel)",
-            "language": "python",
-            "name": "python3",
-        },
-        language_info={"name": "python"},
+        kernelspec=kernel, language_info={"name": "python"}
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
 
 class Client(NotebookClient):
-    """nbclient's own now and then misses a reply and waits out the timeout
-    (jupyter/nbclient#312): this one polls."""
+    """A NotebookClient that polls for the kernel's replies.
+
+    nbclient's own sometimes misses a reply and then waits until the timeout
+    (jupyter/nbclient#312).
+    """
 
     async def async_start_new_kernel_client(self):
         kernel_client = await super().async_start_new_kernel_client()
@@ -117,11 +118,9 @@ class Client(NotebookClient):
         async def get_msg(timeout=None):
             end = None if timeout is None else time.monotonic() + timeout
             while True:
-                slice_ = (
-                    0.05 if end is None else max(0.0, min(0.05, end - time.monotonic()))
-                )
+                left = 0.05 if end is None else end - time.monotonic()
                 try:
-                    return await get(timeout=slice_)
+                    return await get(timeout=max(0.0, min(0.05, left)))
                 except Empty:
                     if end is not None and time.monotonic() >= end:
                         raise
@@ -138,16 +137,18 @@ def execute(
     timeout: float = 1800,
     kernel_name: str = "python3",
 ) -> None:
-    """Runs every cell in a fresh kernel, in place. Raises CellExecutionError where a
-    cell or widget callback fails."""
-    where = {"metadata": {"path": str(folder)}}
-    Client(
+    """Runs every cell in a fresh kernel and stores the outputs in `notebook`.
+
+    Raises CellExecutionError if a cell or a widget callback fails.
+    """
+    client = Client(
         notebook,
         timeout=timeout,
         kernel_name=kernel_name,
         record_timing=False,
-        resources=where,
-    ).execute()
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute()
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["course_lib"] = {"budget": os.environ.get("COURSE_BUDGET", "")}
     if errors := callback_errors(notebook):
@@ -155,46 +156,41 @@ def execute(
 
 
 def callback_errors(notebook: NotebookNode) -> list[str]:
-    """Errors inside widget callbacks: they end in the widget's own output, where no
-    notebook runner looks."""
-    widgets = (
-        notebook.metadata.get("widgets", {})
-        .get("application/vnd.jupyter.widget-state+json", {})
-        .get("state", {})
-    )
-    outputs = [
-        output
-        for widget in widgets.values()
-        for output in widget["state"].get("outputs", [])
-    ]
-    return [
-        f"{output['ename']}: {output['evalue']}"
-        for output in outputs
-        if output["output_type"] == "error"
-    ]
+    """Returns the errors of widget callbacks.
+
+    They are stored in the widget's own output, which notebook runners do not check.
+    """
+    kind = "application/vnd.jupyter.widget-state+json"
+    widgets = notebook.metadata.get("widgets", {}).get(kind, {}).get("state", {})
+    errors = []
+    for widget in widgets.values():
+        for output in widget["state"].get("outputs", []):
+            if output["output_type"] == "error":
+                errors.append(f"{output['ename']}: {output['evalue']}")
+    return errors
 
 
-def shown_text(output: NotebookNode) -> str:
-    """The words of an output, without its pictures."""
+def output_text(output: NotebookNode) -> str:
+    """Returns the text of an output, without its pictures."""
     data = output.get("data", {})
-    return output.get("text", "") + " ".join(
-        data[kind] for kind in ("text/plain", "text/html") if kind in data
-    )
+    texts = [data[kind] for kind in ("text/plain", "text/html") if kind in data]
+    return output.get("text", "") + " ".join(texts)
 
 
 def problems(source: pathlib.Path, built: pathlib.Path) -> list[str]:
-    """What is wrong with a built notebook: differs from its source, not executed,
-    errors, paths of a machine."""
+    """Returns the problems of a built notebook, a line each.
+
+    It may differ from its source, contain cells that were not executed, errors, or
+    paths of the machine that ran it, or be built with the smoke budget.
+    """
     if not built.exists():
         return [f"{built.name} is missing: make notebooks NAMES={source.stem}"]
     notebook = nbformat.read(built, as_version=4)
-    wanted, has = (
-        [
-            (cell.cell_type, cell.source, cell.metadata.get("tags", []))
-            for cell in each.cells
-        ]
-        for each in (read(source), notebook)
-    )
+
+    def content(cell: NotebookNode) -> tuple:
+        return cell.cell_type, cell.source, cell.metadata.get("tags", [])
+
+    wanted, has = (list(map(content, n.cells)) for n in (read(source), notebook))
     found = []
     if wanted != has:
         where = next(k for k, (a, b) in enumerate(zip_longest(wanted, has)) if a != b)
@@ -206,31 +202,28 @@ def problems(source: pathlib.Path, built: pathlib.Path) -> list[str]:
         if cell.cell_type == "code":
             if cell.source.strip() and cell.execution_count is None:
                 found.append(f"cell {k} was never executed")
-            found += [
-                f"cell {k} shows an error: {o.ename}"
-                for o in cell.outputs
-                if o.output_type == "error"
-            ]
-            path = MACHINE.search(" ".join(map(shown_text, cell.outputs)))
-            found += (
-                [f"cell {k} shows a path of the machine that ran it: {path[0]}"]
-                if path
-                else []
-            )
-    found += [
-        f"a widget's callback failed: {error}" for error in callback_errors(notebook)
-    ]
+            errors = [o for o in cell.outputs if o.output_type == "error"]
+            found += [f"cell {k} shows an error: {o.ename}" for o in errors]
+            if path := MACHINE.search(" ".join(map(output_text, cell.outputs))):
+                found.append(
+                    f"cell {k} shows a path of the machine that ran it: {path[0]}"
+                )
+    errors = callback_errors(notebook)
+    found += [f"a widget's callback failed: {error}" for error in errors]
     if notebook.metadata.get("course_lib", {}).get("budget") == "smoke":
         found.append(
-            "was built with the budget `smoke`; what is committed has laptop quality "
-            "or better"
+            "was built with the budget `smoke`; a committed notebook needs the budget "
+            "`laptop` or `gpu`"
         )
     return [f"{built.name}: {problem}" for problem in found]
 
 
 def build(source: pathlib.Path, built: pathlib.Path) -> None:
-    """Reads, executes and writes one notebook. Raises CellExecutionError, and
-    ValueError for a result with problems."""
+    """Reads, executes and writes one notebook.
+
+    Raises CellExecutionError if a cell fails, and ValueError if the result has
+    problems.
+    """
     notebook = read(source)
     execute(notebook, built.parent)
     nbformat.write(notebook, built)
@@ -246,15 +239,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     asked = parser.parse_args()
     sources = sorted((NOTEBOOKS / "src").glob("*.py"))
+    known = [source.stem for source in sources]
     if unknown := [
-        name
-        for name in asked.names
-        if not any(source.stem.startswith(name) for source in sources)
+        name for name in asked.names if not any(k.startswith(name) for k in known)
     ]:
-        parser.error(
-            f"no source begins with {unknown}; there are "
-            f"{[source.stem for source in sources]}"
-        )
+        parser.error(f"no source begins with {unknown}; there are {known}")
     os.environ.setdefault("COURSE_BUDGET", "laptop")
     failed = False
     for source in sources:
@@ -270,9 +259,8 @@ def main() -> int:
             print(f"{source.stem}: {error}", file=sys.stderr)
             failed = True
         else:
-            print(
-                f"{source.stem}: {'fine' if asked.check else f'built in {time.monotonic() - start:.0f} s'}"
-            )
+            built_in = f"built in {time.monotonic() - start:.0f} s"
+            print(f"{source.stem}: {'fine' if asked.check else built_in}")
     return failed
 
 

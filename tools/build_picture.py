@@ -1,7 +1,9 @@
-"""docs/course.png, README's picture of the course at work: six figures from the shipped
-weights, about a minute.
+"""Draws docs/course.png, the picture in README: six figures made with the shipped
+weights.
 
     python tools/build_picture.py [FILE]
+
+This takes about a minute.
 """
 
 import io
@@ -26,13 +28,16 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
 PICTURE = ROOT / "docs" / "course.png"
-SCENES = [3, 8, 20, 41, 60, 77]  # of the test scenes: no network has seen these emoji
+# rows of the test scenes; their emoji are in no training set
+SCENES = [3, 8, 20, 41, 60, 77]
 CAPTIONS = ["red apple", "blue book", "grinning face", "man walking"]
 
 
 def tiled(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """(N, 3, H, W) in [0, 1] as one picture (H', W', 3), row by row, with white between
-    them."""
+    """Returns pictures (N, 3, H, W) in [0, 1] as one picture (H', W', 3).
+
+    They are placed row by row, with `gap` white pixels around each.
+    """
     rows = [
         torch.cat(list(F.pad(row, (gap,) * 4, value=1.0)), 2)
         for row in pictures.split(columns)
@@ -40,26 +45,25 @@ def tiled(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
     return torch.cat(rows, 1).permute(1, 2, 0).clamp(0, 1)
 
 
-def painted(values: Tensor) -> Tensor:
-    """Values in [0, 1], (..., H, W), as colours (..., 3, H, W)."""
-    return (
-        torch.from_numpy(matplotlib.colormaps["cividis"](values.numpy())[..., :3])
-        .float()
-        .movedim(-1, -3)
-    )
+def heat_map(values: Tensor) -> Tensor:
+    """Returns values in [0, 1], (..., H, W), as colours (..., 3, H, W)."""
+    rgba = torch.from_numpy(matplotlib.colormaps["cividis"](values.numpy()))
+    return rgba[..., :3].float().movedim(-1, -3)
 
 
 def colours() -> Tensor:
+    """Grey scenes, the colours that a network predicts for them, and the true ones."""
     scenes = as_float(load("scenes", "test").x[[60, 77, 120]])
     grey = scenes.mean(1, keepdim=True).expand_as(scenes)
-    return tiled(
-        torch.cat([grey, zoo.load("colourisation").colourise(scenes, 0.38), scenes]), 3
-    )
+    predicted = zoo.load("colourisation").colourise(scenes, 0.38)
+    return tiled(torch.cat([grey, predicted, scenes]), 3)
 
 
 def similarities() -> Tensor:
-    """A view of each scene above, another one on the left; where they meet, the cosine
-    similarity of the two."""
+    """A table of the cosine similarities between views of six scenes.
+
+    Above each column is a view of a scene. On the left of each row is another view.
+    """
     method, scenes = zoo.load("simclr"), as_float(load("scenes", "test").x[SCENES])
     augment = simclr_augment(32, strength=0.2, scale=(0.2, 1.0))
     above, left = augment(scenes), augment(scenes)
@@ -67,89 +71,71 @@ def similarities() -> Tensor:
         F.normalize(method.projector(method.encode(view)), dim=1)
         for view in (above, left)
     )
-    squares = painted(
-        (z_left @ z_above.T).clamp(0, 1)[..., None, None].expand(-1, -1, 32, 32)
-    )
+    similarity = (z_left @ z_above.T).clamp(0, 1)
+    squares = heat_map(similarity[..., None, None].expand(-1, -1, 32, 32))
     rows = [torch.cat([left[k : k + 1], squares[k]]) for k in range(len(scenes))]
     return tiled(torch.cat([torch.ones(1, 3, 32, 32), above, *rows]), 1 + len(scenes))
 
 
 def attention() -> Tensor:
+    """Scenes, and under each the attention of DINO's class token, the mean of all
+    heads."""
     scenes = as_float(load("scenes", "test").x[[3, 8, 20, 41, 60, 77, 120, 203]])
-    maps = (
-        zoo.load("dino-vit")
-        .teacher.net[0]
-        .attention_maps(scenes)[:, :, 0, 1:]
-        .mean(1)
-        .unflatten(1, (8, 8))
-    )
-    heat = painted(
-        F.interpolate((maps / maps.amax((1, 2), keepdim=True))[:, None], 32)[:, 0]
-    )
+    vit = zoo.load("dino-vit").teacher.net[0]
+    maps = vit.attention_maps(scenes)[:, :, 0, 1:].mean(1).unflatten(1, (8, 8))
+    maps = maps / maps.amax((1, 2), keepdim=True)
+    heat = heat_map(F.interpolate(maps[:, None], 32)[:, 0])
     return tiled(torch.cat([scenes[:4], heat[:4], scenes[4:], heat[4:]]), 4)
 
 
-def plane() -> Tensor:
+def latent_grid() -> Tensor:
+    """Digits that a VAE decodes from a grid of quantiles in its two-dimensional latent
+    space."""
     side = 13
     at = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(side) + 0.5) / side)
     z = torch.stack([at.repeat(side), at.flip(0).repeat_interleave(side)], 1)
     method = zoo.load("vae-plane")
-    drawn = method.likelihood.mean(method.decode(z)).view(-1, 1, 28, 28)
-    return tiled(1 - drawn.expand(-1, 3, -1, -1), side, gap=0)
+    digits = method.likelihood.mean(method.decode(z)).view(-1, 1, 28, 28)
+    return tiled(1 - digits.expand(-1, 3, -1, -1), side, gap=0)
 
 
 def from_noise() -> Tensor:
+    """Four samples of DDIM, a row each: x_t after 0, 25, 38 and 50 of 50 steps."""
     model, x = zoo.load("ddpm-emoji"), torch.randn(4, 3, 32, 32)
-    path = [
-        x,
-        *(
-            x
-            for x, _ in ddim(
-                model.eps, x, model.schedule, 50, clip_denoised=model.clip_denoised
-            )
-        ),
-    ]
-    return tiled(
-        torch.stack([model.denormalise(path[k]) for k in (0, 25, 38, 50)])
-        .transpose(0, 1)
-        .flatten(0, 1),
-        4,
-    )
+    clip = model.clip_denoised
+    steps = ddim(model.eps, x, model.schedule, 50, clip_denoised=clip)
+    path = [x, *(x_t for x_t, _ in steps)]
+    rows = torch.stack([model.denormalise(path[k]) for k in (0, 25, 38, 50)], 1)
+    return tiled(rows.flatten(0, 1), 4)
 
 
 def from_words() -> Tensor:
-    model, captions = (
-        zoo.load("text-ddpm"),
-        torch.stack([tokens(words) for words in CAPTIONS]).repeat_interleave(4, 0),
-    )
+    """Four guided samples for each caption, a row each, from the same four noises."""
+    model = zoo.load("text-ddpm")
+    captions = torch.stack([tokens(words) for words in CAPTIONS])
+    eps = guided(model.eps, captions.repeat_interleave(4, 0), 3.0)
     x = torch.randn(4, 3, 32, 32).repeat(len(CAPTIONS), 1, 1, 1)
-    steps = ddim(
-        guided(model.eps, captions, 3.0),
-        x,
-        model.schedule,
-        50,
-        clip_denoised=model.clip_denoised,
-    )
+    clip = model.clip_denoised
+    steps = ddim(eps, x, model.schedule, 50, clip_denoised=clip)
     return tiled(model.denormalise(last(steps)), 4)
 
 
 @torch.no_grad()
 def figure() -> plt.Figure:
+    """Returns the picture: six panels with titles."""
     torch.manual_seed(0)
     page, axes = plt.subplots(2, 3, figsize=(12, 8), dpi=80, layout="constrained")
+    captions = [words.replace(" ", "\n") for words in CAPTIONS]
     panels = {
         "01  Which colour was it?": (colours, ["given", "painted", "truth"]),
         "03  Which two views are one scene?": (similarities, []),
         "08  Where does a network look?": (attention, []),
-        "11  A plane of digits": (plane, []),
+        "11  A plane of digits": (latent_grid, []),
         "14  From noise to emoji": (from_noise, []),
-        "15  From words to emoji": (
-            from_words,
-            [words.replace(" ", "\n") for words in CAPTIONS],
-        ),
+        "15  From words to emoji": (from_words, captions),
     }
     for ax, (title, (panel, rows)) in zip(axes.flat, panels.items()):
-        # then made smaller: squares stay squares
+        # Enlarged first, so that interpolation keeps the pixels square.
         large = panel().repeat_interleave(6, 0).repeat_interleave(6, 1)
         ax.imshow(large, interpolation="hanning")
         ax.set_title(title, fontsize=15)
@@ -162,7 +148,7 @@ def figure() -> plt.Figure:
 
 
 def save(path: Path) -> None:
-    """Writes the figure with a palette of 128 colours, a third as large."""
+    """Writes the figure with a palette of 128 colours: a third of the file size."""
     buffer = io.BytesIO()
     figure().savefig(buffer)
     Image.open(buffer).convert("RGB").quantize(128).save(path, optimize=True)

@@ -1,13 +1,15 @@
-"""Writes the tables of README.md and docs/concepts.md, what is between `<!-- begin NAME
--->` and `<!-- end NAME -->`, from syllabus/: decks.toml (tag = title) and one file for
-each notebook, NN_topic.toml, with its title, its topics, the decks it expands and a row
-for each system that it uses and explains:
+"""Writes the tables of README.md and docs/concepts.md from the files in syllabus/.
+
+A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`. The file
+decks.toml has the titles of the lecture decks: tag = title. Each notebook has a file
+NN_topic.toml with its title, its topics, its lecture decks, and a row for each system
+(a concept and its code) that it explains:
 
     [systems."NT-Xent"]
     symbol = "course_lib.losses:nt_xent"       # where its code is
-    exercise = true                            # absent where no exercise practises it
-    lecture = "GT19: A formulation of ..."     # deck and title of the slide; absent where no slide shows it
-    paper = "arXiv:2002.05709"                 # or "doi:..."
+    exercise = true                            # left out if there is no exercise
+    lecture = "GT19: A formulation of ..."     # deck and title of the slide; optional
+    paper = "arXiv:2002.05709"                 # or "doi:..."; optional
 """
 
 import re
@@ -22,18 +24,16 @@ CONCEPTS = ROOT / "docs" / "concepts.md"
 
 
 def read(folder: Path = ROOT / "syllabus") -> dict[str, dict]:
-    """The files of `folder` merged: {"decks": tag -> title, "notebooks": name -> row,
-    "systems": concept -> row}.
+    """Returns the merged files of `folder`: {"decks": tag -> title, "notebooks": name
+    -> row, "systems": concept -> row}.
 
-    A system's row has the notebook whose file it stands in, and the name of its sheet
-    as `exercise` where it has one. Raises ValueError where two files have a row for the
-    same concept.
+    To a system's row it adds the name of its notebook. A row with `exercise = true`
+    gets the name of its exercise sheet instead of `true`. Raises ValueError if two
+    files have a row for the same concept.
     """
     paths = {path.stem: path for path in sorted(folder.glob("*.toml"))}
-    files = {
-        name: tomllib.loads(path.read_text(encoding="utf-8"))
-        for name, path in paths.items()
-    }
+    texts = {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
+    files = {name: tomllib.loads(text) for name, text in texts.items()}
     decks, systems = files.pop("decks"), {}
     for name, file in files.items():
         for concept, row in file.pop("systems", {}).items():
@@ -42,11 +42,8 @@ def read(folder: Path = ROOT / "syllabus") -> dict[str, dict]:
                     f"syllabus/{name}.toml: {systems[concept]['notebook']}.toml has "
                     f"`{concept}`, too"
                 )
-            systems[concept] = {
-                **row,
-                "notebook": name,
-                **({"exercise": name} if row.get("exercise") else {}),
-            }
+            sheet = {"exercise": name} if row.get("exercise") else {}
+            systems[concept] = {**row, "notebook": name, **sheet}
     return {"decks": decks, "notebooks": files, "systems": systems}
 
 
@@ -62,19 +59,21 @@ def exists(folder: str, name: str) -> bool:
 
 
 def links(name: str) -> str:
-    """A notebook's title with links to it and to its exercises, as far as they
-    exist."""
+    """Returns a notebook's title, with links to the notebook and its exercises.
+
+    A notebook without a file is called planned.
+    """
     title = SYLLABUS["notebooks"][name]["title"]
     if not exists("notebooks", name):
         return f"{title} (planned)"
-    sheet = (
-        f", [exercises](exercises/{name}.ipynb)" if exists("exercises", name) else ""
-    )
-    return f"[{title}](notebooks/{name}.ipynb){sheet}"
+    link = f"[{title}](notebooks/{name}.ipynb)"
+    if exists("exercises", name):
+        link += f", [exercises](exercises/{name}.ipynb)"
+    return link
 
 
 def notebooks() -> str:
-    """README's table: one short row for each of the course's notebooks."""
+    """Returns README's table: one short row for each notebook."""
     lines = [row("no.", "notebook", "what it teaches", "Colab"), row(*4 * ["---"])]
     for name, notebook in SYLLABUS["notebooks"].items():
         opened = f"[open]({colab(name)})" if exists("notebooks", name) else ""
@@ -83,63 +82,53 @@ def notebooks() -> str:
 
 
 def lectures() -> str:
-    """The book's table: the notebooks and the decks that they expand."""
+    """Returns the book's table: the notebooks and their lecture decks."""
     lines = [row("no.", "notebook", "what it teaches", "lectures"), row(*4 * ["---"])]
     for name, notebook in SYLLABUS["notebooks"].items():
-        lines.append(
-            row(name[:2], links(name), notebook["topics"], ", ".join(notebook["decks"]))
-        )
+        decks = ", ".join(notebook["decks"])
+        lines.append(row(name[:2], links(name), notebook["topics"], decks))
     return "\n".join(lines)
 
 
 def decks() -> str:
-    return "\n".join(
-        f"- **{tag}**: {title}" for tag, title in SYLLABUS["decks"].items()
-    )
+    """Returns the list of the lecture decks: tag and title."""
+    titles = SYLLABUS["decks"].items()
+    return "\n".join(f"- **{tag}**: {title}" for tag, title in titles)
 
 
 def systems() -> str:
-    """A section for each notebook: its decks, and where code, slide and paper of each
-    of its systems are."""
+    """Returns a section for each notebook: its decks and the table of its systems."""
     return "\n\n".join(map(section, SYLLABUS["notebooks"]))
 
 
 def section(name: str) -> str:
-    """The heading of a notebook, what leads to it, and a table of its systems where it
-    has any."""
+    """Returns a notebook's heading, links and decks, and the table of its systems.
+
+    A notebook without systems has no table.
+    """
     notebook, lines = SYLLABUS["notebooks"][name], []
     for concept, system in SYLLABUS["systems"].items():
         if system["notebook"] == name:
             module, symbol = system["symbol"].split(":")
             file = definition(system["symbol"], ROOT)[0].relative_to(ROOT).as_posix()
             code = f"[`{module.removeprefix('course_lib.')}.{symbol}`]({file})"
-            practised = (
-                f"[{name[:2]}](exercises/{name}.ipynb)" if "exercise" in system else ""
-            )
+            exercise = f"[{name[:2]}](exercises/{name}.ipynb)"
+            exercise = exercise if "exercise" in system else ""
             kind, _, number = system.get("paper", "").partition(":")
             address = {"arXiv": "arxiv.org/abs", "doi": "doi.org", "": ""}[kind]
             paper = f"[{kind} {number}](https://{address}/{number})" if number else ""
-            lines.append(
-                row(concept, code, practised, system.get("lecture", ""), paper)
-            )
+            lecture = system.get("lecture", "")
+            lines.append(row(concept, code, exercise, lecture, paper))
     if lines:
-        lines = [
-            "",
-            row("concept", "code", "exercise", "lecture: slide", "paper"),
-            row(*5 * ["---"]),
-            *lines,
-        ]
+        head = row("concept", "code", "exercise", "lecture: slide", "paper")
+        lines = ["", head, row(*5 * ["---"]), *lines]
     decks = ", ".join(f"**{tag}**" for tag in notebook["decks"])
-    head = [
-        f"## {name[:2]}. {notebook['title']}",
-        "",
-        f"{links(name)}; lectures {decks}.",
-    ]
-    return "\n".join(head + lines)
+    heading = f"## {name[:2]}. {notebook['title']}"
+    return "\n".join([heading, "", f"{links(name)}; lectures {decks}.", *lines])
 
 
 def from_docs(text: str) -> str:
-    """The links of a text at the root, as a page in docs/ needs them."""
+    """Returns a text whose links start at the root with links that start in docs/."""
     return re.sub(r"\]\((?!https://)", "](../", text)
 
 
@@ -147,8 +136,10 @@ PAGES = {README: (notebooks,), CONCEPTS: (decks, systems)}
 
 
 def filled(page: Path, text: str | None = None) -> str:
-    """The text of a page of PAGES, as it lies there by default, with every table made
-    anew."""
+    """Returns the text of a page of PAGES, by default its file's, with new tables.
+
+    Raises ValueError if the marks of a table are not there exactly once.
+    """
     text = page.read_text(encoding="utf-8") if text is None else text
     for table in PAGES[page]:
         begin, end = (f"<!-- {word} {table.__name__} -->" for word in ("begin", "end"))

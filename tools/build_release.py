@@ -1,5 +1,7 @@
-"""What students get, as dist/NAME-VERSION.zip: no solutions, hidden cases, mistakes,
-tests or benchmarks."""
+"""Builds the zip for students, dist/NAME-VERSION.zip.
+
+It contains no solutions, hidden cases, code of mistakes, tests or benchmarks.
+"""
 
 import argparse
 import subprocess
@@ -9,62 +11,57 @@ import zipfile
 from pathlib import Path
 
 from build_exercises import SOLUTIONS, build
-from build_notebooks import ROOT, tomllib
+from build_notebooks import PROJECT, ROOT
 
 from course_lib.grading import sheet
 
-GIVEN = (
-    "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml", "setup.py", "tools/setup_env.sh",
-    "docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md",
-    "course_lib/", "exercises/", "notebooks/", "results/", "syllabus/",
-)  # fmt: skip
+# The files and folders for students.
+RELEASED = (
+    *("LICENSE", "Makefile", "README.md", "constraints.txt"),
+    *("pyproject.toml", "setup.py", "tools/setup_env.sh"),
+    *("docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md"),
+    *("course_lib/", "exercises/", "notebooks/", "results/", "syllabus/"),
+)
 NOTE = b"""\
-> This is the students' copy of the course: notebooks, exercises, library, data. `make lab` is all it needs. Tests,
-> tools, solutions, grading and the pages for instructors and authors are in the instructor's repository.
+> This is the students' copy of the course. It has the notebooks, the exercises, the
+> library and the data. Run `make lab` to set up everything. The instructor's repository
+> has the tests, tools, solutions, grading, and pages for instructors and authors.
 
 """
 
 
-def given() -> list[str]:
-    """The files that git knows and students get. Raises RuntimeError outside a git
-    checkout."""
-    listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True
-    )
+def released_files() -> list[str]:
+    """Returns the names of the tracked files that are for students.
+
+    Raises RuntimeError outside a git checkout.
+    """
+    command = ["git", "-C", ROOT, "ls-files", "-z"]
+    listed = subprocess.run(command, capture_output=True, text=True)
     if listed.returncode:
         raise RuntimeError(
-            "a release is made from a git checkout: it holds what git knows and "
-            "nothing that lies about"
+            "a release is made from a git checkout, because it holds only files that "
+            "git tracks"
         )
-    return sorted(
-        name
-        for name in listed.stdout.split("\0")
-        if name.startswith(GIVEN) and (ROOT / name).exists()
-    )
+    names = [name for name in listed.stdout.split("\0") if name.startswith(RELEASED)]
+    return sorted(name for name in names if (ROOT / name).exists())
 
 
 def release(path: Path, reveal: bool = False):
-    """Writes the zip: one folder, the same bytes for the same files; the exercises are
-    made anew from their masters.
+    """Writes the zip, which contains one folder.
 
-    reveal: students may see the worked solutions after an attempt. Raises RuntimeError
-    outside a git checkout.
+    The same files give the same bytes. The exercises are built again from their
+    masters. reveal: students may see the worked solutions after an attempt. Raises
+    RuntimeError outside a git checkout.
     """
-    contents = {
-        name: (ROOT / name).read_bytes()
-        for name in given()
-        if not name.startswith("exercises/")
-    }
+    names = [n for n in released_files() if not n.startswith("exercises/")]
+    contents = {name: (ROOT / name).read_bytes() for name in names}
     contents["README.md"] = NOTE + contents["README.md"]
     with tempfile.TemporaryDirectory() as folder:
         for name in sheet.names(SOLUTIONS):
             build(sheet.read(name, SOLUTIONS), Path(folder), reveal)
-        made = [
-            made for made in (Path(folder) / "exercises").rglob("*") if made.is_file()
-        ]
-        contents |= {
-            file.relative_to(folder).as_posix(): file.read_bytes() for file in made
-        }
+        for file in (Path(folder) / "exercises").rglob("*"):
+            if file.is_file():
+                contents[file.relative_to(folder).as_posix()] = file.read_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(contents.items()):
@@ -81,10 +78,7 @@ if __name__ == "__main__":
         help="students may see worked solutions after an attempt",
     )
     reveal = parser.parse_args().reveal
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-        "project"
-    ]
-    target = ROOT / "dist" / f"{project['name']}-{project['version']}.zip"
+    target = ROOT / "dist" / f"{PROJECT['name']}-{PROJECT['version']}.zip"
     try:
         release(target, reveal)
     except RuntimeError as error:

@@ -1,18 +1,22 @@
-"""Gives results and shipped weights today's hashes, without training, where nothing
-that a number depends on changed.
+"""Updates the hashes of results and shipped weights without training, if the changed
+code computes the same numbers.
 
     python tools/rehash.py [--since COMMIT]
 
-A hash changes with the code of a builder or a job (`course_lib.fingerprint`), also
-where it only says the same in other words. Then this proves that it does: at COMMIT (by
-default the last one) and now, each in a process of its own, the weights that each
-builder makes from seed 0 are the same bit for bit, the losses of three short updates
-are equal, and each job whose code has changed gives the same row after a training cut
-to 20 updates of 32 pictures. Rows of results/ and of the zoo's manifest that had
-COMMIT's hash then get today's. What differs stays as it is, stale, and is named.
+A hash changes with the code of a builder or a job (`course_lib.fingerprint`), even if
+the new code computes the same. This tool compares the code of COMMIT (by default the
+last commit) with the present code, each in a process of its own:
 
-It is the only way to change a hash without training. Several minutes where all have
-changed.
+- The weights that each builder makes from seed 0 are the same bit for bit.
+- The losses of three short updates are equal.
+- Each job with changed code gives the same row after a training of at most 20 updates
+  with batches of at most 32 pictures.
+
+Then each row of results/ and of the zoo's manifest that had COMMIT's hash gets the
+present hash. Rows whose comparison fails stay stale, and the tool prints their names.
+
+There is no other way to change a hash without training. If all hashes have changed, the
+tool takes several minutes.
 """
 
 import argparse
@@ -30,46 +34,48 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS, BATCH = 20, 32
-SPENT = ("seconds", "draw_seconds")  # the only numbers that may differ
+# the only measures that may differ
+TIMES = ("seconds", "draw_seconds")
 
 
 def hashes() -> dict:
-    """Of recipes by name, of settings by "experiment, setting"; and what tells whose
-    proof is whose."""
+    """Returns the hashes of recipes by name, and of settings by "experiment, setting".
+
+    A setting also has the hashes of its recipe and of its job.
+    """
     from course_lib.experiments import catalogue
     from course_lib.fingerprint import fingerprint
     from course_lib.recipe import recipes
 
-    return {
-        "recipes": {name: recipe.hash() for name, recipe in recipes().items()},
-        "settings": {
-            f"{experiment}, {name}": {
+    by_setting = {}
+    for experiment, settings in catalogue().items():
+        for name, setting in settings.items():
+            job = fingerprint(setting.job) + setting.recipe.data
+            by_setting[f"{experiment}, {name}"] = {
                 "hash": setting.hash(),
                 "recipe": setting.recipe.hash(),
-                "job": hashlib.sha256(
-                    (fingerprint(setting.job) + setting.recipe.data).encode()
-                ).hexdigest()[:12],
+                "job": hashlib.sha256(job.encode()).hexdigest()[:12],
             }
-            for experiment, settings in catalogue().items()
-            for name, setting in settings.items()
-        },
-    }
+    by_recipe = {name: recipe.hash() for name, recipe in recipes().items()}
+    return {"recipes": by_recipe, "settings": by_setting}
 
 
 def digest(state: dict[str, torch.Tensor]) -> str:
-    """Of all bits of a state_dict."""
+    """Returns a hash of all bits of a state_dict."""
     content = hashlib.sha256()
     for name, value in state.items():
         content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        content.update(
-            value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
+        flat = value.detach().contiguous().flatten()
+        content.update(flat.view(torch.uint8).numpy().tobytes())
     return content.hexdigest()[:12]
 
 
 def proofs(recipes: list[str], settings: list[str], jobs: list[str]) -> dict:
-    """What these recipes and settings compute: weights and losses of each; of the
-    settings in `jobs` a row, too."""
+    """Returns what these recipes and settings compute, by name.
+
+    Each has the hash of its weights and its losses. A setting in `jobs` also has the
+    row of its job, as a text.
+    """
     from course_lib import recipe, zoo
     from course_lib.experiments import catalogue
     from course_lib.experiments import jobs as library
@@ -77,98 +83,77 @@ def proofs(recipes: list[str], settings: list[str], jobs: list[str]) -> dict:
     from course_lib.experiments.setting import Setting
 
     by_name = {
-        f"{experiment}, {name}": s
-        for experiment, each in catalogue().items()
-        for name, s in each.items()
+        f"{experiment}, {name}": setting
+        for experiment, settings_of in catalogue().items()
+        for name, setting in settings_of.items()
     }
     computed, found, manifest = {}, {}, zoo.manifest()
-    # a judge or a teacher may be of a recipe whose hash is changing, too
+    # The recipe of an evaluation network or a teacher may have a new hash, too.
     for name, row in manifest.items():
         row["recipe"] = recipe.lookup(name).hash()
     zoo.manifest = lambda: manifest
 
-    def same_as(of: recipe.Recipe) -> list:
+    def weights_and_losses(of: recipe.Recipe) -> list:
         if of.hash() not in computed:
-            # a builder's name may change
+            # only the values, because a builder's name may change
             losses = list(short({"": Setting(of)}).values()) if of.cpu else None
             computed[of.hash()] = [digest(recipe.build(of, 0).state_dict()), losses]
         return computed[of.hash()]
 
     for name in recipes:
-        found[name] = same_as(recipe.lookup(name))
+        found[name] = weights_and_losses(recipe.lookup(name))
     fit = recipe.fit
 
-    def cut(method, data, steps, *, batch_size, **more):
-        return fit(
-            method, data, min(steps, STEPS), batch_size=min(batch_size, BATCH), **more
-        )
+    def short_fit(method, data, steps, *, batch_size, **more):
+        steps, batch_size = min(steps, STEPS), min(batch_size, BATCH)
+        return fit(method, data, steps, batch_size=batch_size, **more)
 
     for name in settings:
         setting = by_name[name]
-        found[name] = [
-            same_as(each)
-            for each in vars(setting).values()
-            if isinstance(each, recipe.Recipe)
-        ]
+        values = vars(setting).values()
+        used = [value for value in values if isinstance(value, recipe.Recipe)]
+        found[name] = [weights_and_losses(each) for each in used]
         if name in jobs:
             with tempfile.TemporaryDirectory() as folder:
-                library.RUNS, recipe.fit = Path(folder), cut
+                library.RUNS, recipe.fit = Path(folder), short_fit
                 row = setting.job(setting.recipe, setting.seeds[0])
                 recipe.fit = fit
-            found[name].append(
-                repr(
-                    {
-                        key: without_time(value)
-                        for key, value in row.items()
-                        if key not in SPENT
-                    }
-                )
-            )
-        print(
-            f"{len(found)} of {len(recipes) + len(settings)}: {name}",
-            file=sys.stderr,
-            flush=True,
-        )
+            row = {key: without_times(value) for key, value in row.items()}
+            found[name].append(repr(without_times(row)))
+        done = f"{len(found)} of {len(recipes) + len(settings)}: {name}"
+        print(done, file=sys.stderr, flush=True)
     return found
 
 
-def without_time(value):
-    return (
-        {k: v for k, v in value.items() if k not in SPENT}
-        if isinstance(value, dict)
-        else value
-    )
+def without_times(value):
+    """Returns a dictionary without the keys in TIMES, any other value as it is."""
+    if not isinstance(value, dict):
+        return value
+    return {key: each for key, each in value.items() if key not in TIMES}
 
 
-def ask(tree: Path, question: str, *arguments) -> dict:
-    """What this file's function of that name says of the library in `tree`, in a
-    process of its own."""
+def in_tree(tree: Path, function: str, *arguments) -> dict:
+    """Returns the result of a function of this file, called on the library in `tree`.
+
+    The call runs in a process of its own.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        asked, answer = Path(folder) / "asked.json", Path(folder) / "answer.json"
-        asked.write_text(json.dumps(arguments))
+        given, result = Path(folder) / "arguments.json", Path(folder) / "result.json"
+        given.write_text(json.dumps(arguments))
         environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            __file__,
-            "--answer",
-            question,
-            str(asked),
-            str(answer),
-        ]
+        command = [sys.executable, "-W", "ignore", __file__]
+        command += ["--call", function, str(given), str(result)]
         subprocess.run(command, env=environment, cwd=tree, check=True)
-        return json.loads(answer.read_text())
+        return json.loads(result.read_text())
 
 
 def changed(before: dict, now: dict) -> tuple[list[str], list[str], list[str]]:
-    """Names of recipes and settings whose hash changed, and of one setting for each job
-    whose code did."""
-    recipes = [
-        name
-        for name, known in now["recipes"].items()
-        if before["recipes"].get(name, known) != known
-    ]
+    """Returns names of recipes and settings whose hash has changed.
+
+    The third list has one setting for each job whose code has changed.
+    """
+    old, new = before["recipes"], now["recipes"]
+    recipes = [name for name in new if name in old and old[name] != new[name]]
     old, new = before["settings"], now["settings"]
     settings = [
         name for name in new if name in old and old[name]["hash"] != new[name]["hash"]
@@ -180,9 +165,11 @@ def changed(before: dict, now: dict) -> tuple[list[str], list[str], list[str]]:
     return recipes, settings, list(jobs.values())
 
 
-def rename(before: dict, now: dict, equal: set[str]):
-    """Writes today's hashes into results/ and the manifest for what is equal; returns
-    how many rows have one now."""
+def write_hashes(before: dict, now: dict, equal: set[str]) -> int:
+    """Writes the present hashes of the names in `equal` into results/ and the manifest.
+
+    Returns the number of changed rows.
+    """
     from course_lib.files import write_json
 
     count = 0
@@ -209,43 +196,37 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--since", default="HEAD", metavar="COMMIT")
-    parser.add_argument("--answer", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--call", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.answer:
-        question, asked, answer = args.answer
-        found = globals()[question](*json.loads(Path(asked).read_text()))
-        Path(answer).write_text(json.dumps(found))
+    if args.call:
+        function, given, result = args.call
+        value = globals()[function](*json.loads(Path(given).read_text()))
+        Path(result).write_text(json.dumps(value))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         git = partial(subprocess.run, cwd=ROOT, check=True)
         git(["git", "worktree", "add", "--quiet", "--detach", str(tree), args.since])
         try:
-            before, now = (ask(each, "hashes") for each in (tree, ROOT))
+            before, now = (in_tree(each, "hashes") for each in (tree, ROOT))
             asked = changed(before, now)
-            print(
-                f"{len(asked[0])} recipes, {len(asked[1])} settings, {len(asked[2])} "
-                "jobs to prove",
-                file=sys.stderr,
-            )
-            with ThreadPoolExecutor(2) as both:  # a process for each tree
+            recipes, settings, jobs = map(len, asked)
+            counts = f"{recipes} recipes, {settings} settings, {jobs} jobs"
+            print(f"{counts} to compare", file=sys.stderr)
+            # one process for each tree, at the same time
+            with ThreadPoolExecutor(2) as both:
                 first, second = both.map(
-                    lambda each: ask(each, "proofs", *asked), (tree, ROOT)
+                    lambda each: in_tree(each, "proofs", *asked), (tree, ROOT)
                 )
         finally:
             git(["git", "worktree", "remove", "--force", str(tree)])
-    jobs = {
-        old["job"]
-        for name, old in before["settings"].items()
-        if name in asked[2] and first[name] != second[name]
-    }
     equal = {name for name in first if first[name] == second[name]}
-    equal -= {
-        name
-        for name in equal
-        if name in before["settings"] and before["settings"][name]["job"] in jobs
-    }
-    print(f"{rename(before, now, equal)} rows and weights have today's hash")
+    # If one setting of a changed job differs, no setting of this job is equal.
+    old = before["settings"]
+    jobs = {old[name]["job"] for name in asked[2] if name not in equal}
+    equal = {name for name in equal if name not in old or old[name]["job"] not in jobs}
+    count = write_hashes(before, now, equal)
+    print(f"{count} rows and weights have today's hash")
     if differs := [name for name in first if name not in equal]:
         print(f"not the same as at {args.since}, so still stale: {'; '.join(differs)}")
     return bool(differs)

@@ -1,7 +1,10 @@
-"""make results: runs every experiment's missing (setting, seed) jobs, prints the
-tables. May be interrupted.
+"""`make results`: runs the missing jobs (setting, seed) of experiments and prints their
+tables.
 
-    python tools/run_results.py [NAME ...]     all of them, those of these names, or those whose names begin so
+    python tools/run_results.py [NAME ...]
+
+NAME is an experiment, or the beginning of the names of several. Without names all
+experiments are run. A run may be interrupted: the next one resumes it.
 """
 
 import sys
@@ -19,12 +22,10 @@ if __name__ == "__main__":
             f"no experiment begins with {', '.join(unknown)}; there are "
             f"{', '.join(known)}"
         )
-    chosen = {
-        name: known[name]
-        for a in asked
-        for name in known
-        if name == a or a not in known and name.startswith(a)
-    }
+    chosen = {}
+    for word in asked:
+        names = [word] if word in known else [k for k in known if k.startswith(word)]
+        chosen |= {name: known[name] for name in names}
     results.run(chosen)
     for name in chosen:
         print(f"{name}\n{experiments.table(name)}\n")

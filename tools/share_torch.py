@@ -1,5 +1,7 @@
-"""Links this environment's torch and torchvision, and what only they want, into its
-folder `colab`: gigabytes less."""
+"""Links torch and torchvision of this environment into its folder `colab`.
+
+Packages that only they need are linked, too. This saves gigabytes of disk space.
+"""
 
 import importlib.metadata
 import os
@@ -18,9 +20,9 @@ for old in [path for path in colab.iterdir() if path.is_symlink()]:
     old.unlink()
 for distribution in importlib.metadata.distributions(path=[str(here)]):
     if re.fullmatch(SHARED, distribution.name):
-        for name in {file.parts[0] for file in distribution.files} - {
-            "..",
-            "__pycache__",
-        }:
-            if not (colab / name).exists():  # several share the folder `nvidia`
+        names = {file.parts[0] for file in distribution.files}
+        for name in names - {"..", "__pycache__"}:
+            if not (
+                colab / name
+            ).exists():  # several packages share the folder `nvidia`
                 (colab / name).symlink_to(os.path.relpath(here / name, colab))

@@ -1,11 +1,12 @@
-"""make zoo: trains the weights that ship with the course further, from where they are,
-and measures them.
+"""`make zoo`: continues the training of the weights that ship with the course, and
+measures them.
 
     python tools/train_zoo.py [NAME ...] [--steps N] [--start OTHER]
 
-N more updates of the recipe on this machine, resumable; what ships is the moving
-average of the weights over the run. The first run may start from another method's
-weights: what the recipe has beside these begins as its seed makes it.
+Makes N more updates of each recipe on this machine. An interrupted run can be resumed.
+The shipped weights are the exponential moving average of the weights over the run. A
+first run may start from the weights of another method (`--start`). Weights that the
+other method does not have are then initialised from the seed.
 """
 
 import argparse
@@ -18,19 +19,22 @@ from course_lib.recipe import build, lookup
 from course_lib.teacher import Frozen, ema, frozen_copy
 from course_lib.train import Method
 
-# the average covers about the last sixth of the run: of the first weights e^-6 is left
-LATE = 6
+# A run lasts this many time constants of the moving average. So the average covers
+# about the last sixth of the run, and the first weights keep the share e^-6.
+TIME_CONSTANTS = 6
 
 
 class Averaged(Method):
-    """A method with the moving average of its weights, which so becomes part of the
-    checkpoint."""
+    """A method together with the moving average of its weights.
+
+    So the average is part of the checkpoint.
+    """
 
     def __init__(self, method: Method, momentum: float):
         super().__init__()
         self.momentum = momentum
         self.method, self.average = method, frozen_copy(method, training=False)
-        # one list: what the method's loss leaves there is cleared by fit
+        # The same list object: the method's loss fills it, and fit clears it.
         self.step_outputs = method.step_outputs
 
     def turns(self):
@@ -66,29 +70,28 @@ def main():
     parser.add_argument(
         "--start",
         metavar="OTHER",
-        help="of the zoo: a first run takes over all its weights",
+        help="name in the zoo: a first run takes over all weights of OTHER",
     )
     args = parser.parse_args()
     for name in args.names:
         recipe, before = lookup(name), zoo.manifest().get(name, {})
         if before.get("recipe") != recipe.hash():
-            before = {}  # weights of another recipe: start afresh
+            before = {}  # The weights are of another recipe: start with new ones.
         method = Averaged(
             zoo.load(name) if before else build(recipe, seed=0),
-            momentum=1 - LATE / args.steps,
+            momentum=1 - TIME_CONSTANTS / args.steps,
         )
         if args.start and not before:
-            missing = method.method.load_state_dict(
-                zoo.load(args.start).state_dict(), strict=False
-            )
-            if missing.unexpected_keys:
+            state = zoo.load(args.start).state_dict()
+            keys = method.method.load_state_dict(state, strict=False)
+            if keys.unexpected_keys:
                 raise ValueError(
                     f"argument `start`: {name} has no place for "
-                    f"{', '.join(missing.unexpected_keys)}"
+                    f"{', '.join(keys.unexpected_keys)}"
                 )
             ema(method.average, method.method, 0.0)
             before = {"start": args.start}
-        # another order and other views than in the runs before
+        # Each run has its own seed, so its order of data and its views are new.
         seed = before.get("steps", 0)
         part = f"{seed}-{args.start}" if args.start else seed
         checkpoint = jobs.RUNS / f"zoo-{name}-{recipe.hash()}-{part}.pt"
@@ -100,24 +103,22 @@ def main():
             steps=args.steps,
             bf16=args.bf16,
         )
-        about = {
-            **({"start": before["start"]} if "start" in before else {}),
+        about = {"start": before["start"]} if "start" in before else {}
+        about |= {
             "seed": seed,
             "steps": before.get("steps", 0) + args.steps,
             "seconds": round(before.get("seconds", 0) + run["seconds"]),
             "device": jobs.device_name(torch.device("cpu")),
         }
         shipped = method.average.net
-        if isinstance(getattr(shipped, "average", None), Frozen) and hasattr(
-            shipped, "net"
-        ):
-            # the same weights twice are shipped once
+        has_average = isinstance(getattr(shipped, "average", None), Frozen)
+        if has_average and hasattr(shipped, "net"):
+            # Both become the same weights, which are then stored once.
             ema(shipped.average, shipped.net, 0.0)
-        state = zoo.halved(shipped.state_dict())
-        shipped.load_state_dict(state)  # what is shipped is measured
-        measured = {
-            k: round(v, 4) for k, v in jobs.all_measures(shipped, recipe).items()
-        }
+        # Measure the weights as they are shipped: in half precision.
+        shipped.load_state_dict(zoo.halved(shipped.state_dict()))
+        measures = jobs.all_measures(shipped, recipe)
+        measured = {name: round(value, 4) for name, value in measures.items()}
         zoo.save(name, shipped, about | measured)
         print(name, about | measured)
 
