@@ -266,5 +266,5 @@ def test_a_batch_that_does_not_divide_is_refused(two):
     assert (
         two[0]["error"]
         == two[1]["error"]
-        == "argument `batch_size`: 15 does not divide among 2 processes"
+        == "argument `batch_size`: expected a multiple of the 2 processes, got 15"
     )

@@ -30,7 +30,7 @@ def test_a_new_module_brings_its_recipes_and_a_name_twice_is_an_error(
         with pytest.raises(
             ValueError,
             match=(
-                "'simclr' stands in course_lib.contrastive.recipes and in "
+                "'simclr' is both in course_lib.contrastive.recipes and in "
                 "course_lib.toys.recipes"
             ),
         ):

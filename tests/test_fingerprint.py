@@ -152,7 +152,7 @@ def test_arguments_are_part_of_it_and_what_has_no_name_is_refused():
     assert lookup("simclr").hash() in fingerprint(
         partial(calls_simclr, lookup("simclr"))
     )
-    with pytest.raises(ValueError, match="prints what it is"):
+    with pytest.raises(ValueError, match="whose repr does not contain its address"):
         fingerprint(partial(calls_simclr, object()))
 
 
