@@ -14,8 +14,8 @@ from course_lib.files import write_whole
 class Checkpoint:
     """The file from which a run is resumed. With path None, nothing is saved.
 
-    run: settings of the run. A run is resumed only if its settings are those in the
-    file. The number of processes and the optimisers are added to them.
+    run: settings of the run, to which the number of processes and the optimisers are
+    added. A run is resumed only if its settings are equal to those in the file.
     """
 
     def __init__(

@@ -128,9 +128,9 @@ def _followed(value, user) -> bool:
     """Returns whether the syntax of `value`, which `user` refers to, is part of the
     fingerprint.
 
-    Functions of the library and of the user's own module are. Classes are only if they
-    are in the user's own module, and this module has recipes or experiments or is in no
-    package. Nothing of the modules in `WATCHED` is.
+    Functions of the library and of the user's own module are. A class is only if it is
+    in the user's own module, and this module has recipes or experiments or is in no
+    package. No function or class of the modules in `WATCHED` is.
     """
     module = value.__module__
     if module in WATCHED:

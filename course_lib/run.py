@@ -45,7 +45,7 @@ def check_arguments(
         )
     if batch_size % distributed.world_size():
         raise ValueError(
-            f"argument `batch_size`: expected a multiple of the "
+            "argument `batch_size`: expected a multiple of the "
             f"{distributed.world_size()} processes, got {batch_size}"
         )
 
@@ -129,7 +129,7 @@ def batches(
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
         x = as_float(x) if x.dtype == torch.uint8 else x
         # Images that are stored as (N, H, W, C) and permuted are in channels_last.
-        # `_memory_format` says when this is unsafe.
+        # The docstring of `_memory_format` explains when this is unsafe.
         yield x.clone(memory_format=torch.contiguous_format), y
 
 
