@@ -1,4 +1,4 @@
 """course_lib: self-supervised representation learning and generative models for images,
-one short file per method."""
+with one short file for each method."""
 
 __version__ = "0.1.0"

@@ -1,5 +1,5 @@
-"""The library from the command line; `torchrun -m course_lib train ...` trains on
-several GPUs."""
+"""The command line of the library. `torchrun -m course_lib train ...` trains on several
+GPUs."""
 
 import argparse
 import os
@@ -19,46 +19,29 @@ from course_lib.train import Method
 
 
 def show_list(_):
-    """A row a recipe: `code` is where docs/concepts.md has it."""
+    """Prints a row for each recipe. The column `code` names the class of the method, as
+    in docs/concepts.md."""
 
     def size(row: Size | None) -> str:
         return f"{row.steps:>6} x {row.batch_size}" if row else "-"
 
     cells = "{:26}{:15}{:>17}{:>18}  {:4}{:9}{}"
-    print(
-        cells.format(
-            "recipe",
-            "data",
-            "cpu: steps, batch",
-            "gpu: steps, batch",
-            "zoo",
-            "measured",
-            "code",
-        )
-    )
+    sizes = ("cpu: steps, batch", "gpu: steps, batch")
+    print(cells.format("recipe", "data", *sizes, "zoo", "measured", "code"))
     for name, recipe in recipes().items():
         kind = recipe.build.__annotations__["return"]
         code = f"{kind.__module__.removeprefix('course_lib.')}.{kind.__name__}"
         shipped = "yes" if name in zoo.manifest() else "-"
         measured = "yes" if (results.RESULTS / f"{name}.json").exists() else "-"
-        print(
-            cells.format(
-                name,
-                recipe.data,
-                size(recipe.cpu),
-                size(recipe.gpu),
-                shipped,
-                measured,
-                code,
-            )
-        )
+        sizes = (size(recipe.cpu), size(recipe.gpu))
+        print(cells.format(name, recipe.data, *sizes, shipped, measured, code))
         if recipe.published:
             print(f"{'':26}published: {recipe.published}")
     print(f"data sets: {', '.join(names())}")
 
 
 def run_training(args):
-    device = distributed.start()  # joins the other processes, if any
+    device = distributed.start()  # joins the process group, if there is one
     device = torch.device(args.device) if args.device else device
     recipe = lookup(args.name)
     method = build(recipe, args.seed)
@@ -75,9 +58,8 @@ def run_training(args):
         checkpoint=args.checkpoint,
     )
     for step in steps:
-        if distributed.rank() == 0 and (
-            step.k % args.every == 0 or step.k == step.steps
-        ):
+        report = step.k % args.every == 0 or step.k == step.steps
+        if report and distributed.rank() == 0:
             print(
                 f"step {step.k} of {step.steps}  loss {step.loss:.4f}  "
                 f"{step.images / step.seconds:.0f} images/s  "
@@ -94,23 +76,26 @@ def run_training(args):
 
 
 def load_weights(method: Method, path: Path):
+    """Loads weights from a file that `train --out` wrote; raises ValueError for other
+    content."""
     try:
         method.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(
-            f"--weights {path}: expected weights of this recipe, from train --out "
-            f"({first})"
+            f"--weights {path}: expected weights of this recipe, written by train "
+            f"--out ({first})"
         ) from None
 
 
 def run_evaluation(args):
     if args.zoo and args.weights:
-        raise ValueError("--zoo and --weights: give one of them")
+        raise ValueError("give --zoo or --weights, not both")
     if not (args.zoo or args.weights):
         measured = sorted(path.stem for path in results.RESULTS.glob("*.json"))
-        # none: read says what to do
-        for name in [args.name] if args.name else measured or list(recipes())[:1]:
+        # if nothing is measured, the table of any recipe raises an error with a hint
+        measured = measured or list(recipes())[:1]
+        for name in [args.name] if args.name else measured:
             print(f"{name}\n{experiments.table(name)}\n")
         return
     if args.name is None:
@@ -120,15 +105,11 @@ def run_evaluation(args):
     if args.weights:
         load_weights(method, args.weights)
     device = distributed.start()
-    for title, net in (
-        ("random encoder", build(recipe, args.seed)),
-        ("trained", method),
-    ):
+    methods = {"random encoder": build(recipe, args.seed), "trained": method}
+    for title, net in methods.items():
         measured = jobs.all_measures(net.to(device), recipe)
-        print(
-            f"{title:16}"
-            + "  ".join(f"{key} {value:.3f}" for key, value in measured.items())
-        )
+        values = "  ".join(f"{key} {value:.3f}" for key, value in measured.items())
+        print(f"{title:16}{values}")
     print(f"held-out {recipe.data}, seed {args.seed}, {jobs.device_name(device)}")
 
 
@@ -137,13 +118,13 @@ def run_checks(args):
 
     if not args.notebook.is_file():
         raise ValueError(
-            "argument `notebook`: expected an exercise notebook, there is no file "
-            f"{args.notebook}"
+            "argument `notebook`: expected the file of an exercise notebook, got "
+            f"{args.notebook}, which does not exist"
         )
     if not args.exercise and not args.notebook.name[:2].isdecimal():
         raise ValueError(
-            "--exercise: expected the sheet, as 03, since the file's name does not "
-            "begin with its number"
+            "the file's name does not begin with the number of its exercise sheet: "
+            "give the number, for example --exercise 03"
         )
     panels = checks(args.exercise or args.notebook.name[:2]).file(args.notebook)
     print(
@@ -156,7 +137,7 @@ def run_checks(args):
 def run_grading(args):
     if sys.platform != "linux":
         raise ValueError(
-            "grade needs Linux (a virtual machine will do): its sandbox is made of "
+            "grade needs Linux, for example in a virtual machine: its sandbox uses "
             "Linux namespaces"
         )
     from course_lib.grading import batch, doctor, sandbox, sheet
@@ -167,7 +148,7 @@ def run_grading(args):
         return 0 if holds else 1
     if None in (args.submissions, args.exercise, args.seed, args.out):
         raise ValueError(
-            "grade needs SUBMISSIONS/, --exercise, --seed and --out (or --doctor alone)"
+            "grade needs SUBMISSIONS/, --exercise, --seed and --out (or only --doctor)"
         )
     if args.no_sandbox:
         print(NO_SANDBOX, file=sys.stderr)
@@ -176,20 +157,13 @@ def run_grading(args):
     solutions = args.solutions or sheet.ROOT / "solutions"
     if not solutions.is_dir():
         raise ValueError(
-            "grade needs the instructor's clone, or --solutions FOLDER: there is no "
-            f"{solutions}"
+            "grade needs the instructor's clone, or --solutions FOLDER: the folder "
+            f"{solutions} does not exist"
         )
     found = sheet.read(args.exercise, solutions)
     workers = count("workers", args.workers, 64)
-    marks = batch.grade(
-        args.submissions,
-        found,
-        args.seed,
-        args.out,
-        workers,
-        limits,
-        not args.no_sandbox,
-    )
+    inputs = (args.submissions, found, args.seed, args.out)
+    marks = batch.grade(*inputs, workers, limits, not args.no_sandbox)
     print(
         f"{len(marks['students'])} submissions: {args.out}/marks.csv, marks.json, "
         "class.html, students/"
@@ -199,16 +173,17 @@ def run_grading(args):
 def run_stamp(args):
     changed = stamp(args.repo)
     print(
-        f"{args.repo} stands in all badges, links and set-up cells; {len(changed)} "
-        "files changed"
+        f"all badges, links and set-up cells have the address {args.repo}; "
+        f"{len(changed)} files changed"
     )
 
 
 NO_SANDBOX = """\
-##########################################################################################
-#  NO SANDBOX: submitted code runs as you, with your files, your network, your machine.  #
-#  It can read the solutions, change marks and delete files. The reports say so, too.    #
-##########################################################################################"""
+################################################################################
+#  NO SANDBOX: submitted code runs as you, with your files and your network.   #
+#  It can read the solutions, change marks and delete files. The reports say   #
+#  that the sandbox was off.                                                   #
+################################################################################"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -222,19 +197,21 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("name", help=f"one of {', '.join(recipes())}")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument(
-        "--steps", type=int, help="updates; by default the recipe's for this device"
+        "--steps", type=int, help="number of updates; by default the recipe's number"
     )
     command.add_argument("--batch-size", type=int)
     command.add_argument(
-        "--device", help="cpu, cuda, cuda:1; by default a GPU where there is one"
+        "--device", help="cpu, cuda, cuda:1; by default a GPU if there is one"
     )
     command.add_argument(
-        "--checkpoint", type=Path, help="file to write as it goes and to resume from"
+        "--checkpoint",
+        type=Path,
+        help="file to write during the run and to resume from",
     )
     command.add_argument("--weights", type=Path, help="start from these weights")
-    command.add_argument("--out", type=Path, help="where the trained weights go")
+    command.add_argument("--out", type=Path, help="file for the trained weights")
     command.add_argument(
-        "--every", type=int, default=50, help="steps between lines of progress"
+        "--every", type=int, default=50, help="updates between two lines of output"
     )
     command.set_defaults(run=run_training)
 
@@ -247,13 +224,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--zoo",
         action="store_true",
-        help="measure the weights that ship with the course",
+        help="measure the weights that are part of the course",
     )
     command.add_argument(
-        "--weights", type=Path, help="measure these weights, from train --out"
+        "--weights", type=Path, help="measure these weights, written by train --out"
     )
     command.add_argument(
-        "--seed", type=int, default=0, help="of the random encoder to compare with"
+        "--seed", type=int, default=0, help="seed of the random encoder to compare with"
     )
     command.set_defaults(run=run_evaluation)
 
@@ -263,7 +240,8 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("notebook", type=Path)
     command.add_argument(
         "--exercise",
-        help="the sheet, as 03; by default the first two characters of the file's name",
+        help="number of the sheet, for example 03; by default the first two "
+        "characters of the file's name",
     )
     command.set_defaults(run=run_checks)
 
@@ -276,40 +254,47 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         help="folder with a folder or zip for each student",
     )
-    command.add_argument("--exercise", help="the sheet, as 03 or 03_contrastive")
+    command.add_argument("--exercise", help="the sheet, for example 03")
     command.add_argument(
-        "--seed", type=int, help="of the hidden cases; keep it to yourself"
+        "--seed", type=int, help="seed of the hidden cases; keep it secret"
     )
     command.add_argument(
-        "--out", type=Path, help="folder for marks and reports; a run goes on there"
+        "--out",
+        type=Path,
+        help="folder for marks and reports; an interrupted run continues",
     )
     command.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="submissions at a time"
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="submissions in parallel",
     )
     command.add_argument(
         "--seconds",
         type=float,
         default=20,
-        help="of computing, for each exercise of a student",
+        help="computing time for each exercise of a student, in seconds",
     )
     command.add_argument(
         "--gigabytes",
         type=float,
         default=2,
-        help="of memory for each exercise, beside torch's own",
+        help="memory for each exercise in gigabytes, besides that of torch itself",
     )
     command.add_argument(
-        "--solutions", type=Path, help="folder of the sheets; by default the course's"
+        "--solutions",
+        type=Path,
+        help="folder of the solutions; by default the course's",
     )
     command.add_argument(
         "--doctor",
         action="store_true",
-        help="only try whether the sandbox holds on this machine",
+        help="only test the sandbox on this machine",
     )
     command.add_argument(
         "--no-sandbox",
         action="store_true",
-        help="run submitted code as yourself: see the docs first",
+        help="run submitted code with your own rights: read the docs first",
     )
     command.set_defaults(run=run_grading)
 
@@ -318,7 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="write the repository's address into badges, links and set-up cells",
     )
     command.add_argument(
-        "--repo", metavar="OWNER/NAME", required=True, help="as on GitHub"
+        "--repo", metavar="OWNER/NAME", required=True, help="its name on GitHub"
     )
     command.set_defaults(run=run_stamp)
 

@@ -1,9 +1,10 @@
-"""Random augmentation of image batches, on whatever device they live, with different
-random numbers for every image.
+"""Random augmentations of image batches on any device. Every image gets its own random
+numbers.
 
-The nine of SimCLR's figure 4 (Chen et al. 2020, arXiv 2002.05709) and their
-composition: small classes that draw random numbers from torch's global generators, one
-row per image, and call a function of `transforms` with them.
+Here are the augmentations of SimCLR's figure 4 (Chen et al. 2020, arXiv 2002.05709) and
+their composition. Each one is a small class. It draws random numbers from torch's
+global random number generators, one row per image, and calls a function of `transforms`
+with them.
 """
 
 import math
@@ -26,12 +27,10 @@ from course_lib.transforms import (
     rot90,
 )
 
-# The classes that draw the numbers.
-
 
 @dataclass(frozen=True)
 class Compose:
-    """One transform after the other."""
+    """Applies the transforms one after the other."""
 
     transforms: Sequence[Callable[[Tensor], Tensor]]
 
@@ -43,11 +42,11 @@ class Compose:
 
 @dataclass(frozen=True)
 class RandomApply:
-    """Takes transform(x) for each image with probability p, else the image as it is;
-    transform keeps the shape.
+    """Replaces each image by its transform with probability p.
 
-    All images are transformed and the right ones kept: to pick them first would make
-    the CPU wait for the GPU.
+    The transform must return the shape of x, or one that broadcasts to it. It is
+    computed for all images, and then each image or its transform is selected: selecting
+    the images first would make the CPU wait for the GPU.
     """
 
     transform: Callable[[Tensor], Tensor]
@@ -96,8 +95,8 @@ class RandomHorizontalFlip:
 
 @dataclass(frozen=True)
 class RandomShift:
-    """Moves each image by up to so many whole pixels along each axis, and repeats its
-    border."""
+    """Shifts each image by a random whole number of pixels, from -pixels to pixels,
+    along each axis. Pixels that enter repeat the border."""
 
     pixels: int
 
@@ -107,25 +106,19 @@ class RandomShift:
     @expects(x="float N C H W")
     def __call__(self, x: Tensor) -> Tensor:
         for dim in (2, 3):
-            by = torch.randint(
-                -self.pixels, self.pixels + 1, (len(x), 1), device=x.device
-            )
-            # (N, H) or (N, W)
-            at = (torch.arange(x.shape[dim], device=x.device) + by).clamp(
-                0, x.shape[dim] - 1
-            )
-            x = x.gather(
-                dim,
-                (at[:, None, :, None] if dim == 2 else at[:, None, None, :]).expand(
-                    x.shape
-                ),
-            )
+            n, pixels = x.shape[dim], self.pixels
+            shift = torch.randint(-pixels, pixels + 1, (len(x), 1), device=x.device)
+            # (N, n): the row or column of x that comes to each place
+            source = (torch.arange(n, device=x.device) + shift).clamp(0, n - 1)
+            source = source[:, None, :, None] if dim == 2 else source[:, None, None, :]
+            x = x.gather(dim, source.expand(x.shape))
         return x
 
 
 @dataclass(frozen=True)
 class RandomGrayscale:
-    """Colour drop: greys each image with probability p, in three equal channels."""
+    """Makes each image grey with probability p; the image keeps three channels, which
+    are then equal. SimCLR calls this colour drop."""
 
     p: float = 0.1
 
@@ -136,12 +129,13 @@ class RandomGrayscale:
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Factors uniform in [max(0, 1 - strength), 1 + strength], hue shift in [-hue, hue]
-    turns, each image its own.
+    """Changes brightness, contrast, saturation and hue of each image at random.
 
-    The order is drawn at each call, for the whole batch (torchvision: for each image).
-    Strengths of 0 are skipped, so that brightness and contrast also serve images of one
-    channel.
+    The factors of the first three are uniform in [max(0, 1 - strength), 1 + strength].
+    The shift of the hue is uniform in [-hue, hue], in whole turns of the colour circle.
+    Each image has its own numbers. The order of the four changes is drawn once for the
+    whole batch at each call (in torchvision, for each image). A change of strength 0 is
+    skipped. So brightness and contrast also work for images with one channel.
     """
 
     brightness: float = 0.0
@@ -160,20 +154,16 @@ class ColorJitter:
 
     def __call__(self, x: Tensor) -> Tensor:
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
-        ranges = [
-            (max(0, 1 - strength), 1 + strength) for strength in strengths[:3]
-        ] + [(-self.hue, self.hue)]
-        factors = torch.stack(
-            [torch.empty(len(x), device=x.device).uniform_(*pair) for pair in ranges], 1
-        )
-        return color_jitter(
-            x, factors, [k for k in torch.randperm(4).tolist() if strengths[k]]
-        )
+        ranges = [(max(0, 1 - s), 1 + s) for s in strengths[:3]]
+        ranges.append((-self.hue, self.hue))
+        factors = [torch.empty(len(x), device=x.device).uniform_(*r) for r in ranges]
+        order = [k for k in torch.randperm(4).tolist() if strengths[k]]
+        return color_jitter(x, torch.stack(factors, 1), order)
 
 
 @dataclass(frozen=True)
 class RandomRotate90:
-    """Turns each square image by 90, 180 or 270 degrees, equally often."""
+    """Rotates each square image by 90, 180 or 270 degrees, with equal probability."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return rot90(x, torch.randint(1, 4, (len(x),), device=x.device))
@@ -181,11 +171,11 @@ class RandomRotate90:
 
 @dataclass(frozen=True)
 class Cutout:
-    """Fills a square of `size` pixels, its centre anywhere in the image (DeVries &
-    Taylor 2017, arXiv 1708.04552)."""
+    """Fills a square of size x size pixels in each image. Its centre is uniform in the
+    image (DeVries & Taylor 2017, arXiv 1708.04552)."""
 
     size: int
-    value: float = 0.5  # they use 0 on images of mean 0
+    value: float = 0.5  # the paper uses 0, for images with mean 0
 
     def __post_init__(self):
         positive("size", self.size)
@@ -214,7 +204,8 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class GaussianBlur:
-    """Blurs each image by a standard deviation uniform in `sigma`, in pixels."""
+    """Blurs each image by a Gaussian whose standard deviation in pixels is uniform in
+    the range `sigma`."""
 
     kernel_size: int
     sigma: tuple[float, float] = (0.1, 2.0)
@@ -237,33 +228,35 @@ def simclr_augment(
     blur: float = 0.0,
     scale: tuple[float, float] = (0.08, 1.0),
 ) -> Compose:
-    """SimCLR's composition (appendix A): crop, resize, flip, colour jitter and drop;
-    blur with probability `blur`.
+    """Returns SimCLR's augmentation (appendix A): crop and resize, flip, colour jitter,
+    colour drop, and blur with probability `blur`.
 
-    The defaults are those of CIFAR-10 (appendix B.9): strength 0.5, no blur. On
-    ImageNet: 1 and 0.5. scale: the crop's share of the picture's area.
+    The defaults are those for CIFAR-10 (appendix B.9): strength 0.5, no blur. For
+    ImageNet the paper uses strength 1 and blur 0.5. scale: range of the crop's area, as
+    a fraction of the image's area.
     """
     number("strength", strength, 0)
     s = 0.8 * strength
-    views = [
+    transforms = [
         RandomResizedCrop(size, scale),
         RandomHorizontalFlip(),
         RandomApply(ColorJitter(s, s, s, 0.2 * strength), 0.8),
         RandomGrayscale(0.2),
     ]
     if blur:
-        # a tenth of the side
-        views.append(RandomApply(GaussianBlur(2 * (size // 20) + 1), blur))
-    return Compose(views)
+        # the kernel is about a tenth of the image's side
+        transforms.append(RandomApply(GaussianBlur(2 * (size // 20) + 1), blur))
+    return Compose(transforms)
 
 
 @dataclass(frozen=True)
 class MultiCrop:
-    """Views of several sizes: two global crops, then `count` local ones, each batch of
-    views (N, C, h, w) on its own.
+    """Returns a list of batches of views (N, C, h, w): two of global crops, then
+    `count` of local crops.
 
-    Caron et al. 2020 (SwAV, arXiv 2006.09882): local crops are small, so they cost
-    little, and make the global ones answer for their parts.
+    Multi-crop is from Caron et al. 2020 (SwAV, arXiv 2006.09882). Local crops are
+    small, so they cost little time. They train the network to give the parts of an
+    image a similar representation as the whole.
     """
 
     global_crop: Callable[[Tensor], Tensor]

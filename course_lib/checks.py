@@ -1,13 +1,14 @@
-"""Argument checks at the door of every public function: shape, dtype and device, never
-values.
+"""Checks of arguments. The decorator `expects` checks shape, dtype and device of
+tensors, but not their values; other functions check numbers.
 
     @expects(view1="float N D", view2="float N D", labels="int N")
     def loss(view1, view2, labels=None): ...
 
-A specification is a kind (`float`, `int`, `uint8`, `bool` or `any`) followed by one
-word per dimension: a number is that very size, a letter the same size wherever it
-occurs in the call, `...` stands for any leading dimensions. Sizes only: looking at the
-values of a CUDA tensor would make the CPU wait for the GPU.
+A specification is a kind (`float`, `int`, `uint8`, `bool` or `any`), followed by one
+word per dimension. A number is the size of this dimension. A letter stands for a size
+that must be the same everywhere in the call. `...` stands for any leading dimensions.
+Values are not checked, because reading those of a CUDA tensor would make the CPU wait
+for the GPU.
 """
 
 import functools
@@ -27,12 +28,12 @@ KINDS = {
 
 
 def expects(**specifications):
-    """Decorator that checks the named tensor arguments of a function; `None` is let
-    through where it is the default.
+    """Returns a decorator that checks the named tensor arguments of a function.
 
-    Raises ValueError that names the argument, what was expected and what came: for
-    something that is no tensor, a wrong dtype or shape, sizes that disagree between
-    arguments, or tensors on different devices.
+    `None` is accepted if it is the default of the argument. Raises ValueError for an
+    argument that is not a tensor, for a wrong dtype or shape, for sizes that differ
+    between arguments, and for tensors on different devices. The message names the
+    argument, the expected kind and shape, and the given ones.
     """
     parsed = {
         name: (kind, dims)
@@ -45,11 +46,8 @@ def expects(**specifications):
 
         @functools.wraps(function)
         def checked(*args, **kwargs):
-            arguments, sizes, device = (
-                signature.bind(*args, **kwargs).arguments,
-                {},
-                None,
-            )
+            arguments = signature.bind(*args, **kwargs).arguments
+            sizes, device = {}, None  # device: (device, name) of the first tensor
             for name, (kind, dims) in parsed.items():
                 value = arguments.get(name)
                 if value is None and signature.parameters[name].default is None:
@@ -58,25 +56,22 @@ def expects(**specifications):
                 expected = f"expected a tensor ({kind}) of shape ({', '.join(dims)})"
                 if not isinstance(value, Tensor):
                     raise ValueError(f"{where}: {expected}, got {type(value).__name__}")
-                got = f"got {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+                dtype = str(value.dtype).removeprefix("torch.")
+                got = f"got {dtype} of shape {tuple(value.shape)}"
                 if not KINDS[kind](value.dtype):
                     raise ValueError(f"{where}: {expected}, {got}")
                 shape, trailing = tuple(value.shape), dims
                 if dims[:1] == ["..."]:
                     trailing = dims[1:]
-                    shape = (
-                        shape[len(shape) - len(trailing) :]
-                        if len(shape) >= len(trailing)
-                        else ()
-                    )
+                    leading = len(shape) - len(trailing)
+                    shape = shape[leading:] if leading >= 0 else ()
                 if len(shape) != len(trailing):
                     raise ValueError(f"{where}: {expected}, {got}")
                 for dim, size in zip(trailing, shape):
-                    known, owner = (
-                        (int(dim), None)
-                        if dim.isdigit()
-                        else sizes.setdefault(dim, (size, name))
-                    )
+                    if dim.isdigit():
+                        known, owner = int(dim), None
+                    else:
+                        known, owner = sizes.setdefault(dim, (size, name))
                     if size != known:
                         why = f", where {dim} = {known} in `{owner}`" if owner else ""
                         raise ValueError(f"{where}: {expected}{why}, {got}")
@@ -94,13 +89,10 @@ def expects(**specifications):
 
 
 def number(name: str, value, low: float, high: float = float("inf")):
-    """Checks that a scalar argument lies in [low, high] and returns it; raises
-    ValueError otherwise."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, Real)
-        or not low <= value <= high
-    ):
+    """Returns a number that lies in [low, high]; raises ValueError for anything
+    else."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
         raise ValueError(
             f"argument `{name}`: expected a number in [{low}, {high}], got {value!r}"
         )
@@ -108,13 +100,10 @@ def number(name: str, value, low: float, high: float = float("inf")):
 
 
 def count(name: str, value, high: float = float("inf"), low: int = 1) -> int:
-    """Checks that a scalar argument is a whole number in [low, high] and returns it;
-    raises ValueError otherwise."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, Integral)
-        or not low <= value <= high
-    ):
+    """Returns a whole number that lies in [low, high]; raises ValueError for anything
+    else."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or not low <= value <= high:
         raise ValueError(
             f"argument `{name}`: expected a whole number in [{low}, {high}], got "
             f"{value!r}"
@@ -123,8 +112,8 @@ def count(name: str, value, high: float = float("inf"), low: int = 1) -> int:
 
 
 def positive(name: str, value):
-    """Checks that a scalar argument (a temperature, a learning rate, a count) is above
-    zero and returns it."""
+    """Returns a number above zero (a temperature, a learning rate, a size); raises
+    ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
         raise ValueError(
             f"argument `{name}`: expected a positive number, got {value!r}"
@@ -133,8 +122,8 @@ def positive(name: str, value):
 
 
 def ordered(name: str, pair: tuple[float, float], high: float = float("inf")) -> None:
-    """Checks a range that random numbers are drawn from: 0 < pair[0] <= pair[1] <=
-    high."""
+    """Checks that 0 < pair[0] <= pair[1] <= high, for a range from which random numbers
+    are drawn; raises ValueError otherwise."""
     if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= high:
         raise ValueError(
             f"argument `{name}`: expected (low, high) with 0 < low <= high <= {high}, "

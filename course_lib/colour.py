@@ -1,9 +1,9 @@
-"""CIE Lab, and colour as classes: what colourisation and split-brain autoencoders
-predict.
+"""The colour space CIE Lab, and classes of colours: the targets of colourisation and
+split-brain autoencoders.
 
-Zhang, Isola, Efros 2016, "Colorful Image Colorization", arXiv 1603.08511, section 2. In
-Lab a picture is its lightness L and two colours, a (green to red) and b (blue to
-yellow); equal distances look about equally different.
+Zhang, Isola, Efros 2016, "Colorful Image Colorization", arXiv 1603.08511, section 2. An
+image in Lab has the channels lightness L, a (green to red) and b (blue to yellow). For
+the human eye, equal distances in Lab are about equally large differences of colour.
 """
 
 import functools
@@ -25,14 +25,15 @@ WHITE = (0.95047, 1.0, 1.08883)  # D65, the white of sRGB
 @expects(x="float N 3 H W")
 @full_precision
 def rgb_to_lab(x: Tensor) -> Tensor:
-    """sRGB (N, 3, H, W) in [0, 1] -> Lab (N, 3, H, W): L in [0, 100], a in [-87, 99], b
-    in [-108, 95] (CIE 1976)."""
+    """Converts sRGB images (N, 3, H, W) in [0, 1] to Lab (N, 3, H, W) (CIE 1976).
+
+    L is in [0, 100], a in [-87, 99], b in [-108, 95].
+    """
     linear = torch.where(
         x > 0.04045, ((x.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4, x / 12.92
     )
-    xyz = torch.einsum("ij,njhw->nihw", x.new_tensor(TO_XYZ), linear) / x.new_tensor(
-        WHITE
-    ).view(3, 1, 1)
+    white = x.new_tensor(WHITE).view(3, 1, 1)
+    xyz = torch.einsum("ij,njhw->nihw", x.new_tensor(TO_XYZ), linear) / white
     root = torch.where(
         xyz > 0.008856, xyz.clamp(min=0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116
     )
@@ -43,39 +44,36 @@ def rgb_to_lab(x: Tensor) -> Tensor:
 @expects(lab="float N 3 H W")
 @full_precision
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Lab (N, 3, H, W) -> sRGB (N, 3, H, W), clipped to [0, 1]: not every Lab colour
-    has one."""
+    """Converts Lab images (N, 3, H, W) to sRGB (N, 3, H, W).
+
+    The result is clipped to [0, 1], because some colours in Lab do not exist in sRGB.
+    """
     lightness, a, b = lab.unbind(1)
     fy = (lightness + 16) / 116
     root = torch.stack([fy + a / 500, fy, fy - b / 200], 1)
-    xyz = torch.where(
-        root > 0.2068966, root**3, (root - 16 / 116) / 7.787
-    ) * lab.new_tensor(WHITE).view(3, 1, 1)
-    linear = torch.einsum(
-        "ij,njhw->nihw", torch.linalg.inv(lab.new_tensor(TO_XYZ)), xyz
-    )
+    white = lab.new_tensor(WHITE).view(3, 1, 1)
+    xyz = torch.where(root > 0.2068966, root**3, (root - 16 / 116) / 7.787) * white
+    to_rgb = torch.linalg.inv(lab.new_tensor(TO_XYZ))
+    linear = torch.einsum("ij,njhw->nihw", to_rgb, xyz)
     curved = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(linear > 0.0031308, curved, 12.92 * linear).clamp(0, 1)
 
 
 @functools.cache
 def _reached(spacing: float) -> Tensor:
+    """The result of `ab_bins`, computed once for each spacing."""
     cube = torch.cartesian_prod(*[torch.linspace(0, 1, 64)] * 3)
-    squares = (
-        (rgb_to_lab(cube[:, :, None, None])[:, 1:, 0, 0] / spacing)
-        .round()
-        .unique(dim=0)
-    )
-    return squares * spacing
+    ab = rgb_to_lab(cube[:, :, None, None])[:, 1:, 0, 0]
+    return (ab / spacing).round().unique(dim=0) * spacing
 
 
 def ab_bins(spacing: float = 10.0) -> Tensor:
-    """Centres (Q, 2) of the squares of that side, in the plane of (a, b), that sRGB
-    colours reach.
+    """Returns the centres (Q, 2) of the bins: all squares with side `spacing` in the
+    plane of (a, b) that contain a colour of sRGB.
 
-    Looked for with 64 levels a channel: finer ones would add a square at the rim (one,
-    at a spacing of 20). The paper's 313 bins of side 10 include squares beyond the
-    gamut; here they are 261.
+    The colours tested have 64 levels per channel. More levels would add a few squares
+    at the border (one, for a spacing of 20). For side 10 there are 261 bins. The paper
+    has 313, which include squares outside sRGB.
     """
     return _reached(float(positive("spacing", spacing))).clone()
 
@@ -83,17 +81,16 @@ def ab_bins(spacing: float = 10.0) -> Tensor:
 @expects(ab="float N 2 H W", bins="float Q 2")
 @full_precision
 def nearest_bin(ab: Tensor, bins: Tensor) -> Tensor:
-    """Colours (N, 2, H, W) -> the index of each one's nearest bin, int64 (N, H, W)."""
+    """Returns the index of the nearest bin, int64 (N, H, W), of colours ab (N, 2, H,
+    W)."""
     return _affinity(ab, bins).argmax(1)
 
 
 def _affinity(ab: Tensor, bins: Tensor) -> Tensor:
-    """(N, Q, H, W): minus half the squared distance to each bin, up to a term that all
-    bins of a pixel share."""
-    return (
-        torch.einsum("qc,nchw->nqhw", bins, ab)
-        - bins.square().sum(1).view(1, -1, 1, 1) / 2
-    )
+    """Returns minus half the squared distance of each pixel to each bin, (N, Q, H, W),
+    up to a constant for each pixel."""
+    half_squares = bins.square().sum(1).view(1, -1, 1, 1) / 2
+    return torch.einsum("qc,nchw->nqhw", bins, ab) - half_squares
 
 
 @expects(ab="float N 2 H W", bins="float Q 2")
@@ -101,28 +98,27 @@ def _affinity(ab: Tensor, bins: Tensor) -> Tensor:
 def soft_bins(
     ab: Tensor, bins: Tensor, neighbours: int = 5, sigma: float = 5.0
 ) -> Tensor:
-    """Soft encoding: each colour shared among its nearest bins by exp(-distance^2 / (2
-    sigma^2)), (N, Q, H, W).
+    """Soft encoding: returns for each pixel a distribution over bins, (N, Q, H, W).
 
-    The shares of a pixel sum to 1; the other bins get 0. Section 2.1 of the paper,
-    footnote: 5 neighbours, sigma = 5.
+    The probability of a bin is proportional to exp(-distance^2 / (2 sigma^2)) for the
+    nearest bins, whose number is `neighbours`, and 0 for all others. The defaults are
+    those of the paper (footnote in section 2.1).
     """
     count("neighbours", neighbours, len(bins))
-    # (N, k, H, W)
-    value, nearest = (_affinity(ab, bins) / positive("sigma", sigma) ** 2).topk(
-        neighbours, 1
-    )
-    shares = ab.new_zeros(len(ab), len(bins), *ab.shape[2:])
-    return shares.scatter_(1, nearest, value.softmax(1))
+    logits = _affinity(ab, bins) / positive("sigma", sigma) ** 2
+    value, nearest = logits.topk(neighbours, 1)  # (N, neighbours, H, W)
+    probabilities = ab.new_zeros(len(ab), len(bins), *ab.shape[2:])
+    return probabilities.scatter_(1, nearest, value.softmax(1))
 
 
 @expects(prior="float Q")
 def rebalancing_weights(prior: Tensor, mix: float = 0.5) -> Tensor:
-    """Weights (Q,), proportional to 1 / ((1 - mix) prior + mix / Q), of mean 1 under
-    the prior (equation 4).
+    """Returns weights (Q,) proportional to 1 / ((1 - mix) prior + mix / Q), with mean 1
+    under the prior (equation 4).
 
-    prior (Q,): how often each bin occurs, summing to 1. mix = 1 treats all bins alike,
-    mix = 0 weighs by rarity alone (and a bin that never occurs infinitely).
+    prior (Q,): frequency of each bin, with sum 1. For mix = 1 all bins have the same
+    weight. For mix = 0 the weights are proportional to 1 / prior, which is infinite for
+    a bin that never occurs.
     """
     weights = 1 / ((1 - number("mix", mix, 0, 1)) * prior + mix / len(prior))
     return weights / torch.where(prior > 0, prior * weights, 0).sum()
@@ -131,11 +127,12 @@ def rebalancing_weights(prior: Tensor, mix: float = 0.5) -> Tensor:
 @expects(logits="float N Q H W", bins="float Q 2")
 @full_precision
 def annealed_mean(logits: Tensor, bins: Tensor, temperature: float = 0.38) -> Tensor:
-    """One colour for each pixel's distribution over bins: softmax(logits / T)'s mean,
-    (N, 2, H, W) (equation 5).
+    """Returns a colour for each pixel, (N, 2, H, W): the mean of the bins under
+    softmax(logits / T) (equation 5).
 
-    T = 1 is the mean, pale; T -> 0 the mode, vivid and patchy. Raises ValueError for a
+    T = 1 gives the mean of the predicted distribution, with pale colours. T -> 0 gives
+    its mode, with strong colours that are not smooth in space. Raises ValueError for a
     temperature <= 0.
     """
-    shares = (logits / positive("temperature", temperature)).softmax(1)
-    return torch.einsum("qc,nqhw->nchw", bins, shares)
+    probabilities = (logits / positive("temperature", temperature)).softmax(1)
+    return torch.einsum("qc,nqhw->nchw", bins, probabilities)

@@ -1,5 +1,5 @@
-"""What several processes need: who am I, and a gather that lets the gradient through.
-Start them with `torchrun`."""
+"""Training in several processes: the number of a process, and a gather with gradient.
+`torchrun` starts the processes."""
 
 import os
 
@@ -9,25 +9,24 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 without a process group."""
+    """The number of processes that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, 0 <= rank < world_size()."""
+    """The number of this process, 0 <= rank < world_size()."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def start() -> torch.device:
-    """Joins the process group that torchrun announces in the environment, if any;
-    returns this process's device."""
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    device = (
-        torch.device("cuda", local)
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
-    if device.type == "cuda":
+    """Joins the process group and returns the device of this process.
+
+    torchrun describes the group in environment variables. Without them there is only
+    this process, and no group.
+    """
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -35,8 +34,11 @@ def start() -> torch.device:
 
 
 class _Gather(torch.autograd.Function):
-    """torch.distributed.nn.functional.all_gather does the same, but warns that it is
-    deprecated (torch 2.14); what is to replace it is private and not in torch 2.6."""
+    """Concatenates the rows of all processes, with gradient.
+
+    torch.distributed.nn.functional.all_gather does the same. But torch 2.14 warns that
+    it is deprecated, and its replacement is private and not in torch 2.6.
+    """
 
     @staticmethod
     def forward(ctx, x):
@@ -46,27 +48,29 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        # Every process's loss saw our rows: their gradients add up, and only our own
-        # rows lead further back.
+        # The loss of every process depends on the rows of this process, so their
+        # gradient is the sum over processes. Only this process's rows depend on its x.
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
         return grad.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def gather(x: Tensor) -> Tensor:
-    """The rows (n, ...) of all processes in rank order, (world_size n, ...), with
-    gradient; x itself when alone.
+    """Concatenates the rows x (n, ...) of all processes in rank order, with gradient:
+    (world_size n, ...). With one process, returns x itself.
 
-    A loss of gathered rows that every process computes in full has, after
-    DistributedDataParallel has averaged over the processes, exactly the gradient of one
-    process on the joint batch. n must be the same everywhere.
+    Let every process compute the same loss from all gathered rows, and let
+    DistributedDataParallel average the gradients over processes. The result is exactly
+    the gradient of one process on the whole batch. n must be the same in all processes.
     """
     return x if world_size() == 1 else _Gather.apply(x.contiguous())
 
 
 def any_process(flag: Tensor) -> bool:
-    """True where a 0-d bool tensor is true in at least one process (all must call it:
-    it waits for the device)."""
+    """Returns whether the 0-d bool tensor is true in at least one process.
+
+    All processes must call it. It waits for the device.
+    """
     if world_size() > 1:
         flag = flag.float()
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)

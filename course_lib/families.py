@@ -1,5 +1,5 @@
-"""What the families of methods bring: each has tables of its own, and here they are
-one."""
+"""Merges the tables of all families of methods. Each family is a folder of course_lib
+and has its own tables."""
 
 import importlib
 import pkgutil
@@ -8,11 +8,12 @@ import course_lib
 
 
 def merged(kind: str) -> dict:
-    """The entries of all tables of a kind, "recipes" or "experiments".
+    """Returns the entries of all tables of one kind, "recipes" or "experiments".
 
-    They stand in the modules course_lib.FAMILY.recipes, and others whose name ends so
-    (a second notebook of a family has a module of its own), as RECIPES. Raises
-    ValueError for a name that two tables have.
+    The tables of recipes are the dictionaries RECIPES in the modules
+    course_lib.FAMILY.recipes and in all modules of a family whose name ends in
+    "recipes". (A family with two notebooks has two such modules.) Likewise for
+    experiments. Raises ValueError if two tables have an entry of the same name.
     """
     found, owner = {}, {}
     for package in pkgutil.iter_modules(course_lib.__path__, "course_lib."):
@@ -22,12 +23,11 @@ def merged(kind: str) -> dict:
         for module in pkgutil.iter_modules(folder, f"{package.name}."):
             if not module.name.endswith(kind):
                 continue
-            for name, entry in getattr(
-                importlib.import_module(module.name), kind.upper()
-            ).items():
+            table = getattr(importlib.import_module(module.name), kind.upper())
+            for name, entry in table.items():
                 if name in found:
                     raise ValueError(
-                        f"{name!r} stands in {owner[name]} and in {module.name}: "
+                        f"{name!r} is both in {owner[name]} and in {module.name}: "
                         "rename one of them"
                     )
                 found[name], owner[name] = entry, module.name

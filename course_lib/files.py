@@ -1,23 +1,27 @@
-"""Where the course's files are; and writing that a kill leaves whole: the old content
-or the new one, never half."""
+"""The folders of the course, and functions that write files atomically: if the process
+is killed, the file has the old content or the new one, never a part of it."""
 
 import json
 import os
 from pathlib import Path
 
-# the clone; of an installed wheel, the folder of all packages
+# the folder of the clone; for an installed wheel, the folder of all packages
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "course_lib" / "shipped"
-# it is setup.py that copies results/ and exercises/checks/ there, and only into a wheel
+# Only a wheel has the folder `shipped`: setup.py copies results/ and exercises/checks/
+# into it.
 if not SHIPPED.exists():
     SHIPPED = ROOT
 
 
 def write_whole(path: Path, content: bytes):
-    """Writes the file beside its place, waits until it is on the disk, then moves it
-    there; makes missing folders."""
+    """Writes the file atomically and makes missing folders.
+
+    Writes a temporary file in the same folder, waits until it is on the disk, then
+    renames it to `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # two processes that write the same file spoil neither
+    # the process id in the name: two processes may write the same file at the same time
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with open(part, "wb") as file:
         file.write(content)
@@ -27,5 +31,5 @@ def write_whole(path: Path, content: bytes):
 
 
 def write_json(path: Path, value: dict):
-    """The same for a value as JSON, a line an entry."""
+    """Writes the value as JSON by `write_whole`, with one entry a line."""
     write_whole(path, (json.dumps(value, indent=1) + "\n").encode())

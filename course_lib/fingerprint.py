@@ -1,12 +1,17 @@
-"""What a result depends on, as a text whose hash tells which results and weights are
-out of date.
+"""Fingerprints of code: texts that change when the code behind a result changes.
 
-It holds the syntax of builders and jobs, without docstrings, comments, type hints and
-layout; that of every function of the library that they call, wherever it stands; the
-values of the constants that they read; and the hash of the trained weights that they
-load. Methods, networks, data and `fit` are not in it: short runs, repeated by a test,
-watch over these (`experiments.results.short`). tools/rehash.py changes hashes without
-training, where it can prove that nothing else has changed.
+The hash of a fingerprint tells which results and trained weights are out of date. The
+fingerprint of a builder or a job contains:
+
+- its syntax, without docstrings, comments, type hints and layout;
+- the syntax of every function of the library that it calls, directly or indirectly;
+- the values of the constants that they read.
+
+The hashes of the trained weights that they load belong to the hash of a recipe or a
+setting, too. The code of methods, networks, data and `fit` is not included. Instead a
+test repeats short runs and compares their numbers (`experiments.results.short`).
+tools/rehash.py changes stored hashes without training if it can prove that all numbers
+stay the same.
 """
 
 import ast
@@ -19,24 +24,28 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-# Functions of these modules are watched by the short runs, or compute nothing.
+# Functions of these modules are not part of a fingerprint: the short runs test them, or
+# they compute nothing.
 WATCHED = [
     f"course_lib.{name}"
-    for name in "checks data distributed families files fingerprint optim recipe run teacher train zoo".split()
+    for name in (
+        "checkpoint checks data distributed families files fingerprint optim recipe "
+        "run teacher train zoo"
+    ).split()
 ]
 NOT_SYNTAX = ("annotation", "returns", "type_comment", "type_params", "ctx", "kind")
 PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
 
 def fingerprint(*values) -> str:
-    """What builders, jobs or arguments of one stand for, the same in every process,
-    Python and machine.
+    """Returns the fingerprint of builders, jobs or their arguments.
 
-    Of functions their syntax and all that the module's docstring says; of a
-    `functools.partial` the function's and its arguments'; of torch's own things their
-    names; of everything else what it prints. Raises ValueError for something that
-    prints its place in memory, and for a job that loads trained weights whose name
-    cannot be read in its source.
+    It is the same in every process, version of Python and machine. The module's
+    docstring says what it contains for a function. A `functools.partial` gives the
+    texts of its function and arguments, a function or class of torch its name, a recipe
+    its hash, and any other object its `repr`. Raises ValueError for an object whose
+    `repr` contains its address in memory, and for a job that loads trained weights
+    whose name cannot be read from its source.
     """
     depends = _Dependencies()
     texts = [depends.value(value) for value in values]
@@ -44,8 +53,8 @@ def fingerprint(*values) -> str:
 
 
 def weights_of(*values) -> set[str]:
-    """Names of the zoo's weights that these builders or jobs load; "judge" where it is
-    the judge of their data."""
+    """Returns the names of the zoo's weights that these builders or jobs load. The name
+    "judge" stands for the evaluation network (judge) of their data set."""
     depends = _Dependencies()
     for value in values:
         depends.value(value)
@@ -53,23 +62,25 @@ def weights_of(*values) -> set[str]:
 
 
 def weights_hash(name: str) -> str:
-    """Of trained weights in the zoo."""
+    """Returns the first 12 digits of the SHA-256 of trained weights in the zoo."""
     return _manifest()[name]["sha256"][:12]
 
 
 def _manifest() -> dict[str, dict]:
-    """The zoo's, which is read here since the zoo itself imports recipes."""
+    """The zoo's manifest. It is read here because the zoo imports recipes, which import
+    this module."""
     return json.loads((Path(__file__).parent / "zoo" / "manifest.json").read_text())
 
 
 class _Dependencies:
-    """What was met on the way: functions (name -> syntax), constants, weights."""
+    """Collects what values refer to: functions (name -> syntax), constants, names of
+    weights."""
 
     def __init__(self):
         self.functions, self.constants, self.weights = {}, set(), set()
 
     def value(self, value) -> str:
-        """The text of a value; functions that it calls are added to `functions`."""
+        """Returns the text of a value and adds what it refers to."""
         if isinstance(value, partial):
             parts = [value.func, *value.args, *value.keywords, *value.keywords.values()]
             self.weights |= {
@@ -82,23 +93,21 @@ class _Dependencies:
             self.follow(value)
             return value.__qualname__
         if isinstance(value, (list, tuple, dict)):
-            parts = (
-                [part for pair in value.items() for part in pair]
-                if isinstance(value, dict)
-                else value
-            )
+            parts = value
+            if isinstance(value, dict):
+                parts = [part for pair in value.items() for part in pair]
             return f"{type(value).__name__}({', '.join(map(self.value, parts))})"
         if hasattr(value, "hash"):  # a recipe
             return value.hash()
         if " at 0x" in repr(value):
             raise ValueError(
-                "argument `value`: expected something that prints what it is, got "
-                f"{value!r}"
+                "argument `value`: expected an object whose repr does not contain its "
+                f"address in memory, got {value!r}"
             )
         return repr(value)
 
     def follow(self, value):
-        """Adds a function or class, and what it refers to."""
+        """Adds a function or class and all that it refers to."""
         value = inspect.unwrap(value)
         name = f"{value.__module__}.{value.__qualname__}"
         if name in self.functions:
@@ -116,25 +125,26 @@ class _Dependencies:
 
 
 def _followed(value, user) -> bool:
-    """Is its syntax part of the text? Functions of the library are, and what stands
-    where its user stands; classes only where they are part of a recipe or
-    experiment."""
+    """Returns whether the syntax of `value`, which `user` refers to, is part of the
+    fingerprint.
+
+    Functions of the library and of the user's own module are. A class is only if it is
+    in the user's own module, and this module has recipes or experiments or is in no
+    package. No function or class of the modules in `WATCHED` is.
+    """
     module = value.__module__
-    if module == user.__module__ and module not in WATCHED:
-        return (
-            inspect.isfunction(value)
-            or module.endswith(("recipes", "experiments"))
-            or "." not in module
-        )
-    return (
-        module.startswith("course_lib.")
-        and module not in WATCHED
-        and inspect.isfunction(value)
+    if module in WATCHED:
+        return False
+    if inspect.isfunction(value):
+        return module == user.__module__ or module.startswith("course_lib.")
+    return module == user.__module__ and (
+        module.endswith(("recipes", "experiments")) or "." not in module
     )
 
 
 def _is_plain(value) -> bool:
-    """Numbers, texts, and functions, in lists and dictionaries of any depth."""
+    """Returns whether the value is a number, text or function, or a nested list, tuple
+    or dictionary of these."""
     if isinstance(value, dict):
         return all(map(_is_plain, [*value, *value.values()]))
     if type(value) in (list, tuple):
@@ -144,14 +154,13 @@ def _is_plain(value) -> bool:
 
 @functools.cache
 def _read(value) -> tuple[str, dict, frozenset[str]]:
-    """A function's or class's syntax as text, the global things that it names, the
-    trained weights that it loads."""
+    """Returns the syntax of a function or class as text, the global objects to which it
+    refers (name -> object), and the names of the trained weights that it loads."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(value))).body
-    names = (
-        vars(sys.modules[value.__module__])
-        if inspect.isclass(value)
-        else value.__globals__
-    )
+    if inspect.isclass(value):
+        names = vars(sys.modules[value.__module__])
+    else:
+        names = value.__globals__
     references, loads = {}, set()
     own = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
     own |= {
@@ -160,30 +169,27 @@ def _read(value) -> tuple[str, dict, frozenset[str]]:
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
     }
     for part in ast.walk(node):
-        if (
-            isinstance(part, (ast.Name, ast.Attribute))
-            and (dotted := _dotted(part))
-            and dotted[0] not in own
-        ):
-            thing = names.get(dotted[0])
+        dotted = _dotted(part)
+        if dotted and dotted[0] not in own:
+            found = names.get(dotted[0])
             for attribute in dotted[1:]:
-                if not isinstance(thing, ModuleType):
+                if not isinstance(found, ModuleType):
                     break
-                thing = getattr(thing, attribute, None)
-            if (
-                thing is not None
-                and not isinstance(thing, ModuleType)
-                and thing is not value
-            ):
-                references[".".join(dotted)] = thing
+                found = getattr(found, attribute, None)
+            is_module = isinstance(found, ModuleType)
+            if found is not None and found is not value and not is_module:
+                references[".".join(dotted)] = found
         if isinstance(part, ast.Call) and _dotted(part.func) == ["zoo", "load"]:
             loads |= _weights(part.args[0], value)
     return _syntax(node), references, frozenset(loads)
 
 
 def _weights(argument: ast.expr, function) -> set[str]:
-    """The names that `zoo.load(argument)` may have: a text, or a parameter that a
-    `functools.partial` has given."""
+    """Returns the names of the weights that `zoo.load(argument)` loads.
+
+    In the function `judge_of` this is {"judge"}. The set is empty if the argument is a
+    parameter of the function, whose value comes from a `functools.partial`.
+    """
     if isinstance(argument, ast.Constant):
         return {argument.value}
     if function.__name__ == "judge_of":
@@ -192,13 +198,15 @@ def _weights(argument: ast.expr, function) -> set[str]:
         isinstance(argument, ast.Name)
         and argument.id in inspect.signature(function).parameters
     ):
-        return set()  # `_Dependencies.value` sees it among the arguments
-    raise ValueError(f"{function.__qualname__}: expected zoo.load of a name in quotes or of a parameter, got "
-                     f"zoo.load({ast.unparse(argument)})")  # fmt: skip
+        return set()  # `_Dependencies.value` finds the name in the partial
+    raise ValueError(
+        f"{function.__qualname__}: expected zoo.load of a name in quotes or of a "
+        f"parameter, got zoo.load({ast.unparse(argument)})"
+    )
 
 
-def _dotted(node: ast.expr) -> list[str]:
-    """["a", "b", "c"] for the expression a.b.c, else an empty list."""
+def _dotted(node: ast.AST) -> list[str]:
+    """Returns ["a", "b", "c"] for the expression a.b.c, and [] for any other node."""
     if isinstance(node, ast.Name):
         return [node.id]
     if isinstance(node, ast.Attribute) and (before := _dotted(node.value)):
@@ -207,8 +215,8 @@ def _dotted(node: ast.expr) -> list[str]:
 
 
 def _syntax(node) -> str:
-    """An abstract syntax tree as text, alike in all Pythons: `ast.dump` differs between
-    them."""
+    """Returns an abstract syntax tree as text that is the same in all versions of
+    Python. (The text of `ast.dump` is not.)"""
     if isinstance(node, list):
         return f"[{' '.join(map(_syntax, node))}]"
     if not isinstance(node, ast.AST):

@@ -1,5 +1,5 @@
-"""Losses that two or more methods share: pure functions; what is random or gathered
-comes in as an argument."""
+"""Losses that several methods share. They are pure functions: random numbers, and rows
+gathered from other processes, are arguments."""
 
 import functools
 import math
@@ -12,8 +12,8 @@ from course_lib.checks import count, expects, positive
 
 
 def full_precision(function):
-    """Decorator: tensors become at least float32 and autocast is off, since exp(s /
-    tau) does not survive bfloat16."""
+    """Decorator: computes the function without autocast, with bfloat16 and float16
+    tensors converted to float32. In bfloat16 exp(s / tau) would be too inexact."""
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
@@ -40,15 +40,15 @@ def full_precision(function):
 @expects(scores="float N K", positive="int N")
 @full_precision
 def info_nce(scores: Tensor, positive: Tensor | None = None) -> Tensor:
-    """InfoNCE: which of the K candidates is the positive? (van den Oord et al. 2018,
-    arXiv 1807.03748, equation 4.)
+    """InfoNCE: the cross-entropy of finding the positive among K candidates (van den
+    Oord et al. 2018, arXiv 1807.03748, equation 4).
 
-    scores (N, K): score of row i's reference with its k-th candidate, temperature
-    included. positive (N,): the column of each row's positive; by default i, where
-    reference i and candidate i come from one pair and the batch's other candidates are
-    its negatives. Returns the mean of -log softmax(scores)_positive, a 0-d loss in
-    nats; log K when all scores are equal. Raises ValueError without `positive` where
-    there are fewer candidates than rows.
+    scores (N, K): the score of reference i with its k-th candidate, already divided by
+    the temperature. positive (N,): the column of each row's positive. By default it is
+    i: then reference i and candidate i are a pair, and the other candidates in the
+    batch are the negatives. Returns the mean of -log softmax(scores)_positive, a 0-d
+    loss in nats; it is log K when all scores are equal. Raises ValueError if `positive`
+    is not given and there are fewer candidates than rows.
     """
     if positive is None:
         if scores.shape[1] < len(scores):
@@ -61,13 +61,14 @@ def info_nce(scores: Tensor, positive: Tensor | None = None) -> Tensor:
 
 
 def mutual_information_bound(loss: float | Tensor, candidates: int) -> float | Tensor:
-    """log K - L: what an InfoNCE loss among K candidates says, in nats, of the pair's
-    mutual information.
+    """Returns log K - L, a lower bound in nats of the mutual information of a pair,
+    from the InfoNCE loss L with K candidates.
 
-    A lower bound in expectation, for whatever scores, never above log K (van den Oord
-    et al. 2018, arXiv 1807.03748, appendix A.1; Poole et al. 2019, arXiv 1905.06922,
-    equation 12, proves it for finite K). The K candidates, positive included, must be
-    independent draws. Raises ValueError for fewer than 2 candidates.
+    The bound holds in expectation for all scores. It is never above log K. Source: van
+    den Oord et al. 2018, arXiv 1807.03748, appendix A.1; Poole et al. 2019, arXiv
+    1905.06922, equation 12, prove it for finite K. The K candidates, with the positive
+    among them, must be independent draws. Raises ValueError for fewer than 2
+    candidates.
     """
     return math.log(count("candidates", candidates, low=2)) - loss
 
@@ -78,18 +79,19 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
     """Normalised temperature-scaled cross-entropy: SimCLR's loss (Chen et al. 2020,
     arXiv 2002.05709, Algorithm 1).
 
-    z1, z2 (N, D): projections of two views, row i of both from image i. Each of the 2N
-    rows is asked to find its partner among the 2N - 1 others by cosine similarity over
-    temperature: l(i, j) = -log( exp(s_ij / tau) / sum_{k != i} exp(s_ik / tau) ),
-    averaged over the 2N ordered positive pairs. InfoNCE with 2N - 1 candidates. Returns
-    a 0-d loss in nats; log(2N - 1) when all rows are equal. Raises ValueError for a
-    temperature <= 0.
+    z1, z2 (N, D): projections of two views; row i of both comes from image i. The
+    partner of a row is the other view of the same image. With cosine similarities s,
+    the loss of row i with partner j is
+    l(i, j) = -log( exp(s_ij / tau) / sum_{k != i} exp(s_ik / tau) ).
+    This is InfoNCE with 2N - 1 candidates. Returns the mean over the 2N ordered
+    positive pairs, a 0-d loss in nats; it is log(2N - 1) when all rows are equal.
+    Raises ValueError for a temperature <= 0.
     """
     positive("temperature", temperature)
     n = len(z1)
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2N, D)
     scores = z @ z.T / temperature  # (2N, 2N)
     scores.fill_diagonal_(float("-inf"))  # k != i
-    # of i: i + N for the first views, i - N for the second
+    # the partner of row i is i + N for the first views, i - N for the second
     partner = torch.arange(2 * n, device=z.device).roll(n)
     return info_nce(scores, partner)

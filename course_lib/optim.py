@@ -1,4 +1,4 @@
-"""Optimisers and the schedule of their learning rates, as `fit` takes them."""
+"""Optimisers and the learning-rate schedule, in the form that `fit` expects."""
 
 import math
 from collections.abc import Callable
@@ -8,27 +8,31 @@ from torch import Tensor
 
 from course_lib.checks import number, positive
 
+# a function: the parameters of one player -> their optimiser
 Optimizers = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 
 def adamw(
     lr: float, weight_decay: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999)
 ) -> Optimizers:
-    """AdamW (arXiv 1711.05101) without weight decay on biases, norms and other
-    vectors."""
+    """AdamW (arXiv 1711.05101). Weight decay is off for biases, the parameters of
+    normalisation layers and other vectors."""
     return lambda params: torch.optim.AdamW(
         _decay_groups(params, weight_decay), lr=positive("lr", lr), betas=betas
     )
 
 
 def sgd(lr: float, weight_decay: float = 1e-4, momentum: float = 0.9) -> Optimizers:
-    """SGD with momentum, without weight decay on biases, norms and other vectors."""
+    """SGD with momentum. Weight decay is off for biases, the parameters of
+    normalisation layers and other vectors."""
     return lambda params: torch.optim.SGD(
         _decay_groups(params, weight_decay), lr=positive("lr", lr), momentum=momentum
     )
 
 
 def _decay_groups(params, weight_decay):
+    """The parameters in groups with and without weight decay; empty groups are left
+    out."""
     params = list(params)
     groups = [
         {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
@@ -38,15 +42,16 @@ def _decay_groups(params, weight_decay):
 
 
 def cosine(warmup: float = 0.05) -> Callable[[float], float]:
-    """Learning-rate factor at progress p in [0, 1]: linear up to 1 at `warmup`, then
-    half a cosine down to 0."""
+    """Returns a function: progress p in [0, 1] -> factor of the learning rate.
+
+    The factor rises linearly from 0 to 1 at p = warmup. Then it falls to 0 along half a
+    period of a cosine.
+    """
     number("warmup", warmup, 0, 1)
 
     def factor(p: float) -> float:
-        return (
-            p / warmup
-            if p < warmup
-            else 0.5 * (1 + math.cos(math.pi * (p - warmup) / (1 - warmup)))
-        )
+        if p < warmup:
+            return p / warmup
+        return 0.5 * (1 + math.cos(math.pi * (p - warmup) / (1 - warmup)))
 
     return factor

@@ -1,5 +1,8 @@
-"""A recipe: one method ready to train. The families' `recipes` modules have them, a row
-each."""
+"""A recipe: everything that is needed to train one method.
+
+Each family of methods (a folder of course_lib) lists its recipes in its `recipes`
+module.
+"""
 
 import functools
 import hashlib
@@ -22,32 +25,40 @@ class Size:
     """How long and how wide to train."""
 
     steps: int
-    batch_size: int  # images, over all processes
+    batch_size: int  # images in one batch, summed over all processes
     lr: float
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One method ready to train: `build` makes it anew, with weights from torch's
-    global generator."""
+    """Everything that is needed to train one method.
+
+    Each call of `build` returns a new method. Its initial weights come from torch's
+    global random number generator.
+    """
 
     build: Callable[[], Method]
-    data: str  # name for course_lib.data.load
+    data: str  # name of the data set, for course_lib.data.load
     gpu: Size
-    cpu: Size | None = None  # None: out of reach without a GPU
+    cpu: Size | None = None  # None: the training is too long for a CPU
     optimizer: Callable[..., Optimizers] = adamw
     weight_decay: float = 1e-4
-    published: str = ""  # reference figure of the paper, for recipes that repeat one
-    # say, y becomes what the method wants instead of labels
+    # the number that the paper reports, for a recipe that repeats a paper's experiment
+    published: str = ""
+    # changes the data set first; for example, it replaces the labels y by other targets
     prepare_data: Callable[[Dataset], Dataset] | None = None
-    # False: what it learns is none, and `encode` has nothing to measure
+    # False: the method learns no representation, so `encode` is not evaluated
     has_representation: bool = True
-    # with each of 3 seeds; a notebook explains what is missing
+    # Measures in which the trained encoder has to be better than a random one with each
+    # of 3 seeds. If one of the two default measures is missing, a notebook says why.
     beats_random_in: tuple[str, ...] = ("knn", "probe")
 
     def hash(self) -> str:
-        """Changes when the builder, what this row says of the training, or a teacher's
-        weights do."""
+        """Returns a hash of the builder's code, the settings of the training, and the
+        weights of any teacher.
+
+        A change of one of these changes the hash.
+        """
         code = fingerprint(self.build, self.optimizer, self.prepare_data)
         teachers = sorted(map(weights_hash, weights_of(self.build)))
         row = [code, self.data, self.cpu, self.gpu, self.weight_decay, teachers]
@@ -57,12 +68,15 @@ class Recipe:
 
 @functools.cache
 def recipes() -> dict[str, Recipe]:
-    """name -> recipe, of all families."""
+    """Returns the recipes of all families as a dictionary name -> recipe."""
     return merged("recipes")
 
 
 def lookup(name: str) -> Recipe:
-    """The recipe of that name; ValueError lists the known ones."""
+    """Returns the recipe of this name.
+
+    Raises ValueError for an unknown name. The message lists the known ones.
+    """
     if name not in recipes():
         raise ValueError(
             f"argument `name`: expected one of {', '.join(recipes())}, got {name!r}"
@@ -71,8 +85,10 @@ def lookup(name: str) -> Recipe:
 
 
 def build(recipe: Recipe, seed: int) -> Method:
-    """The untrained method whose weights come from `seed`; the caller's random state
-    stays as it was."""
+    """Returns the untrained method, with initial weights drawn from `seed`.
+
+    The caller's random state does not change.
+    """
     with seeded(seed):
         return recipe.build()
 
@@ -89,16 +105,16 @@ def train(
     checkpoint: str | Path | None = None,
     bf16: bool | None = None,
 ) -> Iterator[Step]:
-    """`fit` with the recipe's size for this device; steps and batch_size override it,
-    bf16 is fit's.
+    """Trains the method by `fit`, with the recipe's size for this device.
 
-    Raises ValueError where the recipe has no size for the CPU and none is given.
+    steps and batch_size replace the recipe's numbers. The other arguments are those of
+    `fit`. Raises ValueError if the recipe has no size for the CPU, the device is the
+    CPU, and steps or batch_size is missing.
     """
-    on_gpu = (
-        torch.cuda.is_available()
-        if device is None
-        else torch.device(device).type == "cuda"
-    )
+    if device is None:
+        on_gpu = torch.cuda.is_available()
+    else:
+        on_gpu = torch.device(device).type == "cuda"
     data = recipe.prepare_data(data) if recipe.prepare_data else data
     size = recipe.gpu if on_gpu else recipe.cpu
     if size is None:

@@ -1,13 +1,10 @@
-"""What `fit` needs around its loop: seeds, batches and their order, players, device,
-several processes, checkpoints."""
+"""Functions for `fit`: argument checks, seeds, batches and their order, the device, the
+players, and several processes."""
 
-import io
 import os
-import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +14,6 @@ from torch.utils.data import DataLoader
 from course_lib import distributed
 from course_lib.checks import count, positive
 from course_lib.data import Dataset, as_float
-from course_lib.files import write_whole
 from course_lib.optim import Optimizers
 
 CPU = torch.device("cpu")
@@ -33,8 +29,8 @@ def check_arguments(
     clip: float | None,
     check_every: int | None,
 ):
-    """Raises ValueError for arguments of `fit` that are no such number or do not fit
-    together."""
+    """Raises ValueError if an argument of `fit` is outside its range, or if batch_size
+    does not fit the data or the number of processes."""
     for name, value in dict(
         steps=steps, batch_size=batch_size, accumulate=accumulate, save_every=save_every
     ).items():
@@ -49,8 +45,8 @@ def check_arguments(
         )
     if batch_size % distributed.world_size():
         raise ValueError(
-            f"argument `batch_size`: {batch_size} does not divide among "
-            f"{distributed.world_size()} processes"
+            "argument `batch_size`: expected a multiple of the "
+            f"{distributed.world_size()} processes, got {batch_size}"
         )
 
 
@@ -58,18 +54,22 @@ def check_arguments(
 
 
 def mix(*numbers: int) -> int:
-    """One well-mixed seed out of several numbers (Python hashes the text with SHA-512,
-    the same everywhere)."""
+    """Returns one seed that depends on all these numbers.
+
+    The seed is the same on every machine: `random.Random` hashes the text of the
+    numbers with SHA-512.
+    """
     return random.Random(repr(numbers)).getrandbits(63)
 
 
 @contextmanager
 def seeded(number: int, device: torch.device = CPU):
-    """Within it the CPU's and this device's generators start from `number`; afterwards
-    they are where they were."""
+    """Context manager: inside, the random number generators of the CPU and of this
+    device start from the seed `number`. Afterwards their old states are restored."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(number)
-        # torch.manual_seed would touch the other GPUs' generators too, unforked
+        # torch.manual_seed would also set the generators of other GPUs, whose states
+        # fork_rng does not restore.
         if device.type == "cuda":
             torch.cuda.default_generators[device.index].manual_seed(number)
         yield
@@ -81,12 +81,15 @@ def seeded(number: int, device: torch.device = CPU):
 def _order(
     rows: int, batch_size: int, seed: int, start: int = 0, device: torch.device = CPU
 ) -> Iterator[Tensor]:
-    """This process's rows of batch number start, start + 1, ...: each pass is a
-    permutation drawn from (seed, pass)."""
+    """Yields the row indices of this process's part of batch start, start + 1, ...
+
+    Each epoch has its own permutation of all rows, drawn from (seed, epoch).
+    """
     per_epoch, share = rows // batch_size, batch_size // distributed.world_size()
     for batch in range(start, 2**62):
         epoch, slot = divmod(batch, per_epoch)
-        # one copy to the device a pass: a copy a batch would wait for it each time
+        # Copies the permutation to the device once an epoch: a copy for each batch
+        # would make the CPU wait for the device each time.
         if batch == start or slot == 0:
             permutation = torch.randperm(
                 rows, generator=torch.Generator().manual_seed(mix(seed, epoch))
@@ -103,8 +106,8 @@ def batches(
     device: torch.device,
     workers: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields (x, y) for ever, from batch number `start` on; x as float on the device,
-    uint8 scaled to [0, 1]."""
+    """Yields batches (x, y) on the device without end, beginning with batch number
+    `start`. x is float; uint8 is scaled to [0, 1]."""
     if isinstance(data, Dataset):
         pairs = (
             (data.x[rows], data.y[rows])
@@ -124,63 +127,62 @@ def batches(
         )
     for x, y in pairs:
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-        # Pictures stored as (N, H, W, C) and permuted would bring channels_last in: see
-        # _memory_format.
-        yield (
-            (as_float(x) if x.dtype == torch.uint8 else x).clone(
-                memory_format=torch.contiguous_format
-            ),
-            y,
-        )
+        x = as_float(x) if x.dtype == torch.uint8 else x
+        # Images that are stored as (N, H, W, C) and permuted are in channels_last.
+        # The docstring of `_memory_format` explains when this is unsafe.
+        yield x.clone(memory_format=torch.contiguous_format), y
 
 
 # The device
 
 
 def training_device(device: torch.device | str | None) -> torch.device:
-    """The device that is asked for, with its number; by default this process's GPU, or
-    the CPU where there is none."""
+    """Returns `device` as a torch.device with its index. By default this is the GPU of
+    this process, or the CPU if there is no GPU."""
     if device is None:
-        device = (
-            f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-            if torch.cuda.is_available()
-            else "cpu"
-        )
-    return torch.empty(0, device=device).device  # "cuda" gets its number
+        gpu = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        device = gpu if torch.cuda.is_available() else "cpu"
+    # the device of a tensor has an index: "cuda" becomes, for example, "cuda:0"
+    return torch.empty(0, device=device).device
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Whether it is a GPU that has bfloat16 in its hardware: a CPU, and a GPU that
-    emulates it, are slower with it."""
+    """Returns whether the device is a GPU with bfloat16 in its hardware.
+
+    CPUs, and GPUs that emulate bfloat16, are slower with it.
+    """
     return device.type == "cuda" and torch.cuda.is_bf16_supported(
         including_emulation=False
     )
 
 
 def place(method: nn.Module, device: torch.device):
-    """Moves the method to the device, with its convolutions' weights in the format that
-    is fastest there.
+    """Moves the method to the device and sets the memory format of its convolutions'
+    weights.
 
-    On several GPUs BatchNorm sees the batches of all of them.
+    With several GPUs, BatchNorm becomes SyncBatchNorm, which normalises with the
+    statistics of the batch over all GPUs.
     """
     method.to(device)
     memory_format = _memory_format(method, device)
     for p in method.parameters():
         if p.ndim == 4:
-            # contiguous() leaves one channel's strides as they are
+            # clone() sets the strides; contiguous() would not change those of a weight
+            # with one input channel
             p.data = p.data.clone(memory_format=memory_format)
     if distributed.world_size() > 1 and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
 
 
 def _memory_format(method: nn.Module, device: torch.device) -> torch.memory_format:
-    """Of the convolutions' weights: channels_last, which is faster, on the CPU as on a
-    GPU; with one exception.
+    """Returns the memory format for the convolutions' weights.
 
-    In channels_last, oneDNN's kernel for processors with AVX2 and no AVX-512 writes
-    past its buffer when it computes the weights' gradient of a 1 x 1 convolution with a
-    stride and fewer than 8 input channels: gradients are wrong, then the process dies
-    (oneDNN issue 6035). A method with such a convolution stays contiguous on the CPU.
+    It is channels_last, which is faster both on the CPU and on a GPU, with one
+    exception. Consider a 1 x 1 convolution with a stride and fewer than 8 input
+    channels, in channels_last, on a processor with AVX2 but without AVX-512. When
+    oneDNN computes the gradient of its weights, it writes beyond its buffer (oneDNN
+    issue 6035). The gradients are wrong, and then the process crashes. A method with
+    such a convolution therefore stays contiguous on the CPU.
     """
     stride_1 = {
         id(m.weight)
@@ -200,15 +202,16 @@ def _memory_format(method: nn.Module, device: torch.device) -> torch.memory_form
 def players(
     method, optimizers: Optimizers | list[Optimizers]
 ) -> tuple[list, dict[frozenset, torch.optim.Optimizer]]:
-    """The method's turns as (loss, list of parameters), and the optimiser of each
-    different set of parameters.
+    """Returns the method's turns and the optimisers of its players.
 
-    Sets are known by frozenset(map(id, parameters)). Each group of an optimiser gets
-    `base_lr`, its full learning rate. Raises ValueError for a turn that trains nothing
-    and for another number of optimisers than of players.
+    A turn is (loss, list of parameters). A player is a set of parameters that are
+    updated together. The key of its optimiser is frozenset(map(id, parameters)). Each
+    parameter group of an optimiser gets an entry `base_lr`, its full learning rate.
+    Raises ValueError if a turn has no parameters to train, or if a list of optimisers
+    does not have one for each player.
     """
     turns, lists = method.turns(), {}
-    # the same iterator may stand in several turns, but can be read once only
+    # Several turns may share one iterator of parameters, which can be read only once.
     for _, params in turns:
         lists.setdefault(id(params), [p for p in params if p.requires_grad])
     turns = [(loss, lists[id(params)]) for loss, params in turns]
@@ -232,11 +235,13 @@ def players(
 
 
 @contextmanager
-def only(params: list[Tensor], method: nn.Module):
-    """Within it only these parameters learn; all others of the method get no gradient,
-    computed or stored."""
-    mine = set(map(id, params))
-    others = [p for p in method.parameters() if p.requires_grad and id(p) not in mine]
+def train_only(params: list[Tensor], method: nn.Module):
+    """Context manager: inside, only these parameters get gradients. For the method's
+    other parameters no gradient is computed."""
+    trained = set(map(id, params))
+    others = [
+        p for p in method.parameters() if p.requires_grad and id(p) not in trained
+    ]
     for p in others:
         p.requires_grad_(False)
     try:
@@ -249,9 +254,9 @@ def only(params: list[Tensor], method: nn.Module):
 # Several processes
 
 
-class _Door(nn.Module):
-    """The front door: DistributedDataParallel synchronises only what is entered by
-    `forward`."""
+class _LossOfTurn(nn.Module):
+    """Computes the loss of a turn in its `forward`, because DistributedDataParallel
+    averages gradients only for calls of `forward`."""
 
     def __init__(self, method, turns):
         super().__init__()
@@ -262,99 +267,20 @@ class _Door(nn.Module):
         return self.losses[turn](x, y)
 
 
-def front_door(method: nn.Module, turns: list, compile: bool) -> nn.Module:
-    """A module that is called as door(turn, x, y) and gives that turn's loss; gradients
-    are averaged over processes."""
-    door = _Door(method, turns)
+def loss_of_turn(method: nn.Module, turns: list, compile: bool) -> nn.Module:
+    """Returns a module: (number of the turn, x, y) -> loss of this turn. With several
+    processes it averages the gradients over them."""
+    module = _LossOfTurn(method, turns)
     if compile:
-        door.compile()
+        module.compile()
     if distributed.world_size() == 1:
-        return door
+        return module
     sets = {frozenset(map(id, params)) for _, params in turns}
     trained = set().union(*sets)
-    partly = len(sets) > 1 or any(
+    # In some turn, some parameters may get no gradient.
+    some_unused = len(sets) > 1 or any(
         id(p) not in trained for p in method.parameters() if p.requires_grad
     )
     return DistributedDataParallel(
-        door, broadcast_buffers=False, find_unused_parameters=partly
+        module, broadcast_buffers=False, find_unused_parameters=some_unused
     )
-
-
-# Checkpoints
-
-
-class Checkpoint:
-    """The file that a run is resumed from; with path None nothing is kept.
-
-    run: what must be the same for a run to be resumed; how many processes and which
-    optimisers is added to it.
-    """
-
-    def __init__(
-        self,
-        path: str | Path | None,
-        run: dict,
-        method: nn.Module,
-        optimizers: list[torch.optim.Optimizer],
-    ):
-        self.path, self.method, self.optimizers = (
-            None if path is None else Path(path),
-            method,
-            optimizers,
-        )
-        self.run = run | {
-            "processes": distributed.world_size(),
-            "optimizers": [
-                [
-                    type(optimizer).__name__,
-                    *(
-                        {**g, "params": len(g["params"])}
-                        for g in optimizer.param_groups
-                    ),
-                ]
-                for optimizer in optimizers
-            ],
-        }
-
-    def resume(self) -> tuple[int, int, float]:
-        """Loads the file, if there is one, into method and optimisers: updates done,
-        images consumed, seconds spent.
-
-        Raises ValueError for a file that cannot be read and for another run's.
-        """
-        path, run = self.path, self.run
-        if path is None or not path.exists():
-            return 0, 0, 0.0
-        # onto the CPU: load_state_dict copies what belongs on the device, and AdamW
-        # wants its counters here
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise ValueError(
-                f"argument `checkpoint`: {path} cannot be read: move it away ({error})"
-            ) from None
-        if state["run"] != run:
-            old, names = state["run"], {**state["run"], **run}
-            differs = ", ".join(
-                f"{n} {old.get(n)} -> {run.get(n)}"
-                for n in names
-                if old.get(n) != run.get(n)
-            )
-            raise ValueError(
-                f"argument `checkpoint`: {path} belongs to another run ({differs}): "
-                "name another file or move it"
-            )
-        self.method.load_state_dict(state["method"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        return state["done"]
-
-    def save(self, done: tuple[int, int, float]):
-        """Writes the file, whole or not at all; done: as `resume` returns it. Of
-        several processes the first writes."""
-        if self.path is None or distributed.rank() > 0:
-            return
-        state = {"run": self.run, "done": done, "method": self.method.state_dict()}
-        state["optimizers"] = [optimizer.state_dict() for optimizer in self.optimizers]
-        torch.save(state, content := io.BytesIO())
-        write_whole(self.path, content.getvalue())

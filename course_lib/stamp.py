@@ -1,5 +1,5 @@
-"""The repository's address in a clone: in pyproject.toml's one line, and in every
-badge, link and set-up cell."""
+"""Writes the address of the repository into the files of a clone: into pyproject.toml
+and into every badge, link and set-up cell."""
 
 import io
 import re
@@ -23,17 +23,17 @@ FILES = (
 
 
 def with_address(text: str, repo: str) -> str:
-    """The text with OWNER/NAME `repo` wherever it gives the address of the course's
-    repository."""
+    """Replaces every address of the course's repository in the text by `repo`, which is
+    OWNER/NAME."""
     return ADDRESS.sub(rf"\g<1>{repo}", text)
 
 
 def stamp(repo: str, root: Path = ROOT) -> list[Path]:
-    """Writes OWNER/NAME `repo` into all files of the clone that give the address;
-    returns those that changed.
+    """Writes the address `repo`, OWNER/NAME, into all files of the clone that contain
+    the address of the repository. Returns the files that changed.
 
-    Raises ValueError for anything but OWNER/NAME, and where `root` is no clone of the
-    course.
+    Raises ValueError if `repo` is not of the form OWNER/NAME, or if `root` is not a
+    clone of the course.
     """
     if not re.fullmatch(r"[A-Za-z\d-]+/[A-Za-z\d._-]+(?<!\.git)", repo):
         raise ValueError(
@@ -45,18 +45,11 @@ def stamp(repo: str, root: Path = ROOT) -> list[Path]:
             f"stamp needs a clone of the course: {root} has no pyproject.toml"
         )
     changed = []
-    for path in [
-        path
-        for pattern in FILES
-        for path in sorted(root.glob(pattern))
-        if path.is_file()
-    ]:
+    paths = [path for pattern in FILES for path in sorted(root.glob(pattern))]
+    for path in filter(Path.is_file, paths):
         content = path.read_bytes()
-        stamped = (
-            _zip_with_address(content, repo)
-            if path.suffix == ".zip"
-            else _bytes_with_address(content, repo)
-        )
+        replace = _zip_with_address if path.suffix == ".zip" else _bytes_with_address
+        stamped = replace(content, repo)
         if stamped != content:
             write_whole(path, stamped)
             changed.append(path)

@@ -1,5 +1,5 @@
-"""Teachers, targets and key networks: copies without gradient, and the moving average
-that lets them follow."""
+"""Copies of networks without gradient (teachers, target networks, key networks), and
+the moving average that updates them."""
 
 import math
 from copy import deepcopy
@@ -11,7 +11,7 @@ from course_lib.checks import number
 
 
 class Frozen(nn.Module):
-    """A network without gradient; `training` as for `frozen_copy`."""
+    """A copy of a network without gradient; for `training` see `frozen_copy`."""
 
     def __init__(self, net: nn.Module, training: bool):
         super().__init__()
@@ -28,23 +28,24 @@ class Frozen(nn.Module):
 
 
 def frozen_copy(net: nn.Module, *, training: bool) -> Frozen:
-    """A teacher, target or key network: a copy without gradient.
+    """Returns a copy of `net` without gradient, for a teacher, target or key network.
 
-    training=False: in eval mode for good, whatever the method around it is in: a
-    trained teacher (knowledge distillation). True: in train mode while the method is,
-    as its online twin: a moving average that must normalise with its own batch's
-    statistics (MoCo, BYOL, DINO).
+    training=False: the copy is always in eval mode, also while the method is in train
+    mode. Use it for a trained teacher (knowledge distillation). training=True: the copy
+    is in train mode whenever the method is, like its online network. Use it for a
+    moving average that must normalise with the statistics of its own batch (MoCo, BYOL,
+    DINO).
     """
     return Frozen(net, training)
 
 
 @torch.no_grad()
 def ema(target: nn.Module, online: nn.Module, momentum: float):
-    """target <- momentum target + (1 - momentum) online, for every parameter.
+    """Updates every parameter: target <- momentum target + (1 - momentum) online.
 
-    BatchNorm's running statistics: a target in train mode gathers its own from the
-    batches it sees, they are left alone; a target in eval mode never sees a training
-    batch, so it takes over the online network's buffers as they are.
+    The running statistics of BatchNorm are buffers. A target in train mode computes its
+    own from its batches, so its buffers do not change here. A target in eval mode does
+    not update them, so it gets a copy of the online network's buffers.
     """
     number("momentum", momentum, 0, 1)
     target, online = (
@@ -58,6 +59,9 @@ def ema(target: nn.Module, online: nn.Module, momentum: float):
 
 
 def cosine_momentum(momentum: float, progress: float) -> float:
-    """1 - (1 - momentum) (cos(pi progress) + 1) / 2: from `momentum` up to 1, as in
-    BYOL (section 3.2) and DINO."""
+    """Returns 1 - (1 - momentum) (cos(pi progress) + 1) / 2.
+
+    This rises from `momentum` at progress 0 to 1 at progress 1, as in BYOL (section
+    3.2) and DINO.
+    """
     return 1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2

@@ -1,6 +1,9 @@
-"""The one training loop. A `Method` says what its paper's Algorithm box says; `fit`
-does everything else; run.py has what `fit` needs around its loop, optim.py the
-optimisers, teacher.py the slow copies of networks."""
+"""The training loop of all methods.
+
+A `Method` implements the algorithm of its paper. `fit` does everything else. Its helper
+functions are in run.py and checkpoint.py, the optimisers in optim.py. The moving
+averages of networks are in teacher.py.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,31 +15,31 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import distributed
+from course_lib.checkpoint import Checkpoint
 from course_lib.data import Dataset
 from course_lib.optim import Optimizers, adamw, cosine
 from course_lib.run import (
-    Checkpoint,
     batches,
     check_arguments,
     computes_in_bf16,
-    front_door,
+    loss_of_turn,
     mix,
-    only,
     place,
     players,
     seeded,
+    train_only,
     training_device,
 )
 
 
 class Method(nn.Module):
-    """A learning method: its networks and the two halves of its paper's Algorithm box.
+    """A learning method: its networks, its loss, and what it does after an update.
 
-    `progress` in [0, 1) is set by `fit` before each update, for temperature warm-up,
-    momentum schedules, fade-in. `step_outputs` is a list: `loss` appends what
-    `after_step` needs (keys for a queue, outputs for a centre), one entry a
-    micro-batch, and `after_step` consumes it. State that must survive a resume lives in
-    parameters and buffers.
+    `fit` sets `progress` in [0, 1) before each update; schedules of temperatures and
+    momentum use it. `step_outputs` is a list for values that `after_step` needs, such
+    as keys for a queue or outputs for a centre. `loss` appends one entry for each
+    micro-batch, and `after_step` reads them. Everything that must be saved in a
+    checkpoint has to be a parameter or a buffer.
     """
 
     progress = 0.0
@@ -46,47 +49,50 @@ class Method(nn.Module):
         self.step_outputs = []
 
     def loss(self, x: Tensor, y=None) -> Tensor:
-        """Every line up to `loss.backward()`, augmentation included: images (N, C, H,
-        W) in [0, 1] -> 0-d loss.
+        """Returns the 0-d loss of images x (N, C, H, W) in [0, 1].
 
-        y is whatever the data pairs with x: labels, row indices, tokens.
+        It contains all lines of the paper's algorithm before the gradient step,
+        augmentation included. y is the second part of each pair of the data: labels,
+        row indices, tokens.
         """
         raise NotImplementedError(f"{type(self).__name__} must define loss(x, y)")
 
     def after_step(self):
-        """Every line after the optimiser's update: moving averages, queue, centre.
-        Called without gradient."""
+        """Contains all lines of the paper's algorithm after the gradient step: updates
+        of moving averages, a queue or a centre. `fit` calls it without gradient."""
 
     def before_epoch(self, data):
-        """Looks at the whole data set before each pass over it (DeepCluster, SeLa).
-        Called without gradient."""
+        """Uses the whole data set before each epoch, for example to cluster it
+        (DeepCluster, SeLa). `fit` calls it without gradient."""
 
     def turns(self) -> list[tuple[Callable, Iterable[Tensor]]]:
-        """Who moves in one update, in order: (loss, parameters it updates). A GAN
-        returns k discriminator turns, then the generator's; each turn gets its own
-        batch."""
+        """Returns the turns of one update, in order: pairs (loss, parameters to train).
+
+        A turn is one gradient step of one player on its own batch. A GAN returns k
+        turns of the discriminator, then one of the generator.
+        """
         return [(self.loss, self.parameters())]
 
     def encode(self, x: Tensor) -> Tensor:
-        """The representation (N, D) of images (N, C, H, W) in [0, 1]: all that the
-        evaluation knows of a method."""
+        """Returns the representation (N, D) of images x (N, C, H, W) in [0, 1].
+        Evaluation of representations uses only this function of a method."""
         raise NotImplementedError(f"{type(self).__name__} must define encode(x)")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One update, as `fit` reports it."""
+    """What `fit` reports after each update."""
 
     k: int  # updates done, 1..steps
     steps: int
-    losses: tuple[Tensor, ...]  # one 0-d tensor a turn, still on the device
-    images: int  # consumed so far by all turns and processes
-    # spent training so far; what the caller does between steps is not counted
+    losses: tuple[Tensor, ...]  # a 0-d tensor on the device for each turn
+    images: int  # number of images used so far, by all turns and processes
+    # time of training so far, without the time that the caller spends between steps
     seconds: float
 
     @property
     def loss(self) -> float:
-        """The last turn's loss (waits for the device)."""
+        """The loss of the last turn. Reading it waits for the device."""
         return self.losses[-1].item()
 
 
@@ -109,39 +115,46 @@ def fit(
     check_every: int | None = None,
     workers: int = 4,
 ) -> Iterator[Step]:
-    """Trains `method` for `steps` updates and yields a `Step` after each: the caller
-    owns the loop, may plot or stop.
+    """Trains `method` for `steps` updates and yields a `Step` after each.
 
-    data: a `course_lib.data.Dataset`, which moves to the device whole and stays uint8
-    there, or any map-style dataset
-        of (x, y) pairs with uint8 or float x, which is streamed by a DataLoader with `workers` processes.
-    batch_size: images per batch over all processes together; each pass over the data is
-    a new permutation, its
-        incomplete last batch dropped.
-    optimizers: a function parameters -> Optimizer, or a list with one for each player
-    in order of its first turn. schedule: factor on the learning rates at progress in
-    (0, 1). seed: fixes all that follows. Update k draws from (seed, rank, k), pass e
-    over the data is ordered by (seed, e), and
-        the caller's random state is put back before each yield, so nothing that happens between steps matters.
-    accumulate: batches whose gradients are averaged in one update. It saves memory
-    only: it enlarges neither the
-        negatives nor the batch that BatchNorm sees.
-    clip: largest norm of one player's gradient. bf16: autocast to bfloat16; by default
-    where the GPU computes in it. Losses stay in float32 (`full_precision`). compile:
-    torch.compile the loss; pays off on long runs only. checkpoint: file to resume from
-    when it exists, written every `save_every` updates, at the end and when the caller
-        leaves the loop, whole or not at all (an interrupt in the middle of an update loses what came since the last
-        save). On the CPU a killed and resumed run ends with the same weights, bit for
-        bit. (Several processes without SyncBatchNorm: rank 0's BatchNorm statistics are kept.)
-    check_every: updates between looks for a loss that is not finite; by default 1 on
-    the CPU, 20 on a GPU, which need
-        not wait for the answer in between.
+    The caller iterates over the steps and may plot or stop between them.
 
-    Random numbers that a map-style dataset draws itself come from its workers: they are
-    not repeated by a resumed run.
+    data: a `course_lib.data.Dataset`, which is copied to the device as a whole and
+        stays uint8 there; or any map-style dataset of pairs (x, y) with uint8 or float
+        x, which a DataLoader with `workers` processes reads batch by batch.
+    batch_size: images per batch, summed over all processes. Each epoch uses a new
+        permutation of the data and drops the incomplete last batch.
+    optimizers: a function parameters -> Optimizer for all players, or a list with one
+        function for each player, in the order of their first turns.
+    schedule: function of the progress in (0, 1) that returns the factor of the learning
+        rates.
+    seed: determines all random numbers of the training. Update k draws from (seed,
+        rank, k); the order of the data in epoch e comes from (seed, e). Before each
+        yield the caller's random state is restored. So random numbers that the caller
+        draws between steps do not change the training.
+    accumulate: number of batches whose gradients are averaged in one update. This saves
+        memory only: the number of negatives, and the batch whose statistics BatchNorm
+        uses, do not grow.
+    clip: upper bound for the norm of one player's gradient.
+    bf16: whether to use autocast to bfloat16; by default only on a GPU with bfloat16 in
+        its hardware. Losses are still computed in float32 (`full_precision`).
+    compile: whether to compile the loss by torch.compile. It is worth its time only in
+        long runs.
+    checkpoint: a file. If it exists, the run resumes from it. It is written every
+        `save_every` updates, at the end, and when the caller leaves the loop, and
+        always atomically: a kill never leaves a part of a file. An interrupt in the
+        middle of an update loses the updates since the last save. On the CPU a run that
+        was killed and resumed ends with the same weights, bit for bit. (With several
+        processes and without SyncBatchNorm, the file has the BatchNorm statistics of
+        rank 0.)
+    check_every: number of updates between two checks that the loss is finite; by
+        default 1 on the CPU and 20 on a GPU, because each check waits for the GPU.
 
-    Raises ValueError for arguments that do not fit together, before anything is
-    trained, and FloatingPointError when a loss is not finite.
+    A map-style dataset may draw random numbers itself. They come from the processes of
+    the DataLoader, and a resumed run does not repeat them.
+
+    Raises ValueError before the training if arguments do not fit together, and
+    FloatingPointError if a loss is not finite.
     """
     if not isinstance(method, Method):
         raise ValueError(
@@ -157,46 +170,36 @@ def fit(
     check_every = check_every or (1 if device.type == "cpu" else 20)
     place(method, device)
     turns, by_player = players(method, optimizers)
-    kept = Checkpoint(
-        checkpoint,
-        {"seed": seed, **settings, "rows": len(data)},
-        method,
-        list(by_player.values()),
-    )
-    done, images, seconds = kept.resume()
+    run = {"seed": seed, **settings, "rows": len(data)}
+    file = Checkpoint(checkpoint, run, method, list(by_player.values()))
+    done, images, seconds = file.resume()
 
     def train() -> Iterator[Step]:
         nonlocal images, seconds
-        door = front_door(method, turns, compile)
+        loss_of = loss_of_turn(method, turns, compile)
         stored = data.to(device) if isinstance(data, Dataset) else data
         per_update, per_epoch = len(turns) * accumulate, len(data) // batch_size
-        stream = batches(
-            stored,
-            batch_size,
-            seed,
-            start=done * per_update,
-            device=device,
-            workers=workers,
-        )
-        broken = torch.zeros((), dtype=torch.bool, device=device)
-        method.zero_grad(set_to_none=True)  # what an interrupted run may have left
+        start = done * per_update
+        stream = batches(stored, batch_size, seed, start, device, workers)
+        not_finite = torch.zeros((), dtype=torch.bool, device=device)
+        # an interrupted run may have left gradients and outputs
+        method.zero_grad(set_to_none=True)
         method.step_outputs.clear()
 
         def update(turn: int, factor: float) -> Tensor:
-            """One player's step along the mean gradient of `accumulate` batches;
-            returns their mean loss."""
+            """Updates the player of this turn by the mean gradient of `accumulate`
+            batches; returns their mean loss."""
             params = turns[turn][1]
-            optimizer, total = (
-                by_player[frozenset(map(id, params))],
-                torch.zeros((), device=device),
-            )
-            with only(params, method):
+            optimizer = by_player[frozenset(map(id, params))]
+            total = torch.zeros((), device=device)
+            with train_only(params, method):
                 for micro in range(accumulate):
                     x, y = next(stream)
-                    more = micro < accumulate - 1 and distributed.world_size() > 1
-                    with door.no_sync() if more else nullcontext():
+                    # several processes average their gradients after the last batch
+                    wait = micro < accumulate - 1 and distributed.world_size() > 1
+                    with loss_of.no_sync() if wait else nullcontext():
                         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                            loss = door(turn, x, y) / accumulate
+                            loss = loss_of(turn, x, y) / accumulate
                         loss.backward()
                     total += loss.detach()
             if clip is not None:
@@ -211,38 +214,33 @@ def fit(
             began = time.perf_counter()
             method.progress = (k - 1) / steps
             method.train()
-            if any(
-                batch % per_epoch == 0
-                for batch in range((k - 1) * per_update, k * per_update)
-            ):
-                # no rank: the same on all
+            batch_numbers = range((k - 1) * per_update, k * per_update)
+            if any(number % per_epoch == 0 for number in batch_numbers):
+                # no rank in the seed: all processes draw the same numbers
                 with torch.no_grad(), seeded(mix(seed, -1, k), device):
                     method.before_epoch(stored)
             with seeded(mix(seed, distributed.rank(), k), device):
-                losses = tuple(
-                    update(turn, schedule((k - 0.5) / steps))
-                    for turn in range(len(turns))
-                )
+                factor = schedule((k - 0.5) / steps)
+                losses = tuple(update(turn, factor) for turn in range(len(turns)))
             with torch.no_grad(), seeded(mix(seed, -2, k), device):
                 method.after_step()
             method.step_outputs.clear()
             images += batch_size * per_update
-            broken |= ~torch.stack(losses).isfinite().all()
+            not_finite |= ~torch.stack(losses).isfinite().all()
             save = checkpoint is not None and (k % save_every == 0 or k == steps)
-            if (save or k % check_every == 0 or k == steps) and distributed.any_process(
-                broken
-            ):
+            check = save or k % check_every == 0 or k == steps
+            if check and distributed.any_process(not_finite):
                 raise _not_finite(max(done + 1, k - check_every + 1), k, steps, losses)
-            # on a GPU right as of each look at the loss, which waits for it
+            # On a GPU this is exact only after a check, which waits for the GPU.
             seconds += time.perf_counter() - began
             try:
                 if save:
-                    kept.save((k, images, seconds))
+                    file.save((k, images, seconds))
                 yield Step(k, steps, losses, images, seconds)
-            # the caller stops here: keep what was learnt since the last save
+            # The caller stops here: save the updates since the last save.
             except GeneratorExit:
-                if checkpoint is not None and not save and not broken:
-                    kept.save((k, images, seconds))
+                if checkpoint is not None and not save and not not_finite:
+                    file.save((k, images, seconds))
                 raise
 
     return train()
@@ -251,9 +249,10 @@ def fit(
 def _not_finite(
     first: int, k: int, steps: int, losses: tuple[Tensor, ...]
 ) -> FloatingPointError:
+    update = f"update {k}" if first == k else f"one of the updates {first} to {k}"
     return FloatingPointError(
-        f"the loss stopped being finite at update {first} to {k} of {steps} (now "
-        f"{[round(loss.item(), 4) for loss in losses]}): try a lower learning rate, a "
-        "longer warm-up or "
-        f"clip=1.0, and look for a logarithm or square root of zero in the loss"
+        f"the loss became infinite or NaN in {update} of {steps} (now "
+        f"{[round(loss.item(), 4) for loss in losses]}): try a lower learning "
+        "rate, a longer warm-up or clip=1.0, and look for a logarithm or square root "
+        "of zero in the loss"
     )

@@ -1,4 +1,4 @@
-"""What the methods share that make two views of each picture and compare their
+"""The base class of methods that make two views of each image and compare their
 projections."""
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from course_lib.train import Method
 
 
 class TwoViews(Method):
-    """encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); augment:
-    images -> a random view of each.
+    """A method with an encoder, a projector and a random augmentation.
 
-    A loss sees z; h is the representation.
+    encoder f: images (N, C, H, W) -> h (N, D), the representation. projector g: h -> z
+    (N, d), the input of the loss. augment: images -> one random view of each image.
     """
 
     def __init__(
@@ -27,9 +27,12 @@ class TwoViews(Method):
         self.encoder, self.projector, self.augment = encoder, projector, augment
 
     def project(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor]:
-        """z1, z2 (N, d) of all processes' pictures; one call of the encoder, so that
-        BatchNorm sees both views."""
-        # of (2N, d)
+        """Returns z1, z2 (N, d), the projections of the two views of all N images of
+        all processes.
+
+        The encoder gets both views in one batch. So BatchNorm uses the statistics of
+        both.
+        """
         z1, z2 = self.projector(self.encoder(torch.cat([view1, view2]))).chunk(2)
         return gather(z1), gather(z2)
 

@@ -266,5 +266,5 @@ def test_fit_rejects_a_batch_size_that_does_not_divide_among_processes(two):
     assert (
         two[0]["error"]
         == two[1]["error"]
-        == "argument `batch_size`: 15 does not divide among 2 processes"
+        == "argument `batch_size`: expected a multiple of the 2 processes, got 15"
     )

@@ -31,7 +31,7 @@ def test_merged_finds_recipes_of_a_new_module_and_rejects_a_name_twice(
         with pytest.raises(
             ValueError,
             match=(
-                "'simclr' stands in course_lib.contrastive.recipes and in "
+                "'simclr' is both in course_lib.contrastive.recipes and in "
                 "course_lib.toys.recipes"
             ),
         ):

@@ -151,7 +151,7 @@ def test_fingerprint_includes_arguments_and_rejects_objects_without_a_name():
     assert lookup("simclr").hash() in fingerprint(
         partial(calls_simclr, lookup("simclr"))
     )
-    with pytest.raises(ValueError, match="prints what it is"):
+    with pytest.raises(ValueError, match="whose repr does not contain its address"):
         fingerprint(partial(calls_simclr, object()))
 
 

@@ -906,7 +906,7 @@ def test_train_zoo_names_weights_without_a_place_and_does_not_train(tool, monkey
         match="`start`: other has no place for net.condition.label.weight, average.net",
     ):
         tool("other", "--start", "told")
-    with pytest.raises(ValueError, match="`name`: the zoo holds"):
+    with pytest.raises(ValueError, match="`name`: expected one of"):
         tool("other", "--start", "nothing")
     assert len(tool.began) == 1 and "other" not in zoo.manifest()
 

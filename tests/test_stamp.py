@@ -63,7 +63,7 @@ def test_stamp_changes_the_address_everywhere_and_leaves_nothing_stale(clone):
     before = contents(clone)
     done = run(clone, "-m", "course_lib", "stamp", "--repo", "ada-l/notes.on_learning")
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(
-        "ada-l/notes.on_learning stands in"
+        "all badges, links and set-up cells have the address ada-l/notes.on_learning"
     )
     after = contents(clone)
     changed = {path for path in after if after[path] != before[path]}

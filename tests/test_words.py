@@ -469,7 +469,7 @@ def test_skip_gram_encode_is_the_mean_of_the_word_vectors():
         out, torch.stack([v[1], (v[0] + v[3]) / 2, 0 * v[0], (2 * v[1] + v[2]) / 3])
     )
     with pytest.raises(
-        ValueError, match="argument `x`: expected 4 columns, one a word, got 5"
+        ValueError, match="argument `x`: expected 4 columns, one for each word, got 5"
     ):
         method.encode(torch.zeros(2, 5))
     with pytest.raises(ValueError, match="argument `x`"):
@@ -489,11 +489,11 @@ def test_skip_gram_encode_is_the_mean_of_the_word_vectors():
         ),
         (
             dict(counts=torch.tensor([1, -2])),
-            "argument `counts`: expected 0 or more, not all 0",
+            "argument `counts`: expected counts of 0 or more, not all 0",
         ),
         (
             dict(counts=torch.tensor([0, 0])),
-            "argument `counts`: expected 0 or more, not all 0",
+            "argument `counts`: expected counts of 0 or more, not all 0",
         ),
         (dict(counts=torch.tensor([1, 2]), dim=0), "argument `dim`"),
         (dict(counts=torch.tensor([1, 2]), negatives=0), "argument `negatives`"),

@@ -1,5 +1,5 @@
-"""Trained weights that ship with the course: moving averages in half precision,
-described by manifest.json."""
+"""Trained weights that are part of the course. They are moving averages of the weights
+during training, stored in half precision; manifest.json describes them."""
 
 import hashlib
 import json
@@ -18,33 +18,33 @@ FOLDER = Path(__file__).parent
 
 
 def manifest() -> dict[str, dict]:
-    """name -> recipe hash, sha256, seed, steps, seconds, device and measures of each
-    set of weights."""
+    """Returns a dictionary: name of the weights -> hash of the recipe, sha256 of the
+    file, seed, steps, seconds, device and measures."""
     return json.loads((FOLDER / "manifest.json").read_text())
 
 
 def load(name: str) -> Method:
-    """The trained method of that recipe, in eval mode on the CPU.
+    """Returns the trained method of this recipe, in eval mode on the CPU.
 
-    Raises ValueError for a name without weights and for weights of another recipe,
-    OSError for an altered file.
+    Raises ValueError for a name without weights, and for weights that were trained
+    before the recipe changed. Raises OSError for an altered file.
     """
     known = manifest()
     if name not in known:
         raise ValueError(
-            f"argument `name`: the zoo holds {', '.join(known)}; got {name!r}"
+            f"argument `name`: expected one of {', '.join(known)}, got {name!r}"
         )
     if known[name]["recipe"] != lookup(name).hash():
         raise ValueError(
-            f"the zoo's {name!r} was trained by another recipe than today's: run `make "
-            "zoo`"
+            f"the recipe of {name!r} has changed since its weights in the zoo were "
+            "trained: run `make zoo`"
         )
     path = FOLDER / f"{name}.safetensors"
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != known[name]["sha256"]:
         raise OSError(
             f"{path.name}: the file is altered or incomplete; restore it, for example "
-            "by a fresh clone"
+            "by a new clone"
         )
     method = build(lookup(name), seed=0)
     state = from_bytes(content)
@@ -55,7 +55,8 @@ def load(name: str) -> Method:
 
 
 def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Floating-point tensors in half precision, as they ship."""
+    """Returns the state_dict with floating-point tensors in half precision, as in the
+    files of the zoo."""
     return {
         key: value.half() if value.is_floating_point() else value
         for key, value in state.items()
@@ -63,20 +64,18 @@ def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save(name: str, method: Method, about: dict):
-    """Writes the method's weights in half precision and its row of the manifest."""
+    """Writes the method's weights in half precision, and its row of the manifest.
+
+    about: all entries of the row except the two hashes.
+    """
+    # Equal tensors are written once: twins has their other keys.
     state, twins = {}, {}
-    # what stands there twice is written once
     for key, value in halved(method.state_dict()).items():
-        twin = next(
-            (
-                k
-                for k, v in state.items()
-                if v.ndim > 1 and v.shape == value.shape and v.equal(value)
-            ),
-            None,
-        )
-        if twin:
-            twins[key] = twin
+        for other, stored in state.items():
+            same_shape = stored.ndim > 1 and stored.shape == value.shape
+            if same_shape and stored.equal(value):
+                twins[key] = other
+                break
         else:
             state[key] = value
     path = FOLDER / f"{name}.safetensors"
