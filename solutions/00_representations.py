@@ -63,10 +63,10 @@ check = checks("00_representations")
 def nearest_words(table, word, k):
     """The k words most similar to a given word, by the cosine of their rows.
 
-    table (V, D), float32 or float64: row v is the vector of word v, of any length but
-    0. word: a whole number from 0 to V - 1. k: a whole number from 1 to V - 1. Returns
-    (k,), whole numbers: the other words with the largest cosines, largest first. Words
-    with equal cosines are in ascending order.
+    table (V, D), float32 or float64: row v is the vector of word v, with a length
+    greater than 0. word: a whole number from 0 to V - 1. k: a whole number from 1 to
+    V - 1. Returns (k,), whole numbers: the other words with the largest cosines,
+    largest first. Words with equal cosines are in ascending order.
     """
     ### BEGIN SOLUTION
     unit = F.normalize(table, dim=1)
@@ -219,8 +219,8 @@ assert check(probe_step).solved
 # $$c_i = \arg\min_k \lVert x_i - m_k \rVert^2, \qquad
 # m_k \leftarrow \frac{1}{|\{i : c_i = k\}|} \sum_{i:\, c_i = k} x_i .$$
 #
-# If no vector chose a mean, it has no members and stays where it was. (In code, codes and means are counted from 0. No vector
-# is equally near to two means here.)
+# A mean that no vector chose has no members, and it stays where it was. (In Python, codes and means are counted from 0. No
+# vector is equally near to two means here.)
 #
 # *10 minutes, ★★.* Points: 2 right codes, 2 right means, 1 arguments left alone, 1 means without members.
 
@@ -273,8 +273,8 @@ assert check(kmeans_step).solved
 # {\frac{1}{N (N - 1)} \sum_{i \ne j} \lVert h_i - h_j \rVert^2}.$$
 #
 # It is 0 for a representation that does not notice, and 1 where the changed picture is as far away as another picture. It
-# does not depend on the scale of the features or on their mean. This is true on paper. The last point is for code that is
-# also right in float32 when the features' mean is large compared with their spread.
+# does not depend on the scale of the features or on their mean. This is true on paper. You get the last of the four points if
+# your code is right in float32, too, when the features' mean is large compared with their spread.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 large means.
 

@@ -96,9 +96,9 @@ assert check(rotation_batch).solved
 #
 # *The lecture, on relative patch location.*
 #
-# Suppose that one patch shows an ear, and another patch comes from the same picture. Is it above, below, to the left?
-# Doersch et al. (2015) cut a 3 x 3 grid of patches and ask where a second patch lies, seen from the one in the middle.
-# The eight places are numbered row by row, without the middle:
+# Suppose that one patch shows an ear, and another patch comes from the same picture. Does this patch lie above, below,
+# to the left? Doersch et al. (2015) cut a 3 x 3 grid of patches and ask where a second patch lies, seen from the one in
+# the middle. The eight places are numbered row by row, without the middle:
 #
 # $$\begin{pmatrix} 0 & 1 & 2 \\ 3 & \cdot & 4 \\ 5 & 6 & 7 \end{pmatrix}.$$
 #

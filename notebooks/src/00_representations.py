@@ -64,7 +64,7 @@
 # | frozen | not trained any further |
 # | linear probe | a linear classifier on frozen features |
 # | k-NN | a vote of the k nearest training rows |
-# | fine-tuning | training continues on the labels of the target task, and the encoder changes too |
+# | fine-tuning | training continues with the labels of the target task, and the encoder is trained, too |
 # | invariance | the features stay the same when the picture changes in a certain way |
 # | collapse | all pictures get (nearly) the same features |
 # | view, augmentation | a randomly changed copy of a picture; the random change |
@@ -215,10 +215,10 @@ image_grid(
 )
 
 # %% [markdown]
-# Pixels say where the drawing is and on which background, but hardly *what* it is. We measure this by an accuracy. Each
-# test scene gets the category of those scenes of the bank that are most similar to it. This is **k-NN**, the first
-# measure of the course. The k = 20 most similar rows, by cosine similarity, vote with weight $\exp(\cos / 0.07)$.
-# Nothing is trained, so k-NN uses only information that was in the numbers already.
+# Pixels say where the drawing is and on which background, but hardly *what* it is. We measure this with one number, an
+# accuracy. Each test scene gets the category of those scenes of the bank that are most similar to it. This is **k-NN**,
+# the first measure of the course. The k = 20 most similar rows, by cosine similarity, vote with weight
+# $\exp(\cos / 0.07)$. Nothing is trained, so k-NN uses only information that was in the numbers already.
 
 
 # %%
@@ -295,7 +295,7 @@ def attributes(x):
     place = torch.linspace(-1, 1, 32)
     # from the centre, to the right
     u = place - (weight * place).sum((1, 2))[:, None, None]
-    # and down
+    # from the centre, downwards
     v = place[:, None] - (weight * place[:, None]).sum((1, 2))[:, None, None]
     wide, tall, slant = (
         (weight * product).sum((1, 2)) for product in (u * u, v * v, u * v)
@@ -303,7 +303,7 @@ def attributes(x):
     size = (wide + tall).sqrt()
     colour = (x * weight[:, None]).sum((2, 3))
     vivid = ((x.amax(1) - x.amin(1)) * weight).sum((1, 2))
-    # 1: all sharp pixels equally far
+    # 1: all sharp pixels are equally far from the centre
     ring = (weight * (u * u + v * v).sqrt()).sum((1, 2)) / size
     shape = [size, (wide - tall) / size**2, 2 * slant / size**2, ring]
     return torch.stack([*colour.T, vivid, *shape, sharp.mean((1, 2)).sqrt()], 1)
@@ -353,9 +353,9 @@ print(
 # ## 3. From one-hot vectors to embedding vectors
 #
 # REP's second example, the **one-hot vector**, solves this problem. Word number $w$ of $V$ becomes $e_w \in \{0, 1\}^V$
-# with a single 1. One-hot vectors claim no order, because $\lVert e_a - e_b\rVert^2 = 1 + 1$ for any two words, so all
-# distances are $\sqrt 2$. But this is a new problem, because they cannot say that *octopus* is nearer to *squid* than
-# to *rocket*.
+# with a single 1. One-hot vectors claim no order, because $\lVert e_a - e_b\rVert^2 = 1 + 1$ for any two different
+# words, so all these distances are $\sqrt 2$. But there is a new problem: these vectors cannot say that *octopus* is
+# nearer to *squid* than to *rocket*.
 #
 # Each of our emoji comes with words: the words of its name, and keywords that people use to search for it.
 
@@ -431,7 +431,7 @@ def same_kind(h, among):
     """Share of the five nearest, of those rows allowed by `among` (N, N), that are of
     the row's subcategory."""
     similarity = F.normalize(h, dim=1) @ F.normalize(h, dim=1).T
-    # drawn by lot
+    # small random numbers, so that ties are broken at random
     ties = 1e-4 * torch.rand(
         similarity.shape, generator=torch.Generator().manual_seed(0)
     )
@@ -683,7 +683,7 @@ explore(
 
 # %% [markdown]
 # Now we cluster scenes. REP's slide says *mean vectors as representations*: a picture is represented by the mean of its
-# cluster. The number of this mean says the same. What do whole scenes have in common? Look at the means:
+# cluster. The number of this mean carries the same information. What do whole scenes have in common? Look at the means:
 
 # %%
 scene_means, scene_codes = kmeans(
@@ -701,8 +701,8 @@ image_grid(
 # a yellow face, because such faces look very similar. Small patches vary less, and have more in common. This is the
 # method of Coates, Lee and Ng (2011): cut out many patches of 6 x 6 pixels, make their pixels uncorrelated
 # (*whitening*), find K = 100 means, and describe a picture by *how often each kind of patch occurs* in each of its
-# quarters. (We take the square root of these counts. `PatchCodes` says why.) It needs no gradient, no label and no
-# network.
+# quarters. (We take the square root of these counts. `PatchCodes` says why.) The method needs no gradient, no label and
+# no network.
 
 # %% [markdown]
 # **Axes with names.** To cut a picture into patches, one splits and reorders axes. The course writes this with
@@ -945,8 +945,8 @@ draw_changes("noise (sigma)", "Robustness: how far features move under Gaussian 
 # by k-NN it is hardly better than pixels. One good property alone does not make a good representation.
 #
 # **Abstraction and invariances.** Now we make changes that are large in pixels and small in meaning. The picture is
-# mirrored, or turned by a quarter. All hues are turned by a third of the circle. The same drawing stands in its place
-# on another texture. The same emoji is drawn by another hand, in the same place on the same texture.
+# mirrored, or turned by a quarter. All hues are turned by a third of the circle. The drawing stays in its place, but on
+# another texture. The same emoji is drawn by another hand, in the same place on the same texture.
 
 # %%
 # no drawing: textures alone
@@ -987,11 +987,11 @@ picture.axes[0].set_yticks(range(6), ORDER)
 picture
 
 # %% [markdown]
-# SimCLR's row matches its training, in which the views are mirrored and mildly recoloured. It is invariant to mirroring
-# and nearly invariant to hues. Its training does not ask it to ignore the texture, and yet it nearly does. (Notebook 03
-# studies this.) The supervised network is sensitive to other hues. And the three hands? Even the supervised network
-# keeps them apart, although its labels put them in one category. To SimCLR they are simply different pictures, further
-# apart than in pixels, where they at least share an outline.
+# SimCLR's row matches its training, in which the views are mirrored and mildly recoloured. SimCLR is invariant to
+# mirroring and nearly invariant to hues. Its training does not ask it to ignore the texture, and yet it nearly does.
+# (Notebook 03 studies this.) The supervised network is sensitive to other hues. And the three hands? Even the
+# supervised network keeps them apart, although its labels put them in one category. To SimCLR they are simply different
+# pictures, further apart than in pixels, where they at least share an outline.
 #
 # **Try it.** Every change has six strengths. The dotted line is the distance to another picture. Which representation
 # changes least under a turn? Which one changes much under a blur that you hardly see?
@@ -1123,7 +1123,7 @@ picture
 # ## 8. How the course measures
 #
 # GT19: *we usually don't care about the performance of the self-supervised learning task*. We care about the features,
-# on tasks for which they were not made. There are seven ways to measure this, from the cheapest to the most expensive.
+# on tasks for which they were not made. Here are seven ways to measure this, from the cheapest to the most expensive.
 # Unless we say otherwise, the encoder is **frozen**.
 #
 # You know **k-NN** already: it has no training and no settings to tune. The **linear probe** (GT19: attach a shallow
@@ -1246,7 +1246,7 @@ bars_with_spread(
 # **Dense transfer.** Do the features also say *where* the emoji is? The feature maps after the second stage have 8 x 8
 # positions. From the features of each position, a linear function predicts which of its 4 x 4 pixels belong to the
 # emoji. The score is *intersection over union*: the number of pixels in both masks, divided by the number in at least
-# one. The baseline is the best single mask for all pictures. It uses only that emoji stand in the middle.
+# one. The baseline is the best single mask for all pictures. It uses only one fact, that emoji stand in the middle.
 
 
 # %%
@@ -1383,7 +1383,7 @@ for name in ("raw pixels", "attributes", "random encoder"):
 
 # %% [markdown]
 # Neither the attributes nor the task changed. The careless split alone raises the accuracy of the attributes by eight
-# points. (SimCLR is left out, because it was trained on these scenes.)
+# percentage points. (SimCLR is left out, because it was trained on these scenes.)
 #
 # **Choosing on the test set.** Here are up to 50 useless settings: random projections of the pixels to 20 numbers. None
 # is better than another, but their scores on a small test set differ by luck. If you try many settings and report the
@@ -1444,8 +1444,8 @@ bars_with_spread(
 #
 # Add a tenth attribute: can you beat your nine? Leave out the root in the patch codes, or give `code=triangle`
 # (`course_lib.clustering.kmeans`): what happens to smoothness? Train `SkipGram` with `dim=2` and draw the words. Give
-# `draw_kmeans` rings and K = 3: why can no start be right? Make the random encoder invariant to mirroring, in the way
-# of `four_turns`: does the k-NN accuracy on scenes improve?
+# `draw_kmeans` rings and K = 3: why can no start be right? Make the random encoder invariant to mirroring, as
+# `four_turns` does for quarter turns: does the k-NN accuracy on scenes improve?
 #
 # Then go on: notebook 01 makes labels out of pictures, and notebook 03 compares views. Both end with the measures of
 # section 8.

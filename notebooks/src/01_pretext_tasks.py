@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 01. Pretext tasks
 #
-# **Which questions can a picture ask about itself?** Turn the picture and ask how far. Cut a hole into it and ask what
-# was there. Take away its colours and ask which they were. The answer to every such puzzle, a *pretext task*, is known,
-# so nobody has to write a label. This notebook builds eight pretext tasks, and you play against the networks that solve
-# them. Then comes the important question: did a network that solves the puzzle learn anything about *what is in the
-# picture*?
+# **Which questions can a picture ask about itself?** Turn the picture and ask how far it was turned. Cut a hole into it
+# and ask what was there. Take away its colours and ask which they were. Such a puzzle is called a *pretext task*. Its
+# answer is always known, so nobody has to write a label. This notebook builds eight pretext tasks, and you play against
+# the networks that solve them. Then comes the important question: did a network that solves the puzzle learn anything
+# about *what is in the picture*?
 #
 # **You will be able to** turn unlabelled pictures into supervised tasks of five kinds and train networks on them;
 # derive why an autoencoder is a kind of principal component analysis, and why regression predicts grey; find the
@@ -258,8 +258,8 @@ for step in run:
 
 # %% [markdown]
 # **Try it.** How much noise can you add before the picture is lost? Look at what the reconstruction keeps, and at what
-# it loses even without noise: the fine lines. With 96 numbers and a mean squared error, the network reproduces mostly
-# blobs.
+# it loses even without noise: the fine details of the drawing. With 96 numbers and a mean squared error, the network
+# reproduces mostly blobs.
 
 # %%
 torch.manual_seed(0)
@@ -370,8 +370,8 @@ explore(
 #
 # $$L = -\frac1{4N} \sum_{i=1}^{N} \sum_{r=0}^{3} \log p_r(\text{turn}(x_i, r)).$$
 #
-# A quarter turn needs no resampling, so no blur reveals the answer. It also leaves no empty corners, as other angles
-# would.
+# A quarter turn needs no resampling, so no blur reveals the answer. It also leaves no empty corners, while turns by
+# other angles do.
 
 
 # %%
@@ -504,10 +504,10 @@ show(PatchLocation)
 # patch into the other. The remedy is a *gap* between patches and a *jitter* (random shift) of each patch, so that
 # borders never match.
 #
-# **The lens.** Glass refracts each colour differently. So in a photograph, red is very slightly larger than green, and
-# colour fringes grow towards the corners. A patch's fringes reveal *where in the picture it was taken*, without any
-# need to see what is in it. The remedy is *colour dropping*, which replaces two of the three channels by noise. Our
-# scenes have no lens, so we simulate one, with fringes of one pixel at the border:
+# **The lens.** Glass refracts each colour differently. So in a photograph, the red image is very slightly larger than
+# the green one, and colour fringes grow towards the corners. A patch's fringes reveal *where in the picture it was
+# taken*, without any need to see what is in it. The remedy is *colour dropping*, which replaces two of the three
+# channels by noise. Our scenes have no lens, so we simulate one, with fringes of one pixel at the border:
 
 # %%
 fringed = chromatic_aberration(as_float(test.x[40:46]), 1.0)
@@ -910,17 +910,18 @@ for name, title in TASKS.items():
 # **The two rankings differ, and that is the lesson.** Compare the columns *puzzle* and *probe*. (The scores of
 # different puzzles have no common scale. Chance is 1/4 for rotations, 1/8 for places and 1/64 for the jigsaw; the first
 # three scores are shares of variance.) The jigsaw is solved three times out of four. But by k-NN its features are the
-# worst of all, and they beat the untrained network's with one seed of three. By the probe they are a little better with
-# each seed. Rotations are hardly recognised on held-out emoji, but the features of that network are among the best. A
-# puzzle teaches what its *difficult* part needs. The jigsaw can be solved by continuing textures and outlines from one
-# tile to the next. But to know which side is up, a network has to know what the object is.
+# worst of all. They are better than the untrained network's with only one seed of three. By the probe they are a little
+# better than the untrained network's with each seed. Rotations are hardly recognised on held-out emoji, but the
+# features of that network are among the best. A puzzle teaches what its *difficult* part needs. The jigsaw can be
+# solved by continuing textures and outlines from one tile to the next. But to know which side is up, a network has to
+# know what the object is.
 #
 # **Pixels, or properties?** GT19 and ENS warn against methods that predict pixels. The two autoencoders confirm this:
 # they explain about half of the variance, and by the probe they know no more about categories than the random network.
 # But colourisation and split-brain also predict every pixel, and they are at the top of the table, together with
 # rotation. So it matters *what the puzzle asks for*. The colours of an object cannot be copied from its lightness; the
-# network must know them. (And our categories, such as flags, fruit and faces, have typical colours, more than the
-# categories of photographs do.)
+# network must know them. (And flags, fruit and faces have typical colours, so colours say more about our categories
+# than about the categories of photographs.)
 #
 # In the papers' tables (AlexNet, Pascal VOC) the order is: context encoder, colourisation, split-brain, jigsaw,
 # rotation, from 56 to 73 % mAP in classification. Two things differ here: the jigsaw, which sees nine tiles of 8 x 8
@@ -959,8 +960,8 @@ picture
 
 # %% [markdown]
 # In the paper (CIFAR-10, GT19's figure) the frozen layers are better by a wide margin at 20 labels per class. The
-# curves cross at about 1,000 labels, and from there on the frozen layers are worse. Our curves **do not show this
-# advantage**. Up to ten emoji per category the two are level within the spread of the seeds. From thirty on the
+# curves cross at about 1,000 labels per class, and from there on the frozen layers are worse. Our curves **do not show
+# this advantage**. Up to ten emoji per category the two are level within the spread of the seeds. From thirty on the
 # supervised network is ahead, and with all of the labels it is ahead with every seed. But the frozen features are not
 # useless. Below, a linear classifier on the whole pretrained rotation network, frozen, is far better than one on an
 # untrained network with the same labels. We suspect, but have not tested, the following reason: a label carries more
@@ -1029,7 +1030,8 @@ picture
 # network needs to know what it sees up to its last layer, so its curve does not fall. The jigsaw's curve is best early
 # and falls towards the layer that solves the puzzle. (Gidaris et al. and Kolesnikov et al. find the same for their
 # networks: the last layers of a pretext network are not the best ones to keep.) The autoencoder's curve is level with
-# the untrained network's at every stage. Only with labels is each stage much better than the one before.
+# the untrained network's at every stage. The supervised network is the only one in which each stage is much better than
+# the one before.
 #
 # GT19 shows Gidaris et al.'s **attention maps**: at each position, the sum of squares over the channels of a feature
 # map. For our scenes we know the true answer, the emoji's mask. Here are the maps of the second stage, with 8 x 8
@@ -1093,7 +1095,7 @@ bars_with_spread(
 # - **Not every picture has an upright position.** RotNet learns from objects that have a usual orientation. Balls,
 #   textures, cells under a microscope and aerial photographs have none.
 # - **Training and use must match.** The jigsaw's encoder is trained on standardised tiles, so it must see standardised
-#   pictures later. The colourisation encoder must see lightness. Here `encode` does both.
+#   pictures later. The colourisation encoder must see lightness. Here `encode` takes care of both.
 # - **BatchNorm's statistics** come from tiles, patches or pictures with holes, but they are used on whole pictures.
 # - **The random encoder of the same kind** is the baseline, because a network for lightness alone starts lower than one
 #   for colours.
