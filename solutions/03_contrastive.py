@@ -334,7 +334,7 @@ assert check(knn_vote).solved
 #
 # The votes of two neighbours of one class must be added. `votes[i, labels] += w` counts a repeated label only once, but
 # `w.new_zeros(M, classes).scatter_add(1, labels, w)` adds all of them; `new_zeros` has the dtype of w. Here the labels
-# are those of the neighbours, (M, k), and so are the weights w.
+# and the weights w are those of the neighbours, (M, k) each.
 #
 # </details>
 

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Exercises 08. Distillation
 #
-# **Nine short exercises. At the end you make a teacher collapse in two ways, and heal it.** You soften a teacher's
-# outputs and learn from them, and you move a target slowly. You write BYOL's and SimSiam's losses with the gradient in
-# the right place, and Barlow Twins' matrix. For DINO you write the pairs of crops, the centre, sharpening, and the
-# numbers that tell you what is going wrong.
+# **You write nine short pieces of code, and at the end you make a teacher collapse in two ways and heal it.** You
+# soften a teacher's outputs and train a student on them, and you move a target slowly. You write BYOL's and SimSiam's
+# losses with the gradient in the right place, and Barlow Twins' matrix. For DINO you write the pairs of crops, the
+# centre, sharpening, and the numbers that tell you what is going wrong.
 #
 # **You need** notebook 08, the lecture. Each exercise names the part it belongs to.
 #
@@ -106,7 +106,7 @@ assert check(soft_targets).solved
 # The gradient of the soft half shrinks like $1/\tau^2$. The factor $\tau^2$ makes up for this, so $\lambda$ keeps its
 # meaning when you change the temperature. The labels are certain, so they get no temperature. The teacher must not
 # learn from its student, so no gradient reaches it. A teacher may be so sure that some $q_{nc}$ is exactly 0 in
-# floating point. Such a term counts 0, not NaN.
+# floating point. Such a term counts as 0, not NaN.
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 very sure networks, 2 right gradient, for the student only.
 
@@ -371,8 +371,8 @@ assert check(barlow_twins).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The batch is dimension 0: one mean and one standard deviation for each column. `std` divides by N - 1 by default.
-# `correction=0` changes this.
+# The batch is dimension 0: one mean and one standard deviation for each column. `std` divides by N - 1 by default. With
+# `correction=0` it divides by N.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -393,7 +393,7 @@ assert check(barlow_twins).solved
 # *The lecture, on DINO's crops.*
 #
 # DINO's teacher sees the G large crops of a picture. Its student sees all V crops: first the same G, in the same order,
-# then the small ones. For each crop that the student sees, it should predict the teacher's output for each large crop.
+# then the small ones. From each crop that it sees, the student should predict the teacher's output for each large crop.
 # There is one exception: a crop is not compared with itself. With the teacher's outputs $t$ and the student's $s$,
 #
 # $$P^t = \text{softmax}(t / \tau_t), \quad P^s = \text{softmax}(s / \tau_s), \qquad
@@ -515,7 +515,7 @@ assert check(centre_and_sharpen).solved
 #
 # - **a.** One prototype wins for every picture, with probability 1. What is the entropy of the teacher's probabilities?
 # - **b.** All prototypes are equally likely for every picture. What is the entropy of the teacher's probabilities?
-# - **c.** The student has learnt to give the same output as the teacher in question a. What is the loss?
+# - **c.** The student has learnt to give the same probabilities as the teacher in question a. What is the loss?
 # - **d.** The student says that all prototypes are equally likely. The teacher is sure, of a different prototype for
 #   each picture. What is the loss?
 # - **e.** How many pairs of crops are compared for one picture?
@@ -707,6 +707,6 @@ twins(steps=10 if budget() == "smoke" else 200)
 # Without one of the two, it ends at your answer to question a or b. Nobody told this DINO what a cluster is. Barlow's
 # five features all become different, although the points have two numbers only: uncorrelated features may still depend
 # on the same thing. Give `tiny_dino` other temperatures, or a `start` of 0 in `ema_update` (then the teacher is the
-# student of the last step): what breaks first? Then train for real: the lecture's DINO on scenes looks at the same
-# entropy curve. And put your `byol_loss` or `simsiam_loss` in place of `multicrop_loss`, with one `detach` missing: how
-# fast do all outputs become the same?
+# student of the last step): what breaks first? Then train for real: the lecture trains DINO on scenes and watches the
+# same entropy curve. And put your `byol_loss` or `simsiam_loss` in place of `multicrop_loss`, with one `detach`
+# missing: how fast do all outputs become the same?

@@ -67,15 +67,14 @@ from course_lib.run import mix, seeded
 from course_lib.train import fit
 from course_lib.two_views import TwoViews
 
-# "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
+# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods work
 BUDGET = budget()
 
 # %% [markdown]
 # ## 1. The pictures
 #
 # The course has its own pictures: 1,906 emoji, each drawn in three styles. Two drawings of one emoji have the same
-# meaning but share few pixels (notebook 00, section 1). A good representation should depend on the meaning, not on the
-# pixels.
+# meaning but share few pixels (notebook 00, section 1). A good representation should be similar for both drawings.
 #
 # On a plain white background, a few pixels at a fixed place would reveal a lot about the emoji. So we paste the emoji,
 # at a random size, place and rotation, onto smooth random textures. In these *scenes* the background contains no
@@ -199,9 +198,9 @@ torch.testing.assert_close(
 losses
 
 # %% [markdown]
-# Training with this loss works (section 12 says how well). But look at the right curve below: the share of triplets
-# that are in order, margin included. These triplets give no gradient at all. The network soon separates a picture from
-# a random other one, and then such a negative teaches nothing more.
+# Training with this loss works (section 12 says how well). But look at the curve on the right below: the share of
+# triplets that are in order, margin included. These triplets give no gradient at all. The network soon separates a
+# picture from a random other one, and then such a negative teaches nothing more.
 
 # %%
 STEPS = {"smoke": 8, "laptop": 100, "gpu": 500}[BUDGET]
@@ -242,9 +241,9 @@ for step in training(
 # ## 3. One against many: InfoNCE
 #
 # One negative at a time gives little to learn from, so we take many at once. GT19 writes the goal as
-# $\operatorname{score}(f(x), f(x^+)) \gg \operatorname{score}(f(x), f(x^-))$. We ask for it as a classifier would:
-# *here are N candidates; which of them is the positive?* With a score $s$ for each candidate, softmax and cross-entropy
-# give
+# $\operatorname{score}(f(x), f(x^+)) \gg \operatorname{score}(f(x), f(x^-))$. We turn this goal into a classification
+# task: *here are N candidates; which of them is the positive?* With a score $s$ for each candidate, softmax and
+# cross-entropy give
 #
 # $$L = -\mathbb{E}\left[\log \frac{\exp s(x, x^+)}{\exp s(x, x^+) + \sum_{j=1}^{N-1} \exp s(x, x_j^-)}\right],$$
 #
@@ -278,9 +277,9 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 #
 # GT19 states $I(f(x); f(x^+)) - \log N \ge -L$ and refers to Poole et al. 2019. Here is the whole proof. Write $x$ and
 # $y$ for the two variables and $s(x, y)$ for the score. Their mutual information is
-# $I(x; y) = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$. (With $f(x)$ and $f(x^+)$ for the two, it is the
-# statement of the slide. A function of $x$ contains no more information than $x$, so the bound holds for $I(x; x^+)$ as
-# well.)
+# $I(x; y) = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$. (With $f(x)$ and $f(x^+)$ in the place of $x$ and
+# $y$, the result is the statement of the slide. A function of $x$ contains no more information than $x$, so the bound
+# holds for $I(x; x^+)$ as well.)
 #
 # **Step 1: a bound for any function.** Let $T(x, y)$ be any function with
 # $Z = \mathbb{E}_{p(x)p(y)}\, e^{T(x, y)} < \infty$. Then $q(x, y) = p(x)\,p(y)\,e^{T(x, y)} / Z$ is a density, and a
@@ -408,10 +407,10 @@ explore(
 #
 # and **NT-Xent** (*normalised temperature-scaled cross-entropy*) is the mean of $\ell(i, j)$ over all 2N ordered pairs.
 # The first term pulls partners together, and the second pushes views apart. Some negatives show the same emoji as view
-# $i$, or one of the same category. Such *false negatives* are pushed away too, because the loss has no labels to
-# recognise them. A collapsed network has the loss $\log(2N - 1)$. (The proof above needs independent candidates. Here,
-# both views of another picture are among the candidates. So the proof holds for InfoNCE in a batch, as in section 3,
-# but not exactly for NT-Xent.)
+# $i$, or one of the same category. Such *false negatives* are pushed away too, because the loss does not know the
+# labels. A collapsed network has the loss $\log(2N - 1)$. (The proof above needs independent candidates. Here, both
+# views of another picture are among the candidates. So the proof holds for InfoNCE in a batch, as in section 3, but not
+# exactly for NT-Xent.)
 #
 # *Margin notes.* GT19's slide calls the head $h(\cdot)$. Its own Algorithm 1 and the paper call it $g$, and $h$ is what
 # we keep. ENS writes NT-Xnet and calls the loss new. The name is NT-Xent, and Sohn 2016, Wu et al. 2018 and van den
@@ -440,8 +439,9 @@ torch.testing.assert_close(
 )
 
 # %% [markdown]
-# The library computes all rows at once. Read the whole method beside Algorithm 1 of the paper, which GT19 shows.
-# (`TwoViews` is the part shared with other methods that compare two views, such as the Siamese network of section 2.)
+# The library computes all rows at once. Here is the whole method. Read it beside Algorithm 1 of the paper, which GT19
+# shows. (`TwoViews` is the part shared with other methods that compare two views, such as the Siamese network of
+# section 2.)
 #
 # | Algorithm 1 | in the code |
 # |---|---|
@@ -470,9 +470,9 @@ show(SimCLR)
 # $$\frac{\partial \ell(i, j)}{\partial s_{ij}} = -\frac{1 - p_{ij}}{\tau}, \qquad
 # \frac{\partial \ell(i, j)}{\partial s_{ik}} = \frac{p_{ik}}{\tau} \quad (k \ne i, j).$$
 #
-# The positive is pulled as strongly as all negatives together are pushed, and $p_{ik}$ is each negative's share. With a
-# small $\tau$, nearly all of the push goes to the most similar negative, even if it is a false negative. A large $\tau$
-# treats all negatives equally.
+# The positive is pulled as strongly as all negatives together are pushed, and each negative is pushed in proportion to
+# its weight $p_{ik}$. With a small $\tau$, nearly all of the push goes to the most similar negative, even if it is a
+# false negative. A large $\tau$ treats all negatives equally.
 #
 # Let autograd check it:
 
@@ -497,7 +497,7 @@ torch.testing.assert_close(gradient, weights_and_gradients(s.detach(), 0.2)[1])
 
 # %% [markdown]
 # **Try it** with six pictures and two views of each. Compare a low temperature (small $\tau$) with a high one (large
-# $\tau$), for the untrained and for the trained encoder. Which views are pushed away? (The untrained network has
+# $\tau$), for the untrained and for the trained encoder. Which views are pushed away most? (The untrained network has
 # processed a few batches, so that its BatchNorm layers have estimated their statistics. Otherwise all its outputs point
 # in one direction, and all its similarities are about 1.)
 
@@ -551,7 +551,7 @@ explore(
 #
 # **Try it.** How strongly can the colours be shifted before you yourself no longer see that two views belong together?
 # Above each view are the similarities of its h to the h of the scene, for the untrained and the trained encoder. The
-# title compares them with *other* scenes. The encoder has only this gap to use.
+# title compares them with the similarities of *other* scenes. The gap between the two is all that the encoder can use.
 
 # %%
 others = {
@@ -777,7 +777,7 @@ describe(
 # ### Did it look at the emoji, or at the background?
 #
 # Both views come from one scene, so the network could also solve the puzzle by the texture. Does it use the texture?
-# The test of notebook 00 asks what is nearer to an anchor: the *same drawing* elsewhere, or another drawing in its
+# The test of notebook 00 asks which is nearer to an anchor: the *same drawing* elsewhere, or another drawing in its
 # place?
 
 # %%
@@ -819,8 +819,8 @@ picture
 #
 # Two years before SimCLR, Wu et al. had many negatives with a small batch. They make **every picture a class of its
 # own**. A classifier with 20,000 classes would need a weight vector for each class, learnt from one picture. Instead,
-# they use the picture's own representation from the last time. A **memory bank** keeps one unit vector $b_j$ for each
-# of the $n$ pictures. For a view of picture $i$ with output $v$ of unit length,
+# they use the picture's own representation from the last time that it was in a batch. A **memory bank** keeps one unit
+# vector $b_j$ for each of the $n$ pictures. For a view of picture $i$ with output $v$ of unit length,
 #
 # $$P(i \mid v) = \frac{\exp(v^\top b_i / \tau)}{\sum_{j=1}^{n} \exp(v^\top b_j / \tau)}, \qquad L = -\log P(i \mid v):$$
 #
@@ -831,7 +831,7 @@ picture
 #
 # (The authors' code does this, with $\mu = 0.5$. The paper instead replaces the row and adds
 # $\lambda \lVert v - b_i\rVert^2$ to the loss, for the same purpose.) The disadvantage is that rows are out of date.
-# When a picture is drawn, its row is one epoch old on average. (REP says "typically once per epoch".)
+# When a picture is in a batch again, its row is one epoch old on average. (REP says "typically once per epoch".)
 
 # %%
 show(InstanceDiscrimination)
@@ -995,8 +995,8 @@ bars_with_spread(
 # REP (*Augmentation is an Art*) and AIA show the nine augmentations of SimCLR's figure 4. We use seven: crop with flip
 # counts as one, and so does colour jitter with colour drop. For every pair, figure 5 of the paper trains one network
 # (section 3.1: one view gets the pair, and the other view is not augmented). We do the same with `OneTransformedView`.
-# On the diagonal, one augmentation is used alone. One thing differs: the paper first crops all pictures to one size.
-# Ours already have one size, so no crop is hidden in the other rows.
+# On the diagonal, one augmentation is used alone. One thing differs: the paper first crops all pictures, to bring them
+# to one size. Ours already have one size, so no crop is hidden in the other rows.
 
 # %%
 torch.manual_seed(0)
@@ -1211,8 +1211,9 @@ for share, found in zip(shares, by_share):
 #   for that. Without any colour shift, for example, the colours of two crops of one picture are nearly the same
 #   (section 3.1 of the paper). Losses with different N or tau cannot even be compared. Always look at neighbours, or at
 #   a probe on held-out data.
-# - **The diagonal.** A view is most similar to itself. If this term stays in the denominator, it is the largest of all.
-#   Then negatives are hardly pushed any more, the partner is pulled without end, and the loss cannot fall below log 2.
+# - **The diagonal.** A view is most similar to itself. If the similarity of a view to itself stays in the denominator,
+#   its term is the largest of all. Then negatives are hardly pushed any more, the partner is pulled without end, and
+#   the loss cannot fall below log 2.
 # - **Normalise.** Without unit length, the network can lower the loss by making z longer instead of changing its
 #   direction.
 # - **Positives on another background** would be hidden labels. If you paste the same emoji on two textures, you tell
@@ -1220,7 +1221,7 @@ for share, found in zip(shares, by_share):
 # - **Baselines.** Compare with the random encoder of the same seed, not with chance. Choose settings on validation
 #   data. We chose the strength of our views by k-NN on separate validation emoji. So labels did play a part in the
 #   recipe, but none in the training.
-# - **Gradient accumulation** does not enlarge the batch, because each part of it still has only its own negatives.
+# - **Gradient accumulation** does not enlarge the batch, because each part still has only its own negatives.
 #
 # ## 14. What to try next
 #

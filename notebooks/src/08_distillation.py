@@ -65,7 +65,7 @@ from course_lib.redundancy.barlow_twins import (
 )
 from course_lib.teacher import cosine_momentum, ema
 
-# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods work
 BUDGET = budget()
 train, test = load("scenes", "train"), load("scenes", "test")
 
@@ -158,8 +158,8 @@ explore(
 # $$\frac{\partial\,\mathrm{KL}}{\partial u_k} \approx \frac{1}{\tau}\cdot\frac{1}{C\tau}(u_k - v_k) = \frac{u_k - v_k}{C\tau^2}.$$
 #
 # Two things follow. At high temperature distillation **matches logits**, as $\frac{1}{2C}\sum_k(u_k - v_k)^2$ would.
-# And the gradient shrinks like $1/\tau^2$. The factor $\tau^2$ in front makes up for this. Without it, the temperature
-# would also change the weight of this loss relative to the loss of hard labels.
+# And the gradient shrinks like $1/\tau^2$. A factor $\tau^2$ in front of the loss makes up for this. Without it, the
+# temperature would also change the weight of this loss relative to the loss of hard labels.
 
 
 # %%
@@ -241,8 +241,8 @@ bars_with_spread(
 
 # %% [markdown]
 # With 1 % of the emoji, soft targets improve the accuracy by seven points, and they help with each seed. From 10 % on
-# there is no difference between the two. So small a network does not learn more in 200 updates, and its scenes then say
-# enough by themselves.
+# there is no difference between the two. So small a network does not learn more in 200 updates, and with that many
+# scenes the labels alone say enough.
 #
 # **A class that the student never sees.** This is the paper's most striking experiment, repeated on digits. All threes
 # are taken out of the student's training pictures. With labels only, the student cannot know that there is a three.
@@ -542,11 +542,11 @@ explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 # %% [markdown]
 # **What we see.** *SimSiam without stop-gradient* collapses within forty updates, recovers briefly, and ends at a tenth
 # of the spread that it has with both remedies. Without the predictor, or with neither remedy, about a quarter is left.
-# Both are needed, as Chen and He say. *BYOL without predictor* keeps less than half.
-# But **BYOL with momentum 0 does not collapse**, although Grill et al. report 0.3 % accuracy for it (their table 5).
-# With momentum 0 the target is the online network itself, without gradient. This is SimSiam, except for its last
-# normalisation. Only with neither remedy is the collapse complete. With a predictor, the moving average is not needed
-# to prevent the collapse. Without a predictor, it slows the collapse.
+# Both are needed, as Chen and He say. *BYOL without predictor* keeps less than half. But **BYOL with momentum 0 does
+# not collapse**, although Grill et al. report 0.3 % accuracy for it (their table 5). With momentum 0 the target is the
+# online network itself, without gradient. This is SimSiam, except for its last normalisation. Only *BYOL with neither
+# remedy* collapses completely. With a predictor, the moving average is not needed to prevent the collapse. Without a
+# predictor, it slows the collapse.
 #
 # Look at the k-NN accuracy in the title too: it hardly differs between these runs. We evaluate $h$, before the head,
 # where the collapse comes last, and after 100 updates $h$ has learnt little anyway. Do not wait for k-NN to warn you.
@@ -1033,12 +1033,12 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# DINO was never told what an object is, and yet finds it. Tuned, its attention reaches an intersection over union of
-# 0.51. The whole picture as mask has 0.31, the untrained transformer no more, and the **supervised one 0.37**. This is
-# the paper's observation at the scale of emoji. A classifier may need only a few informative places. To give the same
-# output for a part and for the whole, a network has to find the object (that is our interpretation, not a measurement).
-# Each of our heads looks at a few places, and their mean is better than the best of them. Without small crops (one
-# seed) the masks are as good, but the features are not:
+# DINO was never told what an object is, and yet it finds the object. Tuned, its attention reaches an intersection over
+# union of 0.51. The whole picture as mask has 0.31, the untrained transformer no more, and the **supervised one 0.37**.
+# This is the paper's observation at the scale of emoji. A classifier may need only a few informative places. To give
+# the same output for a part and for the whole, a network has to find the object (that is our interpretation, not a
+# measurement). Each of our heads looks at a few places, and their mean is better than the best of them. Without small
+# crops (one seed) the masks are as good, but the features are not:
 
 # %%
 {
@@ -1059,7 +1059,7 @@ bars_with_spread(
 
 # %% [markdown]
 # Two choices count here: the convolutional stem (Xiao et al. 2021), and **BatchNorm in the head**, which the paper
-# leaves out. (Instead of the stem, a linear map of patches has to learn from our few pictures what is built into a
+# leaves out. (Without the stem, a linear map of patches has to learn from our few pictures what is built into a
 # convolution.) The rest is tuning. The temperature (0.07 instead of the published 0.04), the teacher's momentum and the
 # learning rate hardly matter in so short a run.
 #
@@ -1133,7 +1133,7 @@ bars_with_spread(
 #
 # - **A low loss proves nothing.** BYOL's, SimSiam's and DINO's losses are lowest in collapse. Watch the features'
 #   spread, or DINO's two entropies, and k-NN for everything else.
-# - **One temperature for both** networks is a hidden form of collapse, because the teacher must be sharper than the
+# - **One temperature for both** networks is a hidden cause of collapse, because the teacher must be sharper than the
 #   student.
 # - **The mean of centred outputs** is nearly 0, so a centre made of it no longer serves its purpose.
 # - **Where the gradient stops** defines the method. With `detach` on the prediction instead of the target, either
