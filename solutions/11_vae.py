@@ -157,8 +157,8 @@ assert check(gaussian_kl).solved
 # $$\log p(x_n \mid z_n) = \sum_{i} x_{ni} \log p_{ni} + (1 - x_{ni}) \log (1 - p_{ni}).$$
 #
 # The sum runs over all pixels and channels. A mean in its place is a common reason why a VAE seems not to work. Your
-# answer must also be right for logits of $\pm 10^3$: a decoder that is sure and wrong costs 1000 nats, not infinity,
-# and not 100.
+# answer must also be right for logits of $\pm 10^3$: a pixel where the decoder is sure and wrong costs 1000 nats, not
+# infinity, and not 100.
 #
 # *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 very sure decoders, 1 right gradient.
 
@@ -215,7 +215,7 @@ assert check(bernoulli_log_likelihood).solved
 #
 # $$\log p(x_n \mid z_n) = -\sum_i \Big[ \frac{(x_{ni} - m_{ni})^2}{2 \sigma^2} + \log \sigma + \tfrac12 \log 2\pi \Big].$$
 #
-# Here nobody guesses $\sigma$: its logarithm comes as a tensor, which is learnt with the other parameters. A large
+# Here $\sigma$ is not guessed: its logarithm comes as a tensor, which is learnt with the other parameters. A large
 # $\sigma$ makes errors cheap, but then $\log \sigma$ costs more.
 #
 # *10 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient, for sigma too.
@@ -554,7 +554,7 @@ assert check(kl_by_dimension).solved
 #
 # We want $\nabla_\mu\, \mathbb E\, f(z)$ with $z \sim \mathcal N(\mu, \sigma^2)$, from K draws
 # $z_k = \mu + \sigma \epsilon_k$. The old way, the *score function* (REINFORCE), needs only the values of f: it pulls
-# $\mu$ to draws where f was better than usual. The new way, reparameterisation, follows the *path*
+# $\mu$ towards draws where f was better than usual. The new way, reparameterisation, follows the *path*
 # $\epsilon \to z \to f$ and needs the gradient of f:
 #
 # $$g^{\text{score}} = \frac1K \sum_k \big(f(z_k) - b\big)\, \frac{z_k - \mu}{\sigma^2}, \qquad
@@ -616,7 +616,7 @@ assert check(two_gradients).solved
 
 # %%
 def ready(*answers):
-    """Are all answers right? Prints what is to do if one is not."""
+    """Are all answers right? If one is not, prints what is left to do."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
         print(
@@ -735,7 +735,7 @@ plane(steps=10 if budget() == "smoke" else 1500)
 # %% [markdown]
 # **What the trick saves.** We estimate the same gradient 500 times from K draws. How much do the estimates differ? We
 # use your `two_gradients`, on $f(z) = \lVert z \rVert^2$ in ten dimensions, with the mean at (1, ..., 1). The true
-# gradient is 2 in each of them.
+# gradient is 2 in each dimension.
 
 
 # %%

@@ -260,8 +260,9 @@ assert check(wasserstein).solved
 #
 # *The lecture, on the WGAN.*
 #
-# A critic's value says how good a picture is. The critic must not be steep, because otherwise it would win with ever
-# larger numbers. The first WGAN kept it flat by force. After each update every weight is cut off (*clipped*):
+# A critic's values say how much better one picture is than another. The critic must not be steep, because otherwise it
+# would win with ever larger numbers. The first WGAN kept it flat by force. After each update every weight is cut off
+# (*clipped*):
 #
 # $$w \leftarrow \min\big(\max(w, -c),\, c\big) \quad \text{for every parameter } w.$$
 #
@@ -519,7 +520,7 @@ assert check(grown).solved
 # <details><summary>Hint 3</summary>
 #
 # `x.repeat_interleave(2, dim=2)` repeats each row of pixels; `F.interpolate(x, scale_factor=2)` does both directions at
-# once, by default by repetition.
+# once, and repeats pixels by default.
 #
 # </details>
 
@@ -622,7 +623,7 @@ assert check(Adversaries).solved
 
 # %%
 def ready(*answers):
-    """Are they right? Says what is to do where one is not."""
+    """Are all answers right? If one is not, prints what is left to do."""
     missing = [answer.__name__ for answer in answers if not check(answer).solved]
     if missing:
         print(

@@ -397,10 +397,10 @@ explore(
 )
 
 # %% [markdown]
-# On one peak the gap is at best 0.75. Of this, $\log 2 = 0.69$ is for the half of the posterior that is missed, and the
-# rest is because a peak is not quite a Gaussian. The best broad $q$ has a gap of 1.03. So the best Gaussian misses one
-# peak and does not cover the valley between the two, because $\mathrm{KL}(q \| p)$ punishes $q$ heavily where $p$ is
-# nearly 0. Such a VAE is *sure* of $z = 1$, although the truth is *one or minus one*.
+# On one peak the gap is at best 0.75. Of this, $\log 2 = 0.69$ comes from the half of the posterior that is missed, and
+# the rest from the shape of the peak, which is not quite a Gaussian. The best broad $q$ has a gap of 1.03. So the best
+# Gaussian misses one peak instead of covering the valley between the two, because $\mathrm{KL}(q \| p)$ punishes $q$
+# heavily where $p$ is nearly 0. Such a VAE is *sure* of $z = 1$, although the truth is *one or minus one*.
 #
 # ## 4. The rate in closed form
 #
@@ -522,8 +522,9 @@ show(reparameterise)
 # For a fixed $s$ this is the squared error, up to a constant and a **weight** $1 / 2 s^2$. The weight decides how much
 # the error counts compared with the rate. So a loss *sum of squares + KL* assumes $s^2 = \frac12$, which means that
 # pixels between 0 and 1 have noise of standard deviation 0.71. And *mean* of squares + KL assumes $s^2 = d / 2$, which
-# for our emoji is a standard deviation of 39. Then the rate costs more than it saves, and the code collapses (section
-# 11). It is better to make $s$ a parameter. At the optimum, $s^2$ is the mean squared error: set the derivative to 0.
+# for our emoji is a standard deviation of 39. Then a code costs more than it saves, and it collapses (section 11). It
+# is better to make $s$ a parameter. At the optimum, $s^2$ is the mean squared error. (To see this, set the derivative
+# to 0.)
 
 # %%
 d, squared_error = 3072, 25.0
@@ -1180,7 +1181,7 @@ for measure, xlabel in (
 # means that nobody has to guess it. And **a sigma for each pixel** is best by far in bits, 6.4 against 7.7. Almost half
 # of an emoji is plain white, and a model that knows where can give those pixels a tiny sigma. (They then cost as little
 # as 1.4 bits each. They cannot cost less, because sigma is not allowed below 1/256.) But its reconstructions are
-# *worse* than with one fitted sigma (root mean squared error 0.19 against 0.17), perhaps because it uses its code to
+# *worse* than with one learnt sigma (root mean squared error 0.19 against 0.17), perhaps because it uses its code to
 # describe where the white is. A better likelihood is not a better picture (Theis et al. 2015), and this is the simplest
 # example that we know. The shipped model has one learnt sigma.
 
@@ -1192,9 +1193,9 @@ show(GaussianPerPixel)
 #
 # **Interpolation.** On a straight line through pixel space, one picture fades while the other appears. In the latent
 # space each step is a picture of its own. Should we take straight lines or arcs? Draws from $\mathcal N(0, I)$ in $D$
-# dimensions have length near $\sqrt D$. The middle of a straight line between two draws is shorter by a factor of about
-# $\sqrt 2$, and the prior has hardly any mass there. `slerp` stays on the sphere. For the codes of *pictures* in this
-# figure, the difference is hard to see.
+# dimensions have length near $\sqrt D$. The middle of a straight line between two draws is nearer to the origin by a
+# factor of about $\sqrt 2$, and the prior has hardly any mass there. `slerp` stays on the sphere. For the codes of
+# *pictures* in this figure, the difference is hard to see.
 
 
 # %%
@@ -1388,10 +1389,10 @@ for measure, title in (
 #
 # Now look at the **precision of the emoji samples: 0.94**. Nobody would say that the blobs of section 1 are emoji. The
 # features come from a classifier that was never trained on a bad emoji. The blobs seem to lie *in the middle* of the
-# features, within reach of some real one, and precision requires no more. The Frechet distance and recall do show the
-# problem. A number is only as good as its features, and one number is never enough. (`evaluate.kernel_distance`, known
-# as KID with Inception features, needs no Gaussian assumption and has no bias. It also finds the samples of section 11
-# best at $\beta = 1$.)
+# real emoji's features, within reach of some real one, and precision requires no more. The Frechet distance and recall
+# do show the problem. A number is only as good as its features, and one number is never enough.
+# (`evaluate.kernel_distance`, known as KID with Inception features, needs no Gaussian assumption and has no bias. It
+# also finds the samples of section 11 best at $\beta = 1$.)
 #
 # ## 16. Told the label
 #
@@ -1486,8 +1487,9 @@ bars_with_spread(
 #
 # ## 17. What is the representation worth?
 #
-# A VAE is an autoencoder with noise in its code and a cost for it. Is its posterior mean a better representation than
-# the code of notebook 01? We compare on digits, with the same perceptrons, then on scenes, with notebook 01's networks:
+# A VAE is an autoencoder with noise in its code and a cost for this code. Is its posterior mean a better representation
+# than the code of notebook 01? We compare on digits, with the same perceptrons, then on scenes, with notebook 01's
+# networks:
 
 # %%
 for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):

@@ -438,14 +438,14 @@ explore(
 # gradients have the same direction, and the ratio of their lengths is $(1 - D)/D = e^{-l}$. The equilibrium is the
 # same: where $D = \frac12$ everywhere, the logit does not change *with the picture*, so neither loss moves $G$.
 #
-# But the two losses do not play the same game. At the best $D$ the first loss has the gradient of $2\,\mathrm{JSD}$.
-# For the second loss write $-\log D^* = \log \frac{p_g}{p_{\text{data}}} - \log(1 - D^*)$. So its gradient is that of
+# But the two losses define different games. At the best $D$ the first loss has the gradient of $2\,\mathrm{JSD}$. For
+# the second loss write $-\log D^* = \log \frac{p_g}{p_{\text{data}}} - \log(1 - D^*)$. So its gradient is that of
 # $\mathrm{KL}(p_g \| p_{\text{data}}) - 2\,\mathrm{JSD}$ (Arjovsky and Bottou). This KL punishes fakes where there are
-# no data, but hardly punishes data that the fakes leave out, as with notebook 11's one-peaked $q$.
+# no data, but hardly punishes fakes that leave out some of the data, as with notebook 11's one-peaked $q$.
 #
 # *Margin note.* GT19 says of the second loss *same objective of fooling discriminator*. The fixed point is the same,
 # but the objective is not. GT19's *discriminator outputs likelihood in (0,1)* means the probability of being real given
-# $x$, and no likelihood. The *noise prior $p_g(z)$* of GT19's algorithm is called $p(z)$ elsewhere. AIA's
+# $x$, and no likelihood. The *noise prior $p_g(z)$* of GT19's algorithm is called $p(z)$ elsewhere in the deck. AIA's
 # *backpropagate the negative gradient of the discriminator* is the saturating game.
 #
 # So far this is theory. Now take a DCGAN for digits (section 5), with its generator as it was initialised. Only the
@@ -593,7 +593,7 @@ bars_with_spread(
 # ## 6. How many turns for the discriminator?
 #
 # GT19: *some find k = 1 more stable, others use k > 1, no best rule*. The theory of section 2 assumes the best
-# discriminator, so a large $k$. Section 4 says that a very good one gives no gradient to a generator with the
+# discriminator, which means a large $k$. Section 4 says that a very good one gives no gradient to a generator with the
 # saturating loss. Consider the cost, too: $k = 5$ takes three times as many turns as $k = 1$.
 
 # %%
@@ -652,7 +652,7 @@ moved_interval()
 # %% [markdown]
 #
 # **Kantorovich and Rubinstein.** A network cannot compute a minimum over plans, but it can compute the dual. On
-# finitely many points, with $c_{ij} = \lVert x_i - \tilde x_j \rVert$, this is a linear programme,
+# finitely many points, with $c_{ij} = \lVert x_i - \tilde x_j \rVert$, the minimum is that of a linear programme,
 # $\min_{\pi \ge 0} \sum_{ij} \pi_{ij} c_{ij}$ subject to $\sum_j \pi_{ij} = p_i$, $\sum_i \pi_{ij} = q_j$. With a
 # multiplier $f_i$ for each row and $-g_j$ for each column, the Lagrangian is
 #
@@ -670,18 +670,19 @@ moved_interval()
 #
 # $$W(p, q) = \max_{\lVert f \rVert_L \le 1} \mathbb E_p f - \mathbb E_q f .$$
 #
-# A **critic** is a discriminator without a sigmoid that may nowhere be steeper than 1. It is trained to maximise the
+# A **critic** is a discriminator without a sigmoid, and it may nowhere be steeper than 1. It is trained to maximise the
 # difference of means, and the generator follows its slope. How do we keep a network from being steep?
 #
 # - **Clip** every weight to $[-c, c]$ after each update (WGAN). Then the critic is $K$-Lipschitz with a $K$ that nobody
 #   knows, and the loss estimates $K\,W$ at best.
-# - **Penalise** the slope (WGAN-GP). Because both values are equal, $\sum_{ij} \pi_{ij} (c_{ij} - f_i + f_j) = 0$, and
-#   no term of this sum is negative. So $f_i - f_j = c_{ij}$ wherever $\pi_{ij} > 0$. A 1-Lipschitz $f$ that falls by
-#   the whole distance is a straight ramp on the way, so its gradient there (where it has one) has norm 1. Gulrajani et
-#   al. ask for this norm at random points between *independently* drawn real pictures and fakes:
-#   $\lambda\, \mathbb E_{t}\big(\lVert \nabla f(x_t) \rVert - 1\big)^2$, $x_t = t\, x + (1 - t)\, G(z)$. This is more
-#   than the theorem says: for $p = q$ the best $f$ is constant, and the penalty forbids a constant $f$. BatchNorm in
-#   the critic would make one picture's slope depend on the other pictures of its batch, so leave it out.
+# - **Penalise** the slope (WGAN-GP). Because the minimum and its dual have the same value,
+#   $\sum_{ij} \pi_{ij} (c_{ij} - f_i + f_j) = 0$, and no term of this sum is negative. So $f_i - f_j = c_{ij}$ wherever
+#   $\pi_{ij} > 0$. A 1-Lipschitz $f$ that falls by the whole distance is a straight ramp on the way, so its gradient
+#   there (where it has one) has norm 1. Gulrajani et al. ask for this norm at random points between *independently*
+#   drawn real pictures and fakes: $\lambda\, \mathbb E_{t}\big(\lVert \nabla f(x_t) \rVert - 1\big)^2$,
+#   $x_t = t\, x + (1 - t)\, G(z)$. This is more than the theorem says: for $p = q$ the best $f$ is constant, and the
+#   penalty forbids a constant $f$. BatchNorm in the critic would make one picture's slope depend on the other pictures
+#   of its batch, so leave it out.
 
 
 # %%
@@ -782,9 +783,9 @@ figure
 
 # %%
 def losses_and_quality():
-    """Minus the loss on held-out digits (above) and the Frechet distance (below).
+    """The discriminator's loss on held-out digits, and the Frechet distance.
 
-    It is the discriminator's loss. Each seed has a line.
+    Above is minus the loss, below the distance, with a line for each seed.
     """
     rows = experiments.read("gan-losses")["rows"]
     settings = list(dict.fromkeys(row["setting"] for row in rows))
@@ -845,9 +846,9 @@ losses_and_quality()
 # This is called *mode collapse*, and GT19 calls the lost variety *diversity*. On eight Gaussians, and on twenty-five,
 # we can count modes. The usual figure compares a poorly tuned plain GAN with a tuned WGAN. Here **both were tuned with
 # equal care**. On each toy each GAN had six settings: three learning rates, and $k = 1$ or 5 for the plain GAN,
-# $\lambda = 0.1$ or 1 for WGAN-GP (always with $k = 5$). Each run had one seed and 9,000 turns, which gives WGAN-GP's
-# generator 1,500 updates. The best of each was run again with three other seeds. A mode counts if at least a tenth of
-# its expected share is drawn.
+# $\lambda = 0.1$ or 1 for WGAN-GP (always with $k = 5$). Each setting was run with one seed for 9,000 turns, which
+# gives WGAN-GP's generator 1,500 updates. The best setting of each GAN on each toy was run again with three other
+# seeds. A mode counts if at least a tenth of its expected share is drawn.
 
 # %%
 chosen = experiments.values("gan-modes", "inside")
@@ -1198,7 +1199,7 @@ image_grid(
 # %% [markdown]
 # After equally many updates, growing networks are as good as plain ones (Frechet distance 37 against 37 for pictures
 # that are not shifted; see the table of section 14). Emoji of 32 pixels are not a hard case. The method was made for
-# 1024 pixels, where no other method could be trained.
+# pictures of 1024 x 1024 pixels, where no other method could be trained.
 #
 # ## 11. A walk, and arithmetic
 #
@@ -1576,11 +1577,11 @@ quality_figure()
 
 # %% [markdown]
 # For digits a convolutional VAE is *ahead* of a plain GAN at recipe size, in distance and in recall, though its
-# pictures have half the detail. A little blur does little harm to handwriting. For emoji the GAN is far ahead (79
-# against 29). Only the VAE's precision is higher, and it comes from an evaluation network that never saw a blur
-# (notebook 11). So the claim of the tree that *GANs produce the best samples* depends on the data. In one point the
-# tree is right without exception: nobody can say how likely a picture is under a GAN, and there is no bound to watch
-# while the GAN trains.
+# pictures have half the detail. A little blur does little harm to handwriting. For emoji the GAN is far ahead, with a
+# distance of 29 against 79. Only the VAE's precision is higher, and it comes from an evaluation network that never saw
+# a blur (notebook 11). So the claim of the tree that *GANs produce the best samples* depends on the data. In one point
+# the tree is right without exception: nobody can say how likely a picture is under a GAN, and there is no bound to
+# watch while the GAN trains.
 #
 # ## 15. Pitfalls
 #
