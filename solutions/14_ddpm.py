@@ -3,7 +3,7 @@
 #
 # **Hide a picture in noise in a thousand small steps (sips), and learn to undo each step.** In ten short exercises you
 # write the schedule, the jump to any step, the step back with and without fresh noise (dice), the loss, and its weights
-# in the bound. In the end points of noise move to eight islands by your own functions: once with a network that you
+# in the bound. In the end, points of noise move to eight islands by your own functions: once with a network that you
 # train, and once without any network.
 #
 # **You need** notebook 14, the lecture. Each exercise names the part of the lecture that it belongs to.
@@ -359,7 +359,7 @@ assert check(simple_loss).solved
 # \sigma_t^2 = \tilde\beta_t \ \text{ or } \ \beta_t.$$
 #
 # $\tilde\beta_t$ is right for data that are a single point, and $\beta_t$ is right for data that are themselves noise.
-# On the last step back, to $x_0$, *no* noise is added with either variance.
+# On the last step back, to $x_0$, *no* noise is added, whichever variance is used.
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 the large variance, 1 the last step, 1 arguments left alone.
 
@@ -575,8 +575,8 @@ assert check(score_of_mixture).solved
 # %% [markdown]
 # ## All together
 #
-# **Which loss weighs which steps.** The figure shows your `loss_weights` on a thousand steps of the usual schedule. The
-# simple loss is the flat line.
+# **How each loss weighs the steps.** The figure shows your `loss_weights` on a thousand steps of the usual schedule.
+# The simple loss is the flat line.
 
 
 # %%

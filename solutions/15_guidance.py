@@ -2,10 +2,10 @@
 # # Exercises 15. Guidance
 #
 # **A conditional model gets a label that says what to draw. Guidance makes it follow the label more closely.** In
-# eleven short exercises you write both kinds of guidance, with a classifier and without. You also write label dropout,
-# which the second kind needs, captions, one guided step of a sampler, and the exact classifier of noisy points. Two
-# Gaussians show that guided sampling does not draw from the distribution that its formula suggests. At the end your
-# functions train a small conditional model and guide it in both ways.
+# eleven short exercises you write both kinds of guidance, with a classifier and without. You also write label dropout
+# (which the second kind needs), the vector of a caption, one guided step of a sampler, and the exact classifier of
+# noisy points. Two Gaussians show that guided sampling does not draw from the distribution that its formula suggests.
+# At the end your functions train a small conditional model and guide it in both ways.
 #
 # **You need** notebook 15, the lecture, and from notebook 14 the jump from $x_0$ to $x_t$ and DDIM. Each exercise names
 # the part of the lecture it belongs to.
@@ -399,8 +399,8 @@ assert check(guided_ddim_step).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# You need four lines: the guided noise, the predicted picture and its limit, the noise of the limited picture, the
-# step.
+# You need four lines: the guided noise, the predicted picture (clipped to the limit), the noise that belongs to the
+# clipped picture, and the step.
 #
 # </details>
 # <details><summary>Hint 2</summary>

@@ -19,7 +19,7 @@
 # **Lectures** Deck GT19: *Denoising Diffusion* to *The Denoising Diffusion Algorithm*. Deck MLMI17, *Advanced Computer
 # Vision: representation learning, generative models*: *Diffusion Generative Models* to *Algorithm 1.2*.
 #
-# **Time** Two hours to read; about three minutes to compute on two cores. Long experiments were run beforehand
+# **Time** Reading takes two hours, and computing about three minutes on two cores. Long experiments were run beforehand
 # (`make results`); here their results are plotted.
 
 # %%
@@ -126,7 +126,7 @@ for name, model, shape in (
 # ## 2. Drowning a picture
 #
 # The **forward process** is fixed; nothing in it is learnt. It starts from a picture $x_0$ (pixels normalised to
-# $[-1, 1]$). Each step shrinks the current picture a little and adds a little noise. In MLMI17:
+# $[-1, 1]$). Each step shrinks the current picture a little and adds a little noise. MLMI17 writes:
 #
 # $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, I), \qquad\text{that is}\qquad q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1 - \beta_t}\, x_{t-1},\; \beta_t I\big) .$$
 #
@@ -173,7 +173,7 @@ show(q_sample)
 
 # %% [markdown]
 # *Margin note, and an experiment.* GT19's slide *The Diffusion (Encoding) Process* writes the mean as
-# $(1 - \beta_t)\, x_{t-1}$, without the root. Then data of variance 1 do not keep this variance. It obeys
+# $(1 - \beta_t)\, x_{t-1}$, without the root. Then data of variance 1 do not keep this variance. The variance obeys
 # $v_t = (1 - \beta_t)^2 v_{t-1} + \beta_t$. At the fixed point $v\,(2\beta - \beta^2) = \beta$, so
 # $v = 1 / (2 - \beta)$, about **one half**. The network would be trained to expect a different noise from the one that
 # the sampler starts with. With the root, $v_t = (1 - \beta_t) v_{t-1} + \beta_t$, and a variance of 1 stays 1.
@@ -253,9 +253,9 @@ explore(
 #
 # The important quantity of a schedule is $\bar\alpha_t$, or the **signal-to-noise ratio**
 # $\bar\alpha_t / (1 - \bar\alpha_t)$, which falls from thousands to nearly zero. At the end $x_T$ must be as good as
-# $\mathcal N(0, I)$, because the sampler will begin there. Its distance from $\mathcal N(0, I)$ is
-# $L_T = \mathrm{KL}(q(x_T \mid x_0) \,\|\, \mathcal N(0, I))$, in nats for a whole picture. The number of steps and the
-# size of $\beta$ depend on each other: with fewer steps $\beta$ has to be larger.
+# $\mathcal N(0, I)$, because the sampler will begin there. How far its distribution is from $\mathcal N(0, I)$ is
+# measured by $L_T = \mathrm{KL}(q(x_T \mid x_0) \,\|\, \mathcal N(0, I))$, in nats for a whole picture. The number of
+# steps and the size of $\beta$ depend on each other: with fewer steps $\beta$ has to be larger.
 #
 # **Try it.** Make the last $\beta$ ten times smaller: then $x_T$ is no longer pure noise. Next take 50 steps with the
 # same $\beta$. (The library would scale the $\beta_t$ for you; here they are as you set them. The cosine schedule has
@@ -408,9 +408,9 @@ show(posterior_variance)
 #
 # **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no longer a bound, but all
 # terms have the *same minimiser* as before, if the network can be any function:
-# $\epsilon_\theta = \mathbb E[\epsilon \mid x_t]$ at each $t$ separately. With a finite network the weights $w_t$
-# decide where it uses its capacity. The figure shows which steps count most in the bound: the first few, where the eye
-# can hardly see the noise.
+# $\epsilon_\theta = \mathbb E[\epsilon \mid x_t]$ at each $t$ separately. With a finite network the weights decide
+# where its capacity is used. The figure shows which steps count most in the bound: the first few, where the eye can
+# hardly see the noise.
 #
 # *Margin note.* GT19 puts the constant weight in front of the error of the *means* ($w\,\|\mu_q - \mu_\theta\|$,
 # *constant works better in practice*; the squares are missing). The statement is true for the error of the noise. Ho et
@@ -452,10 +452,10 @@ describe(
 
 # %% [markdown]
 # Noise that is weak compared with the picture is the hardest to detect, so the error of the noise is largest at the
-# first steps. In nats the same steps count for far more still.
+# first steps. Counted in nats, the same steps dominate far more.
 #
-# **How large is the bound?** The network was trained on $L_{\text{simple}}$, but the bound can still be computed. It is
-# the sum of $L_T$, the first term (by the mass of a Gaussian in each grey level), and an unbiased estimate of the
+# **How large is the bound?** The network was trained on $L_{\text{simple}}$, but the bound can still be computed. It
+# has three parts: $L_T$; the term $L_0$, by the mass of a Gaussian in each grey level; and an unbiased estimate of the
 # $T - 1$ other terms, with their weights. In bits for each pixel one can compare any two models that define a density.
 
 # %%
@@ -529,7 +529,7 @@ show(DDPM)
 # level, so that the output can be as sharp as the input. The step $t$ is encoded as sines and cosines, like the
 # position of a word in a sentence. It shifts the channels of every block, so one network serves a thousand tasks.
 # Attention (notebook 08, section 7) works on the coarsest grid, where few positions have to be compared. Our network
-# first folds $2 \times 2$ pixels into channels, which saves the finest and most expensive level.
+# first folds $2 \times 2$ pixels into channels, so it does not need the finest and most expensive level.
 
 # %%
 show(UNetEncoder, doc=False)
@@ -758,8 +758,9 @@ show(MixtureNoise)
 
 # %% [markdown]
 # **Try it.** The figure shows the field at time $t$. At the end ($t$ near 100) the data are pure noise, so every arrow
-# points to the middle and is as long as the distance to it (only the longest arrows are cut). Move the slider to the
-# left and watch eight basins form. Where do the two fields differ most, and does a sampler ever go there?
+# points to the middle, and its length is proportional to the distance to the middle (only the longest arrows are cut).
+# Move the slider to the left and watch eight basins form. Where do the two fields differ most, and does a sampler ever
+# go there?
 
 # %%
 PLANE = torch.cartesian_prod(
@@ -972,8 +973,8 @@ print(
 # learn. DDPM's loss is the same regression with this noise averaged out, because its target is the mean of $x_{t-1}$
 # instead of one sample. A network that outputs $x_{t-1}$ *itself* has a second problem. It must copy $x_t$ to within a
 # hundredth before its output says anything about the noise, because its error is multiplied by
-# $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, 50 times and more (the cell prints it). First we check the identity,
-# by Monte Carlo with an invented network:
+# $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, a factor of 50 and more (the cell prints it). First we check the
+# identity, by Monte Carlo with an arbitrary function in place of the network:
 
 # %%
 torch.manual_seed(0)
@@ -1234,7 +1235,8 @@ image_grid(
 # uses the prediction at the point where it starts, for the step number of the arrival. So a picture has a *code* of its
 # own size, from which it is nearly recovered. The standard deviation of the codes, in the title, shows how far they are
 # from the noise that the sampler starts from. We can also interpolate between two noises. (Walk on the sphere, as in
-# notebook 11, because a straight line between two Gaussian vectors passes through a region without any noise.)
+# notebook 11, because a straight line between two Gaussian vectors passes through a region in which such noises never
+# lie.)
 
 # %%
 CODE_STEPS = {"smoke": 10, "laptop": 100, "gpu": 250}[BUDGET]
@@ -1384,13 +1386,13 @@ def shipped_table():
 shipped_table()
 
 # %% [markdown]
-# After a little more than a minute the VAE draws the best digits, and then the GAN. A diffusion model that predicts $v$
-# is behind both, and one that predicts the noise is far behind, because it learns a thousand tasks and each picture
-# trains only one of them at a time. Its advantage is a loss that keeps falling for as long as one trains, with no
-# second network and no balance to keep. The table is about the shipped weights, each trained for as long as it seemed
-# useful. The numbers of samples and the evaluation networks are those of notebook 12. On emoji, diffusion has the
-# highest recall, at about equal precision, so it leaves out the least. By the Frechet distance the GANs are better,
-# most of all the conditional one (with label).
+# After a little more than a minute the VAE draws the best digits, followed by the GAN. A diffusion model that predicts
+# $v$ is behind both, and one that predicts the noise is far behind. The reason is that a diffusion model learns a
+# thousand tasks, and each picture trains only one of them at a time. The advantage of a diffusion model is a loss that
+# keeps falling for as long as one trains, with no second network and no balance to keep. The table shows the shipped
+# weights, each trained for as long as it seemed useful. The numbers of samples and the evaluation networks are those of
+# notebook 12. On emoji, diffusion has the highest recall, at about equal precision, so it leaves out the least. By the
+# Frechet distance the GANs are better, most of all the conditional one (with label).
 #
 # **A representation, too.** To remove noise from a picture one must know what is in the picture. Give the U-Net a
 # picture without noise, but with the step $t = T / 20$. Take its coarsest feature map, averaged over positions
@@ -1425,7 +1427,7 @@ features_figure()
 # - **The noise of the step in place of the noise of the jump** (section 4's margin note).
 # - **Pixels in $[0, 1]$.** Contrasts are halved, so at every $t$ the signal-to-noise ratio of the varying part is a quarter of the ratio that the schedule was made for. And a `clip_denoised` of 1 allows guesses down to $-1$.
 # - **Sampling with the trained weights instead of their average**, or with an average whose memory is longer than the training.
-# - **A guess of $x_0$ outside $[-1, 1]$.** Early guesses are divided by $\sqrt{\bar\alpha_t} \approx 0.006$. The samplers here clamp the guesses to the range of pixels (`clip_denoised`), which changes every later step.
+# - **A guess of $x_0$ outside $[-1, 1]$.** Early guesses contain a division by $\sqrt{\bar\alpha_t} \approx 0.006$. The samplers here clamp the guesses to the range of pixels (`clip_denoised`), which changes every later step.
 # - **One $t$ for the whole batch.** This is no mistake, but the gradient is much noisier.
 # - **Measuring the quality of the pictures by the loss** (section 6).
 #
@@ -1434,9 +1436,9 @@ features_figure()
 # **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, the
 # simple loss, the ancestral step, the DDIM step, and more. Each is checked when you run the cell below it.
 #
-# Train `ddpm` with `cosine_betas()`. Set `clip_denoised=None` in section 1: what do the pictures look like with 10 steps? Give
-# `DDPM` a `momentum` of 0 and compare. Draw digits with a `MixtureNoise` of ten training digits and a width of 0.1:
-# what do you get? In notebook 15 you tell the model what you want.
+# Train `ddpm` with `cosine_betas()`. Set `clip_denoised=None` in section 1: what do the pictures look like with 10
+# steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with a `MixtureNoise` of ten training digits and a width
+# of 0.1: what do you get? In notebook 15 you tell the model what you want.
 #
 # ## 14. What to read
 #

@@ -19,7 +19,8 @@
 # **Lectures** Deck GT19 (*CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive learning*):
 # *Conditional Diffusion Models*, *Classifier-free Guided Diffusion*.
 #
-# **Time** reading an hour and a half; computing about three minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
+# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
+# beforehand (`make results`); here their results are plotted.
 
 # %%
 import math
@@ -69,7 +70,7 @@ from course_lib.notebook import (
 from course_lib.optim import adamw
 from course_lib.train import fit
 
-# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
 BUDGET = budget()
 
 # %% [markdown]
@@ -279,10 +280,10 @@ detail_figure()
 
 # %% [markdown]
 # *Margin note.* The detail of unguided digits ($w = 0$) is within a tenth of the test digits' detail. Drawn emoji are
-# less sharp than real ones, but at every $w$. The reason is our small network, and guidance up to $w = 2$ changes this
-# little. (Some of the growth of "detail" with $w$ is contrast.) The unguided rows lack faithfulness instead: some show
-# an odd stroke, or a thing that is nothing in particular. So "diverse, and less faithful" is the right criticism, and
-# "very blurry" is not.
+# less sharp than real ones, but at every $w$. The reason is our small network, and guidance up to $w = 2$ hardly
+# changes this. (Some of the growth of "detail" with $w$ is contrast.) The unguided rows lack faithfulness instead: some
+# show an odd stroke, or a thing that is nothing in particular. So "diverse, and less faithful" is the right criticism,
+# and "very blurry" is not.
 #
 # ## 3. Bayes' rule, and a classifier
 #
@@ -304,7 +305,7 @@ detail_figure()
 # noise. So far everything is exact, and an unconditional model has become a conditional one without being trained
 # again. Dhariwal and Nichol then multiply the classifier's gradient by a **scale** $s > 1$:
 #
-# $$\tilde\epsilon = \epsilon_\theta(x_t, t) - s \sqrt{1 - \bar\alpha_t}\; \nabla \log p_\varphi(y \mid x_t), \qquad\text{hoping for}\qquad p(x)\, p(y \mid x)^s ,$$
+# $$\tilde\epsilon = \epsilon_\theta(x_t, t) - s \sqrt{1 - \bar\alpha_t}\; \nabla \log p_\varphi(y \mid x_t), \qquad\text{hoping for}\qquad p(x)\, p(y \mid x)^s .$$
 #
 # In this density, the pictures about which the classifier is most certain count most. (GT19 writes $\bar\epsilon$ for
 # the guided noise, but here the bar already has another meaning. Section 6 tests whether the hope is fulfilled.)
@@ -349,9 +350,9 @@ show(input_gradient)
 
 # %% [markdown]
 # **The classifier must know noise.** A sampler begins with $x_T$. A classifier trained only on clean pictures has no
-# answer there, or a wrong one. So ours is trained on $x_t$ of all levels and gets $t$ as an input (`NoisyClassifier`:
-# the downsampling path of a U-Net and a linear layer). Even the best classifier knows little where there is much noise.
-# Its probabilities should say so, and then its gradient is small.
+# useful answer there, or a wrong one. So ours is trained on $x_t$ of all levels and gets $t$ as an input
+# (`NoisyClassifier`: the downsampling path of a U-Net and a linear layer). Even the best classifier knows little where
+# there is much noise. Its probabilities should say so, and then its gradient is small.
 
 # %%
 noisy_classifier, clean_classifier = (
@@ -430,7 +431,7 @@ image_grid(
 # of a classifier. (The difference of two *learnt* noises need not be the gradient of anything, as Ho and Salimans say.
 # It is used all the same.) Put this gradient into classifier guidance **of the conditional model**, with weight $w$:
 #
-# $$\tilde\epsilon = \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) = \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) ,$$
+# $$\tilde\epsilon = \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) = \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) .$$
 #
 # This is GT19's second formula. You can also start from the unconditional model, with scale $s$:
 # $\epsilon_\theta(x_t, t) + s\, (\epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t))$. The result is the same if
@@ -505,9 +506,9 @@ show(guided)
 # every guidance, and without any.
 #
 # **Try it.** The figure shows three scores on the toy data, and 300 points of the guided DDIM at step $t$ (they begin
-# as one normal cloud). Class 0 consists of the three Gaussians at the upper right. With $w = 0$ the guided field is the
-# conditional one, and all three Gaussians get equally many points. Raise $w$, then drag $t$ to 0. Which of the three
-# Gaussians has the most points, and why this one?
+# as samples of $\mathcal N(0, I)$). Class 0 consists of the three Gaussians at the upper right. With $w = 0$ the guided
+# field is the conditional one, and all three Gaussians get equally many points. Raise $w$, then drag $t$ to 0. Which of
+# the three Gaussians has the most points, and why this one?
 
 # %%
 PLANE = torch.cartesian_prod(
@@ -608,9 +609,9 @@ explore(
 # ## 5. One network learns both
 #
 # For pictures we do not have `exact`, but we have label dropout. We begin with the toy data, where the answer is known.
-# A perceptron is trained on points, and nine times out of ten it also gets the class. It predicts $v$ (notebook 14),
-# because guidance multiplies the difference of two predictions, and their errors with it. The errors of a network that
-# predicts noise are largest where $t$ is small.
+# A multilayer perceptron is trained on the points, and nine times out of ten it also gets the class. It predicts $v$
+# (notebook 14), because guidance multiplies the difference of two predictions, and their errors with it. The errors of
+# a network that predicts noise are largest where $t$ is small.
 
 # %%
 TOY_STEPS = {"smoke": 150, "laptop": 3000, "gpu": 3000}[BUDGET]
@@ -1338,9 +1339,10 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 # style about as often as training captions, both well above chance, and new names a little less often. The *emoji*
 # hardly transfers. Even for training captions, about one draw in ten is nearest to its own emoji (chance: about one in
 # a hundred), and new names are no worse. Frequent words are learnt (colours, *face*, *flag*, *heart*). Words that
-# belong to a single emoji (*dog*, *pizza*) are not, after 12,000 updates of a small network that gets a caption as one
-# vector. Models that do draw what you ask for were trained on hundreds of millions of captions, and each place of the
-# picture attends to each word. Guidance helps where the model knows something. It cannot replace missing knowledge.
+# belong to a single emoji (*dog*, *pizza*) are not learnt after 12,000 updates of a small network that gets a caption
+# as one vector. Models that do draw what you ask for were trained on hundreds of millions of captions, and each place
+# of the picture attends to each word. Guidance helps where the model knows something. It cannot replace missing
+# knowledge.
 #
 # ## 10. Pitfalls
 #
@@ -1359,8 +1361,8 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 # - **Guiding $x_0$ or $v$ instead of $\epsilon$.** At a given $x_t$ each is an affine function of the other, and the
 #   weights $1 + w$ and $-w$ sum to one. So classifier-free guidance is the same for all, but only before the predicted
 #   $x_0$ is clipped. A classifier's gradient needs a different factor for each.
-# - **Large $w$ without clipping.** The predicted $x_0$ leaves the range of pixels, and colours saturate. `clip_denoised` keeps
-#   it inside the range. Imagen's dynamic thresholding does this better.
+# - **Large $w$ without clipping.** The predicted $x_0$ leaves the range of pixels, and colours saturate.
+#   `clip_denoised` keeps it inside the range. Imagen's dynamic thresholding does this better.
 # - **Choosing $w$ by accuracy alone.** Look at recall and at the pictures too.
 #
 # ## 11. What to try next
