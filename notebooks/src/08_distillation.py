@@ -1,15 +1,16 @@
 # %% [markdown]
 # # 08. Distillation: from a cumbersome teacher to no labels at all
 #
-# **Who teaches, when nobody has labels?** A large trained network can teach a small one, because it says more than a
-# label does. Now take the labels away, and then the large network too. What is left is a network that learns from a
-# slow copy of itself. The easiest answer, the same output for every picture, would satisfy both networks. Why don't
-# they agree on it?
+# **Who teaches, when nobody has labels?** A large trained network can teach a small one, because its output says more
+# than a label does. Now take the labels away, and then the large network too. What is left is a network that learns
+# from a slow copy of itself. The easiest solution is to give the same output for every picture. This solution would
+# satisfy both networks. Why do the two networks not choose it?
 #
-# **You will be able to** derive the $\tau^2$ of knowledge distillation, and distil a class that is missing from the
-# student's training pictures; write BYOL, SimSiam, Barlow Twins and DINO in a few lines each and check them; say what
-# keeps each from collapsing (to the same output for every picture), after you have switched it off; read a
-# transformer's attention, and measure whether it finds the object.
+# **You will be able to** derive the factor $\tau^2$ in the loss of knowledge distillation, and use distillation to
+# teach a student a class that is missing from its training pictures. You can write BYOL, SimSiam, Barlow Twins and DINO
+# in a few lines each and check them. You can say what keeps each method from collapsing (to the same output for every
+# picture), because you have switched off each remedy yourself. You can read a transformer's attention, and measure
+# whether the attention finds the object.
 #
 # **You need** notebook 03: views, projection head, the random encoder as the baseline.
 #
@@ -19,8 +20,8 @@
 # représentations visuelles*: *Peut-on apprendre une représentation sans échantillon négatif ?* to *DINO:
 # Self-Distillation with No Labels*.
 #
-# **Time** reading an hour and a half; computing about four minutes on two cores. Long experiments were run
-# beforehand (`make results`); here they are plotted.
+# **Time** Reading takes an hour and a half, and computing about four minutes on two cores. Long experiments were run
+# beforehand (`make results`). Here their results are plotted.
 
 # %%
 import math
@@ -71,8 +72,8 @@ train, test = load("scenes", "train"), load("scenes", "test")
 
 
 def training(name, steps, method=None, **more):
-    """The recipe's method and its run, drawn while it goes; at smoke budget a few small
-    updates."""
+    """Returns the recipe's method and an iterator over its training, which is drawn
+    live. At smoke budget the training has only a few small updates."""
     recipe = recipes.lookup(name)
     method = recipes.build(recipe, seed=0) if method is None else method
     steps, batch_size = (
@@ -92,15 +93,15 @@ def training(name, steps, method=None, **more):
 # ## 1. What a teacher says beyond the label
 #
 # The course's supervised network was trained on nine categories of emoji. Below you see its predictions for scenes with
-# held-out emoji (*unseen* in the figures). The label of the first scene is one word, *objects*. The teacher adds that
-# it might well have been food, and surely was no flag. Hinton, Vinyals and Dean (2015; MLMI17 shows their *cumbersome
-# model*) call this *dark knowledge*. Usually it is hidden, because the large probability hides the small ones. A
-# temperature $\tau$ makes them visible:
+# held-out emoji (*unseen* in the figures). The label of the first scene is one word, *objects*. The teacher's
+# probabilities say more: the emoji is quite possibly food, but surely not a flag. Hinton, Vinyals and Dean (2015;
+# MLMI17 shows their *cumbersome model*) call this additional information *dark knowledge*. Usually it cannot be seen,
+# because the large probability hides the small ones. A temperature $\tau$ makes the small probabilities visible:
 #
 # $$q_i = \frac{\exp(v_i/\tau)}{\sum_j \exp(v_j/\tau)} \qquad\text{for the teacher's logits } v.$$
 #
-# **Try it.** At which temperature do you see which other categories the teacher considers? At which do its
-# probabilities say nothing any more?
+# **Try it.** At which temperature do you see which other categories the teacher considers? At which temperature do the
+# teacher's probabilities no longer carry any information?
 
 # %%
 teacher = zoo.load("supervised")
@@ -146,20 +147,24 @@ explore(
 # **The loss.** The student has logits $u$ and probabilities $p_i \propto \exp(u_i/\tau)$, which should agree with the
 # teacher's $q_i$. Hinton minimises the cross-entropy $H(q, p) = -\sum_i q_i\log p_i$. We have
 # $H(q, p) = H(q) + \mathrm{KL}(q\,\|\,p)$, and the teacher's entropy $H(q)$ does not depend on the student. So the KL
-# divergence has the same gradient, and it is 0 where the two agree. Step by step:
+# divergence has the same gradient as the cross-entropy, and the KL divergence is 0 where $p$ and $q$ agree. Step by
+# step:
 #
 # $$\frac{\partial}{\partial u_k}\log p_i = \frac{1}{\tau}(\mathbb{1}[i = k] - p_k)
 # \quad\Rightarrow\quad
 # \frac{\partial\,\mathrm{KL}}{\partial u_k} = -\sum_i q_i\,\frac{1}{\tau}(\mathbb{1}[i = k] - p_k) = \frac{1}{\tau}(p_k - q_k).$$
 #
 # Now let $\tau$ be large compared with the logits. Then $\exp(u/\tau) \approx 1 + u/\tau$. So with $C$ classes and
-# logits centred to a mean of zero, $p_k \approx \frac1C(1 + u_k/\tau)$ and likewise $q_k$:
+# logits centred to a mean of zero, $p_k \approx \frac1C(1 + u_k/\tau)$, and $q_k$ has the same form with $v_k$. The
+# gradient becomes
 #
 # $$\frac{\partial\,\mathrm{KL}}{\partial u_k} \approx \frac{1}{\tau}\cdot\frac{1}{C\tau}(u_k - v_k) = \frac{u_k - v_k}{C\tau^2}.$$
 #
-# Two things follow. At high temperature distillation **matches logits**, as $\frac{1}{2C}\sum_k(u_k - v_k)^2$ would.
-# And the gradient shrinks like $1/\tau^2$. A factor $\tau^2$ in front of the loss makes up for this. Without it, the
-# temperature would also change the weight of this loss relative to the loss of hard labels.
+# Two things follow. First, distillation at high temperature **matches logits**. Its gradient has the same direction as
+# the gradient of the squared error $\frac{1}{2C}\sum_k(u_k - v_k)^2$. Second, the gradient shrinks like $1/\tau^2$.
+# Therefore the loss is multiplied by $\tau^2$. Often the student also has a second loss, the cross-entropy with the
+# hard labels. Without the factor $\tau^2$, the temperature would also change the weight of the distillation loss
+# relative to this second loss.
 
 
 # %%
@@ -190,9 +195,9 @@ torch.testing.assert_close(gradient, limit.detach(), rtol=1e-2, atol=1e-4)
 show(KnowledgeDistillation)
 
 # %% [markdown]
-# **Does it work?** The student has a quarter of the teacher's width and is trained without labels: it learns only from
-# the teacher's outputs. (MLMI17 and ENS show both losses. ENS adds that *often only the distillation loss is used*, and
-# we do so here.)
+# **Does it work?** The student has a quarter of the teacher's width. It is trained without labels, and learns only from
+# the teacher's outputs. (MLMI17 and ENS show both the distillation loss and the loss with labels. ENS adds that *often
+# only the distillation loss is used*, and we do so here.)
 
 # %%
 student, run = training("distillation", 150)
@@ -221,11 +226,12 @@ for name, net in weights.items():
     )
 
 # %% [markdown]
-# How much do *soft* targets improve the accuracy? This is MLMI17's experiment: the same student and pictures, with soft
-# targets or with labels only. Few pictures make the difference clear. A label says little. A row of nine probabilities
-# says how the teacher sees this very picture, and works as a regulariser (Hinton et al., section 5: with 3 % of the
-# data, hard targets overfit badly, soft ones hardly). The teacher itself was trained with all labels, and passes them
-# on.
+# How much do *soft* targets improve the accuracy? We repeat MLMI17's experiment: the same student learns from the same
+# pictures, with soft targets or with labels only. The difference is clear when there are few pictures. A label carries
+# little information. The teacher's nine probabilities describe what the teacher sees in one particular picture, and
+# they work as a regulariser. (Hinton et al., section 5: with 3 % of the data, a network with hard targets overfits
+# badly, and a network with soft targets hardly overfits.) The teacher itself was trained with all labels, so its soft
+# targets pass on information from all of them.
 
 # %%
 labels = {
@@ -241,14 +247,14 @@ bars_with_spread(
 
 # %% [markdown]
 # With 1 % of the emoji, soft targets improve the accuracy by seven points, and they help with each seed. From 10 % on
-# there is no difference between the two. So small a network does not learn more in 200 updates, and with that many
-# scenes the labels alone say enough.
+# there is no difference between soft targets and labels. A network as small as this one does not learn more in 200
+# updates. And with that many scenes, the labels alone give enough information.
 #
 # **A class that the student never sees.** This is the paper's most striking experiment, repeated on digits. All threes
 # are taken out of the student's training pictures. With labels only, the student cannot know that there is a three.
-# Soft targets tell it, for each eight and each five, how much of a three the teacher finds in the picture. The
+# Soft targets tell the student how similar each eight and each five is to a three, according to the teacher. The
 # student's bias for *three* comes out too low, because none of its training pictures was a three. The paper raises this
-# one number until most digits are right, and so do we (on training digits).
+# one number until as many digits as possible are classified correctly, and so do we (on training digits).
 
 # %%
 unshown = {}
@@ -266,27 +272,27 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# With labels only, no three is ever recognised, whatever the bias for *three*. With soft targets more than half of the
-# threes are recognised, and nearly nine of ten once the bias is right. Yet the student has never seen a three, and was
-# never told that there is a tenth digit to be drawn.
+# With labels only, no three is ever recognised, whatever value the bias for *three* has. With soft targets more than
+# half of the threes are recognised. With the raised bias, nearly nine of ten are recognised. Yet the student has never
+# seen a three, and no label ever told it that there is a tenth digit.
 #
 # ## 2. No labels, no large network: BYOL
 #
-# Without labels there is no trained teacher. BYOL (*Bootstrap Your Own Latent*, Grill et al. 2020; ENS) makes one out
-# of the student's own past. It has two networks of the same shape. The **online** network learns to predict, from one
-# view of a picture, the output of the **target** network for another view. The target is never trained. Its weights are
-# a moving average, with **momentum** $\mu$, of the online weights,
+# Without labels there is no trained teacher. BYOL (*Bootstrap Your Own Latent*, Grill et al. 2020; ENS) makes a teacher
+# out of earlier versions of the student. BYOL has two networks of the same shape. The **online** network sees one view
+# of a picture, and learns to predict the output of the **target** network for another view. The target is never
+# trained. Its weights are a moving average, with **momentum** $\mu$, of the online weights,
 #
 # $$\text{target} \leftarrow \mu\,\text{target} + (1 - \mu)\,\text{online}.$$
 #
-# With unit vectors $\bar p, \bar z$ the loss is a distance that you know from notebook 03. It is an energy without
-# negatives:
+# With unit vectors $\bar p, \bar z$ the loss is a distance that you know from notebook 03. This loss is an energy (low
+# if two views agree), and it needs no negatives:
 #
 # $$L = \lVert \bar p - \bar z \rVert^2 = \lVert\bar p\rVert^2 - 2\,\bar p\cdot\bar z + \lVert\bar z\rVert^2 = 2 - 2\cos(p, z),$$
 #
-# added for both directions (view 1 predicts view 2, and the reverse). A small extra network, the **predictor**, belongs
-# to the online side only. (`TwoViews`, from notebook 03, holds encoder, projector and `augment`. Its `encode` returns
-# h.)
+# where the losses of both directions are added (view 1 predicts view 2, and view 2 predicts view 1). A small extra
+# network, the **predictor**, belongs to the online side only. (`TwoViews`, from notebook 03, holds encoder, projector
+# and `augment`. Its method `encode` returns h, the output of the encoder.)
 
 
 # %%
@@ -294,7 +300,7 @@ def byol_by_hand(online, predictor, target, view1, view2):
     total = 0
     for here, there in ((view1, view2), (view2, view1)):
         p = predictor(online(here))
-        # the target is a fixed goal, not something to be moved towards p
+        # the target is fixed: no gradient moves it towards p
         with torch.no_grad():
             z = target(there)
         cos = (p * z).sum(1) / (p.norm(dim=1) * z.norm(dim=1))
@@ -312,21 +318,23 @@ with torch.no_grad():
         nn.Sequential(byol.encoder, byol.projector), byol.predictor, byol.target, *views
     )
 torch.testing.assert_close(by_hand, byol_loss(p1, z2) + byol_loss(p2, z1))
-# agreeing is all it asks for
+# equal outputs are enough for a loss of 0
 torch.testing.assert_close(byol_loss(p1, p1), torch.tensor(0.0))
 show(BYOL)
 
 # %% [markdown]
-# An assertion in that cell shows the puzzle: **a network that gives the same output for all pictures has loss 0.**
-# Nothing in $L$ forbids it. Grill et al. answer that BYOL does not minimise $L$ over both networks. The target does not
-# follow the gradient of the loss. And as long as the target is not constant, the predictor can always do better than a
-# constant. This is an intuition, not a proof; section 4 tests it. ENS says that the target follows *à chaque époque*
-# (at each epoch), but it follows after every update, in `after_step`. (Another slide there gives BYOL group norm and
-# weight standardisation, which belong to the follow-up, arXiv 2010.10241. The first paper uses BatchNorm, as we do.)
+# The last assertion of the cell above shows the puzzle: **a network that gives the same output for all pictures has
+# loss 0.** Nothing in $L$ forbids such a network. Grill et al. answer that BYOL does not minimise $L$ over both
+# networks. The target does not follow the gradient of the loss. And as long as the target's output differs between
+# pictures, the predictor can always reach a lower loss than a constant output would. This argument is an intuition, not
+# a proof. Section 4 tests it. ENS says that the target follows *à chaque époque* (at each epoch). In fact the target
+# follows after every update, in `after_step`. (Another slide of ENS shows BYOL with group norm and weight
+# standardisation. These two belong to the follow-up paper, arXiv 2010.10241. The first paper uses BatchNorm, as we do.)
 #
-# **What does the momentum do?** Unroll the average. The weights of $k$ updates ago have the share $(1 - \mu)\mu^k$, so
-# the target remembers about $1/(1 - \mu)$ updates. A toy example has two networks with one weight each. The online
-# network wants to follow a curve, but its updates are noisy. The target is steadier, but it lags behind.
+# **What does the momentum do?** Unroll the moving average into a sum over the past online weights. The online weights
+# of $k$ updates ago have the coefficient $(1 - \mu)\mu^k$ in this sum, so the target remembers about $1/(1 - \mu)$
+# updates. A toy example has two networks with one weight each. The online network wants to follow a curve, but its
+# updates are noisy. The target is steadier, but it lags behind.
 #
 # **Try it.** At which momentum is the target's error smallest? What is the disadvantage of a lower momentum, and of a
 # higher one?
@@ -352,7 +360,7 @@ def averaged(online, momentum):
     return torch.tensor(path, dtype=torch.float64)
 
 
-# the shares (1 - mu) mu^k of k updates ago
+# the coefficients (1 - mu) mu^k of the online weights of k updates ago
 powers = (1 - 0.9) * 0.9 ** torch.arange(400, dtype=torch.float64)
 unrolled = (powers.flip(0) * online).sum() + 0.9**400 * online[0]
 torch.testing.assert_close(averaged(online, 0.9)[-1], unrolled)
@@ -394,15 +402,17 @@ curve(
 )
 
 # %% [markdown]
-# **Train it.** Beside the loss we watch the spread from notebook 03 (section 9), here of $z$. A spread of 0 would be
-# the collapse. Ours rises instead.
+# **Train it.** Besides the loss we watch the spread of $z$. This is the standard deviation of the normalised $z$ as a
+# share of its maximum (notebook 03, section 9). A spread of 0 would be the collapse. In our run the spread rises
+# instead.
 
 # %%
 watched = as_float(train.x[:400])
 
 
 def share_of_std(network):
-    """Spread of the unit outputs on some scenes: 0 if all equal, 1 if spread evenly."""
+    """Spread of the network's unit outputs on the watched scenes: their standard
+    deviation as a share of its maximum. 0: all are equal, 1: they are spread evenly."""
     z = evaluate.features(network, watched)
     return evaluate.feature_std(z) * z.shape[1] ** 0.5
 
@@ -425,8 +435,8 @@ for step in run:
 #
 # $$L = \tfrac12 D(p_1, \mathrm{stopgrad}(z_2)) + \tfrac12 D(p_2, \mathrm{stopgrad}(z_1)).$$
 #
-# "Stop" means that $z$ is treated as a number in this update. Below, the same gradient is computed twice: by the
-# library, and with targets that were computed beforehand, as numbers. A third one, without the stop, differs.
+# "Stop" means that $z$ is treated as a constant in this update. Below, the same gradient is computed twice: by the
+# library, and with targets that were computed beforehand, as constants. A third gradient, without the stop, differs.
 
 # %%
 simsiam = recipes.build(recipes.lookup("simsiam"), seed=0)
@@ -455,17 +465,17 @@ torch.testing.assert_close(negative_cosine(p1, z2) * 2 + 2, byol_loss(p1, z2))
 show(SimSiam)
 
 # %% [markdown]
-# Why should that help? Chen and He's hypothesis is that there is a second set of unknowns, one vector $\eta_x$ for each
-# picture, and the loss is $\mathbb{E}\,\lVert f(\text{view of } x) - \eta_x\rVert^2$. As in k-means (notebook 00), two
-# steps take turns to minimise it. With the network fixed, $\eta_x$ is the mean of $f$ over views of $x$. With the
-# $\eta_x$ fixed, the network takes a step. SimSiam takes one view in place of the mean, and the predictor makes up for
-# the mean that was not taken. Each of the two steps goes downhill, but no step goes down the slope that leads both $f$
-# and $\eta_x$ to a constant.
+# Why should the stop-gradient help? Chen and He's hypothesis is that there is a second set of unknowns, one vector
+# $\eta_x$ for each picture, and the loss is $\mathbb{E}\,\lVert f(\text{view of } x) - \eta_x\rVert^2$. As in k-means
+# (notebook 00), two steps take turns to minimise this loss. With the network fixed, $\eta_x$ is the mean of $f$ over
+# views of $x$. With the $\eta_x$ fixed, the network takes a gradient step. SimSiam takes one view in place of the mean,
+# and the predictor compensates for the missing mean. Each of the two steps lowers the loss. But no step follows the
+# slope in $f$ and $\eta_x$ together, which leads both to a constant.
 #
 # ## 4. The collapse laboratory
 #
-# **Try it**: switch the remedies against collapse off, one at a time. Each setting was trained three times, with 100
-# updates of 128 scenes. The curves show the spread of $z$, which the loss sees, on held-out scenes.
+# **Try it**: switch off the remedies against collapse, one at a time. Each setting was trained three times, with 100
+# updates of 128 scenes. The curves show the spread of $z$ on held-out scenes. ($z$ is the output that the loss uses.)
 
 # %%
 LABORATORY = experiments.read("distillation-collapse")["rows"]
@@ -494,7 +504,8 @@ def setting(method, *on):
 
 
 def curves(name, measure):
-    """(updates, seeds x updates) of a watched run."""
+    """Returns the updates at which a setting was measured, and the values of `measure`
+    there, (seeds, updates)."""
     rows = [row for row in LABORATORY if row["setting"] == name]
     return rows[0]["curve"]["update"], torch.tensor(
         [row["curve"][measure] for row in rows]
@@ -541,15 +552,17 @@ explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 
 # %% [markdown]
 # **What we see.** *SimSiam without stop-gradient* collapses within forty updates, recovers briefly, and ends at a tenth
-# of the spread that it has with both remedies. Without the predictor, or with neither remedy, about a quarter is left.
-# Both are needed, as Chen and He say. *BYOL without predictor* keeps less than half. But **BYOL with momentum 0 does
-# not collapse**, although Grill et al. report 0.3 % accuracy for it (their table 5). With momentum 0 the target is the
-# online network itself, without gradient. This is SimSiam, except for its last normalisation. Only *BYOL with neither
-# remedy* collapses completely. With a predictor, the moving average is not needed to prevent the collapse. Without a
-# predictor, it slows the collapse.
+# of the spread that it has with both remedies. Without the predictor, or with neither remedy, SimSiam keeps about a
+# quarter of this spread. Both remedies are needed, as Chen and He say. *BYOL without predictor* keeps less than half of
+# BYOL's spread. But **BYOL with momentum 0 does not collapse**, although Grill et al. report 0.3 % accuracy for it
+# (their table 5). With momentum 0 the target is the online network itself, without gradient. This method is SimSiam,
+# except that SimSiam normalises $z$ once more at the end. Only *BYOL with neither remedy* collapses completely. With a
+# predictor, the moving average is not needed to prevent the collapse. Without a predictor, the moving average slows the
+# collapse.
 #
-# Look at the k-NN accuracy in the title too: it hardly differs between these runs. We evaluate $h$, before the head,
-# where the collapse comes last, and after 100 updates $h$ has learnt little anyway. Do not wait for k-NN to warn you.
+# Look at the k-NN accuracy in the title too. It hardly differs between these runs. We evaluate $h$, the output before
+# the head, and the collapse reaches $h$ last. And after 100 updates $h$ has learnt little anyway. So do not wait for
+# k-NN to warn you.
 #
 # ## 5. Barlow Twins: forbid the collapse in the loss
 #
@@ -565,10 +578,10 @@ explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 # across views. The other entries ask features not to repeat each other. A constant feature correlates with nothing, so
 # its $C_{ii}$ is 0 and costs 1. The collapse is therefore the **worst** solution here, not the best.
 #
-# *Margin notes.* AIA calls the target *a diagonal matrix*. In fact it is the identity, because a zero on the diagonal
-# is as bad as can be. The slide's Algorithm 1 divides by `std(0)`, which in PyTorch is the one with $N - 1$, and then
-# by $N$. So a feature that agrees with itself perfectly gets $(N-1)/N$, not 1. Use either $N - 1$ or $N$ in both
-# places.
+# *Margin notes.* AIA calls the target *a diagonal matrix*. In fact the target is the identity, because a zero on the
+# diagonal costs 1, as in the collapse. The slide's Algorithm 1 divides by `std(0)`, and then by $N$. But PyTorch
+# computes `std(0)` with $N - 1$. So a feature that agrees with itself perfectly gets $(N-1)/N$, not 1. Use either
+# $N - 1$ or $N$ in both places.
 #
 # (`self.project`, of `TwoViews`, returns the outputs of both views from one call of the networks.)
 
@@ -603,7 +616,8 @@ torch.testing.assert_close(
 show(BarlowTwins)
 
 # %% [markdown]
-# **Train it, and film the matrix**: 48 of its 256 features, on the same scenes after every few updates.
+# **Train it, and film the matrix.** The film shows the correlations of 48 of its 256 features. They are computed after
+# every few updates, always on the same scenes.
 
 # %%
 barlow = recipes.build(recipes.lookup("barlow-twins"), seed=0)
@@ -612,7 +626,7 @@ film, filmed = [], as_float(train.x[: 128 if BUDGET == "smoke" else 512])
 
 @torch.no_grad()
 def correlations():
-    """C of two views of some scenes, by the network as it is now."""
+    """Returns C of two views of the filmed scenes, computed by the current network."""
     barlow.eval()
     device = next(barlow.parameters()).device
     with torch.random.fork_rng():
@@ -655,10 +669,10 @@ def draw_correlations(scene):
 explore(draw_correlations, scene=IntSlider(len(film) - 1, 0, len(film) - 1))
 
 # %% [markdown]
-# **Batch size.** SimCLR needs its negatives from the batch; Barlow Twins needs the batch only to estimate correlations.
-# In the paper's figure SimCLR loses accuracy with small batches, and Barlow Twins hardly does. Here all runs see the
-# same number of scenes (25,600), and for both methods the learning rate grows with the square root of the batch size.
-# SimCLR's rows come from notebook 03.
+# **Batch size.** SimCLR takes its negatives from the batch. Barlow Twins needs the batch only to estimate correlations.
+# In the paper's figure SimCLR loses accuracy with small batches, and Barlow Twins loses hardly any. Here all runs see
+# the same number of scenes (25,600), and for both methods the learning rate grows with the square root of the batch
+# size. SimCLR's results come from notebook 03.
 
 # %%
 batches = {}
@@ -679,18 +693,18 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# With the same number of scenes, Barlow Twins does not depend on the batch size, as published. (The differences are
-# within the spread of the seeds, and the largest batch has the fewest updates.) But **neither does SimCLR**, here:
-# notebook 03 finds that small batches catch up when they are given their updates. The paper's figure compares equal
-# numbers of epochs too, at a hundred times our length and with batches from 256 up. At our scale the difference between
-# the two methods does not show.
+# With the same number of scenes, the accuracy of Barlow Twins does not depend on the batch size, as published. (The
+# differences are within the spread of the seeds, and the largest batch has the fewest updates.) But here **SimCLR's
+# accuracy does not depend on it either**. Notebook 03 finds that small batches catch up when they get more updates. The
+# paper's figure compares equal numbers of epochs too. But its runs are a hundred times as long as ours, and its batches
+# have 256 pictures or more. At our scale we cannot see this difference between the two methods.
 #
 # ## 6. DINO: distillation with no labels
 #
-# DINO (Caron et al. 2021) is knowledge distillation once more: it uses the loss of section 1 with the teacher of
-# section 2. (MLMI17 shows the title page of SwAV here; the paper is *Emerging Properties in Self-Supervised Vision
+# DINO (Caron et al. 2021) is knowledge distillation once more. It uses the loss of section 1 with the teacher of
+# section 2. (MLMI17 shows the title page of SwAV here. The paper is *Emerging Properties in Self-Supervised Vision
 # Transformers*.) The network ends in $K$ outputs, to which no one has given a meaning. They are classes that are
-# invented during training. Student and teacher turn them into probabilities,
+# invented during training. Student and teacher turn these outputs into probabilities,
 #
 # $$P_s = \mathrm{softmax}(g_s(x)/\tau_s), \qquad P_t = \mathrm{softmax}((g_t(x) - c)/\tau_t), \qquad
 # L = H(P_t, P_s) = -\sum_k P_t^{(k)}\log P_s^{(k)},$$
@@ -699,10 +713,14 @@ bars_with_spread(
 # (MLMI17):
 #
 # - **one output wins** for all pictures: $P_t$ has entropy 0. *Centring* takes away what all pictures have in common,
-#   because $c$ is the moving average of the teacher's outputs.
-# - **all outputs are equal**: $P_t$ has entropy $\ln K$. *Sharpening*, $\tau_t < \tau_s$, makes the teacher decide.
+#   because it subtracts $c$, the moving average of the teacher's outputs.
+# - **all outputs are equal**: $P_t$ has entropy $\ln K$. *Sharpening*, $\tau_t < \tau_s$, lowers the entropy of the
+#   teacher's probabilities.
 #
 # *Margin notes.* MLMI17 writes $g_t(x) = g_t(x) - c$ and then averages $g_t$ into $c$. But the average is of the
+# **uncentred** outputs. As soon as $c$ is right, the centred outputs have a mean of about 0. Their average would then
+# pull $c$ towards 0. REP says *the trained student network is used for feature extraction*. But the authors use the
+# teacher, and below you see why.
 # **uncentred** outputs. With the centred ones $c$ would be pulled towards 0 as soon as it was right. REP says *the
 # trained student network is used for feature extraction*. But the authors use the teacher, and below you see why.
 #
@@ -772,8 +790,10 @@ explore(
 )
 
 # %% [markdown]
-# We want each picture's $P_t$ to have a low entropy, and their mean (on the right) a high one. Centring alone gives the
-# second, sharpening alone the first. These two entropies are all that there is to watch. In training:
+# We want each picture's $P_t$ to have a low entropy, and their mean (on the right) to have a high entropy. Centring
+# alone gives the high entropy of the mean. Sharpening alone gives the low entropy of each picture. To notice a
+# collapse, it is enough to watch these two entropies. The next figures show the entropy of $P_t$ and the KL divergence
+# during training:
 
 
 # %%
@@ -799,25 +819,26 @@ display(entropies("entropy", "entropy of P_t as a share of ln K"))
 entropies("kl", "KL from P_t to P_s, nats")
 
 # %% [markdown]
-# This is as MLMI17 says. **Without centring** the entropy falls to a tenth of $\ln K$, which means that for most
-# pictures one output has won. **Without sharpening** it rises to 0.97 $\ln K$. Then all outputs are equal, and the KL
-# divergence goes to 0 because there is nothing to learn. With neither, the second collapse is stronger. With both, the
-# entropy stays in between and the KL divergence stays high, so the teacher keeps having something to teach.
+# These curves agree with MLMI17. **Without centring** the entropy falls to a tenth of $\ln K$, which means that for
+# most pictures one output has won. **Without sharpening** it rises to 0.97 $\ln K$. Then all outputs are equal, and the
+# KL divergence goes to 0 because there is nothing to learn. With neither remedy, the second collapse (all outputs are
+# equal) is stronger than the first. With both remedies, the entropy stays in between and the KL divergence stays high,
+# so the teacher keeps having something to teach.
 #
-# The fifth curve is a finding of ours. Our head has a BatchNorm; the paper's head (for transformers) has none. Without
-# BatchNorm and without centring, the collapse is nearly complete, at 0.02 $\ln K$. BatchNorm keeps the pictures of a
-# batch apart, so it is a remedy by itself.
+# The fifth curve is a finding of ours. Our head has a BatchNorm, but the paper's head (for transformers) has none.
+# Without BatchNorm and without centring, the collapse is nearly complete, at 0.02 $\ln K$. BatchNorm keeps the pictures
+# of a batch apart, so it is a remedy by itself.
 #
-# **Multi-crop** (from SwAV) makes two large views and several small ones. The student sees all of them, the teacher
-# only the large ones. So the student has to predict, from a part of the picture, the teacher's output for the whole.
-# That is one answer to MLMI17's question *why does it learn local information?* The loss runs over all pairs of a
-# teacher's view and a student's view, except a view with itself:
+# **Multi-crop** (from SwAV) makes two large views and several small ones. The student sees all views, and the teacher
+# sees only the large ones. So the student sees a part of the picture, and has to predict the teacher's output for the
+# whole picture. That is one answer to MLMI17's question *why does it learn local information?* The loss runs over all
+# pairs of a teacher's view and a student's view, except a view with itself:
 
 # %%
 dino = recipes.build(recipes.lookup("dino"), seed=0)
 torch.manual_seed(1)
 crops = dino.augment(as_float(train.x[[0, 3, 8, 11]]))
-# the small ones enlarged, to be looked at
+# the small views are enlarged for the figure
 larger = [F.interpolate(crop, 32) for crop in crops]
 image_grid(
     torch.stack(larger, 1).flatten(0, 1),
@@ -869,8 +890,9 @@ for step in run:
 
 # %% [markdown]
 # **Who leads?** In the paper's figure 6 the teacher, an average of past students, is better than the student
-# throughout. So there is something to learn from the teacher. Below is the k-NN accuracy of both during training, and
-# once more with a teacher of short memory ($\mu$ from 0.9).
+# throughout. So the student can learn something from the teacher. The next figure shows the k-NN accuracy of both
+# networks during training. It also shows a second run, in which the teacher has a short memory (its momentum $\mu$
+# starts at 0.9).
 
 # %%
 crop_rows = experiments.read("dino-crops")["rows"]
@@ -893,13 +915,15 @@ curve(
 )
 
 # %% [markdown]
-# This is not so here: with $\mu$ from 0.99 **the student leads**. The teacher remembers 100 updates, which is half of
-# this run. As $\mu$ rises to 1, less and less is added to it. Meanwhile the student's learning rate falls, and it needs
-# no averaging any more. ImageNet's runs have some 100,000 updates. With a short memory the two are level (with one seed
-# of three the teacher leads, with one the student). But then both end lower, because a teacher so close to its student
-# does not keep it steady. How useful a teacher is depends on its memory relative to the length of the run.
+# Our result differs from the paper's: with $\mu$ from 0.99 **the student leads**. The teacher remembers 100 updates,
+# which is half of this run. As $\mu$ rises to 1, each update changes the teacher less and less. Meanwhile the student's
+# learning rate falls, and the student's weights need no averaging any more. ImageNet's runs have some 100,000 updates.
+# With a short memory, teacher and student are equally good (the teacher leads with one seed of three, and the student
+# with one). But then both end lower, because the teacher is so close to its student that it does not keep the student
+# steady. The usefulness of a teacher depends on its memory relative to the length of the run.
 #
-# And the small crops? In so short a run they improve the accuracy by less than a point, within the spread of the seeds:
+# And how much do the small crops help? In a run as short as this one they improve the accuracy by less than a point,
+# which is within the spread of the seeds:
 
 # %%
 bars_with_spread(
@@ -912,15 +936,15 @@ bars_with_spread(
 # ## 7. A transformer that looks
 #
 # DINO's features became famous with the **vision transformer** (ViT; ENS introduces it here). A picture becomes a
-# sequence of tokens: one for each patch, plus a learnt position, and one further token, the *class token*. It belongs
-# to no place, and we read it in the end. In each block every token attends to (looks at) all tokens, and takes
-# information from those that it finds useful:
+# sequence of tokens: one for each patch, plus a learnt position, and one further token, the *class token*. The class
+# token belongs to no patch, and its final value is the output of the network. In each block every token attends to
+# (looks at) all tokens, and takes information from those that it finds useful:
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{Q K^\top}{\sqrt d}\Big) V,$$
 #
-# several times in parallel (*heads*). Row $i$ of the softmax is a picture of where token $i$ looks. Small crops have
-# fewer places, so the positions are interpolated. PyTorch's fused function never forms the attention map. Our network
-# computes it when asked:
+# which each block computes several times in parallel (in several *heads*). Row $i$ of the softmax is a picture of where
+# token $i$ looks. Small crops have fewer patches, so the learnt positions are interpolated. PyTorch's fused attention
+# function never stores the attention map. Our network computes the map when asked:
 
 # %%
 vit = zoo.load("dino-vit").teacher.net[0]
@@ -932,16 +956,17 @@ with torch.no_grad():
         rearrange(block.maps(tokens) @ values, "n heads t d -> n t (heads d)")
     )
     torch.testing.assert_close(block(tokens), by_hand, rtol=1e-4, atol=1e-5)
-    # any size, one vector
+    # pictures of any size give one vector of the same length
     assert vit(torch.rand(2, 3, 32, 32)).shape == vit(torch.rand(2, 3, 16, 16)).shape
 show(Attention)
 show(ViT)
 
 # %% [markdown]
-# The shipped network is this DINO, trained on scenes without any label. (The paper: ImageNet, patches of 8 x 8 on 28 x
-# 28 places; ours has 8 x 8 places.) **Try it**: where does the class token look, head by head? (Query token 0.) Then
-# choose a place on the emoji, or one beside it, and ask where *this token* looks. Tokens 1 to 64 are the places, row by
-# row.
+# The course comes with such a transformer, trained with DINO on scenes without any label. We call it the *shipped
+# DINO*. (The paper's transformer was trained on ImageNet. Its patches are 8 x 8 pixels large and lie at 28 x 28 places.
+# Ours lie at 8 x 8 places.) **Try it**: where does the class token look, head by head? (The class token is query token
+# 0.) Then choose a token on the emoji, or a token beside the emoji, and ask where *this token* looks. Tokens 1 to 64
+# are the places, row by row.
 
 # %%
 looked_at = test.x[[3, 8, 20, 41, 60, 77, 120, 203]]
@@ -1010,10 +1035,11 @@ image_grid(
 )
 
 # %% [markdown]
-# On scenes we know the truth, the emoji's mask. As in the paper's figure 4, we keep the strongest places that hold 60 %
-# of the class token's attention, and compare them with the mask (intersection over union). *Best head*: chosen on
-# validation scenes. (The paper takes the best head for each picture, which needs the true mask.) *Tuned*: head (or mean
-# of heads) and share (30 to 90 %) are chosen on validation scenes, in the same way for each network.
+# For our scenes we know the correct answer, the emoji's mask. As in the paper's figure 4, we keep the places with the
+# strongest attention of the class token, until they hold 60 % of its attention. We compare these places with the mask
+# (intersection over union). *Best head* is the head that is best on validation scenes. (The paper takes the best head
+# for each picture, which needs the true mask.) For *tuned*, two settings are chosen on validation scenes: the head (or
+# mean of heads), and the share of attention (30 to 90 %). They are chosen in the same way for each network.
 
 # %%
 show(evaluate.most_of_the_mass)
@@ -1033,12 +1059,13 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# DINO was never told what an object is, and yet it finds the object. Tuned, its attention reaches an intersection over
-# union of 0.51. The whole picture as mask has 0.31, the untrained transformer no more, and the **supervised one 0.37**.
-# This is the paper's observation at the scale of emoji. A classifier may need only a few informative places. To give
-# the same output for a part and for the whole, a network has to find the object (that is our interpretation, not a
-# measurement). Each of our heads looks at a few places, and their mean is better than the best of them. Without small
-# crops (one seed) the masks are as good, but the features are not:
+# DINO was never told what an object is, and yet it finds the object. When it is tuned, its attention reaches an
+# intersection over union of 0.51. The whole picture as mask reaches 0.31, and the untrained transformer reaches no
+# more. The **supervised transformer reaches 0.37**. This is the paper's observation at the scale of emoji. A classifier
+# may need only a few informative places. But a network that gives the same output for a part and for the whole has to
+# find the object (that is our interpretation, not a measurement). Each of our heads looks at a few places, and their
+# mean is better than the best of them. Without small crops (one seed) the masks are as good as before, but the features
+# are less good:
 
 # %%
 {
@@ -1047,8 +1074,9 @@ bars_with_spread(
 }
 
 # %% [markdown]
-# **What mattered.** Transformers are hard to train on few pictures. Below, one choice is changed at a time, in a short
-# run of one seed, on validation scenes (so treat differences of two points as none):
+# **What mattered.** Transformers are hard to train on few pictures. In the next figure, one choice is changed at a
+# time. Each result is from a short run of one seed, on validation scenes. So treat a difference of two points as no
+# difference:
 
 # %%
 bars_with_spread(
@@ -1059,14 +1087,14 @@ bars_with_spread(
 
 # %% [markdown]
 # Two choices count here: the convolutional stem (Xiao et al. 2021), and **BatchNorm in the head**, which the paper
-# leaves out. (Without the stem, a linear map of patches has to learn from our few pictures what is built into a
-# convolution.) The rest is tuning. The temperature (0.07 instead of the published 0.04), the teacher's momentum and the
-# learning rate hardly matter in so short a run.
+# leaves out. (Without the stem, there is a linear map of patches. A convolution has a useful structure built in, but
+# the linear map has to learn this structure from our few pictures.) The rest is tuning. The temperature (0.07 instead
+# of the published 0.04), the teacher's momentum and the learning rate hardly matter in a run as short as this one.
 #
 # ## 8. What are the features worth?
 #
-# All results follow the course's protocol, on held-out emoji, with each of three seeds beside the untrained network of
-# the same kind.
+# All results follow the course's protocol, on held-out emoji. Each method was trained with three seeds. For each seed,
+# the trained network is compared with the untrained network of the same kind.
 
 # %%
 METHODS = {
@@ -1104,7 +1132,7 @@ for measure in ("probe", "knn"):
         name: [b - a for a, b in zip(found["random encoder"], found["trained"])]
         for name, found in of_it.items()
     }
-    # each seed against its own random encoder
+    # compare each trained network with the random encoder of the same seed
     assert all(gain > 0 for values in gains.values() for gain in values)
 bars_with_spread(
     gains,
@@ -1114,12 +1142,13 @@ bars_with_spread(
 
 # %% [markdown]
 # Every method beats its untrained network with each of three seeds, by both measures. **Barlow Twins** is the best of
-# the new methods on the residual network, and near SimCLR after as many updates (notebook 03). BYOL and SimSiam gain
-# five points. ENS says that BYOL *améliore les résultats par rapport à SimCLR* (improves on SimCLR). This is on
-# ImageNet, after a thousand epochs. Here it is four epochs, and a method that starts from the noise of its own target
-# starts slowly. The **transformer with DINO** gains fifteen points, more than any residual network without labels. It
-# comes within three points of the same transformer with all labels (a thousand updates of DINO, 500 with labels). The
-# shipped DINO, trained longer, is better than that transformer:
+# the new methods on the residual network. It is near the accuracy of SimCLR after the same number of updates (notebook
+# 03). BYOL and SimSiam gain five points. ENS says that BYOL *améliore les résultats par rapport à SimCLR* (improves on
+# SimCLR). This statement is about ImageNet, after a thousand epochs. Our training has four epochs. A method learns
+# slowly at first if its own target is still noise. The **transformer with DINO** gains fifteen points, more than any
+# residual network without labels. It comes within three points of the same transformer trained with all labels (DINO
+# had a thousand updates, the training with labels 500). The shipped DINO, trained longer, is better than the
+# transformer with labels:
 
 # %%
 {
@@ -1131,30 +1160,32 @@ bars_with_spread(
 # %% [markdown]
 # ## 9. Pitfalls
 #
-# - **A low loss proves nothing.** BYOL's, SimSiam's and DINO's losses are lowest in collapse. Watch the features'
-#   spread, or DINO's two entropies, and k-NN for everything else.
+# - **A low loss proves nothing.** BYOL's, SimSiam's and DINO's losses are lowest in collapse. To notice a collapse,
+#   watch the features' spread, or DINO's two entropies. For all other problems, watch k-NN.
 # - **One temperature for both** networks is a hidden cause of collapse, because the teacher must be sharper than the
 #   student.
-# - **The mean of centred outputs** is nearly 0, so a centre made of it no longer serves its purpose.
+# - **The mean of centred outputs** is nearly 0, so a centre that is computed from centred outputs no longer centres
+#   them.
 # - **Where the gradient stops** defines the method. With `detach` on the prediction instead of the target, either
-#   nothing is trained or everything.
-# - **BatchNorm in the target** uses the statistics of its own batch here (`frozen_copy(training=True)`). In a trained
-#   teacher it never does (`training=False`).
+#   nothing is trained, or everything is trained.
+# - **BatchNorm in the target** uses the statistics of its own batch here (`frozen_copy(training=True)`). In a teacher
+#   that was trained beforehand, BatchNorm never uses the statistics of the batch (`training=False`).
 # - **A view with itself** ($i = j$) makes DINO's task trivial.
-# - **The momentum's memory** must fit the run: 0.996 remembers 250 updates, which is most of our run and nothing of a
-#   run on ImageNet.
+# - **The momentum's memory** must fit the run. A momentum of 0.996 remembers 250 updates. That is most of our run, but
+#   almost nothing of a run on ImageNet.
 #
 # ## 10. What to try next
 #
 # **Exercises**: [`exercises/08_distillation.ipynb`](../exercises/08_distillation.ipynb), each checked when you run the cell below it.
 #
-# Give DINO 16 prototypes, then 4,096: does the entropy still distinguish the two kinds of collapse? Let $\tau_t$ warm
+# Give DINO 16 prototypes, then 4,096. Does the entropy still distinguish the two kinds of collapse? Let $\tau_t$ warm
 # up from 0.04 to 0.07 as in the paper (`tau_t_start`, `warmup`). Take SimSiam's last normalisation away. Give Barlow
 # Twins 16 features, then 1,024. Distil the shipped DINO into a smaller network with `distillation_loss` on its
 # prototypes, without any label.
 #
-# Planned: notebook 07 invents its classes by clustering (SwAV, where multi-crop comes from), notebook 04 has the moving
-# average and keeps the negatives, and notebook 09 trains the same transformer by filling in missing parts.
+# Three more notebooks are planned. Notebook 07 forms its classes by clustering (SwAV, where multi-crop comes from).
+# Notebook 04 has the moving average and keeps the negatives. Notebook 09 trains the same transformer by filling in
+# missing parts.
 #
 # ## 11. What to read
 #
@@ -1167,5 +1198,5 @@ bars_with_spread(
 # ([arXiv 2010.11929](https://arxiv.org/abs/2010.11929)). Xiao et al. 2021, *Early Convolutions Help Transformers See Better*
 # ([arXiv 2106.14881](https://arxiv.org/abs/2106.14881)). Tian, Chen, Ganguli 2021, *Understanding self-supervised learning dynamics
 # without contrastive pairs* ([arXiv 2102.06810](https://arxiv.org/abs/2102.06810)): why the predictor prevents the collapse. Tarvainen,
-# Valpola 2017, *Mean teachers* ([arXiv 1703.01780](https://arxiv.org/abs/1703.01780)). Only named in the lectures: DINOv2's
-# successors for video (MLMI17: *V-JEPA is close*; Bardes et al. 2024, [arXiv 2404.08471](https://arxiv.org/abs/2404.08471)).
+# Valpola 2017, *Mean teachers* ([arXiv 1703.01780](https://arxiv.org/abs/1703.01780)). The lectures only name DINOv2's
+# successors for video (MLMI17 says *V-JEPA is close*; see Bardes et al. 2024, [arXiv 2404.08471](https://arxiv.org/abs/2404.08471)).
