@@ -1,17 +1,18 @@
 # %% [markdown]
 # # 12. Generative adversarial networks
 #
-# **Who says what a good picture is?** The decoder of notebook 11 learnt from a likelihood, pixel by pixel, and painted
-# blurs. Deck AIA (*Automatic Image Analysis, lecture 13: un- and self-supervised learning*) says: *instead of
-# formulating a good error measurement ourselves, we can train a classifier to distinguish between a real image and a
-# generated (fake) image*. So there are two networks. One paints, the other distinguishes paintings from real pictures,
-# and each learns from the other. This notebook derives the equilibrium of this game, plays it, and measures what goes
-# wrong and how much the repairs help.
+# **Who says what a good picture is?** The decoder of notebook 11 was trained with a likelihood, pixel by pixel, and
+# generated blurred pictures. Deck AIA (*Automatic Image Analysis, lecture 13: un- and self-supervised learning*) says:
+# *instead of formulating a good error measurement ourselves, we can train a classifier to distinguish between a real
+# image and a generated (fake) image*. So there are two networks. The first network generates pictures. The second
+# network distinguishes generated from real pictures. Each network learns from the other. This notebook derives the
+# equilibrium of this game, plays it, and measures what goes wrong and how much the repairs help.
 #
-# **You will be able to** derive the best discriminator and the game's value; explain, with gradients you have measured,
-# why nobody uses the slide's loss for the generator; build a DCGAN and say how much each of its guidelines matters
-# here; go from the earth mover's distance to a gradient penalty, step by step; distinguish a loss that measures
-# something from one that does not; ask a generator for a class, and trade variety for quality.
+# **You will be able to** derive the best discriminator and the game's value. You can then explain, with gradients you
+# have measured, why nobody uses the loss of the game's formula for the generator. You can build a DCGAN and say how
+# much each of its guidelines matters here. You can go from the earth mover's distance to a gradient penalty, step by
+# step, and distinguish losses that measure quality from losses that do not. You can generate pictures of a chosen
+# class, and give up variety to gain quality.
 #
 # **You need** binary cross-entropy, KL divergence, Lipschitz continuity; notebook 11's latent variable and its Frechet distance, precision and recall.
 #
@@ -20,7 +21,7 @@
 # MLMI17 (*Cambridge MLMI17, Advanced Computer Vision: representation learning, generative models*): *State of the art
 # (once upon a time)*.
 #
-# **Time** reading an hour and a half; computing about five minutes on two cores. Long experiments were run beforehand (`make results`); here they are plotted.
+# **Time** The reading takes an hour and a half, and the computing takes about five minutes on two cores. Long experiments were run beforehand (`make results`). Here they are plotted.
 
 # %%
 import math
@@ -75,19 +76,20 @@ from course_lib.notebook import (
 from course_lib.optim import adamw
 from course_lib.train import fit
 
-# "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
+# "smoke" shows that the notebook runs, "laptop" and "gpu" show that the methods work
 BUDGET = budget()
 
 # %% [markdown]
 # ## 1. A ruler and a judge
 #
 # Here is AIA's argument in its smallest case. A shirt in a grey photograph may be red or blue, with equal probability.
-# What should the network paint? The mean squared error has one answer for all such cases, the mean. Here it is a
-# greyish purple, which never occurs. A judge who has seen shirts would reject purple, and accept both red and blue.
+# What should the network paint? The mean squared error (the ruler) has one answer for all such cases, the mean. Here
+# the mean is a greyish purple, which never occurs. A judge who has seen shirts would reject purple, and accept both red
+# and blue.
 #
-# Here is the same at full size: first what the VAE of notebook 11 draws from noise, then what the adversarial network
-# of this notebook draws. The second had no likelihood and no encoder, only a judge (the discriminator of section 2).
-# Both figures show the first 27 draws of a seed.
+# Now consider whole pictures. The first figure shows what the VAE of notebook 11 draws from noise. The second shows
+# what the adversarial network of this notebook draws. The adversarial network had no likelihood and no encoder, only a
+# judge (the discriminator of section 2). Both figures show the first 27 draws of a seed.
 
 # %%
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
@@ -117,21 +119,22 @@ image_grid(
 #
 # $$\min_{G} \max_{D}\; V(D, G) = \mathbb E_{x \sim p_{\text{data}}} \log D(x) + \mathbb E_{z \sim p(z)} \log\big(1 - D(G(z))\big).$$
 #
-# $V$ is minus a binary cross-entropy, because $D$ is a classifier with two classes, and $G$ makes one of the classes.
-# No density of pictures is written down anywhere, because $G$ only *draws*. MLMI17 calls this the direct approach,
-# *confusingly, sometimes called an implicit generative model*. Let $p_g$ be the distribution of $G(z)$. What does $p_g$
-# become in this game?
+# $V$ is minus a binary cross-entropy, because $D$ is a classifier with two classes, real and generated. $G$ makes the
+# pictures of the second class. No density of pictures is written down anywhere, because $G$ only *draws*. MLMI17 calls
+# this the direct approach, *confusingly, sometimes called an implicit generative model*. Let $p_g$ be the distribution
+# of $G(z)$. What does $p_g$ become in this game?
 #
 # **The best discriminator.** Write both expectations as integrals over pictures,
 # $V = \int p_{\text{data}}(x) \log D(x) + p_g(x) \log(1 - D(x))\, dx$. If the network can be any function, its value at
-# one picture does not restrict its value at another. So we maximise under the integral. With $a = p_{\text{data}}(x)$,
-# $b = p_g(x)$:
+# one picture does not restrict its value at another. So we can maximise the integrand at each picture separately. With
+# $a = p_{\text{data}}(x)$, $b = p_g(x)$:
 #
 # $$\frac{\partial}{\partial D}\big[a \log D + b \log(1 - D)\big] = \frac aD - \frac b{1 - D} = 0 \quad\Rightarrow\quad D^*(x) = \frac{a}{a + b} = \frac{p_{\text{data}}(x)}{p_{\text{data}}(x) + p_g(x)},$$
 #
 # and the second derivative $-a/D^2 - b/(1-D)^2$ is negative, so this is a maximum. The **logit** of $D^*$ is simpler
 # still: $\operatorname{logit} D^* = \log \frac{D^*}{1 - D^*} = \log p_{\text{data}}(x) - \log p_g(x)$. So a
-# discriminator estimates a *ratio of densities*, as the best score in section 4 of notebook 03 does.
+# discriminator estimates a *ratio of densities*. The best score in section 4 of notebook 03 also estimates such a
+# ratio.
 #
 # **The value for the best discriminator.** Insert $D^*$ and take a factor $\tfrac12$ out of each fraction, with the
 # mixture $m = \tfrac12(p_{\text{data}} + p_g)$:
@@ -140,16 +143,16 @@ image_grid(
 # = -\log 4 + \mathrm{KL}(p_{\text{data}} \| m) + \mathrm{KL}(p_g \| m) = -\log 4 + 2\, \mathrm{JSD}(p_{\text{data}}, p_g).$$
 #
 # The Jensen-Shannon divergence is at least 0, and is 0 only for equal distributions, because the same holds for each
-# KL. So the outer minimum, where each generator plays against *its own* best $D$, is at $p_g = p_{\text{data}}$. There
-# $D^* = \tfrac12$ and $V = -\log 4$. The order of minimum and maximum matters: against one *fixed* $D$ the best
-# generator draws only the picture with the largest $D$ (section 8).
+# KL. In the outer minimum each generator plays against *its own* best $D$. So this minimum is at
+# $p_g = p_{\text{data}}$. There $D^* = \tfrac12$ and $V = -\log 4$. The order of minimum and maximum matters: against
+# one *fixed* $D$ the best generator draws only the picture with the largest $D$ (section 8).
 #
-# Check both on six pictures with known probabilities. The discriminator consists of six free logits, trained without
-# the formula.
+# Check the best $D$ and its value on six pictures with known probabilities. The discriminator consists of six free
+# logits, which are trained without the formula.
 
 # %%
 torch.manual_seed(0)
-p, q = torch.randn(2, 6, dtype=torch.float64).softmax(1)  # data and fakes, a table each
+p, q = torch.randn(2, 6, dtype=torch.float64).softmax(1)  # p for data, q for fakes
 logits = torch.zeros(6, dtype=torch.float64, requires_grad=True)
 optimiser = torch.optim.LBFGS(
     [logits], max_iter=100, tolerance_grad=1e-12, tolerance_change=0.0
@@ -179,18 +182,21 @@ show(jensen_shannon)
 
 # %% [markdown]
 # **Try it.** The data lie on a line (blue), and you can move the fakes (orange). First make the fakes narrow (0.3),
-# then move them away. $D^*$ becomes a cliff, and the JSD stops at $\log 2$, however far you go. Then $D^*$ is flat at
-# the fakes, and so is the saturating loss (section 4). (The *logit* of $D^*$ still has a slope here, because Gaussians
-# overlap a little everywhere; section 7 is about distributions that do not.) The earth mover's distance $W$ (section 7)
-# continues to grow. Then put the narrow fakes on one half of the data: where is $D^*$ above a half?
+# then move them away from the data. $D^*$ becomes a steep step. The JSD stops at $\log 2$, even if you move the fakes
+# further. Then $D^*$ is flat at the fakes. The generator's *saturating* loss (section 4) is flat there, too. (The
+# *logit* of $D^*$ still has a slope here, because Gaussians overlap a little everywhere. Section 7 is about
+# distributions that do not overlap.) The earth mover's distance $W$ (section 7) continues to grow. Then put the narrow
+# fakes on one half of the data. Where is $D^*$ above a half?
 
 # %%
 LINE = torch.linspace(-8, 8, 3201, dtype=torch.float64)
 
 
 def draw_game(mean, width):
-    """Two equal bumps of data, one of fakes; the best discriminator and the distances,
-    by sums over a fine grid."""
+    """Draws two equal bumps of data, one bump of fakes, and the best discriminator.
+
+    The distances are sums over a fine grid.
+    """
 
     def normal(m, s):
         return torch.exp(-((LINE - m) / s).square() / 2)
@@ -253,7 +259,7 @@ def one_update_by_hand(generator, discriminator, x, z_for_d, z_for_g):
         nn.functional.softplus(-discriminator(x)).mean()
         + nn.functional.softplus(discriminator(fake)).mean()
     )
-    # section 4 says why not the other one
+    # section 4 says why the loss is not log(1 - D)
     g_loss = nn.functional.softplus(-discriminator(generator(z_for_g))).mean()
     return d_loss, g_loss
 
@@ -273,7 +279,7 @@ torch.testing.assert_close(
     ours, one_update_by_hand(game.generator, game.discriminator, x, z_for_d, z_for_g)
 )
 ours[0].backward()
-# the discriminator's turn is its own
+# the discriminator's turn gives the generator no gradient
 assert all(p.grad is None for p in game.generator.parameters())
 for big in (-1000.0, 1000.0):
     logit = torch.tensor([big])
@@ -298,8 +304,10 @@ FILM_Z = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
 
 
 def film(method, optimiser, watch=False, data="gaussians"):
-    """Trains on a toy; [(update, generator's points, discriminator's outputs over the
-    square)]."""
+    """Trains on a toy data set.
+
+    Returns a list of (update, generator's points, discriminator's outputs on SQUARE).
+    """
     frames, steps = [], TURNS // len(method.turns())
     run = fit(
         method,
@@ -409,46 +417,50 @@ explore(
 )
 
 # %% [markdown]
-# **Try it.** Move the slider `moment` from left to right, then change the players. The discriminator's output keeps
-# changing until the learning rate goes to zero, because it falls where many fakes gather, and this pushes them away. At
-# equilibrium both losses are constants ($\log 4$ and $\log 2$). But a discriminator that has learnt nothing has the
-# same losses, whatever the fakes are.
+# **Try it.** Move the slider `moment` (the time in training) from left to right, then change the `players`. (*Adam's
+# usual memory* is $\beta_1 = 0.9$, see below.) The discriminator's output falls where many fakes gather, and the fakes
+# then move away. So the output keeps changing until the learning rate goes to zero. At equilibrium the losses of both
+# players are constants ($\log 4$ and $\log 2$). But a discriminator that has learnt nothing has the same losses,
+# whatever the fakes are.
 #
-# **Circling.** Taking turns need not converge. For $V = xy$ small simultaneous steps spiral outwards, and alternating
-# steps circle around $(0, 0)$ for ever. This explains two habits. First, Adam gets a short memory ($\beta_1 = 0.5$ or 0
-# instead of 0.9), because the other player keeps turning the gradient. Second, we draw with a moving average of the
-# generator's weights (`momentum`, notebook 08, section 2; Yazici et al. 2018), which lies nearer the middle. In eval
-# mode the image models of this notebook use such averages.
+# **Circling.** A game with alternating turns does not always converge. For $V = xy$ small simultaneous steps spiral
+# outwards, and alternating steps circle around $(0, 0)$ for ever. This circling explains two habits. First, Adam gets a
+# short memory ($\beta_1 = 0.5$ or 0 instead of 0.9), because the other player's updates keep changing the direction of
+# the gradient. Second, we draw with a moving average of the generator's weights (`momentum`, notebook 08, section 2;
+# Yazici et al. 2018). This average lies nearer the centre of the circle. In eval mode the image models of this notebook
+# use such averages.
 #
 # *Margin note.* AIA: the discriminator learns *if an image x is within p(x) or out of distribution*. In fact it learns
-# to distinguish real from generated pictures. At equilibrium the fakes are *in* distribution, and about a third kind of
-# picture it has learnt nothing.
+# to distinguish real from generated pictures. At equilibrium the fakes are *in* distribution. About pictures that are
+# neither real nor generated, the discriminator has learnt nothing.
 #
 # ## 4. The slide's two curves
 #
 # Why is the generator's loss not the $\log(1 - D(G(z)))$ of the formula? GT19 draws this loss and $-\log D(G(z))$
-# against $D(G(z))$. Differentiate both with respect to the discriminator's logit $l$, with $D = \sigma(l)$,
+# against $D(G(z))$. Differentiate both losses with respect to the discriminator's logit $l$, with $D = \sigma(l)$,
 # $\sigma' = \sigma (1 - \sigma)$:
 #
 # $$\frac{\partial}{\partial l} \log(1 - D) = -D, \qquad \frac{\partial}{\partial l}\big(-\log D\big) = -(1 - D).$$
 #
 # GT19 says of the first loss: *gradient signal dominated by region where sample is already good*. Early on, fakes are
-# bad and the discriminator recognises them, so $D(G(z)) \approx 0$. There the first slope is 0. **Where the generator
-# most needs to learn, it gets no gradient**: the loss *saturates*. The second slope is $-1$ there. For one picture both
-# gradients have the same direction, and the ratio of their lengths is $(1 - D)/D = e^{-l}$. The equilibrium is the
-# same: where $D = \frac12$ everywhere, the logit does not change *with the picture*, so neither loss moves $G$.
+# bad and the discriminator recognises them, so $D(G(z)) \approx 0$. There the slope of the first loss is 0. **Where the
+# generator most needs to learn, it gets no gradient**: the loss *saturates*. The second loss has slope $-1$ there. For
+# one picture both gradients have the same direction, and the ratio of their lengths is $(1 - D)/D = e^{-l}$. Both
+# losses have the same equilibrium. If $D = \frac12$ everywhere, the logit is *the same for all pictures*, so neither
+# loss has a gradient for $G$.
 #
 # But the two losses define different games. At the best $D$ the first loss has the gradient of $2\,\mathrm{JSD}$. For
 # the second loss write $-\log D^* = \log \frac{p_g}{p_{\text{data}}} - \log(1 - D^*)$. So its gradient is that of
 # $\mathrm{KL}(p_g \| p_{\text{data}}) - 2\,\mathrm{JSD}$ (Arjovsky and Bottou). This KL punishes fakes where there are
-# no data, but hardly punishes fakes that leave out some of the data, as with notebook 11's one-peaked $q$.
+# no data. But it hardly punishes fakes that leave out some of the data. (In notebook 11 the one-peaked $q$ left out a
+# peak for the same reason.)
 #
 # *Margin note.* GT19 says of the second loss *same objective of fooling discriminator*. The fixed point is the same,
-# but the objective is not. GT19's *discriminator outputs likelihood in (0,1)* means the probability of being real given
-# $x$, and no likelihood. The *noise prior $p_g(z)$* of GT19's algorithm is called $p(z)$ elsewhere in the deck. AIA's
-# *backpropagate the negative gradient of the discriminator* is the saturating game.
+# but the objective is not. GT19's *discriminator outputs likelihood in (0,1)* means the probability of *real* given
+# $x$, which is not a likelihood. The *noise prior $p_g(z)$* of GT19's algorithm is called $p(z)$ elsewhere in the deck.
+# AIA's *backpropagate the negative gradient of the discriminator* is the saturating game.
 #
-# So far this is theory. Now take a DCGAN for digits (section 5), with its generator as it was initialised. Only the
+# So far this is theory. Now take a DCGAN for digits (section 5). Its generator keeps its initial weights. Only the
 # discriminator is trained. At each step we measure the length of the gradient that would reach the generator's weights.
 
 # %%
@@ -528,15 +540,15 @@ describe(
 # ## 5. Convolutions, and five guidelines
 #
 # GT19: *generator is an upsampling network with fractionally-strided convolutions, discriminator is a convolutional
-# network*. Radford et al. (DCGAN) searched for architectures that train at all, and gave five guidelines: strided
+# network*. Radford et al. (DCGAN) searched for architectures that can be trained, and gave five guidelines: strided
 # convolutions instead of pooling; batch norm; no hidden fully connected layer; ReLU in the generator and tanh at its
 # end; LeakyReLU in the discriminator. In `course_lib` each guideline is an argument, and the recommended value is its
 # default.
 #
-# *Margin note.* GT19 says *use batchnorm in both*. The paper adds where **not** to use it: at the generator's output
-# and at the discriminator's input. A norm at the output would force every batch of fakes to the same mean and the same
-# contrast. A norm at the input would hide the brightness and the contrast of a whole batch from the discriminator. And
-# *LeakyReLU for all layers* means all layers but the output.
+# *Margin note.* GT19 says *use batchnorm in both*. The paper adds where **not** to use BatchNorm: at the generator's
+# output and at the discriminator's input. A norm at the output would force every batch of fakes to the same mean and
+# the same contrast. A norm at the input would hide the brightness and the contrast of a whole batch from the
+# discriminator. And *LeakyReLU for all layers* means all layers except the output layer.
 #
 # A tanh that is mapped from $[-1, 1]$ to $[0, 1]$ is a sigmoid: $\frac12(\tanh a + 1) = \sigma(2a)$. The important
 # point is that the output is bounded, as pixels are.
@@ -570,8 +582,8 @@ image_grid(
 
 # %% [markdown]
 # Which of the guidelines matters here? We switch off one guideline at a time (digits, 300 updates, three seeds). The
-# Frechet distance is measured in the features of a classifier of digits (notebook 11; two sets of real digits are 0.4
-# apart).
+# Frechet distance is measured in the features of a classifier of digits (notebook 11; the distance between two sets of
+# real digits is 0.4).
 
 # %%
 measured = experiments.values("gan-guidelines", "frechet")
@@ -582,19 +594,21 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# Begin with the longest bars. **BatchNorm at both ends, the slide's version, learns nothing** in all three runs. With a
-# hidden fully connected layer nothing is learnt either. (This layer begins, like every layer here, with weights of
-# 0.02. It has no norm, so it may pass on too little of the noise.) Without BatchNorm training is slow, and variety is
-# lost. A tanh in the generator makes the fakes a little worse. ReLU instead of LeakyReLU in the discriminator makes no
-# difference here. And one guideline is wrong for us: *without* strides, with repeated pixels and with max-pooling, the
-# distance is nearly halved, at twice the computing time. Guidelines are findings about one family of networks on one
-# kind of data. Some also hold elsewhere.
+# Begin with the longest bars. **With BatchNorm at both ends, too, nothing is learnt** in all three runs. (The ends are
+# the generator's output and the discriminator's input. GT19's *both* includes them.) With a hidden fully connected
+# layer nothing is learnt either. (The initial weights of this layer, like those of every layer here, have a standard
+# deviation of 0.02. The layer has no norm, so it may pass on too little of the noise.) Without BatchNorm training is
+# slow, and variety is lost. Tanh instead of ReLU in the generator's hidden layers makes the fakes a little worse. ReLU
+# instead of LeakyReLU in the discriminator makes no difference here. And one guideline, strided convolutions, is wrong
+# for us. *Without* strides, the generator repeats pixels (nearest-neighbour upsampling), and the discriminator uses
+# max-pooling. Then the distance is nearly halved, at twice the computing time. Guidelines are findings about one family
+# of networks on one kind of data. Some guidelines also hold elsewhere.
 #
 # ## 6. How many turns for the discriminator?
 #
 # GT19: *some find k = 1 more stable, others use k > 1, no best rule*. The theory of section 2 assumes the best
-# discriminator, which means a large $k$. Section 4 says that a very good one gives no gradient to a generator with the
-# saturating loss. Consider the cost, too: $k = 5$ takes three times as many turns as $k = 1$.
+# discriminator, which means a large $k$. Section 4 says that a very good discriminator gives no gradient to a generator
+# with the saturating loss. Consider the cost, too: $k = 5$ takes three times as many turns as $k = 1$.
 
 # %%
 bars_with_spread(
@@ -605,19 +619,20 @@ bars_with_spread(
 
 # %% [markdown]
 # With equally many updates of the generator, more turns for the discriminator make the fakes *worse* here, and with
-# $k = 5$ the seeds differ widely. With equally many turns, which means about equal time, $k = 1$ wins by far: each turn
-# of the generator helps more than a better discriminator. A non-saturating game with BatchNorm does not need a perfect
-# discriminator. For a critic (section 7) this is different.
+# $k = 5$ the seeds differ widely. With equally many turns, which means about equal time, $k = 1$ is better by far,
+# because each turn of the generator helps more than a better discriminator. A non-saturating game with BatchNorm does
+# not need a perfect discriminator. For a critic (section 7) this is different.
 #
 # ## 7. When the two do not overlap
 #
-# Pictures of 784 pixels that are made from 64 numbers lie on a surface of dimension 64 at most. Real digits do so, too,
-# more or less. Two such surfaces in general position hardly meet. Then some discriminator is right everywhere,
-# $\mathrm{JSD} = \log 2$ wherever the fakes are, and the derivative of the JSD with respect to the generator's position
-# is **zero**. Does $-\log D$ not solve this? It did for a saturated *sigmoid*. But where the supports do not meet,
-# $\log p_{\text{data}} - \log p_g$ is not even finite. So theory cannot promise any slope of the best logit, and the
-# slope that a network has there is an accident of its training (Arjovsky and Bottou). The remedy is a distance that
-# tells how far apart the two distributions are.
+# Pictures of 784 pixels that are made from 64 numbers lie on a surface of dimension 64 at most. Real digits, too, lie
+# more or less on such a surface. The surface of the fakes and that of the digits hardly meet, unless they are specially
+# aligned. Then some discriminator is right everywhere, and $\mathrm{JSD} = \log 2$ wherever the fakes are. So the
+# derivative of the JSD with respect to the position of the fakes is **zero**. Does the loss $-\log D$ solve this
+# problem? It solved the problem of a saturated *sigmoid*. But where the supports do not meet, the best logit
+# $\log p_{\text{data}} - \log p_g$ is not even finite. So theory guarantees no slope of the best logit. The slope that
+# a network has there depends on chance in its training (Arjovsky and Bottou). The remedy is a distance that tells how
+# far apart the two distributions are.
 #
 # **Earth mover's distance.** A transport plan $\pi(x, \tilde x)$ says how much earth is moved from $x$ to $\tilde x$.
 # It is a joint distribution whose marginals are $p$ and $q$. The cheapest plan costs
@@ -659,35 +674,37 @@ moved_interval()
 # $$\sum_i f_i p_i - \sum_j g_j q_j + \sum_{ij} \pi_{ij} \big(c_{ij} - f_i + g_j\big).$$
 #
 # Its minimum over $\pi \ge 0$ is $-\infty$ unless $f_i - g_j \le c_{ij}$ for all $i, j$. So the dual is
-# $\max \sum f_i p_i - \sum g_j q_j$ under these constraints, and for linear programmes both values are equal. Now let
-# $p$ and $q$ live on the same points. For a given $g$ the best $f$ is as large as the constraints allow,
-# $f_i = \min_j (c_{ij} + g_j)$. Two things follow from this formula. First, $j = i$ gives $f_i \le g_i$. Second, a
-# minimum of functions that change by at most $c$ also changes by at most $c$. So $|f_i - f_k| \le c_{ik}$, by the
-# triangle inequality. This means that $f$ is *1-Lipschitz*, and $(f, f)$ satisfies the constraints itself. Replacing
-# $g$ by $f$ can only raise $-\sum g_j q_j$. Conversely every 1-Lipschitz $f$ gives an admissible pair $(f, f)$, so none
-# does better than the dual. (The theorem also holds for distributions that are not finite, and we use it for them.)
-# Hence
+# $\max \sum f_i p_i - \sum g_j q_j$ under these constraints, and for linear programmes the minimum and its dual have
+# the same value. Now let $p$ and $q$ live on the same points. For a given $g$ the best $f$ is as large as the
+# constraints allow, $f_i = \min_j (c_{ij} + g_j)$. Two things follow from this formula. First, $j = i$ gives
+# $f_i \le g_i$. Second, let us replace $i$ by $k$. By the triangle inequality each term $c_{ij} + g_j$ changes by at
+# most $c_{ik}$. Then the minimum of these terms also changes by at most $c_{ik}$. So $|f_i - f_k| \le c_{ik}$. This
+# means that $f$ is *1-Lipschitz*, and the pair $(f, f)$ also satisfies the constraints. Replacing $g$ by $f$ can only
+# raise $-\sum g_j q_j$. Conversely, every 1-Lipschitz $f$ gives an admissible pair $(f, f)$. So no 1-Lipschitz $f$
+# gives more than the maximum of the dual. (The theorem also holds for distributions on infinitely many points, and we
+# use it for them.) Hence
 #
 # $$W(p, q) = \max_{\lVert f \rVert_L \le 1} \mathbb E_p f - \mathbb E_q f .$$
 #
-# A **critic** is a discriminator without a sigmoid, and it may nowhere be steeper than 1. It is trained to maximise the
-# difference of means, and the generator follows its slope. How do we keep a network from being steep?
+# A **critic** is a discriminator without a sigmoid. The slope of a critic must be at most 1 everywhere. The critic is
+# trained to maximise the difference of means, and the generator follows the critic's slope. How do we keep a network
+# from being steeper than 1?
 #
-# - **Clip** every weight to $[-c, c]$ after each update (WGAN). Then the critic is $K$-Lipschitz with a $K$ that nobody
-#   knows, and the loss estimates $K\,W$ at best.
+# - **Clip** every weight to $[-c, c]$ after each update (WGAN). Then the critic is $K$-Lipschitz with an unknown $K$,
+#   and the loss estimates $K\,W$ at best.
 # - **Penalise** the slope (WGAN-GP). Because the minimum and its dual have the same value,
 #   $\sum_{ij} \pi_{ij} (c_{ij} - f_i + f_j) = 0$, and no term of this sum is negative. So $f_i - f_j = c_{ij}$ wherever
-#   $\pi_{ij} > 0$. A 1-Lipschitz $f$ that falls by the whole distance is a straight ramp on the way, so its gradient
-#   there (where it has one) has norm 1. Gulrajani et al. ask for this norm at random points between *independently*
-#   drawn real pictures and fakes: $\lambda\, \mathbb E_{t}\big(\lVert \nabla f(x_t) \rVert - 1\big)^2$,
-#   $x_t = t\, x + (1 - t)\, G(z)$. This is more than the theorem says: for $p = q$ the best $f$ is constant, and the
-#   penalty forbids a constant $f$. BatchNorm in the critic would make one picture's slope depend on the other pictures
-#   of its batch, so leave it out.
+#   $\pi_{ij} > 0$. If a 1-Lipschitz $f$ falls by the whole distance between two points, it must fall with slope 1 all
+#   along the straight line between them. So its gradient on this line (where it has one) has norm 1. Gulrajani et al.
+#   ask for this norm at random points between *independently* drawn real pictures and fakes:
+#   $\lambda\, \mathbb E_{t}\big(\lVert \nabla f(x_t) \rVert - 1\big)^2$, $x_t = t\, x + (1 - t)\, G(z)$. This is more
+#   than the theorem says: for $p = q$ the best $f$ is constant, and the penalty forbids a constant $f$. BatchNorm in
+#   the critic would make one picture's slope depend on the other pictures of its batch, so leave it out.
 
 
 # %%
 def penalty_by_hand(critic, real, fake, t):
-    """The slope by central differences, point by point, coordinate by coordinate."""
+    """The penalty, with each point's slopes from central differences."""
     between, h = t[:, None] * real + (1 - t[:, None]) * fake, 1e-5
     unit = torch.eye(real.shape[1], dtype=real.dtype)
     slopes = torch.stack(
@@ -766,26 +783,28 @@ figure.axes[0].set_yscale("symlog", linthresh=2)
 figure
 
 # %% [markdown]
-# With the penalty the critic's estimate comes near the distance. With clipped weights it arrives at a multiple of the
-# distance that depends on the clip, the depth and the widths. A penalty makes a steep critic costly, but does not
-# forbid it. Let the critic be a ramp of slope $s$ between two points at a distance $W$. It maximises
-# $s W - \lambda (s - 1)^2$, which gives $s = 1 + W / (2 \lambda)$. This is too steep by about 5 % for $\lambda = 10$
-# here, and by nearly half for $\lambda = 1$. $\lambda$ also depends on the unit of $x$: the paper's 10 is for pictures
-# in $[-1, 1]$, but ours are in $[0, 1]$.
+# With the penalty the critic's estimate comes near the distance. With clipped weights the estimate arrives at a
+# multiple of the distance. The factor depends on the clip, the depth and the widths. A penalty makes a steep critic
+# costly, but does not forbid it. Let the critic be a ramp of slope $s$ between two points at a distance $W$. This
+# critic maximises $s W - \lambda (s - 1)^2$, which gives $s = 1 + W / (2 \lambda)$. Here the slope is too large by
+# about 5 % for $\lambda = 10$, and by nearly half for $\lambda = 1$. The right $\lambda$ also depends on the unit of
+# $x$: the paper's 10 is for pictures in $[-1, 1]$, but ours are in $[0, 1]$.
 #
-# **Does the loss mean anything?** GT19 asks whether WGAN's loss measures quality. *Minus* the discriminator's loss is
-# $2\,\mathrm{JSD} - \log 4$ for a best discriminator, and $W$ for a best critic. If it measures quality, it falls with
-# the Frechet distance, and their correlation is near 1. We play five games, with 300 updates of the generator and three
-# seeds. Ten times in each run we measure minus the loss on held-out digits and the Frechet distance of as many fakes.
-# (The generators have the same architecture. The discriminators in the first two columns have BatchNorm, with running
-# statistics when we measure; the others have none. WGAN critics take five turns for one of the generator.)
+# **Does the loss mean anything?** GT19 asks whether WGAN's loss measures quality. Take the discriminator's *negative*
+# loss (*minus the loss* in the figure). For a best discriminator the negative loss is $2\,\mathrm{JSD} - \log 4$, and
+# for a best critic it is $W$. If the negative loss measures quality, it falls when the Frechet distance falls, and the
+# correlation of the two is near 1. We play five games, with 300 updates of the generator and three seeds. Ten times in
+# each run we measure the negative loss on held-out digits, and the Frechet distance of an equal number of fakes. In the
+# figure each game has a column, with the rank correlation under its name. (The generators have the same architecture.
+# The discriminators of the first two columns have BatchNorm, which uses its running statistics when we measure. The
+# other discriminators have no BatchNorm. WGAN critics take five turns for one of the generator.)
 
 
 # %%
 def losses_and_quality():
-    """The discriminator's loss on held-out digits, and the Frechet distance.
+    """Draws the discriminator's loss on held-out digits, and the Frechet distance.
 
-    Above is minus the loss, below the distance, with a line for each seed.
+    The upper row is minus the loss, the lower row the distance. Each seed has a line.
     """
     rows = experiments.read("gan-losses")["rows"]
     settings = list(dict.fromkeys(row["setting"] for row in rows))
@@ -831,24 +850,26 @@ def losses_and_quality():
 losses_and_quality()
 
 # %% [markdown]
-# Only in the last column do both curves agree: minus the loss of the critic with a penalty falls as the fakes come
-# nearer, from one measurement to the next, in every run. (Nine measurements of two curves that both fall show a common
-# trend, no more.) The clipped critic's loss is an unknown multiple of something, and *rises* while the fakes improve.
-# For the non-saturating game minus the loss says hardly anything about quality. Without BatchNorm it follows quality in
-# part. And **the saturating game has not begun**: its discriminator recognises every fake (a loss of 0.001 nats), and
-# after 300 updates the fakes are farther from digits than noise was. This is section 4 at full size, and the reason why
-# nobody uses the formula of section 2 as it stands.
+# Both curves agree only in the last column. There, the negative loss of the critic with a penalty falls as the fakes
+# come nearer to digits, from one measurement to the next, in every run. (The figure leaves out the first measurement.
+# Nine measurements of two falling curves show only a common trend.) The clipped critic's loss contains an unknown
+# factor, and *rises* while the fakes improve. For the non-saturating game the negative loss says hardly anything about
+# quality. Without BatchNorm the negative loss follows quality in part. And **in the saturating game the generator never
+# starts to learn**. Its discriminator recognises every fake (a loss of 0.001 nats). After 300 updates the fakes are
+# farther from digits than the first fakes were. This is the saturation of section 4 in a real training run. For this
+# reason nobody uses the formula of section 2 unchanged.
 #
 # ## 8. Modes
 #
 # A generator that draws one perfect picture fools a discriminator that looks at pictures one by one. When the
-# discriminator has learnt to reject this picture, the generator draws another. (Section 4's KL does not punish this.)
-# This is called *mode collapse*, and GT19 calls the lost variety *diversity*. On eight Gaussians, and on twenty-five,
-# we can count modes. The usual figure compares a poorly tuned plain GAN with a tuned WGAN. Here **both were tuned with
-# equal care**. On each toy each GAN had six settings: three learning rates, and $k = 1$ or 5 for the plain GAN,
-# $\lambda = 0.1$ or 1 for WGAN-GP (always with $k = 5$). Each setting was run with one seed for 9,000 turns, which
-# gives WGAN-GP's generator 1,500 updates. The best setting of each GAN on each toy was run again with three other
-# seeds. A mode counts if at least a tenth of its expected share is drawn.
+# discriminator has learnt to reject this picture, the generator draws another. (The KL of section 4 does not punish the
+# missing pictures.) This failure is called *mode collapse*. The variety that is lost is called *diversity* in GT19. On
+# eight Gaussians, and on twenty-five, we can count modes. The usual figure compares a poorly tuned plain GAN with a
+# tuned WGAN. Here **both were tuned with equal care**. On each toy each GAN had six settings. Each GAN had three
+# learning rates. The plain GAN also had $k = 1$ or 5, and WGAN-GP had $\lambda = 0.1$ or 1 (always with $k = 5$). Each
+# setting was run with one seed for 9,000 turns, which gives WGAN-GP's generator 1,500 updates. The best setting of each
+# GAN on each toy was run again with three other seeds. A mode counts if at least a tenth of its expected share is
+# drawn.
 
 # %%
 chosen = experiments.values("gan-modes", "inside")
@@ -879,10 +900,11 @@ bars_with_spread(
 
 # %% [markdown]
 # No setting collapses: the worst of the 24 runs misses two modes of twenty-five. With equal care the plain GAN draws
-# all modes, as the WGAN with a penalty does, and puts about as many points inside them, or more. On these toys the
-# penalty makes the choice of settings less critical: none of its settings missed a mode. This is the finding of Lucic
-# et al., *are GANs created equal?*, on a small scale. The collapsed circles in many tutorials are real, but come from
-# one setting. The films of section 3 show what the choice of loss and of Adam's memory does.
+# all modes, and so does the WGAN with a penalty. The plain GAN puts about as many points inside the modes as the WGAN,
+# or more. On these toys the penalty makes the choice of settings less critical: none of its settings missed a mode.
+# This is the finding of Lucic et al., *are GANs created equal?*, on a small scale. The collapsed GANs on a circle of
+# Gaussians in many tutorials are real, but each comes from one setting. The films of section 3 show the effect of the
+# loss and of Adam's memory ($\beta_1$).
 #
 # ## 9. Asking for a class
 #
@@ -909,7 +931,7 @@ bars_with_spread(
 
 # %%
 def conditional_norm_by_hand(x, y, gain, bias):
-    # of the whole batch
+    # mean and variance of the whole batch
     mean, variance = (
         x.mean((0, 2, 3), keepdim=True),
         x.var((0, 2, 3), correction=0, keepdim=True),
@@ -951,14 +973,16 @@ image_grid(
 
 # %% [markdown]
 # How often does a classifier (notebook 11's for digits, notebook 00's for emoji) predict the label that was asked for?
-# The figure calls this *judged as asked*.
+# The figure calls this share *judged as asked*. The titles give three means: short runs, shipped weights, real
+# pictures.
 
 
 # %%
 def judged_as_asked(method, judge, data):
-    """For each label, how often the judge (a classifier) predicts it where it is right.
+    """Measures, for each label, how often the judge (a classifier) predicts it rightly.
 
-    Two shares: of 600 fakes of the shipped weights, and of the test pictures.
+    Returns a list of shares for 600 fakes of the shipped weights, and one for the test
+    pictures.
     """
     classes = len(data.classes)
     asked = torch.arange(600) % classes
@@ -1029,13 +1053,13 @@ by_label()
 # nearly always show it. The classifier of emoji is not reliable: in most categories it recognises few of the real test
 # emoji, which it never saw in training. The shipped fakes are more typical of their category than real emoji are.
 #
-# **Truncation.** BigGAN's trick costs nothing: draw noise from the middle of the Gaussian only, which means that
-# numbers beyond a threshold are drawn again. (Instead, `truncated` maps each number to the same quantile of the
-# truncated Gaussian. The result has the same distribution.) Each number alone is most likely near 0, but the vector of
-# 64 numbers is not: training noise has a length of about 8, and noise truncated at 1 has a length of 4.3. So a
-# truncated draw lies *inside* the sphere on which the generator was trained. If the generator is smooth, it paints
-# something typical there. BigGAN's authors found that many of their generators were not smooth, and added a
-# regulariser. The figure uses 2,000 digits and 1,146 emoji, with three seeds each:
+# **Truncation.** BigGAN's trick costs nothing. Draw noise only from the middle of the Gaussian, which means that
+# numbers beyond a threshold are drawn again. (Our function `truncated` does not draw again. It maps each number to the
+# same quantile of the truncated Gaussian. The result has the same distribution.) Each number alone is most likely near
+# 0, but the vector of 64 numbers is not near 0. Training noise has a length of about 8, and noise truncated at 1 has a
+# length of 4.3. So a truncated draw lies *inside* the sphere on which the generator was trained. If the generator is
+# smooth, it paints something typical there. BigGAN's authors found that many of their generators were not smooth, and
+# added a regulariser. The figure uses 2,000 digits and 1,146 emoji, with three seeds each:
 
 
 # %%
@@ -1084,9 +1108,10 @@ def truncation_figure():
 truncation_figure()
 
 # %% [markdown]
-# Recall falls from the right to the left, as it must. Down to a threshold of about 0.75 or 1, accuracy and precision
-# rise for the digits, but hardly for the emoji. Below this threshold all of them **fall**. With too much truncation
-# these small generators paint blurred mixtures, because they were never trained on such noise.
+# Recall must fall from the right to the left, and it does. Down to a threshold of about 0.75 or 1, accuracy and
+# precision rise for the digits, but hardly for the emoji. Below this threshold accuracy, precision and recall all
+# **fall**. With too much truncation these small generators paint blurred mixtures, because they were never trained on
+# such noise.
 #
 # **Try it.** Choose a class, a noise and a threshold. Begin with the emoji, then try the digits.
 
@@ -1126,10 +1151,10 @@ explore(
 #
 # Karras et al. (MLMI17's *State of the art, once upon a time*) do not begin with large pictures. The networks begin
 # with 8 x 8 pixels (in the paper with 4 x 4). After a fixed share of the training the layers of the next level are
-# **faded in**. Then the picture is $(1 - \alpha)$ times the old level's, enlarged, plus $\alpha$ times the new level's.
-# Real pictures are blended in the same way, so that the discriminator cannot recognise fakes by sharpness alone.
-# `progress`, which `fit` sets before each update, says how far the training has come. Here the networks are fully grown
-# after half of it.
+# **faded in**. Then the picture is $(1 - \alpha)$ times the enlarged picture of the old level, plus $\alpha$ times the
+# picture of the new level. Real pictures are blended in the same way, so that the discriminator cannot recognise fakes
+# by sharpness alone. `progress`, which `fit` sets before each update, says how far the training has come. Here the
+# networks are fully grown after half of the training.
 
 # %%
 growing_recipe = recipes.lookup("progressive-gan")
@@ -1174,7 +1199,7 @@ grown, marks = (
     {},
     [max(1, round(GROWTH_STEPS * share)) for share in (0.08, 0.18, 0.28, 0.38, 1.0)],
 )
-growing = recipes.build(growing_recipe, seed=0)  # anew, however often the cell is run
+growing = recipes.build(growing_recipe, seed=0)  # a new start each time the cell runs
 for step in live(
     recipes.train(
         growing_recipe, growing, load("emoji_on_white"), seed=0, steps=GROWTH_STEPS
@@ -1197,14 +1222,14 @@ image_grid(
 )
 
 # %% [markdown]
-# After equally many updates, growing networks are as good as plain ones (Frechet distance 37 against 37 for pictures
-# that are not shifted; see the table of section 14). Emoji of 32 pixels are not a hard case. The method was made for
-# pictures of 1024 x 1024 pixels, where no other method could be trained.
+# After equally many updates, growing networks are as good as plain ones. The Frechet distance is 37 for both, if the
+# plain GAN's pictures are not shifted at random (see the table of section 14). Emoji of 32 pixels are not a hard case.
+# The method was made for pictures of 1024 x 1024 pixels, where no other method could be trained.
 #
 # ## 11. A walk, and arithmetic
 #
-# Every noise gives a picture, so a path through noise gives a film. In 64 dimensions draws lie near a sphere (notebook
-# 11), so we walk along this sphere (`slerp`).
+# Every noise vector gives a picture, so a path through noise gives a film. In 64 dimensions draws lie near a sphere
+# (notebook 11), so we walk along this sphere (`slerp`).
 #
 # **Try it.** Choose two noises and a place `t` on the way between them. Is there a place where one thing suddenly
 # becomes another?
@@ -1237,10 +1262,10 @@ explore(
 
 # %% [markdown]
 # **Arithmetic.** In DCGAN's famous figure, the mean noise of *smiling women* minus *neutral women* plus *neutral men*
-# paints a smiling man. Here notebook 00's classifier sorts fakes into categories. From the noise of a flag we subtract
-# the mean noise of the most confidently classified flags, and add that of the most confidently classified smileys.
-# There are two controls: a step of the same length in a random direction, and, as in the paper, the same sums with
-# pixels.
+# paints a smiling man. Here notebook 00's classifier sorts fakes into categories. We compute the mean noise of the most
+# confidently classified flags, and that of the most confidently classified smileys. From the noise of a flag we
+# subtract the first mean, and add the second. There are two controls. One is a step of the same length in a random
+# direction. The other, as in the paper, is the same sum with pixels.
 
 
 # %%
@@ -1289,24 +1314,24 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# More than half of the fakes become what was added. With random steps hardly any do, and with sums of pixels a third,
-# as pale double exposures. A warning: a step of this length in this direction moves a fake towards the *typical*
-# smiley, and the classifier that chose the direction also evaluates the result.
+# More than half of the fakes are classified as the category that was added. With random steps hardly any are. With sums
+# of pixels a third are, but they are pale double exposures. A warning: a step of this length in this direction moves a
+# fake towards the *typical* smiley. Also, the classifier that chose the direction evaluates the result.
 #
 # ## 12. A representation from the game
 #
 # AIA: *Paper also uses discriminator features for image classification.* A network that distinguishes digits from fakes
-# must have looked at strokes. And GT19's tables of representations have a line *BiGAN*. BiGAN puts an **encoder** into
-# the game. The discriminator now gets *pairs* of picture and code: either a real picture with its code, $(x, E(x))$, or
-# a noise with its picture, $(G(z), z)$. It must decide which of the two it is. By section 2, applied to pairs, both
-# joint distributions are equal at the game's optimum,
+# must have learnt features of strokes. And GT19's tables of representations have a line *BiGAN*. BiGAN puts an
+# **encoder** into the game. The discriminator now gets *pairs* of picture and code: either a real picture with its
+# code, $(x, E(x))$, or a noise vector with its picture, $(G(z), z)$. The discriminator must decide which kind of pair
+# it gets. By section 2, applied to pairs, both joint distributions are equal at the game's optimum,
 #
 # $$p_{\text{data}}(x)\, \delta\big(z - E(x)\big) = p(z)\, \delta\big(x - G(z)\big) .$$
 #
 # The left side has mass only where $z = E(x)$, the right side only where $x = G(z)$. Both conditions together give
 # $x = G(E(x))$ on the data: **the encoder inverts the generator**, though nobody ever compared a picture with its
-# reconstruction. This holds at the optimum only. Both kinds of pairs lie on thin surfaces, as in section 7, and a
-# discriminator can distinguish them long before the optimum. Look how near a real encoder comes to it.
+# reconstruction. This result holds at the optimum only. Both kinds of pairs lie on thin surfaces, as in section 7, and
+# a discriminator can distinguish them long before the optimum. Look how near a trained encoder comes to $x = G(E(x))$.
 
 # %%
 show(BiGAN)
@@ -1359,21 +1384,22 @@ image_grid(
 )
 
 # %% [markdown]
-# The discriminator's features gain little: half a point to two points of accuracy over the same network untrained,
-# depending on the run. (DCGAN's own experiment compared with k-means features, not with an untrained network. Notebook
-# 00 uses the latter.) BiGAN's code of 32 numbers gains fifteen points, and its reconstructions often, but not always,
-# show the digit that was coded. The code of notebook 11's VAE keeps more. A network that distinguishes fakes from
-# digits need not know which digit it sees.
+# Training improves the discriminator's features only a little. Their accuracy is half a point to two points higher than
+# that of the same untrained network, depending on the run. (The DCGAN paper compared its features with k-means
+# features. Notebook 00 compares with an untrained network.) BiGAN's code of 32 numbers gains fifteen points, and its
+# reconstructions often, but not always, show the digit that was coded. The code of notebook 11's VAE keeps more
+# information about the digit. A network that distinguishes fakes from digits need not know which digit it sees.
 #
 # ## 13. Back to the blurry means
 #
 # AIA comes to GANs from colourisation: *we do not actually care if the image is exactly the same as the input image. We
 # just want it to be realistic. But the MSE forces the output to be the same as the reference*. So take notebook 01's
-# two painters, one for colours and one for holes, and add an adversarial term to the squared error. Its discriminator
-# (the *judge* of the figures) also gets the painter's input (Isola et al.), so that a realistic picture of something
-# else does not pass. The painter's networks are those of notebook 01. In the bars only the weight of the adversarial
-# term differs. The rows of pictures show a painter before and after some updates without its discriminator. (The one
-# for colours is trained here, the one for holes is shipped.)
+# networks for colourisation and inpainting (we call them *painters*), and add an adversarial term to the squared error.
+# The discriminator of this term (the *judge* of the figures) also gets the painter's input (Isola et al.). So it can
+# reject a realistic picture that does not fit this input. The painters' networks are those of notebook 01. The rows of
+# pictures are the original, the painter's input (*seen*), its output with the discriminator (*judged*), and its output
+# after some more updates without the discriminator (*squares*). (The painter for colours is trained here, the painter
+# for holes is shipped.) The bar charts compare painters that differ only in the weight of the adversarial term.
 
 # %%
 show(AdversarialPainting)
@@ -1399,7 +1425,7 @@ def train_painter(name, painter, steps):
 
 
 def with_and_without(name, painter):
-    """A painter, and the same one after some updates without its discriminator."""
+    """Shows a painter before and after some updates without its discriminator."""
     x = as_float(emoji.x[[0, 45, 130, 300, 420, 560, 700, 800, 950, 1100]])
     torch.manual_seed(0)
     left, mask = painter.hide(x)
@@ -1469,18 +1495,21 @@ describe(
 )
 
 # %% [markdown]
-# The results agree with AIA. With the discriminator the squared error is *larger* in both tasks. In return we get what
-# we look for. Colours are as strong as real ones, where the squared error alone gave two thirds of this strength. Holes
-# have nearly three times the detail, and completed pictures are nearer to real ones. With the squared error alone, the
-# painter is right on average about every pixel, and paints nothing that occurs. (With the discriminator, the painter's
-# encoder is better than an untrained one for k-NN in each run. For a linear probe the colouring one is not.)
+# The results agree with AIA. With the discriminator the squared error is *larger* in both tasks. In return the pictures
+# are more realistic. Colours are as strong as real ones. With the squared error alone they had two thirds of this
+# strength. Filled holes have nearly three times the detail that they have with the squared error alone, and completed
+# pictures are nearer to real ones. With the squared error alone, the painter predicts the mean of every pixel, and such
+# pictures do not occur. (With the discriminator, the painter's encoder is better than an untrained one for
+# k-NN in each run. For a linear probe the encoder of the colourisation painter is not.)
 #
 # ## 14. The family tree
 #
 # AIA closes with Goodfellow's taxonomy of generative models. Does the model write down a density? Can this density be
-# computed, or only bounded? This course has most of the branches, some of them planned. The claims of the tree that the
-# course can measure by now are measured. Every number is read from `results/` and is a mean over three seeds. (*Told
-# the label*: class-conditional; *obey*: the classifier predicts the label that was asked for.)
+# computed, or only bounded? These questions give a tree. This course has most of its branches, but some of these
+# notebooks are only planned. If the course can measure a claim of the tree by now, the table has the measurement. Every
+# number is read from `results/` and is a mean over three seeds. (*Told the label* means class-conditional. *Obey* means
+# that the classifier predicts the label that was asked for. *One picture takes* is the cost of generating one picture.
+# A number after a model's name is that of its notebook.)
 
 
 # %%
@@ -1576,43 +1605,44 @@ def quality_figure():
 quality_figure()
 
 # %% [markdown]
-# For digits a convolutional VAE is *ahead* of a plain GAN at recipe size, in distance and in recall, though its
-# pictures have half the detail. A little blur does little harm to handwriting. For emoji the GAN is far ahead, with a
-# distance of 29 against 79. Only the VAE's precision is higher, and it comes from an evaluation network that never saw
-# a blur (notebook 11). So the claim of the tree that *GANs produce the best samples* depends on the data. In one point
-# the tree is right without exception: nobody can say how likely a picture is under a GAN, and there is no bound to
-# watch while the GAN trains.
+# For digits a convolutional VAE is *better* than a plain GAN of the size that its recipe gives, in distance and in
+# recall. But the VAE's pictures have half the detail. A little blur does little harm to handwriting. For emoji the GAN
+# is far better, with a distance of 29 (the VAE: 79). Only the VAE's precision is higher, but the evaluation network
+# behind this number was never trained on blurred pictures (notebook 11). So the claim of the tree that *GANs produce
+# the best samples* depends on the data. In one point the tree is right without exception: nobody can say how likely a
+# picture is under a GAN, and there is no bound to watch while the GAN trains.
 #
 # ## 15. Pitfalls
 #
 # - **A sigmoid before the loss.** `log(1 - sigmoid(l))` is minus infinity for a logit of 20, so write losses on logits
 #   (section 3).
-# - **Fakes that carry gradient into the generator in the discriminator's turn**, and gradients of the generator's turn left in the discriminator. `fit` gives each player only its own parameters.
+# - **Fakes that carry gradient into the generator in the discriminator's turn.** The reverse error is that gradients of the generator's turn stay in the discriminator. `fit` gives each player only its own parameters.
 # - **`create_graph`.** Without it the gradient penalty is a number without gradient for the critic's weights: the loss
 #   looks right, but nothing is penalised.
-# - **BatchNorm in a critic with a penalty**, because the slope for one picture then depends on the other pictures;
-#   BatchNorm over a batch that mixes real pictures and fakes; BatchNorm at the generator's output.
+# - **BatchNorm in a critic with a penalty.** The slope for one picture then depends on the other pictures. BatchNorm is
+#   also a mistake over a batch that mixes real pictures and fakes, and at the generator's output.
 # - **A loss curve as proof.** Section 7 measured which losses follow quality.
 # - **Frechet distances of different evaluation networks**, or of different numbers of pictures. The evaluation network
-#   here has seen a few thousand emoji, but published FIDs come from one Inception network and 50,000 pictures.
-# - **Small data.** A discriminator can learn 4,000 emoji by heart. Then its output for them tells nothing new. Here the
-#   discriminator got shifted pictures, both real and fake (section 14's table has the other case).
+#   here was trained on a few thousand emoji, but published FIDs come from one Inception network and 50,000 pictures.
+# - **Small data.** A discriminator can learn 4,000 emoji by heart. Then its output for these emoji teaches the
+#   generator nothing new. Here the discriminator got shifted pictures, both real and fake. (The table of section 14
+#   also has a GAN without these shifts.)
 # - **Cherry-picking.** The samples in published figures are often truncated, sorted or selected. Say how you drew
 #   yours. Ours are the first draws of a named seed.
 #
 # ## 16. What to try next
 #
-# **Exercises**: [`exercises/12_gan.ipynb`](../exercises/12_gan.ipynb): the optimal discriminator, both players' losses, moving earth on a line, the gradient penalty, clipping, conditional BatchNorm, projection, fade-in, and the alternating step as a class, each checked when you run the cell below it.
+# **Exercises**: [`exercises/12_gan.ipynb`](../exercises/12_gan.ipynb): the optimal discriminator, both players' losses, moving earth on a line, the gradient penalty, clipping, conditional BatchNorm, projection, fade-in, and the alternating step as a class. Each exercise is checked when you run the cell below it.
 #
 # Train `gan` with `MINIMAX` and a discriminator that is smaller than the generator: when does the game no longer
-# saturate? Give the toy of section 3 noise of one dimension. Add `GradientPenalty` to the non-saturating loss. Use the
-# emoji's subcategories as labels.
+# saturate? Use noise with one dimension for the toy of section 3. Add `GradientPenalty` to the non-saturating loss. Use
+# the emoji's subcategories as labels.
 #
 # ## 17. What to read
 #
 # - Goodfellow et al. 2014, *Generative Adversarial Nets*, [arXiv 1406.2661](https://arxiv.org/abs/1406.2661); Goodfellow 2016, *NIPS 2016 Tutorial*, [arXiv 1701.00160](https://arxiv.org/abs/1701.00160) (the family tree).
 # - Radford, Metz, Chintala 2015, *DCGAN*, [arXiv 1511.06434](https://arxiv.org/abs/1511.06434).
-# - Arjovsky, Bottou 2017, *Towards Principled Methods for Training GANs*, [arXiv 1701.04862](https://arxiv.org/abs/1701.04862); Arjovsky, Chintala, Bottou 2017, *Wasserstein GAN*, [arXiv 1701.07875](https://arxiv.org/abs/1701.07875); Gulrajani et al. 2017, [arXiv 1704.00028](https://arxiv.org/abs/1704.00028). Berthelot et al. 2017, *BEGAN*, [arXiv 1703.10717](https://arxiv.org/abs/1703.10717), is the slide's other repair: the discriminator is an autoencoder.
+# - Arjovsky, Bottou 2017, *Towards Principled Methods for Training GANs*, [arXiv 1701.04862](https://arxiv.org/abs/1701.04862); Arjovsky, Chintala, Bottou 2017, *Wasserstein GAN*, [arXiv 1701.07875](https://arxiv.org/abs/1701.07875); Gulrajani et al. 2017, [arXiv 1704.00028](https://arxiv.org/abs/1704.00028). Berthelot et al. 2017, *BEGAN*, [arXiv 1703.10717](https://arxiv.org/abs/1703.10717), is the other remedy on the slide: the discriminator is an autoencoder.
 # - Miyato, Koyama 2018, *Projection Discriminator*, [arXiv 1802.05637](https://arxiv.org/abs/1802.05637); Brock, Donahue, Simonyan 2018, *BigGAN*, [arXiv 1809.11096](https://arxiv.org/abs/1809.11096). Karras et al. 2017, *Progressive Growing*, [arXiv 1710.10196](https://arxiv.org/abs/1710.10196).
 # - Donahue, Krähenbühl, Darrell 2016, *BiGAN*, [arXiv 1605.09782](https://arxiv.org/abs/1605.09782); Dumoulin et al. 2016, *Adversarially Learned Inference*, [arXiv 1606.00704](https://arxiv.org/abs/1606.00704), the same idea at the same time; Donahue, Simonyan 2019, *BigBiGAN*, [arXiv 1907.02544](https://arxiv.org/abs/1907.02544), scales it.
 # - Isola et al. 2016, *Image-to-Image Translation with Conditional Adversarial Networks*, [arXiv 1611.07004](https://arxiv.org/abs/1611.07004); Pathak et al. 2016, *Context Encoders*, [arXiv 1604.07379](https://arxiv.org/abs/1604.07379). Yazici et al. 2018, *The Unusual Effectiveness of Averaging in GAN Training*, [arXiv 1806.04498](https://arxiv.org/abs/1806.04498).
