@@ -42,11 +42,12 @@ class Compose:
 
 @dataclass(frozen=True)
 class RandomApply:
-    """Replaces each image by its transform with probability p.
+    """Applies the transform to each image with probability p.
 
-    The transform must return the shape of x, or one that broadcasts to it. It is
-    computed for all images, and then each image or its transform is selected: selecting
-    the images first would make the CPU wait for the GPU.
+    The result of the transform must have the shape of x, or a shape that broadcasts to
+    the shape of x. The transform is applied to all images. For each image, either the
+    result or the unchanged image is then selected. If the images were selected first,
+    the CPU would have to wait for the GPU.
     """
 
     transform: Callable[[Tensor], Tensor]
@@ -96,7 +97,8 @@ class RandomHorizontalFlip:
 @dataclass(frozen=True)
 class RandomShift:
     """Shifts each image by a random whole number of pixels, from -pixels to pixels,
-    along each axis. Pixels that enter repeat the border."""
+    along each axis. The empty pixels at the border get the value of the nearest border
+    pixel of the image."""
 
     pixels: int
 
@@ -108,7 +110,8 @@ class RandomShift:
         for dim in (2, 3):
             n, pixels = x.shape[dim], self.pixels
             shift = torch.randint(-pixels, pixels + 1, (len(x), 1), device=x.device)
-            # (N, n): the row or column of x that comes to each place
+            # (N, n): for each row (or column) of the result, the number of the row (or
+            # column) of x that is copied there
             source = (torch.arange(n, device=x.device) + shift).clamp(0, n - 1)
             source = source[:, None, :, None] if dim == 2 else source[:, None, None, :]
             x = x.gather(dim, source.expand(x.shape))
@@ -132,10 +135,11 @@ class ColorJitter:
     """Changes brightness, contrast, saturation and hue of each image at random.
 
     The factors of the first three are uniform in [max(0, 1 - strength), 1 + strength].
-    The shift of the hue is uniform in [-hue, hue], in whole turns of the colour circle.
-    Each image has its own numbers. The order of the four changes is drawn once for the
-    whole batch at each call (in torchvision, for each image). A change of strength 0 is
-    skipped. So brightness and contrast also work for images with one channel.
+    The shift of the hue is uniform in [-hue, hue]; a shift of 1 is a full turn of the
+    colour circle. Each image has its own numbers. The order of the four changes is
+    drawn once for the whole batch at each call (in torchvision, for each image). A
+    change of strength 0 is skipped. Saturation and hue need images with three channels,
+    but brightness and contrast do not.
     """
 
     brightness: float = 0.0
@@ -251,8 +255,8 @@ def simclr_augment(
 
 @dataclass(frozen=True)
 class MultiCrop:
-    """Returns a list of batches of views (N, C, h, w): two of global crops, then
-    `count` of local crops.
+    """Returns a list of batches of views (N, C, h, w): two batches of global crops,
+    then `count` batches of local crops.
 
     Multi-crop is from Caron et al. 2020 (SwAV, arXiv 2006.09882). Local crops are
     small, so they cost little time. They train the network to give the parts of an

@@ -42,8 +42,8 @@ class Checkpoint:
         path, run = self.path, self.run
         if path is None or not path.exists():
             return 0, 0, 0.0
-        # Loads onto the CPU: load_state_dict then copies to the device what belongs
-        # there. AdamW's step counters have to stay on the CPU.
+        # torch.load puts all tensors on the CPU. load_state_dict then copies tensors to
+        # the device where necessary. AdamW's step counters have to stay on the CPU.
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

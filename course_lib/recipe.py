@@ -22,7 +22,7 @@ from course_lib.train import Method, Step, fit
 
 @dataclass(frozen=True)
 class Size:
-    """How long and how wide to train."""
+    """The number of updates, the batch size and the learning rate."""
 
     steps: int
     batch_size: int  # images in one batch, summed over all processes
@@ -49,8 +49,9 @@ class Recipe:
     prepare_data: Callable[[Dataset], Dataset] | None = None
     # False: the method learns no representation, so `encode` is not evaluated
     has_representation: bool = True
-    # Measures in which the trained encoder has to be better than a random one with each
-    # of 3 seeds. If one of the two default measures is missing, a notebook says why.
+    # Names of measures. In each of these measures, the trained encoder must be better
+    # than a random encoder, for each of 3 seeds. If one of the two default measures is
+    # missing, a notebook says why.
     beats_random_in: tuple[str, ...] = ("knn", "probe")
 
     def hash(self) -> str:
@@ -108,8 +109,8 @@ def train(
     """Trains the method by `fit`, with the recipe's size for this device.
 
     steps and batch_size replace the recipe's numbers. The other arguments are those of
-    `fit`. Raises ValueError if the recipe has no size for the CPU, the device is the
-    CPU, and steps or batch_size is missing.
+    `fit`. On the CPU, a recipe without a size for the CPU needs steps and batch_size as
+    arguments. Raises ValueError if one of these two arguments is then missing.
     """
     if device is None:
         on_gpu = torch.cuda.is_available()

@@ -81,7 +81,9 @@ def seeded(number: int, device: torch.device = CPU):
 def _order(
     rows: int, batch_size: int, seed: int, start: int = 0, device: torch.device = CPU
 ) -> Iterator[Tensor]:
-    """Yields the row indices of this process's part of batch start, start + 1, ...
+    """Yields the row indices of one batch after another, beginning with batch number
+    `start`. If there are several processes, each process gets the indices of its own
+    part of the batch.
 
     Each epoch has its own permutation of all rows, drawn from (seed, epoch).
     """
@@ -128,8 +130,9 @@ def batches(
     for x, y in pairs:
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
         x = as_float(x) if x.dtype == torch.uint8 else x
-        # Images that are stored as (N, H, W, C) and permuted are in channels_last.
-        # The docstring of `_memory_format` explains when this is unsafe.
+        # clone() makes x contiguous. Without clone(), images that are stored as
+        # (N, H, W, C) and permuted would be in channels_last. The docstring of
+        # `_memory_format` explains when channels_last is unsafe.
         yield x.clone(memory_format=torch.contiguous_format), y
 
 
@@ -167,8 +170,8 @@ def place(method: nn.Module, device: torch.device):
     memory_format = _memory_format(method, device)
     for p in method.parameters():
         if p.ndim == 4:
-            # clone() sets the strides; contiguous() would not change those of a weight
-            # with one input channel
+            # clone() sets the strides of every weight. contiguous() would not change
+            # the strides of a weight with one input channel.
             p.data = p.data.clone(memory_format=memory_format)
     if distributed.world_size() > 1 and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
@@ -177,12 +180,15 @@ def place(method: nn.Module, device: torch.device):
 def _memory_format(method: nn.Module, device: torch.device) -> torch.memory_format:
     """Returns the memory format for the convolutions' weights.
 
-    It is channels_last, which is faster both on the CPU and on a GPU, with one
-    exception. Consider a 1 x 1 convolution with a stride and fewer than 8 input
-    channels, in channels_last, on a processor with AVX2 but without AVX-512. When
-    oneDNN computes the gradient of its weights, it writes beyond its buffer (oneDNN
-    issue 6035). The gradients are wrong, and then the process crashes. A method with
-    such a convolution therefore stays contiguous on the CPU.
+    The format is channels_last, with one exception. channels_last is faster both on the
+    CPU and on a GPU.
+
+    The exception is due to an error in oneDNN (issue 6035). The error occurs on
+    processors with AVX2 but without AVX-512. It concerns 1 x 1 convolutions in
+    channels_last with a stride and with fewer than 8 input channels. When oneDNN
+    computes the gradient of the weights of such a convolution, oneDNN writes beyond a
+    buffer. The gradients are wrong, and then the process crashes. A method with such a
+    convolution therefore stays contiguous on the CPU.
     """
     stride_1 = {
         id(m.weight)
@@ -205,10 +211,11 @@ def players(
     """Returns the method's turns and the optimisers of its players.
 
     A turn is (loss, list of parameters). A player is a set of parameters that are
-    updated together. The key of its optimiser is frozenset(map(id, parameters)). Each
-    parameter group of an optimiser gets an entry `base_lr`, its full learning rate.
-    Raises ValueError if a turn has no parameters to train, or if a list of optimisers
-    does not have one for each player.
+    updated together. The optimisers are returned as a dictionary. In this dictionary,
+    the key of a player's optimiser is frozenset(map(id, parameters)). Each parameter
+    group of an optimiser gets an entry `base_lr`, its full learning rate. Raises
+    ValueError if a turn has no parameters to train, or if a list of optimisers does not
+    have one for each player.
     """
     turns, lists = method.turns(), {}
     # Several turns may share one iterator of parameters, which can be read only once.
@@ -268,8 +275,9 @@ class _LossOfTurn(nn.Module):
 
 
 def loss_of_turn(method: nn.Module, turns: list, compile: bool) -> nn.Module:
-    """Returns a module: (number of the turn, x, y) -> loss of this turn. With several
-    processes it averages the gradients over them."""
+    """Returns a module that maps (number of the turn, x, y) to the loss of this turn.
+    If there are several processes, the module averages the gradients over the
+    processes."""
     module = _LossOfTurn(method, turns)
     if compile:
         module.compile()

@@ -92,7 +92,8 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """The loss of the last turn. Reading it waits for the device."""
+        """The loss of the last turn. When the program reads this value, the CPU waits
+        for the device."""
         return self.losses[-1].item()
 
 
@@ -119,34 +120,37 @@ def fit(
 
     The caller iterates over the steps and may plot or stop between them.
 
-    data: a `course_lib.data.Dataset`, which is copied to the device as a whole and
-        stays uint8 there; or any map-style dataset of pairs (x, y) with uint8 or float
-        x, which a DataLoader with `workers` processes reads batch by batch.
+    data: a `course_lib.data.Dataset`, or any map-style dataset of pairs (x, y) with
+        uint8 or float x. A `Dataset` is copied to the device as a whole and stays uint8
+        there. Any other dataset is read batch by batch, by a DataLoader with `workers`
+        processes.
     batch_size: images per batch, summed over all processes. Each epoch uses a new
         permutation of the data and drops the incomplete last batch.
     optimizers: a function parameters -> Optimizer for all players, or a list with one
-        function for each player, in the order of their first turns.
+        such function for each player. The order of the list is the order in which the
+        players have their first turns.
     schedule: function of the progress in (0, 1) that returns the factor of the learning
         rates.
     seed: determines all random numbers of the training. Update k draws from (seed,
         rank, k); the order of the data in epoch e comes from (seed, e). Before each
         yield the caller's random state is restored. So random numbers that the caller
         draws between steps do not change the training.
-    accumulate: number of batches whose gradients are averaged in one update. This saves
-        memory only: the number of negatives, and the batch whose statistics BatchNorm
-        uses, do not grow.
+    accumulate: number of batches whose gradients are averaged in one update. These
+        batches need less memory than one large batch. But each loss uses only the
+        negatives of its own batch, and BatchNorm uses only the statistics of this
+        batch.
     clip: upper bound for the norm of one player's gradient.
     bf16: whether to use autocast to bfloat16; by default only on a GPU with bfloat16 in
         its hardware. Losses are still computed in float32 (`full_precision`).
-    compile: whether to compile the loss by torch.compile. It is worth its time only in
-        long runs.
-    checkpoint: a file. If it exists, the run resumes from it. It is written every
-        `save_every` updates, at the end, and when the caller leaves the loop, and
-        always atomically: a kill never leaves a part of a file. An interrupt in the
-        middle of an update loses the updates since the last save. On the CPU a run that
-        was killed and resumed ends with the same weights, bit for bit. (With several
-        processes and without SyncBatchNorm, the file has the BatchNorm statistics of
-        rank 0.)
+    compile: whether to compile the loss by torch.compile. The compilation takes more
+        time than it saves, except in long runs.
+    checkpoint: a file. If the file exists, the run resumes from it. The file is written
+        every `save_every` updates, at the end, and when the caller leaves the loop.
+        Each write is atomic: if the process is killed, the file has either its old or
+        its new content. An interrupt in the middle of an update loses the updates since
+        the last save. On the CPU, a run that was killed and resumed ends with the same
+        weights, bit for bit. (With several processes and without SyncBatchNorm, the
+        file has the BatchNorm statistics of rank 0.)
     check_every: number of updates between two checks that the loss is finite; by
         default 1 on the CPU and 20 on a GPU, because each check waits for the GPU.
 

@@ -2,8 +2,9 @@
 network learns to reverse each step.
 
 Ho, Jain, Abbeel 2020, "Denoising diffusion probabilistic models" (arXiv 2006.11239),
-Algorithm 1. The network predicts the noise (as in the paper), the picture, or v
-(Salimans & Ho 2022, arXiv 2202.00512).
+Algorithm 1. The network predicts one of three quantities: the noise eps (as in the
+paper), the picture x_0, or v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans & Ho 2022,
+arXiv 2202.00512).
 """
 
 from collections.abc import Callable
@@ -48,9 +49,10 @@ class DDPM(Method):
     net: x_t (N, ...), t (N,) in 0..T-1, y (N,) or None -> a prediction of the shape of
     x_t. betas: (T,). pictures: True for data in [0, 1], which the model maps to
     [-1, 1]; samplers then clip the prediction of x_0 to [-1, 1]. False for points,
-    which are neither mapped nor clipped. momentum: of the moving average of the net's
-    weights, which makes the predictions in eval mode. After k updates, the momentum is
-    at most (1 + k) / (10 + k), so that the average soon forgets the untrained net.
+    which are neither mapped nor clipped. momentum: the momentum of the moving average
+    of the net's weights. In eval mode, the net with the averaged weights makes the
+    predictions. After k updates, the momentum is at most (1 + k) / (10 + k), so that
+    the average soon forgets the untrained net.
     """
 
     def __init__(
@@ -132,6 +134,6 @@ class DDPM(Method):
 
 @full_precision
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Returns the squared error, (N, ...) each -> (N,): the mean over all dimensions
-    but the first."""
+    """Returns the squared error of each picture or point, (N,), for output and target
+    (N, ...). The error is averaged over all dimensions except the first."""
     return (output - target).square().flatten(1).mean(1)

@@ -30,7 +30,7 @@ from course_lib.recipe import Recipe, lookup
 from course_lib.run import seeded
 
 SAMPLES = 250  # pictures for each guidance weight
-STEPS = 20  # of DDIM
+STEPS = 20  # number of DDIM steps
 WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -98,8 +98,8 @@ def sweep(
 
 def real(recipe: Recipe, seed: int) -> dict:
     """Returns the metrics of SAMPLES training pictures of all classes instead of
-    samples: how small the distances can be. accuracy: of the evaluation network on the
-    test pictures."""
+    samples: how small the distances can be. accuracy: the accuracy of the evaluation
+    network on the test pictures."""
     test = picked(recipe.data)
     others = some_of(load(recipe.data, "train").x, SAMPLES, seed)
     accuracy = evaluate.accuracy(judge_logits(test.x, recipe.data), test.y)
@@ -149,11 +149,12 @@ def composed(recipe: Recipe, seed: int, which: str) -> dict:
     """Draws with captions of style and name, for each weight w; returns the fractions
     `found` and `style` of the samples that fit their caption.
 
-    found: of all drawings of the group, the nearest one to the sample shows the emoji
-    of the caption. style: of the three drawings of this emoji, the nearest one has the
-    style of the caption. Nearest: by the cosine of the evaluation network's features.
+    found: a sample counts if its nearest drawing, of all drawings of the group, shows
+    the emoji of the caption. style: a sample counts if its nearest drawing, of the
+    three drawings of this emoji, has the style of the caption. The nearest drawing has
+    the largest cosine of the evaluation network's features.
 
-    which, the group of captions: "style withheld": emoji of which one style was left
+    which: the group of captions. "style withheld": emoji of which one style was left
     out of training, in this style. "shown": the same emoji, in a style that was trained
     on. "new names": emoji that were not trained on, whose names consist of known words.
     """

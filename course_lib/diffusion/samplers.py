@@ -5,8 +5,8 @@ Ho, Jain, Abbeel 2020 (arXiv 2006.11239), Algorithm 2. Song, Meng, Ermon 2020 (a
 2010.02502), equation 12. A sampler calls one function, eps_fn(x_t, t) with t (N,),
 which returns a noise prediction of the shape of x_t. This function can be a trained
 network, the exact noise prediction of a known distribution, or a prediction with
-guidance. After each step from t to s, the sampler yields x_s and the x_0 that was
-predicted from x_t. The last x_s is the sample x_0.
+guidance. After each step from t to s, the sampler yields x_s and the prediction of x_0
+from x_t. The last x_s is the sample. In the code, abar_s is called abar_prev.
 
 Both samplers use the same loop, `sample`. They differ in one Gaussian, the transition
 q(x_s | x_t, x_0): this is the posterior in `ancestral`, and Song et al.'s q_sigma in
@@ -26,21 +26,23 @@ DDPM, MixtureNoise, guidance and all samplers work with this schedule. x_T is dr
 N(0, I), as before.
 
 Score: score_from_eps(eps, abar) is the score of x_t. The score of x_0 + sigma eps is
-sqrt(abar) times this, which equals -eps / sigma.
+sqrt(abar) score_from_eps(eps, abar), which equals -eps / sigma.
 
 Loss: denoising score matching with weight sigma^2 is DDPM's squared error of eps.
 
 Probability-flow ODE: dx / dsigma = eps, for the variable x = x_0 + sigma eps. Euler's
 step from t to s is a step of `ddim` with eta = 0, q_sample(x0_from_eps(x_t, eps,
-abar_t), abar_s, eps). Heun's method makes this step twice, both times from x_t: first
-with eps at x_t, then with the mean of this eps and eps at the result of the first step.
-At the end, where sigma_s = 0, it makes the step once. Heun's method calls eps_fn twice
-per step, so it needs its own loop over `_path` (in this file).
+abar_t), abar_s, eps). A step of Heun's method consists of two Euler steps, and both
+start from x_t. The first Euler step uses eps at x_t and gives a provisional x_s. The
+second Euler step uses the mean of two noise predictions: eps at x_t, and eps at the
+provisional x_s. At the end, where sigma_s = 0, the first Euler step is the whole step.
+Heun's method calls eps_fn twice per step, so it needs its own loop over `_path` (in
+this file).
 
-Annealed Langevin dynamics (Song & Ermon, Algorithm 1): this needs its own loop over
-`_path`, too. At level t, repeat n times x = x + a / 2 score_from_eps(eps, abar_t) +
-sqrt(a) noise, where a is abar_t times the paper's step size. Then go to level s by x =
-sqrt(abar_s / abar_t) x.
+Annealed Langevin dynamics (Song & Ermon, Algorithm 1): this method needs its own loop
+over `_path`, too. At level t, repeat n times x = x + a / 2 score_from_eps(eps,
+abar_t) + sqrt(a) noise, where a is abar_t times the paper's step size. Then go to level
+s by x = sqrt(abar_s / abar_t) x.
 """
 
 from collections.abc import Callable, Iterator
@@ -83,11 +85,12 @@ def sample(
     """Runs the loop of Algorithm 2 (arXiv 2006.11239): predict x_0, then draw x_s from
     a Gaussian. Yields (x_s, predicted x_0) after each step.
 
-    x: the start x_T, standard normal, (N, ...). transition: (x_t, x_0, eps, abar_t,
-    abar_s) -> the mean of x_s, of the shape of x_t, and its variance, a number. steps:
-    the number of steps, evenly spaced; None: all. clip_denoised: the bound c if the
-    predicted x_0 is clipped to [-c, c]; None: it is not clipped. noise: x -> standard
-    normal noise of the same shape for one step. The last step adds no noise.
+    x: the start x_T, standard normal, (N, ...). transition: a function (x_t, x_0, eps,
+    abar_t, abar_s) -> (mean of x_s, variance of x_s). The mean has the shape of x_t.
+    The variance is one number. steps: the number of steps, evenly spaced; None: all.
+    clip_denoised: the bound c if the predicted x_0 is clipped to [-c, c]; None: it is
+    not clipped. noise: x -> standard normal noise of the same shape for one step. The
+    last step adds no noise.
     """
     for t, abar, abar_prev in _path(schedule, steps):
         x0, eps = _predict(eps_fn, x, t, abar, clip_denoised)
@@ -110,10 +113,10 @@ def ancestral(
     """Runs Algorithm 2 of Ho et al. (arXiv 2006.11239): x_s is drawn from the posterior
     q(x_s | x_t, x_0), equation 7.
 
-    large_variance: True for Ho et al.'s other variance, beta_t instead of btilde_t.
-    beta_t is optimal for data from N(0, I), btilde_t for data that are a single point.
-    For a step from t to s, beta is 1 - abar_t / abar_s. The other arguments are those
-    of `sample`.
+    large_variance: False for the posterior's variance btilde_t (`posterior_variance`),
+    True for Ho et al.'s other variance, beta_t. btilde_t is optimal for data that are a
+    single point, beta_t for data from N(0, I). For a step from t to s, beta_t is
+    1 - abar_t / abar_s. The other arguments are those of `sample`.
     """
 
     def posterior(x_t, x0, eps, abar, abar_prev):
@@ -136,8 +139,9 @@ def ddim(
     clip_denoised: float | None = None,
     noise: Callable[[Tensor], Tensor] = torch.randn_like,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Samples by equation 12 of Song et al. (arXiv 2010.02502) with sigma^2 = eta^2
-    btilde: x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s - sigma^2) eps + sigma noise.
+    """Samples by equation 12 of Song et al. (arXiv 2010.02502):
+    x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s - sigma^2) eps + sigma noise. Here sigma^2
+    is eta^2 btilde, and btilde is the posterior's variance (`posterior_variance`).
 
     With eta = 0, no noise is added after x_T, so the sampler is a deterministic map
     from x_T to x_0. eta = 1 is ancestral sampling with variance btilde. The other

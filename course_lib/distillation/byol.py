@@ -1,5 +1,6 @@
-"""BYOL: a network predicts the output of a slowly moving copy of itself for another
-view. It needs no negatives.
+"""BYOL: an online network gets one view of a picture, and a target network gets another
+view. The online network learns to predict the output of the target network. The target
+network is a moving average of the online network. BYOL needs no negatives.
 
 Grill et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised
 Learning", arXiv 2006.07733, section 3.1.
@@ -23,9 +24,10 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Returns ||p - z||^2 of the unit vectors p and z, averaged over the batch
     (equation 2).
 
-    prediction (N, D): from one view; p is this vector normalised. target (N, D): from
-    the other view; z is this vector normalised. Returns a 0-d loss in [0, 4], because
-    ||p - z||^2 is 2 - 2 cos(p, z). No gradient reaches the target.
+    prediction (N, D): predictions from one view; p is a prediction, normalised. target
+    (N, D): outputs of the target network for the other view; z is such an output,
+    normalised. Returns a 0-d loss in [0, 4], because ||p - z||^2 is 2 - 2 cos(p, z). No
+    gradient reaches the target.
     """
     p, z = F.normalize(prediction, dim=1), F.normalize(target.detach(), dim=1)
     return (p - z).square().sum(1).mean()
@@ -36,8 +38,8 @@ class BYOL(TwoViews):
 
     encoder f: images (N, C, H, W) -> h (N, D); projector g: h -> z (N, d); predictor q:
     z -> prediction of the other view's z. augment: images -> a random view of each.
-    momentum: of the target network's moving average at the start of training; it rises
-    to 1 along a cosine.
+    momentum: the momentum of the target network's moving average at the start of
+    training. The momentum rises to 1 along a cosine.
     """
 
     def __init__(

@@ -66,7 +66,8 @@ class Prototypes(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         weight = self.weight
         if not self.trainable:
-            # the same values; the gradient is zero, not None, because DDP needs one
+            # The values are the same. DDP needs a gradient for every parameter, so the
+            # gradient of the weight is zero, not None.
             weight = weight.detach() + 0 * weight
         return F.normalize(z, dim=-1) @ F.normalize(weight, dim=-1).T
 
@@ -81,11 +82,12 @@ class DINO(Method):
     ones are small ("local"). The student gets all views, the teacher only the large
     ones. Without small views the method is the paper's Algorithm 1.
 
-    momentum: of the teacher's moving average at the start of training; it rises to 1
-    along a cosine. warmup, freeze: fractions of the training. During `warmup` the
-    teacher's temperature changes linearly from tau_t_start to tau_t, and then stays
-    there. During `freeze` the directions of the prototypes do not change. The
-    representation is the teacher's h, as in the authors' evaluation.
+    momentum: the momentum of the teacher's moving average at the start of training. The
+    momentum rises to 1 along a cosine. warmup, freeze: fractions of the training.
+    During `warmup` the teacher's temperature changes linearly from tau_t_start to
+    tau_t. After `warmup` the temperature is tau_t. During `freeze` the directions of
+    the prototypes do not change. The representation is the teacher's h, as in the
+    authors' evaluation.
     """
 
     def __init__(

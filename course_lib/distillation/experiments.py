@@ -44,11 +44,11 @@ from course_lib.train import Method
 def collapse_metrics(method: BYOL | SimSiam | DINO) -> dict[str, float]:
     """Returns measures of collapse on 500 validation scenes.
 
-    std: standard deviation of z, divided by its maximum; 0 if all z are equal. Two more
-    measures for DINO only. entropy: of the teacher's P_t, averaged over the scenes and
-    divided by ln K; 0 if P_t is 1 for one prototype, 1 if P_t is uniform. kl:
-    KL(P_t || P_s) in nats, where P_s is the student's distribution; 0 if the student
-    has nothing to learn from the teacher.
+    std: standard deviation of z, divided by its maximum; 0 if all z are equal. For
+    DINO, there are two more measures. entropy: the entropy of the teacher's P_t,
+    averaged over the scenes and divided by ln K; 0 if P_t is 1 for one prototype, 1 if
+    P_t is uniform. kl: KL(P_t || P_s) in nats, where P_s is the student's distribution;
+    0 if the student has nothing to learn from the teacher.
     """
     x = as_float(load("scenes", "val").x[:500])
     if not isinstance(method, DINO):

@@ -1,5 +1,5 @@
-"""SimSiam: BYOL without the slowly moving copy. The stop-gradient prevents collapse,
-that is, the same output for all pictures.
+"""SimSiam: BYOL without the moving average. The stop-gradient prevents collapse, that
+is, the same output for all pictures.
 
 Chen & He 2020, "Exploring Simple Siamese Representation Learning", arXiv 2011.10566,
 Algorithm 1.

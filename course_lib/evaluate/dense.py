@@ -55,7 +55,7 @@ class MaskProbe:
     of the picture. A score above 0 means inside the mask.
     """
 
-    penalty: float  # that it was fitted with
+    penalty: float  # the penalty with which the probe was fitted
     weight: Tensor  # (C, r^2), for maps that are not standardised; a cell is r x r
     bias: Tensor  # (1, H, W) = (1, r h, r w)
 
@@ -101,13 +101,15 @@ def mask_probe(
         mean over pictures and cells of ||y - (cell W + b)||^2 + penalty ||W||^2
 
     in closed form. The bias b is free at each pixel. So the prediction for constant
-    maps is the mean mask, and other maps should do better. For a high IoU a pixel has
-    to count as inside even where its probability is somewhat below one half. So a
-    threshold is chosen together with the penalty, by the IoU on a validation part,
-    which is drawn as in linear_probe. If several pairs have the best IoU, the largest
-    penalty is taken. Then the probe is fitted on all rows. Raises ValueError for masks
-    that are not r times the maps, for maps that are not finite, for penalties that are
-    missing or not positive, and where either side of the split would be empty.
+    maps is the mean mask, and other maps should do better.
+
+    For a high IoU a pixel has to count as inside even where its probability is somewhat
+    below one half. So a threshold is chosen together with the penalty. The chosen pair
+    has the best IoU on a validation part, which is drawn as in linear_probe. If several
+    pairs have the best IoU, the largest penalty is taken. Then the probe is fitted on
+    all rows. Raises ValueError for masks that are not r times the maps, for maps that
+    are not finite, and for penalties that are missing or not positive. Raises
+    ValueError, too, if one side of the split would be empty.
     """
     (h, w), (height, width) = maps.shape[2:], masks.shape[2:]
     if height * w != width * h or height % h:

@@ -1,8 +1,8 @@
 """Evaluates a generator: how far generated pictures are from real ones.
 
-All functions except the last two take features, (N, D), of any encoder. Their values
-mean nothing without the name of the encoder: the published FID and KID use one
-particular Inception network.
+All functions except the last two take features, (N, D), of any encoder. The values mean
+nothing without the name of the encoder: the published FID and KID use one particular
+Inception network.
 """
 
 import math

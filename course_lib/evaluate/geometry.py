@@ -1,5 +1,6 @@
 """Measures on frozen features that need no classifier: retrieval, collapse (effective
-rank, standard deviation), alignment, uniformity, and the effect of a change."""
+rank, standard deviation), alignment, uniformity, and how far features move when their
+pictures are changed."""
 
 import math
 from collections.abc import Sequence
@@ -20,17 +21,19 @@ def retrieval(
     """Returns how well a search by features finds the same item in another style:
     {"recall@1": ..., "recall@5": ..., "mAP": ...}.
 
-    Each row is a query. It ranks the rows of all other styles by cosine similarity; the
-    rows of the same item are relevant. recall@k: the share of queries with a relevant
-    row among the first k. mAP: the mean over queries of the average precision. Of
-    equally similar rows the irrelevant ones rank first, so collapsed features have the
-    lowest scores. A row without a relevant row in another style is not a query. Raises
-    ValueError if there is no query, for k < 1, and for features that are not finite.
+    A row is a query if a row of another style shows the same item. A query ranks the
+    rows of all other styles by cosine similarity; the rows of the same item are
+    relevant. recall@k: the share of queries with a relevant row among the first k. mAP:
+    the mean over queries of the average precision. If a relevant row and an irrelevant
+    row are equally similar, the irrelevant row ranks first. So collapsed features have
+    the lowest scores. Raises ValueError if there is no query, for k < 1, and for
+    features that are not finite.
     """
     for k in ks:
         count("ks", k)
     unit = _unit("features", features)
-    most = int(items.unique(return_counts=True)[1].max())  # most rows of one item
+    # the largest number of rows of one item
+    most = int(items.unique(return_counts=True)[1].max())
     first, precision = [], []
     for rows in _chunks(len(unit), len(unit)):
         similarity = unit[rows] @ unit.T  # (m, N)
@@ -42,7 +45,8 @@ def retrieval(
         is_query = relevant[:, 0] > -torch.inf
         relevant, irrelevant = relevant[is_query], irrelevant[is_query]
         number = torch.arange(1, most + 1, device=relevant.device)
-        # the i-th relevant row ranks after all irrelevant rows at least as similar
+        # The rank of the i-th relevant row is i, plus the number of irrelevant rows
+        # that are at least as similar to the query.
         above = irrelevant.shape[1] - torch.searchsorted(irrelevant, relevant)
         rank = number + above
         exists = relevant > -torch.inf
@@ -120,17 +124,19 @@ def relative_change(h: Tensor, changed: Tensor) -> float:
     """Returns how far features move when their pictures are changed:
     mean_i ||h_i - h'_i||^2 / mean_{i != j} ||h_i - h_j||^2.
 
-    It is 0 if the features do not move. It is 1 if they move as far as the features of
-    two different pictures are apart. It measures smoothness, robustness and invariance.
-    changed: the features h' of the changed pictures, in the order of h. Raises
-    ValueError for fewer than two rows, for features that are all equal, and for
-    features that are not finite.
+    The value is 0 if the features do not move. The value is 1 if two mean squared
+    distances are equal: the distance between the features of a picture before and after
+    its change, and the distance between the features of two different pictures. The
+    function measures smoothness, robustness and invariance. changed: the features h' of
+    the changed pictures, in the order of h. Raises ValueError for fewer than two rows,
+    for features that are all equal, and for features that are not finite.
     """
     if len(h) < 2 or (_finite("h", h) == h[0]).all():
         raise ValueError(
             f"argument `h`: expected at least two different rows, got {len(h)} equal"
         )
-    # twice the variance with N - 1 is the mean squared distance of a pair
+    # The mean squared distance of two different rows is twice the variance of the rows,
+    # if the variance is computed with N - 1 and summed over the columns.
     apart = 2 * h.double().var(0).sum()
     difference = h.double() - _finite("changed", changed).double()
     return (difference.square().sum(1).mean() / apart).item()

@@ -63,7 +63,7 @@ def features(
 
 @expects(scores="float N C", labels="int N")
 def accuracy(scores: Tensor, labels: Tensor) -> float:
-    """Returns the share of rows whose highest score is that of the label.
+    """Returns the share of rows in which the label has the highest score.
 
     scores: (N, C); labels: (N,). A label outside 0..C-1 counts as an error.
     """
@@ -107,7 +107,8 @@ def knn(
 class LinearClassifier:
     """A linear classifier: logits = features @ weight + bias, in float64.
 
-    `inverse_penalty` is the C of `logistic_regression` that it was fitted with.
+    `inverse_penalty` is the inverse penalty with which `logistic_regression` fitted the
+    classifier.
     """
 
     inverse_penalty: float
@@ -129,20 +130,22 @@ class LinearClassifier:
 def logistic_regression(
     features: Tensor, labels: Tensor, inverse_penalties: Sequence[float]
 ) -> list[LinearClassifier]:
-    """Returns a multinomial logistic regression on standardised features for each
-    inverse penalty C.
+    """Returns one multinomial logistic regression on standardised features for each
+    inverse penalty.
 
     Each of these classifiers minimises scikit-learn's objective,
 
-        C * sum_i cross_entropy(x_i W + b, y_i) + ||W||^2 / 2,
+        inverse_penalty * sum_i cross_entropy(x_i W + b, y_i) + ||W||^2 / 2,
 
-    which has no penalty on the bias b. A larger C is a weaker penalty. L-BFGS finds the
-    minimum in float64 and starts from the solution for the previous C. W has two
-    columns if there are two classes. This is the same model as scikit-learn's binary
-    one, which has one column, at 2 C. A constant column of the features has weight 0. A
-    class without rows is never predicted. Raises ValueError for features that are not
-    finite, for labels below 0, and for inverse penalties that are missing or not
-    positive.
+    which has no penalty on the bias b. scikit-learn calls the inverse penalty C. A
+    larger inverse penalty is a weaker penalty. L-BFGS finds the minimum in float64 and
+    starts from the solution for the previous inverse penalty.
+
+    If there are two classes, W has two columns. scikit-learn's binary classifier has
+    one column; it is the same model if its inverse penalty is twice as large. A
+    constant column of the features has weight 0. A class without rows is never
+    predicted. Raises ValueError for features that are not finite, for labels below 0,
+    and for inverse penalties that are missing or not positive.
     """
     if not len(inverse_penalties):
         raise ValueError(
@@ -185,10 +188,11 @@ def _minimise(
     """Returns the weight (r, K) and bias (K,) that minimise the mean cross-entropy
     + decay / 2 ||weight||^2. The search starts from the given weight and bias.
 
-    L-BFGS is slow where the columns of x differ in variance. So it searches for the
-    weight divided by a scale for each column, which makes the Hessian close to the
-    identity: then it needs tens of steps. It stops when no entry of the gradient with
-    respect to this scaled weight and the bias exceeds 1e-6, or after 1,000 steps.
+    L-BFGS is slow if the columns of x differ in variance. So the search uses a scaled
+    weight: the weight, divided by a scale for each column of x. The scales make the
+    Hessian close to the identity. L-BFGS then needs tens of steps. The gradient is
+    taken with respect to the scaled weight and the bias. The search stops when no entry
+    of this gradient exceeds 1e-6 in absolute value, or after 1,000 steps.
     """
     # 1 / sqrt of the Hessian's diagonal, where p (1 - p) is taken as 1 / K
     scale = (gram.clamp(min=0) / len(bias) + decay).rsqrt()[:, None]
@@ -223,14 +227,14 @@ def linear_probe(
     validation: float = 0.2,
     seed: int = 0,
 ) -> LinearClassifier:
-    """Returns a linear probe: logistic regression, with the inverse penalty that has
-    the best accuracy on a validation part, fitted on all rows.
+    """Returns a linear probe: a logistic regression that is fitted on all rows. Its
+    inverse penalty is the one with the best accuracy on a validation part.
 
     `validation` is the share of the groups in the validation part, which is drawn from
     the seed. All rows of a group are on the same side of the split. Without `groups`
     each row is a group of its own. If several inverse penalties have the best accuracy,
-    the smallest is taken. Raises ValueError where logistic_regression does, and where
-    either side of the split would be empty.
+    the smallest is taken. Raises ValueError for the same arguments as
+    logistic_regression, and if one side of the split would be empty.
     """
     if groups is None:
         groups = torch.arange(len(labels), device=labels.device)
@@ -246,8 +250,9 @@ def linear_probe(
 
 
 def _held_out(groups: Tensor, validation: float, seed: int) -> Tensor:
-    """Returns which rows are held out, (N,) bool: all rows of a random share
-    `validation` of the groups, drawn from the seed."""
+    """Returns a bool tensor (N,) that is True for the rows that are held out. A random
+    share `validation` of the groups is drawn from the seed. All rows of these groups
+    are held out."""
     ids, group = groups.unique(return_inverse=True)
     size = round(number("validation", validation, 0, 1) * len(ids))
     if not 0 < size < len(ids):
@@ -274,8 +279,8 @@ def few_labels(
     test_labels: Tensor,
     inverse_penalty: float = 0.01,
 ) -> Tensor:
-    """Returns the test accuracies, (draws,) float64, of logistic regressions that are
-    each fitted on the labels of one draw of training rows.
+    """Fits one logistic regression for each draw of training rows, on the labels of
+    these rows only. Returns the test accuracies, (draws,) float64.
 
         from course_lib.data import labelled_subset
         draws = [
@@ -283,8 +288,8 @@ def few_labels(
         ]
 
     The inverse penalty is fixed, because a validation set would need more labels. Use
-    the same draws for every encoder, and report mean() and std(). Raises ValueError for
-    no draws, and where logistic_regression does.
+    the same draws for every encoder, and report mean() and std(). Raises ValueError if
+    there are no draws, and for the same arguments as logistic_regression.
     """
     if not len(draws):
         raise ValueError(
@@ -300,8 +305,8 @@ def few_labels(
 
 
 def _chunks(rows: int, columns: int) -> Iterator[slice]:
-    """Returns slices of the rows. A matrix with the rows of one slice and so many
-    columns has about 4 million numbers.
+    """Returns slices of the rows. A matrix with the rows of one slice and with
+    `columns` columns has about 4 million numbers.
 
     A slice has at least 32 rows, even if the matrix is then larger. The last slice may
     have fewer.

@@ -217,8 +217,8 @@ def train_on_few(
     """Trains start() with labels, anew for each amount of labels, and returns the
     contents of a row: the test accuracy for each amount.
 
-    amounts: title -> arguments of `labelled_subset`. name: of these runs, for the names
-    of their checkpoints.
+    amounts: title -> arguments of `labelled_subset`. name: the name of these runs,
+    which is a part of the names of their checkpoints.
     """
     data, test, row = load("scenes", "train"), load("scenes", "test"), {"seconds": 0.0}
     for title, amount in amounts.items():

@@ -62,7 +62,8 @@ def sampled(recipe: Recipe, seed: int) -> dict:
 
 def followed(recipe: Recipe, seed: int) -> dict:
     """Trains the recipe; measures loss and Frechet distance during training and at the
-    end. correlation: Spearman's, between the two, without the first measurement."""
+    end. correlation: Spearman's rank correlation of loss and Frechet distance during
+    training, without the first measurement."""
     method, about = watched(recipe, seed, held_out_loss_and_frechet)
     curves = torch.tensor([about["curve"][name][1:] for name in ("loss", "frechet")])
     ranks = curves.argsort(dim=1).argsort(dim=1).double()
@@ -206,9 +207,9 @@ def chroma(x: Tensor, mask: Tensor) -> float:
 def painted(recipe: Recipe, seed: int) -> dict:
     """Trains the recipe; measures how it completes the test pictures.
 
-    rmse: root mean squared error over the hidden pixels. detail, chroma: of the hidden
-    pixels, divided by those of the real pictures. frechet: the Frechet distance of the
-    completed pictures.
+    rmse: root mean squared error over the hidden pixels. detail, chroma: `inner_detail`
+    and `chroma` of the hidden pixels, divided by those of the real pictures. frechet:
+    the Frechet distance of the completed pictures.
     """
     method, about = train_to_the_end(recipe, seed)
     x, judge = as_float(load(recipe.data, "test").x), judge_of(recipe.data)

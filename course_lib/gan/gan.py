@@ -20,16 +20,20 @@ class GAN(Method):
     """A generative adversarial network.
 
     generator: noise z (N, dim), standard normal, -> fakes (generated data) of the shape
-    of the data. discriminator: data -> logits (N,). game: the losses of both. k: the
-    number of discriminator updates for each generator update. penalty: (discriminator,
-    real, fake) -> a term, 0-d, that is added to the discriminator's loss.
+    of the data. discriminator: data -> logits (N,). game: the losses of the
+    discriminator and of the generator. k: the number of discriminator updates for each
+    generator update. penalty: (discriminator, real, fake) -> a term, 0-d, that is added
+    to the discriminator's loss.
 
-    momentum: of the moving average of the generator's weights, which generates in eval
-    mode (0: the generator itself). The weights circle around the equilibrium, and their
-    average is nearer to it (Yazici et al. 2018, arXiv 1806.04498). augment: a
-    differentiable augmentation, applied to all inputs of the discriminator, real and
-    fake. With it, the discriminator cannot memorise a small data set so easily (Zhao et
-    al. 2020, arXiv 2006.10738).
+    momentum: the momentum of the moving average of the generator's weights. In eval
+    mode, a generator with the averaged weights generates the fakes. With momentum 0,
+    the averaged weights are the current weights. The weights circle around the
+    equilibrium, and the average of the weights is nearer to the equilibrium (Yazici et
+    al. 2018, arXiv 1806.04498).
+
+    augment: a differentiable augmentation, applied to all inputs of the discriminator,
+    real and fake. With this augmentation, the discriminator cannot memorise a small
+    data set so easily (Zhao et al. 2020, arXiv 2006.10738).
 
     Every update has its own batch and noise. Real pictures and fakes go through the
     discriminator in two separate batches, so that its BatchNorm never mixes them.
@@ -97,11 +101,12 @@ class GAN(Method):
         ema(self.average, self.generator, self.momentum)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Returns the discriminator's features, which it learnt to distinguish real
-        from fake."""
+        """Returns the discriminator's features. The discriminator learnt these features
+        in order to distinguish real data from fakes."""
         return self.discriminator.features(x)
 
     def pretext_score(self, x: Tensor) -> float:
-        """Returns minus the kernel distance of x to the same number of fakes. It is
-        computed on the data themselves (for digits, on the pixels), not on features."""
+        """Returns minus the kernel distance between x and fakes, with as many fakes as
+        rows of x. The distance is computed on the data themselves (for digits, on the
+        pixels), not on features."""
         return -kernel_distance(x.flatten(1), self.sample(len(x)).flatten(1))

@@ -47,8 +47,8 @@ class AdversarialPainting(Method):
     and a mask (N, 1, H, W), True where a pixel is hidden. encoder, decoder: what is
     left -> an output. fill: the output, what is left, and the mask -> the completed
     picture. discriminator: (N, 2 C, H, W), a picture and what was left of it, -> logits
-    (N,). weight: of the adversarial term, which is added to the mean squared error over
-    the hidden pixels.
+    (N,). weight: the weight of the adversarial term. The other term of the loss is the
+    mean squared error over the hidden pixels.
     """
 
     def __init__(

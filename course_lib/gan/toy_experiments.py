@@ -48,7 +48,8 @@ def covered(recipe: Recipe, seed: int) -> dict:
 
 def toy_gan(wasserstein: bool, k: int, weight: float) -> GAN:
     """Builds a GAN of perceptrons for points of the plane. The noise also has two
-    dimensions. weight: of the gradient penalty; 0: without it."""
+    dimensions. weight: the weight of the gradient penalty. With weight 0, there is no
+    penalty."""
     generator = mlp(2, 128, 128, 2, norm=None)
     discriminator = nn.Sequential(mlp(2, 128, 128, 1, norm=None), nn.Flatten(0))
     game = WASSERSTEIN if wasserstein else NON_SATURATING

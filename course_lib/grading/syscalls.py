@@ -16,7 +16,7 @@ PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 LOAD, EQUAL, ABOVE, ANY, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
 NEW_NAMESPACES = 0x7E020000  # flags of clone
-SHARED_WITHOUT_FILE = 0x21  # of mmap
+SHARED_WITHOUT_FILE = 0x21  # flags of mmap
 # Numbers: the architecture; shmget, unshare, memfd_create, memfd_secret,
 # io_uring_setup; clone3, clone, mmap.
 MACHINES = {

@@ -59,7 +59,7 @@ def cut_tiles(x: Tensor, jitter: Tensor, tile: int) -> Tensor:
     grid = round(jitter.shape[1] ** 0.5)
     side = x.shape[-1] // grid
     index = torch.arange(grid, device=x.device)
-    corners = side * torch.cartesian_prod(index, index)  # of the cells, (T, 2)
+    corners = side * torch.cartesian_prod(index, index)  # corners of the cells, (T, 2)
     sides = torch.full_like(jitter, tile)
     boxes = torch.cat([corners + jitter, sides], 2).flatten(0, 1)  # (N T, 4)
     tiles = resized_crop(
