@@ -36,8 +36,8 @@ def start() -> torch.device:
 class _Gather(torch.autograd.Function):
     """Concatenates the rows of all processes, with gradient.
 
-    torch.distributed.nn.functional.all_gather does the same. But torch 2.14 warns that
-    it is deprecated, and its replacement is private and not in torch 2.6.
+    torch.distributed.nn.functional.all_gather does the same, but torch 2.14 warns at
+    each call that it is deprecated.
     """
 
     @staticmethod
