@@ -32,7 +32,7 @@ POINTS = {
     master.name: sum(p.points for p in master.properties) for master in SHEET.masters
 }
 TOTAL = sum(POINTS.values())
-LIMITS = Limits(seconds=4, memory=1 << 30, processes=33)
+LIMITS = Limits(seconds=3, memory=1 << 30, processes=33)
 SOLVED = [
     c.source
     for c in jupytext.read(sheet.ROOT / f"solutions/{NAME}.py").cells

@@ -33,14 +33,18 @@ ON_CPU = [name for name, recipe in recipes().items() if recipe.cpu]
 EXPERIMENTS = experiments.catalogue()
 
 
-# Updates and batch size of those that need more than the others' 40 updates of 32
-# pictures to learn a little: a code that is empty at first, small parts of pictures, a
-# network that forgets most of its features before it finds better.
+# Updates and batch sizes. The first four recipes need more than the others' 40 updates
+# of 32 pictures to learn a little: a code that is empty at first, small parts of
+# pictures, a network that loses most of its features before it finds better ones. The
+# last three are expensive and learn from less.
 SIZES = {
     "vae-plane": (200, 64),
     "jigsaw": (40, 64),
     "patch-location": (40, 64),
     "supervised-vit": (40, 64),
+    "text-ddpm": (40, 16),
+    "ddpm-emoji": (40, 16),
+    "ddpm": (40, 16),
 }
 
 
@@ -88,13 +92,13 @@ def test_recipe_losses_are_finite_on_cuda(name):
     assert torch.tensor(losses(name, "cuda")).isfinite().all()
 
 
-def losses_on(method, data):
-    """Losses on 16 batches, each of other rows and with other random draws; the same in
-    every call."""
+def losses_on(method, data, size):
+    """Losses on 16 batches of that size, each of other rows and with other random
+    draws; the same in every call."""
     found = []
     for k in range(16):
         with torch.no_grad(), seeded(k):
-            rows = torch.randperm(len(data.x))[:64]
+            rows = torch.randperm(len(data.x))[:size]
             found.append(
                 method.train().loss(as_float(data.x[rows]), data.y[rows]).item()
             )
@@ -117,7 +121,8 @@ def gains(name, method, data):
         for key, parameter in before.named_parameters():
             if parameter.requires_grad:
                 parameter.copy_(first[key])
-    return losses_on(before, data) - losses_on(deepcopy(method), data)
+    size = 2 * SIZES.get(name, (40, 32))[1]
+    return losses_on(before, data, size) - losses_on(deepcopy(method), data, size)
 
 
 def clearly_positive(gains):
