@@ -768,6 +768,21 @@ def test_show_prints_the_source_with_file_and_line(capsys):
     compile(source, "shown", "exec")
 
 
+def test_show_after_an_exercise_folds_the_source(monkeypatch):
+    displayed = []
+    monkeypatch.setattr(
+        sys.modules["course_lib.notebook.show"], "display", displayed.append
+    )
+    show(ema)
+    show(ema, after="exercise 3 <b>")
+    plain, folded = (source._repr_html_() for source in displayed)
+    assert displayed[0] == displayed[1]  # as text, both show the source
+    summary, _, code = folded.partition("</summary>")
+    assert summary.startswith("<details><summary>") and code == f"{plain}</details>"
+    assert "ema" in summary and "exercise 3 &lt;b&gt;" in summary
+    assert "<details" not in plain
+
+
 def test_source_html_sets_its_own_background_and_text_colour():
     html = (
         sys.modules["course_lib.notebook.show"]

@@ -2,6 +2,7 @@
 compute."""
 
 import ast
+import html
 import inspect
 import os
 import sys
@@ -21,7 +22,10 @@ BUDGETS = ("smoke", "laptop", "gpu")
 
 class Source(str):
     """Python code as a string. Front ends that display HTML show it with syntax
-    colours, others as plain text."""
+    colours, others as plain text. If `folded` is not empty, HTML shows this line, and
+    the code after a click on it."""
+
+    folded = ""
 
     def __repr__(self):
         return str(self)
@@ -34,14 +38,20 @@ class Source(str):
         style = HtmlFormatter(
             noclasses=True, style="xcode", nobackground=True, prestyles=box
         )
-        return highlight(self, PythonLexer(), style)
+        code = highlight(self, PythonLexer(), style)
+        if not self.folded:
+            return code
+        line = html.escape(self.folded)
+        return f"<details><summary>{line}</summary>{code}</details>"
 
 
-def show(symbol, *, doc: bool = True):
+def show(symbol, *, doc: bool = True, after: str = ""):
     """Displays the source of a function, class or method, with its file and line.
 
-    doc: whether to include the docstrings. Raises ValueError for an object without
-    Python source (a value, a builtin function).
+    doc: whether to include the docstrings. after: an exercise that the source answers,
+    such as "exercise 3"; the source is then folded, with the advice to solve the
+    exercise first. Raises ValueError for an object without Python source (a value, a
+    builtin function).
     """
     symbol = inspect.unwrap(symbol)  # the function below its decorators
     try:
@@ -59,7 +69,13 @@ def show(symbol, *, doc: bool = True):
         file = Path(inspect.getsourcefile(symbol))
         root = Path(sys.modules[package].__file__).parents[1]
         where = f"{file.relative_to(root).as_posix()}, line {start}"
-    display(Source(f"# {where}\n{source if doc else _without_docstrings(source)}"))
+    code = Source(f"# {where}\n{source if doc else _without_docstrings(source)}")
+    if after:
+        code.folded = (
+            f"The library's {symbol.__name__}. It answers {after} of the sheet: solve "
+            "that first, then unfold this."
+        )
+    display(code)
 
 
 def _without_docstrings(source: str) -> str:
