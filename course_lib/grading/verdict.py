@@ -117,9 +117,14 @@ def _first_fault(
     exercise: Exercise, outcomes: list[Outputs | Failure], p: Property
 ) -> tuple:
     """Returns (why, details, where, case) for the smallest case on which the property
-    fails, or () if there is none."""
-    sizes = [sum(a.numel() for a in case.arrays.values()) for case in exercise.cases]
-    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
+    fails, or () if there is none. Cases that were not run, because the time was up,
+    come last."""
+
+    def order(i: int) -> tuple[bool, int]:
+        not_run = outcomes[i] == Failure("TimeLimit")
+        return not_run, sum(a.numel() for a in exercise.cases[i].arrays.values())
+
+    for i in sorted(range(len(exercise.cases)), key=order):
         case = exercise.cases[i]
         if case.kind != p.kind:
             continue
