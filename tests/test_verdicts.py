@@ -273,6 +273,21 @@ def test_judge_counts_other_properties_only_with_the_first():
     )
 
 
+def test_judge_counts_an_independent_property_without_the_first():
+    alone = replace(GRADIENT, independent=True)
+    third = Property("third", 1, outputs=("third",))
+    right = RIGHT | {"third": array(1)}
+    v = verdict(right | {"value": array(1, 3)}, right, properties=(VALUE, alone, third))
+    assert [r.passed for r in v.results] == [False, True, False] and v.points == 2
+    # both answers are wrong, the second in a known way
+    known = with_value("known", 1, 5)  # another wrong first answer
+    known.outputs[0]["gradient z"] = array(3, 4.27)
+    came = RIGHT | {"value": array(1, 3), "gradient z": array(3, 4.27)}
+    v = verdict(came, properties=(VALUE, alone), mistakes=(known,))
+    assert names(v) == ["known"]
+    assert names(verdict(came, mistakes=(known,))) == []
+
+
 @pytest.mark.parametrize(
     "value, why",
     [

@@ -95,7 +95,7 @@ def judge(exercise: Exercise, outcomes: list[Outputs | Failure]) -> Verdict:
         return Verdict(exercise.name, results, todo=True)
     results = []
     for p in exercise.properties:
-        if results and not results[0].passed:
+        if results and not results[0].passed and not p.independent:
             results.append(Result(p, False, WAITS))
         else:
             fault = _first_fault(exercise, outcomes, p)
@@ -245,7 +245,11 @@ def _mistakes(
             mistake
             for mistake in exercise.mistakes
             if _agreement(exercise, outcomes, mistake, p) >= ENOUGH
-            and (p == first or not _first_fault(exercise, mistake.outputs, first))
+            and (
+                p == first
+                or p.independent
+                or not _first_fault(exercise, mistake.outputs, first)
+            )
         ]
         if found:
             return found, True
@@ -345,6 +349,8 @@ def _difference(value: np.ndarray, other: np.ndarray) -> tuple[str, ...]:
             f"first difference at {list(where)}: expected {value[where]:.5g}, "
             f"got {other[where]:.5g}",
         )
+    if not value.ndim and value.dtype.kind == "f":
+        return (f"expected {value:.6g}, got {other:.6g}",)
     with np.printoptions(precision=4, suppress=True):
         expected, got = (" ".join(f"{array}".split()) for array in (value, other))
     if value.size > 6:
