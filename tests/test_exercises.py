@@ -127,6 +127,26 @@ def test_every_mistake_loses_points_and_is_recognised(name, k, public, graded):
         assert unnoticed(exercises[k]) == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_check_names_no_mistake_for_an_argument_changed_in_another_way(name, public):
+    """The hint of a mistake that normalises its argument in place is not true for an
+    answer that adds a number to it."""
+    for master in SHEETS[name].masters:
+        solution = SHEETS[name].solutions[master.name]
+        if inspect.isclass(solution):
+            continue
+
+        def adds(first, *others, solution=solution):
+            value = solution(first, *others)
+            if isinstance(first, torch.Tensor) and first.is_floating_point():
+                with torch.no_grad():
+                    first += 0.37
+            return value
+
+        found = verdict(public[name][master.name], adds)
+        assert found.mistakes == [], (master.name, found.hint)
+
+
 def test_unnoticed_reports_mistakes_that_the_check_does_not_name():
     (exercise,) = [e for e in SHEETS["03_contrastive"].public() if e.name == "nt_xent"]
     first, second = exercise.mistakes[:2]

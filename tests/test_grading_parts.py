@@ -883,8 +883,8 @@ def test_grade_names_an_unsolved_answer_that_an_answer_calls():
     case = Case("ordinary", {"x": torch.zeros(3)})
     exercise = Exercise("toy", (right,), None, [case], [{"value": np.zeros(3)}])
     (result,) = judge(exercise, [failure]).results
-    assert batch.why(result).startswith(
-        "your answer calls `half`, which you have not solved yet at: return half(x)"
+    assert (
+        batch.why(result) == "your answer calls `half`, which you have not solved yet"
     )
 
 

@@ -169,11 +169,11 @@ def _fault(
 
 def _why_it_failed(failure: Failure) -> tuple[str, tuple[str, ...]]:
     """Returns (why, details) for an answer that raised an exception."""
-    at = f" at: {failure.line}" if failure.line else ""
     if failure.type == "Unsolved":
         # the name comes from the sandbox
         name = re.sub(r"[^\w.]", "", failure.message)[:50]
-        return FAULTS["Unsolved"].format(name) + at, ()
+        return FAULTS["Unsolved"].format(name), ()
+    at = f" at: {failure.line}" if failure.line else ""
     details = (failure.message,) if failure.message else ()
     if failure.type in FAULTS:
         return FAULTS[failure.type], details
