@@ -3,7 +3,8 @@
 The hash of a fingerprint tells which results and trained weights are out of date. The
 fingerprint of a builder or a job contains:
 
-- its syntax, without docstrings, comments, type hints and layout;
+- its syntax, without docstrings, comments, type hints, layout and the decorator
+  `expects_values`;
 - the syntax of every function of the library that it calls, directly or indirectly;
 - the values of the constants that they read.
 
@@ -214,6 +215,13 @@ def _dotted(node: ast.AST) -> list[str]:
     return []
 
 
+def _checks_values(decorator: ast.expr) -> bool:
+    """Returns whether the decorator is `checks.expects_values(...)`, which computes
+    nothing."""
+    called = _dotted(decorator.func) if isinstance(decorator, ast.Call) else []
+    return called[-1:] == ["expects_values"]
+
+
 def _syntax(node) -> str:
     """Returns an abstract syntax tree as text that is the same in all versions of
     Python. (The text of `ast.dump` is not.)"""
@@ -227,6 +235,12 @@ def _syntax(node) -> str:
         and ast.get_docstring(node, clean=False) is not None
     ):
         fields["body"] = fields["body"][1:]
+    if "decorator_list" in fields:
+        fields["decorator_list"] = [
+            decorator
+            for decorator in fields["decorator_list"]
+            if not _checks_values(decorator)
+        ]
     parts = [
         f"{k}={_syntax(v)}"
         for k, v in fields.items()

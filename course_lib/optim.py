@@ -18,7 +18,9 @@ def adamw(
     """AdamW (arXiv 1711.05101). Weight decay is off for biases, the parameters of
     normalisation layers and other vectors."""
     return lambda params: torch.optim.AdamW(
-        _decay_groups(params, weight_decay), lr=positive("lr", lr), betas=betas
+        _decay_groups(params, number("weight_decay", weight_decay, 0)),
+        lr=positive("lr", lr),
+        betas=betas,
     )
 
 
@@ -26,7 +28,9 @@ def sgd(lr: float, weight_decay: float = 1e-4, momentum: float = 0.9) -> Optimiz
     """SGD with momentum. Weight decay is off for biases, the parameters of
     normalisation layers and other vectors."""
     return lambda params: torch.optim.SGD(
-        _decay_groups(params, weight_decay), lr=positive("lr", lr), momentum=momentum
+        _decay_groups(params, number("weight_decay", weight_decay, 0)),
+        lr=positive("lr", lr),
+        momentum=number("momentum", momentum, 0),
     )
 
 
