@@ -143,7 +143,7 @@ def _ends(x: Tensor) -> str:
     return f"{low.item():.6g} to {high.item():.6g}"
 
 
-def rows(name: str, x: Tensor):
+def not_empty(name: str, x: Tensor):
     """Raises ValueError for a tensor without rows."""
     if len(x) == 0:
         raise ValueError(
@@ -161,10 +161,17 @@ def finite(name: str, x: Tensor):
         )
 
 
+def finite_rows(name: str, x: Tensor):
+    """Raises ValueError for NaN, for infinity, and for a tensor without rows. It waits
+    for the device."""
+    not_empty(name, x)
+    finite(name, x)
+
+
 def not_nan(name: str, x: Tensor):
     """Raises ValueError for NaN, and for a tensor without rows. It waits for the
     device."""
-    rows(name, x)
+    not_empty(name, x)
     if x.isnan().any():
         raise ValueError(
             f"argument `{name}`: expected numbers, got NaN (did training diverge?)"
@@ -177,6 +184,17 @@ def below(name: str, x: Tensor, size: int):
         raise ValueError(
             f"argument `{name}`: expected numbers from 0 to {size - 1}, got {_ends(x)}"
         )
+
+
+def label_for_each(name: str, y: Tensor, rows: int, classes: int):
+    """Raises ValueError unless y has one label in 0..classes - 1 for each of the rows.
+    (One label would be broadcast to all rows.)"""
+    if y.shape != (rows,):
+        raise ValueError(
+            f"argument `{name}`: expected {rows} labels, one for each row, got "
+            f"{tuple(y.shape)}"
+        )
+    below(name, y, classes)
 
 
 def classes_of(name: str, labels: Tensor, scores: Tensor):
@@ -214,8 +232,8 @@ def picture_range(name: str, x: Tensor):
     """Raises ValueError for float pictures (N, C, H, W) in 0..255. Augmentations would
     clamp them to 1.
 
-    Only pictures with at most four channels whose values are 0 or more, and partly above
-    2, are rejected. So standardised pictures and feature maps pass.
+    Only pictures with at most four channels are rejected, and only if no value is below
+    0 and some are above 2. So standardised pictures and feature maps pass.
     """
     if not _is_read(x) or not x.is_floating_point() or x.ndim != 4 or not x.numel():
         return
@@ -225,6 +243,27 @@ def picture_range(name: str, x: Tensor):
             f"argument `{name}`: expected float pictures in [0, 1], got values from "
             f"{_ends(x)}: divide them by 255, or give uint8"
         )
+
+
+def number_in(low: float, high: float = float("inf")):
+    """Returns a check for an argument that is a number in [low, high]."""
+    return lambda name, value: number(name, value, low, high)
+
+
+def number_or_rows(low: float, high: float):
+    """Returns a check for an argument that is a number in [low, high], or a tensor of
+    such numbers, one for each row."""
+
+    def check(name: str, value):
+        if not isinstance(value, Tensor):
+            number(name, value, low, high)
+        elif _is_read(value) and not ((low <= value) & (value <= high)).all():
+            raise ValueError(
+                f"argument `{name}`: expected numbers in [{low}, {high}], got "
+                f"{_ends(value)}"
+            )
+
+    return check
 
 
 # Numbers

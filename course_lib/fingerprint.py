@@ -162,6 +162,13 @@ def _read(value) -> tuple[str, dict, frozenset[str]]:
         names = vars(sys.modules[value.__module__])
     else:
         names = value.__globals__
+    for part in ast.walk(node):
+        if hasattr(part, "decorator_list"):
+            part.decorator_list = [
+                decorator
+                for decorator in part.decorator_list
+                if not _checks_values(decorator)
+            ]
     references, loads = {}, set()
     own = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
     own |= {
@@ -235,12 +242,6 @@ def _syntax(node) -> str:
         and ast.get_docstring(node, clean=False) is not None
     ):
         fields["body"] = fields["body"][1:]
-    if "decorator_list" in fields:
-        fields["decorator_list"] = [
-            decorator
-            for decorator in fields["decorator_list"]
-            if not _checks_values(decorator)
-        ]
     parts = [
         f"{k}={_syntax(v)}"
         for k, v in fields.items()

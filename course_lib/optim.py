@@ -6,31 +6,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.checks import number, positive
+from course_lib.checks import expects_values, number, number_in, positive
 
 # a function: the parameters of one player -> their optimiser
 Optimizers = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 
+@expects_values(weight_decay=number_in(0))
 def adamw(
     lr: float, weight_decay: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999)
 ) -> Optimizers:
     """AdamW (arXiv 1711.05101). Weight decay is off for biases, the parameters of
     normalisation layers and other vectors."""
     return lambda params: torch.optim.AdamW(
-        _decay_groups(params, number("weight_decay", weight_decay, 0)),
-        lr=positive("lr", lr),
-        betas=betas,
+        _decay_groups(params, weight_decay), lr=positive("lr", lr), betas=betas
     )
 
 
+@expects_values(weight_decay=number_in(0), momentum=number_in(0))
 def sgd(lr: float, weight_decay: float = 1e-4, momentum: float = 0.9) -> Optimizers:
     """SGD with momentum. Weight decay is off for biases, the parameters of
     normalisation layers and other vectors."""
     return lambda params: torch.optim.SGD(
-        _decay_groups(params, number("weight_decay", weight_decay, 0)),
-        lr=positive("lr", lr),
-        momentum=number("momentum", momentum, 0),
+        _decay_groups(params, weight_decay), lr=positive("lr", lr), momentum=momentum
     )
 
 

@@ -105,7 +105,7 @@ def check_schedule(schedule: Callable[[float], float]) -> Callable[[float], floa
 
 
 def _check_kind(data):
-    """Raises ValueError for data that are neither a `Dataset` nor a map-style dataset."""
+    """Raises ValueError unless data are a `Dataset` or a map-style dataset."""
     kind = type(data).__name__
     is_map = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     other = (Tensor, np.ndarray, dict, str, IterableDataset)
@@ -281,7 +281,7 @@ def training_device(device: torch.device | str | None) -> torch.device:
     this process, or the CPU if there is no GPU.
 
     Raises ValueError for a device that is neither a CPU nor a CUDA GPU, because its
-    random numbers could not be seeded, and for a device that this machine does not have.
+    random numbers could not be seeded, and for one that this machine does not have.
     """
     if device is None:
         gpu = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"

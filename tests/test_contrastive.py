@@ -642,7 +642,7 @@ def test_instance_discrimination_loss_is_cross_entropy_of_the_pictures_own_row()
         odds = [math.exp(dot(unit(u), b) / 0.2) for b in method.bank.tolist()]
         expected -= math.log(odds[row] / sum(odds)) / 6
     assert method.loss(data.x / 255, rows).item() == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="`positive`: expected numbers from 0 to 11"):
         method.loss(data.x / 255, rows + 1)
 
 
