@@ -197,9 +197,23 @@ def label_for_each(name: str, y: Tensor, rows: int, classes: int):
     below(name, y, classes)
 
 
+def one_of(name: str, x: Tensor, known: Tensor):
+    """Raises ValueError unless each value of x is in `known`."""
+    if _is_read(x) and _is_read(known) and not torch.isin(x, known).all():
+        raise ValueError(
+            f"argument `{name}`: expected only {known.unique().tolist()}, got "
+            f"{x.unique().tolist()}"
+        )
+
+
 def classes_of(name: str, labels: Tensor, scores: Tensor):
     """Raises ValueError for labels that are no columns of scores (N, C)."""
     below(name, labels, scores.shape[1])
+
+
+def rows_of(name: str, numbers: Tensor, table: Tensor):
+    """Raises ValueError for numbers that are no rows of the table."""
+    below(name, numbers, len(table))
 
 
 def above_zero(name: str, x: Tensor):
