@@ -237,8 +237,9 @@ def _in_folder(folder: Path, opened: ExitStack) -> Files:
     """Returns the files of a folder by their paths in it, and those of its zip
     files."""
     found: Files = {}
-    for root, _, names in os.walk(folder):  # follows no link to a folder
-        for name in names:
+    for root, folders, names in os.walk(folder):  # follows no link to a folder
+        folders.sort()
+        for name in sorted(names):
             path = Path(root) / name
             found[path.relative_to(folder).as_posix()] = partial(_whole, path)
         if len(found) > FILES:
