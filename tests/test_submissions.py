@@ -9,9 +9,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import save
 
 from course_lib.grading import batch, sheet, submissions
-from course_lib.grading.cells import EMPTY
+from course_lib.grading.cells import CONFLICT, EMPTY
+from course_lib.grading.inside import send
+from course_lib.grading.sandbox import Limits
 from course_lib.grading.submissions import (
     Refused,
     Submission,
@@ -332,6 +335,29 @@ def test_submission_read_and_collect_name_an_unreadable_path(tmp_path):
 
 
 # Reports
+
+
+@pytest.mark.parametrize(
+    "message, problem",
+    [(CONFLICT, CONFLICT), ("[0.25, 0.75]", "the file cannot be read as a Python")],
+)
+def test_verdict_shows_no_words_of_the_sandbox_but_the_known_ones(message, problem):
+    """A submission can write any reply, with values of hidden cases in it."""
+    exercise = sheet.read("03").public()[0]
+    failures = {str(i): ["Unreadable", "", message] for i in range(len(exercise.cases))}
+    reply = io.BytesIO()
+    send(reply.write, json.dumps(failures).encode(), save({}))
+
+    class Forger:
+        def start(self):
+            pass
+
+        def ask(self, name, arrays):
+            return "done", reply.getvalue()
+
+    with pytest.raises(Refused) as error:
+        batch.verdict(Forger(), exercise, Limits())
+    assert str(error.value).startswith(problem) and "0.25" not in str(error.value)
 
 
 def test_grade_writes_reasons_and_candidates_into_every_report(tmp_path, monkeypatch):
