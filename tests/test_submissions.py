@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save
 
+from course_lib.__main__ import main
 from course_lib.grading import batch, sheet, submissions
-from course_lib.grading.cells import CONFLICT, EMPTY
+from course_lib.grading.cells import CONFLICT, EMPTY, WEB_PAGE
 from course_lib.grading.inside import send
 from course_lib.grading.sandbox import Limits
 from course_lib.grading.submissions import (
@@ -407,3 +408,45 @@ def test_grade_writes_reasons_and_candidates_into_every_report(tmp_path, monkeyp
             assert f"Several notebooks: {taken}." in page
             assert page.count("A line failed &lt;here&gt;.") == len(marks["exercises"])
         assert said[student["student"]][1] in overview
+
+
+# The command `check`
+
+
+def test_check_command_finds_the_sheet_in_the_name_and_says_what_failed(
+    tmp_path, capsys
+):
+    mi_bound = sheet.read("03").sources["mi_bound"]
+    cell = f"!pip install \\\n  einops\nfrom google.colab import drive\nimport math\n{mi_bound}"
+    path = tmp_path / "anna_late_12_34_Copy of 03_contrastive-1.ipynb"
+    path.write_bytes(
+        notebook("%%time\n# ready?\nx = !ls", cell).decode().encode("utf-16")
+    )
+    assert main(["check", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "mi_bound: solved, 4 of 4 points" in said and "1 of 7 solved" in said
+    assert (
+        said.count("A line above this answer in its cell raised ModuleNotFoundError")
+        == 1
+    )
+    assert "`from google.colab import drive`" in said
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("03_contrastive.ipynb", b"", EMPTY),
+        ("03.ipynb", b"<html>", WEB_PAGE),
+        ("mine.ipynb", BLANK, "give the number, for example --exercise 03"),
+        ("03_gone.ipynb", None, "which does not exist"),
+        ("", None, "which is a folder"),
+    ],
+)
+def test_check_command_says_why_it_checks_nothing(
+    tmp_path, capsys, name, content, words
+):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert main(["check", str(tmp_path / name)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and words in said and "Traceback" not in said

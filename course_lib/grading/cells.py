@@ -153,7 +153,7 @@ def _statements(text: str, name: str) -> list[ast.stmt]:
 
 def _transformed(cell: str, name: str) -> tuple[str, list[ast.stmt]]:
     """Returns the cell as IPython's transformer writes it, and its statements."""
-    # Only here: most notebooks have no commands, and course_lib needs no IPython.
+    # Only here: most notebooks have no commands. It is installed with ipywidgets.
     from IPython.core.inputtransformer2 import TransformerManager
 
     # IPython 9 removes the indentation that all lines have, IPython 7 (Colab) that of
