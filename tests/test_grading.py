@@ -567,7 +567,7 @@ NOTEBOOKS = [
           mi_bound=("    %time other = 1\n    def mi_bound(losses, negatives):\n"
                     "        return math.log(negatives + other) - losses.mean()", 4, ""),
           nt_xent=("x = !ls\ndef nt_xent(*args):\n    return x", 0, "raised NameError at: return x"),
-          knn_vote=("from __future__ import annotations", 0, "no function or class of this name"),
+          knn_vote=("from __future__ import annotations", 0, ""),  # its answer is further down
           TwoViews=("def knn_vote(*args: Missing):\n    return _vote(*args)\n\n"
                     + SHEET.sources["knn_vote"].replace("def knn_vote", "def _vote"), 0, "no function or class of this"),
           update_bank=("from google.colab import drive\ndrive.mount('/x')\nneeded = dict(a=1)\n"

@@ -66,6 +66,7 @@ def started(tmp_path_factory):
     yield runs
     for run in runs.values():
         run.kill()
+        run.wait()
 
 
 @pytest.mark.parametrize("name", RUNS)
