@@ -345,7 +345,8 @@ assert check(masked_loss).solved
 # <details><summary>Hint 1</summary>
 #
 # Multiply the squared error by the mask: its one channel goes with all C channels of the picture. Sum over all
-# dimensions but the first. If `mask.sum((1, 2, 3))` *pixels* of each picture are missing, how many *values* are missing?
+# dimensions but the first. If `mask.sum((1, 2, 3))` *pixels* of each picture are missing, how many *values* are
+# missing?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -360,10 +361,10 @@ assert check(masked_loss).solved
 #
 # *The lecture, section 7.*
 #
-# From lightness L, predict the colours (a, b) of a pixel. The mean of a red apple and a green apple is a brownish apple.
-# So Zhang et al. (2016) make this a classification, and divide the plane of (a, b) into squares, the **bins**. A colour
-# belongs to several bins at once, its k nearest bins q. Each of these bins has a share that falls with the distance d
-# between the colour and the bin's centre,
+# From lightness L, predict the colours (a, b) of a pixel. The mean of a red apple and a green apple is a brownish
+# apple. So Zhang et al. (2016) make this a classification, and divide the plane of (a, b) into squares, the **bins**. A
+# colour belongs to several bins at once, its k nearest bins q. Each of these bins has a share that falls with the
+# distance d between the colour and the bin's centre,
 #
 # $$\text{share}_q = \frac{\exp(-d_q^2 / 2\sigma^2)}{\sum_{q'} \exp(-d_{q'}^2 / 2\sigma^2)},$$
 #
@@ -489,15 +490,16 @@ assert check(rebalancing_weights).solved
 #
 # $$\text{colour} = \sum_{q} f_q c_q, \qquad f_q = \frac{\exp(\log p_q / T)}{\sum_{q'} \exp(\log p_{q'} / T)}.$$
 #
-# T = 1 gives the mean, T near 0 gives the mode; the paper chose 0.38. Where two very different colours are likely at the
-# same time, the colour between them is a bad answer. The **spread** of the sharpened distribution finds such pixels. It
-# is the mean squared distance from the colour:
+# T = 1 gives the mean, T near 0 gives the mode; the paper chose 0.38. Where two very different colours are likely at
+# the same time, the colour between them is a bad answer. The **spread** of the sharpened distribution finds such
+# pixels. It is the mean squared distance from the colour:
 #
 # $$\text{spread} = \sum_{q} f_q\, \lVert c_q - \text{colour} \rVert^2.$$
 #
 # Your answer must be right for logits of $\pm 700$, at T = 0.002, and at T = 200.
 #
-# *15 minutes, ★★.* Points: 3 right colours, 1 right spread, 1 arguments left alone, 1 extreme logits and temperatures.
+# *15 minutes, ★★.* Points: 3 right colours, 1 right spread, 1 arguments left alone, 1 extreme logits and
+# temperatures.
 
 
 # %% nbgrader={"grade": false, "grade_id": "annealed_mean", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -550,10 +552,11 @@ assert check(annealed_mean).solved
 #
 # *The lecture, section 8.*
 #
-# A network that predicts colour from lightness never gets a colour as input. So two pictures that differ in colour alone
-# have the same features. Zhang et al. (2017) split the network in two: one half sees L and predicts (a, b), the other half sees (a, b) and predicts L.
-# Neither half sees what it has to predict, but together they see the whole picture. With the halves $f_L$ and $f_{ab}$,
-# a head g for each, and a loss $\ell$ for each, the loss and the representation h are
+# A network that predicts colour from lightness never gets a colour as input. So two pictures that differ in colour
+# alone have the same features. Zhang et al. (2017) split the network in two: one half sees L and predicts (a, b), the
+# other half sees (a, b) and predicts L. Neither half sees what it has to predict, but together they see the whole
+# picture. With the halves $f_L$ and $f_{ab}$, a head g for each, and a loss $\ell$ for each, the loss and the
+# representation h are
 #
 # $$\text{loss} = \ell_{ab}\big(g_{ab}(f_L(L)),\, ab\big) + \ell_L\big(g_L(f_{ab}(ab)),\, L\big), \qquad
 # h = \big[f_L(L),\, f_{ab}(ab)\big].$$
