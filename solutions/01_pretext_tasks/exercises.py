@@ -34,14 +34,33 @@ def precise(drive: Callable, *names: str) -> Callable:
     return driver
 
 
+def watched(drive: Callable) -> Callable:
+    """Returns the driver with one more output, `leaving requires_grad as it was`: False
+    if an argument that came without requires_grad has it after the call."""
+
+    def driver(answer, a: Arrays) -> Arrays:
+        left = []
+
+        def watching(*given):
+            plain = [x for x in given if isinstance(x, Tensor) and not x.requires_grad]
+            returned = answer(*given)
+            left.extend(x for x in plain if x.requires_grad)
+            return returned
+
+        outputs = drive(watching, a)
+        return outputs | {"leaving requires_grad as it was": not left}
+
+    return driver
+
+
 def exact(drive: Callable, *names: str) -> Callable:
     """Returns the driver with one more output, `float64 for float64 input`: whether the
     outputs `names` consist of numbers of x, without rounding."""
 
     def driver(answer, a: Arrays) -> Arrays:
         outputs = drive(answer, a)
-        parts = [torch.as_tensor(outputs[name]).double() for name in names]
-        kept = all(torch.isin(part, a["x"].double()).all() for part in parts)
+        found = [outputs[name] for name in names if isinstance(outputs[name], Tensor)]
+        kept = all(torch.isin(part.double(), a["x"].double()).all() for part in found)
         return outputs | {"float64 for float64 input": kept}
 
     return driver
@@ -72,7 +91,11 @@ drive_shuffle_tiles = exact(
     "value",
 )
 drive_masked_loss = precise(
-    partial(on_case, tensors=("prediction", "target", "mask"), flows=("prediction",)),
+    watched(
+        partial(
+            on_case, tensors=("prediction", "target", "mask"), flows=("prediction",)
+        )
+    ),
     "value",
 )
 drive_soft_bins = precise(
@@ -144,6 +167,7 @@ def _one_by_one(a: Arrays, name: str) -> nn.Conv2d:
 # --- private: what stands above is given to students ----------------------------------
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -734,7 +758,7 @@ SHEET: list[Master] = [
         "masked_loss",
         (
             Property("gives the right values", 3, outputs=VALUE),
-            UNCHANGED,
+            replace(UNCHANGED, outputs=("unchanged", "leaving")),
             gradient(1),
             Property("leaves out pictures without a hole", 1, "whole pictures", VALUE),
             Property(
