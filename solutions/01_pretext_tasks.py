@@ -636,7 +636,8 @@ assert check(CrossChannel).solved
 # ## All together: a page of puzzles
 #
 # Four of your answers make these puzzles. Can you solve them? The solutions stand in the titles: the place of the
-# second patch, and the label of the first picture's view. (This part is not marked.)
+# second patch, and the label of the first picture's view. (A symmetric drawing looks the same under two labels. This
+# part is not marked.)
 
 # %%
 import torch.nn.functional as F
@@ -693,10 +694,7 @@ def puzzles():
         torch.stack(pictures, 1).flatten(0, 1),
         [title for row in titles for title in row],
         columns=5,
-        title=(
-            "Four emoji as puzzles; solutions: in brackets the place of the second "
-            "patch, on the right the label of the view"
-        ),
+        title="Four emoji as puzzles (the solutions are in the titles)",
     )
 
 
