@@ -15,7 +15,7 @@ from course_lib.checkpoint import read
 from course_lib.checks import count, positive
 from course_lib.data import load, names
 from course_lib.experiments import jobs, results
-from course_lib.files import expanded, file_to_write, write_whole
+from course_lib.files import SHIPPED, expanded, file_to_write, write_whole
 from course_lib.recipe import Size, build, lookup, recipes, train
 from course_lib.run import training_device
 from course_lib.stamp import stamp
@@ -149,16 +149,21 @@ def run_checks(args):
     from course_lib.notebook import checks
 
     if not args.notebook.is_file():
+        fault = "is a folder" if args.notebook.is_dir() else "does not exist"
         raise ValueError(
             "argument `notebook`: expected the file of an exercise notebook, got "
-            f"{args.notebook}, which does not exist"
+            f"{args.notebook}, which {fault}"
         )
-    if not args.exercise and not args.notebook.name[:2].isdecimal():
+    name = args.notebook.name  # perhaps "Copy of 03_contrastive.ipynb"
+    folder = SHIPPED / "exercises" / "checks"
+    known = [path.stem for path in folder.glob("*.json") if path.stem in name]
+    known += [name[:2]] if name[:2].isdecimal() else []
+    if not args.exercise and not known:
         raise ValueError(
-            "the file's name does not begin with the number of its exercise sheet: "
-            "give the number, for example --exercise 03"
+            "the file's name does not contain the name of its exercise sheet, nor "
+            "begin with its number: give the number, for example --exercise 03"
         )
-    panels = checks(args.exercise or args.notebook.name[:2]).file(args.notebook)
+    panels = checks(args.exercise or known[0]).file(args.notebook)
     print(
         *panels,
         f"{sum(panel.solved for panel in panels)} of {len(panels)} solved",
@@ -272,8 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("notebook", type=Path)
     command.add_argument(
         "--exercise",
-        help="number of the sheet, for example 03; by default the first two "
-        "characters of the file's name",
+        help="number of the sheet, for example 03; by default that in the file's name",
     )
     command.set_defaults(run=run_checks)
 
