@@ -2,24 +2,19 @@
 GPUs."""
 
 import argparse
-import io
 import os
 import sys
-import tempfile
 from pathlib import Path
 
-import torch
-
 from course_lib import distributed, experiments, zoo
-from course_lib.checkpoint import read
+from course_lib.checkpoint import load_weights, save_weights
 from course_lib.checks import count, positive
 from course_lib.data import load, names
 from course_lib.experiments import jobs, results
-from course_lib.files import SHIPPED, expanded, file_to_write, write_whole
+from course_lib.files import SHIPPED, file_to_write
 from course_lib.recipe import Size, build, lookup, recipes, train
 from course_lib.run import training_device
 from course_lib.stamp import stamp
-from course_lib.train import Method
 
 
 def show_list(_):
@@ -84,40 +79,6 @@ def run_training(args):
             f"weights in {out}: python -m course_lib evaluate {args.name} --weights "
             f"{out}"
         )
-
-
-def save_weights(method: Method, path: Path) -> Path:
-    """Writes the weights and returns the path of the file.
-
-    This is another file, in the folder of temporary files, if `path` cannot be written
-    any more. For example, its disk may be full after a long training.
-    """
-    torch.save(method.state_dict(), content := io.BytesIO())
-    try:
-        write_whole(path, content.getvalue())
-    except OSError as error:
-        print(f"cannot write to {path} ({error})", file=sys.stderr)
-        path = Path(tempfile.mkdtemp(prefix="course_lib-")) / path.name
-        write_whole(path, content.getvalue())
-    return path
-
-
-def load_weights(method: Method, path: Path):
-    """Loads weights from a file that `train --out` wrote; raises ValueError for other
-    content."""
-    path = expanded("weights", path)
-    expected = f"--weights {path}: expected weights of this recipe, written by train"
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no file"
-        raise ValueError(f"{expected} --out, got {what}")
-    state = read("weights", path)
-    if isinstance(state, dict) and "run" in state:
-        raise ValueError(f"{expected} --out, got a checkpoint: give it by --checkpoint")
-    try:
-        method.load_state_dict(state)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(f"{expected} --out ({first})") from None
 
 
 def run_evaluation(args):

@@ -1,6 +1,9 @@
-"""The checkpoint of `fit`: the file from which an interrupted run is resumed."""
+"""Files of weights, and the checkpoint of `fit`, from which an interrupted run is
+resumed."""
 
 import io
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from torch import Tensor, nn
 
 from course_lib import distributed
 from course_lib.data import Dataset, as_float
-from course_lib.files import file_to_write, write_whole
+from course_lib.files import expanded, file_to_write, write_whole
 
 PARTS = ("run", "done", "method", "optimizers")
 ROWS, COLUMNS = 16, 256  # of the data, in a checkpoint
@@ -167,3 +170,37 @@ def _close(a: Tensor, b: Tensor) -> bool:
         a, b = as_float(a), as_float(b)
         return torch.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
     return torch.equal(a, b)
+
+
+def save_weights(method: nn.Module, path: Path) -> Path:
+    """Writes the weights and returns the path of the file.
+
+    This is another file, in the folder of temporary files, if `path` cannot be written
+    any more. For example, its disk may be full after a long training.
+    """
+    torch.save(method.state_dict(), content := io.BytesIO())
+    try:
+        write_whole(path, content.getvalue())
+    except OSError as error:
+        print(f"cannot write to {path} ({error})", file=sys.stderr)
+        path = Path(tempfile.mkdtemp(prefix="course_lib-")) / path.name
+        write_whole(path, content.getvalue())
+    return path
+
+
+def load_weights(method: nn.Module, path: Path):
+    """Loads weights from a file that `train --out` wrote; raises ValueError for other
+    content."""
+    path = expanded("weights", path)
+    expected = f"--weights {path}: expected weights of this recipe, written by train"
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no file"
+        raise ValueError(f"{expected} --out, got {what}")
+    state = read("weights", path)
+    if isinstance(state, dict) and "run" in state:
+        raise ValueError(f"{expected} --out, got a checkpoint: give it by --checkpoint")
+    try:
+        method.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"{expected} --out ({first})") from None

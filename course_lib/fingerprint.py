@@ -30,8 +30,8 @@ from types import ModuleType
 WATCHED = [
     f"course_lib.{name}"
     for name in (
-        "checkpoint checks data distributed families files fingerprint optim recipe "
-        "run teacher train zoo"
+        "arguments checkpoint checks data distributed families files fingerprint optim "
+        "recipe run teacher train zoo"
     ).split()
 ]
 NOT_SYNTAX = ("annotation", "returns", "type_comment", "type_params", "ctx", "kind")

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import distributed
+from course_lib.arguments import check_arguments, check_schedule, check_values
 from course_lib.checkpoint import Checkpoint
 from course_lib.data import Dataset
 from course_lib.optim import Optimizers, adamw, cosine
 from course_lib.run import (
     batches,
-    check_arguments,
-    check_schedule,
-    check_values,
     computes_in_bf16,
     loss_of_turn,
     mix,
