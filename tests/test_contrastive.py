@@ -13,6 +13,12 @@ import torch.nn.functional as F
 from methods import TwoViews, seeded
 from torch import nn
 
+from course_lib.contrastive.false_negatives import (
+    DebiasedSimCLR,
+    TrueNegativesSimCLR,
+    debiased_nt_xent,
+    nt_xent_true_negatives,
+)
 from course_lib.contrastive.instance_discrimination import (
     InstanceDiscrimination,
     NCEInstanceDiscrimination,
@@ -20,6 +26,7 @@ from course_lib.contrastive.instance_discrimination import (
     non_parametric_softmax,
 )
 from course_lib.contrastive.siamese import Siamese, triplet
+from course_lib.contrastive.simclr import SimCLR
 from course_lib.contrastive.supcon import SupCon, supervised_contrastive
 from course_lib.data import Dataset, by_row
 from course_lib.losses import info_nce, nt_xent
@@ -397,6 +404,9 @@ def unchanged(x):
 
 
 METHODS = {
+    "SimCLR": lambda seed=0: SimCLR(*networks(seed), noisy),
+    "DebiasedSimCLR": lambda seed=0: DebiasedSimCLR(*networks(seed), noisy),
+    "TrueNegativesSimCLR": lambda seed=0: TrueNegativesSimCLR(*networks(seed), noisy),
     "Siamese": lambda seed=0: Siamese(*networks(seed), noisy),
     "SupCon": lambda seed=0: SupCon(*networks(seed), noisy),
     "InstanceDiscrimination": lambda seed=0: InstanceDiscrimination(
@@ -727,3 +737,109 @@ def test_before_epoch_rejects_more_rows_than_the_bank_and_makes_no_batch_of_1():
         ValueError, match="`images`: expected the data's 513 or more, got 20"
     ):
         InstanceDiscrimination(*networks(), unchanged, 20, 8).before_epoch(data)
+
+
+# --- false negatives ---
+
+
+def naive_debiased(z1, z2, prior, tau):
+    """Equations 7 and 8 of Chuang et al. with one positive, for each of the 2N
+    views."""
+    z, n = [unit(row) for row in [*z1.tolist(), *z2.tolist()]], len(z1)
+    total = 0.0
+    for i in range(2 * n):
+        j = (i + n) % (2 * n)
+        own = math.exp(dot(z[i], z[j]) / tau)
+        others = [
+            math.exp(dot(z[i], z[k]) / tau) for k in range(2 * n) if k not in (i, j)
+        ]
+        estimate = (sum(others) / len(others) - prior * own) / (1 - prior)
+        estimate = max(estimate, math.exp(-1 / tau))
+        total -= math.log(own / (own + len(others) * estimate))
+    return total / (2 * n)
+
+
+@pytest.mark.parametrize("prior", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("tau", [0.2, 1.0])
+def test_debiased_nt_xent_equals_the_papers_estimate(prior, tau):
+    z1, z2 = torch.randn(2, 7, 5, generator=seeded(), dtype=torch.float64)
+    assert debiased_nt_xent(z1, z2, prior, tau).item() == pytest.approx(
+        naive_debiased(z1, z2, prior, tau), rel=1e-9
+    )
+
+
+def test_debiased_nt_xent_with_prior_0_is_nt_xent_with_its_gradient():
+    for z1, z2, tau in (
+        (*torch.randn(2, 9, 6, generator=seeded(), dtype=torch.float64), 0.1),
+        # all views opposite to their partners
+        (torch.ones(1, 3).double(), -torch.ones(1, 3).double(), 0.5),
+    ):
+        leaves = [z.clone().requires_grad_() for z in (z1, z2)]
+        losses = debiased_nt_xent(*leaves, 0.0, tau), nt_xent(*leaves, tau)
+        ours, theirs = (torch.autograd.grad(loss, leaves) for loss in losses)
+        torch.testing.assert_close(losses[0], losses[1])
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_debiased_estimate_is_the_mean_over_true_negatives_if_the_prior_is_right():
+    """Embeddings on the axes, one axis for each class, so that all views of a class
+    are equal: then the partner is a typical false negative, and the estimate is
+    exact."""
+    labels = torch.arange(4).repeat(6)
+    z = torch.eye(4, dtype=torch.float64)[labels]
+    share = (2 * 6 - 2) / (2 * 24 - 2)  # of the negatives, by count
+    loss = debiased_nt_xent(z, z, share, 0.5)
+    own, other = math.exp(1 / 0.5), 1.0
+    assert loss.item() == pytest.approx(-math.log(own / (own + 46 * other)))
+
+
+@pytest.mark.parametrize("tau", [1e-3, 0.2, 1e3])
+def test_losses_about_false_negatives_are_finite_at_extremes_with_their_gradients(tau):
+    labels = torch.arange(8) % 3
+    for z in (torch.randn(2, 8, 4, generator=seeded()), torch.ones(2, 8, 4)):
+        leaves = [each.clone().requires_grad_() for each in z]
+        loss = debiased_nt_xent(*leaves, 0.1, tau)
+        loss = loss + nt_xent_true_negatives(*leaves, labels, tau)
+        loss.backward()
+        assert loss.isfinite() and all(each.grad.isfinite().all() for each in leaves)
+
+
+def test_nt_xent_true_negatives_equals_a_loop_over_partner_and_other_classes():
+    z1, z2 = torch.randn(2, 6, 5, generator=seeded(), dtype=torch.float64)
+    labels, expected = torch.tensor([0, 1, 0, 2, 1, 0]), 0.0
+    z, label = [unit(row) for row in [*z1.tolist(), *z2.tolist()]], 2 * labels.tolist()
+    for i in range(12):
+        j = (i + 6) % 12
+        candidates = [j] + [k for k in range(12) if label[k] != label[i]]
+        odds = [math.exp(dot(z[i], z[k]) / 0.3) for k in candidates]
+        expected -= math.log(odds[0] / sum(odds)) / 12
+    found = nt_xent_true_negatives(z1, z2, labels, 0.3)
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+    different = torch.randperm(6, generator=seeded())
+    torch.testing.assert_close(
+        nt_xent_true_negatives(z1, z2, different, 0.3), nt_xent(z1, z2, 0.3)
+    )
+
+
+@pytest.mark.parametrize("prior", [1, 1.0, -0.1, float("nan"), None])
+def test_debiased_nt_xent_rejects_a_prior_outside_0_to_1(prior):
+    with pytest.raises(ValueError, match="`prior`: expected a number"):
+        debiased_nt_xent(*torch.randn(2, 4, 3), prior)
+
+
+def test_simclr_variants_compare_both_projected_views():
+    x, y = torch.rand(6, 6, 16, 16, generator=seeded()), torch.arange(6) % 3
+    f, g = networks()
+    for method, loss in (
+        (SimCLR(f, g, TwoViews(), 0.3), lambda a, b: nt_xent(a, b, 0.3)),
+        (
+            DebiasedSimCLR(f, g, TwoViews(), 0.3, prior=0.05),
+            lambda a, b: naive_debiased(a.double(), b.double(), 0.05, 0.3),
+        ),
+        (
+            TrueNegativesSimCLR(f, g, TwoViews(), 0.3),
+            lambda a, b: nt_xent_true_negatives(a, b, y, 0.3),
+        ),
+    ):
+        expected = float(loss(*outputs(method, x)))
+        assert method.loss(x, y).item() == pytest.approx(expected, rel=1e-5)
