@@ -170,7 +170,7 @@ assert check(info_nce).solved
 #
 # The sum in the denominator runs over all views except i itself, so it includes the other views of the same half. Rows
 # may be short, of length $10^{-5}$. Your loss must be right at $\tau = 0.005$ as well, and in float64 at
-# $\tau = 10^{-5}$.
+# $\tau = 10^{-6}$.
 #
 # *15 minutes, ★★.* Points: 4 right values, 1 arguments left alone, 1 low temperature, 2 right gradient.
 
@@ -498,10 +498,14 @@ assert check(TwoViews).solved
 #     return (t * squares).exp().mean().log()
 # ```
 #
-# and observes three things: evenly spread vectors get a *larger* value than equal ones; the value changes when z is
-# multiplied by 2; and even for vectors that are very far apart, a term of $\log \frac1n$ seems to limit the value once
-# the first mistake is repaired. Each observation belongs to one mistake. Hand in the repaired function. It must also be
-# right for large t, such as 300, where each $\exp$ is 0 in float32, and it must compute float64 rows in float64.
+# There are three mistakes in it, and each of them can be observed:
+#
+# - Evenly spread vectors get a *larger* value than equal ones.
+# - The value changes if all vectors are multiplied by 2.
+# - Without these two mistakes, the value is never below $\log \frac1n$, however large t is.
+#
+# Hand in the repaired function. It must also be right for large t, such as 300, where each $\exp$ may be 0 in float32. It
+# must compute float64 rows in float64.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 large t, 1 right gradient.
 

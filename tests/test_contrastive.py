@@ -5,6 +5,7 @@ The oracles are plain Python sums over the papers' formulas, closed forms and to
 own losses.
 """
 
+import copy
 import math
 
 import pytest
@@ -29,6 +30,9 @@ from course_lib.contrastive.siamese import Siamese, triplet
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.contrastive.supcon import SupCon, supervised_contrastive
 from course_lib.data import Dataset, by_row
+from course_lib.grading import sheet
+from course_lib.grading.drive import run
+from course_lib.grading.verdict import judge
 from course_lib.losses import info_nce, nt_xent
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
@@ -843,3 +847,100 @@ def test_simclr_variants_compare_both_projected_views():
     ):
         expected = float(loss(*outputs(method, x)))
         assert method.loss(x, y).item() == pytest.approx(expected, rel=1e-5)
+
+
+# --- the sheet: wrong answers that must lose points ---
+
+
+@pytest.fixture(scope="module")
+def found():
+    return sheet.read("03_contrastive")
+
+
+def lost(found, name, answer, hidden=True):
+    """The properties that an answer lacks."""
+    (master,) = [each for each in found.masters if each.name == name]
+    exercise = master.exercise(
+        found.drivers[f"drive_{name}"], found.solutions[name], hidden=hidden
+    )
+    outcomes = [run(exercise.drive, answer, case.arrays) for case in exercise.cases]
+    return [r.property.name for r in judge(exercise, outcomes).results if not r.passed]
+
+
+def in_float32(answer):
+    """The answer to a function of tensors, computed in float32 and then converted."""
+
+    def lowered(*arguments):
+        low = [
+            x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+            for x in arguments
+        ]
+        return answer(*low).to(arguments[0].dtype)
+
+    return lowered
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cosine_similarity_matrix",
+        "info_nce",
+        "nt_xent",
+        "update_bank",
+        "knn_vote",
+        "uniformity",
+    ],
+)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_sheet_rejects_float64_that_is_computed_in_float32(found, name, hidden):
+    assert not lost(found, name, found.solutions[name], hidden)
+    assert lost(found, name, in_float32(found.solutions[name]), hidden)
+
+
+def nan_at_zero(a, b):
+    lengths = a.norm(dim=1)[:, None] * b.norm(dim=1)
+    return torch.where(lengths == 0, lengths, a @ b.T / lengths)
+
+
+def coarse(a, b):
+    return F.normalize(a, dim=1, eps=1e-4) @ F.normalize(b, dim=1, eps=1e-4).T
+
+
+@pytest.mark.parametrize("answer", [nan_at_zero, coarse])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_sheet_rejects_a_nan_gradient_of_zero_rows_and_a_coarse_clamp(
+    found, answer, hidden
+):
+    assert lost(found, "cosine_similarity_matrix", answer, hidden) == [
+        "is right for zero, short and long rows"
+    ]
+
+
+@pytest.mark.parametrize("name", ["info_nce", "nt_xent", "uniformity"])
+def test_sheet_rejects_requires_grad_left_on_an_argument(found, name):
+    def answer(first, *others):
+        return found.solutions[name](first.requires_grad_(), *others)
+
+    assert "leaves its arguments alone" in lost(found, name, answer)
+
+
+def test_sheet_rejects_encode_that_leaves_eval_mode_and_names_copies(found):
+    right = found.solutions["TwoViews"]
+
+    class LeavesEval(right):
+        def encode(self, x):
+            return self.eval().encoder(x)
+
+    class Copies(right):
+        def __init__(self, encoder, projector, augment, contrast):
+            super().__init__(
+                copy.deepcopy(encoder), copy.deepcopy(projector), augment, contrast
+            )
+
+    assert lost(found, "TwoViews", LeavesEval) == [
+        "encodes a picture as it is, without the projector"
+    ]
+    (public,) = [each for each in found.public() if each.name == "TwoViews"]
+    outcomes = [run(public.drive, Copies, case.arrays) for case in public.cases]
+    verdict = judge(public, outcomes)
+    assert not verdict.solved and verdict.mistake.name == "copies"

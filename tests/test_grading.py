@@ -120,7 +120,7 @@ class Row:
 def attack(
     student: str, code: str, points: int = 0, why: str = "", before: str = ""
 ) -> Row:
-    """info_nce, the second of seven exercises, is this code (a body), then right."""
+    """info_nce, the second exercise of the sheet, is this code (a body), then right."""
     body = "".join(f"    {line}\n" for line in code.strip().splitlines())
     cell = f"{before}\ndef info_nce(scores):\n{body}    return {RIGHT}\n"
     return Row(

@@ -89,7 +89,7 @@ assert not set(train.info["emoji"].tolist()) & set(test.info["emoji"].tolist())
 image_grid(
     train.x[:16],
     [train.classes[c] for c in train.y[:16]],
-    title="Scenes with their categories (which the network is not shown)",
+    title="Scenes with their categories (not used in training)",
 )
 
 # %% [markdown]
@@ -255,7 +255,8 @@ for step in training(
 # serve as negatives. So the scores are an N x N matrix with the positives on its diagonal.
 #
 # *Margin note.* GT19 calls N "the negative sample size". But N counts the positive too, so N - 1 candidates are
-# negatives.
+# negatives. In the slide's formula a bracket is in the wrong place: it puts the sum of the negatives inside the exp of
+# the positive.
 
 
 # %%
@@ -388,8 +389,8 @@ assert by_n[2] < by_n[16] < by_n[128] < by_n[1024] < toy.mutual_information + 0.
 # %% [markdown]
 # **Try it.** *Candidates* is N. Make the correlation stronger: the bound gets stuck at its ceiling $\log N$. Then
 # multiply the best score by a factor other than 1, as a wrong temperature would. The bound still holds, but it gets
-# loose. With three times the best score, more candidates even make the bound *worse*. So GT19's "the larger N, the
-# tighter" is a statement about a good score.
+# loose. With three times the best score, more candidates even make the bound *worse*, from some N on. So GT19's "the
+# larger the negative sample size (N), the tighter the bound" is a statement about the best score.
 
 # %%
 CANDIDATES = [2**k for k in range(1, 11)]
@@ -758,18 +759,18 @@ explore(
 
 # %%
 bank = train if BUDGET != "smoke" else train[:2000]
-unseen = test if BUDGET != "smoke" else test[:500]
+held_out = test if BUDGET != "smoke" else test[:500]
 
 
 def knn_accuracy(method):
-    h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, unseen.x)
-    return evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y)
+    h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, held_out.x)
+    return evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), held_out.y)
 
 
 random_knn = knn_accuracy(random_encoder)
-chance = (unseen.y == bank.y.mode().values).double().mean().item()
+chance = (held_out.y == bank.y.mode().values).double().mean().item()
 print(
-    f"k-NN accuracy on {len(unseen)} unseen scenes: always the commonest category {chance:.3f}, "
+    f"k-NN accuracy on {len(held_out)} test scenes: always the commonest category {chance:.3f}, "
     f"random encoder {random_knn:.3f}"
 )
 
@@ -812,7 +813,7 @@ encoders = {
 }
 features = {
     name: [
-        F.normalize(evaluate.features(net, part.x), dim=1) for part in (bank, unseen)
+        F.normalize(evaluate.features(net, part.x), dim=1) for part in (bank, held_out)
     ]
     for name, net in encoders.items()
 }
@@ -822,13 +823,13 @@ def draw_neighbours(encoder, first):
     h_bank, h = features[encoder]
     queries = torch.arange(first, first + 4)
     found = (h[queries] @ h_bank.T).topk(6).indices  # (4, 6)
-    right = bank.y[found] == unseen.y[queries][:, None]
+    right = bank.y[found] == held_out.y[queries][:, None]
     return neighbours(
-        unseen.x[queries],
+        held_out.x[queries],
         bank.x[found],
         right,
         criterion="same category as the query",
-        title=f"Nearest training scenes of four unseen ones: {encoder}",
+        title=f"Nearest training scenes of four test scenes: {encoder}",
     )
 
 
@@ -839,7 +840,7 @@ display(
 explore(
     draw_neighbours,
     encoder=Dropdown(options=list(encoders), value="trained above"),
-    first=IntSlider(40, 0, len(unseen) - 4, description="first query"),
+    first=IntSlider(40, 0, len(held_out) - 4, description="first query"),
 )
 
 # %% [markdown]
@@ -858,9 +859,9 @@ def draw_map(encoder):
     )
     return scatter_map(
         place,
-        unseen.y[shown],
-        unseen.classes,
-        title=f"{len(place)} unseen scenes by category: {encoder}",
+        held_out.y[shown],
+        held_out.classes,
+        title=f"{len(place)} test scenes by category: {encoder}",
         xlabel="t-SNE, first coordinate",
         ylabel="second coordinate",
     )
@@ -924,7 +925,7 @@ for (name, net), colour, marker in zip(encoders.items(), PALETTE, MARKERS):
         label=f"{name}: L = {loss:.2f}, at most {limit:.2f}",
     )
 ax.set(
-    title=f"Views of {len(watched)} scenes: partners near, everybody spread?",
+    title=f"Alignment and uniformity of z; two views of {len(watched)} scenes",
     xlim=(-4.1, 0.2),
     ylim=(-0.05, 1.05),
     xlabel="uniformity: 0 in one point, about -4 at best",
@@ -939,7 +940,7 @@ describe(
 
 # %% [markdown]
 # The untrained network has almost perfect alignment, but it is useless because all its outputs point in the same
-# direction. Training gives up some alignment and gains much uniformity. With longer training, both get better.
+# direction. Training gives up some alignment and gains much uniformity.
 #
 # ### Did it look at the emoji, or at the background?
 #
@@ -1146,7 +1147,7 @@ by_method |= {
 bars_with_spread(
     by_method,
     xlabel="k-NN accuracy, nine categories",
-    title=f"{len(test):,} scenes of unseen emoji; {300 * 2 * 256:,} views each; 3 seeds",
+    title=f"{len(test):,} scenes of test emoji; {300 * 2 * 256:,} views each; 3 seeds",
 )
 
 # %%
@@ -1356,7 +1357,7 @@ for strength in (0.1, 1.0, 3.0):
 curve(
     range(1, 151),
     columns,
-    title="How much of the second coordinate is left in z",
+    title="Linear encoder: the weight of the coordinate that augmentation changes",
     xlabel="step",
     ylabel="length of W's second column",
 )
@@ -1373,7 +1374,7 @@ for head in ("none", "linear", "MLP"):
     )
 
 # %% [markdown]
-# In the toy, augmentation that is stronger than the data makes the second coordinate nearly vanish. Does this explain why
+# In this toy example, augmentation that is stronger than the data keeps the second coordinate of z small. Does this explain why
 # a head helps our networks? With a linear head, h has a higher effective rank than z, as the explanation says: g loses
 # dimensions that h keeps. With an MLP the two are nearly equal. But the network *without* a head has the highest rank of
 # all, and the worst probe. So at our scale its features are not collapsed. They use more dimensions, and they are less
@@ -1480,7 +1481,7 @@ picture = curve(
     lines,
     title="Accuracy by share of labelled emoji; mean and range of 3 seeds",
     xlabel="labelled emoji",
-    ylabel="accuracy on unseen emoji",
+    ylabel="accuracy on scenes of test emoji",
 )
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks(FRACTIONS, shares)

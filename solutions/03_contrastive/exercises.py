@@ -302,7 +302,7 @@ def cases_nt_xent(g: Generator, hidden: bool) -> list[Case]:
         elif layout == "alike":  # one maximum for all rows is enough here
             z1, z2 = z1[:1] + 0.02 * z1, z1[:1] + 0.02 * z2
         elif layout == "nearly equal":
-            z1, z2 = z1[:1] + 0.003 * z1, z1[:1] + 0.003 * z2
+            z1, z2 = z1[:1] + 0.001 * z1, z1[:1] + 0.001 * z2
         elif layout == "short":
             z1, z2 = 1e-5 * z1, 1e-5 * z2
         elif kind == "extreme":
@@ -322,7 +322,7 @@ def cases_nt_xent(g: Generator, hidden: bool) -> list[Case]:
             case("ordinary", 1, 3, 1.0, layout="opposite"),
             case("extreme", 1, 3, 0.005, layout="opposite"),
             case("extreme", 3, 3, 0.005, layout="alike"),
-            case("extreme", 3, 4, 1e-5, F64, layout="nearly equal"),
+            case("extreme", 3, 4, 1e-6, F64, layout="nearly equal"),
             case("ordinary", 3, 4, 0.5, layout="short"),
         ]
     n = whole(g, 3, 6)
@@ -339,7 +339,7 @@ def cases_nt_xent(g: Generator, hidden: bool) -> list[Case]:
         case("ordinary", 1, 4, between(g, 0.3, 0.5), layout="opposite"),
         case("extreme", 1, whole(g, 5, 7), 0.004, layout="opposite"),
         case("extreme", n + 1, whole(g, 5, 7), 0.006, layout="alike"),
-        case("extreme", n + 1, whole(g, 5, 7), 1e-5, F64, layout="nearly equal"),
+        case("extreme", n + 1, whole(g, 5, 7), 1e-6, F64, layout="nearly equal"),
         case("ordinary", n + 1, 5, between(g, 0.3, 0.8), layout="short"),
         case("ordinary", n, 6, between(g, 0.3, 0.8), F64, layout="short"),
     ]
@@ -618,7 +618,7 @@ def cases_uniformity(g: Generator, hidden: bool) -> list[Case]:
             case("ordinary", 4, 3, 0.7, F64),
             case("ordinary", 2, 3, 1.5),
             case("extreme", 4, 4, 300.0),
-            case("extreme", 4, 3, 1e7, F64, near=1e-4),
+            case("extreme", 4, 3, 1e11, F64, near=5e-6),
             case("gradient", 3, 4, 0.8, F64),
         ]
     n = whole(g, 5, 9)
@@ -629,7 +629,7 @@ def cases_uniformity(g: Generator, hidden: bool) -> list[Case]:
         case("ordinary", n + 2, 5, between(g, 0.3, 0.9), near=0.2),
         case("extreme", n, 8, 400.0),
         case("extreme", 2, 6, 300.0),
-        case("extreme", n, 5, 1e7, F64, near=1e-4),
+        case("extreme", n, 5, 1e11, F64, near=5e-6),
         case("gradient", n, 5, between(g, 0.3, 0.9), F64),
         case("gradient", n + 1, 6, between(g, 1.0, 2.0)),
     ]
