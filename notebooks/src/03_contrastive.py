@@ -319,8 +319,9 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 #
 # **With the best score, more candidates never make the bound looser.** Write $r_j = e^{s^\ast(x, y_j)}$, and
 # $m_N = \frac1N \sum_{j=1}^N r_j$. Then $\log N - L = \mathbb{E}[\log r_1 - \log m_N] = I - \mathbb{E}[\log m_N]$. So the
-# gap between $I$ and the bound is $\mathbb{E}[\log m_N]$. In this mean, $y_1$ belongs to $x$, which has $r_1$ times the
-# probability that it has among independent candidates. Write $\mathbb{E}_0$ for the mean over independent candidates:
+# gap between $I$ and the bound is $\mathbb{E}[\log m_N]$. In this mean, $y_1$ is drawn together with $x$. The density of
+# such a pair is $r_1$ times that of an independent pair. So, with $\mathbb{E}_0$ for the mean in which *all* candidates
+# are independent of $x$,
 #
 # $$\text{gap}_N = \mathbb{E}_0[r_1 \log m_N] = \mathbb{E}_0[m_N \log m_N].$$
 #
@@ -1195,9 +1196,9 @@ bars_with_spread(
 #
 # ### False negatives
 #
-# Section 6 counted the false negatives and derived a loss that estimates what they add. Does such a loss improve the
-# features? The last setting uses the labels to leave all negatives of the same category out, and for nothing else. It
-# shows how much there is to gain.
+# Section 6 counted the false negatives and derived a loss that estimates what they add. Does this loss improve the
+# features (`DebiasedSimCLR`)? The last setting uses the labels to leave out all negatives of the same category, and for
+# nothing else (`TrueNegativesSimCLR`). It shows how much there is to gain.
 
 # %%
 bars_with_spread(
