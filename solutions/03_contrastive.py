@@ -112,8 +112,8 @@ assert check(cosine_similarity_matrix).solved
 # $$L = -\frac1N \sum_{i=1}^{N} \log \frac{\exp s_{ii}}{\sum_{j=1}^{N} \exp s_{ij}}.$$
 #
 # Scores are similarities divided by a temperature, so they may be large. A loss that becomes NaN at a score of 100 is
-# useless. Your loss must be right for float32 scores of $\pm 10^4$, and for float64 scores of $10^6$ that differ by 1: it
-# must compute float64 scores in float64.
+# useless. Your loss must be right for float32 scores of $\pm 10^4$, and for float64 scores of $10^6$ that differ by 1:
+# it must compute float64 scores in float64.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 large scores, 1 right gradient.
 
@@ -273,8 +273,8 @@ assert check(update_bank).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `bank[rows]` reads the named rows, in the order of `rows`; `new[rows] = ...` writes them in the same order. Nothing that
-# happens inside `with torch.no_grad():` is recorded for a gradient.
+# `bank[rows]` reads the named rows, in the order of `rows`; `new[rows] = ...` writes them in the same order. Nothing
+# that happens inside `with torch.no_grad():` is recorded for a gradient.
 #
 # </details>
 
@@ -405,14 +405,14 @@ assert check(mi_bound).solved
 # the optimiser's update; `fit` does the rest. Your method is SimCLR, with the loss as an argument. It makes two random
 # views of each picture and computes $h = f(\text{view})$, $z = g(h)$ with the encoder $f$ and the projector $g$. The
 # function `contrast` compares the two batches of z (for SimCLR, it is your `nt_xent` with a temperature). After
-# training, $g$ is thrown away. The representation is h, computed from the picture itself, without augmentation. `encode`
-# leaves the picture and the networks' mode (train or eval) as they are: who evaluates sets the mode.
+# training, $g$ is thrown away. The representation is h, computed from the picture itself, without augmentation.
+# `encode` leaves the picture and the networks' mode (train or eval) as they are: who evaluates sets the mode.
 #
 # A `Method` is a torch module. It gives the optimiser the parameters of all networks that are its attributes. `fit`
 # calls `loss(x, y)`; SimCLR does not use y.
 #
-# *10 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient through
-# both views and both networks, 1 right representation.
+# *10 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient
+# through both views and both networks, 1 right representation.
 
 
 # %% nbgrader={"grade": false, "grade_id": "TwoViews", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -504,8 +504,8 @@ assert check(TwoViews).solved
 # - The value changes if all vectors are multiplied by 2.
 # - Without these two mistakes, the value is never below $\log \frac1n$, however large t is.
 #
-# Hand in the repaired function. It must also be right for large t, such as 300, where each $\exp$ may be 0 in float32. It
-# must compute float64 rows in float64.
+# Hand in the repaired function. It must also be right for large t, such as 300, where each $\exp$ may be 0 in float32.
+# It must compute float64 rows in float64.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 large t, 1 right gradient.
 
@@ -536,7 +536,8 @@ assert check(uniformity).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Compare the code with the formula, from left to right: what is u, what stands before t, and which pairs are in the mean?
+# Compare the code with the formula, from left to right: what is u, what stands before t, and which pairs are in the
+# mean?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -553,8 +554,8 @@ assert check(uniformity).solved
 # *Section 2 of the lecture, and section 6: a very small temperature pushes only the most similar negative.*
 #
 # The triplet loss of the lecture takes any negative. Most of them are soon far enough away, and teach nothing more. So
-# take the hardest one of the batch: for the first view of picture i, the second view of *another* picture with the lowest
-# energy. With $E(u, v) = 2 - 2 \cos(u, v)$ and the margin m,
+# take the hardest one of the batch: for the first view of picture i, the second view of *another* picture with the
+# lowest energy. With $E(u, v) = 2 - 2 \cos(u, v)$ and the margin m,
 #
 # $$L = \frac1N \sum_{i=1}^{N} \max\Big(0,\ E(z_{1,i}, z_{2,i}) - \min_{j \ne i} E(z_{1,i}, z_{2,j}) + m\Big).$$
 #
@@ -652,14 +653,14 @@ assert check(multi_view_nt_xent).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `z.flatten(0, 1)` puts the V halves one below the other: row a N + k is view a of picture k. So the picture of each row
-# is 0 ... N - 1, repeated V times. Which rows show the same picture is then one (V N, V N) comparison.
+# `z.flatten(0, 1)` puts the V halves one below the other: row a N + k is view a of picture k. So the picture of each
+# row is 0 ... N - 1, repeated V times. Which rows show the same picture is then one (V N, V N) comparison.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The sum over the negatives depends on the reference only: one number for each row, best kept as its logarithm. Then each
-# pair's loss is `logaddexp(score, log of that sum) - score`.
+# The sum over the negatives depends on the reference only: one number for each row, best kept as its logarithm. Then
+# each pair's loss is `logaddexp(score, log of that sum) - score`.
 #
 # </details>
 # <details><summary>Hint 3</summary>

@@ -105,9 +105,10 @@ image_grid(
 #
 # Low energy means high similarity: the two descriptions differ by a sign. (ENS calls $\lVert u - v\rVert^2$ the
 # Euclidean distance, but it is the square of that distance.) The output $u$ comes from a small head, $z = g(h)$, on top
-# of the encoder's representation $h = f(x)$. Section 12 measures what this head is good for. Which pairs are compatible? Nobody labels them. So we
-# take one picture and make two **views** of it: we cut out a random part, mirror it and shift its colours. Both show
-# the same thing, so they are a **positive pair**. A view of any other picture is a **negative**.
+# of the encoder's representation $h = f(x)$. Section 12 measures what this head is good for. Which pairs are
+# compatible? Nobody labels them. So we take one picture and make two **views** of it: we cut out a random part, mirror
+# it and shift its colours. Both show the same thing, so they are a **positive pair**. A view of any other picture is a
+# **negative**.
 
 # %%
 # the course's way to build and train a method: networks, views, learning rate
@@ -296,9 +297,9 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 #
 # **Step 2: bring in the negatives.** Draw $y_1$ together with $x$, and draw $y_2, \dots, y_N$ from $p(y)$,
 # independently of the *pair* $(x, y_1)$. Then $p(x, y_1, \dots, y_N) = p(x, y_1)\, p(y_2) \cdots p(y_N)$, so the
-# negatives cancel in the density ratio, and $I(x; y_1, \dots, y_N) = I(x; y_1)$. (Independence of $x$ alone would not be
-# enough. If $x$ and $y_1$ are two independent coins and $y_2$ says whether they differ, $y_2$ is independent of $x$, but
-# $y_1$ and $y_2$ together determine $x$.) So step 1 holds with all of $y_1, \dots, y_N$ in the place of $y$. Choose
+# negatives cancel in the density ratio, and $I(x; y_1, \dots, y_N) = I(x; y_1)$. (Independence of $x$ alone would not
+# be enough. If $x$ and $y_1$ are two independent coins and $y_2$ says whether they differ, $y_2$ is independent of $x$,
+# but $y_1$ and $y_2$ together determine $x$.) So step 1 holds with all of $y_1, \dots, y_N$ in the place of $y$. Choose
 #
 # $$T(x, y_1, \dots, y_N) = \log \frac{e^{s(x, y_1)}}{\frac1N \sum_{j=1}^N e^{s(x, y_j)}}.$$
 #
@@ -318,10 +319,10 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 # classifier has learnt how many times likelier $y$ is with $x$ than without.
 #
 # **With the best score, more candidates never make the bound looser.** Write $r_j = e^{s^\ast(x, y_j)}$, and
-# $m_N = \frac1N \sum_{j=1}^N r_j$. Then $\log N - L = \mathbb{E}[\log r_1 - \log m_N] = I - \mathbb{E}[\log m_N]$. So the
-# gap between $I$ and the bound is $\mathbb{E}[\log m_N]$. In this mean, $y_1$ is drawn together with $x$. The density of
-# such a pair is $r_1$ times that of an independent pair. So, with $\mathbb{E}_0$ for the mean in which *all* candidates
-# are independent of $x$,
+# $m_N = \frac1N \sum_{j=1}^N r_j$. Then $\log N - L = \mathbb{E}[\log r_1 - \log m_N] = I - \mathbb{E}[\log m_N]$. So
+# the gap between $I$ and the bound is $\mathbb{E}[\log m_N]$. In this mean, $y_1$ is drawn together with $x$. The
+# density of such a pair is $r_1$ times that of an independent pair. So, with $\mathbb{E}_0$ for the mean in which *all*
+# candidates are independent of $x$,
 #
 # $$\text{gap}_N = \mathbb{E}_0[r_1 \log m_N] = \mathbb{E}_0[m_N \log m_N].$$
 #
@@ -498,9 +499,9 @@ torch.testing.assert_close(
 
 # %% [markdown]
 # The library computes any number of pictures at once. You write this code yourself in the exercises: the loss is
-# exercise 3, and the method is exercise 7. Read it beside Algorithm 1 of the paper, which GT19 shows. (`TwoViews` is the
-# part shared with other methods that compare two views, such as the Siamese network of section 2. `gather` collects the
-# views of several GPUs; on one device it returns its argument.)
+# exercise 3, and the method is exercise 7. Read it beside Algorithm 1 of the paper, which GT19 shows. (`TwoViews` is
+# the part shared with other methods that compare two views, such as the Siamese network of section 2. `gather` collects
+# the views of several GPUs; on one device it returns its argument.)
 #
 # | Algorithm 1 | in the code |
 # |---|---|
@@ -637,19 +638,19 @@ for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
     print(f"tau = {tau}: they get {shares[tau]:.0%} of the negatives' push")
 
 # %% [markdown]
-# With a large temperature, the views of the same category get about their share by count. With a small temperature, they
-# get more than their share, because the trained encoder finds them similar.
+# With a large temperature, the views of the same category get about their share by count. With a small temperature,
+# they get more than their share, because the trained encoder finds them similar.
 #
-# **The debiased loss** (Chuang et al. 2020). Can the loss leave them out without labels? Suppose that a random picture is
-# of the reference's class with probability $\eta$ (in the code, `prior`). Then the density of a candidate is a mixture,
-# $p(y) = \eta\, p^+(y) + (1 - \eta)\, p^-(y)$, of true and false negatives. Multiply by $e^{s / \tau}$, integrate, and
-# solve for the true negatives:
+# **The debiased loss** (Chuang et al. 2020). Can the loss leave them out without labels? Suppose that a random picture
+# is of the reference's class with probability $\eta$ (in the code, `prior`). Then the density of a candidate is a
+# mixture, $p(y) = \eta\, p^+(y) + (1 - \eta)\, p^-(y)$, of true and false negatives. Multiply by $e^{s / \tau}$,
+# integrate, and solve for the true negatives:
 #
 # $$\mathbb{E}_{p^-}\, e^{s / \tau} = \frac{\mathbb{E}_p\, e^{s / \tau} - \eta\, \mathbb{E}_{p^+}\, e^{s / \tau}}{1 - \eta}.$$
 #
 # The first mean is that over all negatives in the batch. For the second one, the loss takes the only view of which it
-# knows that it is of the same class: the partner. An estimate below $e^{-1 / \tau}$ is replaced by this value, because no
-# similarity is below -1. The denominator of NT-Xent is then $e^{s_{ij} / \tau}$ plus $2N - 2$ times the estimate.
+# knows that it is of the same class: the partner. An estimate below $e^{-1 / \tau}$ is replaced by this value, because
+# no similarity is below -1. The denominator of NT-Xent is then $e^{s_{ij} / \tau}$ plus $2N - 2$ times the estimate.
 
 # %%
 tau, exp = 0.2, (s / 0.2).exp()
@@ -680,9 +681,9 @@ torch.testing.assert_close(  # prior 0 leaves NT-Xent
 )
 
 # %% [markdown]
-# The equation is right, but its second mean is the difficulty. The partner is another view of the *same scene*, and much
-# more similar than another scene of the same category. So with the true share of the categories the estimate subtracts
-# far too much. With a smaller prior it comes nearer to the truth. Section 12 trains with it.
+# The equation is right, but its second mean is the difficulty. The partner is another view of the *same scene*, and
+# much more similar than another scene of the same category. So with the true share of the categories the estimate
+# subtracts far too much. With a smaller prior it comes nearer to the truth. Section 12 trains with it.
 #
 # **And a view itself?** If the similarity of a view to itself stays among the candidates, its term is
 # $e^{1 / \tau}$, the largest that is possible. How much weight is left for the negatives?
@@ -885,11 +886,11 @@ display(draw_map("random encoder"), draw_map("shipped, trained longer"))
 # minimise: a collapsed network has perfect alignment.
 #
 # How low can the second term be? With $n$ unit vectors $u_i$ and the factor 2, the exponent is
-# $-2 \|u_i - u_k\|^2 = -4 + 4\, u_i^\top u_k$. By Jensen's inequality, the logarithm of the mean is at least the mean of
-# the exponents. Moreover, $\sum_{i \ne k} u_i^\top u_k = \|\sum_i u_i\|^2 - n \ge -n$, and there are $n (n - 1)$ pairs. So
-# the uniformity is at least $-4 - 4 / (n - 1)$, about -4. Only vectors whose distances are all equal reach this limit,
-# for example the corners of a regular simplex. More than D + 1 vectors in D dimensions cannot do this, so random
-# directions in 64 dimensions stay a little above -4:
+# $-2 \|u_i - u_k\|^2 = -4 + 4\, u_i^\top u_k$. By Jensen's inequality, the logarithm of the mean is at least the mean
+# of the exponents. Moreover, $\sum_{i \ne k} u_i^\top u_k = \|\sum_i u_i\|^2 - n \ge -n$, and there are $n (n - 1)$
+# pairs. So the uniformity is at least $-4 - 4 / (n - 1)$, about -4. Only vectors whose distances are all equal reach
+# this limit, for example the corners of a regular simplex. More than D + 1 vectors in D dimensions cannot do this, so
+# random directions in 64 dimensions stay a little above -4:
 
 # %%
 corners = torch.eye(9) - 1 / 9  # a regular simplex
@@ -978,8 +979,8 @@ picture
 # %% [markdown]
 # For the untrained network, the nearer scene is more often the one with the same background. For the trained networks
 # it is the one with the same drawing in most cases, although the loss never forbade them to use the texture. (Note that
-# the same *drawing* has the same colours and the same outline. The k-NN accuracy on test emoji shows whether its meaning
-# counts.)
+# the same *drawing* has the same colours and the same outline. The k-NN accuracy on test emoji shows whether its
+# meaning counts.)
 #
 # ## 10. A memory for negatives: instance discrimination
 #
@@ -1037,17 +1038,18 @@ assert (toy_method.bank != before).any(1).nonzero().flatten().tolist() == [1, 4]
 # $$\pi(j) = \frac{P(j \mid v)}{P(j \mid v) + K \cdot \frac1n}, \qquad
 # L = -\log \pi(i) - \sum_{k=1}^{K} \log(1 - \pi(j_k)).$$
 #
-# What happens if K grows? Write $s_j = v^\top b_j / \tau$, so that $\log P(j \mid v) = s_j - \log Z$ with a constant Z. Then
-# $\pi(j)$ is a sigmoid of $s_j - \log Z - \log(K / n)$. The gradient of $-\log \pi(i)$ is $-(1 - \pi(i)) \nabla s_i$, and
-# that of $-\log(1 - \pi(j))$ is $\pi(j) \nabla s_j$. On average over the noise, the gradient of the loss is
+# What happens if K grows? Write $s_j = v^\top b_j / \tau$, so that $\log P(j \mid v) = s_j - \log Z$ with a constant Z.
+# Then $\pi(j)$ is a sigmoid of $s_j - \log Z - \log(K / n)$. The gradient of $-\log \pi(i)$ is
+# $-(1 - \pi(i)) \nabla s_i$, and that of $-\log(1 - \pi(j))$ is $\pi(j) \nabla s_j$. On average over the noise, the
+# gradient of the loss is
 #
 # $$-(1 - \pi(i))\, \nabla s_i + K \sum_{j=1}^{n} \frac1n\, \pi(j)\, \nabla s_j
 # \;\longrightarrow\; -\nabla s_i + \sum_{j=1}^{n} P(j \mid v)\, \nabla s_j \qquad (K \to \infty),$$
 #
-# because $\pi(j) \to 0$ and $\frac Kn \pi(j) \to P(j \mid v)$. The limit is the gradient of the softmax if Z is right for this
-# $v$. With one Z for all $v$, it only comes close. Our bank has 20,000 rows of 64 numbers. The full softmax costs a small
-# part of the step and is exact. So the recipe uses the full softmax, and `NCEInstanceDiscrimination` is there for
-# comparison.
+# because $\pi(j) \to 0$ and $\frac Kn \pi(j) \to P(j \mid v)$. The limit is the gradient of the softmax if Z is right
+# for this $v$. With one Z for all $v$, it only comes close. Our bank has 20,000 rows of 64 numbers. The full softmax
+# costs a small part of the step and is exact. So the recipe uses the full softmax, and `NCEInstanceDiscrimination` is
+# there for comparison.
 #
 # *Margin note.* ENS's slide on InstDisc says InfoNCE. But Wu et al. used NCE over a non-parametric softmax, and InfoNCE
 # comes from van den Oord et al. 2018. Also, K in NCE counts only the noise, not the positive.
@@ -1221,10 +1223,10 @@ for setting, accuracies in experiments.values("simclr-false-negatives").items():
     print(f"{setting:>26}: " + "  ".join(f"{gain:+.3f}" for gain in gains))
 
 # %% [markdown]
-# With the labels, leaving the false negatives out helps with each seed, by 1.4 points on average. So in these short runs
-# there is little to gain. The debiased loss, which has no labels, gains nothing that three seeds could show. With the
-# small prior two seeds are as good as before and one is better. With the prior near the share of the categories, which
-# section 6 found to subtract far too much, two of three seeds are worse.
+# With the labels, leaving the false negatives out helps with each seed, by 1.4 points on average. So in these short
+# runs there is little to gain. The debiased loss, which has no labels, gains nothing that three seeds could show. With
+# the small prior two seeds are as good as before and one is better. With the prior near the share of the categories,
+# which section 6 found to subtract far too much, two of three seeds are worse.
 #
 # ### Which augmentations?
 #
@@ -1281,15 +1283,14 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# The crop is decisive. It does well in every pair but those with colour and blur, and alone it does about as well as with
-# its best partner. The paper finds something else: there, *no* single augmentation is enough, and the best pair by far is
-# crop *and colour*. Here, colour costs a good deal of accuracy, and alone it makes the features worse than untrained
-# ones. Why? On photographs, two crops of one picture share a
-# histogram of colours, and this is enough to match them. So this shortcut has to be closed. Our scenes have random
-# textures, whose colours change from place to place. And a category of emoji has its typical colours (flags, faces,
-# fruit), which a strong shift makes useless. So the lesson is not "always crop and colour". The lesson is: *an
-# augmentation says what does not matter*, and only the data and the task can show whether that is true. This is why the
-# recipe of this notebook shifts colours only mildly.
+# The crop is decisive. It does well in every pair but those with colour and blur, and alone it does about as well as
+# with its best partner. The paper finds something else: there, *no* single augmentation is enough, and the best pair by
+# far is crop *and colour*. Here, colour costs a good deal of accuracy, and alone it makes the features worse than
+# untrained ones. Why? On photographs, two crops of one picture share a histogram of colours, and this is enough to
+# match them. So this shortcut has to be closed. Our scenes have random textures, whose colours change from place to
+# place. And a category of emoji has its typical colours (flags, faces, fruit), which a strong shift makes useless. So
+# the lesson is not "always crop and colour". The lesson is: *an augmentation says what does not matter*, and only the
+# data and the task can show whether that is true. This is why the recipe of this notebook shifts colours only mildly.
 #
 # ### A projection head?
 #
@@ -1323,15 +1324,15 @@ bars_with_spread(
 # **Dimensional collapse.** Jing et al. (2022) give another reason for the head. A contrastive loss prevents that all
 # vectors become equal, but it does not prevent that they lose *some of their dimensions*. The simplest case is linear.
 # Let $x_i$ and $x_i'$ be the two views, $z = W x$ without a head, and $s_{ij} = -\frac12 \|W (x_i - x_j')\|^2$. With
-# $D_{ij} = (x_i - x_j')(x_i - x_j')^\top$, the derivative of $s_{ij}$ with respect to $W$ is $-W D_{ij}$. With the softmax
-# weights $p_{ij}$ of section 6, the gradient of InfoNCE and one step of gradient descent are
+# $D_{ij} = (x_i - x_j')(x_i - x_j')^\top$, the derivative of $s_{ij}$ with respect to $W$ is $-W D_{ij}$. With the
+# softmax weights $p_{ij}$ of section 6, the gradient of InfoNCE and one step of gradient descent are
 #
 # $$\frac{\partial L}{\partial W} = -W X, \qquad W \leftarrow W (1 + \lambda X), \qquad
 # X = \frac1N \sum_i \Big( \sum_j p_{ij} D_{ij} - D_{ii} \Big),$$
 #
-# where $\lambda$ is the learning rate. The first term of X is how much candidates differ, and the second is how much the
-# two views of one picture differ. In a direction in which augmentation changes $x$ by more than the likely candidates
-# differ, X is negative. There W shrinks at each step, so z loses this direction. Without a head, h is z.
+# where $\lambda$ is the learning rate. The first term of X is how much candidates differ, and the second is how much
+# the two views of one picture differ. In a direction in which augmentation changes $x$ by more than the likely
+# candidates differ, X is negative. There W shrinks at each step, so z loses this direction. Without a head, h is z.
 
 
 # %%
@@ -1385,11 +1386,11 @@ for head in ("none", "linear", "MLP"):
     )
 
 # %% [markdown]
-# In this toy example, augmentation that is stronger than the data keeps the second coordinate of z small. Does this explain why
-# a head helps our networks? With a linear head, h has a higher effective rank than z, as the explanation says: g loses
-# dimensions that h keeps. With an MLP the two are nearly equal. But the network *without* a head has the highest rank of
-# all, and the worst probe. So at our scale its features are not collapsed. They use more dimensions, and they are less
-# useful for the categories. A possible reason is again that our views are mild.
+# In this toy example, augmentation that is stronger than the data keeps the second coordinate of z small. Does this
+# explain why a head helps our networks? With a linear head, h has a higher effective rank than z, as the explanation
+# says: g loses dimensions that h keeps. With an MLP the two are nearly equal. But the network *without* a head has the
+# highest rank of all, and the worst probe. So at our scale its features are not collapsed. They use more dimensions,
+# and they are less useful for the categories. A possible reason is again that our views are mild.
 #
 # ### Temperature
 #
