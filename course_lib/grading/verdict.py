@@ -71,6 +71,11 @@ class Verdict:
         return all(r.passed for r in self.results)
 
     @property
+    def mistake(self) -> Mistake | None:
+        """Returns the first of the mistakes."""
+        return self.mistakes[0] if self.mistakes else None
+
+    @property
     def lead(self) -> str:
         """Returns the words before the hints, which say how sure they are."""
         if self.likely:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from course_lib.checks import positive
 from course_lib.files import SHIPPED
-from course_lib.grading.answers import code_cells
+from course_lib.grading.cells import code_cells
 from course_lib.grading.drive import Failure
 from course_lib.grading.exercise import Case
 from course_lib.grading.public_files import read_public
@@ -183,6 +183,7 @@ class checks:
             attempt = FileAttempt(cells, exercise)
             attempt.run_for(self.limit)
             verdict, lines = _verdict(attempt)
+            lines += [("note", attempt.note)] if attempt.note else []
             panels.append(Panel(lines, verdict))
         return panels
 
