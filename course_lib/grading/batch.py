@@ -98,7 +98,7 @@ def grade(
         "exercises": {e.name: e.points for e in exercises},
         "students": [records[submission.student] for submission in students],
     }  # fmt: skip
-    report.write(marks, {m.name: m.hint for e in exercises for m in e.mistakes}, out)
+    report.write(marks, out)
     return marks
 
 
@@ -150,7 +150,6 @@ def _record(
 
 def _marks(exercise: Exercise, verdict: Verdict) -> dict:
     """Returns the part of a student's record that is about one exercise."""
-    mistake = verdict.mistake
     properties = [
         {
             "name": r.property.name, "points": r.property.points,
@@ -160,8 +159,8 @@ def _marks(exercise: Exercise, verdict: Verdict) -> dict:
     ]  # fmt: skip
     return {
         "name": exercise.name, "points": verdict.points, "of": exercise.points,
-        "todo": verdict.todo, "mistake": mistake.name if mistake else "",
-        "hint": mistake.hint if mistake else "", "properties": properties,
+        "todo": verdict.todo, "mistake": " or ".join(m.name for m in verdict.mistakes),
+        "lead": verdict.lead, "hint": verdict.hint, "properties": properties,
     }  # fmt: skip
 
 
@@ -199,9 +198,9 @@ def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
 
 def why(result: Result) -> str:
     """Returns the explanation of a result for the reports: the fault, and the shapes of
-    the first case with this fault, but no value."""
+    the smallest case with this fault, but no value."""
     if result.where and ": " in result.why:
-        return f"{result.why} (first for {result.where})"
+        return f"{result.why} (for example for {result.where})"
     return result.why
 
 
