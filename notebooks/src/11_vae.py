@@ -16,10 +16,10 @@
 # how representations are evaluated.
 #
 # **Lectures** Deck AIA, *Automatic Image Analysis, lecture 13: un- and self-supervised learning*: from *What's
-# generative learning?* to *VAE: Reparameterization Trick* and the two slides after it. Deck GT19, *CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive
-# learning*: *Recall: Variational Autoencoders*, *Connection to VAEs*, and the untitled slide with the bound. Deck MLMI17, *Cambridge MLMI17, Advanced Computer
-# Vision: representation learning, generative models*: *What is a generative model?*, *Direct approach*, *Indirect
-# approach*.
+# generative learning?* to *VAE: Reparameterization Trick* and the two slides after it. Deck GT19, *CS 4644/7643,
+# lecture 19: diffusion, GANs, pretext tasks, contrastive learning*: *Recall: Variational Autoencoders*, *Connection to
+# VAEs*, and the untitled slide with the bound. Deck MLMI17, *Cambridge MLMI17, Advanced Computer Vision: representation
+# learning, generative models*: *What is a generative model?*, *Direct approach*, *Indirect approach*.
 #
 # **Time** reading an hour and a half; computing about two minutes on two cores. Long experiments were run
 # beforehand (`make results`); here they are plotted.
@@ -204,9 +204,9 @@ figure.axes[0].set_xscale("log")
 figure
 
 # %% [markdown]
-# Even with two dimensions we need many thousands of draws to come within a few tenths of a nat. (On average the estimate
-# is too low, because the logarithm is concave: section 3.) The integrand shows why so many are needed: only a very
-# small part of the plane explains *this* picture. (Each window shows a 2 x 2 part of the plane.)
+# Even with two dimensions we need many thousands of draws to come within a few tenths of a nat. (On average the
+# estimate is too low, because the logarithm is concave: section 3.) The integrand shows why so many are needed: only a
+# very small part of the plane explains *this* picture. (Each window shows a 2 x 2 part of the plane.)
 
 
 # %%
@@ -249,15 +249,16 @@ describe(
 
 # %% [markdown]
 # In 16 dimensions a grid of 200 points a side has $200^{16}$ cells. The share of the prior that explains a picture is
-# so small that ten thousand draws do not find it (section 10). The **posterior** $p(z \mid x) = p(x \mid z)\,p(z) / p(x)$ would tell us
-# where to look, but its denominator is the same integral. This is what *intractable* means. GT19: *we need an
-# approximate posterior q(z|x) to tell us which z corresponds to which x*. The orange ellipses are such an approximate
-# posterior, in short a *guess*, made by a second network. This **encoder** (AIA: *recognition model*) reads $x$ and
-# returns a mean and a variance for each latent dimension:
+# so small that ten thousand draws do not find it (section 10). The **posterior** $p(z \mid x) = p(x \mid z)\,p(z) /
+# p(x)$ would tell us where to look, but its denominator is the same integral. This is what *intractable* means. GT19:
+# *we need an approximate posterior q(z|x) to tell us which z corresponds to which x*. The orange ellipses are such an
+# approximate posterior, in short a *guess*, made by a second network. This **encoder** (AIA: *recognition model*) reads
+# $x$ and returns a mean and a variance for each latent dimension:
 #
 # $$q(z \mid x) = \mathcal N\big(z;\ \mu(x),\ \operatorname{diag} \sigma^2(x)\big).$$
 #
-# *Margin note.* AIA writes $\mathcal N(\mu, \sigma)$; the second parameter of a Gaussian is its variance $\sigma^2$ here and in most of the literature.
+# *Margin note.* AIA writes $\mathcal N(\mu, \sigma)$; the second parameter of a Gaussian is its variance $\sigma^2$
+# here and in most of the literature.
 #
 # ## 3. The ELBO, twice
 #
@@ -276,9 +277,10 @@ describe(
 # $$\log p(x) = \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] + \mathbb E_q\Big[\log \frac{q(z \mid x)}{p(z \mid x)}\Big]
 # = \mathrm{ELBO}(x) + \mathrm{KL}\big(q(z \mid x)\,\|\,p(z \mid x)\big).$$
 #
-# So Jensen's step loses exactly a KL divergence. It is at least 0 (notebook 03; by Jensen again) and is 0 only for
-# $q = p(z \mid x)$. To raise the ELBO means to raise $\log p(x)$, or to make the guess better, or both. GT19 has this
-# identity on a slide without a title, which begins *p(x) = ... Intractable to estimate!* Splitting $p(x, z) = p(x \mid z)\,p(z)$ gives the form that AIA maximises,
+# So Jensen's step loses exactly a KL divergence. It is at least 0 (notebook 03; by Jensen again) and is 0 only for $q =
+# p(z \mid x)$. To raise the ELBO means to raise $\log p(x)$, or to make the guess better, or both. GT19 has this
+# identity on a slide without a title, which begins *p(x) = ... Intractable to estimate!* Splitting $p(x, z) = p(x \mid
+# z)\,p(z)$ gives the form that AIA maximises,
 #
 # $$\mathrm{ELBO}(x) = \underbrace{\mathbb E_{q}\, \log p(x \mid z)}_{-\text{distortion}} \;-\; \underbrace{\mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big)}_{\text{rate}} .$$
 #
@@ -421,8 +423,9 @@ explore(
 # %% [markdown]
 # On one peak the gap is at best 0.75. Of this, $\log 2 = 0.69$ comes from the half of the posterior that is missed, and
 # the rest from the shape of the peak, which is not quite a Gaussian. The best broad $q$ has a gap of 1.02. So the best
-# Gaussian covers one peak and misses the other. It does not cover the valley between them, because
-# $\mathrm{KL}(q \| p)$ is large if $q$ has mass where $p$ is nearly 0. Such a VAE is *sure* of $z = 1$, although the truth is *one or minus one*.
+# Gaussian covers one peak and misses the other. It does not cover the valley between them, because $\mathrm{KL}(q \|
+# p)$ is large if $q$ has mass where $p$ is nearly 0. Such a VAE is *sure* of $z = 1$, although the truth is *one or
+# minus one*.
 #
 # ## 4. The rate in closed form
 #
@@ -805,9 +808,10 @@ image_grid(
 # The two rows are much the same. So the decoder's mean, which one usually shows of a VAE, is an average. A true *draw*
 # from $p(x \mid z)$ would add independent noise to each pixel, which looks worse. The means become sharper if the
 # posteriors overlap less. For this the code must tell more about the picture: more latent dimensions, or a smaller $s$
-# (a higher rate). A likelihood whose pixels depend on each other given $z$ does something else. Its mean at $z$ is still
-# the average $\mathbb E_q[x \mid z]$, if it is learnt well. But its *draws* can be sharp, because each draw is one picture
-# and not an average. Another way to sharp draws is to replace the likelihood by a discriminator (notebook 12).
+# (a higher rate). A likelihood whose pixels depend on each other given $z$ does something else. Its mean at $z$ is
+# still the average $\mathbb E_q[x \mid z]$, if it is learnt well. But its *draws* can be sharp, because each draw is
+# one picture and not an average. Another way to sharp draws is to replace the likelihood by a discriminator (notebook
+# 12).
 #
 # ## 10. How tight is the bound?
 #
@@ -931,8 +935,8 @@ figure
 
 # %% [markdown]
 # The bound rises with $K$, but 200 draws are not enough to reach the true value. Section 2 showed the reason: for some
-# digits the encoder's guess lies *beside* the true posterior and is very narrow. Draws from there have tiny weights, and
-# the region that matters is hardly ever drawn.
+# digits the encoder's guess lies *beside* the true posterior and is very narrow. Draws from there have tiny weights,
+# and the region that matters is hardly ever drawn.
 
 # %%
 show(importance_weighted_bound, after="exercise 6")
@@ -1126,8 +1130,8 @@ describe(
 # %% [markdown]
 # Read the curve from right to left. At $\beta = 0.1$ a code of about 44 nats gives the lowest distortion. But the
 # *bound* is worse than at 1, because the code costs more than it saves. Along the dotted line the sum of both costs is
-# that of $\beta = 1$. All other points lie above it. The nearest is $\beta = 0.3$, by about one nat. At $\beta = 10$ one
-# unit (latent dimension) is left. At 30 none is left, and the distortion is the cost of a digit without any code.
+# that of $\beta = 1$. All other points lie above it. The nearest is $\beta = 0.3$, by about one nat. At $\beta = 10$
+# one unit (latent dimension) is left. At 30 none is left, and the distortion is the cost of a digit without any code.
 #
 # The distance of samples to real digits (section 15) is lowest near 1, too. Below 1, the prior is not where the codes
 # are. Above 1, the codes contain too little information.
@@ -1277,9 +1281,10 @@ bars_with_spread(
 #
 # $$\sum_{j=1}^{D} \max\Big(\lambda,\ \frac1N \sum_{n=1}^{N} \mathrm{KL}\big(q(z_j \mid x_n)\,\|\,p(z_j)\big)\Big).$$
 #
-# A unit below $\lambda$ costs $\lambda$ in any case, and the gradient of its rate is 0. So it gains nothing by switching
-# off. A unit above $\lambda$ is trained as before. The loss is no longer $-$ELBO, but at least $-$ELBO. Does this give
-# more units, and a better bound? We measure it with 64 dimensions. All bounds in the figure contain the true KL.
+# A unit below $\lambda$ costs $\lambda$ in any case, and the gradient of its rate is 0. So it gains nothing by
+# switching off. A unit above $\lambda$ is trained as before. The loss is no longer $-$ELBO, but at least $-$ELBO. Does
+# this give more units, and a better bound? We measure it with 64 dimensions. All bounds in the figure contain the true
+# KL.
 
 # %%
 torch.manual_seed(0)
@@ -1405,16 +1410,16 @@ show(GaussianPerPixel)
 # factor of about $\sqrt 2$, and the prior has hardly any mass there. `slerp` (spherical linear interpolation) stays on
 # the sphere.
 #
-# Its formula is a rotation. Let $a$ and $b$ be unit vectors with the angle $\Omega$ between them. The part of $b$ that is
-# orthogonal to $a$, divided by its length $\sin\Omega$, is $b_\perp = (b - \cos\Omega\, a) / \sin\Omega$. A rotation from
-# $a$ towards $b$ by the angle $t\,\Omega$ gives
+# Its formula is a rotation. Let $a$ and $b$ be unit vectors with the angle $\Omega$ between them. The part of $b$ that
+# is orthogonal to $a$, divided by its length $\sin\Omega$, is $b_\perp = (b - \cos\Omega\, a) / \sin\Omega$. A rotation
+# from $a$ towards $b$ by the angle $t\,\Omega$ gives
 #
 # $$\cos(t\Omega)\, a + \sin(t\Omega)\, b_\perp
 # = \frac{\cos(t\Omega) \sin\Omega - \sin(t\Omega) \cos\Omega}{\sin\Omega}\, a + \frac{\sin(t\Omega)}{\sin\Omega}\, b
 # = \frac{\sin\big((1 - t)\,\Omega\big)}{\sin\Omega}\, a + \frac{\sin(t\Omega)}{\sin\Omega}\, b .$$
 #
-# For vectors of other lengths one keeps the two weights, and $\Omega$ is the angle between $a$ and $b$. For the codes of
-# *pictures* in this figure, the difference between line and arc is hard to see.
+# For vectors of other lengths one keeps the two weights, and $\Omega$ is the angle between $a$ and $b$. For the codes
+# of *pictures* in this figure, the difference between line and arc is hard to see.
 
 
 # %%
@@ -1603,8 +1608,8 @@ for measure, title in (
 # What do the numbers say? Different classifiers evaluate digits and emoji, so compare only within each.
 #
 # **Reconstructions of digits are close to real ones**: the Frechet distance is 0.9, and 0.4 for other real digits.
-# **Samples are not**: the distance is 12. The reason seems to be that the decoder is good where codes are, but the prior
-# is not where codes are.
+# **Samples are not**: the distance is 12. The reason seems to be that the decoder is good where codes are, but the
+# prior is not where codes are.
 #
 # With two dimensions recall is near 0 (0.02), although precision is 0.82. The generated averages lie close together
 # among the real digits. Each is within the reach of a real one (its distance to the third neighbour). But their own
@@ -1709,12 +1714,12 @@ bars_with_spread(
 # longer has to describe which digit it is, so the codes fit the prior better. Precision rises from .76 to .86, but
 # recall falls from .75 to .52.
 #
-# The label does not make the **bound** better. A label can save at most $\log 10 = 2.3$ nats. This is so little that the
-# model learns to use it only slowly. After 1500 updates the classifier assigns a fifth of the samples to another digit
-# than their label. So the code still tells which digit it is.
+# The label does not make the **bound** better. A label can save at most $\log 10 = 2.3$ nats. This is so little that
+# the model learns to use it only slowly. After 1500 updates the classifier assigns a fifth of the samples to another
+# digit than their label. So the code still tells which digit it is.
 #
-# With a *linear* layer where the label meets the picture, as many are wrong after 4500 updates. There the label can only
-# shift the mean and the log-variance. But the bound of this model is four nats better than without a label (106.4
+# With a *linear* layer where the label meets the picture, as many are wrong after 4500 updates. There the label can
+# only shift the mean and the log-variance. But the bound of this model is four nats better than without a label (106.4
 # against 110.8). This is more than a label can save, so part of it is a better fit. We want samples that show their
 # label, but the loss does not ask for it.
 #
@@ -1759,10 +1764,10 @@ for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accurac
 # linear probe accuracy. With two dimensions each wins once. (k-NN by cosine uses only the angle in a plane, and the
 # results of the seeds differ widely.)
 #
-# On scenes a VAE is **no better than its untrained network**. Notebook 01's autoencoder gains two points in
-# k-NN accuracy, and nothing in linear probe accuracy. The reason is not the cost of the code, because
-# $\beta = 0.1$ changes nothing. Both models must first explain the pixels that vary most, the soft background. The VAE's
-# noise may hide the rest (our interpretation, not a measurement).
+# On scenes a VAE is **no better than its untrained network**. Notebook 01's autoencoder gains two points in k-NN
+# accuracy, and nothing in linear probe accuracy. The reason is not the cost of the code, because $\beta = 0.1$ changes
+# nothing. Both models must first explain the pixels that vary most, the soft background. The VAE's noise may hide the
+# rest (our interpretation, not a measurement).
 #
 # The shipped recipes of digits and emoji do gain. The convolutional VAE on digits reaches .94 in k-NN accuracy, against
 # .70 for the random encoder. On a black background the digit *is* what varies. For single emoji on white the accuracy
