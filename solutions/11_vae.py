@@ -68,8 +68,7 @@ check = checks("11_vae")
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 u near 0 and 1, 1 right gradient.
 
 
-# % nbgrader={"grade": false, "grade_id": "logistic_draw", "locked": false, "schema_version": 3, "solution": true,
-# "task": false}
+# %% nbgrader={"grade": false, "grade_id": "logistic_draw", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def logistic_draw(mean, log_scale, u):
     """A draw from the logistic distribution with location `mean`, made from noise.
 
@@ -83,8 +82,7 @@ def logistic_draw(mean, log_scale, u):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_logistic_draw", "locked": true, "points": 5, "schema_version": 3,
-# "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_logistic_draw", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
 check(logistic_draw)
 ### BEGIN HIDDEN TESTS
 assert check(logistic_draw).solved
@@ -127,8 +125,7 @@ assert check(logistic_draw).solved
 # *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient.
 
 
-# % nbgrader={"grade": false, "grade_id": "laplace_rate", "locked": false, "schema_version": 3, "solution": true,
-# "task": false}
+# %% nbgrader={"grade": false, "grade_id": "laplace_rate", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def laplace_rate(mean, log_variance, scale):
     """KL(N(mean, sigma^2) || Laplace prior with scale b) of each row.
 
@@ -144,8 +141,7 @@ def laplace_rate(mean, log_variance, scale):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_laplace_rate", "locked": true, "points": 5, "schema_version": 3,
-# "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_laplace_rate", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
 check(laplace_rate)
 ### BEGIN HIDDEN TESTS
 assert check(laplace_rate).solved
@@ -188,8 +184,7 @@ assert check(laplace_rate).solved
 # *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 very sure decoders, 2 right gradient.
 
 
-# % nbgrader={"grade": false, "grade_id": "observed_log_likelihood", "locked": false, "schema_version": 3, "solution":
-# true, "task": false}
+# %% nbgrader={"grade": false, "grade_id": "observed_log_likelihood", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def observed_log_likelihood(logits, x):
     """log p(the known pixels given z) of each picture.
 
@@ -206,8 +201,7 @@ def observed_log_likelihood(logits, x):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_observed_log_likelihood", "locked": true, "points": 6, "schema_version":
-# 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_observed_log_likelihood", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
 check(observed_log_likelihood)
 ### BEGIN HIDDEN TESTS
 assert check(observed_log_likelihood).solved
@@ -249,8 +243,7 @@ assert check(observed_log_likelihood).solved
 # *10 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient, for sigma too.
 
 
-# % nbgrader={"grade": false, "grade_id": "gaussian_log_likelihood", "locked": false, "schema_version": 3, "solution":
-# true, "task": false}
+# %% nbgrader={"grade": false, "grade_id": "gaussian_log_likelihood", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def gaussian_log_likelihood(mean, x, log_sigma):
     """log p(x given z) of each picture, for pixels with Gaussian noise around `mean`.
 
@@ -266,8 +259,7 @@ def gaussian_log_likelihood(mean, x, log_sigma):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_gaussian_log_likelihood", "locked": true, "points": 5, "schema_version":
-# 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_gaussian_log_likelihood", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
 check(gaussian_log_likelihood)
 ### BEGIN HIDDEN TESTS
 assert check(gaussian_log_likelihood).solved
@@ -311,8 +303,7 @@ assert check(gaussian_log_likelihood).solved
 # *15 minutes, ★★.* Points: 3 right values, 3 right gradient.
 
 
-# % nbgrader={"grade": false, "grade_id": "negative_elbo", "locked": false, "schema_version": 3, "solution": true,
-# "task": false}
+# %% nbgrader={"grade": false, "grade_id": "negative_elbo", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def negative_elbo(encoder, decoder, x, eps):
     """A VAE's training loss: -ELBO, from an antithetic pair of draws for each picture.
 
@@ -336,8 +327,7 @@ def negative_elbo(encoder, decoder, x, eps):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_negative_elbo", "locked": true, "points": 6, "schema_version": 3,
-# "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_negative_elbo", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
 check(negative_elbo)
 ### BEGIN HIDDEN TESTS
 assert check(negative_elbo).solved
@@ -387,8 +377,7 @@ assert check(negative_elbo).solved
 # *20 minutes, ★★★.* Points: 3 right values, 1 arguments left alone, 1 weights of any size, 1 right gradient.
 
 
-# % nbgrader={"grade": false, "grade_id": "wider_bound", "locked": false, "schema_version": 3, "solution": true, "task":
-# false}
+# %% nbgrader={"grade": false, "grade_id": "wider_bound", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def wider_bound(log_likelihood, eps, mean, log_variance, width):
     """A lower bound on log p(x) from K weighted draws of a wider q, for each picture.
 
@@ -406,8 +395,7 @@ def wider_bound(log_likelihood, eps, mean, log_variance, width):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_wider_bound", "locked": true, "points": 6, "schema_version": 3,
-# "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_wider_bound", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
 check(wider_bound)
 ### BEGIN HIDDEN TESTS
 assert check(wider_bound).solved
@@ -577,8 +565,7 @@ assert check(slerp).solved
 # *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 right gradient.
 
 
-# % nbgrader={"grade": false, "grade_id": "free_bits", "locked": false, "schema_version": 3, "solution": true, "task":
-# false}
+# %% nbgrader={"grade": false, "grade_id": "free_bits", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def free_bits(mean, log_variance, group, free):
     """The rate of a VAE whose groups of latent dimensions have `free` nats each.
 
@@ -594,8 +581,7 @@ def free_bits(mean, log_variance, group, free):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_free_bits", "locked": true, "points": 5, "schema_version": 3,
-# "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_free_bits", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
 check(free_bits)
 ### BEGIN HIDDEN TESTS
 assert check(free_bits).solved
@@ -636,8 +622,7 @@ assert check(free_bits).solved
 # *20 minutes, ★★★.* Points: 2 the score function's estimate, 2 the path's, 1 arguments left alone.
 
 
-# % nbgrader={"grade": false, "grade_id": "two_gradients", "locked": false, "schema_version": 3, "solution": true,
-# "task": false}
+# %% nbgrader={"grade": false, "grade_id": "two_gradients", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def two_gradients(f, mean, sigma, eps):
     """Two estimates of the gradient of E f(z) with respect to the mean.
 
@@ -658,8 +643,7 @@ def two_gradients(f, mean, sigma, eps):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_two_gradients", "locked": true, "points": 5, "schema_version": 3,
-# "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_two_gradients", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
 check(two_gradients)
 ### BEGIN HIDDEN TESTS
 assert check(two_gradients).solved
@@ -704,8 +688,7 @@ assert check(two_gradients).solved
 # *20 minutes, ★★★.* Points: 2 the information, 2 the mismatch, 1 many dimensions, 1 arguments left alone.
 
 
-# % nbgrader={"grade": false, "grade_id": "information", "locked": false, "schema_version": 3, "solution": true, "task":
-# false}
+# %% nbgrader={"grade": false, "grade_id": "information", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def information(z, mean, log_variance):
     """Estimates of the two parts of the average rate.
 
@@ -723,8 +706,7 @@ def information(z, mean, log_variance):
     ### END SOLUTION
 
 
-# % nbgrader={"grade": true, "grade_id": "check_information", "locked": true, "points": 6, "schema_version": 3,
-# "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_information", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
 check(information)
 ### BEGIN HIDDEN TESTS
 assert check(information).solved
