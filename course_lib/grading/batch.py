@@ -174,7 +174,8 @@ def _marks(exercise: Exercise, verdict: Verdict, note: str) -> dict:
     return {
         "name": exercise.name, "points": verdict.points, "of": exercise.points,
         "todo": verdict.todo, "mistake": " or ".join(m.name for m in verdict.mistakes),
-        "lead": verdict.lead, "hint": verdict.hint, "note": note, "properties": properties,
+        "lead": verdict.lead, "hint": verdict.hint, "note": note,
+        "properties": properties,
     }  # fmt: skip
 
 
