@@ -1,8 +1,8 @@
 """A class of submissions that attack the grader or are broken. Each gets its mark, and
 nothing else is affected.
 
-Each submission is the solved notebook with one exercise replaced, so all others must
-still get full marks.
+Each submission is the solved notebook with one exercise replaced, or with up to three
+that do not follow each other. All others must still get full marks.
 """
 
 import csv
@@ -23,8 +23,8 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from course_lib.grading import batch, sheet
-from course_lib.grading.sandbox import Limits
+from course_lib.grading import batch, library, sheet
+from course_lib.grading.sandbox import Limits, Sandbox
 
 NAME, SEED = "03_contrastive", 5
 SHEET = sheet.read("03")
@@ -117,20 +117,65 @@ class Row:
             (folder / self.student / self.file).write_bytes(self.content)
 
 
-def attack(
-    student: str, code: str, points: int = 0, why: str = "", before: str = ""
-) -> Row:
-    """info_nce, the second of seven exercises, is this code (a body), then right."""
-    body = "".join(f"    {line}\n" for line in code.strip().splitlines())
-    cell = f"{before}\ndef info_nce(scores):\n{body}    return {RIGHT}\n"
-    return Row(
-        student,
-        notebook(solved(info_nce=cell)),
-        {"info_nce": (points, why)} if why else {},
-    )
+@dataclass
+class Attack:
+    """An answer that is this code (a body), then right. why: what the report says (a
+    regular expression), "" if the answer gets all its points."""
+
+    student: str
+    code: str
+    points: int = 0
+    why: str = ""
+    before: str = ""
+
+    def cell(self, exercise: str) -> str:
+        body = "".join(f"    {line}\n" for line in self.code.strip().splitlines())
+        if exercise == "info_nce":
+            return f"{self.before}\ndef info_nce(scores):\n{body}    return {RIGHT}\n"
+        right = SHEET.sources[exercise].replace(exercise, f"right_{exercise}")
+        return (
+            f"{self.before}\n{right}\n\ndef {exercise}(*args):\n{body}    "
+            f"return right_{exercise}(*args)\n"
+        )
 
 
-def probe(student: str, *attempts: str, before: str = "") -> Row:
+attack = Attack
+
+
+def packed(attacks: list[Attack]) -> tuple[list[Row], dict[str, str]]:
+    """Submissions with these attacks, and the submission of each attack. A new sandbox
+    imports torch, which costs more than all answers in it, so up to three attacks share
+    one, with right answers before, between and after them. An attack that reads
+    `scores` answers info_nce, one that lasts longer than its process is alone."""
+    fixed = [a for a in attacks if re.search("scores|info_nce", a.code + a.before)]
+    alone = [a for a in attacks if a.student in LASTING]
+    rows = [{"info_nce": a} for a in fixed if a not in alone]
+    free = [a for a in attacks if a not in fixed + alone]
+    slots = [(row, exercise) for exercise in SLOTS[1:] for row in rows]
+    for row, exercise in slots[: len(free)]:
+        row[exercise] = free.pop()
+    for first in range(0, len(free), 3):
+        rows.append(dict(zip(SLOTS, free[first : first + 3])))
+    rows += [{"info_nce": a} for a in alone]
+    made, places = [], {}
+    for row in rows:
+        name = " + ".join(a.student for a in row.values())
+        cells = solved(**{exercise: a.cell(exercise) for exercise, a in row.items()})
+        marks = {exercise: (a.points, a.why) for exercise, a in row.items() if a.why}
+        made.append(Row(name, notebook(cells), marks))
+        places |= {a.student: name for a in row.values()}
+    return made, places
+
+
+SLOTS = ("info_nce", "update_bank", "mi_bound")
+# Attacks on the helper or on the sandbox's folders
+LASTING = (
+    "stops itself", "helper made idle", "kills", "starves the helper", "leaves a cripple", "fills tmp",
+    "fork bomb", "daemon", "memory of nobody",
+)  # fmt: skip
+
+
+def probe(student: str, *attempts: str, before: str = "") -> Attack:
     """Right, unless one of the attempts succeeds: then it ends its process."""
     code = "import contextlib, ctypes, mmap, os, resource, signal, socket, sys, time, urllib.request\n"
     for attempt in attempts:
@@ -329,7 +374,7 @@ def reached(paths):
 """
 
 
-def spies(folder: Path, listening: str, port: int) -> list[Row]:
+def spies(folder: Path, listening: str, port: int) -> list[Attack]:
     """What tries to see more than it should: folder, a canary of this test; a service
     that listens in here."""
     course = sheet.ROOT
@@ -432,7 +477,7 @@ class Yes(torch.Tensor):
         return found.as_subclass(cls) if isinstance(found, torch.Tensor) else found
     def __eq__(self, other): return True
     __hash__ = None"""),
-    attack("its own equality", "return Yes()", 0, NOT_A_TENSOR, "class Yes:\n    def __eq__(self, other): return True\n"
+    attack("its own equality", "return Same()", 0, NOT_A_TENSOR, "class Same:\n    def __eq__(self, other): return True\n"
            "    def __float__(self): return 1.0"),
     attack("IPython hook", "get_ipython().input_transformers_post.append(lambda lines: [])", 0,
            r"raised NameError at: get_ipython\(\)"),
@@ -465,7 +510,7 @@ class Yes(torch.Tensor):
 ]  # fmt: skip
 
 
-def memoriser() -> Row:
+def memoriser() -> Attack:
     """Knows the outputs of the cases that students have."""
     (public,) = [e for e in SHEET.public() if e.name == "info_nce"]
     known = {bytes(c.arrays["scores"].numpy().tobytes()).hex(): e["value"].item()
@@ -516,10 +561,23 @@ NOTEBOOKS = [
           info_nce=(f"import time\nscale = torch.ones(())\ndef info_nce(scores):\n    return {RIGHT} * scale", 5, ""),
           mi_bound=("def mi_bound(losses, negatives):\n    return math.log(negatives + number) - losses.mean()", 4, ""),
           TwoViews=(SHEET.sources["TwoViews"] + "\nnumber = int('1')\ntime.sleep(0)", 6, "")),
-    Row("not JSON", b"{ this is no notebook", {n: (0, "cannot be read as a Python notebook") for n in POINTS}),
-    Row("deep JSON", b"[" * 200_000, {n: (0, "cannot be read as a Python notebook") for n in POINTS}),
+    # what real IPython takes: see test_cells
+    other("commands", info_nce=("\n%%time\n%matplotlib inline\n!pip install \\\n    einops\nx = !ls\n# is it?\n"
+                                f"def info_nce(scores):\n    !true\n    return {RIGHT}  # really?", 5, ""),
+          mi_bound=("    %time other = 1\n    def mi_bound(losses, negatives):\n"
+                    "        return math.log(negatives + other) - losses.mean()", 4, ""),
+          nt_xent=("x = !ls\ndef nt_xent(*args):\n    return x", 0, "raised NameError at: return x"),
+          knn_vote=("from __future__ import annotations", 0, ""),  # its answer is further down
+          TwoViews=("def knn_vote(*args: Missing):\n    return _vote(*args)\n\n"
+                    + SHEET.sources["knn_vote"].replace("def knn_vote", "def _vote"), 0, "no function or class of this"),
+          update_bank=("from google.colab import drive\ndrive.mount('/x')\nneeded = dict(a=1)\n"
+                       + SHEET.sources["update_bank"].replace(":\n", ":\n    needed\n", 1), 6, "")),
+    Row("UTF-16", notebook(solved()).decode().encode("utf-16")),
+    Row("plain text", notebook(solved(), metadata={"kernelspec": None, "language_info": {"name": "plaintext"}})),
+    Row("not JSON", b"{ this is no notebook", problem="not a Jupyter notebook: the file is not valid JSON"),
+    Row("deep JSON", b"[" * 200_000, problem="not a Jupyter notebook: the file is not valid JSON"),
     Row("R", notebook(["x <- 1"], metadata={"kernelspec": {"name": "ir", "language": "R"}}),
-        {n: (0, "cannot be read as a Python notebook") for n in POINTS}),
+        problem="a notebook in a language other than Python"),
 ]  # fmt: skip
 
 
@@ -579,9 +637,9 @@ REFUSED = [
     refused("fifo as a zip.zip", "not an ordinary file", os.mkfifo),
     refused("folder as a notebook", "no notebook", inside(IPYNB, os.mkdir)),
     refused(
-        "25 MB",
-        "more than 20 MB",
-        inside(IPYNB, lambda path: path.write_bytes(bytes(25 << 20))),
+        "101 MB",
+        "more than 100 MB",
+        inside(IPYNB, lambda path: path.touch() or os.truncate(path, 101 << 20)),
     ),
     refused("empty", "no notebook", os.mkdir),
     refused(
@@ -596,16 +654,23 @@ REFUSED = [
         ),
     ),
     refused("link in a zip.zip", "no notebook", zipped((link(IPYNB), str(SOLUTION)))),
-    refused("bomb.zip", "more than 20 MB", zipped((IPYNB, bytes(300 << 20)))),
+    refused("bomb.zip", "more than 100 MB", zipped((IPYNB, bytes(300 << 20)))),
     refused(
         "bzip2 bomb.zip",
         "unusual compression method",
         zipped((IPYNB, bytes(300 << 20)), compression=zipfile.ZIP_BZIP2),
     ),
-    refused("nested.zip", "no notebook", zipped(("inner.zip", zipped((IPYNB, b"{}"))))),
     refused(
-        "encrypted.zip", r"cannot be read|RuntimeError", locked(zipped((IPYNB, b"{}")))
+        "nested twice.zip",
+        "found no notebook: a.zip, a.zip/b.zip",
+        zipped(("a.zip", zipped(("b.zip", zipped((IPYNB, b"{}")))))),
     ),
+    refused(
+        "bomb in a zip.zip",
+        "a notebook of more than 100 MB",
+        zipped(("a.zip", zipped((IPYNB, bytes(300 << 20))))),
+    ),
+    refused("encrypted.zip", "a password", locked(zipped((IPYNB, b"{}")))),
     refused(
         "truncated.zip",
         "the zip file cannot be read",
@@ -636,7 +701,7 @@ HONEST = [
     for name in ("exit honestly", "honest", "patches nothing")
 ]
 SPIES = ["reads files", "reads processes", "writes files", "network"]
-ROWS = [
+BANK = [
     *HONEST,
     *PROCESSES,
     *MEMORY,
@@ -684,8 +749,8 @@ def strangers() -> list[str]:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """The whole class in one batch: marks by student, the folder, and what was there
-    before and after."""
+    """The whole class in one batch: its rows by student, the student for each name in
+    the bank, marks by student, the folder, and what was there before and after."""
     folder = tmp_path_factory.mktemp("grading")
     (folder / "class").mkdir()
     (folder / "out").mkdir()
@@ -696,10 +761,11 @@ def graded(tmp_path_factory):
         for listener in (tcp, unix):
             listener.listen()
             listener.setblocking(False)
-        rows = {
-            row.student: row
-            for row in [*ROWS, *spies(folder, f"\0{MARK}", tcp.getsockname()[1])]
-        }
+        bank = [*BANK, *spies(folder, f"\0{MARK}", tcp.getsockname()[1])]
+        attacks, places = packed([row for row in bank if isinstance(row, Attack)])
+        single = [row for row in bank if isinstance(row, Row)]
+        places |= {row.student: row.student for row in single}
+        rows = {row.student: row for row in single + attacks}
         for row in rows.values():
             row.write(folder / "class")
         before = (
@@ -722,13 +788,13 @@ def graded(tmp_path_factory):
             except BlockingIOError:
                 pass
     students = {student["student"]: student for student in marks["students"]}
-    return rows, students, folder, before, after, reached
+    return rows, places, students, folder, before, after, reached
 
 
-@pytest.mark.parametrize("student", [row.student for row in ROWS] + SPIES)
-def test_grade_gives_each_submission_of_the_bank_its_expected_marks(graded, student):
-    rows, students, *_ = graded
-    row, record = rows[student], students[student]
+@pytest.mark.parametrize("name", [row.student for row in BANK] + SPIES)
+def test_grade_gives_each_submission_of_the_bank_its_expected_marks(graded, name):
+    rows, places, students, *_ = graded
+    row, record = rows[places[name]], students[places[name]]
     if row.problem:
         assert re.search(row.problem, record["problem"]) and record["points"] == 0
         return
@@ -754,8 +820,9 @@ def test_grade_gives_each_submission_of_the_bank_its_expected_marks(graded, stud
 
 
 def test_grade_returns_marks_for_every_submission_of_a_large_bank(graded):
-    rows, students, folder, *_ = graded
-    assert len(rows) == len(ROWS) + len(SPIES) >= 80 and rows.keys() == students.keys()
+    rows, places, students, folder, *_ = graded
+    assert len(places) == len(BANK) + len(SPIES) >= 80
+    assert rows.keys() == students.keys() == set(places.values())
     with open(folder / "out" / "marks.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert (
@@ -771,7 +838,7 @@ def test_grade_returns_marks_for_every_submission_of_a_large_bank(graded):
 
 
 def test_grade_changes_nothing_outside_the_sandbox(graded):
-    _, _, folder, before, after, reached = graded
+    _, _, _, folder, before, after, reached = graded
     assert before[:2] == after[:2]
     assert sorted(path.name for path in folder.iterdir()) == ["class", "out", "secret"]
     assert (folder / "secret").read_text() == "secret" and reached == []
@@ -794,7 +861,7 @@ def test_grade_changes_nothing_outside_the_sandbox(graded):
 
 
 def test_grade_reports_have_no_active_html_and_no_formula(graded):
-    _, _, folder, *_ = graded
+    _, _, _, folder, *_ = graded
     pages = [
         path.read_text(encoding="utf-8") for path in (folder / "out").rglob("*.html")
     ]
@@ -812,7 +879,7 @@ def test_grade_reports_have_no_active_html_and_no_formula(graded):
 
 
 def test_grade_writes_every_record_to_disk(graded):
-    _, students, folder, *_ = graded
+    _, _, students, folder, *_ = graded
     for record in students.values():
         assert (
             json.loads(
@@ -822,16 +889,28 @@ def test_grade_writes_every_record_to_disk(graded):
         )
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4])
-def test_grade_gives_solved_all_points_and_unsolved_none_for_any_seed(
-    seed, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(batch, "require", lambda: None)
+@pytest.fixture(scope="module")
+def sandboxes(tmp_path_factory):
+    """A sandbox with the solved notebook, and one with the unsolved notebook."""
+    place = tmp_path_factory.mktemp("place")
+    library.copy(place / "library", [s for m in SHEET.masters for s in m.hides])
+    drivers, limits = place / "drivers.py", Limits(seconds=20)
+    drivers.write_text(SHEET.public_drivers)
     stubs = {name: re.sub(r"### BEGIN SOLUTION.*?### END SOLUTION", "raise NotImplementedError", SOLVED[defining(name)],
                           flags=re.S) for name in POINTS}  # fmt: skip
-    Row("solved", notebook(solved())).write(tmp_path)
-    Row("unsolved", notebook(solved(**stubs))).write(tmp_path)
-    marks = batch.grade(tmp_path, SHEET, seed, tmp_path / "out", 2, Limits(seconds=20))
-    first, second = marks["students"]
-    assert first["points"] == TOTAL and second["points"] == 0
-    assert all(e["todo"] for e in second["exercises"])
+    contents = [notebook(solved()), notebook(solved(**stubs))]
+    with (
+        Sandbox(place / "library", drivers, contents[0], limits, 0) as first,
+        Sandbox(place / "library", drivers, contents[1], limits, 1) as second,
+    ):
+        yield first, second
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4])
+def test_grade_gives_solved_all_points_and_unsolved_none_for_any_seed(sandboxes, seed):
+    for exercise in SHEET.graded(seed):
+        first, second = (
+            batch.verdict(sandbox, exercise, sandbox.limits)[0] for sandbox in sandboxes
+        )
+        assert first.points == exercise.points == POINTS[exercise.name]
+        assert first.solved and second.points == 0 and second.todo

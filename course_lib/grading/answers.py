@@ -6,8 +6,9 @@ an answer raises a NameError and the notebook defines that name, all cells down 
 definition are executed.
 """
 
+import __future__
+
 import ast
-import json
 import linecache
 import re
 import sys
@@ -16,57 +17,28 @@ from types import ModuleType
 
 from torch import Tensor
 
+from course_lib.grading.cells import parse
 from course_lib.grading.drive import Failure, run
 
-MAGIC = re.compile(r"^(\s*)([%!?].*|.*\?)$")
-# A cell that begins with one of these contains Python.
-KEEP = ("%%time", "%%timeit", "%%capture")
 
+class Outcomes(list):
+    """The outcomes of an answer's cases, one for each case.
 
-class Unreadable(ValueError):
-    """The file is not a Python notebook."""
+    skipped: the first statement that failed above the answer in its cell, if there is
+    one. IPython would have stopped the cell there.
+    """
 
+    skipped: Failure | None = None
 
-def code_cells(notebook: bytes) -> list[str]:
-    """Returns the sources of a notebook's code cells (nbformat 3 and 4). Raises
-    Unreadable if the bytes are not a Python notebook."""
-    try:
-        content = json.loads(notebook.decode("utf-8-sig"))
-        sheets = content["worksheets"] if "worksheets" in content else [content]
-        cells = [
-            cell
-            for sheet in sheets
-            for cell in sheet["cells"]
-            if cell["cell_type"] == "code"
-        ]
-        texts = [cell["source" if "source" in cell else "input"] for cell in cells]
-        sources = [text if isinstance(text, str) else "".join(text) for text in texts]
-        metadata = content.get("metadata", {})
-        language = metadata.get("kernelspec", {}).get("language")
-        language = language or metadata.get("language_info", {}).get("name") or "python"
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Unreadable(f"not a Jupyter notebook ({type(error).__name__})") from None
-    if "python" not in str(language).lower():
-        raise Unreadable("a notebook in a language other than Python")
-    return sources
-
-
-def parse(cell: str, name: str) -> list[ast.stmt]:
-    """Returns a cell's statements. If the cell is not valid Python, `pass` replaces
-    IPython's %, ! and ? lines, and a cell of a %% magic such as %%bash has no
-    statements. Raises SyntaxError."""
-    # tracebacks read the source lines from here
-    linecache.cache[name] = (len(cell), None, cell.splitlines(keepends=True), name)
-    try:
-        return ast.parse(cell, name).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        if cell.lstrip().startswith("%%") and not cell.lstrip().startswith(KEEP):
-            return []
-        python = "\n".join(MAGIC.sub(r"\1pass", line) for line in cell.splitlines())
-        try:
-            return ast.parse(python, name).body
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise SyntaxError(str(error)) from None
+    @property
+    def note(self) -> str:
+        """The sentence about `skipped` for reports, "" if there is nothing to say."""
+        if self.skipped is None:
+            return ""
+        return (
+            f"A line above this answer in its cell raised {self.skipped.type} here: "
+            f"`{self.skipped.line}`. The lines below it were executed all the same."
+        )
 
 
 def defines(node: ast.stmt) -> bool:
@@ -105,13 +77,17 @@ def execute(
 ) -> tuple[dict, dict[str, Failure]]:
     """Runs the definitions in a new `__main__` module.
 
-    An error skips only the definition that raises it. With `wanted`, all statements are
-    run until these names are defined; there an error skips the rest of its cell.
-    Returns the defined names with their values, and the failures by name. A stub never
-    replaces an answer above it, because students copy cells.
+    With `wanted`, all statements are run until these names are defined. An error skips
+    only the statement that raises it, because an import that fails here may have worked
+    where the student ran the notebook. As in IPython, `from __future__` also holds for
+    the cells below.
+
+    Returns the defined names with their values, and the failures by name. The failures
+    also have a key `after NAME` if a statement above NAME in its cell failed. A stub
+    never replaces an answer above it, because students copy cells.
     """
     module = sys.modules["__main__"] = ModuleType("__main__")
-    space, failed, answered = vars(module), {}, set()
+    space, failed, answered, flags = vars(module), {}, set(), 0
     for number, cell in enumerate(cells, 1):
         where = f"cell {number}"
         try:
@@ -124,6 +100,7 @@ def execute(
             }
             continue
         everything = not wanted <= space.keys()
+        skipped = None
         for node in nodes:
             name = getattr(node, "name", "")
             try:
@@ -133,20 +110,39 @@ def execute(
                     continue
                 own = {answer: space[answer] for answer in answered if answer in space}
                 statement = ast.Module([node], [])
-                exec(compile(statement, where, "exec", dont_inherit=True), space)
-                # An import of the library's version does not replace an answer.
+                exec(compile(statement, where, "exec", flags, True), space)
                 if isinstance(node, ast.ImportFrom):
+                    # An import of the library's version does not replace an answer.
                     space |= own
+                    flags |= _future(node)
             # SystemExit too: a notebook continues after it
             except BaseException as error:
                 line = linecache.getline(where, node.lineno).strip()
                 failed[name] = Failure(type(error).__name__, line)
-                if everything:
-                    break
+                skipped = skipped or failed[name]
             else:
                 if name and not is_stub(node):
                     answered.add(name)
+                for bound in _names(node):
+                    failed.pop(f"after {bound}", None)
+                    if skipped:
+                        failed[f"after {bound}"] = skipped
     return space, failed
+
+
+def _future(node: ast.ImportFrom) -> int:
+    """Returns the compiler's flags of a `from __future__ import`, else 0."""
+    flags = 0
+    for alias in node.names if node.module == "__future__" else ():
+        flags |= getattr(__future__, alias.name).compiler_flag
+    return flags
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """Returns the names that a function, a class or a simple assignment defines."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node]
+    names = [getattr(t, "name", "") or getattr(t, "id", "") for t in targets]
+    return list(filter(None, names))
 
 
 def binds(cells: list[str], name: str) -> bool:
@@ -177,7 +173,7 @@ def binds(cells: list[str], name: str) -> bool:
 
 def outcomes(
     cells: list[str], name: str, drive: Callable, cases: list[dict[str, Tensor]]
-) -> Iterator[list]:
+) -> Iterator[Outcomes]:
     """Yields the outcomes of the notebook's answer of that name, one for each case (see
     `drive.run`).
 
@@ -189,13 +185,14 @@ def outcomes(
     while True:
         space, failed = execute(cells, wanted)
         if name in space:
-            found = [run(drive, space[name], arrays) for arrays in cases]
+            found = Outcomes(run(drive, space[name], arrays) for arrays in cases)
+            found.skipped = failed.get(f"after {name}")
             failures = [o for o in found if isinstance(o, Failure)]
             errors = [o.message for o in failures if o.type == "NameError"]
             first = errors[0] if errors else ""
             missing = re.findall(r"name '(\w+)' is not defined", first)
         else:
-            found = [failed.get(name, Failure("NotFound"))] * len(cases)
+            found = Outcomes([failed.get(name, Failure("NotFound"))] * len(cases))
             missing = [name] if found[0].type in ("NotFound", "NameError") else []
         yield found
         new = {word for word in missing if word not in wanted and binds(cells, word)}

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from course_lib.files import write_json
 from course_lib.grading import library, report
+from course_lib.grading.cells import REASONS
 from course_lib.grading.doctor import require
 from course_lib.grading.drive import Failure
 from course_lib.grading.exercise import Exercise
@@ -26,8 +27,8 @@ from course_lib.grading.inside import WAIT
 from course_lib.grading.replies import parse
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxDied
 from course_lib.grading.sheet import Sheet
-from course_lib.grading.submissions import Refused, Submission, collect
-from course_lib.grading.verdict import Result, Verdict, judge
+from course_lib.grading.submissions import Handed, Refused, Submission, collect
+from course_lib.grading.verdict import FAULTS, Result, Verdict, judge
 
 ENDS = {
     "time": "did not finish in {seconds:g} seconds of computing time, or {clock:g} "
@@ -117,11 +118,16 @@ def _record(
     read from there; else the submission is graded now and the record is written. place:
     the folder with the library and the drivers; number: that of the sandbox."""
     try:
-        (file, notebook), problem = submission.read(sheet.name), ""
+        handed = submission.read(sheet.name, [e.name for e in exercises])
+        problem = ""
     except Refused as error:
-        file, notebook, problem = "", b"", str(error)
-    about = (sheet.name, sheet.hash, seed, isolated, limits, repr(file), problem, "")
-    key = hashlib.sha256(" ".join(map(str, about)).encode() + notebook).hexdigest()
+        handed, problem = Handed("", b""), str(error)
+    about = (
+        sheet.name, sheet.hash, seed, isolated, limits, repr(handed.name),
+        repr(handed.note), problem, "",
+    )  # fmt: skip
+    head = " ".join(map(str, about)).encode("utf-8", "surrogateescape")
+    key = hashlib.sha256(head + handed.content).hexdigest()
     path = out / "state" / f"{submission.slug}.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -130,25 +136,33 @@ def _record(
     except (OSError, ValueError, KeyError, TypeError):
         pass
     start = time.monotonic()
-    if problem:
-        verdicts = [_refused(exercise, problem) for exercise in exercises]
-    else:
+    if not problem:
         with Sandbox(
-            place / "library", place / "drivers.py", notebook, limits, number, isolated
+            place / "library",
+            place / "drivers.py",
+            handed.content,
+            limits,
+            number,
+            isolated,
         ) as sandbox:
-            verdicts = [verdict(sandbox, exercise, limits) for exercise in exercises]
+            try:
+                verdicts = [verdict(sandbox, e, limits) for e in exercises]
+            except Refused as error:
+                problem = str(error)
+    if problem:
+        verdicts = [(_refused(exercise, problem), "") for exercise in exercises]
     record = {
         "student": submission.student, "slug": submission.slug,
-        "file": file, "key": key, "problem": problem,
+        "file": handed.name, "key": key, "problem": problem, "note": handed.note,
         "seconds": round(time.monotonic() - start, 2),
-        "points": sum(v.points for v in verdicts),
-        "exercises": [_marks(e, v) for e, v in zip(exercises, verdicts)],
+        "points": sum(v.points for v, _ in verdicts),
+        "exercises": [_marks(e, *v) for e, v in zip(exercises, verdicts)],
     }  # fmt: skip
     write_json(path, record)
     return record
 
 
-def _marks(exercise: Exercise, verdict: Verdict) -> dict:
+def _marks(exercise: Exercise, verdict: Verdict, note: str) -> dict:
     """Returns the part of a student's record that is about one exercise."""
     mistake = verdict.mistake
     properties = [
@@ -161,12 +175,15 @@ def _marks(exercise: Exercise, verdict: Verdict) -> dict:
     return {
         "name": exercise.name, "points": verdict.points, "of": exercise.points,
         "todo": verdict.todo, "mistake": mistake.name if mistake else "",
-        "hint": mistake.hint if mistake else "", "properties": properties,
+        "hint": mistake.hint if mistake else "", "note": note, "properties": properties,
     }  # fmt: skip
 
 
-def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
-    """Runs the answer in the sandbox and returns the verdict on its outputs. Raises
+def verdict(
+    sandbox: Sandbox, exercise: Exercise, limits: Limits
+) -> tuple[Verdict, str]:
+    """Runs the answer in the sandbox and returns the verdict on its outputs, and a note
+    if a statement above it failed. Raises Refused if the file is no notebook,
     SandboxDied only if no sandbox can be started."""
     arrays = {
         f"{i}/{name}": array
@@ -193,8 +210,12 @@ def verdict(sandbox: Sandbox, exercise: Exercise, limits: Limits) -> Verdict:
             gigabytes=limits.memory / 2**30,
             processes=limits.processes,
         )
-        return _refused(exercise, problem)
-    return judge(exercise, outcomes)
+        return _refused(exercise, problem), ""
+    if kinds == {"Unreadable"}:
+        # The words come from the sandbox: only the known ones are shown.
+        said = {o.message for o in outcomes if isinstance(o, Failure)}
+        raise Refused(next(iter(said & set(REASONS)), FAULTS["Unreadable"]))
+    return judge(exercise, outcomes), outcomes.note
 
 
 def why(result: Result) -> str:

@@ -36,12 +36,14 @@ import course_lib.losses  # noqa: F401
 import course_lib.teacher  # noqa: F401
 import course_lib.train  # noqa: F401
 from course_lib.grading import syscalls
-from course_lib.grading.answers import Unreadable, code_cells, outcomes
+from course_lib.grading.answers import Outcomes, outcomes
+from course_lib.grading.cells import Unreadable, code_cells
 from course_lib.grading.drive import Failure, load_module
 
 REPLY = 32 << 20  # most bytes of one answer's outputs
 FAILURES = 1 << 20  # most bytes of the description of the failures
 LINE = 120  # most characters of one of its lines
+SKIPPED = "skipped"
 PR_SET_DUMPABLE = 4
 # The limit on the clock is WAIT times the limit of computing time, because an answer
 # may wait and the machine may be busy.
@@ -109,16 +111,19 @@ def answer(
             for found in outcomes(code_cells(notebook), name, drive, cases):
                 reply(file, found)
         except Unreadable as error:
-            reply(file, [Failure("Unreadable", str(error))] * len(cases))
+            reply(file, Outcomes([Failure("Unreadable", "", str(error))] * len(cases)))
 
 
-def reply(file, found: list):
-    """Writes two frames: the failures and the outputs of all cases."""
+def reply(file, found: Outcomes):
+    """Writes two frames: the failures and the outputs of all cases. The failures also
+    have the key SKIPPED, if a statement was skipped."""
     failures = {
         i: [o.type, o.line[:LINE], o.message[:LINE]]
         for i, o in enumerate(found)
         if isinstance(o, Failure)
     }
+    if found.skipped:
+        failures[SKIPPED] = [found.skipped.type, found.skipped.line[:LINE], ""]
     outputs = {
         f"{i}/{key}": value
         for i, o in enumerate(found)
@@ -269,7 +274,8 @@ def main(limits: dict, drivers: Path):
     drive = vars(load_module(drivers))
     notebook = receive(read, 1 << 30)
     # Once, and here: inside an answer it would count as the answer's time.
-    if IMPORTS.search(notebook + drivers.read_bytes()):
+    text = notebook.replace(b"\0", b"")  # the ASCII characters of UTF-16
+    if IMPORTS.search(text) or IMPORTS.search(drivers.read_bytes()):
         warm()
     gc.freeze()  # the forked processes then share more of this process's memory
     gc.enable()

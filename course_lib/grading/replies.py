@@ -7,14 +7,15 @@ import re
 
 from safetensors.numpy import load
 
+from course_lib.grading.answers import Outcomes
 from course_lib.grading.drive import Failure
-from course_lib.grading.exercise import Outputs
-from course_lib.grading.inside import FAILURES, LINE, REPLY, receive
+from course_lib.grading.inside import FAILURES, LINE, REPLY, SKIPPED, receive
 
 
-def parse(written: bytes, cases: int) -> list[Outputs | Failure] | None:
-    """Returns the outcome of each case, or None if the bytes are not a valid reply. If
-    there are several replies (see `answers.outcomes`), the last complete one counts."""
+def parse(written: bytes, cases: int) -> Outcomes | None:
+    """Returns the outcome of each case (outputs or a Failure), or None if the bytes are
+    not a valid reply. If there are several replies (see `answers.outcomes`), the last
+    complete one counts."""
     file, reply = io.BytesIO(written), None
     try:
         while True:
@@ -27,8 +28,8 @@ def parse(written: bytes, cases: int) -> list[Outputs | Failure] | None:
         return None
 
 
-def _outcomes(failures: bytes, outputs: bytes, cases: int) -> list[Outputs | Failure]:
-    found: list = [{} for _ in range(cases)]
+def _outcomes(failures: bytes, outputs: bytes, cases: int) -> Outcomes:
+    found = Outcomes({} for _ in range(cases))
     for key, array in load(outputs).items():
         i, _, name = key.partition("/")
         if array.dtype.kind not in "fiub":
@@ -41,5 +42,9 @@ def _outcomes(failures: bytes, outputs: bytes, cases: int) -> list[Outputs | Fai
             "".join(c for c in text[:LINE] if c.isprintable()) for text in texts
         )
         # The message is compared with those of known mistakes, but never shown.
-        found[int(i)] = Failure(kind, line, message)
+        failure = Failure(kind, line, message)
+        if i == SKIPPED:
+            found.skipped = failure
+        else:
+            found[int(i)] = failure
     return found

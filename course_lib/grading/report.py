@@ -40,10 +40,12 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 {% if student %}
 <p>{{ marks.exercise }}: <b>{{ student.points }} of {{ total }} points.</b>
 {% if student.problem %}Nothing could be graded: {{ student.problem }}.
+{% elif student.note %}Several notebooks: {{ student.note }}.
 {% elif student.file %}From <code>{{ student.file }}</code>.{% endif %}</p>
 {% for e in student.exercises %}
 <h2>{{ e.name }}: {{ e.points }} of {{ e.of }}{{ ", not attempted" if e.todo }}</h2>
 {% if e.hint %}<p class="hint">A known mistake: {{ e.hint }}</p>{% endif %}
+{% if e.note %}<p>{{ e.note }}</p>{% endif %}
 <table class="properties">{% for p in e.properties %}
 <tr><td class="{{ 'right' if p.passed else '' if e.todo or p.why == waits else 'wrong' }}">
 {{ "✓ right" if p.passed else "– to do" if e.todo else "– waits" if p.why == waits else "✗ wrong" }}</td>
@@ -78,7 +80,7 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 {% for s in marks.students %}
 <tr><td><a href="students/{{ s.slug }}.html">{{ s.student }}</a></td>
 {% for e in s.exercises %}<td class="number">{{ e.points }}</td>{% endfor %}
-<td class="number">{{ s.points }}</td><td>{{ s.problem }}</td></tr>
+<td class="number">{{ s.points }}</td><td>{{ s.problem }}{{ "; " if s.problem and s.note }}{{ s.note }}</td></tr>
 {% endfor %}</table>
 {% endif %}
 </body></html>
@@ -124,7 +126,8 @@ def write(marks: dict, hints: dict[str, str], out: Path):
     writer.writerow(["student", *marks["exercises"], "total", "of", "problem"])
     for s in students:
         points = [e["points"] for e in s["exercises"]]
-        student, problem = harmless(s["student"]), harmless(s["problem"])
+        problem = "; ".join(filter(None, (s["problem"], s["note"])))
+        student, problem = harmless(s["student"]), harmless(problem)
         writer.writerow([student, *points, s["points"], total, problem])
     write_whole(out / "marks.csv", table.getvalue().encode("utf-8", "replace"))
 

@@ -147,12 +147,13 @@ class FileAttempt(Attempt):
     def __init__(self, cells: list[str], exercise: Exercise):
         super().__init__(None, {})
         self.exercise, self._cells = exercise, cells
+        self.note = ""  # what else the panel should say
 
     def _work(self):
         cases = [case.arrays for case in self.exercise.cases]
         # later outcomes replace earlier ones
         for found in outcomes(self._cells, self.exercise.name, self._drive, cases):
-            self.outcomes = list(map(_checked, found))
+            self.outcomes, self.note = list(map(_checked, found)), clip(found.note)
 
 
 def _checked(

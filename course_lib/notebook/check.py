@@ -13,7 +13,7 @@ from pathlib import Path
 
 from course_lib.checks import positive
 from course_lib.files import SHIPPED
-from course_lib.grading.answers import code_cells
+from course_lib.grading.cells import code_cells
 from course_lib.grading.drive import Failure
 from course_lib.grading.public_files import read_public
 from course_lib.grading.verdict import WAITS, Verdict, judge
@@ -175,6 +175,7 @@ class checks:
             attempt = FileAttempt(cells, exercise)
             attempt.run_for(self.limit)
             verdict, lines = _verdict(attempt)
+            lines += [("note", attempt.note)] if attempt.note else []
             panels.append(Panel(lines, verdict))
         return panels
 
