@@ -508,7 +508,7 @@ show(terms, after="exercise 9")
 
 # %%
 vae = zoo.load("vae-emoji").eval()
-some = emoji.x[:: {"smoke": 60, "laptop": 8, "gpu": 4}[BUDGET]]
+some = emoji.x[:: {"smoke": 120, "laptop": 24, "gpu": 4}[BUDGET]]
 torch.manual_seed(0)
 with torch.no_grad():
     pixels = vae.draw(as_float(some))  # dequantised
@@ -518,9 +518,7 @@ with torch.no_grad():
     # the same bound, by torch's distributions
     q = torch.distributions.Normal(mean, (log_variance / 2).exp())
     z = mean + q.stddev * noise
-    p = torch.distributions.Normal(
-        vae.decode(z), vae.likelihood.log_sigma.exp()
-    )
+    p = torch.distributions.Normal(vae.decode(z), vae.likelihood.log_sigma.exp())
     by_torch = p.log_prob(pixels).flatten(1).sum(1) - torch.distributions.kl_divergence(
         q, torch.distributions.Normal(0.0, 1.0)
     ).sum(1)
@@ -535,8 +533,8 @@ print(
 # %% [markdown]
 # The diffusion model needs far fewer bits. Two things help it. Its bound has a thousand latents of the size of the
 # picture, where the VAE has one short code. And it chooses a grey level at the last step, with a standard deviation of
-# less than the distance of two grey levels. This VAE has one $\sigma$ for all pixels, as large as the error of its
-# blurred reconstructions.
+# less than the distance of two grey levels. This VAE has one $\sigma$ for all pixels. It was trained, and so it
+# is about as large as the error of the blurred reconstructions of training pictures.
 # (Notebook 11, section 13 shows how much a $\sigma$ for each pixel gains.)
 
 # %% [markdown]
