@@ -958,7 +958,7 @@ toy_figure()
 # relative error is largest at the smallest $t$. There the exact answer changes sharply from one mode to the next, and
 # the network's answer is smoother.
 #
-# Every mode is found in every run. But with 25 narrow modes, almost three samples in ten end outside all modes. The loss
+# Every mode is found in every run. But with 25 narrow modes, about three samples in ten end outside all modes. The loss
 # weighs all $t$ equally, so nothing asks for a sharp answer at small $t$ in particular.
 #
 # **What the best network would do.** For a *finite* set of pictures $\mathbb E[\epsilon \mid x_t]$ is a formula, too:
