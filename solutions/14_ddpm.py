@@ -27,16 +27,16 @@
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
-# | 1. How fast a picture drowns | 5 | 10 | ★ |
+# | 1. The schedule | 5 | 10 | ★ |
 # | 2. One jump | 5 | 10 | ★ |
 # | 3. Step by step | 5 | 15 | ★★ |
-# | 4. Where it came from | 5 | 15 | ★★ |
-# | 5. Seeing through noise | 4 | 10 | ★ |
+# | 4. The posterior | 5 | 15 | ★★ |
+# | 5. The guess of the picture | 4 | 10 | ★ |
 # | 6. A loss with a cap | 5 | 15 | ★★ |
 # | 7. One step back, with a learnt variance | 6 | 15 | ★★ |
 # | 8. One long step back, from v | 6 | 20 | ★★★ |
-# | 9. What an error costs | 4 | 15 | ★★ |
-# | 10. No network at all | 5 | 20 | ★★★ |
+# | 9. The weights of the losses | 4 | 15 | ★★ |
+# | 10. The exact score | 5 | 20 | ★★★ |
 # | **together** | **50** | **145** | |
 #
 # On paper the steps run from 1 to T; in code they run from 0 to T - 1, so `abar[0]` is $\bar\alpha_1$. Before the first
@@ -53,7 +53,7 @@ from course_lib.notebook import budget, checks, curve, describe, subplots
 check = checks("14_ddpm")
 
 # %% [markdown]
-# ## 1. How fast a picture drowns
+# ## 1. The schedule
 #
 # *The lecture, sections 2 and 4.*
 #
@@ -202,7 +202,7 @@ assert check(chain).solved
 # </details>
 
 # %% [markdown]
-# ## 4. Where it came from
+# ## 4. The posterior
 #
 # *The lecture, section 4.*
 #
@@ -256,7 +256,7 @@ assert check(posterior).solved
 # </details>
 
 # %% [markdown]
-# ## 5. Seeing through noise
+# ## 5. The guess of the picture
 #
 # *The lecture, sections 5 and 12.*
 #
@@ -371,7 +371,7 @@ assert check(capped_loss).solved
 #
 # $$x_{t-1} = \frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\epsilon \Big) + \sigma_t z .$$
 #
-# The right variance lies between $\tilde\beta_t$ and $\beta_t$. Nichol and Dhariwal
+# For pixels the right variance lies, on average, between $\tilde\beta_t$ and $\beta_t$. Nichol and Dhariwal
 # ([arXiv 2102.09672](https://arxiv.org/abs/2102.09672)) let the network choose it, by a number $\lambda$ in [0, 1]. They
 # mix the *logarithms* of the two variances:
 #
@@ -489,7 +489,7 @@ assert check(ddim_step).solved
 # </details>
 
 # %% [markdown]
-# ## 9. What an error costs
+# ## 9. The weights of the losses
 #
 # *The lecture, sections 5 and 9.*
 #
@@ -542,7 +542,7 @@ assert check(loss_weights).solved
 # </details>
 
 # %% [markdown]
-# ## 10. No network at all
+# ## 10. The exact score
 #
 # *The lecture, section 8.*
 #

@@ -123,7 +123,7 @@ for name, model, shape in (
     )
 
 # %% [markdown]
-# ## 2. Drowning a picture
+# ## 2. The forward process
 #
 # The **forward process** is fixed; nothing in it is learnt. It starts from a picture $x_0$ (pixels normalised to
 # $[-1, 1]$). Each step shrinks the current picture a little and adds a little noise. MLMI17 writes:
@@ -385,8 +385,8 @@ show(posterior_variance, after="exercise 4")
 #
 # $$\log p_\theta(x_0) \ge \mathbb E_q \Big[ -\underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} - \sum_{t=2}^T \underbrace{\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t)\big)}_{L_{t-1}} + \underbrace{\log p_\theta(x_0 \mid x_1)}_{-L_0} \Big] .$$
 #
-# *Margin note.* On GT19's slide with this bound (the slide has no title) the brackets do not balance. The expectation is
-# over all three terms.
+# *Margin note.* On GT19's slide with this bound (the slide has no title) the brackets do not balance. The expectation
+# is over all three terms.
 #
 # **KL to squared error.** $L_T$ contains nothing to learn. $L_{t-1}$ compares two Gaussians. If $p_\theta$ has the
 # posterior's variance, $\sigma_t^2 = \tilde\beta_t$, then only the means matter. To see it, write the divergence as an
@@ -394,8 +394,8 @@ show(posterior_variance, after="exercise 4")
 #
 # $$\mathrm{KL} = \mathbb E_q \log \frac{q(x)}{p_\theta(x)} = \frac{1}{2 \sigma^2}\, \mathbb E_q \Big[ \| x - \mu_\theta \|^2 - \| x - \tilde\mu \|^2 \Big] = \frac{1}{2 \sigma^2}\, \| \tilde\mu - \mu_\theta \|^2 .$$
 #
-# The last step uses $x - \mu_\theta = (x - \tilde\mu) + (\tilde\mu - \mu_\theta)$. The square has a mixed term, which is
-# zero on average.
+# The last step uses $x - \mu_\theta = (x - \tilde\mu) + (\tilde\mu - \mu_\theta)$. The square has a mixed term, which
+# is zero on average.
 #
 # **Mean to noise.** $\mu_\theta$ is a function of $x_t$, so in
 # $\tilde\mu_t = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon)$ only $\epsilon$ is
@@ -408,8 +408,8 @@ show(posterior_variance, after="exercise 4")
 # $L_0 = -\log p_\theta(x_0 \mid x_1)$. For it one takes the variance $\beta_1$ and the mass of a Gaussian in each of
 # the 256 grey levels (Ho et al., equation 13). $L_{\text{simple}}$ below treats this term as one more squared error.
 # (Written with $x_0$, the loss is $L_{t-1} = \frac12 (\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\, \| x_0 - \hat x_0 \|^2$:
-# half of the signal-to-noise ratio that the step gains, times the squared error of the predicted picture; Kingma et al. 2021.
-# The library computes the loss in this form.)
+# half of the signal-to-noise ratio that the step gains, times the squared error of the predicted picture; Kingma et al.
+# 2021. The library computes the loss in this form.)
 #
 # **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no longer a bound, but all
 # terms have the *same minimiser* as before, if the network can be any function:
@@ -531,11 +531,12 @@ print(
 )
 
 # %% [markdown]
-# The diffusion model needs far fewer bits. Two things help it. Its bound has a thousand latents of the size of the
-# picture, where the VAE has one short code. And it chooses a grey level at the last step, with a standard deviation of
-# less than the distance of two grey levels. This VAE has one $\sigma$ for all pixels. It was trained, and so it
-# is about as large as the error of the blurred reconstructions of training pictures.
-# (Notebook 11, section 13 shows how much a $\sigma$ for each pixel gains.)
+# The diffusion model needs far fewer bits. (It was also trained for longer: the table in section 11 has the minutes.)
+# Two things probably help it. Its bound has a thousand latents of the size of the picture, where the VAE has one short
+# code. And it chooses a grey level at the last step, with a standard deviation of less than the distance of two grey
+# levels. This VAE has one $\sigma$ for all pixels. It was trained, and so it is about as large as the error of the
+# blurred reconstructions of training pictures. (Notebook 11, section 13 shows how much a $\sigma$ for each pixel
+# gains.)
 
 # %% [markdown]
 # ## 6. Algorithm 1
@@ -636,14 +637,15 @@ image_grid(
 # - If the data are $\mathcal N(0, I)$, then $\mathrm{Var}(x_0 \mid x_t) = 1 - \bar\alpha_t$. The sum is
 #   $\frac{\beta_t}{1 - \bar\alpha_t} \big(1 - \bar\alpha_{t-1} + \bar\alpha_{t-1} \beta_t\big) = \beta_t$, because
 #   $\bar\alpha_{t-1} (1 - \beta_t) = \bar\alpha_t$. So $\beta_t$ is exactly right.
-# - Pixels in $[-1, 1]$ have a variance of at most 1. Then $\mathrm{Var}(x_0 \mid x_t)$, averaged over $x_t$, is at most
-#   $1 - \bar\alpha_t$, because already the best *linear* guess of $x_0$ has no larger squared error. So the averaged right
-#   value lies between $\tilde\beta_t$ and $\beta_t$. (Data of a larger variance can need more than $\beta_t$.) For many
-#   small steps the two are nearly equal, except at the first few.
+# - Pixels in $[-1, 1]$ have a variance $c \le 1$. The best *linear* guess of $x_0$ has the mean squared error
+#   $c\, (1 - \bar\alpha_t) / (c\, \bar\alpha_t + 1 - \bar\alpha_t) \le 1 - \bar\alpha_t$, and the best guess has no
+#   larger one. So $\mathrm{Var}(x_0 \mid x_t)$, averaged over $x_t$, is at most $1 - \bar\alpha_t$, and the averaged
+#   right variance lies between $\tilde\beta_t$ and $\beta_t$. (Data of a larger variance can need more than
+#   $\beta_t$.) For many small steps the two are nearly equal, except at the first few.
 #
 # **Why no noise at the last step?** At $t = 1$ the mean is the guess of $x_0$ itself: $\tilde\beta_1 = 0$, and the
-# coefficient of $x_t$ is 0. In the bound, $p_\theta(x_0 \mid x_1)$ has a variance only so that it gives each grey level a
-# probability. Noise drawn from it would make the picture grainy, and would tell nothing about the picture.
+# coefficient of $x_t$ is 0. In the bound, $p_\theta(x_0 \mid x_1)$ has a variance only so that it gives each grey level
+# a probability. Noise drawn from it would only make the picture grainy, by about one grey level.
 #
 # Why add noise at all? The mean moves about twice as far along the score (section 8) as a chain without noise may move
 # (section 10's DDIM moves half as far). So without the noise the points contract too much. The last lines below show
@@ -1035,7 +1037,9 @@ print(
 # | $v = \sqrt{\bar\alpha}\, \epsilon - \sqrt{1 - \bar\alpha}\, x_0$ | $\sqrt{1 - \bar\alpha}\, x_t + \sqrt{\bar\alpha}\, \hat v$ | $\lVert v - \hat v\rVert^2$: the first loss, times $1 / \bar\alpha$ |
 # | the next step $x_{t-1}$, its mean | $(x_t - \sqrt{\alpha}\, \hat x_{t-1}) \sqrt{1 - \bar\alpha} / \beta$ | MLMI17's Algorithm 1.2 |
 #
-# **Algorithm 1.2** simulates whole chains and regresses $x_{t-1}$ on $x_t$. Split the target: $x_{t-1} = \tilde\mu_t(x_t, x_0) + \sqrt{\tilde\beta_t}\, \xi$ with $\xi$ independent of $x_t$ and $x_0$. With $f_\theta = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon_\theta)$ and $d$ pixels
+# **Algorithm 1.2** simulates whole chains and regresses $x_{t-1}$ on $x_t$. Split the target:
+# $x_{t-1} = \tilde\mu_t(x_t, x_0) + \sqrt{\tilde\beta_t}\, \xi$ with $\xi$ independent of $x_t$ and $x_0$. With
+# $f_\theta = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon_\theta)$ and $d$ pixels
 #
 # $$\mathbb E \| x_{t-1} - f_\theta \|^2 = \mathbb E \| \tilde\mu_t - f_\theta \|^2 + d\, \tilde\beta_t = \frac{\beta_t^2}{\alpha_t (1 - \bar\alpha_t)}\; \mathbb E \| \epsilon - \epsilon_\theta \|^2 + d\, \tilde\beta_t .$$
 #
@@ -1170,9 +1174,10 @@ predictions_figure()
 # picture is fixed. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
 #
 # **DDIM in one variable.** Divide by $\sqrt{\bar\alpha}$, so that the picture is not shrunk any more. Write
-# $u_t = x_t / \sqrt{\bar\alpha_t}$, and $\sigma_t = \sqrt{1 - \bar\alpha_t} / \sqrt{\bar\alpha_t}$ for the noise level (this is
-# another $\sigma$ than that of $q_\sigma$). Then a jump is $u_t = x_0 + \sigma_t\, \epsilon$, and the guess of the picture is
-# $\hat x_0 = u_t - \sigma_t\, \hat\epsilon$. The step with $\eta = 0$, divided by $\sqrt{\bar\alpha_s}$, becomes
+# $u_t = x_t / \sqrt{\bar\alpha_t}$, and $\sigma_t = \sqrt{1 - \bar\alpha_t} / \sqrt{\bar\alpha_t}$ for the noise level
+# (this is another $\sigma$ than that of $q_\sigma$). Then a jump is $u_t = x_0 + \sigma_t\, \epsilon$, and the guess of
+# the picture is $\hat x_0 = u_t - \sigma_t\, \hat\epsilon$. The step with $\eta = 0$, divided by $\sqrt{\bar\alpha_s}$,
+# becomes
 #
 # $$u_s = \hat x_0 + \sigma_s\, \hat\epsilon = u_t + (\sigma_s - \sigma_t)\, \hat\epsilon, \qquad\text{which is Euler's method for}\qquad \frac{du}{d\sigma} = \hat\epsilon .$$
 #
@@ -1294,9 +1299,9 @@ for steps in (250, 50, 10):
 
 # %% [markdown]
 # With fifty steps the network is called twenty times less often, and the figure shows no loss. But such a figure cannot
-# show a small loss. The Frechet distance compares means and covariances of 96 features, and 64 pictures do not determine
-# a covariance of 96 features. Even 64 *real* digits have a distance of about 10, and the seeds of one sampler differ by
-# as much as the numbers of steps do.
+# show a small loss. The Frechet distance compares means and covariances of 96 features, and 64 pictures do not
+# determine a covariance of 96 features. Even 64 *real* digits have a distance of about 10, and the seeds of one sampler
+# differ by as much as the numbers of steps do (apart from the large variance with ten steps).
 #
 # For DDIM a finer comparison is possible. With the same seed it starts from the same noise, so it draws nearly the same
 # 64 pictures with any number of steps. The lines below the figure print the differences for each seed. Both 250 and 50
@@ -1494,10 +1499,10 @@ def shipped_table():
 shipped_table()
 
 # %% [markdown]
-# After a little more than a minute the VAE has the lowest Frechet distance, followed by the GAN. A diffusion model that predicts
-# $v$ is behind both, and one that predicts the noise is far behind. One reason is that a diffusion model learns a
-# thousand tasks, and each picture trains only one of them at a time. The advantage of a diffusion model is a loss that
-# keeps falling for as long as one trains, with no second network and no balance to keep. The table shows the shipped
+# After a little more than a minute the VAE has the lowest Frechet distance, followed by the GAN. A diffusion model that
+# predicts $v$ is behind both, and one that predicts the noise is far behind. One reason is probably that a diffusion
+# model learns a thousand tasks, and each picture trains only one of them at a time. An advantage of a diffusion model
+# is its single loss: it needs no second network, and no balance between two networks. The table shows the shipped
 # weights, each trained for as long as it seemed useful. The numbers of samples and the evaluation networks are those of
 # notebook 12. On emoji, diffusion has the highest recall, at about equal precision, so it leaves out the least. By the
 # Frechet distance the GANs are better, most of all the conditional one (with label).
@@ -1541,8 +1546,9 @@ features_figure()
 #
 # ## 13. What to try next
 #
-# **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, the
-# simple loss, the ancestral step, the DDIM step, and more. Each is checked when you run the cell below it.
+# **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, a loss
+# with a cap, a step back with a learnt variance, DDIM for a network that predicts $v$, and more. Each is checked when
+# you run the cell below it.
 #
 # Train `ddpm` with `cosine_betas()`. Set `clip_denoised=None` in section 1: what do the pictures look like with 10
 # steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with a `MixtureNoise` of ten training digits and a width
