@@ -648,8 +648,8 @@ image_grid(
 # a probability. Noise drawn from it would only make the picture grainy, by about one grey level.
 #
 # Why add noise at all? The mean moves about twice as far along the score (section 8) as a chain without noise may move
-# (section 10's DDIM moves half as far). So without the noise the points contract too much. The last lines below show
-# this on a toy: eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
+# (section 10's DDIM moves half as far). So without the noise the points contract too much. The line printed below
+# shows this on a toy: eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
 #
 # The library contains the loop only once, in `sample`, for steps from $t$ to any earlier $s$ ($s = t - 1$ in Algorithm
 # 2; `abar_prev` is $\bar\alpha_s$). `ancestral` passes to it the Gaussian from which $x_s$ is drawn (`transition`).
