@@ -3,20 +3,18 @@ GPUs."""
 
 import argparse
 import os
-import pickle
 import sys
 from pathlib import Path
 
-import torch
-
 from course_lib import distributed, experiments, zoo
+from course_lib.checkpoint import load_weights, save_weights
 from course_lib.checks import count, positive
 from course_lib.data import load, names
 from course_lib.experiments import jobs, results
-from course_lib.files import SHIPPED
+from course_lib.files import SHIPPED, file_to_write
 from course_lib.recipe import Size, build, lookup, recipes, train
+from course_lib.run import training_device
 from course_lib.stamp import stamp
-from course_lib.train import Method
 
 
 def show_list(_):
@@ -43,7 +41,15 @@ def show_list(_):
 
 def run_training(args):
     device = distributed.start()  # joins the process group, if there is one
-    device = torch.device(args.device) if args.device else device
+    device = training_device(args.device) if args.device else device
+    every = count("every", args.every)
+    out = args.out and file_to_write("out", args.out)
+    checkpoint = args.checkpoint and file_to_write("checkpoint", args.checkpoint)
+    if out and checkpoint and out.resolve() == checkpoint.resolve():
+        raise ValueError(
+            "arguments `out` and `checkpoint`: expected two files, got "
+            f"{str(out)!r} twice"
+        )
     recipe = lookup(args.name)
     method = build(recipe, args.seed)
     if args.weights:
@@ -56,10 +62,10 @@ def run_training(args):
         device=device,
         steps=args.steps,
         batch_size=args.batch_size,
-        checkpoint=args.checkpoint,
+        checkpoint=checkpoint,
     )
     for step in steps:
-        report = step.k % args.every == 0 or step.k == step.steps
+        report = step.k % every == 0 or step.k == step.steps
         if report and distributed.rank() == 0:
             print(
                 f"step {step.k} of {step.steps}  loss {step.loss:.4f}  "
@@ -67,26 +73,12 @@ def run_training(args):
                 f"{step.seconds / step.k * (step.steps - step.k):.0f} s left",
                 flush=True,
             )
-    if args.out and distributed.rank() == 0:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(method.state_dict(), args.out)
+    if out and distributed.rank() == 0:
+        out = save_weights(method, out)
         print(
-            f"weights in {args.out}: python -m course_lib evaluate {args.name} "
-            f"--weights {args.out}"
+            f"weights in {out}: python -m course_lib evaluate {args.name} --weights "
+            f"{out}"
         )
-
-
-def load_weights(method: Method, path: Path):
-    """Loads weights from a file that `train --out` wrote; raises ValueError for other
-    content."""
-    try:
-        method.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(
-            f"--weights {path}: expected weights of this recipe, written by train "
-            f"--out ({first})"
-        ) from None
 
 
 def run_evaluation(args):

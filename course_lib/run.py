@@ -1,5 +1,5 @@
-"""Functions for `fit`: argument checks, seeds, batches and their order, the device, the
-players, and several processes."""
+"""Functions for `fit`: seeds, batches and their order, the device, the players, and
+several processes."""
 
 import os
 import random
@@ -12,42 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from course_lib import distributed
-from course_lib.checks import count, positive
+from course_lib.arguments import check_values, collate
 from course_lib.data import Dataset, as_float
 from course_lib.optim import Optimizers
 
 CPU = torch.device("cpu")
-
-
-def check_arguments(
-    data: Dataset | torch.utils.data.Dataset,
-    *,
-    steps: int,
-    batch_size: int,
-    accumulate: int,
-    save_every: int,
-    clip: float | None,
-    check_every: int | None,
-):
-    """Raises ValueError if an argument of `fit` is outside its range, or if batch_size
-    does not fit the data or the number of processes."""
-    for name, value in dict(
-        steps=steps, batch_size=batch_size, accumulate=accumulate, save_every=save_every
-    ).items():
-        count(name, value)
-    for name, value in dict(clip=clip, check_every=check_every).items():
-        if value is not None:
-            positive(name, value)
-    if len(data) < batch_size:
-        raise ValueError(
-            f"argument `batch_size`: expected at most the data's {len(data)} rows, got "
-            f"{batch_size}"
-        )
-    if batch_size % distributed.world_size():
-        raise ValueError(
-            "argument `batch_size`: expected a multiple of the "
-            f"{distributed.world_size()} processes, got {batch_size}"
-        )
 
 
 # Seeds
@@ -107,9 +76,14 @@ def batches(
     start: int,
     device: torch.device,
     workers: int,
+    dtypes: set[torch.dtype] = frozenset(),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields batches (x, y) on the device without end, beginning with batch number
-    `start`. x is float; uint8 is scaled to [0, 1]."""
+    `start`. x is float; uint8 is scaled to [0, 1].
+
+    dtypes: of the method's weights. Raises ValueError if a map-style dataset does not
+    give pairs of tensors or numbers, and if its first batch fails `check_values`.
+    """
     if isinstance(data, Dataset):
         pairs = (
             (data.x[rows], data.y[rows])
@@ -122,12 +96,20 @@ def batches(
                 rows.tolist() for rows in _order(len(data), batch_size, seed, start)
             ),
             num_workers=workers,
+            collate_fn=collate,
             pin_memory=device.type == "cuda",
             generator=torch.Generator().manual_seed(
                 mix(seed, distributed.rank(), start)
             ),
         )
-    for x, y in pairs:
+    streamed, checked = not isinstance(data, Dataset), False
+    for pair in pairs:
+        if isinstance(pair, ValueError):
+            raise pair
+        x, y = pair
+        if streamed and not checked:
+            check_values(x, y, dtypes)
+            checked = True
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
         x = as_float(x) if x.dtype == torch.uint8 else x
         # clone() makes x contiguous. Without clone(), images that are stored as
@@ -141,12 +123,23 @@ def batches(
 
 def training_device(device: torch.device | str | None) -> torch.device:
     """Returns `device` as a torch.device with its index. By default this is the GPU of
-    this process, or the CPU if there is no GPU."""
+    this process, or the CPU if there is no GPU.
+
+    Raises ValueError for a device that is neither a CPU nor a CUDA GPU, because its
+    random numbers could not be seeded, and for one that this machine does not have.
+    """
     if device is None:
         gpu = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         device = gpu if torch.cuda.is_available() else "cpu"
-    # the device of a tensor has an index: "cuda" becomes, for example, "cuda:0"
-    return torch.empty(0, device=device).device
+    expected = f"argument `device`: expected cpu, cuda or cuda:N, got {str(device)!r}"
+    try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise ValueError(expected)
+        # the device of a tensor has an index: "cuda" becomes, for example, "cuda:0"
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        why = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{expected} ({why})") from None
 
 
 def computes_in_bf16(device: torch.device) -> bool:
@@ -234,7 +227,15 @@ def players(
             f"argument `optimizers`: expected one for each of {len(sets)} players, got "
             f"{len(makers)}"
         )
-    by_player = {key: make(params) for make, (key, params) in zip(makers, sets.items())}
+    by_player = {}
+    for make, (key, params) in zip(makers, sets.items()):
+        made = make(params) if callable(make) else make
+        if not callable(make) or not isinstance(made, torch.optim.Optimizer):
+            raise ValueError(
+                "argument `optimizers`: expected a function from parameters to an "
+                f"optimiser, such as adamw(1e-3), got {make!r}"
+            )
+        by_player[key] = made
     for optimizer in by_player.values():
         for group in optimizer.param_groups:
             group["base_lr"] = float(group["lr"])

@@ -1,9 +1,11 @@
 # %% [markdown]
 # # Exercises 03. Contrastive learning
 #
-# **You write seven short pieces of code, and at the end they train a network together.** The pieces are the similarity
-# on which everything here is built, InfoNCE, SimCLR's loss, the memory bank, the k-NN vote that measures a
-# representation, the bound on mutual information, and SimCLR itself as a method that `fit` can train.
+# **You write ten short pieces of code, and some of them train a network together at the end.** The first seven are the
+# similarity on which everything here is built, InfoNCE, SimCLR's loss, the memory bank, the k-NN vote that measures a
+# representation, the bound on mutual information, and SimCLR itself as a method that `fit` can train. The last three go
+# beyond the lecture: you repair a measure with three mistakes, you let the hardest negative of a batch count, and you
+# compare more than two views of each picture.
 #
 # **You need** notebook 03, the lecture, up to section 10. Each exercise names the section that it belongs to.
 #
@@ -29,7 +31,10 @@
 # | 5. The k-NN vote | 6 | 20 | ★★ |
 # | 6. The bound on mutual information | 4 | 5 | ★ |
 # | 7. SimCLR as a method | 6 | 10 | ★★ |
-# | **together** | **40** | **85** | |
+# | 8. Repair: three mistakes in the uniformity | 5 | 15 | ★★ |
+# | 9. The hardest negative | 5 | 15 | ★★ |
+# | 10. More than two views | 6 | 20 | ★★★ |
+# | **together** | **56** | **135** | |
 #
 # The first line of each check must be right before the other lines count.
 
@@ -56,9 +61,10 @@ check = checks("03_contrastive")
 # $$\cos(a_i, b_j) = \frac{a_i^\top b_j}{\lVert a_i\rVert\, \lVert b_j\rVert},$$
 #
 # where $a_i$ is row i of `a`, $b_j$ row j of `b`, and $\lVert\cdot\rVert$ the Euclidean length. A row of zeros has no
-# direction: its similarity with every row must be 0, not NaN.
+# direction: its similarity with every row must be 0, not NaN, and no gradient may be NaN. But a short row (of length
+# $10^{-5}$) has a direction, and so has a long one (of length $10^{25}$, in float64).
 #
-# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 rows of zeros, 1 right gradient.
+# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 zero, short and long rows, 1 right gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "cosine_similarity_matrix", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -67,7 +73,7 @@ def cosine_similarity_matrix(a, b):
 
     a (N, D), b (M, D): float32 or float64, both of one dtype. Returns (N, M); entry (i,
     j) is a_i . b_j / (||a_i|| ||b_j||), and 0 where one of the two rows is all zeros. N
-    and M may differ.
+    and M may differ. The gradient is finite everywhere.
     """
     ### BEGIN SOLUTION
     return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
@@ -106,7 +112,8 @@ assert check(cosine_similarity_matrix).solved
 # $$L = -\frac1N \sum_{i=1}^{N} \log \frac{\exp s_{ii}}{\sum_{j=1}^{N} \exp s_{ij}}.$$
 #
 # Scores are similarities divided by a temperature, so they may be large. A loss that becomes NaN at a score of 100 is
-# useless. Your loss must be right for scores of $\pm 10^4$.
+# useless. Your loss must be right for float32 scores of $\pm 10^4$, and for float64 scores of $10^6$ that differ by 1:
+# it must compute float64 scores in float64.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 large scores, 1 right gradient.
 
@@ -161,8 +168,9 @@ assert check(info_nce).solved
 #
 # $$L = \frac{1}{2N} \sum_{i=1}^{2N} -\log \frac{\exp(s_{i\,j(i)} / \tau)}{\sum_{k \ne i} \exp(s_{ik} / \tau)}.$$
 #
-# The sum in the denominator runs over all views except i itself, so it includes the other views of the same half. Your
-# loss must be right at $\tau = 0.005$ as well.
+# The sum in the denominator runs over all views except i itself, so it includes the other views of the same half. Rows
+# may be short, of length $10^{-5}$. Your loss must be right at $\tau = 0.005$ as well, and in float64 at
+# $\tau = 10^{-6}$.
 #
 # *15 minutes, ★★.* Points: 4 right values, 1 arguments left alone, 1 low temperature, 2 right gradient.
 
@@ -265,8 +273,8 @@ assert check(update_bank).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `bank[rows]` reads the named rows, in the order of `rows`; `new[rows] = ...` writes them in the same order. Nothing that
-# happens inside `with torch.no_grad():` is recorded for a gradient.
+# `bank[rows]` reads the named rows, in the order of `rows`; `new[rows] = ...` writes them in the same order. Nothing
+# that happens inside `with torch.no_grad():` is recorded for a gradient.
 #
 # </details>
 
@@ -284,7 +292,7 @@ assert check(update_bank).solved
 # \text{share}(c) = \frac{\sum_{j:\, y_j = c} w_j}{\sum_j w_j},$$
 #
 # where j runs over the k most similar training rows only. At $\tau = 0.005$ the votes themselves are too large for
-# float32, but the shares are not.
+# float32, but the shares are not. Float64 features must be compared in float64, so that $\tau = 10^{-5}$ works.
 #
 # *20 minutes, ★★.* Points: 3 right shares, 1 arguments left alone, 1 classes without rows, 1 low temperature.
 
@@ -398,12 +406,13 @@ assert check(mi_bound).solved
 # views of each picture and computes $h = f(\text{view})$, $z = g(h)$ with the encoder $f$ and the projector $g$. The
 # function `contrast` compares the two batches of z (for SimCLR, it is your `nt_xent` with a temperature). After
 # training, $g$ is thrown away. The representation is h, computed from the picture itself, without augmentation.
+# `encode` leaves the picture and the networks' mode (train or eval) as they are: who evaluates sets the mode.
 #
 # A `Method` is a torch module. It gives the optimiser the parameters of all networks that are its attributes. `fit`
 # calls `loss(x, y)`; SimCLR does not use y.
 #
-# *10 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient through
-# both views and both networks, 1 right representation.
+# *10 minutes, ★★.* Points: 3 projections of two views compared, 1 parameters handed to the optimiser, 1 gradient
+# through both views and both networks, 1 right representation.
 
 
 # %% nbgrader={"grade": false, "grade_id": "TwoViews", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -469,6 +478,195 @@ assert check(TwoViews).solved
 # <details><summary>Hint 3</summary>
 #
 # `encode` is one line. Does the evaluation need h or z? Of a view, or of the picture?
+#
+# </details>
+
+# %% [markdown]
+# ## 8. Repair: three mistakes in the uniformity
+#
+# *Section 9 of the lecture, "Near each other, and far from all others".*
+#
+# Uniformity says how evenly embeddings are spread over the sphere. With $u_i = z_i / \lVert z_i \rVert$ and n rows,
+#
+# $$U(z) = \log \frac{1}{n (n - 1)} \sum_{i \ne k} \exp\left(-t\, \lVert u_i - u_k \rVert^2\right).$$
+#
+# Somebody wrote
+#
+# ```python
+# def uniformity(z, t):
+#     squares = (z[:, None] - z).square().sum(-1)  # (n, n)
+#     return (t * squares).exp().mean().log()
+# ```
+#
+# There are three mistakes in it, and each of them can be observed:
+#
+# - Evenly spread vectors get a *larger* value than equal ones.
+# - The value changes if all vectors are multiplied by 2.
+# - Without these two mistakes, the value is never below $\log \frac1n$, however large t is.
+#
+# Hand in the repaired function. It must also be right for large t, such as 300, where each $\exp$ may be 0 in float32.
+# It must compute float64 rows in float64.
+#
+# *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 large t, 1 right gradient.
+
+
+# %% nbgrader={"grade": false, "grade_id": "uniformity", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def uniformity(z, t):
+    """The logarithm of the mean of exp(-t ||u_i - u_k||^2) over all pairs i != k.
+
+    z (n, D), float32 or float64, n >= 2: rows of any Euclidean norm above 0; u are these
+    rows at unit length. t: a number > 0. Returns a 0-d tensor: 0 for equal rows, less
+    for all others.
+    """
+    ### BEGIN SOLUTION
+    u = F.normalize(z, dim=1)
+    squares = (u[:, None] - u).square().sum(-1)  # (n, n)
+    different = ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+    exponents = -t * squares[different]  # (n (n - 1),)
+    return exponents.logsumexp(0) - math.log(len(exponents))
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_uniformity", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(uniformity)
+### BEGIN HIDDEN TESTS
+assert check(uniformity).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Compare the code with the formula, from left to right: what is u, what stands before t, and which pairs are in the
+# mean?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `x[mask]` with a boolean (n, n) mask returns the chosen entries in one row. For large t: the logarithm of a mean is
+# the logarithm of a sum minus the logarithm of the number of terms, and `torch.logsumexp` computes the first without
+# ever forming an exponential that underflows.
+#
+# </details>
+
+# %% [markdown]
+# ## 9. The hardest negative
+#
+# *Section 2 of the lecture, and section 6: a very small temperature pushes only the most similar negative.*
+#
+# The triplet loss of the lecture takes any negative. Most of them are soon far enough away, and teach nothing more. So
+# take the hardest one of the batch: for the first view of picture i, the second view of *another* picture with the
+# lowest energy. With $E(u, v) = 2 - 2 \cos(u, v)$ and the margin m,
+#
+# $$L = \frac1N \sum_{i=1}^{N} \max\Big(0,\ E(z_{1,i}, z_{2,i}) - \min_{j \ne i} E(z_{1,i}, z_{2,j}) + m\Big).$$
+#
+# Here $z_{1,i}$ is row i of `z1`, and $z_{2,j}$ is row j of `z2`. Gradient flows through all three embeddings of a
+# triplet.
+#
+# *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 right gradient.
+
+
+# %% nbgrader={"grade": false, "grade_id": "hardest_triplet", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def hardest_triplet(z1, z2, margin):
+    """The triplet loss with the hardest negative of the batch.
+
+    z1, z2 (N, D), float32 or float64, N >= 2: projections of the first and second views,
+    row i of both from picture i, rows of any Euclidean norm above 0. margin: a number >
+    0. Returns the mean over the N first views of max(0, E(own) - E(hardest) + margin), a
+    0-d tensor: E(own) is the energy with the second view of the same picture, and
+    E(hardest) the lowest energy with a second view of another one.
+    """
+    ### BEGIN SOLUTION
+    energy = 2 - 2 * F.normalize(z1, dim=1) @ F.normalize(z2, dim=1).T  # (N, N)
+    own = energy.diagonal()
+    itself = torch.eye(len(z1), dtype=torch.bool, device=z1.device)
+    hardest = energy.masked_fill(itself, torch.inf).amin(1)
+    return F.relu(own - hardest + margin).mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_hardest_triplet", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(hardest_triplet)
+### BEGIN HIDDEN TESTS
+assert check(hardest_triplet).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# All energies are one (N, N) matrix: rows are first views, columns are second views. Where in it are the positives?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Take the minimum of each row, but not over the positive: give the diagonal an energy that is never the lowest. Which
+# number is that? (0 is the lowest energy that there is.)
+#
+# </details>
+
+# %% [markdown]
+# ## 10. More than two views
+#
+# *Section 5 of the lecture has two views of each picture. Here there are V.*
+#
+# Let `z[a, k]` be the embedding of view a of picture k. Take each *ordered pair* of different views of one picture. The
+# first of them, i, is the reference, and the second, j, is the only positive. The negatives are all views of **other**
+# pictures. The further views of the same picture are neither: they are left out of the denominator. With cosine
+# similarities s,
+#
+# $$L = \frac{1}{V (V - 1) N} \sum_{(i, j)} -\log \frac{\exp(s_{ij} / \tau)}{\exp(s_{ij} / \tau) + \sum_{k \text{ of another picture}} \exp(s_{ik} / \tau)}.$$
+#
+# With V = 2 this is NT-Xent. Your loss must be right at $\tau = 0.005$ as well.
+#
+# *20 minutes, ★★★.* Points: 3 right values, 1 arguments left alone, 1 low temperature, 1 right gradient.
+
+
+# %% nbgrader={"grade": false, "grade_id": "multi_view_nt_xent", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def multi_view_nt_xent(z, temperature):
+    """NT-Xent for V views of each picture.
+
+    z (V, N, D), float32 or float64, V >= 2, N >= 2: z[a, k] is the embedding of view a
+    of picture k, of any Euclidean norm above 0. temperature: a number > 0. Returns the
+    mean, over all V (V - 1) N ordered pairs of different views of one picture, of
+    -log( exp(s_ij / temperature) / (exp(s_ij / temperature) + sum of exp(s_ik /
+    temperature) over all views k of other pictures) ): a 0-d tensor, in nats.
+    """
+    ### BEGIN SOLUTION
+    views, pictures, _ = z.shape
+    # row a * N + k is view a of picture k
+    u = F.normalize(z, dim=2).flatten(0, 1)  # (V N, D)
+    scores = u @ u.T / temperature  # (V N, V N)
+    picture = torch.arange(pictures, device=z.device).repeat(views)
+    same = picture[:, None] == picture
+    negatives = scores.masked_fill(same, -torch.inf).logsumexp(1, keepdim=True)
+    losses = torch.logaddexp(scores, negatives) - scores
+    itself = torch.eye(len(u), dtype=torch.bool, device=z.device)
+    return losses[same & ~itself].mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_multi_view_nt_xent", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(multi_view_nt_xent)
+### BEGIN HIDDEN TESTS
+assert check(multi_view_nt_xent).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `z.flatten(0, 1)` puts the V halves one below the other: row a N + k is view a of picture k. So the picture of each
+# row is 0 ... N - 1, repeated V times. Which rows show the same picture is then one (V N, V N) comparison.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The sum over the negatives depends on the reference only: one number for each row, best kept as its logarithm. Then
+# each pair's loss is `logaddexp(score, log of that sum) - score`.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Or use loops: for each ordered pair of views (a, b), a batch of N references has N positives, and the negatives lie in
+# all V views. Take the logarithms together with `torch.logsumexp`, and average over the pairs at the end.
 #
 # </details>
 

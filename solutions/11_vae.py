@@ -1,19 +1,20 @@
 # %% [markdown]
 # # Exercises 11. The variational autoencoder
 #
-# **Ten short exercises, and at the end a plane full of digits.** You draw with a gradient, measure how far a guess is
-# from the prior, compute what a picture costs in nats for two kinds of pixels, and put all of this into one loss. Then
-# you tighten the bound, find out what a mean squared error silently assumes, interpolate on a sphere, look for
-# dimensions that are not used, and see what the reparameterisation trick saves.
+# **Eleven exercises, and at the end a plane full of digits.** The lecture shows each idea in one setting. Here you use
+# the ideas in other settings: a guess that is not Gaussian, a prior that is not Gaussian, pictures with unknown pixels,
+# a loss with two draws. You repair a program that promises too much. You find out what a mean squared error silently
+# assumes, interpolate on a sphere, keep units from being switched off, compare two estimates of a gradient, and measure
+# what all codes together tell about the pictures.
 #
-# **You need** notebook 11, the lecture. Each exercise names the part it belongs to.
+# **You need** notebook 11, the lecture. Each exercise names the section it belongs to.
 #
 # **How it works.** Write your code where the cell says so and run the cell below it. The check tests your answer on a
 # few small cases. If the answer is wrong, the check says how, and often names the likely mistake. *The check is not the
 # final mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not
 # what makes these few cases pass. The library's own functions are not available when you are marked, so write the
-# answer yourself, with torch. Later answers may call earlier ones. If an earlier answer is wrong, the answers that
-# build on it are wrong, too.
+# answer yourself, with torch. Tensors are float32 or float64, and the answer is computed in the same dtype. Later
+# answers may call earlier ones. If an earlier answer is wrong, the answers that build on it are wrong, too.
 #
 # *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
 # marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
@@ -23,17 +24,18 @@
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
-# | 1. Draw, and keep the gradient | 5 | 5 | ★ |
-# | 2. How far from the prior | 4 | 10 | ★ |
-# | 3. Pixels that are 0 or 1 | 6 | 10 | ★★ |
+# | 1. Draw, and keep the gradient | 5 | 10 | ★ |
+# | 2. How far from a Laplace prior | 5 | 15 | ★★ |
+# | 3. Pixels that are 0, 1 or unknown | 6 | 15 | ★★ |
 # | 4. Pixels with Gaussian noise | 5 | 10 | ★★ |
-# | 5. The whole loss | 6 | 15 | ★★ |
-# | 6. More draws, a tighter bound | 6 | 20 | ★★★ |
+# | 5. The whole loss, with two draws | 6 | 15 | ★★ |
+# | 6. A bound that is too good | 6 | 20 | ★★★ |
 # | 7. Hidden assumptions | 4 | 15 | ★★ |
 # | 8. A walk on the sphere | 5 | 15 | ★★ |
-# | 9. Dimensions that sleep | 4 | 5 | ★ |
+# | 9. Free bits for groups of units | 5 | 15 | ★★ |
 # | 10. Two ways to a gradient | 5 | 20 | ★★★ |
-# | **together** | **50** | **125** | |
+# | 11. What all codes together tell | 6 | 20 | ★★★ |
+# | **together** | **58** | **170** | |
 #
 # The first line of each check must be right before the other lines count.
 
@@ -52,151 +54,171 @@ check = checks("11_vae")
 # %% [markdown]
 # ## 1. Draw, and keep the gradient
 #
-# *The lecture, on reparameterisation.*
+# *The lecture, section 5.*
 #
-# The encoder does not return one place in latent space for a picture. It returns a Gaussian with mean $\mu$ and
-# standard deviation $\sigma$. The decoder needs a point, so we draw one. But no gradient goes through a draw. So first
-# draw the noise $\epsilon$ from a Gaussian without learnt parameters, then scale and shift it:
+# The lecture's guess is a Gaussian. Now the encoder's guess for each number is a **logistic distribution** with
+# location $\mu$ and scale $s > 0$. Its distribution function is $F(z) = \text{sigmoid}\big((z - \mu) / s\big)$. How do
+# we draw from it and keep the gradient? As in the lecture, begin with noise that has no parameters. Here the noise is
+# uniform, $u \in (0, 1)$. The draw is the point $z$ where the distribution function has the value $u$:
 #
-# $$z = \mu + \sigma\,\epsilon, \qquad \epsilon \sim \mathcal N(0, I).$$
+# $$F(z) = u, \qquad u \sim \text{uniform}(0, 1).$$
 #
-# Networks return any real number, but $\sigma > 0$. So the encoder gives the *log-variance* $\log \sigma^2$. What is
-# $\sigma$?
+# Solve this for z. Networks return any real number, so the encoder gives $\log s$.
 #
-# *5 minutes, ★.* Points: 2 right values, 1 arguments left alone, 2 right gradient.
+# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 u near 0 and 1, 1 right gradient.
 
 
-# %% nbgrader={"grade": false, "grade_id": "reparameterise", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def reparameterise(mean, log_variance, eps):
-    """A draw from N(mean, sigma^2), made from the given noise.
+# %% nbgrader={"grade": false, "grade_id": "logistic_draw", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def logistic_draw(mean, log_scale, u):
+    """A draw from the logistic distribution with location `mean`, made from noise.
 
-    mean, log_variance (N, D): of q, float32 or float64, a row for each picture;
-    log_variance is log sigma^2. eps (N, D): standard normal noise. Returns z (N, D).
-    Gradient flows to mean and to log_variance.
+    mean, log_scale (N, D): of the guess, float32 or float64, a row for each picture;
+    log_scale is log s. u (N, D): uniform noise, above 0 and below 1. Returns z (N, D).
+    Gradient flows to mean and to log_scale.
+    """
+    ### BEGIN SOLUTION
+    scale = log_scale.exp()
+    return mean + scale * u.logit()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_logistic_draw", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(logistic_draw)
+### BEGIN HIDDEN TESTS
+assert check(logistic_draw).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The inverse of the sigmoid is $\log u - \log(1 - u)$. torch has a function for it. Then solve
+# $(z - \mu) / s = \text{...}$ for z.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Plain operations keep the gradient. Do not use `detach` or `item`. And `mean += ...` would change the caller's tensor.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# An epsilon inside the logarithm is not needed, because u is never 0 or 1. It would change the draws with u near 0.
+#
+# </details>
+
+# %% [markdown]
+# ## 2. How far from a Laplace prior
+#
+# *The lecture, section 4.*
+#
+# The lecture's prior is a Gaussian. With a **Laplace prior**, most codes are near 0 and a few are far away:
+#
+# $$p(z) = \prod_{d=1}^{D} \frac{1}{2b} \exp\Big(-\frac{|z_d|}{b}\Big), \qquad
+# q(z \mid x_n) = \prod_{d=1}^{D} \mathcal N(z_d;\ \mu_{nd},\ \sigma_{nd}^2).$$
+#
+# Find the rate $\mathrm{KL}\big(q(z \mid x_n)\,\|\,p(z)\big) = \mathbb E_q \log q - \mathbb E_q \log p$ in closed form,
+# with pen and paper. Section 4 has the first expectation. For the second you need this one: for $z \sim \mathcal N(\mu,
+# \sigma^2)$,
+#
+# $$\mathbb E\,|z| = \sigma \sqrt{\frac 2\pi}\ e^{-\mu^2 / 2\sigma^2} + \mu\, \text{erf}\Big(\frac{\mu}{\sigma \sqrt 2}\Big).$$
+#
+# *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient.
+
+
+# %% nbgrader={"grade": false, "grade_id": "laplace_rate", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def laplace_rate(mean, log_variance, scale):
+    """KL(N(mean, sigma^2) || Laplace prior with scale b) of each row.
+
+    mean, log_variance (N, D), float32 or float64; log_variance is log sigma^2. scale: a
+    number > 0, the prior's b. Returns (N,): nats, summed over the D dimensions.
     """
     ### BEGIN SOLUTION
     sigma = (log_variance / 2).exp()
-    return mean + sigma * eps
+    size = sigma * math.sqrt(2 / math.pi) * (-(mean / sigma).square() / 2).exp()
+    size = size + mean * torch.erf(mean / (sigma * math.sqrt(2)))
+    entropy = (1 + math.log(2 * math.pi) + log_variance) / 2
+    return (size / scale + math.log(2 * scale) - entropy).sum(1)
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_reparameterise", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
-check(reparameterise)
+# %% nbgrader={"grade": true, "grade_id": "check_laplace_rate", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(laplace_rate)
 ### BEGIN HIDDEN TESTS
-assert check(reparameterise).solved
+assert check(laplace_rate).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# $\exp(\log \sigma^2) = \sigma^2$ is the variance. You need its square root, which is a factor 1/2 in the exponent.
+# $-\log p(z_d) = |z_d| / b + \log 2b$. What is its expectation under q?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Plain operations keep the gradient. Do not use `torch.normal`, `detach` or `item`. And `mean += ...` would change the
-# caller's tensor.
+# $-\mathbb E_q \log q = \frac12 (1 + \log 2\pi + \log\sigma^2)$ for each dimension: the entropy of the Gaussian. It
+# enters the rate with a minus.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# A test by hand: for a very small $\sigma$ at $\mu = 0$ the rate must be large, because a precise code is expensive.
 #
 # </details>
 
 # %% [markdown]
-# ## 2. How far from the prior
+# ## 3. Pixels that are 0, 1 or unknown
 #
-# *The lecture, on the KL in closed form.*
+# *The lecture, section 6.*
 #
-# Why does the encoder not give each picture a point far away from all others? Because every picture has a cost, in
-# nats: the KL divergence of its $q(z \mid x) = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ from the prior
-# $\mathcal N(0, I)$. For Gaussians it needs no draws:
+# Given z, the pixels are independent, like coins: pixel i is 1 with probability $p_i = \text{sigmoid}(o_i)$, where the
+# logit $o_i$ is the output of the decoder. In these pictures some pixels are **unknown** (a scratch, a covered corner).
+# They are NaN in x. A model of independent pixels has no difficulty with this: the likelihood of the known pixels is
+# the product over the known pixels,
 #
-# $$\mathrm{KL}_n = \frac12 \sum_{d=1}^{D} \big(\mu_{nd}^2 + \sigma_{nd}^2 - 1 - \log \sigma_{nd}^2\big).$$
+# $$\log p(x_n^{\text{known}} \mid z_n) = \sum_{i \text{ known}} x_{ni} \log p_{ni} + (1 - x_{ni}) \log (1 - p_{ni}).$$
 #
-# A code without information, $\mu = 0$ and $\sigma = 1$, costs nothing.
+# The sum runs over all channels and places. The unknown pixels give no gradient: the gradient of their logits is
+# exactly 0. Your answer must also be right for logits of $\pm 10^3$: a pixel where the decoder is sure and wrong costs
+# 1000 nats, not infinity, and not 100.
 #
-# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
+# *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 very sure decoders, 2 right gradient.
 
 
-# %% nbgrader={"grade": false, "grade_id": "gaussian_kl", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def gaussian_kl(mean, log_variance):
-    """KL(N(mean, sigma^2) || N(0, I)) of each row.
-
-    mean, log_variance (N, D), float32 or float64; log_variance is log sigma^2. Returns
-    (N,): nats, summed over the D dimensions, never below 0.
-    """
-    ### BEGIN SOLUTION
-    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
-    ### END SOLUTION
-
-
-# %% nbgrader={"grade": true, "grade_id": "check_gaussian_kl", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
-check(gaussian_kl)
-### BEGIN HIDDEN TESTS
-assert check(gaussian_kl).solved
-### END HIDDEN TESTS
-
-# %% [markdown]
-# <details><summary>Hint 1</summary>
-#
-# Which two of the four terms come from `log_variance`, and which of them needs `exp`?
-#
-# </details>
-# <details><summary>Hint 2</summary>
-#
-# The $-1$ stands inside the sum, so it is added D times. Try `mean = 0`, `log_variance = 0` by hand: what must come
-# out?
-#
-# </details>
-
-# %% [markdown]
-# ## 3. Pixels that are 0 or 1
-#
-# *The lecture, on what the decoder's outputs mean.*
-#
-# Given z, the pixels are independent, like coins: pixel i is 1 with probability $p_i = \text{sigmoid}(a_i)$, where the
-# logit $a_i$ is the output of the decoder. How likely is the whole picture?
-#
-# $$\log p(x_n \mid z_n) = \sum_{i} x_{ni} \log p_{ni} + (1 - x_{ni}) \log (1 - p_{ni}).$$
-#
-# The sum runs over all pixels and channels. A mean in its place is a common reason why a VAE seems not to work. Your
-# answer must also be right for logits of $\pm 10^3$: a pixel where the decoder is sure and wrong costs 1000 nats, not
-# infinity, and not 100.
-#
-# *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 very sure decoders, 1 right gradient.
-
-
-# %% nbgrader={"grade": false, "grade_id": "bernoulli_log_likelihood", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def bernoulli_log_likelihood(logits, x):
-    """log p(x given z) of each picture, for pixels that are 0 or 1.
+# %% nbgrader={"grade": false, "grade_id": "observed_log_likelihood", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def observed_log_likelihood(logits, x):
+    """log p(the known pixels given z) of each picture.
 
     logits (N, C, H, W): the decoder's outputs, float32 or float64. x (N, C, H, W): the
-    pictures, of the same dtype, each number 0 or 1. Returns (N,): nats, summed over C,
-    H and W, never above 0.
+    pictures, of the same dtype, each number 0, 1 or NaN (unknown). Returns (N,): nats,
+    summed over the known pixels, never above 0. The gradient of the logits of unknown
+    pixels is 0.
     """
     ### BEGIN SOLUTION
-    return (
-        -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
-        .flatten(1)
-        .sum(1)
-    )
+    known = ~x.isnan()
+    filled = torch.where(known, x, 0.0)
+    loss = F.binary_cross_entropy_with_logits(logits, filled, reduction="none")
+    return -(loss * known).flatten(1).sum(1)
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_bernoulli_log_likelihood", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
-check(bernoulli_log_likelihood)
+# %% nbgrader={"grade": true, "grade_id": "check_observed_log_likelihood", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(observed_log_likelihood)
 ### BEGIN HIDDEN TESTS
-assert check(bernoulli_log_likelihood).solved
+assert check(observed_log_likelihood).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# In float32 the sigmoid of 20 is 1, and $\log(1 - 1)$ is $-\infty$. `F.logsigmoid(a)` is $\log p$ without this problem.
-# And what is $1 - \text{sigmoid}(a)$?
+# In float32 the sigmoid of 20 is 1, and $\log(1 - 1)$ is $-\infty$. `F.logsigmoid(o)` is $\log p$ without this problem.
+# `F.binary_cross_entropy_with_logits` does all of this. But it averages over everything unless `reduction` says
+# otherwise, and it is a *loss*.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `F.binary_cross_entropy_with_logits` does all of this. But it averages over everything unless `reduction` says
-# otherwise, and it is a *loss*.
+# `x.isnan()` finds the unknown pixels. First replace them by any number, then compute, then leave their terms out. In
+# the other order the gradient is $0 \cdot \text{NaN} = \text{NaN}$, although the value is right.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -208,15 +230,15 @@ assert check(bernoulli_log_likelihood).solved
 # %% [markdown]
 # ## 4. Pixels with Gaussian noise
 #
-# *The lecture, on the Gaussian likelihood and MSE.*
+# *The lecture, sections 6 and 13.*
 #
-# "Minimise the MSE", says the slide. Behind this is a Gaussian likelihood, with the decoder's output $m$ as the mean
-# and the same $\sigma$ for all pixels:
+# The lecture has one $s$ for all pixels, or one for each pixel. Between the two: **one for each colour channel**. With
+# the decoder's output $o$ as the mean, and $c$ for the channel, $i$ for the place,
 #
-# $$\log p(x_n \mid z_n) = -\sum_i \Big[ \frac{(x_{ni} - m_{ni})^2}{2 \sigma^2} + \log \sigma + \tfrac12 \log 2\pi \Big].$$
+# $$\log p(x_n \mid z_n) = -\sum_{c=1}^{C} \sum_{i=1}^{HW} \Big[ \frac{(x_{nci} - o_{nci})^2}{2 s_c^2} + \log s_c + \tfrac12 \log 2\pi \Big].$$
 #
-# Here $\sigma$ is not guessed: its logarithm comes as a tensor, which is learnt with the other parameters. A large
-# $\sigma$ makes errors cheap, but then $\log \sigma$ costs more.
+# The logarithms $\log s_c$ come as a tensor of shape (C,), which is learnt with the other parameters. A large $s_c$
+# makes errors cheap, but then $\log s_c$ costs more.
 #
 # *10 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient, for sigma too.
 
@@ -225,15 +247,15 @@ assert check(bernoulli_log_likelihood).solved
 def gaussian_log_likelihood(mean, x, log_sigma):
     """log p(x given z) of each picture, for pixels with Gaussian noise around `mean`.
 
-    mean (N, C, H, W): the decoder's outputs, float32 or float64; x (N, C, H, W): the
-    pictures; log_sigma: a 0-d tensor, the logarithm of the standard deviation of all
-    pixels. All of one dtype. Returns (N,): nats, summed over C, H and W, constants
-    included. It comes from a density, so it may be above 0. Gradient reaches mean
-    and log_sigma.
+    mean (N, C, H, W): the decoder's outputs o, float32 or float64; x (N, C, H, W): the
+    pictures; log_sigma (C,): the logarithm of each channel's standard deviation. All of
+    one dtype. Returns (N,): nats, summed over C, H and W, constants included. It comes
+    from a density, so it may be above 0. Gradient reaches mean and log_sigma.
     """
     ### BEGIN SOLUTION
-    squares = ((x - mean) / log_sigma.exp()).square()
-    return -(squares / 2 + log_sigma + math.log(2 * math.pi) / 2).flatten(1).sum(1)
+    log_s = log_sigma[:, None, None]
+    squares = ((x - mean) / log_s.exp()).square()
+    return -(squares / 2 + log_s + math.log(2 * math.pi) / 2).flatten(1).sum(1)
     ### END SOLUTION
 
 
@@ -246,54 +268,62 @@ assert check(gaussian_log_likelihood).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Each of the three terms belongs to each pixel. A 0-d tensor is counted for every pixel if you add it *before* the sum,
-# and once if you add it after the sum.
+# Shapes are aligned at their ends: (C,) would be aligned with W. Give it the shape (C, 1, 1) first.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `log_sigma` is the logarithm of $\sigma$, not of $\sigma^2$. `log_sigma.exp()` keeps the gradient;
-# `math.exp(log_sigma)` makes a plain number without a gradient.
+# Each of the three terms belongs to each pixel. `log_sigma` is counted for every pixel if you add it *before* the sum.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `log_sigma` is the logarithm of $s$, not of $s^2$. `log_sigma.exp()` keeps the gradient; `math.exp` makes a plain
+# number without a gradient.
 #
 # </details>
 
 # %% [markdown]
-# ## 5. The whole loss
+# ## 5. The whole loss, with two draws
 #
-# *The lecture, on the ELBO.*
+# *The lecture, sections 3 and 7.*
 #
-# Now put all parts together. Encode, draw, decode. Then add the cost of the picture given z and the cost of z:
+# Now put all parts together: encode, draw, decode, and add the two costs. The lecture takes one draw for each picture.
+# Here we take two, $\mu_n + \sigma_n \epsilon_n$ and its mirror image (an *antithetic* pair). Both are draws of the
+# same q, so the average of both log-likelihoods estimates $\mathbb E_q \log p(x \mid z)$, too. Errors that are odd in
+# $\epsilon$ cancel:
 #
-# $$L = \frac1N \sum_{n=1}^{N} \Big[ -\log p(x_n \mid z_n) + \mathrm{KL}\big(q(z \mid x_n) \,\|\, p(z)\big) \Big],
-# \qquad z_n = \mu_n + \sigma_n \epsilon_n.$$
+# $$L = \frac1N \sum_{n=1}^{N} \Big[ -\frac{\log p(x_n \mid z_n^+) + \log p(x_n \mid z_n^-)}{2} + \mathrm{KL}\big(q(z \mid x_n) \,\|\, p(z)\big) \Big],
+# \qquad z_n^{\pm} = \mu_n \pm \sigma_n \epsilon_n.$$
 #
-# The likelihood is that of exercise 3, the KL is the closed form of exercise 2. Take sums over pixels and over latent
-# dimensions, and a mean over the pictures. Then L is minus a lower bound on $\log p(x)$, in nats, and not just a number
-# that falls. The check builds a tiny encoder and decoder, and looks at the gradient of each weight.
+# The pixels are 0 or 1 (section 6), all of them known. The prior is $\mathcal N(0, I)$, so the KL is the closed form of
+# section 4. Take sums over pixels and over latent dimensions, and a mean over the pictures. Then L is an estimate of
+# $-$ELBO in nats. The check builds a tiny encoder and decoder, and looks at the gradient of each weight.
 #
 # *15 minutes, ★★.* Points: 3 right values, 3 right gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "negative_elbo", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def negative_elbo(encoder, decoder, x, eps):
-    """A VAE's training loss: -ELBO, from one draw of z for each picture.
+    """A VAE's training loss: -ELBO, from an antithetic pair of draws for each picture.
 
     encoder: a function, x (N, C, H, W) -> (mean, log_variance), (N, D) each. decoder: a
     function, z (N, D) -> logits (N, C, H, W). x: pictures of 0 and 1, float32 or
     float64. eps (N, D): standard normal noise. Returns a 0-d tensor: nats, the mean
     over the N pictures. Gradient reaches the parameters of both networks. It reaches
-    the encoder's through z and through the KL.
+    the encoder's through both draws and through the KL.
     """
     ### BEGIN SOLUTION
     mean, log_variance = encoder(x)
-    z = mean + (log_variance / 2).exp() * eps
-    gap = (
-        F.binary_cross_entropy_with_logits(decoder(z), x, reduction="none")
-        .flatten(1)
-        .sum(1)
-    )
+    step = (log_variance / 2).exp() * eps
+
+    def cost(z):
+        loss = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="none")
+        return loss.flatten(1).sum(1)
+
+    pictures = (cost(mean + step) + cost(mean - step)) / 2
     kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
-    return (gap + kl).mean()
+    return (pictures + kl).mean()
     ### END SOLUTION
 
 
@@ -306,87 +336,106 @@ assert check(negative_elbo).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# You may call your answers 1, 2 and 3. Then four lines are enough, one each to encode, draw, decode and add up.
+# You may call your answer 3: without NaN it is the log-likelihood of all pixels. Decode both points, and average the
+# two *log-likelihoods*. The average of the two points would be $\mu$, without noise.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Both parts are (N,) before the mean. Which sign has each of them in a *loss*?
+# The encoder and the KL are needed once. Both costs are (N,) before the mean. Which sign has each of them in a *loss*?
 #
 # </details>
 
 # %% [markdown]
-# ## 6. More draws, a tighter bound
+# ## 6. A bound that is too good
 #
-# *The lecture, on importance weighting.*
+# *The lecture, section 10.*
 #
-# The ELBO averages the log-weights of its draws, so one bad draw counts a lot. If you average *before* the logarithm,
-# you get a better bound, which rises to $\log p(x)$ as K grows. With K draws $z_k \sim q(z \mid x_n)$ for picture n,
+# The lecture's figure has a problem: for some digits the encoder's q is very narrow and lies beside the posterior. A
+# colleague has an idea: draw from a **wider** Gaussian, $r(z \mid x) = \mathcal N(\mu, w^2 \sigma^2)$ with a width
+# $w > 0$. The importance-weighted bound holds for draws of any density, if the weights contain this density:
 #
-# $$\log w_{kn} = \log p(x_n \mid z_{kn}) + \log p(z_{kn}) - \log q(z_{kn} \mid x_n), \qquad
+# $$z_k = \mu + w\,\sigma\,\epsilon_k, \qquad
+# \log w_{kn} = \log p(x_n \mid z_{kn}) + \log p(z_{kn}) - \log r(z_{kn} \mid x_n), \qquad
 # L_n = \log \frac1K \sum_{k=1}^{K} w_{kn}.$$
 #
-# For one latent dimension a Gaussian's log-density is
-# $-\tfrac12 \big[(z - \mu)^2 / \sigma^2 + \log \sigma^2 + \log 2\pi\big]$; add these up over the dimensions. The prior
-# is the Gaussian with $\mu = 0$, $\sigma = 1$. Log-likelihoods of $\pm 1000$ are not unusual: your answer must be right
-# for these, too.
+# The colleague's program reports bounds *above* the true $\log p(x)$, and sometimes infinity:
+#
+# ```python
+# def wider_bound(log_likelihood, eps, mean, log_variance, width):
+#     z = mean + width * log_variance.exp() * eps
+#     log_prior = -z.square().sum(2) / 2
+#     log_r = -(eps.square() - log_variance).sum(2) / 2
+#     weights = (log_likelihood + log_prior - log_r).exp()
+#     return weights.sum(0).log()
+# ```
+#
+# The author knows that $-\frac D2 \log 2\pi$ stands in both $\log p(z)$ and $\log r$ and cancels: this is right. But
+# the program has **five faults**. Derive $\log r(z_k \mid x)$ for $z_k = \mu + w \sigma \epsilon_k$, find the faults,
+# and hand in a program that is right. Log-likelihoods of $\pm 1000$ are not unusual: it must be right for these, too.
 #
 # *20 minutes, ★★★.* Points: 3 right values, 1 arguments left alone, 1 weights of any size, 1 right gradient.
 
 
-# %% nbgrader={"grade": false, "grade_id": "importance_weighted_bound", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def importance_weighted_bound(log_likelihood, z, mean, log_variance):
-    """A lower bound on log p(x) from K weighted draws (IWAE's), for each picture.
+# %% nbgrader={"grade": false, "grade_id": "wider_bound", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def wider_bound(log_likelihood, eps, mean, log_variance, width):
+    """A lower bound on log p(x) from K weighted draws of a wider q, for each picture.
 
-    log_likelihood (K, N): log p(x_n given z_kn), nats. z (K, N, D): draws of q. mean,
-    log_variance (N, D): of q(z given x_n). All float32 or float64, of one dtype.
-    Returns (N,): the log of the mean weight. Gradient flows through all four.
+    log_likelihood (K, N): log p(x_n given z_kn), nats. eps (K, N, D): standard normal
+    noise. mean, log_variance (N, D): of q(z given x_n). All float32 or float64, of one
+    dtype. width: a number > 0; the draws were z = mean + width sigma eps. Returns (N,):
+    the log of the mean weight. Gradient flows to log_likelihood, mean and log_variance.
     """
     ### BEGIN SOLUTION
+    z = mean + width * (log_variance / 2).exp() * eps
     log_prior = -z.square().sum(2) / 2  # - D/2 log(2 pi) in both: it cancels
-    log_q = -((z - mean).square() / log_variance.exp() + log_variance).sum(2) / 2
-    return (log_likelihood + log_prior - log_q).logsumexp(0) - math.log(len(z))
+    log_r = -(eps.square() + log_variance + 2 * math.log(width)).sum(2) / 2
+    log_weights = log_likelihood + log_prior - log_r
+    return log_weights.logsumexp(0) - math.log(len(eps))
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_importance_weighted_bound", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
-check(importance_weighted_bound)
+# %% nbgrader={"grade": true, "grade_id": "check_wider_bound", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(wider_bound)
 ### BEGIN HIDDEN TESTS
-assert check(importance_weighted_bound).solved
+assert check(wider_bound).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First compute two tensors of shape (K, N): $\log p(z)$ and $\log q(z \mid x)$. `z - mean` broadcasts over K by itself.
+# For one dimension a Gaussian's log-density is $-\tfrac12 \big[(z - \mu)^2 / \text{variance} + \log \text{variance} +
+# \log 2\pi\big]$. Which variance has r, and what is $(z_k - \mu)^2$ divided by it?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# You need the log of a mean of exponentials. `t.logsumexp(0)` gives it without ever making a number too large, except
-# for the factor 1/K. What does 1/K become outside of the logarithm?
+# Look at each line: is this the standard deviation? Is this sign right? Does this density know the width? Is this a sum
+# or a mean? What happens to `exp(1000)`?
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# With K = 1 it is one draw of the ELBO: the result is the log-weight itself.
+# You need the log of a mean of exponentials. `t.logsumexp(0)` gives it without ever making a number too large, except
+# for the factor 1/K. What does 1/K become outside of the logarithm?
 #
 # </details>
 
 # %% [markdown]
 # ## 7. Hidden assumptions
 #
-# *The lecture, on the Gaussian likelihood and MSE, on beta, on collapse, and on bits.*
+# *The lecture, sections 6, 11, 12 and 13.*
 #
 # This exercise has no network. Work with pen and paper, then return a number for each question, as a formula of the
-# given numbers. A picture has d pixels, and the decoder's output for it is m.
+# given numbers. A picture has d pixels, and the decoder's output for it is o. In a to d, all pixels have the same
+# standard deviation $s$.
 #
-# - **a.** A loss is the *sum* of the squared errors, $\sum_i (x_i - m_i)^2$, plus the KL. For which $\sigma$ is this
-#   sum equal to $-\log p(x \mid z)$ of exercise 4, up to a constant?
-# - **b.** Another loss is their *mean*, $\frac1d \sum_i (x_i - m_i)^2$, plus the KL. Which $\sigma$ is it now?
-# - **c.** Up to a factor in front, the loss of b. is that of a beta-VAE with $\sigma = 1$:
+# - **a.** A loss is the *sum* of the squared errors, $\sum_i (x_i - o_i)^2$, plus the KL. For which $s$ is this
+#   sum equal to $-\log p(x \mid z)$ of section 6, up to a constant?
+# - **b.** Another loss is their *mean*, $\frac1d \sum_i (x_i - o_i)^2$, plus the KL. Which $s$ is it now?
+# - **c.** Up to a factor in front, the loss of b. is that of a beta-VAE with $s = 1$:
 #   $-\log p(x \mid z) + \beta\,\mathrm{KL}$. Which $\beta$?
-# - **d.** After training, the mean squared error *of a pixel* is e. Which $\sigma$ makes these pictures most likely?
+# - **d.** After training, the mean squared error *of a pixel* is e. Which $s$ makes these pictures most likely?
 # - **e.** Now pixels are 0 or 1, and the posterior has collapsed: q is the prior for every picture. The decoder ignores
 #   z and can only return the same probability for every pixel. A share r of the pixels is 1. What is the best ELBO it
 #   can reach, in nats per picture?
@@ -425,14 +474,14 @@ assert check(hidden_assumptions).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# For a and b: which factor stands before $(x_i - m_i)^2$ in exercise 4, and which factor here? For c: multiply the loss
-# of b until its squares have the factor that they have for $\sigma = 1$. This multiplies the KL, too.
+# For a and b: which factor stands before $(x_i - o_i)^2$ in section 6, and which factor here? For c: multiply the loss
+# of b until its squares have the factor that they have for $s = 1$. This multiplies the KL, too.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For d: $e / (2\sigma^2) + \log \sigma$ per pixel must be as small as possible, so its derivative is 0. For e: the KL
-# is 0. What remains is exercise 3 with one p for all pixels, and the best p is r.
+# For d: $e / (2 s^2) + \log s$ per pixel must be as small as possible, so its derivative is 0. For e: the KL
+# is 0. What remains is the log-likelihood with one p for all pixels, and the best p is r.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -444,7 +493,7 @@ assert check(hidden_assumptions).solved
 # %% [markdown]
 # ## 8. A walk on the sphere
 #
-# *The lecture, on walking through latent space.*
+# *The lecture, section 14.*
 #
 # In D dimensions nearly all draws of $\mathcal N(0, I)$ lie close to a sphere of radius $\sqrt D$. The straight line
 # between two of them passes through the inside of the sphere, where the decoder was never trained. So follow the sphere
@@ -499,88 +548,97 @@ assert check(slerp).solved
 # </details>
 
 # %% [markdown]
-# ## 9. Dimensions that sleep
+# ## 9. Free bits for groups of units
 #
-# *The lecture, on posterior collapse.*
+# *The lecture, section 12.*
 #
-# Your model has 32 latent dimensions. How many does it use? A dimension that is not used costs nothing, so it is easy
-# to find:
+# A VAE uses 64 latent dimensions in groups: a group of two for the place, a group of ten for the shape, and so on. Each
+# **group** may use $\lambda$ nats for nothing. What goes beyond them is paid as usual. With
+# $\mathrm{KL}_{nd} = \frac12 (\mu_{nd}^2 + \sigma_{nd}^2 - 1 - \log \sigma_{nd}^2)$,
 #
-# $$\mathrm{KL}_d = \frac1N \sum_{n=1}^{N} \frac12 \big(\mu_{nd}^2 + \sigma_{nd}^2 - 1 - \log \sigma_{nd}^2\big).$$
+# $$R = \sum_{g} \max\Big(\lambda,\ \frac1N \sum_{n=1}^{N} \sum_{d \in g} \mathrm{KL}_{nd}\Big).$$
 #
-# A dimension is alive where $\mathrm{KL}_d$ is above a threshold. The sum of all $\mathrm{KL}_d$ is the KL of the loss,
-# so they show which dimensions use the nats. (Others count the dimensions whose *mean* varies from picture to picture.
-# When do the two counts differ?)
+# So the penalty is *one-sided*: a group below $\lambda$ costs $\lambda$, and no gradient comes from it. Groups have
+# different sizes, and the dimensions of a group need not stand side by side. (What would change if the maximum stood
+# inside the mean over the pictures? Then a picture could not save what another one spends.)
 #
-# *5 minutes, ★.* Points: 2 each dimension's KL, 1 those alive, 1 arguments left alone.
+# *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 right gradient.
 
 
-# %% nbgrader={"grade": false, "grade_id": "kl_by_dimension", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def kl_by_dimension(mean, log_variance, threshold):
-    """What each latent dimension costs, and how many are alive.
+# %% nbgrader={"grade": false, "grade_id": "free_bits", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def free_bits(mean, log_variance, group, free):
+    """The rate of a VAE whose groups of latent dimensions have `free` nats each.
 
-    mean, log_variance (N, D): of q for N pictures, float32 or float64. threshold: a
-    number > 0, in nats. Returns two things: the KL of each dimension, averaged over the
-    pictures, (D,); and how many of these are above the threshold, a whole number.
+    mean, log_variance (N, D): of q for N pictures, float32 or float64. group (D,): for
+    each dimension the number of its group, int64; each of 0, 1, ..., G - 1 occurs. free:
+    a number > 0, lambda. Returns a 0-d tensor: nats. Gradient flows to mean and
+    log_variance.
     """
     ### BEGIN SOLUTION
     kl = (mean.square() + log_variance.exp() - 1 - log_variance).mean(0) / 2
-    return kl, int((kl > threshold).sum())
+    groups = kl.new_zeros(int(group.max()) + 1).index_add(0, group, kl)
+    return groups.clamp(min=free).sum()
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_kl_by_dimension", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
-check(kl_by_dimension)
+# %% nbgrader={"grade": true, "grade_id": "check_free_bits", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(free_bits)
 ### BEGIN HIDDEN TESTS
-assert check(kl_by_dimension).solved
+assert check(free_bits).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# This is exercise 2 along another dimension of the tensor, with a mean in place of the sum.
+# First compute the KL of each dimension, averaged over the pictures: (D,). Then add up the dimensions of each group:
+# (G,). Then take the maximum with $\lambda$. Then take the sum.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `(kl > threshold)` is a tensor of True and False; its sum is a count.
+# `zeros.index_add(0, group, kl)` adds each number of `kl` to the entry that `group` names. A loop over the groups with
+# `kl[group == g].sum()` does the same. `t.clamp(min=free)` is the maximum, and its gradient is 0 below `free`.
 #
 # </details>
 
 # %% [markdown]
 # ## 10. Two ways to a gradient
 #
-# *The lecture, on reparameterisation, and on what was done before it.*
+# *The lecture, section 5.*
 #
-# We want $\nabla_\mu\, \mathbb E\, f(z)$ with $z \sim \mathcal N(\mu, \sigma^2)$, from K draws
-# $z_k = \mu + \sigma \epsilon_k$. The old way, the *score function* (REINFORCE), needs only the values of f: it pulls
-# $\mu$ towards draws where f was better than usual. The new way, reparameterisation, follows the *path*
-# $\epsilon \to z \to f$ and needs the gradient of f:
+# We want $\nabla_\mu\, \mathbb E\, f(z)$ with $z \sim \mathcal N(\mu, \sigma^2)$, from K draws $z_k = \mu + \sigma
+# \epsilon_k$. Reparameterisation follows the *path* $\epsilon \to z \to f$ and needs the slope of f. The *score
+# function* needs only values of f. The lecture says that a baseline helps a lot. But where does it come from, if
+# $\mathbb E f$ is unknown? From the **other draws**:
 #
-# $$g^{\text{score}} = \frac1K \sum_k \big(f(z_k) - b\big)\, \frac{z_k - \mu}{\sigma^2}, \qquad
-# g^{\text{path}} = \frac1K \sum_k \nabla f(z_k).$$
+# $$g^{\text{score}} = \frac1K \sum_{k=1}^{K} \big(f(z_k) - b_k\big)\, \frac{z_k - \mu}{\sigma^2}, \qquad
+# b_k = \frac{1}{K - 1} \sum_{j \ne k} f(z_j), \qquad
+# g^{\text{path}} = \frac1K \sum_{k=1}^{K} \nabla f(z_k).$$
 #
-# Both are right on average, for any baseline b that does not depend on the draws. One of them has a much larger
-# variance: the last cell below shows how much larger, and how much a good baseline helps.
+# The baseline $b_k$ does not depend on draw k. So $\mathbb E\, b_k (z_k - \mu) = \mathbb E\, b_k \cdot \mathbb E (z_k -
+# \mu) = 0$, and the estimate stays unbiased. With the mean of *all* K values this is not so: the estimate would be too
+# small by the factor $(K - 1) / K$.
 #
 # *20 minutes, ★★★.* Points: 2 the score function's estimate, 2 the path's, 1 arguments left alone.
 
 
 # %% nbgrader={"grade": false, "grade_id": "two_gradients", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def two_gradients(f, mean, sigma, eps, baseline):
+def two_gradients(f, mean, sigma, eps):
     """Two estimates of the gradient of E f(z) with respect to the mean.
 
     f: a function, z (K, D) -> values (K,), each from its own row; it can be
     differentiated. mean, sigma (D,): of the Gaussian, sigma > 0 its standard deviation;
-    eps (K, D): standard normal noise. All float32 or float64, of one dtype. baseline: a
-    number, subtracted from f in the first estimate. Returns two tensors, (D,) each: the
-    score function's estimate, then the one along the path.
+    eps (K, D): standard normal noise, K >= 2. All float32 or float64, of one dtype.
+    Returns two tensors, (D,) each: the score function's estimate with the mean of the
+    other draws as baseline, then the one along the path.
     """
     ### BEGIN SOLUTION
     z = (mean + sigma * eps).requires_grad_()
     values = f(z)
     path = torch.autograd.grad(values.sum(), z)[0].mean(0)
-    score = ((values.detach() - baseline)[:, None] * eps / sigma).mean(0)
+    values = values.detach()
+    baseline = (values.sum() - values) / (len(eps) - 1)
+    score = ((values - baseline)[:, None] * eps / sigma).mean(0)
     return score, path
     ### END SOLUTION
 
@@ -600,9 +658,75 @@ assert check(two_gradients).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
+# The sum of the *other* values is the sum of all values minus the own one. There are K - 1 of them.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
 # `torch.autograd.grad(output, z)[0]` is the gradient of one number with respect to z. For this, z must require a
-# gradient: call `z.requires_grad_()` before you call f. Each value depends on its own row only, so row k of the
-# gradient of the *sum* is the gradient of $f(z_k)$.
+# gradient: call `z.requires_grad_()` on the new tensor z before you call f. Each value depends on its own row only, so
+# row k of the gradient of the *sum* is the gradient of $f(z_k)$.
+#
+# </details>
+
+# %% [markdown]
+# ## 11. What all codes together tell
+#
+# *The lecture, section 15.*
+#
+# The average rate is the sum of two parts: the information $I_q(x; z)$ of the code about the picture, and the mismatch
+# $\mathrm{KL}\big(q(z)\,\|\,p(z)\big)$ of all codes together with the prior. Estimate both from one draw $z_n$ of each
+# picture's $q(z \mid x_n)$. All N pictures together have the density $q(z) = \frac1N \sum_m q(z \mid x_m)$, so
+#
+# $$I = \frac1N \sum_{n=1}^{N} \big[\log q(z_n \mid x_n) - \log q(z_n)\big], \qquad
+# M = \frac1N \sum_{n=1}^{N} \big[\log q(z_n) - \log p(z_n)\big].$$
+#
+# You need the log-density of *every* draw under *every* picture's q, an N x N matrix. All densities are normalised
+# Gaussians, with $p(z) = \mathcal N(0, I)$. With many dimensions a density may be too small or too large for a floating
+# point number. Then only its logarithm can be computed. (I can never be above $\log N$. Why?)
+#
+# *20 minutes, ★★★.* Points: 2 the information, 2 the mismatch, 1 many dimensions, 1 arguments left alone.
+
+
+# %% nbgrader={"grade": false, "grade_id": "information", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def information(z, mean, log_variance):
+    """Estimates of the two parts of the average rate.
+
+    z (N, D): one draw of q(z given x_n) for each picture. mean, log_variance (N, D): of
+    q(z given x_n). All float32 or float64, of one dtype. Returns two 0-d tensors, in
+    nats: the information I, and the mismatch M.
+    """
+    ### BEGIN SOLUTION
+    squares = (z[:, None] - mean).square() / log_variance.exp()  # (draws, pictures, D)
+    log_q = -(squares + log_variance + math.log(2 * math.pi)).sum(2) / 2
+    log_aggregate = log_q.logsumexp(1) - math.log(len(z))
+    log_prior = -(z.square() + math.log(2 * math.pi)).sum(1) / 2
+    own = log_q.diagonal()
+    return (own - log_aggregate).mean(), (log_aggregate - log_prior).mean()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_information", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(information)
+### BEGIN HIDDEN TESTS
+assert check(information).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `z[:, None] - mean` has the shape (N, N, D): the first axis is the draw, the second is the picture whose q it is.
+# After the sum over D, `log_q[n, m]` is $\log q(z_n \mid x_m)$.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# $\log q(z_n)$ is a `logsumexp` over the pictures m, minus $\log N$. $\log q(z_n \mid x_n)$ stands on the diagonal.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# A test: $I + M$ is an estimate of the average rate. And if all pictures have the same q, I is 0.
 #
 # </details>
 
@@ -669,47 +793,47 @@ def tiny_vae(steps):
 
 @torch.no_grad()
 def measured(encoder, decoder):
-    """Test digits: bounds on log p(x) from more and more draws, KL of each
-    dimension."""
+    """Test digits: bounds on log p(x) from more and more draws and from two widths of
+    q, and the parts of the rate."""
     x, g = small_digits("test", 200), torch.Generator().manual_seed(1)
     mean, log_variance = encoder(x)
-    for draws in (1, 10, 100):
-        z = torch.stack(
-            [
-                reparameterise(mean, log_variance, torch.randn(200, 2, generator=g))
-                for _ in range(draws)
-            ]
-        )
-        log_likelihood = torch.stack(
-            [bernoulli_log_likelihood(decoder(points), x) for points in z]
-        )
-        bound = (
-            importance_weighted_bound(log_likelihood, z, mean, log_variance)
-            .mean()
-            .item()
-        )
-        bits = hidden_assumptions(196, 1.0, 0.5, bound)[-1]
-        print(
-            f"K = {draws:3}: log p(x) is at least {bound:6.1f} nats, so a pixel costs "
-            f"at most {bits:.3f} bits"
-        )
-    kl, alive = kl_by_dimension(mean, log_variance, threshold=0.1)
+    sigma = (log_variance / 2).exp()
+    for width in (1.0, 1.5):
+        for draws in (1, 10, 100):
+            eps = torch.randn(draws, 200, 2, generator=g)
+            log_likelihood = torch.stack(
+                [
+                    observed_log_likelihood(decoder(mean + width * sigma * noise), x)
+                    for noise in eps
+                ]
+            )
+            bound = (
+                wider_bound(log_likelihood, eps, mean, log_variance, width)
+                .mean()
+                .item()
+            )
+            bits = hidden_assumptions(196, 1.0, 0.5, bound)[-1]
+            print(
+                f"width {width}, K = {draws:3}: log p(x) is at least {bound:6.1f} nats, "
+                f"so a pixel costs at most {bits:.3f} bits"
+            )
+    z = mean + sigma * torch.randn(200, 2, generator=g)
+    known, mismatch = information(z, mean, log_variance)
+    rate = free_bits(mean, log_variance, torch.tensor([0, 1]), 0.0)
     print(
-        f"KL of the two dimensions: {kl[0].item():.2f} and {kl[1].item():.2f} nats; "
-        f"{alive} alive; "
-        f"together {gaussian_kl(mean, log_variance).mean().item():.2f}"
+        f"rate {rate:.2f} nats; the code tells {known:.2f} nats about the picture "
+        f"(log 200 is {math.log(200):.2f}), mismatch with the prior {mismatch:.2f}"
     )
 
 
 def plane(steps):
     answers = (
-        reparameterise,
-        gaussian_kl,
-        bernoulli_log_likelihood,
+        observed_log_likelihood,
         negative_elbo,
-        importance_weighted_bound,
+        wider_bound,
         hidden_assumptions,
-        kl_by_dimension,
+        free_bits,
+        information,
     )
     if not ready(*answers):
         return None
@@ -747,25 +871,22 @@ def noise_of_gradients(repeats):
         torch.full((10,), 0.5),
         torch.ones(10),
     )
-    draws = (1, 3, 10, 30, 100)
+    draws = (2, 3, 10, 30, 100)
     lines = {
-        "score function": [],
-        "score function, baseline E f": [],
+        "score function without baseline": [],
+        "score function, mean of the others": [],
         "along the path": [],
     }
     for k in draws:
         noise = torch.randn(repeats, k, 10, generator=g)
-        plain = [
-            two_gradients(lambda z: z.square().sum(1), mean, sigma, eps, 0.0)
-            for eps in noise
-        ]
-        better = [
-            two_gradients(lambda z: z.square().sum(1), mean, sigma, eps, 12.5)
+        z = mean + sigma * noise
+        plain = (z.square().sum(2, keepdim=True) * noise / sigma).mean(1)
+        both = [
+            two_gradients(lambda z: z.square().sum(1), mean, sigma, eps)
             for eps in noise
         ]
         for name, found in zip(
-            lines,
-            ([s for s, _ in plain], [s for s, _ in better], [p for _, p in plain]),
+            lines, ([*plain], [s for s, _ in both], [p for _, p in both])
         ):
             lines[name].append(torch.stack(found).std(0).mean().item())
     figure = curve(
@@ -812,6 +933,8 @@ two_ways()
 #
 # Neighbours on the plane look similar, and between two digits there are mixtures of both, although nobody gave the
 # model any labels. The samples are blurry where one kind of digit changes into another. The bound rises with K while
-# the model stays the same. Write a second loss that averages over the pixels, let `tiny_vae` use it, and look again.
-# How many dimensions are alive now, and did c. of exercise 7 warn you? Give the model more dimensions, and see how many
-# it uses. Then train larger models, as the lecture does, with convolutions, labels and a learnt sigma.
+# the model stays the same. Which width is better for many draws, and which for one? Write a second loss that averages
+# over the pixels, let `tiny_vae` use it, and look again. How large is the rate now, and did c. of exercise 7 warn you?
+# Draw with `logistic_draw` in place of a Gaussian: which term of the loss must change? Train with `laplace_rate` in the
+# loss, and look at the plane. Then train larger models, as the lecture does, with convolutions, labels and a learnt
+# sigma.

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Exercises 12. Generative adversarial networks
 #
-# **A forger and a detective, in ten short pieces.** The forger is the generator, the detective is the discriminator.
-# You compute what the best detective would say, write down the loss of each of the two, compute a distance that still
-# helps where the detective has won, and keep a critic from getting too steep, in two ways. Then come labels and growing
-# pictures. In the end the two play, with your own code.
+# **A game of two networks, in ten short pieces.** You compute what the best discriminator would say if the labels of
+# the real pictures are smoothed. You write the losses of both players, and repair a loss that somebody else wrote. You
+# compute a distance that still helps where the discriminator has won. You keep a critic from getting too steep, in two
+# ways. Then come labels and growing pictures. In the end the two networks play, with your own code.
 #
-# **You need** notebook 12, the lecture. Each exercise names the part it belongs to.
+# **You need** notebook 12, the lecture. Each exercise names the section that it builds on, and goes a step beyond it.
 #
 # **How it works.** Write your code where the cell says so and run the cell below it. The check tests your answer on a
 # few small cases. If the answer is wrong, the check says how, and often names the likely mistake. *The check is not the
@@ -23,22 +23,25 @@
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
-# | 1. The best detective | 5 | 15 | ★★ |
+# | 1. The best discriminator for smoothed labels | 5 | 20 | ★★★ |
 # | 2. What the discriminator wants | 5 | 10 | ★ |
-# | 3. What the generator wants | 6 | 10 | ★ |
-# | 4. Moving earth on a line | 4 | 10 | ★ |
-# | 5. Cut off | 3 | 5 | ★ |
-# | 6. Not too steep, not too flat | 6 | 20 | ★★★ |
-# | 7. A norm that listens to the label | 5 | 15 | ★★ |
+# | 3. What the generator wants: find the faults | 5 | 15 | ★★ |
+# | 4. Moving earth on a line | 4 | 15 | ★★ |
+# | 5. Clipped, and how steep | 4 | 10 | ★★ |
+# | 6. Not too steep | 6 | 20 | ★★★ |
+# | 7. A norm for mixed labels | 5 | 15 | ★★ |
 # | 8. Is it real, and is it a cat? | 4 | 10 | ★★ |
 # | 9. Pictures that grow | 5 | 20 | ★★ |
 # | 10. The two players | 7 | 25 | ★★★ |
-# | **together** | **50** | **140** | |
+# | **together** | **50** | **160** | |
 #
-# D always returns *logits*: the probability that a picture is real is $D(x) = \text{sigmoid}(\text{logit})$. The first line of
-# each check must be right before the others count.
+# The notation is that of the lecture: $p$ (the lecture's $p_{\text{data}}$) for the data, $q$ ($p_g$) for the fakes. D
+# always returns *logits* $l$: the probability that a picture is real is $D(x) = \sigma(l)$. The first line of each
+# check must be right before the others count. Where an input may be float64, the result is float64, and computed in
+# float64.
 
 # %%
+import copy
 import math
 
 import torch
@@ -52,38 +55,43 @@ from course_lib.notebook import budget, checks, curve, describe, image_grid, sub
 check = checks("12_gan")
 
 # %% [markdown]
-# ## 1. The best detective
+# ## 1. The best discriminator for smoothed labels
 #
-# *The lecture, on the best discriminator and the value of the game.*
+# *Builds on section 2 of the lecture.*
 #
-# Suppose you *knew* all probabilities: $p$ for the data, $q$ for the generator. Then no discriminator could be better
-# than
+# A discriminator that is very sure of real pictures gives poor gradients. So Salimans et al. (2016) give real pictures
+# the label $1 - s$ instead of 1, for example 0.9. Fakes keep the label 0 (*one-sided label smoothing*). Then D
+# maximises
 #
-# $$D^*(x) = \frac{p(x)}{p(x) + q(x)}, \qquad
-# V = \sum_x p(x) \log D^*(x) + q(x) \log\big(1 - D^*(x)\big) = -\log 4 + 2\,\mathrm{JSD}(p, q).$$
+# $$V_s = \sum_x p(x) \big[(1 - s) \log D(x) + s \log\big(1 - D(x)\big)\big] + q(x) \log\big(1 - D(x)\big).$$
 #
-# V is the value of the game for this D. Probabilities of whole pictures are tiny, so they are given as logarithms, and
-# must stay logarithms. Where both p and q are too small for the computer, the fraction is 0/0, though one may be seven
-# times the other. Divide its numerator and denominator by p. Which function of $\log p - \log q$ do you get?
+# For $s = 0$ this is the game of section 2. Which $D^*$ is best for a given $s$? Differentiate at one $x$, as the
+# lecture does. Then compute $D^*$ and the value $V_s$ for it.
 #
-# *15 minutes, ★★.* Points: 2 best D, 1 value of the game, 1 arguments left alone, 1 tiny probabilities.
+# Probabilities of whole pictures are tiny, so they are given as logarithms, and must stay logarithms. Where both p and
+# q are too small for the computer, the fraction is 0/0, though one may be seven times the other.
+#
+# *20 minutes, ★★★.* Points: 2 best D, 1 value of the game, 1 arguments left alone and float64 kept, 1 tiny
+# probabilities.
 
 
 # %% nbgrader={"grade": false, "grade_id": "optimal_discriminator", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def optimal_discriminator(log_p, log_q):
+def optimal_discriminator(log_p, log_q, smooth):
     """The output of the best discriminator, and the value of the game for it.
 
     log_p, log_q (K,): logarithms of two tables of K probabilities, of data and of
-    fakes, float32 or float64; all finite, but exp may round them to 0. Returns two
-    things: D* of each entry, (K,), in [0, 1]; and the value V of the game, a 0-d
-    tensor, in nats.
+    fakes, float32 or float64; all finite, but exp may round them to 0. smooth: a number
+    s, 0 <= s < 1; the label of real pictures is 1 - s. Returns two things: D* of each
+    entry, (K,), in [0, 1]; and the value V_s of the game, a 0-d tensor, in nats.
     """
     ### BEGIN SOLUTION
-    logit = log_p - log_q
-    value = (
-        log_p.exp() * F.logsigmoid(logit) + log_q.exp() * F.logsigmoid(-logit)
-    ).sum()
-    return logit.sigmoid(), value
+    total = torch.logaddexp(log_p, log_q)
+    log_s = torch.tensor(smooth, dtype=log_p.dtype).log()
+    log_best = math.log(1 - smooth) + log_p - total
+    log_rest = torch.logaddexp(log_s + log_p, log_q) - total
+    real = (1 - smooth) * log_best + smooth * log_rest
+    value = (log_p.exp() * real + log_q.exp() * log_rest).sum()
+    return log_best.exp(), value
     ### END SOLUTION
 
 
@@ -96,16 +104,23 @@ assert check(optimal_discriminator).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# $p / (p + q) = 1 / (1 + q/p) = 1 / (1 + e^{-(\log p - \log q)})$.
+# With $a = (1 - s)\,p$ and $b = s\,p + q$ each term is $a \log D + b \log(1 - D)$, as in the lecture. Its best D is
+# $a / (a + b)$. What is $a + b$?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# So $\log p - \log q$ is the *logit* of $D^*$. `F.logsigmoid` computes the logarithm of a sigmoid directly, and
-# $1 - \text{sigmoid}(a) = \text{sigmoid}(-a)$.
+# $D^* = (1 - s)\, \sigma(\log p - \log q)$, because $p / (p + q) = 1 / (1 + e^{-(\log p - \log q)})$. And
+# $1 - D^* = (s\, p + q) / (p + q)$.
 #
 # </details>
 # <details><summary>Hint 3</summary>
+#
+# `torch.logaddexp(u, v)` is $\log(e^u + e^v)$, and never rounds to log 0. It takes $-\infty$ for u as well, which is
+# $\log s$ for $s = 0$.
+#
+# </details>
+# <details><summary>Hint 4</summary>
 #
 # In the value, p and q themselves are needed only as weights. There `exp` may round to 0, as long as the logarithm
 # beside it is finite.
@@ -115,28 +130,31 @@ assert check(optimal_discriminator).solved
 # %% [markdown]
 # ## 2. What the discriminator wants
 #
-# *The lecture, on the minimax game.*
+# *Builds on sections 2 and 3 of the lecture.*
 #
-# D should be near 1 for real pictures and near 0 for fakes. D maximises the game's value, but optimisers minimise, so
-# its loss is
+# Now the loss for exercise 1, from samples. D maximises the game's value, but optimisers minimise. With N real pictures
+# $x_n$, M fakes and smoothing $s$ the loss is
 #
-# $$L_D = -\frac1N \sum_{n=1}^{N} \log D(x_n) - \frac1M \sum_{m=1}^{M} \log\big(1 - D(G(z_m))\big).$$
+# $$L_D = -\frac1N \sum_{n=1}^{N} \big[(1 - s) \log D(x_n) + s \log\big(1 - D(x_n)\big)\big] - \frac1M \sum_{m=1}^{M} \log\big(1 - D(G(z_m))\big).$$
 #
-# This is a sum of two means, because there may be more fakes than real pictures. And D gets very sure of itself in this
-# game. Where it is sure and wrong by a logit of 1000, the loss must grow by 1000, not by infinity.
+# This is a sum of two means, because there may be more fakes than real pictures. Only real pictures are smoothed. And D
+# gets very sure of itself in this game. Where it is sure and wrong by a logit of 1000, the loss must grow by 1000, not
+# by infinity.
 #
-# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 a very sure D, 1 right gradient.
+# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone and float64 kept, 1 a very sure D, 1 right gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "discriminator_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def discriminator_loss(real, fake):
-    """The loss of a discriminator that returns logits.
+def discriminator_loss(real, fake, smooth=0.0):
+    """The loss of a discriminator that returns logits, with smoothed labels.
 
     real (N,), fake (M,): its logits for real pictures and for fakes, float32 or
-    float64. Returns a 0-d tensor, in nats, not below 0. Gradient flows to both.
+    float64. smooth: a number s, 0 <= s < 1; the label of real pictures is 1 - s.
+    Returns a 0-d tensor, in nats, not below 0. Gradient flows to both.
     """
     ### BEGIN SOLUTION
-    return -F.logsigmoid(real).mean() - F.logsigmoid(-fake).mean()
+    real_part = (1 - smooth) * F.logsigmoid(real) + smooth * F.logsigmoid(-real)
+    return -real_part.mean() - F.logsigmoid(-fake).mean()
     ### END SOLUTION
 
 
@@ -149,47 +167,61 @@ assert check(discriminator_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `F.logsigmoid(a)` is log D. What is log(1 - D), again as a `logsigmoid`?
+# `F.logsigmoid(l)` is log D. What is log(1 - D), again as a `logsigmoid`?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Or use `F.binary_cross_entropy_with_logits` twice, first with ones as labels, then with zeros. Try all logits 0: D is
-# 1/2 everywhere, and the loss must be log 4.
+# Or use `F.binary_cross_entropy_with_logits` twice. Its labels need not be 0 or 1. Try all logits 0: D is 1/2
+# everywhere, and the loss must be log 4 for each s.
 #
 # </details>
 
 # %% [markdown]
-# ## 3. What the generator wants
+# ## 3. What the generator wants: find the faults
 #
-# *The lecture, on the two losses of the generator.*
+# *Builds on section 4 of the lecture.*
 #
-# The game says: minimise $\log(1 - D(G(z)))$, the *saturating* loss. Its slope with respect to a logit is $-D$. In the
-# beginning the discriminator recognises every fake. Then D is about 0, and the generator gets no gradient. So nearly
-# everybody minimises another loss with the same goal:
+# A student wrote both losses of section 4 like this:
+#
+# ```python
+# def generator_losses(fake):
+#     d = fake.sigmoid()
+#     saturating = F.binary_cross_entropy(d, torch.zeros_like(d))
+#     non_saturating = F.binary_cross_entropy(d, torch.ones_like(d))
+#     return saturating, non_saturating
+# ```
+#
+# With the first loss the fakes get *worse* with every update. With the second loss they get better, until D is very
+# sure of itself. Then the loss stays at 100, and the generator gets no gradient at all. Find both faults. The losses
+# are
 #
 # $$L_{\text{sat}} = \frac1M \sum_m \log\big(1 - D(G(z_m))\big), \qquad L_{\text{non-sat}} = -\frac1M \sum_m \log D(G(z_m)).$$
 #
-# The slope of the second one is $-(1 - D)$, which is large where it matters. The figure at the end shows your own
-# slopes.
+# And a third loss. For the best D, section 4 says that $L_{\text{sat}}$ has the gradient of $2\,\mathrm{JSD}$, and
+# $L_{\text{non-sat}}$ that of $\mathrm{KL}(q \| p) - 2\,\mathrm{JSD}$. Combine both losses into $L_{\mathrm{KL}}$,
+# which has the gradient of $\mathrm{KL}(q \| p)$ alone. Simplify it: what remains of the logits? The figure at the end
+# shows your slopes.
 #
-# *10 minutes, ★.* Points: 2 both losses, 1 argument left alone, 1 a very sure D, 2 right gradient.
+# *15 minutes, ★★.* Points: 2 all losses, 1 argument left alone and float64 kept, 1 a very sure D, 1 right gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "generator_losses", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def generator_losses(fake):
-    """The two losses of a generator.
+    """Three losses of a generator.
 
-    fake (M,): the discriminator's logits for fakes, float32 or float64. Returns two 0-d
-    tensors, in nats: the saturating loss (not above 0), then the non-saturating one
-    (not below 0). Both are to be minimised. Gradient flows from each.
+    fake (M,): the discriminator's logits for fakes, float32 or float64. Returns three
+    0-d tensors, in nats: the saturating loss (not above 0), the non-saturating loss
+    (not below 0), and the loss of KL(q || p). All are to be minimised. Gradient flows
+    from each.
     """
     ### BEGIN SOLUTION
-    return F.logsigmoid(-fake).mean(), -F.logsigmoid(fake).mean()
+    saturating, other = F.logsigmoid(-fake).mean(), -F.logsigmoid(fake).mean()
+    return saturating, other, -fake.mean()
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_generator_losses", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_generator_losses", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
 check(generator_losses)
 ### BEGIN HIDDEN TESTS
 assert check(generator_losses).solved
@@ -198,42 +230,51 @@ assert check(generator_losses).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Both get smaller as D(G(z)) gets larger. Does yours?
+# All three get smaller as D(G(z)) gets larger. Does yours? `F.binary_cross_entropy(d, zeros)` is $-\log(1 - D)$.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The first loss is minus a part of exercise 2. In the second, the fakes are labelled as *real*, and the loss is the
-# usual one.
+# `F.binary_cross_entropy` gets probabilities, and a probability of $e^{-200}$ is 0 in float32. `F.logsigmoid` and the
+# loss `with_logits` get the logits themselves.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# KL = (KL - 2 JSD) + 2 JSD, so add the two losses. $\log(1 - D) - \log D$ is minus a very simple function of the logit.
 #
 # </details>
 
 # %% [markdown]
 # ## 4. Moving earth on a line
 #
-# *The lecture, on the Wasserstein distance.*
+# *Builds on section 7 of the lecture.*
 #
-# Where data and fakes do not overlap, the divergence of exercise 1 is log 2, whether they are near or far apart. The
-# earth mover's distance asks how far the mass must be carried. On a line, with N points each, no point needs to
-# overtake another. The smallest goes to the smallest, the next to the next, so the distance is
+# Where data and fakes do not overlap, the divergence of section 2 is log 2, whether they are near or far apart. The
+# earth mover's distance asks how far the mass must be carried. On a line no mass needs to overtake other mass. In the
+# lecture both samples have the same size. Here sample a has N points of mass 1/N, and sample b has M points of mass
+# 1/M. So a point may have to be cut in pieces. With the points in order, $a_{(1)} \le a_{(2)} \le \dots$, let
 #
-# $$W_1 = \frac1N \sum_{i=1}^{N} \big|a_{(i)} - b_{(i)}\big|,$$
+# $$A(u) = a_{(i)} \quad \text{for } \tfrac{i - 1}{N} < u \le \tfrac iN, \qquad B(u) = b_{(j)} \quad \text{for } \tfrac{j - 1}{M} < u \le \tfrac jM, \qquad
+# W_1 = \int_0^1 \big|A(u) - B(u)\big|\, du .$$
 #
-# with $a_{(1)} \le a_{(2)} \le \dots$ the points in order. In more dimensions points cannot be sorted, so a WGAN needs
-# a critic.
+# $A(u)$ is the place below which the share u of the mass lies. In more dimensions points cannot be sorted, so a WGAN
+# needs a critic.
 #
-# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
+# *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone and float64 kept, 1 right gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "wasserstein", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def wasserstein(a, b):
     """The Wasserstein distance W1 of two samples on a line.
 
-    a, b (N,): N points each, in any order, float32 or float64. Returns a 0-d tensor,
-    not below 0. Gradient flows to both.
+    a (N,), b (M,): points in any order, float32 or float64; N and M may differ.
+    Returns a 0-d tensor, not below 0. Gradient flows to both.
     """
     ### BEGIN SOLUTION
-    return (a.sort().values - b.sort().values).abs().mean()
+    first = a.sort().values.repeat_interleave(len(b))
+    second = b.sort().values.repeat_interleave(len(a))
+    return (first - second).abs().mean()
     ### END SOLUTION
 
 
@@ -246,47 +287,61 @@ assert check(wasserstein).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `a.sort()` returns two things, values and indices, and leaves a as it is.
+# N = 2, M = 3: cut the mass into 6 pieces of mass 1/6. Each point of a is 3 pieces, each point of b is 2 pieces. The
+# pieces are in order, so pair them one by one.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# First the distances, none of them negative, then their mean.
+# `x.repeat_interleave(3)` repeats each number of x three times, and keeps the order. `a.sort()` returns two things,
+# values and indices, and leaves a as it is.
 #
 # </details>
 
 # %% [markdown]
-# ## 5. Cut off
+# ## 5. Clipped, and how steep
 #
-# *The lecture, on the WGAN.*
+# *Builds on section 7 of the lecture.*
 #
-# A critic's values say how much better one picture is than another. The critic must not be steep, because otherwise it
-# would win with ever larger numbers. The first WGAN kept it flat by force. After each update every weight is cut off
-# (*clipped*):
+# The first WGAN bounds its critic by force. After each update every weight is *clipped*:
 #
 # $$w \leftarrow \min\big(\max(w, -c),\, c\big) \quad \text{for every parameter } w.$$
 #
 # Do it *in place*, because the optimiser holds these same tensors. Gradients and buffers must not change. ("A clearly
 # terrible way", say its authors; exercise 6 is the better way.)
 #
-# *5 minutes, ★.* Points: 2 all weights cut off, 1 nothing else changed.
+# How steep can the critic be after that? The lecture says: $K$-Lipschitz for some $K$ that nobody has chosen. A linear
+# layer with the matrix W enlarges the distance of two inputs at most by its largest singular value $\sigma(W)$. Tanh
+# and ReLU never enlarge a distance, and adding a bias does not change it. So return the bound
+#
+# $$K = \prod_W \sigma(W),$$
+#
+# a product over all *matrices*, which are the parameters with two dimensions, *after* the clipping.
+#
+# *10 minutes, ★★.* Points: 2 all weights clipped, 1 nothing else changed, 1 the bound.
 
 
 # %% nbgrader={"grade": false, "grade_id": "clip_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def clip_weights(critic, c):
-    """Clips all parameters of a critic to [-c, c], in place.
+    """Clips all parameters of a critic to [-c, c], in place; returns a bound.
 
-    critic: an nn.Module; its parameters, weights and biases of any shape, require
-    gradients and have some. c: a number > 0. What it returns does not matter.
+    critic: an nn.Module, whose layers may be inside other modules; its parameters,
+    matrices and vectors of any shape, require gradients and have some. c: a number > 0.
+    Returns the product of the largest singular values of all clipped matrices, a number
+    or a 0-d tensor.
     """
     ### BEGIN SOLUTION
+    bound = 1.0
     with torch.no_grad():
         for parameter in critic.parameters():
             parameter.clamp_(-c, c)
+            if parameter.ndim == 2:
+                bound = bound * torch.linalg.matrix_norm(parameter, 2)
+    return bound
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_clip_weights", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_clip_weights", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
 check(clip_weights)
 ### BEGIN HIDDEN TESTS
 assert check(clip_weights).solved
@@ -295,46 +350,52 @@ assert check(clip_weights).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `t.clamp(low, high)` makes a new tensor, `t.clamp_(low, high)` changes this one.
+# `t.clamp(low, high)` makes a new tensor, `t.clamp_(low, high)` changes this one. A tensor that requires a gradient may
+# be changed in place only where none is recorded: `with torch.no_grad():`.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A tensor that requires a gradient may be changed in place only where none is recorded: `with torch.no_grad():`.
+# `critic.parameters()` finds the parameters of all layers, also of layers inside layers. `torch.linalg.svdvals(w)`
+# contains the singular values of a matrix, the largest first.
 #
 # </details>
 
 # %% [markdown]
-# ## 6. Not too steep, not too flat
+# ## 6. Not too steep
 #
-# *The lecture, on the gradient penalty.*
+# *Builds on section 7 of the lecture.*
 #
-# The best critic has slope 1 nearly everywhere between a real picture and a fake. So ask for slope 1 at one point
-# between each pair:
+# The theorem needs a critic whose slope is *at most* 1. A best critic has slope 1 along the pairs of the best plan, and
+# may be flatter elsewhere. So why punish slopes below 1? Gulrajani et al. also name the **one-sided** penalty, which
+# does not:
 #
-# $$P = \frac1N \sum_{n=1}^{N} \Big( \big\lVert \nabla_{\hat x} f(\hat x_n) \big\rVert_2 - 1 \Big)^2, \qquad \hat x_n = t_n\, x_n + (1 - t_n)\, G(z_n).$$
+# $$P = \frac1N \sum_{n=1}^{N} \max\Big(0,\; \big\lVert \nabla_{\hat x} f(\hat x_n) \big\rVert_2 - 1 \Big)^2, \qquad \hat x_n = t_n\, x_n + (1 - t_n)\, G(z_n).$$
 #
 # The norm is over all numbers of one picture. Note that here the loss is made of a *gradient*. This gradient will be
 # differentiated once more, with respect to the critic's weights. Without that, the value is right and the curve looks
-# fine, but nothing is learnt.
+# fine, but nothing is learnt. A critic may be flat everywhere: then the penalty is 0, and its gradient must be 0 as
+# well, not NaN.
 #
-# *20 minutes, ★★★.* Points: 3 right values, 3 teaches the critic.
+# *20 minutes, ★★★.* Points: 2 right values, 2 teaches the critic, 1 a flat critic, 1 arguments left alone and float64
+# kept.
 
 
 # %% nbgrader={"grade": false, "grade_id": "gradient_penalty", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def gradient_penalty(critic, real, fake, t):
-    """How far the critic's slope is from 1, between real pictures and fakes.
+    """How far the critic's slope is above 1, between real pictures and fakes.
 
     critic: a function, pictures (N, C, H, W) -> (N,), each number from its own picture.
-    real, fake (N, C, H, W): pictures and fakes without gradient, float32 or float64. t
-    (N,), in [0, 1]: the real picture's share in each point. Returns a 0-d tensor,
-    the mean over the N pairs. Gradient reaches the critic's weights.
+    real, fake (N, C, H, W): pictures and fakes without gradient, float32 or float64;
+    afterwards they still require none. t (N,), in [0, 1]: the real picture's share in
+    each point. Returns a 0-d tensor, the mean over the N pairs. Gradient reaches the
+    critic's weights.
     """
     ### BEGIN SOLUTION
     x = fake + t[:, None, None, None] * (real - fake)
     x.requires_grad_()
     slope = torch.autograd.grad(critic(x).sum(), x, create_graph=True)[0]
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return (slope.flatten(1).norm(dim=1) - 1).relu().square().mean()
     ### END SOLUTION
 
 
@@ -363,83 +424,98 @@ assert check(gradient_penalty).solved
 # picture.
 #
 # </details>
+# <details><summary>Hint 4</summary>
+#
+# The derivative of a root at 0 is infinite, and infinity times 0 is NaN. `Tensor.norm` takes care of that,
+# `.square().sum().sqrt()` does not.
+#
+# </details>
 
 # %% [markdown]
-# ## 7. A norm that listens to the label
+# ## 7. A norm for mixed labels
 #
-# *The lecture, on conditional GANs.*
+# *Builds on section 9 of the lecture.*
 #
-# How does a generator know which class to paint? One way changes hardly anything in the network. BatchNorm has a gain
-# and a bias for each channel. Give it a table of them, with a row for each class, and let the label choose the row:
+# The lecture's conditional BatchNorm gives each label a gain and a bias. Dumoulin et al. (2016) did this with *instance
+# norm*, for styles of painting: every picture is normalised by itself. And they *mixed* styles. So a picture does not
+# have one label, but shares of all labels: three quarters cat, one quarter dog. With the shares $s_{nk}$ of picture n,
 #
-# $$\hat x_{nchw} = \gamma_{y_n c}\, \frac{x_{nchw} - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} + \beta_{y_n c}.$$
+# $$\hat x_{nchw} = \gamma_{nc}\, \frac{x_{nchw} - \mu_{nc}}{\sqrt{\sigma_{nc}^2 + \epsilon}} + \beta_{nc}, \qquad
+# \gamma_{nc} = \sum_k s_{nk}\, \Gamma_{kc}, \quad \beta_{nc} = \sum_k s_{nk}\, B_{kc}.$$
 #
-# $\mu_c$ and $\sigma_c^2$ are the mean and the variance of channel c over the *whole* batch and all positions, whatever the labels; the
-# variance is the plain mean of the squares.
+# $\Gamma$ and $B$ are the tables of gains and biases, with a row for each label. $\mu_{nc}$ and $\sigma_{nc}^2$ are the
+# mean and the variance of channel c of picture n over its positions; the variance is the plain mean of the squares.
 #
-# *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 right gradient.
+# *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone and float64 kept, 1 right gradient.
 
 
-# %% nbgrader={"grade": false, "grade_id": "conditional_batch_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def conditional_batch_norm(x, gain, bias, y, eps):
-    """BatchNorm, as in training, with a gain and a bias for each label.
+# %% nbgrader={"grade": false, "grade_id": "conditional_instance_norm", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def conditional_instance_norm(x, gain, bias, shares, eps):
+    """Instance norm with a gain and a bias that are mixed from those of all labels.
 
     x (N, C, H, W): maps, float32 or float64. gain, bias (classes, C): a row for each
-    class, of the same dtype. y (N,): labels, int64. eps: a number > 0. Returns maps
-    (N, C, H, W). Gradient flows to x, gain and bias.
+    label, of the same dtype. shares (N, classes): shares of each picture, in [0, 1],
+    with sum 1, of the same dtype. eps: a number > 0. Returns maps (N, C, H, W).
+    Gradient flows to all four.
     """
     ### BEGIN SOLUTION
-    mean = x.mean((0, 2, 3), keepdim=True)
-    variance = (x - mean).square().mean((0, 2, 3), keepdim=True)
+    mean = x.mean((2, 3), keepdim=True)
+    variance = (x - mean).square().mean((2, 3), keepdim=True)
     normal = (x - mean) / (variance + eps).sqrt()
-    return gain[y][:, :, None, None] * normal + bias[y][:, :, None, None]
+    return (shares @ gain)[:, :, None, None] * normal + (shares @ bias)[
+        :, :, None, None
+    ]
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_conditional_batch_norm", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
-check(conditional_batch_norm)
+# %% nbgrader={"grade": true, "grade_id": "check_conditional_instance_norm", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(conditional_instance_norm)
 ### BEGIN HIDDEN TESTS
-assert check(conditional_batch_norm).solved
+assert check(conditional_instance_norm).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `x.mean((0, 2, 3), keepdim=True)` has the shape (1, C, 1, 1): one number for each channel. `x.var` divides by one
-# less, unless you set `correction=0`.
+# `x.mean((2, 3), keepdim=True)` has the shape (N, C, 1, 1): one number for each channel of each picture. `x.var`
+# divides by one less, unless you set `correction=0`.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `gain[y]` picks a row for each picture, (N, C). For maps it needs two more dimensions: `[:, :, None, None]`.
+# The sum over k is a matrix product of (N, classes) and (classes, C). For maps it needs two more dimensions:
+# `[:, :, None, None]`.
 #
 # </details>
 
 # %% [markdown]
 # ## 8. Is it real, and is it a cat?
 #
-# *The lecture, on the projection discriminator.*
+# *Builds on section 9 of the lecture.*
 #
-# And how does the discriminator use a label? Let h be its features of a picture. One logit answers two questions:
+# Labels cost money, so half of a batch may have none. Let h be the discriminator's features of a picture, and let $y_n
+# = -1$ mean that picture n has no label. Where there is a label, the logit answers two questions, as in the lecture.
+# Where there is none, only the first one:
 #
-# $$\text{logit}(x_n, y_n) = \langle \psi, h_n \rangle + \langle v_{y_n}, h_n \rangle.$$
+# $$\text{logit}(x_n, y_n) = \langle \psi, h_n \rangle + \begin{cases} \langle v_{y_n}, h_n \rangle & \text{if } y_n \ge 0 \\ 0 & \text{if } y_n = -1 . \end{cases}$$
 #
 # The first part asks "is it real?", the second "is it a $y_n$?". $v_y$ is row y of a table that is learnt. There is no
-# softmax, and the other classes do not matter.
+# softmax, and the other classes do not matter. (What is `table[-1]`?)
 #
-# *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 1 right gradient.
+# *10 minutes, ★★.* Points: 2 right values, 1 arguments left alone and float64 kept, 1 right gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "projection_logit", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def projection_logit(h, psi, table, y):
-    """The logit of a projection discriminator.
+    """The logit of a projection discriminator, for pictures with and without label.
 
     h (N, D): features of N pictures, float32 or float64. psi (D,). table (classes, D):
-    a row v for each class. y (N,): labels, int64. Returns logits (N,). Gradient flows
-    to h, psi and table.
+    a row v for each class. y (N,): labels, int64, or -1 for no label. Returns logits
+    (N,). Gradient flows to h, psi and table.
     """
     ### BEGIN SOLUTION
-    return h @ psi + (table[y] * h).sum(1)
+    labelled = (y >= 0).to(h.dtype)
+    return h @ psi + labelled * (table[y] * h).sum(1)
     ### END SOLUTION
 
 
@@ -452,46 +528,54 @@ assert check(projection_logit).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `table[y]` is (N, D): for each picture the row of its own label.
+# `table[y]` is (N, D): for each picture the row of its own label. An index of -1 means the *last* row, so these rows
+# must not count.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Inner products row by row are not a matrix product, so multiply, then sum over D. (The two parts have h in common. Is
-# one inner product enough?)
+# Inner products row by row are not a matrix product, so multiply, then sum over D. `(y >= 0)` is true or false for each
+# picture; as a number it is 1 or 0.
 #
 # </details>
 
 # %% [markdown]
 # ## 9. Pictures that grow
 #
-# *The lecture, on progressive growing.*
+# *Builds on section 10 of the lecture.*
 #
-# A generator with L levels first learns small pictures, then twice as large ones, and so on. Training is cut into
-# $2L - 1$ phases of equal length: level 0 alone, level 1 fading in, level 1 alone, level 2 fading in, ..., level
-# $L - 1$ alone. While a level fades in, its $\alpha$ grows evenly from 0 to 1 in that phase, and the generator shows
+# A generator with L levels first learns small pictures, then twice as large ones, and so on. Training has $2L - 1$
+# phases: level 0 alone, level 1 fading in, level 1 alone, level 2 fading in, ..., level $L - 1$ alone. In the lecture
+# all phases are equally long. Here each phase has its own *length*, for example longer ones for larger pictures. The
+# lengths are given in any unit, and `progress` is the share of their sum that has passed. While a level fades in, its
+# $\alpha$ grows evenly from 0 to 1 in that phase, and the generator shows
 #
 # $$(1 - \alpha)\, \text{enlarged}(\text{old}) + \alpha\, \text{new}.$$
 #
 # Enlarging makes four equal pixels of each pixel. At the very end, at progress 1, the last level is alone.
 #
-# *20 minutes, ★★.* Points: 3 the next level fades in, 1 one level alone in between, 1 arguments left alone.
+# *20 minutes, ★★.* Points: 3 the next level fades in, 1 one level alone in between, 1 arguments left alone and float64
+# kept.
 
 
 # %% nbgrader={"grade": false, "grade_id": "grown", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def grown(pictures, progress):
+def grown(pictures, progress, lengths):
     """What a growing generator shows at some point of its training.
 
     pictures: a list of L >= 1 tensors, the same pictures as the levels paint them:
     level i is (N, C, S * 2^i, S * 2^i), float32 or float64. progress: a number in [0,
-    1]. Returns one tensor: a level's pictures where it is alone; where level i is
-    fading in, the mixture with level i - 1, in level i's size.
+    1]. lengths: a list of 2 L - 1 numbers > 0, one for each phase. Returns one tensor:
+    a level's pictures where it is alone; where level i is fading in, the mixture with
+    level i - 1, in level i's size.
     """
     ### BEGIN SOLUTION
-    last = 2 * len(pictures) - 2  # the number of the last phase
-    phase = min(progress * (last + 1), last)
-    level, alpha = int(phase) // 2, phase - int(phase)
-    if int(phase) % 2 == 0:
+    phase, last = 0, len(lengths) - 1
+    passed = progress * sum(lengths)
+    while phase < last and passed >= lengths[phase]:
+        passed -= lengths[phase]
+        phase += 1
+    level, alpha = phase // 2, passed / lengths[phase]
+    if phase % 2 == 0:
         return pictures[level]
     old = pictures[level].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     return (1 - alpha) * old + alpha * pictures[level + 1]
@@ -507,14 +591,15 @@ assert check(grown).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The integer part of `progress * (2 * L - 1)` is the number of the phase, counted from 0. The rest says how far this
-# phase has come. In even phases a level is alone. Which one?
+# Multiply `progress` by the sum of all lengths. Then subtract the lengths of the phases that are over. What is left
+# says how far the present phase has come. In even phases (counted from 0) a level is alone. Which one?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# L = 2 has three phases. At progress 0.5 half of the second phase is over, so level 1 has $\alpha = 1/2$. At progress 1
-# the integer part is 3, and there is no such phase.
+# L = 2 with the lengths 1, 2, 1: at progress 0.5 two units have passed. The first phase has taken one of them, so the
+# second phase is half over, and level 1 has $\alpha = 1/2$. At progress 1 nothing is left after the last phase, and
+# there is no next phase.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -527,36 +612,44 @@ assert check(grown).solved
 # %% [markdown]
 # ## 10. The two players
 #
-# *The lecture, on GAN's training algorithm.*
+# *Builds on section 3 of the lecture.*
 #
 # Now let them play. Both networks start with a given function `init` (in the lecture: small normal weights). Then, in
 # each round:
 #
-# 1. k times: a batch of real pictures, noise, and one step of gradient descent on $L_D$ of exercise 2, for D's parameters *only*;
-# 2. once: noise, and one step on the non-saturating loss of exercise 3, for G's parameters *only*.
+# 1. k times: a batch of real pictures, noise, and one step of gradient descent on $L_D$ of exercise 2 with $s = 0$, for
+#    D's parameters *only*;
+# 2. once: noise, and one step on the non-saturating loss of exercise 3, for G's parameters *only*;
+# 3. once: the *average* moves. It is a copy of the generator, made after `init`, and its parameters follow those of the
+#    generator: $\bar w \leftarrow m\, \bar w + (1 - m)\, w$, with the momentum m.
 #
 # A step is plain gradient descent, $w \leftarrow w - \text{lr} \cdot \partial L / \partial w$. What can go wrong? G's
 # gradient flows through D. D's gradient flows into G unless you stop it. And gradients add up until you clear them. You
-# may use `torch.optim.SGD`.
+# may use `torch.optim.SGD`. The networks that you were given learn in place, and stay trainable and in training mode.
 #
-# *25 minutes, ★★★.* Points: 1 both networks start with init, 2 the discriminator moves k times, 2 then the generator once, 1 round after round, 1 arguments left alone.
+# *25 minutes, ★★★.* Points: 1 both networks start with init, 2 the discriminator moves k times, 1 then the generator
+# once, 1 round after round, 1 the average, 1 arguments left alone.
 
 
 # %% nbgrader={"grade": false, "grade_id": "Adversaries", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class Adversaries:
-    """Two networks that learn from each other.
+    """Two networks that learn from each other, and an average of the first one.
 
     generator: an nn.Module, noise (N, Z) -> fakes like the real batches. discriminator:
-    an nn.Module, a batch -> logits (N,). init: a function that changes a network's
-    parameters in place. lr: a number > 0. Both networks learn in place.
+    an nn.Module, a batch -> logits (N,). init: a function that changes all parameters
+    of a network in place, once. lr: a number > 0. momentum: a number in [0, 1), that of
+    the average. Both networks learn in place. The attribute `average` is an nn.Module
+    like the generator.
     """
 
-    def __init__(self, generator, discriminator, init, lr):
-        """Calls init on both networks."""
+    def __init__(self, generator, discriminator, init, lr, momentum):
+        """Calls init on both networks, then makes the average."""
         ### BEGIN SOLUTION
         init(generator)
         init(discriminator)
-        self.generator, self.discriminator, self.lr = generator, discriminator, lr
+        self.generator, self.discriminator = generator, discriminator
+        self.lr, self.momentum = lr, momentum
+        self.average = copy.deepcopy(generator)
         ### END SOLUTION
 
     def step(self, reals, noises):
@@ -572,10 +665,11 @@ class Adversaries:
                 discriminator_loss(self.discriminator(real), self.discriminator(fake)),
                 self.discriminator,
             )
-        saturating, other = generator_losses(
+        saturating, other, divergence = generator_losses(
             self.discriminator(self.generator(noises[-1]))
         )
         self.descend(other, self.generator)
+        self.follow()
 
     def descend(self, loss, network):
         parameters = list(network.parameters())
@@ -584,6 +678,12 @@ class Adversaries:
                 parameters, torch.autograd.grad(loss, parameters)
             ):
                 parameter -= self.lr * slope
+
+    @torch.no_grad()
+    def follow(self):
+        m = self.momentum
+        for old, new in zip(self.average.parameters(), self.generator.parameters()):
+            old.copy_(m * old + (1 - m) * new)
         ### END SOLUTION
 
 
@@ -610,6 +710,12 @@ assert check(Adversaries).solved
 #
 # `zip(reals, noises)` stops with the shorter list, so `noises[-1]` is left for the generator. Change parameters in
 # place, with `torch.no_grad()`.
+#
+# </details>
+# <details><summary>Hint 4</summary>
+#
+# `copy.deepcopy(generator)` makes the average. `zip(average.parameters(), generator.parameters())` pairs their
+# parameters.
 #
 # </details>
 
@@ -643,13 +749,13 @@ def distances():
     for d in shifts:
         tables = [(-2 * (line - place).square()).log_softmax(0) for place in (0, d)]
         said["value of the game, plus log 4"].append(
-            optimal_discriminator(*tables)[1].item() + math.log(4)
+            optimal_discriminator(*tables, 0.0)[1].item() + math.log(4)
         )
         said["Wasserstein distance"].append(wasserstein(points, points + d).item())
     return curve(
         shifts,
         said,
-        title="Who still notices that the fakes come closer?",
+        title="Which distance still changes when the fakes come closer?",
         xlabel="d",
         ylabel="nats, or a distance",
     )
@@ -664,10 +770,10 @@ def slopes():
         return None
     believed, lines = (
         [i / 50 for i in range(1, 50)],
-        {"saturating": [], "non-saturating": []},
+        {"saturating": [], "non-saturating": [], "KL": []},
     )
     for d in believed:
-        for name, which in (("saturating", 0), ("non-saturating", 1)):
+        for which, name in enumerate(lines):
             logit = torch.logit(torch.tensor([d])).requires_grad_()
             lines[name].append(
                 -torch.autograd.grad(generator_losses(logit)[which], logit)[0].item()
@@ -675,7 +781,7 @@ def slopes():
     return curve(
         believed,
         lines,
-        title="How loud a generator is told to improve",
+        title="The generator's gradient for one fake",
         xlabel="D of the fake",
         ylabel="minus the slope for the logit",
     )
@@ -693,8 +799,10 @@ def growing():
         return None
     picture = load("scenes", "test").x[3:4] / 255
     pictures = [F.avg_pool2d(picture, 2**k) for k in (3, 2, 1, 0)]
-    moments = [i / 15 for i in range(16)]
-    shown = [F.interpolate(grown(pictures, moment), size=32) for moment in moments]
+    moments, lengths = [i / 15 for i in range(16)], [1, 1, 1, 2, 2, 4, 4]
+    shown = [
+        F.interpolate(grown(pictures, moment, lengths), size=32) for moment in moments
+    ]
     return image_grid(
         torch.cat(shown),
         [f"{moment:.2f}" for moment in moments],
@@ -756,7 +864,7 @@ def game(rounds, k=1):
         return None
     generator, discriminator, init = tiny_players()
     players, g = (
-        Adversaries(generator, discriminator, init, lr=0.02),
+        Adversaries(generator, discriminator, init, lr=0.02, momentum=0.99),
         torch.Generator().manual_seed(2),
     )
     figure, axes = subplots(1, 3, height=3.4)
@@ -785,4 +893,4 @@ game(rounds=10 if budget() == "smoke" else 1500)
 # not say which is better. Give the game another `k`, a larger `lr`, or the saturating loss in `step`. What fails first?
 # Put a critic in D's place, with the means of its outputs as losses and ten times your `gradient_penalty` (treat points
 # as pictures of 1 x 1 pixel with two channels) or your `clip_weights` after each turn. How many islands are reached?
-# Then train on pictures with convolutions, as the lecture does.
+# Draw with `players.average` instead of the generator. Then train on pictures with convolutions, as the lecture does.

@@ -234,7 +234,7 @@ def partly(x):
             wrong_shape,
             0,
             "✗ wrong  doubles",
-            ["value: wrong shape", "expected (4,), got (1, 4)", "(0 of 3)"],
+            ["value: wrong shape", "expected (1,), got (1, 1)", "(0 of 3)"],
         ),
         (
             wrong_kind,
@@ -248,7 +248,7 @@ def partly(x):
             "✗ wrong  leaves x",
             ["it modifies its argument", "x.clone()", "✓ right  doubles (3 of 3)"],
         ),
-        (nan, 0, "✗ wrong  doubles", ["value: not finite", "got [nan nan nan nan]"]),
+        (nan, 0, "✗ wrong  doubles", ["value: not finite", "got [nan]"]),
         (
             nothing,
             0,
@@ -274,7 +274,7 @@ def partly(x):
             "✗ wrong  lets",
             [
                 "no gradient reaches x",
-                "known mistake",
+                "This may be the reason: ",
                 "This is what you get when the value leaves the graph.",
             ],
         ),
@@ -356,7 +356,7 @@ def test_check_describes_each_kind_of_fault(check, answer, points, first, words)
     text = shown(panel)
     assert panel.points == points and panel.solved == (points == 7)
     assert first in text and all(word in text for word in words), text
-    assert ("known mistake" in text) == any(
+    assert ("known mistake" in text or "may be the reason" in text) == any(
         "This is what" in w or w.startswith("when") for w in words
     )
     assert text.startswith(

@@ -5,6 +5,7 @@ The oracles are plain Python sums over the papers' formulas, closed forms and to
 own losses.
 """
 
+import copy
 import math
 
 import pytest
@@ -13,6 +14,12 @@ import torch.nn.functional as F
 from methods import TwoViews, seeded
 from torch import nn
 
+from course_lib.contrastive.false_negatives import (
+    DebiasedSimCLR,
+    TrueNegativesSimCLR,
+    debiased_nt_xent,
+    nt_xent_true_negatives,
+)
 from course_lib.contrastive.instance_discrimination import (
     InstanceDiscrimination,
     NCEInstanceDiscrimination,
@@ -20,12 +27,17 @@ from course_lib.contrastive.instance_discrimination import (
     non_parametric_softmax,
 )
 from course_lib.contrastive.siamese import Siamese, triplet
+from course_lib.contrastive.simclr import SimCLR
 from course_lib.contrastive.supcon import SupCon, supervised_contrastive
 from course_lib.data import Dataset, by_row
+from course_lib.grading import sheet
+from course_lib.grading.drive import run
+from course_lib.grading.verdict import judge
 from course_lib.losses import info_nce, nt_xent
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.optim import adamw
+from course_lib.redundancy.barlow_twins import BarlowTwins
 from course_lib.supervised import Supervised, cross_entropy
 from course_lib.train import fit
 
@@ -397,6 +409,9 @@ def unchanged(x):
 
 
 METHODS = {
+    "SimCLR": lambda seed=0: SimCLR(*networks(seed), noisy),
+    "DebiasedSimCLR": lambda seed=0: DebiasedSimCLR(*networks(seed), noisy),
+    "TrueNegativesSimCLR": lambda seed=0: TrueNegativesSimCLR(*networks(seed), noisy),
     "Siamese": lambda seed=0: Siamese(*networks(seed), noisy),
     "SupCon": lambda seed=0: SupCon(*networks(seed), noisy),
     "InstanceDiscrimination": lambda seed=0: InstanceDiscrimination(
@@ -642,7 +657,7 @@ def test_instance_discrimination_loss_is_cross_entropy_of_the_pictures_own_row()
         odds = [math.exp(dot(unit(u), b) / 0.2) for b in method.bank.tolist()]
         expected -= math.log(odds[row] / sum(odds)) / 6
     assert method.loss(data.x / 255, rows).item() == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="`rows`: expected numbers from 0 to 11"):
         method.loss(data.x / 255, rows + 1)
 
 
@@ -727,3 +742,246 @@ def test_before_epoch_rejects_more_rows_than_the_bank_and_makes_no_batch_of_1():
         ValueError, match="`images`: expected the data's 513 or more, got 20"
     ):
         InstanceDiscrimination(*networks(), unchanged, 20, 8).before_epoch(data)
+
+
+# --- wrong labels, and batches without another picture ---
+
+
+@pytest.mark.parametrize("method", [SimCLR, Siamese, SupCon, BarlowTwins])
+def test_a_batch_of_one_picture_is_rejected_where_pictures_are_compared(method):
+    """The gradient of such a loss would be zero."""
+    made, data = method(*networks(), noisy), pictures(4)
+    message = f"at least 2 images, because {method.__name__} .*got 1"
+    with pytest.raises(ValueError, match=message):
+        next(fit(made, data, 1, batch_size=1))
+    next(fit(made, data, 1, batch_size=2))
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [-100, 0], [0, 10**9]])
+def test_labels_that_are_no_class_are_named(labels):
+    y = torch.tensor(labels)
+    with pytest.raises(
+        ValueError, match="`labels`: expected numbers from 0 to 2, got "
+    ):
+        cross_entropy(torch.zeros(2, 3), y)
+    with pytest.raises(
+        ValueError, match="`positive`: expected numbers from 0 to 2, got"
+    ):
+        info_nce(torch.zeros(2, 3), y)
+    v, bank, noise = torch.zeros(2, 4), torch.zeros(3, 4), torch.zeros(2, 5).long()
+    with pytest.raises(ValueError, match="`rows`: expected numbers from 0 to 2, got"):
+        non_parametric_softmax(v, bank, y)
+    with pytest.raises(ValueError, match="`rows`: expected numbers from 0 to 2, got"):
+        noise_contrastive(v, bank, y, noise, 0.0)
+    with pytest.raises(ValueError, match="`noise`: expected numbers from 0 to 2, got"):
+        noise_contrastive(v, bank, torch.tensor([0, 2]), noise + 3, 0.0)
+
+
+def test_losses_with_labels_can_still_be_differentiated_by_torch_func():
+    scores, y = torch.randn(4, 3, generator=seeded()), torch.tensor([0, 2, 1, 1])
+    found = torch.func.grad(lambda s: cross_entropy(s, y))(scores)
+    expected = (scores.softmax(1) - F.one_hot(y, 3)) / 4
+    torch.testing.assert_close(found, expected)
+
+
+# --- false negatives ---
+
+
+def naive_debiased(z1, z2, prior, tau):
+    """Equations 7 and 8 of Chuang et al. with one positive, for each of the 2N
+    views."""
+    z, n = [unit(row) for row in [*z1.tolist(), *z2.tolist()]], len(z1)
+    total = 0.0
+    for i in range(2 * n):
+        j = (i + n) % (2 * n)
+        own = math.exp(dot(z[i], z[j]) / tau)
+        others = [
+            math.exp(dot(z[i], z[k]) / tau) for k in range(2 * n) if k not in (i, j)
+        ]
+        estimate = (sum(others) / len(others) - prior * own) / (1 - prior)
+        estimate = max(estimate, math.exp(-1 / tau))
+        total -= math.log(own / (own + len(others) * estimate))
+    return total / (2 * n)
+
+
+@pytest.mark.parametrize("prior", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("tau", [0.2, 1.0])
+def test_debiased_nt_xent_equals_the_papers_estimate(prior, tau):
+    z1, z2 = torch.randn(2, 7, 5, generator=seeded(), dtype=torch.float64)
+    assert debiased_nt_xent(z1, z2, prior, tau).item() == pytest.approx(
+        naive_debiased(z1, z2, prior, tau), rel=1e-9
+    )
+
+
+def test_debiased_nt_xent_with_prior_0_is_nt_xent_with_its_gradient():
+    for z1, z2, tau in (
+        (*torch.randn(2, 9, 6, generator=seeded(), dtype=torch.float64), 0.1),
+        # all views opposite to their partners
+        (torch.ones(1, 3).double(), -torch.ones(1, 3).double(), 0.5),
+    ):
+        leaves = [z.clone().requires_grad_() for z in (z1, z2)]
+        losses = debiased_nt_xent(*leaves, 0.0, tau), nt_xent(*leaves, tau)
+        ours, theirs = (torch.autograd.grad(loss, leaves) for loss in losses)
+        torch.testing.assert_close(losses[0], losses[1])
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_debiased_estimate_is_the_mean_over_true_negatives_if_the_prior_is_right():
+    """Embeddings on the axes, one axis for each class, so that all views of a class
+    are equal: then the partner is a typical false negative, and the estimate is
+    exact."""
+    labels = torch.arange(4).repeat(6)
+    z = torch.eye(4, dtype=torch.float64)[labels]
+    share = (2 * 6 - 2) / (2 * 24 - 2)  # of the negatives, by count
+    loss = debiased_nt_xent(z, z, share, 0.5)
+    own, other = math.exp(1 / 0.5), 1.0
+    assert loss.item() == pytest.approx(-math.log(own / (own + 46 * other)))
+
+
+@pytest.mark.parametrize("tau", [1e-3, 0.2, 1e3])
+def test_losses_about_false_negatives_are_finite_at_extremes_with_their_gradients(tau):
+    labels = torch.arange(8) % 3
+    for z in (torch.randn(2, 8, 4, generator=seeded()), torch.ones(2, 8, 4)):
+        leaves = [each.clone().requires_grad_() for each in z]
+        loss = debiased_nt_xent(*leaves, 0.1, tau)
+        loss = loss + nt_xent_true_negatives(*leaves, labels, tau)
+        loss.backward()
+        assert loss.isfinite() and all(each.grad.isfinite().all() for each in leaves)
+
+
+def test_nt_xent_true_negatives_equals_a_loop_over_partner_and_other_classes():
+    z1, z2 = torch.randn(2, 6, 5, generator=seeded(), dtype=torch.float64)
+    labels, expected = torch.tensor([0, 1, 0, 2, 1, 0]), 0.0
+    z, label = [unit(row) for row in [*z1.tolist(), *z2.tolist()]], 2 * labels.tolist()
+    for i in range(12):
+        j = (i + 6) % 12
+        candidates = [j] + [k for k in range(12) if label[k] != label[i]]
+        odds = [math.exp(dot(z[i], z[k]) / 0.3) for k in candidates]
+        expected -= math.log(odds[0] / sum(odds)) / 12
+    found = nt_xent_true_negatives(z1, z2, labels, 0.3)
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+    different = torch.randperm(6, generator=seeded())
+    torch.testing.assert_close(
+        nt_xent_true_negatives(z1, z2, different, 0.3), nt_xent(z1, z2, 0.3)
+    )
+
+
+@pytest.mark.parametrize("prior", [1, 1.0, -0.1, float("nan"), None])
+def test_debiased_nt_xent_rejects_a_prior_outside_0_to_1(prior):
+    with pytest.raises(ValueError, match="`prior`: expected a number"):
+        debiased_nt_xent(*torch.randn(2, 4, 3), prior)
+
+
+def test_simclr_variants_compare_both_projected_views():
+    x, y = torch.rand(6, 6, 16, 16, generator=seeded()), torch.arange(6) % 3
+    f, g = networks()
+    for method, loss in (
+        (SimCLR(f, g, TwoViews(), 0.3), lambda a, b: nt_xent(a, b, 0.3)),
+        (
+            DebiasedSimCLR(f, g, TwoViews(), 0.3, prior=0.05),
+            lambda a, b: naive_debiased(a.double(), b.double(), 0.05, 0.3),
+        ),
+        (
+            TrueNegativesSimCLR(f, g, TwoViews(), 0.3),
+            lambda a, b: nt_xent_true_negatives(a, b, y, 0.3),
+        ),
+    ):
+        expected = float(loss(*outputs(method, x)))
+        assert method.loss(x, y).item() == pytest.approx(expected, rel=1e-5)
+
+
+# --- the sheet: wrong answers that must lose points ---
+
+
+@pytest.fixture(scope="module")
+def found():
+    return sheet.read("03_contrastive")
+
+
+def lost(found, name, answer, hidden=True):
+    """The properties that an answer lacks."""
+    (master,) = [each for each in found.masters if each.name == name]
+    exercise = master.exercise(
+        found.drivers[f"drive_{name}"], found.solutions[name], hidden=hidden
+    )
+    outcomes = [run(exercise.drive, answer, case.arrays) for case in exercise.cases]
+    return [r.property.name for r in judge(exercise, outcomes).results if not r.passed]
+
+
+def in_float32(answer):
+    """The answer to a function of tensors, computed in float32 and then converted."""
+
+    def lowered(*arguments):
+        low = [
+            x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+            for x in arguments
+        ]
+        return answer(*low).to(arguments[0].dtype)
+
+    return lowered
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cosine_similarity_matrix",
+        "info_nce",
+        "nt_xent",
+        "update_bank",
+        "knn_vote",
+        "uniformity",
+    ],
+)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_sheet_rejects_float64_that_is_computed_in_float32(found, name, hidden):
+    assert not lost(found, name, found.solutions[name], hidden)
+    assert lost(found, name, in_float32(found.solutions[name]), hidden)
+
+
+def nan_at_zero(a, b):
+    lengths = a.norm(dim=1)[:, None] * b.norm(dim=1)
+    return torch.where(lengths == 0, lengths, a @ b.T / lengths)
+
+
+def coarse(a, b):
+    return F.normalize(a, dim=1, eps=1e-4) @ F.normalize(b, dim=1, eps=1e-4).T
+
+
+@pytest.mark.parametrize("answer", [nan_at_zero, coarse])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_sheet_rejects_a_nan_gradient_of_zero_rows_and_a_coarse_clamp(
+    found, answer, hidden
+):
+    assert lost(found, "cosine_similarity_matrix", answer, hidden) == [
+        "is right for zero, short and long rows"
+    ]
+
+
+@pytest.mark.parametrize("name", ["info_nce", "nt_xent", "uniformity"])
+def test_sheet_rejects_requires_grad_left_on_an_argument(found, name):
+    def answer(first, *others):
+        return found.solutions[name](first.requires_grad_(), *others)
+
+    assert "leaves its arguments alone" in lost(found, name, answer)
+
+
+def test_sheet_rejects_encode_that_leaves_eval_mode_and_names_copies(found):
+    right = found.solutions["TwoViews"]
+
+    class LeavesEval(right):
+        def encode(self, x):
+            return self.eval().encoder(x)
+
+    class Copies(right):
+        def __init__(self, encoder, projector, augment, contrast):
+            super().__init__(
+                copy.deepcopy(encoder), copy.deepcopy(projector), augment, contrast
+            )
+
+    assert lost(found, "TwoViews", LeavesEval) == [
+        "encodes a picture as it is, without the projector"
+    ]
+    (public,) = [each for each in found.public() if each.name == "TwoViews"]
+    outcomes = [run(public.drive, Copies, case.arrays) for case in public.cases]
+    verdict = judge(public, outcomes)
+    assert not verdict.solved and verdict.mistake.name == "copies"

@@ -502,6 +502,94 @@ def test_gradient_penalty_and_wgan_reject_weight_or_clip_that_is_not_positive(ma
             make(value)
 
 
+def test_every_critic_is_best_for_equal_samples_but_the_penalty_excludes_flat_ones():
+    x = normal(9, 2)
+    for critic in (
+        lambda x: 0 * x[:, 0] + 3,
+        lambda x: x[:, 0],
+        lambda x: x[:, 1].sin(),
+    ):
+        assert critic_loss(critic(x), critic(x[torch.randperm(9)])).item() == (
+            pytest.approx(0, abs=1e-12)
+        )
+    flat = torch.zeros(2, dtype=F64, requires_grad=True)
+    assert gradient_penalty(lambda x: x @ flat, x, x, uniform(9).double()).item() == 1
+
+
+@pytest.mark.parametrize("weight", [1.0, 10.0])
+def test_penalised_ramp_is_too_steep_by_the_distance_over_twice_the_weight(weight):
+    distance, slope = 1.7, torch.full((1,), 0.5, dtype=F64, requires_grad=True)
+    real, fake = torch.full((4, 1), distance, dtype=F64), torch.zeros(4, 1, dtype=F64)
+
+    def loss(s):
+        def critic(x):
+            return (x * s).sum(1)
+
+        penalty = gradient_penalty(critic, real, fake, uniform(4).double())
+        return critic_loss(critic(real), critic(fake)) + weight * penalty
+
+    for _ in range(2):  # Newton is exact: the loss is a parabola in the slope
+        (first,) = torch.autograd.grad(loss(slope), slope)
+        with torch.no_grad():
+            slope -= first / (2 * weight)
+    assert slope.item() == pytest.approx(1 + distance / (2 * weight))
+
+
+def test_spectral_bound_holds_for_a_clipped_network():
+    """The product of the largest singular values, of which exercise 5 and spectral
+    normalisation speak, bounds the slope; the product of clips alone does not."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, 1)).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.clamp_(-0.3, 0.3)
+    bound = math.prod(np.linalg.svd(net[k].weight.detach())[1][0] for k in (0, 2))
+    x = normal(200, 4)
+    slopes = (net(x)[:, 0] - net(x.flip(0))[:, 0]).abs() / (x - x.flip(0)).norm(dim=1)
+    assert 0.3**2 < bound and slopes.max().item() <= bound
+
+
+def test_hinge_loss_of_the_best_discriminator_is_two_minus_twice_the_total_variation():
+    p, q = (counts.double().numpy() / 20 for counts in COUNTS)
+    best = np.where(p > q, 1.0, -1.0)
+    hinge = (p * np.maximum(0, 1 - best) + q * np.maximum(0, 1 + best)).sum()
+    assert hinge == pytest.approx(2 - np.abs(p - q).sum())
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        other = best + rng.normal(0, 1, len(p))
+        worse = (p * np.maximum(0, 1 - other) + q * np.maximum(0, 1 + other)).sum()
+        assert worse >= hinge - 1e-12
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0])
+def test_smallest_gan_circles_without_r1_and_comes_to_rest_with_it(gamma):
+    """Eigenvalues -gamma/2 +- sqrt(gamma^2/4 - 1/4) of the players' velocities at the
+    equilibrium, from the gradients of the library's losses."""
+
+    def velocity(theta, psi):
+        theta, psi = (
+            torch.tensor(v, dtype=F64, requires_grad=True) for v in (theta, psi)
+        )
+        d_loss = discriminator_loss(0 * psi[None], (psi * theta)[None])
+        d_loss = d_loss + gamma / 2 * psi.square()  # the slope at the real point is psi
+        (by_d,) = torch.autograd.grad(d_loss, psi)
+        (by_g,) = torch.autograd.grad(non_saturating_loss((psi * theta)[None]), theta)
+        return np.array([-by_g.item(), -by_d.item()])
+
+    h = 1e-5
+    columns = [(velocity(*(h * e)) - velocity(*(-h * e))) / (2 * h) for e in np.eye(2)]
+    found = sorted(
+        np.linalg.eigvals(np.array(columns).T), key=lambda v: (v.real, v.imag)
+    )
+    root = complex(gamma**2 / 4 - 0.25) ** 0.5
+    expected = sorted(
+        (-gamma / 2 - root, -gamma / 2 + root), key=lambda v: (v.real, v.imag)
+    )
+    # a double eigenvalue (gamma = 1) is sensitive
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert bool(max(v.real for v in found) < -1e-3) is (gamma > 0)
+
+
 # --- Wasserstein GANs ---
 
 
@@ -2022,3 +2110,16 @@ BAD = {
 def test_gan_functions_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`: expected"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [([0], "expected 2 labels, one for each row"), ([0, 5], "from 0 to 4, got 0 to 5")],
+)
+def test_conditional_networks_reject_a_missing_label_and_one_out_of_range(y, message):
+    """One label would be broadcast to both pictures."""
+    method, y = conditional(), torch.tensor(y)
+    with pytest.raises(ValueError, match=f"argument `y`: .*{message}"):
+        method.generate(method.noise(2), y)
+    with pytest.raises(ValueError, match=f"argument `y`: .*{message}"):
+        method.score(torch.rand(2, 3, 16, 16), y)

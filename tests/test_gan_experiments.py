@@ -27,6 +27,7 @@ from course_lib.gan import experiments as studies
 from course_lib.gan import toy_experiments
 from course_lib.gan.conditional import ConditionalGAN
 from course_lib.gan.experiments import (
+    AS_LONG,
     GUIDELINES,
     PAIRS,
     THRESHOLDS,
@@ -944,6 +945,14 @@ CHANGED = {  # what is more and what is less in the generator and in the discrim
 
 def test_guidelines_settings_change_the_layers_they_name():
     found, base = settings("gan-guidelines"), build(lookup("gan"), 0)
+    setting, method = found.pop(AS_LONG)
+    usual = found["all five"][0].recipe
+    assert not differences(method, base) and setting.job is sampled
+    assert replace(setting.recipe, cpu=usual.cpu, build=usual.build) == usual
+    seconds = means("gan-guidelines", "seconds")
+    assert setting.recipe.cpu.steps / usual.cpu.steps == pytest.approx(
+        seconds["no strides"] / seconds["all five"], rel=0.03
+    )
     assert set(found) == set(GUIDELINES) == set(CHANGED)
     assert not differences(found["all five"][1], base)
     for name, (setting, method) in found.items():
@@ -1139,8 +1148,14 @@ def test_results_all_tuned_settings_but_one_cover_every_mode():
 
 def test_results_guidelines_rank_as_the_notebook_says():
     found = experiments.values("gan-guidelines", "frechet")
-    for broken in ("BatchNorm at both ends, too", "a hidden layer"):
-        assert min(found[broken]) > 300
+    untrained = min(
+        row["curve"]["frechet"][0] for row in experiments.read("gan-losses")["rows"]
+    )
+    assert min(found["BatchNorm at both ends, too"]) > untrained
+    # one of three runs has begun
+    assert sum(distance < untrained for distance in found["a hidden layer"]) == 1
+    # at equal time the layers without strides are not ahead
+    assert mean(found[AS_LONG]) < mean(found["no strides"])
     assert every("gan-guidelines", "frechet", "no BatchNorm", "all five")
     assert every("gan-guidelines", "frechet", "tanh in G's hidden layers", "all five")
     assert every("gan-guidelines", "frechet", "all five", "no strides")
@@ -1177,6 +1192,50 @@ def test_results_only_wgan_gp_loss_tracks_quality_and_saturating_does_not_learn(
             assert row["loss"] < 0.003 and curve[-1] > curve[0]
         else:
             assert curve[-1] < curve[0] / 2
+
+
+def test_results_clipped_loss_rises_at_first_and_falls_later():
+    """Minus the loss, as the notebook plots it, without the first measurement."""
+    for row in experiments.read("gan-losses")["rows"]:
+        assert len(row["curve"]["loss"]) == LOOKS == 10
+        if row["setting"] == "WGAN, clipped":
+            shown = [-loss for loss in row["curve"]["loss"][1:]]
+            top, distance = shown.index(max(shown)), row["curve"]["frechet"][1:]
+            assert 0 < top < len(shown) - 1 and shown[-1] > shown[0]
+            assert shown[top:] == sorted(shown[top:], reverse=True)
+            # the fakes have improved most before
+            assert distance[0] - distance[top] > 4 * (distance[top] - distance[-1])
+
+
+def test_results_conditional_accuracy_over_labels_is_below_that_over_pictures():
+    for row in experiments.read("gan-samples")["rows"]:
+        if row["setting"] == "emoji, with label":
+            assert mean(row["by_label"]) < row["accuracy"] - 0.03
+
+
+def test_shipped_fakes_are_not_more_typical_than_training_emoji():
+    """Also, they are not nearer to the training pictures than test pictures are."""
+    judge, method = zoo.load("supervised"), zoo.load("conditional-gan-emoji")
+    g, parts = torch.Generator().manual_seed(0), {}
+    for split in ("train", "test"):
+        data = load("emoji_on_white", split)
+        data = data[torch.randperm(len(data), generator=g)[:600]]
+        parts[split] = evaluate.features(judge, data.x), data.y
+    labels = torch.arange(450) % 9
+    with torch.no_grad():
+        fakes = method.generate(torch.randn(450, method.dim, generator=g), labels)
+    parts["fakes"] = evaluate.features(judge, fakes), labels
+    shares = {}
+    for name, (h, y) in parts.items():
+        with torch.no_grad():
+            right = (judge.classifier(h).argmax(1) == y).double()
+        shares[name] = mean(right[y == label].mean().item() for label in range(9))
+    assert shares["test"] - 0.03 < shares["fakes"] < shares["train"] + 0.03
+    near = {
+        name: torch.cdist(parts[name][0], parts["train"][0]).min(1).values.median()
+        for name in ("fakes", "test")
+    }
+    assert near["fakes"] > 0.9 * near["test"]
 
 
 def test_results_samples_compare_as_the_notebook_says():

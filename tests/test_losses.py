@@ -313,3 +313,92 @@ def test_mutual_information_bound_rejects_fewer_than_2_candidates(candidates):
         ValueError, match=r"`candidates`: expected a whole number in \[2, inf\]"
     ):
         mutual_information_bound(0.5, candidates)
+
+
+def test_nt_xent_gradient_is_finite_at_extreme_temperatures_and_lengths():
+    views = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    for both, tau in (
+        (views, 1e-4),
+        (views, 1e4),
+        (1e20 * views, 0.1),
+        (1e-20 * views, 0.1),
+        (torch.ones(2, 16, 8), 1e-4),
+        (torch.zeros(2, 16, 8), 0.1),
+    ):
+        leaves = [z.clone().requires_grad_() for z in both]
+        loss = nt_xent(*leaves, tau)
+        loss.backward()
+        assert loss.isfinite() and all(z.grad.isfinite().all() for z in leaves)
+
+
+def test_gap_of_the_bound_with_the_best_score_shrinks_with_the_candidates():
+    """All of a table of three by three values is enumerated. The gap I - (log N - L) is
+    the mean of m log m over independent candidates, m the mean of the density
+    ratios."""
+    table = torch.rand(3, 3, generator=torch.Generator().manual_seed(0)).double() ** 2
+    table /= table.sum()
+    p_x, p_y = table.sum(1), table.sum(0)
+    ratio = table / p_x[:, None] / p_y
+    information, gaps = (table * ratio.log()).sum().item(), []
+    for n in range(1, 6):
+        x, *ys = torch.cartesian_prod(*(torch.arange(3),) * (n + 1)).T
+        scores = torch.stack([ratio[x, y] for y in ys], 1).log()  # (3^(n + 1), n)
+        chance = p_x[x] * torch.stack([p_y[y] for y in ys], 1).prod(1)
+        bound = (
+            math.log(n) + (chance * ratio[x, ys[0]] * scores.log_softmax(1)[:, 0]).sum()
+        )
+        mean = scores.exp().mean(1)
+        assert (chance * mean * mean.log()).sum().item() == pytest.approx(
+            information - bound.item(), abs=1e-12
+        )
+        gaps.append(information - bound.item())
+    assert gaps[0] == pytest.approx(information)
+    assert gaps == sorted(gaps, reverse=True) and gaps[-1] > 0
+
+
+def test_repeated_negatives_can_lift_the_number_above_the_information():
+    """Step 3 of the proof needs candidates that can be exchanged. With ten copies of
+    each negative, log(number of candidates) - L is no bound."""
+    gaussians, pairs = CorrelatedGaussians(0.5, 4), 1024
+    x, y = gaussians.sample(pairs, torch.Generator().manual_seed(0))
+    own = gaussians.log_ratio(x, y).diagonal()
+    negative = gaussians.log_ratio(x, y.roll(1, 0)).diagonal()
+    for copies, above in ((1, False), (10, True)):
+        scores = torch.cat(
+            [own[:, None], negative[:, None].expand(pairs, copies)], dim=1
+        )
+        loss = info_nce(scores, torch.zeros(pairs, dtype=torch.long)).item()
+        bound = mutual_information_bound(loss, 1 + copies)
+        assert (bound > gaussians.mutual_information + 0.1) == above
+
+
+def test_negatives_must_be_independent_of_the_pair_and_not_only_of_the_reference():
+    """x and y1 are independent bits, and y2 says whether they differ: y2 is independent
+    of x, yet x is a function of y1 and y2."""
+    rows = [(x, y, x ^ y) for x in (0, 1) for y in (0, 1)]
+    joint = {row: 1 / 4 for row in rows}
+
+    def information(first, second):
+        total = 0.0
+        for row, p in joint.items():
+            key = tuple(row[k] for k in first), tuple(row[k] for k in second)
+            both, a, b = (
+                sum(
+                    q
+                    for other, q in joint.items()
+                    if all(
+                        tuple(other[k] for k in where) == value
+                        for where, value in wanted
+                    )
+                )
+                for wanted in (
+                    [(first, key[0]), (second, key[1])],
+                    [(first, key[0])],
+                    [(second, key[1])],
+                )
+            )
+            total += p * math.log(both / (a * b))
+        return total
+
+    assert information([0], [1]) == information([0], [2]) == 0
+    assert information([0], [1, 2]) == pytest.approx(math.log(2))

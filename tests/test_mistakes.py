@@ -27,19 +27,19 @@ class Pair:
     def second(self):
         return self.a + 1
 '''
+ENDS = "def ends(x):\n    return x.min(), x.max()"
 SPACE = {"torch": torch}
 A, B = torch.tensor([4.0, 8.0]), torch.tensor([1.0, 1.0])
 
 
 @pytest.fixture
-def written(tmp_path):
+def written():
     """written(text): what the mistakes of that file, read for the solutions above, are:
     {exercise: [WrongAnswer]}."""
 
     def read(text):
-        path = tmp_path / "mistakes.txt"
-        path.write_text(text)
-        return mistakes.read(path, {"loss": LOSS, "Pair": PAIR}, SPACE)
+        solutions = {"loss": LOSS, "Pair": PAIR, "ends": ENDS}
+        return mistakes.read(text, "mistakes.txt", solutions, SPACE)
 
     return read
 
@@ -137,25 +137,56 @@ def test_mistakes_edited_ignores_returns_of_inner_functions():
 
 
 @pytest.mark.parametrize(
-    "entry", mistakes.parse(mistakes.GENERIC)[""], ids=lambda entry: entry.name
+    "entry",
+    mistakes.parse(mistakes.GENERIC.read_text(), "")[""],
+    ids=lambda entry: entry.name,
 )
-def test_every_generic_mistake_fits_a_solution_with_mean_and_return(entry):
-    """`mean` and one return are all they ask for."""
-    source = "def f(x):\n    return (x @ x.T).mean()"
-    for old, new in mistakes.filled(entry, words=["x"]):
+def test_every_generic_mistake_fits_one_solution(entry):
+    right = "def f(x, y):\n    z = (x / y).log_softmax(x) - y.log()\n    return (z @ z.T).mean()"
+    source = right
+    for old, new in mistakes.filled(entry, words=["x", "y"]):
         source = mistakes.edited(source, old, new)
     compile(source, "f", "exec")
-    assert (
-        entry.hint.endswith(".")
-        and "(x @ x.T)" in source
-        and source != "def f(x):\n    return (x @ x.T).mean()"
-    )
+    assert entry.hint.endswith(".") and "(z @ z.T)" in source and source != right
+
+
+@pytest.mark.parametrize(
+    ("returned", "edit", "result"),
+    [
+        ("x, y", "return -EACH", "-(x), -(y)"),
+        ("(x + 1, y)", "return -EACH", "-(x + 1), -(y)"),
+        ("(x,)", "return -EACH", "-(x),"),
+        ("[x, y]", "return EACH.detach()", "[(x).detach(), (y).detach()]"),
+        ('{"a": x, "b": y}', "return -EACH", '{"a": -(x), "b": -(y)}'),
+        ("x - y", "return -EACH", "-(x - y)"),
+    ],
+)
+def test_mistakes_edited_changes_each_of_several_results(returned, edit, result):
+    source = f"def f(x, y):\n    return {returned}"
+    edited = mistakes.edited(source, "return EACH", edit)
+    assert edited == f"def f(x, y):\n    return {result}"
+
+
+def test_generic_sign_and_without_gradient_fit_an_answer_that_returns_a_tuple(written):
+    sign, detached = written("[ends]\n@ sign, without_gradient\n")["ends"]
+    assert [end.item() for end in sign.answer(A)] == [-4, -8]
+    wants = A.clone().requires_grad_()
+    ends = detached.answer(wants)
+    assert [end.item() for end in ends] == [4, 8]
+    assert not any(end.requires_grad for end in ends)
+
+
+def test_generic_float32_inside_returns_float64_with_the_precision_of_float32(written):
+    (inside,) = written("[loss]\n@ float32_inside a\n")["loss"]
+    a = torch.tensor([1.0, 1.0], dtype=torch.float64) / 3
+    result = inside.answer(a, torch.zeros(2))
+    assert result.dtype == torch.float64 and 1e-9 < abs(result - 1 / 3) < 1e-7
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[los]\none: Hint.\n    a => b\n", r"expected the name of an exercise in \[...\], one of loss, Pair, got 'los'"),
+        ("[los]\none: Hint.\n    a => b\n", r"expected the name of an exercise in \[...\], one of loss, Pair, ends, got 'los'"),
         ("[loss]\n\none: Hint.\n    a * b => a\n", "line 3, `one`: expected OLD to stand once in the solution, got 'a \\* b' 0 times"),
         ("[loss]\none: Hint.\n    c => a\n", "expected OLD to stand once in the solution, got 'c' 3 times"),
         ("[loss]\none: Hint.\n    => a\n", "expected OLD to stand once in the solution, got '' 0 times"),
@@ -165,9 +196,10 @@ def test_every_generic_mistake_fits_a_solution_with_mean_and_return(entry):
         ("[loss]\none: Hint.\n", "expected an edit that changes something, got none"),
         ("[loss]\none: Hint.\n    a - b => (a - b\n", "expected Python after the edit"),
         ("[Pair]\none: Hint.\n    return RESULT => return 1\n", "expected one return, got 2"),
+        ("[ends]\none: Hint.\n    return EACH => x = EACH\n", "`return EACH`: expected `return ...` after =>"),
         ("[Pair]\none: Hint.\n    in third: body => return 1\n", "expected one function 'third' in the solution, got 0"),
         ("[loss]\n@ sign, sign\n", r"expected each name once in \[loss\], got sign more than once"),
-        ("one: Hint.\n    a => b\n", r"expected the name of an exercise in \[...\], one of loss, Pair, got ''"),
+        ("one: Hint.\n    a => b\n", r"expected the name of an exercise in \[...\], one of loss, Pair, ends, got ''"),
         ("[loss]\n@ sine\n", "line 2: expected one of .*sign, .* after @, got 'sine'"),
         ("[loss]\none\n", "line 2: expected `name: hint`, got 'one'"),
         ("[loss]\ntwo words: Hint.\n", "line 2: expected `name: hint`"),

@@ -95,4 +95,4 @@ def test_nbgrader_autograde_gives_solved_all_points_and_unsolved_none(
             row["student_id"]: (float(row["score"]), float(row["max_score"]))
             for row in csv.DictReader(file)
         }
-    assert marks == {"solved": (40, 40), "unsolved": (0, 40)}
+    assert marks == {"solved": (56, 56), "unsolved": (0, 56)}

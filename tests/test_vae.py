@@ -24,6 +24,7 @@ from torch.distributions import (
 
 from course_lib.data import Dataset
 from course_lib.latent.conditional_vae import ConditionalVAE
+from course_lib.latent.free_bits import FreeBitsVAE, free_bits_rate
 from course_lib.latent.interpolation import slerp
 from course_lib.latent.likelihoods import (
     Bernoulli,
@@ -1032,6 +1033,90 @@ def test_conditional_vae_log_weights_with_the_true_posterior_are_log_p_given_lab
     assert torch.isfinite(log_likelihood - kl).all()
 
 
+# --- free bits ---
+
+
+def test_free_bits_rate_is_the_sum_of_each_dimensions_kl_but_at_least_free():
+    mean, log_variance = normal(6, 4), normal(6, 4, seed=1)
+    kl = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0))
+    each = [sum(column) / 6 for column in kl.T.tolist()]
+    for free in (0.0, sorted(each)[1] + 0.01, 2 * max(each)):
+        found = free_bits_rate(mean, log_variance, free).item()
+        assert found == pytest.approx(sum(max(free, nats) for nats in each))
+    plain = free_bits_rate(mean, log_variance, 0.0).item()
+    assert plain == pytest.approx(gaussian_kl(mean, log_variance).mean().item())
+
+
+def test_free_bits_rate_passes_no_gradient_to_a_dimension_below_free():
+    mean, log_variance = normal(6, 4), 0.1 * normal(6, 4, seed=1)
+    mean[:, 1] *= 0.1  # its mean KL is far below 0.2
+    leaves = mean.requires_grad_(), log_variance.requires_grad_()
+    found = torch.autograd.grad(free_bits_rate(*leaves, 0.2), leaves)
+    expected = torch.autograd.grad(gaussian_kl(*leaves).mean(), leaves)
+    paid = torch.tensor([True, False, True, True])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other * paid)
+
+
+def test_free_bits_vae_differs_from_the_vae_in_its_loss_only(monkeypatch):
+    plain, x, eps = small_vae(), pictures(), normal(5, 3)
+    parts = plain.encoder, plain.decoder, plain.likelihood, plain.draw
+    free, none = FreeBitsVAE(*parts, free=3.0).double(), FreeBitsVAE(*parts).double()
+    noise(monkeypatch, eps)
+    log_likelihood, kl = plain.terms(x)
+    assert none.loss(x).item() == pytest.approx(plain.loss(x).item())
+    rate = free_bits_rate(*plain.posterior(x), 3.0)
+    assert rate > kl.mean() + 0.1
+    assert free.loss(x).item() == pytest.approx((rate - log_likelihood.mean()).item())
+    for one, other in zip(free.terms(x), plain.terms(x), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+# --- statements of notebook 11 ---
+
+
+def test_best_gaussians_for_a_posterior_of_two_peaks_have_gaps_of_0_75_and_1_02():
+    """z ~ N(0, 1) and x given z ~ N(z^2, 0.4^2) at x = 1, by sums over a grid."""
+    z = np.linspace(-6, 6, 4001)
+    log_joint = -((1 - z**2) ** 2) / 0.32 - z**2 / 2
+    log_posterior = log_joint - np.log(np.exp(log_joint).sum())
+
+    def gap(mean, sigma):
+        log_q = -((z - mean) ** 2) / (2 * sigma**2)
+        log_q -= np.log(np.exp(log_q).sum())
+        return (np.exp(log_q) * (log_q - log_posterior)).sum()
+
+    sigmas = np.linspace(0.1, 1.2, 111)
+    narrow = min(gap(m, s) for m in np.linspace(0.8, 0.95, 16) for s in sigmas)
+    broad = min(gap(0.0, s) for s in sigmas)
+    assert narrow == pytest.approx(0.752, abs=0.002)
+    assert broad == pytest.approx(1.024, abs=0.002)
+
+
+def test_mean_of_k_plus_1_weights_is_the_average_of_its_leave_one_out_means():
+    """So the importance-weighted bound rises with K: the logarithm is concave."""
+    log_weights = 3 * normal(6, 4)
+    without_one = torch.stack(
+        [importance_weighted_bound(log_weights[torch.arange(6) != k]) for k in range(6)]
+    )
+    all_six = importance_weighted_bound(log_weights)
+    torch.testing.assert_close(without_one.exp().mean(0), all_six.exp())
+    assert (without_one.mean(0) < all_six).all()
+
+
+def test_probability_of_an_8_bit_pixel_is_the_mean_density_of_its_cell_over_256():
+    density, n = Normal(torch.tensor(0.4, dtype=F64), 0.004), 200_000
+    torch.manual_seed(0)
+    for level in (100, 102, 104):
+        x = torch.full((n,), level / 255, dtype=F64)
+        found, error = mean_and_error(density.log_prob(dequantise(x)).exp() / 256)
+        edges = torch.tensor([level / 256, (level + 1) / 256], dtype=F64)
+        low, high = density.cdf(edges)
+        assert near(found, high - low, error)
+        bound = density.log_prob(dequantise(x)).mean() - math.log(256)
+        assert bound < (high - low).log()
+
+
 # --- interpolation ---
 
 
@@ -1151,6 +1236,9 @@ X, E = normal(4, 3), normal(2, 4, 3)
         (lambda: small_vae(warm_up=-0.1), "warm_up"),
         (lambda: small_vae().terms(pictures(), eps=normal(5, 2)), "eps"),
         (lambda: small_vae().log_weights(pictures(), normal(4, 5, 2)), "eps"),
+        (lambda: free_bits_rate(X, X[:, :2], 0.1), "log_variance"),
+        (lambda: free_bits_rate(X, X, -0.1), "free"),
+        (lambda: FreeBitsVAE(*[nn.Identity()] * 3, free=math.nan), "free"),
         (lambda: GaussianPerPixel(0.0), "smallest"),
         (lambda: GaussianPerPixel(-1.0), "smallest"),
     ],
@@ -1214,3 +1302,11 @@ def test_linear_vae_training_reaches_probabilistic_pca():
     assert variance.item() == pytest.approx(best_variance, rel=0.03)
     across = weight[:, 0] @ weight[:, 1] / weight[:, 0].norm() / weight[:, 1].norm()
     assert abs(across.item()) < 0.1  # a diagonal q makes the columns orthogonal
+
+
+@pytest.mark.parametrize(
+    ("y", "message"), [([0], "2 labels, one for each row"), ([0, 3], "from 0 to 2")]
+)
+def test_conditional_vae_rejects_a_missing_label_and_one_out_of_range(y, message):
+    with pytest.raises(ValueError, match=f"argument `y`: expected .*{message}"):
+        conditional_vae().decode(normal(2, 2), torch.tensor(y))

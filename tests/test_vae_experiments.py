@@ -42,6 +42,7 @@ from course_lib.latent.experiments import (
     scenes_vae,
     train_and_test_bounds,
 )
+from course_lib.latent.free_bits import FreeBitsVAE
 from course_lib.latent.likelihoods import (
     Bernoulli,
     Gaussian,
@@ -768,6 +769,30 @@ def test_dimensions_settings_have_the_dimension_and_warm_up_of_their_name():
         found["64"][1].parameters(), found["64, warm-up"][1].parameters(), strict=True
     ):
         assert torch.equal(a, b)
+
+
+def test_free_bits_settings_are_the_vae_of_64_dimensions_with_the_free_nats_of_their_name():
+    plain = settings("vae-dimensions")["64"]
+    for name, (setting, method) in settings("vae-free-bits").items():
+        assert type(method) is FreeBitsVAE and method.free == float(name) > 0
+        assert code(method) == 64 and setting.job is bounded
+        assert setting.recipe.cpu == plain[0].recipe.cpu
+        for a, b in zip(method.parameters(), plain[1].parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_free_bits_switch_units_on_and_do_not_improve_the_bound():
+    """As notebook 11 says, section 12."""
+    units = experiments.values("vae-free-bits", "units")
+    for name, seeds in units.items():
+        shares = [sum(kl > 0.8 * float(name) for kl in seed) / 64 for seed in seeds]
+        assert len(seeds) == 3 and min(shares) > 0.85, name
+    without = mean(experiments.values("vae-dimensions", "elbo")["64"])
+    loss = {
+        name: without - mean(values)
+        for name, values in experiments.values("vae-free-bits", "elbo").items()
+    }
+    assert abs(loss["0.05"]) < 2 and all(7 < loss[name] < 14 for name in ("0.2", "0.5"))
 
 
 def test_training_labels_and_samples_settings_match_their_names():

@@ -1,5 +1,7 @@
 """The outputs of drivers and the verdict on them, against numbers computed by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,10 @@ from course_lib.grading.drive import (
     NotATensor,
     function,
     gradients,
+    keeps_float64,
     plain,
     run,
+    several,
 )
 from course_lib.grading.exercise import (
     Case,
@@ -111,6 +115,54 @@ def test_run_does_not_take_nan_in_an_argument_for_a_change():
     assert not run(function, lambda x: x.nan_to_num_(), {"x": x})["unchanged"]
 
 
+def test_run_returns_the_new_content_of_modified_arguments():
+    def adds(x, y):
+        y += 1
+        return x + y
+
+    out = run(function, adds, {"x": X, "y": X})
+    assert not out["unchanged"] and out["changed y"].tolist() == [2, -1, 4]
+    assert "changed x" not in out
+    pair = {"x": X, "y": X}
+    out = run(
+        lambda f, a: several(f, ("a", "b"), a), lambda x, y: (x, adds(x, y)), pair
+    )
+    assert not out["unchanged"] and out["changed y"].tolist() == [2, -1, 4]
+
+
+def test_run_reports_an_argument_that_is_left_wanting_a_gradient():
+    def leaves(x):
+        x.requires_grad_()
+        return (2 * x).detach()
+
+    out = run(function, leaves, {"x": X})
+    assert not out["unchanged"] and "changed x" not in out
+    assert run(function, lambda x: 2 * x.clone().requires_grad_(), {"x": X})[
+        "unchanged"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "keeps"),
+    [
+        (lambda x: x**3, True),
+        (lambda x: x.log_softmax(0), True),
+        (lambda x: x.sum() - 3.0, True),
+        (lambda x: torch.logsumexp(x, 0), True),
+        (lambda x: (x.float() ** 3).double(), False),
+        (lambda x: x.float() ** 3, False),
+        (lambda x: x**3 + x.mean().float(), False),
+        (lambda x: x.float().log_softmax(0).to(x.dtype), False),
+        (lambda x: torch.logsumexp(x.float(), 0).double(), False),
+        (lambda x: x.sum().item(), False),
+    ],
+)
+def test_keeps_float64_finds_float32_anywhere_in_an_answer(answer, keeps):
+    out = keeps_float64(answer, {"x": X})
+    assert out.keys() == {"float64 for float64 input"}
+    assert out["float64 for float64 input"] == keeps
+
+
 def test_run_returns_a_value_of_wrong_shape_unchanged():
     out = run(cube, lambda x: x[:2] ** 3, {"x": X})
     assert out["value"].tolist() == [1, -8]
@@ -200,7 +252,7 @@ def test_judge_gives_all_points_if_every_output_is_right():
     assert (
         v.solved
         and v.points == 5
-        and v.mistake is None
+        and v.mistakes == []
         and not v.todo
         and [r.why for r in v.results] == ["", ""]
     )
@@ -294,15 +346,55 @@ def test_judge_checks_each_property_on_its_kind_of_case():
         False,
     ]
     v = judge(e, [RIGHT, Failure("ValueError", "x = 1 / 0", "the message")])
-    assert (
-        v.results[1].why == "raised ValueError at: x = 1 / 0"
-        and v.results[1].detail == "the message"
-    )
+    assert v.results[1].why == "raised ValueError at: x = 1 / 0" and v.results[
+        1
+    ].details == ("the message",)
     assert v.points == 3
     assert (
         judge(e, [Failure("NotATensor"), RIGHT]).results[0].why
         == "what it returns is not a tensor of real numbers"
     )
+
+
+def test_run_names_the_unsolved_function_that_an_answer_calls():
+    source = """
+import torch
+def unsolved(x):
+    raise NotImplementedError()
+def unfinished(x):
+    y = x + 1
+    raise NotImplementedError()
+class Network:
+    def __init__(self):
+        raise NotImplementedError()
+class Both:
+    def encode(self, x):
+        raise NotImplementedError()
+    def __call__(self, x):
+        return self.encode(x)
+def calls(x):
+    return 2 * unsolved(x)
+def calls_unfinished(x):
+    return unfinished(x)
+def builds(x):
+    return Network()(x)
+def softmax_of_integers(x):
+    return x.long().softmax(0)
+"""
+    space = {}
+    exec(compile(source, "cell 1", "exec"), space)
+
+    def failure(name):
+        answer = space[name]
+        return run(function, answer() if name == "Both" else answer, {"x": X})
+
+    assert (failure("calls").type, failure("calls").message) == ("Unsolved", "unsolved")
+    assert failure("calls_unfinished").message == "unfinished"
+    named = {failure("Both").message, failure("builds").message}
+    assert named <= {"Both.encode", "encode", "Network", "__init__"}  # Python 3.10
+    assert failure("unsolved").type == "NotImplementedError"
+    assert failure("unfinished").type == "Leftover"
+    assert failure("softmax_of_integers").type == "NotImplementedError"
 
 
 def test_judge_reports_a_stub_as_to_do_but_not_a_missing_operation_of_torch():
@@ -324,42 +416,148 @@ def test_judge_reports_a_stub_as_to_do_but_not_a_missing_operation_of_torch():
 
 
 FORGOT = Mistake(
-    "forgot", "the hint", [{"value": array(1, 7), "gradient z": array(3, 4)}]
+    "forgot", "the hint", [{"value": array(1, 7.31), "gradient z": array(3, 4)}]
 )
 DETACHED = Mistake("detached", "no graph", [{"value": array(1, 2)}])
 FAILS = Mistake("fails", "too far", [Failure("IndexError", message="index 9")])
 
 
+def names(verdict):
+    return [mistake.name for mistake in verdict.mistakes]
+
+
 @pytest.mark.parametrize(
-    "came, name",
+    "came, known",
     [
         # the property that fails is the first
-        ({"value": array(1, 7), "gradient z": array(0, 0)}, "forgot"),
-        ({"value": array(1, 7)}, "forgot"),
-        ({"value": array(1, 8)}, None),
-        (RIGHT, None),
-        ({"value": array(1, 2)}, "detached"),
-        (RIGHT | {"gradient z": array(9, 9)}, None),
-        (Failure("IndexError", "x[9]", "index  9"), "fails"),
-        (Failure("IndexError", "y[7]", "index 7"), None),
-        (Failure("KeyError", message="index 9"), None),
+        ({"value": array(1, 7.31), "gradient z": array(0, 0)}, ["forgot"]),
+        ({"value": array(1, 7.31)}, ["forgot"]),
+        ({"value": array(1, 8)}, []),
+        (RIGHT, []),
+        ({"value": array(1, 2)}, ["detached"]),
+        (RIGHT | {"gradient z": array(9, 9)}, []),
+        (Failure("IndexError", "x[9]", "index  9"), ["fails"]),
+        (Failure("IndexError", "y[7]", "index 7"), []),
+        (Failure("KeyError", message="index 9"), []),
     ],
 )
-def test_judge_recognises_a_mistake_by_the_property_that_fails(came, name):
-    v = verdict(came, mistakes=(DETACHED, FORGOT, FAILS))
-    assert (v.mistake and v.mistake.name) == name
+def test_judge_recognises_a_mistake_by_the_property_that_fails(came, known):
+    assert names(verdict(came, mistakes=(DETACHED, FORGOT, FAILS))) == known
 
 
 def test_judge_recognises_a_mistake_only_if_every_case_matches():
-    mistake = Mistake("ones", "h", [{"value": array(1)}, {"value": array(1)}])
+    mistake = Mistake("ones", "h", [{"value": array(1)}, {"value": array(1.73)}])
     e = exercise(
         {"value": array(1)},
         {"value": array(2)},
         properties=(VALUE,),
         mistakes=(mistake,),
     )
-    assert judge(e, [{"value": array(1)}, {"value": array(1)}]).mistake is mistake
-    assert judge(e, [{"value": array(5)}, {"value": array(1)}]).mistake is None
+    assert judge(e, [{"value": array(1)}, {"value": array(1.73)}]).mistakes == [mistake]
+    assert judge(e, [{"value": array(5)}, {"value": array(1.73)}]).mistakes == []
+
+
+def with_value(name, *numbers, **more):
+    return Mistake(name, f"hint of {name}", [RIGHT | {"value": array(*numbers)} | more])
+
+
+def test_judge_names_all_mistakes_with_the_same_outputs_at_most_three():
+    known = [with_value(name, 1, 7.31) for name in "abcd"]
+    other = with_value("other", 1, 7.42)
+    v = verdict(RIGHT | {"value": array(1, 7.31)}, mistakes=(known[0], other))
+    assert names(v) == ["a"] and v.lead == "This looks like a known mistake:"
+    v = verdict(RIGHT | {"value": array(1, 7.31)}, mistakes=(*known[:2], other))
+    assert names(v) == ["a", "b"]
+    assert v.lead == "This looks like one of these known mistakes:"
+    assert v.hint == "hint of a\nhint of b"
+    v = verdict(RIGHT | {"value": array(1, 7.31)}, mistakes=known)
+    assert names(v) == ["a", "b", "c"]
+
+
+def test_judge_prefers_the_mistake_that_agrees_in_all_outputs():
+    same_value = with_value("value", 1, 7.31)
+    everything = with_value("everything", 1, 7.31, after=array(5))
+    came = RIGHT | {"value": array(1, 7.31), "after": array(5)}
+    assert names(verdict(came, mistakes=(same_value, everything))) == ["everything"]
+    both = verdict(came | {"after": array(6)}, mistakes=(same_value, everything))
+    assert names(both) == ["value", "everything"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [array(0, 0), array(1, np.nan), array(1, np.inf), array(1, 0.5), array(-1, 3)],
+)
+def test_judge_is_not_sure_where_many_mistakes_have_these_numbers(value):
+    came, mistake = RIGHT | {"value": value}, with_value("m", *value)
+    v = verdict(came, mistakes=(mistake,))
+    assert names(v) == ["m"] and not v.likely and v.lead == "This may be the reason:"
+    twice = verdict(came, mistakes=(mistake, mistake))
+    assert twice.lead == "One of these may be the reason:"
+    # another gradient: then it is not this mistake
+    assert (
+        verdict(came | {"gradient z": array(8, 9)}, mistakes=(mistake,)).mistakes == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "likely"),
+    [
+        (np.array(True), np.array(False), False),
+        (array(*range(8), dtype=int), array(*[0] * 8, dtype=int), False),
+        (array(*range(8), dtype=int), array(*range(7, -1, -1), dtype=int), True),
+        (array(0.3), array(0.6931), True),
+        (array(0.3, 0.4), array([0.3, 0.4]), True),  # another shape
+        (array(0.3, 0.4), array([0.0, 0.0]), False),
+    ],
+)
+def test_judge_needs_numbers_as_evidence_of_a_mistake(right, wrong, likely):
+    known = Mistake("m", "h", [{"value": wrong}])
+    v = verdict(
+        {"value": wrong}, {"value": right}, properties=(VALUE,), mistakes=(known,)
+    )
+    assert names(v) == ["m"] and v.likely == likely
+
+
+def test_judge_tells_mistakes_apart_by_the_dtype_of_equal_numbers():
+    number = Mistake("number", "h", [{"value": array(1, 2)}])
+    detached = Mistake("detached", "h", [{"value": array(1, 2, dtype=float)}])
+    for m in (number, detached):
+        assert names(verdict(m.outputs[0], mistakes=(number, detached))) == [m.name]
+
+
+def test_judge_describes_the_smallest_case_that_fails():
+    e = exercise({"value": array(1)}, {"value": array(2)}, {"value": array(3)})
+    sizes = [5, 1, 2]
+    cases = [Case("ordinary", {"x": torch.zeros(n), "n": tensor(3)}) for n in sizes]
+    e = replace(e, cases=cases, properties=(VALUE,))
+    result = judge(e, [{"value": array(0)}, {"value": array(2)}, {"value": array(9)}])
+    (result,) = result.results
+    assert result.case == 2 and result.where == "x (2,)"
+    assert result.details == ("expected [3.], got [9.]",)
+    late = judge(e, [Failure("TimeLimit", "while True:"), *2 * [Failure("TimeLimit")]])
+    assert late.results[0].why == "raised TimeLimit at: while True:"
+
+
+def test_judge_shows_up_to_twelve_expected_and_actual_numbers():
+    def details(n):
+        value = np.arange(float(n))
+        came = verdict({"value": value + 0.5}, {"value": value}, properties=(VALUE,))
+        return came.results[0].details
+
+    assert details(2) == ("expected [0. 1.], got [0.5 1.5]",)
+    assert len(details(12)) == 2 and details(12)[1].endswith("10.5 11.5]")
+    assert details(13) == ("first difference at [0]: expected 0, got 0.5",)
+
+
+def test_judge_names_the_unsolved_function_that_an_answer_calls():
+    failure = Failure("Unsolved", "return log_weights(z)", "log_weights")
+    v = verdict(failure, mistakes=(FAILS,))
+    assert not v.todo and v.mistakes == []
+    says = "your answer calls `{}`, which you have not solved yet at: return log_weights(z)"
+    assert v.results[0].why == says.format("log_weights")
+    # the name may come from hostile code
+    hostile = Failure("Unsolved", "return log_weights(z)", "<b>x = 0.5</b>" + "y" * 99)
+    assert verdict(hostile).results[0].why == says.format("bx0.5b" + "y" * 44)
 
 
 # From an author's master to the verdict
@@ -407,27 +605,23 @@ WRONG = [
 
 
 @pytest.mark.parametrize(
-    "answer, points, why, mistake",
+    "answer, points, why, mistakes",
     [
-        (cubed, 5, "", None),
-        (lambda x: x * x * x, 5, "", None),
-        (squared, 0, "counts once the first line is right", "squared"),
-        (detached, 3, "no gradient reaches x", "detached"),
-        (lambda x: Crooked.apply(x), 3, "gradient x: wrong", None),
-        (piecewise, 3, "slope: wrong", None),
-        (lambda x: x.pow_(3), 5, "", None),
+        (cubed, 5, "", []),
+        (lambda x: x * x * x, 5, "", []),
+        (squared, 0, "counts once the first line is right", ["squared"]),
+        (detached, 3, "no gradient reaches x", ["detached"]),
+        (lambda x: Crooked.apply(x), 3, "gradient x: wrong", []),
+        (piecewise, 3, "slope: wrong", []),
+        (lambda x: x.pow_(3), 5, "", []),
     ],
 )
 def test_judge_checks_gradients_and_slopes_as_well_as_values(
-    answer, points, why, mistake
+    answer, points, why, mistakes
 ):
     e = MASTER.exercise(cube, cubed, WRONG)
     v = judge(e, [run(e.drive, answer, case.arrays) for case in e.cases])
-    assert (
-        v.points == points
-        and v.results[1].why == why
-        and (v.mistake and v.mistake.name) == mistake
-    )
+    assert v.points == points and v.results[1].why == why and names(v) == mistakes
 
 
 def test_master_raises_an_error_if_its_solution_fails():

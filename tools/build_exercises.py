@@ -99,8 +99,7 @@ def answer(found: Sheet, function, name: str) -> str:
     wanted, sources, above = [function.__name__], {}, set()
     while wanted:
         node = known[wanted.pop()]
-        first = min(part.lineno for part in (node, *node.decorator_list))
-        sources[node.name] = "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+        sources[node.name] = sheet.whole(text, node)
         used = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
         wanted += sorted(used & known.keys() - sources.keys())
         above |= {imports[name] for name in used & imports.keys()}
@@ -273,9 +272,11 @@ def _entries(path: Path) -> list[bytes]:
 
 
 def unnoticed(exercise: Exercise) -> list[str]:
-    """Returns a line for each mistake that the check does not name correctly.
+    """Returns a line for each mistake that the check does not name.
 
-    Such a mistake gets full points, or no hint, or the hint of another mistake.
+    Such a mistake gets full points, or its hint is not among those that the check
+    shows. Two or three mistakes with the same outputs are no fault: the check shows the
+    hints of all of them.
     """
     bad = []
     for mistake in exercise.mistakes:
@@ -283,12 +284,11 @@ def unnoticed(exercise: Exercise) -> list[str]:
         if verdict.solved:
             problem = f"the mistake `{mistake.name}` gets full points"
             bad.append(f"{exercise.name}: {problem}")
-        elif verdict.mistake is None or verdict.mistake.name != mistake.name:
-            named = "names none"
-            if verdict.mistake:
-                named = f"takes it for `{verdict.mistake.name}`"
+        elif mistake.name not in (names := [m.name for m in verdict.mistakes]):
+            named = " or ".join(f"`{name}`" for name in names)
             problem = (
-                f"the check does not know the mistake `{mistake.name}`, it {named}"
+                f"the check does not name the mistake `{mistake.name}`, it names "
+                f"{named or 'none'}"
             )
             bad.append(f"{exercise.name}: {problem}")
     return bad

@@ -24,6 +24,7 @@ from course_lib.augment import (
     RandomResizedCrop,
     RandomRotate90,
 )
+from course_lib.contrastive.false_negatives import DebiasedSimCLR, TrueNegativesSimCLR
 from course_lib.contrastive.instance_discrimination import (
     InstanceDiscrimination,
     NCEInstanceDiscrimination,
@@ -199,6 +200,24 @@ def from_random_rows() -> RandomBank:
 
 BANK = lookup("instance-discrimination")
 
+
+# False negatives: views of the same category, among the negatives.
+
+
+def debiased(prior: float) -> DebiasedSimCLR:
+    """Returns SimCLR with the debiased loss."""
+    method = simclr()
+    networks = method.encoder, method.projector, method.augment
+    return DebiasedSimCLR(*networks, method.temperature, prior)
+
+
+def true_negatives() -> TrueNegativesSimCLR:
+    """Returns SimCLR that leaves out the negatives of the reference's category."""
+    method = simclr()
+    networks = method.encoder, method.projector, method.augment
+    return TrueNegativesSimCLR(*networks, method.temperature)
+
+
 EXPERIMENTS = {
     "simclr": {
         "raw pixels": Setting(lookup("simclr"), raw_pixels, seeds=(0,)),
@@ -224,6 +243,13 @@ EXPERIMENTS = {
     "bank-negatives": {
         "random rows at first": Setting(replace(BANK, build=from_random_rows)),
         "NCE, 1024 negatives": Setting(replace(BANK, build=partial(nce, 1024))),
+    },
+    "simclr-false-negatives": {
+        **{
+            f"debiased, prior {prior}": Setting(variant(debiased, prior, steps=100))
+            for prior in (0.01, 0.1)
+        },
+        "true negatives, by labels": Setting(variant(true_negatives, steps=100)),
     },
     "simclr-batch-size": {
         f"batch {n}, {steps} steps": Setting(variant(simclr, steps=steps, batch_size=n))

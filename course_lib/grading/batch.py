@@ -99,7 +99,7 @@ def grade(
         "exercises": {e.name: e.points for e in exercises},
         "students": [records[submission.student] for submission in students],
     }  # fmt: skip
-    report.write(marks, {m.name: m.hint for e in exercises for m in e.mistakes}, out)
+    report.write(marks, out)
     return marks
 
 
@@ -164,7 +164,6 @@ def _record(
 
 def _marks(exercise: Exercise, verdict: Verdict, note: str) -> dict:
     """Returns the part of a student's record that is about one exercise."""
-    mistake = verdict.mistake
     properties = [
         {
             "name": r.property.name, "points": r.property.points,
@@ -174,8 +173,9 @@ def _marks(exercise: Exercise, verdict: Verdict, note: str) -> dict:
     ]  # fmt: skip
     return {
         "name": exercise.name, "points": verdict.points, "of": exercise.points,
-        "todo": verdict.todo, "mistake": mistake.name if mistake else "",
-        "hint": mistake.hint if mistake else "", "note": note, "properties": properties,
+        "todo": verdict.todo, "mistake": " or ".join(m.name for m in verdict.mistakes),
+        "lead": verdict.lead, "hint": verdict.hint, "note": note,
+        "properties": properties,
     }  # fmt: skip
 
 
@@ -220,9 +220,9 @@ def verdict(
 
 def why(result: Result) -> str:
     """Returns the explanation of a result for the reports: the fault, and the shapes of
-    the first case with this fault, but no value."""
+    the smallest case with this fault, but no value."""
     if result.where and ": " in result.why:
-        return f"{result.why} (first for {result.where})"
+        return f"{result.why} (for example for {result.where})"
     return result.why
 
 

@@ -14,7 +14,7 @@ def whole(generator: Generator, low: int, high: int) -> int:
 
 def between(generator: Generator, low: float, high: float) -> float:
     """Returns a number drawn uniformly from [low, high)."""
-    return low + (high - low) * torch.rand((), generator=generator, dtype=F64).item()
+    return uniform(generator, low=low, high=high, dtype=F64).item()
 
 
 def uniform(

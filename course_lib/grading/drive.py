@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import numpy as np
 import torch
@@ -37,7 +37,13 @@ class NotATensor(TypeError):
 @dataclass(frozen=True)
 class Failure:
     """The exception that an answer raised: its type, the line of the answer that raised
-    it, and the message."""
+    it, and the message.
+
+    Two types are not those of exceptions. "Leftover": the answer still contains the
+    line of its stub. "Unsolved": the answer calls a function that still raises
+    NotImplementedError; then `message` is the name of this function, and `line` is the
+    call.
+    """
 
     type: str
     line: str = ""
@@ -54,12 +60,16 @@ def run(drive: Callable, answer, arrays: Arrays) -> dict[str, np.ndarray] | Fail
     except BaseException as error:
         stack = traceback.extract_tb(error.__traceback__)
         frames = [frame for frame in stack if not _foreign(frame.filename)]
-        kind = "Leftover" if _leftover(error) else type(error).__name__
+        kind, line = type(error).__name__, frames[-1].line if frames else None
         try:
             message = str(error)
         except BaseException:
             message = ""
-        line = frames[-1].line if frames else None
+        if _unfinished(error):
+            if len(frames) > 1:
+                kind, message, line = "Unsolved", _name(error), frames[-2].line
+            elif _has_other_code(error):
+                kind = "Leftover"
         return Failure(kind, (line or "").strip(), message)
 
 
@@ -67,27 +77,41 @@ def _foreign(filename: str) -> bool:
     """Tests whether the file is not the student's."""
     return (
         filename.startswith(FOREIGN)
-        or filename.endswith("drivers.py")
+        or filename.endswith(("drivers.py", "exercises.py"))
         or filename.startswith("<frozen")
     )
 
 
-def _leftover(error: BaseException) -> bool:
-    """Tests whether NotImplementedError was raised by a function with other code beside
-    it: then the student has not deleted the line of the stub."""
+def _raised_in(error: BaseException) -> CodeType:
+    """Returns the code of the function that raised the exception."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1].f_code
+
+
+def _unfinished(error: BaseException) -> bool:
+    """Tests whether NotImplementedError was raised by a line of the notebook that names
+    it, as the line of a stub does. Operations that torch does not support raise the
+    same exception."""
     if type(error) is not NotImplementedError:
         return False
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    code = frames[-1].f_code
+    code = _raised_in(error)
+    return "NotImplementedError" in code.co_names and not _foreign(code.co_filename)
+
+
+def _name(error: BaseException) -> str:
+    """Returns the name of the function, method or class that raised the exception."""
+    code = _raised_in(error)
+    name = getattr(code, "co_qualname", code.co_name)  # from Python 3.11 on
+    return name.rpartition("<locals>.")[2].removesuffix(".__init__")
+
+
+def _has_other_code(error: BaseException) -> bool:
+    """Tests whether the function that raised the exception does more than that: then
+    the student has not deleted the line of the stub."""
+    code = _raised_in(error)
     starred = bool(code.co_flags & inspect.CO_VARARGS)
     starred += bool(code.co_flags & inspect.CO_VARKEYWORDS)
     arguments = code.co_argcount + code.co_kwonlyargcount + starred
-    more = len(code.co_names) > 1 or code.co_nlocals > arguments
-    return (
-        more
-        and "NotImplementedError" in code.co_names
-        and not _foreign(code.co_filename)
-    )
+    return len(code.co_names) > 1 or code.co_nlocals > arguments
 
 
 def plain(value) -> np.ndarray:
@@ -127,7 +151,7 @@ def function(
 ) -> Arrays:
     """Calls answer(*tensors, *parameters) and returns these outputs:
 
-    - `value`, and `unchanged`: True if the answer did not modify the tensors.
+    - `value`, and the outputs of `changes`.
     - `gradient NAME` for each tensor that `differentiate` names: the vector-Jacobian
       product with the cotangent. It is absent if no gradient flows. The cotangent has
       the value's shape; without one, or with another shape, it is all ones.
@@ -137,8 +161,7 @@ def function(
     """
     given = {name: tensor.clone() for name, tensor in tensors.items()}
     value = answer(*given.values(), *parameters)
-    unchanged = all(same_bits(given[name], tensors[name]) for name in tensors)
-    outputs = {"value": value, "unchanged": torch.tensor(unchanged)}
+    outputs = {"value": value} | changes(given, tensors)
     if not differentiate:
         return outputs
     shape = plain(value).shape  # raises NotATensor with a clear message
@@ -210,12 +233,60 @@ def several(
     answer: Callable, names: tuple[str, ...], tensors: Arrays, *parameters
 ) -> Arrays:
     """Calls answer(*tensors, *parameters), which has to return one value for each name.
-    Returns these values by name, and `unchanged`: True if the answer did not modify the
-    tensors."""
+    Returns these values by name, and the outputs of `changes`."""
     given = {name: tensor.clone() for name, tensor in tensors.items()}
     found = dict(zip(names, parts(answer(*given.values(), *parameters), names)))
-    unchanged = all(same_bits(given[name], tensors[name]) for name in tensors)
-    return found | {"unchanged": torch.tensor(unchanged)}
+    return found | changes(given, tensors)
+
+
+def changes(given: Arrays, before: Arrays) -> Arrays:
+    """Compares the tensors that an answer got with copies from before the call. Returns
+    these outputs:
+
+    - `unchanged`: True if the answer neither modified the tensors nor switched on their
+      `requires_grad`.
+    - `changed NAME`: the new content of each tensor that it modified. No property
+      compares it, but it helps to tell apart mistakes that modify an argument.
+    """
+    modified = {
+        name: tensor
+        for name, tensor in given.items()
+        if not same_bits(tensor, before[name])
+    }
+    wants = [
+        name
+        for name, tensor in given.items()
+        if tensor.requires_grad and not before[name].requires_grad
+    ]
+    contents = {
+        f"changed {name}": tensor
+        for name, tensor in modified.items()
+        if tensor.numel() <= LARGEST
+    }
+    return {"unchanged": torch.tensor(not modified and not wants)} | contents
+
+
+def keeps_float64(answer: Callable, tensors: Arrays, *parameters) -> Arrays:
+    """Calls answer(*tensors, *parameters), where all floating point tensors are
+    float64. Returns the output `float64 for float64 input`: True if the value has this
+    dtype and the answer computes in it from beginning to end.
+
+    The second difference of a smooth function is tiny for a tiny step. Rounding to
+    float32 anywhere in the answer makes it much larger than that.
+    """
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+
+    def value(step: float) -> Tensor:
+        moved = {key: tensor.clone() for key, tensor in tensors.items()}
+        moved[name] += step * direction(moved[name])
+        return answer(*moved.values(), *parameters)
+
+    middle = value(0.0)
+    right = isinstance(middle, Tensor) and middle.dtype == torch.float64
+    for step in (1e-6, 1.7e-6, 2.9e-6) if right else ():
+        bend = (value(step) - 2 * middle + value(-step)).abs()
+        right = right and bool((bend <= 1e-9 * (1 + middle.abs())).all())
+    return {"float64 for float64 input": torch.tensor(right)}
 
 
 def by_number(

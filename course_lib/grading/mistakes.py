@@ -17,6 +17,8 @@ them below, with a larger indent. A mistake may have several edits; they are mad
 after the other. Instead of text, OLD may be:
 
     return RESULT    the only return statement; RESULT in NEW is the returned value
+    return EACH      the same, but for a tuple, list or dict that stands there, EACH in
+                     NEW is each of its values: `return EACH => return -EACH`
     start, end       NEW is inserted before the first or after the last statement
     body             NEW replaces all statements
 
@@ -50,16 +52,18 @@ class Entry:
 
 
 def read(
-    path: Path, solutions: dict[str, str], space: dict
+    text: str, file: str, solutions: dict[str, str], space: dict
 ) -> dict[str, list[WrongAnswer]]:
-    """Returns the wrong answers to each exercise. solutions: the sources by name;
-    space: the names that these sources use, with their values.
+    """Returns the wrong answers to each exercise. text: the content of the file of this
+    name; solutions: the sources by name; space: the names that these sources use, with
+    their values.
 
     Raises ValueError, with the file and the line, if a mistake has another form than
     above, or if an edit does not fit: OLD does not occur exactly once, the edit changes
     nothing, or its result is not Python.
     """
-    listed = parse(path, {entry.name: entry for entry in parse(GENERIC)[""]})
+    generic = parse(GENERIC.read_text(encoding="utf-8"), GENERIC.name)[""]
+    listed = parse(text, file, {entry.name: entry for entry in generic})
     if not listed[""]:
         del listed[""]
     found = {}
@@ -67,36 +71,36 @@ def read(
         if exercise not in solutions:
             there = ", ".join(solutions)
             raise ValueError(
-                f"{path.name}: expected the name of an exercise in [...], one of "
+                f"{file}: expected the name of an exercise in [...], one of "
                 f"{there}, got {exercise!r}"
             )
         names = [entry.name for entry in entries]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             again = ", ".join(twice)
             raise ValueError(
-                f"{path.name}: expected each name once in [{exercise}], got {again} "
+                f"{file}: expected each name once in [{exercise}], got {again} "
                 "more than once"
             )
         right = without_docstring(solutions[exercise])
         found[exercise] = [
-            wrong_answer(path, exercise, right, entry, space) for entry in entries
+            wrong_answer(file, exercise, right, entry, space) for entry in entries
         ]
     return found
 
 
 def parse(
-    path: Path, generic: dict[str, Entry] | None = None
+    content: str, file: str, generic: dict[str, Entry] | None = None
 ) -> dict[str, list[Entry]]:
     """Returns a file's mistakes by exercise; "" has those before the first [NAME].
-    generic: the shared mistakes by name."""
+    file: its name, for errors; generic: the shared mistakes by name."""
     entries: list[Entry] = []
     found, generic = {"": entries}, generic or {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         text, indent = line.strip(), len(line) - len(line.lstrip())
 
         def fault(expected: str, got: str = text, number: int = number):
             return ValueError(
-                f"{path.name}, line {number}: expected {expected}, got {got!r}"
+                f"{file}, line {number}: expected {expected}, got {got!r}"
             )
 
         if not text or line.startswith("#"):
@@ -147,11 +151,11 @@ def filled(
 
 
 def wrong_answer(
-    path: Path, exercise: str, solution: str, entry: Entry, space: dict
+    file: str, exercise: str, solution: str, entry: Entry, space: dict
 ) -> WrongAnswer:
     """Returns the wrong answer that an entry's edits make of the solution. Raises
     ValueError if they do not fit."""
-    where, source = f"{path.name}, line {entry.line}, `{entry.name}`", solution
+    where, source = f"{file}, line {entry.line}, `{entry.name}`", solution
     try:
         for old, new in entry.edits:
             source = edited(source, old, new)
@@ -184,42 +188,95 @@ def without_docstring(source: str) -> str:
 def edited(source: str, old: str, new: str) -> str:
     """Returns the source with one edit made. Raises ValueError if OLD does not fit."""
     where, colon, rest = old.partition(":")
+    node = None
     if colon and where.startswith("in "):
         old, node = rest.strip(), function_of(source, where.removeprefix("in ").strip())
-    else:
-        node = None
     if old in ("start", "end", "body"):
-        statements = (node or ast.parse(source).body[0]).body
-        first = offset(source, statements[0].lineno)
-        last = offset(source, statements[-1].end_lineno, None)
-        spans = {"start": (first, first), "end": (last, last), "body": (first, last)}
-        start, stop = spans[old]
-        text = textwrap.indent(new, " " * statements[0].col_offset)
-        text = {"start": text + "\n", "end": "\n" + text, "body": text}[old]
-    elif old == "return RESULT":
-        found = returns(node or ast.parse(source).body[0])
-        if len(found) != 1:
-            raise ValueError(f"`return RESULT`: expected one return, got {len(found)}")
-        (only,) = found
-        start = offset(source, only.lineno, only.col_offset)
-        stop = offset(source, only.end_lineno, only.end_col_offset)
-        value = ast.get_source_segment(source, only.value)
-        text = indent_rest(new.replace("RESULT", f"({value})"), only.col_offset)
+        whole = node or ast.parse(source).body[0]
+        start, stop, text = in_place_of_statements(source, whole, old, new)
+    elif old in ("return RESULT", "return EACH"):
+        whole, word = node or ast.parse(source).body[0], old.removeprefix("return ")
+        start, stop, text = in_place_of_return(source, whole, word, new)
     else:
-        begin, end = 0, len(source)
-        if node:
-            begin = offset(source, node.lineno)
-            end = offset(source, node.end_lineno, None)
-        found = list(pattern(old).finditer(source, begin, end)) if old else []
-        if len(found) != 1:
-            raise ValueError(
-                "expected OLD to stand once in the solution, "
-                f"got {old!r} {len(found)} times"
-            )
-        start, stop = found[0].span()
-        line = source[source.rfind("\n", 0, start) + 1 : start]
-        text = indent_rest(new, len(line) - len(line.lstrip()))
+        start, stop, text = in_place_of_text(source, node, old, new)
     return source[:start] + text + source[stop:]
+
+
+# The next three return (start, stop, text): source[start:stop] becomes the text.
+
+
+def in_place_of_statements(
+    source: str, node: ast.AST, where: str, new: str
+) -> tuple[int, int, str]:
+    """Makes an edit of the form `start`, `end` or `body`."""
+    statements = node.body
+    first = offset(source, statements[0].lineno)
+    last = offset(source, statements[-1].end_lineno, None)
+    text = textwrap.indent(new, " " * statements[0].col_offset)
+    if where == "start":
+        return first, first, text + "\n"
+    if where == "end":
+        return last, last, "\n" + text
+    return first, last, text
+
+
+def in_place_of_return(
+    source: str, node: ast.AST, word: str, new: str
+) -> tuple[int, int, str]:
+    """Makes an edit of the form `return RESULT` or `return EACH`."""
+    found = returns(node)
+    if len(found) != 1:
+        raise ValueError(f"`return {word}`: expected one return, got {len(found)}")
+    (only,) = found
+    start = offset(source, only.lineno, only.col_offset)
+    stop = offset(source, only.end_lineno, only.end_col_offset)
+    several = isinstance(only.value, (ast.Tuple, ast.List, ast.Dict))
+    if word == "EACH" and several:
+        return start, stop, "return " + of_each(source, only.value, new)
+    value = ast.get_source_segment(source, only.value)
+    text = indent_rest(new.replace(word, f"({value})"), only.col_offset)
+    return start, stop, text
+
+
+def of_each(source: str, value: ast.Tuple | ast.List | ast.Dict, new: str) -> str:
+    """Returns the tuple, list or dict, with `return ... EACH ...` applied to each of
+    its values."""
+    keyword, space, change = new.partition(" ")
+    if keyword != "return" or "\n" in change:
+        raise ValueError(f"`return EACH`: expected `return ...` after =>, got {new!r}")
+    is_dict = isinstance(value, ast.Dict)
+    parts = []
+    for part in value.values if is_dict else value.elts:
+        segment = ast.get_source_segment(source, part)
+        parts.append(change.replace("EACH", f"({segment})"))
+    if is_dict:
+        if None in value.keys:
+            raise ValueError("`return EACH`: expected a dict without **")
+        keys = [ast.get_source_segment(source, key) for key in value.keys]
+        return "{" + ", ".join(f"{k}: {part}" for k, part in zip(keys, parts)) + "}"
+    if isinstance(value, ast.List):
+        return "[" + ", ".join(parts) + "]"
+    return ", ".join(parts) + "," * (len(parts) == 1)
+
+
+def in_place_of_text(
+    source: str, node: ast.AST | None, old: str, new: str
+) -> tuple[int, int, str]:
+    """Makes an edit of a text that stands once in the source, or in the function
+    `node`."""
+    begin, end = 0, len(source)
+    if node:
+        begin = offset(source, node.lineno)
+        end = offset(source, node.end_lineno, None)
+    found = list(pattern(old).finditer(source, begin, end)) if old else []
+    if len(found) != 1:
+        raise ValueError(
+            f"expected OLD to stand once in the solution, got {old!r} {len(found)} "
+            "times"
+        )
+    start, stop = found[0].span()
+    line = source[source.rfind("\n", 0, start) + 1 : start]
+    return start, stop, indent_rest(new, len(line) - len(line.lstrip()))
 
 
 def pattern(old: str) -> re.Pattern:

@@ -22,10 +22,11 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #dededa; vertical-align: top }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.right { color: #0072B2 } .wrong { color: #A84300 } .hint { border-left: 4px solid #E69F00; padding-left: .8rem }
+.right { color: #0072B2 } .wrong { color: #A84300 } .hint { border-left: 4px solid #E69F00; padding-left: .8rem; white-space: pre-line }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.5rem }
 .bars { display: flex; align-items: flex-end; gap: 3px; height: 9rem; text-align: center }
 .bars > div { flex: 1 } .bar { background: #0072B2; border-bottom: 1px solid #1f2328 }
+.hints { white-space: pre-line }
 .properties { table-layout: fixed } .properties td:nth-child(1) { width: 5.5rem }
 .properties td:nth-child(2) { width: 19rem } .properties td:nth-child(3) { width: 4rem }
 .loud { background: #A84300; color: white; padding: .5rem 1rem } code { overflow-wrap: anywhere }
@@ -44,7 +45,8 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 {% elif student.file %}From <code>{{ student.file }}</code>.{% endif %}</p>
 {% for e in student.exercises %}
 <h2>{{ e.name }}: {{ e.points }} of {{ e.of }}{{ ", not attempted" if e.todo }}</h2>
-{% if e.hint %}<p class="hint">A known mistake: {{ e.hint }}</p>{% endif %}
+{% if e.hint %}<p class="hint">{{ e.lead }}
+{{ e.hint }}</p>{% endif %}
 {% if e.note %}<p>{{ e.note }}</p>{% endif %}
 <table class="properties">{% for p in e.properties %}
 <tr><td class="{{ 'right' if p.passed else '' if e.todo or p.why == waits else 'wrong' }}">
@@ -70,8 +72,8 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 </div>
 <h2>The most common mistakes</h2>
 <table><tr><th class="number">students</th><th>exercise</th><th>mistake</th><th>the hint they get</th></tr>
-{% for (name, mistake), count in mistakes %}
-<tr><td class="number">{{ count }}</td><td>{{ name }}</td><td>{{ mistake }}</td><td>{{ hints[mistake] }}</td></tr>
+{% for (name, mistake, hint), count in mistakes %}
+<tr><td class="number">{{ count }}</td><td>{{ name }}</td><td>{{ mistake }}</td><td class="hints">{{ hint }}</td></tr>
 {% else %}<tr><td colspan="4">No known mistake.</td></tr>
 {% endfor %}</table>
 <h2>Students</h2>
@@ -87,9 +89,8 @@ PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_s
 """)
 
 
-def write(marks: dict, hints: dict[str, str], out: Path):
-    """Writes all reports into the folder. marks: the result of `batch.grade`; hints: the
-    hints of the mistakes, by name."""
+def write(marks: dict, out: Path):
+    """Writes all reports into the folder. marks: the result of `batch.grade`."""
     total, students = sum(marks["exercises"].values()), marks["students"]
     common = {"marks": marks, "total": total, "style": STYLE, "waits": WAITS}
     for student in students:
@@ -110,13 +111,13 @@ def write(marks: dict, hints: dict[str, str], out: Path):
         for name, counts in distribution.items()
     }
     mistakes = Counter(
-        (e["name"], e["mistake"])
+        (e["name"], e["mistake"], e["hint"])
         for s in students
         for e in s["exercises"]
         if e["mistake"]
     )
     page = PAGE.render(
-        common, title=f"Marks, {marks['exercise']}", student=None, distribution=distribution, means=means, hints=hints,
+        common, title=f"Marks, {marks['exercise']}", student=None, distribution=distribution, means=means,
         mistakes=mistakes.most_common(), mean=sum(s["points"] for s in students) / len(students),
     )  # fmt: skip
     write_whole(out / "class.html", page.encode("utf-8", "replace"))

@@ -8,6 +8,7 @@ NN_topic/mistakes.txt (hints and edits).
 import ast
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -57,21 +58,26 @@ class Sheet:
     def public(self, reveal: bool = False) -> list[Exercise]:
         """Returns the exercises for the student's check, with their public cases.
         reveal: include the worked solutions."""
-        found = [self.exercise(m) for m in self.masters]
         if reveal:
-            return [replace(e, solution=self.sources[e.name]) for e in found]
-        return found
+            return [replace(e, solution=self.sources[e.name]) for e in self._public]
+        return list(self._public)
+
+    @cached_property
+    def _public(self) -> list[Exercise]:
+        """The public exercises, made once, because running all wrong answers takes
+        time."""
+        return [self.exercise(master) for master in self.masters]
 
     def graded(self, seed: int) -> list[Exercise]:
         """Returns the exercises for grading: with the public cases and with hidden ones
         drawn from the seed, shuffled together."""
         exercises = []
-        for master, public in zip(self.masters, self.public()):
+        for master, public in zip(self.masters, self._public):
             hidden = self.exercise(master, seed, hidden=True)
             cases, generator = public.cases + hidden.cases, torch.Generator()
             generator.manual_seed(seed)
             order = torch.randperm(len(cases), generator=generator).tolist()
-            mistakes = [
+            known = [
                 replace(a, outputs=_shuffled(a.outputs + b.outputs, order))
                 for a, b in zip(public.mistakes, hidden.mistakes)
             ]
@@ -80,7 +86,7 @@ class Sheet:
                     hidden,
                     cases=_shuffled(cases, order),
                     expected=_shuffled(public.expected + hidden.expected, order),
-                    mistakes=mistakes,
+                    mistakes=known,
                 )
             )
         return exercises
@@ -133,13 +139,15 @@ def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
             f"{grading}: expected a line that begins with `{PRIVATE}`, found none"
         )
     sources = {
-        node.name: _whole(source, node)
+        node.name: whole(source, node)
         for node in ast.parse(source).body
         if hasattr(node, "name")
     }
     listed = grading.with_name("mistakes.txt")
+    edits = listed.read_text(encoding="utf-8")
     wrong = mistakes.read(
-        listed,
+        edits,
+        listed.name,
         {master.name: sources[master.name] for master in module.SHEET},
         solutions,
     )
@@ -147,9 +155,7 @@ def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
         path.read_text(encoding="utf-8")
         for path in sorted(Path(__file__).parent.glob("*.*"))
     )
-    everything = (
-        source + text + listed.read_text(encoding="utf-8") + code + torch.__version__
-    )
+    everything = source + text + edits + code + torch.__version__
     digest = hashlib.sha256(everything.encode()).hexdigest()[:16]
     return Sheet(
         name,
@@ -164,7 +170,7 @@ def read(name: str, folder: Path = ROOT / "solutions") -> Sheet:
     )
 
 
-def _whole(source: str, node: ast.FunctionDef | ast.ClassDef) -> str:
+def whole(source: str, node: ast.FunctionDef | ast.ClassDef) -> str:
     """Returns the source of a function or class, including its decorators."""
     first = min(part.lineno for part in (node, *node.decorator_list))
     return "\n".join(source.splitlines()[first - 1 : node.end_lineno])

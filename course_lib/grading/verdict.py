@@ -3,7 +3,8 @@
 The student's check and the grader use this same code.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,36 +21,45 @@ FAULTS = {  # by the type of a Failure
     "Leftover": "it still contains `raise NotImplementedError()`: delete that line",
     "Withheld": "it calls the library's own solution, which is not available when you "
     "are marked",
+    "Unsolved": "your answer calls `{}`, which you have not solved yet",
 }
+MOST_HINTS = 3
+# The bits of evidence that make one known mistake likely and others unlikely: see
+# `_evidence`.
+ENOUGH = 10
 
 
 @dataclass(frozen=True)
 class Result:
     """The result of one property for one answer.
 
-    why names the fault and contains no value of a case. detail may contain values, so
-    only the check of public cases shows it. where: the shapes of the first case with
-    the fault.
+    why names the fault and contains no value of a case. details are lines that may
+    contain values, so only the check of public cases shows them. case: the number of
+    the case with this fault, the smallest of those with one; where: its shapes.
     """
 
     property: Property
     passed: bool
     why: str = ""
-    detail: str = ""
+    details: tuple[str, ...] = ()
     where: str = ""
+    case: int | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The results of all properties of an exercise.
 
-    mistake: the known mistake that has the same outputs, if there is one; todo: True if
-    the answer is still the stub that the student was given.
+    mistakes: the known mistakes that the answer may make, at most MOST_HINTS; several
+    if they have the same outputs. likely: False if other mistakes could have these
+    outputs as well, for example where only a gradient is missing. todo: True if the
+    answer is still the stub that the student was given.
     """
 
     exercise: str
     results: list[Result]
-    mistake: Mistake | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
+    likely: bool = False
     todo: bool = False
 
     @property
@@ -59,6 +69,21 @@ class Verdict:
     @property
     def solved(self) -> bool:
         return all(r.passed for r in self.results)
+
+    @property
+    def lead(self) -> str:
+        """Returns the words before the hints, which say how sure they are."""
+        if self.likely:
+            known = ("a known mistake", "one of these known mistakes")
+            return f"This looks like {known[len(self.mistakes) > 1]}:"
+        return ("This may be the reason:", "One of these may be the reason:")[
+            len(self.mistakes) > 1
+        ]
+
+    @property
+    def hint(self) -> str:
+        """Returns the hints of the mistakes, one a line."""
+        return "\n".join(mistake.hint for mistake in self.mistakes)
 
 
 def judge(exercise: Exercise, outcomes: list[Outputs | Failure]) -> Verdict:
@@ -76,13 +101,8 @@ def judge(exercise: Exercise, outcomes: list[Outputs | Failure]) -> Verdict:
             fault = _first_fault(exercise, outcomes, p)
             results.append(Result(p, not fault, *fault))
     failed = [r.property for r in results if not r.passed and r.why != WAITS]
-    matching = (
-        mistake
-        for p in failed
-        for mistake in exercise.mistakes
-        if _matches(exercise, outcomes, mistake, p)
-    )
-    return Verdict(exercise.name, results, next(matching, None))
+    found, likely = _mistakes(exercise, outcomes, failed) if failed else ([], False)
+    return Verdict(exercise.name, results, found[:MOST_HINTS], likely)
 
 
 def _is_stub(failure: Failure) -> bool:
@@ -95,19 +115,26 @@ def _is_stub(failure: Failure) -> bool:
 
 def _first_fault(
     exercise: Exercise, outcomes: list[Outputs | Failure], p: Property
-) -> tuple[str, ...]:
-    """Returns (why, detail, where) for the first case on which the property fails, or
-    () if there is none."""
-    for case, outcome, expected in zip(
-        exercise.cases, outcomes, exercise.expected, strict=True
-    ):
-        if case.kind == p.kind and (fault := _fault(outcome, expected, p)):
+) -> tuple:
+    """Returns (why, details, where, case) for the smallest case on which the property
+    fails, or () if there is none. Cases that were not run, because the time was up,
+    come last."""
+
+    def order(i: int) -> tuple[bool, int]:
+        not_run = outcomes[i] == Failure("TimeLimit")
+        return not_run, sum(a.numel() for a in exercise.cases[i].arrays.values())
+
+    for i in sorted(range(len(exercise.cases)), key=order):
+        case = exercise.cases[i]
+        if case.kind != p.kind:
+            continue
+        if fault := _fault(outcomes[i], exercise.expected[i], p):
             shapes = [
                 f"{name} {tuple(array.shape)}"
                 for name, array in case.arrays.items()
                 if array.ndim
             ]
-            return *fault, ", ".join(shapes)
+            return *fault, ", ".join(shapes), i
     return ()
 
 
@@ -120,46 +147,56 @@ def _outputs(all_of: Outputs, p: Property) -> Outputs:
 
 def _fault(
     outcome: Outputs | Failure, expected: Outputs, p: Property
-) -> tuple[str, str] | None:
-    """Returns the fault in the outputs of one case as (why, detail), or None if they
+) -> tuple[str, tuple[str, ...]] | None:
+    """Returns the fault in the outputs of one case as (why, details), or None if they
     are right."""
     if isinstance(outcome, Failure):
-        if outcome.type in FAULTS:
-            return FAULTS[outcome.type], outcome.message
-        at = f" at: {outcome.line}" if outcome.line else ""
-        return f"raised {outcome.type}{at}", outcome.message
+        return _why_it_failed(outcome)
     for key, value in _outputs(expected, p).items():
         if key not in outcome:
             word, _, about = key.partition(" ")
             if word == "gradient":
-                return f"no gradient reaches {about or 'its input'}", ""
-            return f"no {key}", ""
+                return f"no gradient reaches {about or 'its input'}", ()
+            return f"no {key}", ()
         if fault := _fault_of_array(key, outcome[key], value):
             return fault
     for key, other in _outputs(outcome, p).items():
         if key.startswith("gradient ") and key not in expected and other.any():
             argument = key.partition(" ")[2]
-            return f"a gradient reaches {argument}, but none should", ""
+            return f"a gradient reaches {argument}, but none should", ()
     return None
+
+
+def _why_it_failed(failure: Failure) -> tuple[str, tuple[str, ...]]:
+    """Returns (why, details) for an answer that raised an exception."""
+    at = f" at: {failure.line}" if failure.line else ""
+    if failure.type == "Unsolved":
+        # the name comes from the sandbox
+        name = re.sub(r"[^\w.]", "", failure.message)[:50]
+        return FAULTS["Unsolved"].format(name) + at, ()
+    details = (failure.message,) if failure.message else ()
+    if failure.type in FAULTS:
+        return FAULTS[failure.type], details
+    return f"raised {failure.type}{at}", details
 
 
 def _fault_of_array(
     key: str, other: np.ndarray, value: np.ndarray
-) -> tuple[str, str] | None:
-    """Returns the fault in the output `other` of that key as (why, detail), or None.
+) -> tuple[str, tuple[str, ...]] | None:
+    """Returns the fault in the output `other` of that key as (why, details), or None.
     value: the expected output."""
     if other.shape != value.shape:
-        return f"{key}: wrong shape", f"expected {value.shape}, got {other.shape}"
+        return f"{key}: wrong shape", (f"expected {value.shape}, got {other.shape}",)
     both_or_neither_float = (other.dtype.kind == "f") == (value.dtype.kind == "f")
     if other.dtype.kind not in "fiub" or not both_or_neither_float:
-        return f"{key}: wrong dtype", f"expected {_kind(value)}, got {other.dtype}"
+        return f"{key}: wrong dtype", (f"expected {_kind(value)}, got {other.dtype}",)
     if key.split(" ")[0] == "unchanged" and not other.all():
         return (
             "it modifies its argument",
-            "work on a copy: x.clone(), or operations without a trailing underscore",
+            ("work on a copy: x.clone(), or operations without a trailing underscore",),
         )
     if value.shape == () and value.dtype == bool and value != other:
-        return f"it is {'not ' if value else ''}{key}", ""
+        return f"it is {'not ' if value else ''}{key}", ()
     if same(other, value):
         return None
     finite = not (np.isfinite(value) & ~np.isfinite(other)).any()
@@ -182,33 +219,99 @@ def _close(array: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.isclose(first, second, RELATIVE, ABSOLUTE, equal_nan=True)
 
 
-def _matches(exercise: Exercise, outcomes: list, mistake: Mistake, p: Property) -> bool:
-    """Tests whether the answer makes this mistake, where property `p` failed.
+def _mistakes(
+    exercise: Exercise, outcomes: list, failed: list[Property]
+) -> tuple[list[Mistake], bool]:
+    """Returns the known mistakes that explain the answer, and whether they are likely.
 
-    The outputs (or the exceptions) have to be equal on all cases of this property. If
-    it is not the first property, the mistake has to pass the first one, as the answer
-    does.
+    Best are mistakes with the same outputs in all cases, also in those that no failed
+    property compares. They are likely if these outputs are evidence enough. Otherwise,
+    for the first property for which there are any: the mistakes that fail it with the
+    same outputs, and these have to be evidence enough.
     """
+    pairs = [
+        (mistake, bits)
+        for mistake in exercise.mistakes
+        if (bits := _agreement(exercise, outcomes, mistake))
+    ]
+    if pairs:
+        # without .item(): the same numbers in another dtype are another mistake
+        exact = [p for p in pairs if _same_dtypes(outcomes, p[0].outputs)]
+        found = [mistake for mistake, _ in exact or pairs]
+        return found, max(bits for _, bits in pairs) >= ENOUGH
     first = exercise.properties[0]
-    if p != first and _first_fault(exercise, mistake.outputs, first):
-        return False
-    differs = False  # whether the mistake differs from the solution on any of the cases
+    for p in failed:
+        found = [
+            mistake
+            for mistake in exercise.mistakes
+            if _agreement(exercise, outcomes, mistake, p) >= ENOUGH
+            and (p == first or not _first_fault(exercise, mistake.outputs, first))
+        ]
+        if found:
+            return found, True
+    return [], False
+
+
+def _agreement(
+    exercise: Exercise, outcomes: list, mistake: Mistake, p: Property | None = None
+) -> int:
+    """Returns 0 if the answer's outputs (or its exceptions) are not equal to those of
+    the mistake, else the bits of evidence that the answer makes this mistake.
+
+    p: compares only the outputs and cases of this property.
+    """
+    bits = 0
     for case, outcome, wrong, expected in zip(
         exercise.cases, outcomes, mistake.outputs, exercise.expected
     ):
-        if case.kind != p.kind:
+        if p and case.kind != p.kind:
             continue
         if isinstance(outcome, Failure) or isinstance(wrong, Failure):
             both = isinstance(outcome, Failure) and isinstance(wrong, Failure)
             if not both or exception_key(outcome) != exception_key(wrong):
-                return False
-            differs = True
+                return 0
+            bits = max(bits, 1)
             continue
-        if not _equal(_outputs(outcome, p), _outputs(wrong, p)):
-            return False
-        if not _equal(_outputs(wrong, p), _outputs(expected, p)):
-            differs = True
-    return differs
+        if p:
+            outcome, wrong = _outputs(outcome, p), _outputs(wrong, p)
+            expected = _outputs(expected, p)
+        if not _equal(outcome, wrong):
+            return 0
+        if not _equal(wrong, expected):
+            bits = max(bits, 1) + _evidence(wrong, expected)
+    return bits
+
+
+def _evidence(wrong: Outputs, expected: Outputs) -> int:
+    """Returns how many bits of evidence for one mistake the numbers in these outputs of
+    it are.
+
+    A number such as 0.7312 hardly comes from two different mistakes. NaN, a 0, False
+    instead of True, or a missing gradient come from many: they are no evidence.
+    """
+    bits = 0
+    for key, values in wrong.items():
+        right = expected.get(key)
+        if right is not None and right.shape == values.shape:
+            values = values[~_close(values, right)]
+        if values.dtype.kind == "f":
+            # 12 x is whole for simple numbers: 0, 1, -2, 1/2, 1/3
+            twelve = 12 * values[np.isfinite(values)].astype(float)
+            simple = (np.abs(twelve - twelve.round()) < 1e-3) & (np.abs(twelve) < 100)
+            bits += 12 * len({f"{number:.3g}" for number in twelve[~simple][:100]})
+        elif values.size and (values != values.flat[0]).any():
+            bits += values.size * (1 if values.dtype == bool else 2)
+    return bits
+
+
+def _same_dtypes(outcomes: list, others: list) -> bool:
+    """Tests whether the outputs, which are equal as numbers, have the same dtypes."""
+    return all(
+        one[key].dtype == other[key].dtype
+        for one, other in zip(outcomes, others)
+        if isinstance(one, dict)
+        for key in one
+    )
 
 
 def _equal(first: Outputs, second: Outputs) -> bool:
@@ -230,17 +333,20 @@ def _kind(value: np.ndarray) -> str:
     return words.get(value.dtype.kind, "whole numbers")
 
 
-def _difference(value: np.ndarray, other: np.ndarray) -> str:
+def _difference(value: np.ndarray, other: np.ndarray) -> tuple[str, ...]:
     """Returns the expected and the actual numbers: all of a small array, else the first
     element that differs."""
-    if value.size > 6:
+    if value.size > 12:
         close = _close(other, value)
         where = (0,) * value.ndim
         if not close.all():
             where = tuple(map(int, np.argwhere(~close)[0]))
         return (
             f"first difference at {list(where)}: expected {value[where]:.5g}, "
-            f"got {other[where]:.5g}"
+            f"got {other[where]:.5g}",
         )
     with np.printoptions(precision=4, suppress=True):
-        return " ".join(f"expected {value}, got {other}".split())
+        expected, got = (" ".join(f"{array}".split()) for array in (value, other))
+    if value.size > 6:
+        return f"expected {expected}", f"got {got}"
+    return (f"expected {expected}, got {got}",)

@@ -3,8 +3,8 @@ collapse, likelihoods, labels, representation.
 
 Kingma & Welling 2013 (arXiv 1312.6114): figures 2 and 4. Burda et al. 2015 (arXiv
 1509.00519): active units. Alemi et al. 2017 (arXiv 1711.00464): rate and distortion.
-Bowman et al. 2015 (arXiv 1511.06349): warm-up. Rybkin et al. 2020 (arXiv 2006.13202):
-sigma.
+Bowman et al. 2015 (arXiv 1511.06349): warm-up. Kingma et al. 2016 (arXiv 1606.04934):
+free bits. Rybkin et al. 2020 (arXiv 2006.13202): sigma.
 """
 
 import math
@@ -26,6 +26,7 @@ from course_lib.experiments.judge import (
 )
 from course_lib.experiments.setting import Setting
 from course_lib.latent.conditional_vae import ConditionalVAE
+from course_lib.latent.free_bits import FreeBitsVAE
 from course_lib.latent.likelihoods import Gaussian, GaussianPerPixel, dequantise
 from course_lib.latent.recipes import colour_vae, conditional_vae, mlp_vae, vae_emoji
 from course_lib.latent.vae import (
@@ -217,6 +218,13 @@ def scenes_vae(beta: float) -> VAE:
     return VAE(encoder, decoder, Gaussian(0.1, learned=True), dequantise, beta)
 
 
+def free_bits_vae(dim: int, free: float) -> FreeBitsVAE:
+    """Builds the VAE of `mlp_vae`, trained with `free` nats for each latent
+    dimension."""
+    plain = mlp_vae(dim)
+    return FreeBitsVAE(plain.encoder, plain.decoder, plain.likelihood, plain.draw, free)
+
+
 def mlp_autoencoder(dim: int) -> Autoencoder:
     """Builds an autoencoder with the networks of `mlp_vae`, without noise and prior."""
     encoder = nn.Sequential(nn.Flatten(), mlp(784, 256, 256, dim, norm=None))
@@ -238,6 +246,7 @@ def emoji(builder, *arguments) -> Recipe:
 
 BETAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 DIMENSIONS = (2, 4, 8, 16, 32, 64)
+FREE = (0.05, 0.2, 0.5)
 SCENES = replace(lookup("autoencoder"), build=partial(scenes_vae, 1.0))
 
 EXPERIMENTS = {
@@ -259,6 +268,9 @@ EXPERIMENTS = {
     "vae-dimensions": {
         **{f"{dim}": Setting(digits(mlp_vae, dim, 1.0), bounded) for dim in DIMENSIONS},
         "64, warm-up": Setting(digits(mlp_vae, 64, 1.0, 0.5), bounded),
+    },
+    "vae-free-bits": {
+        f"{free:g}": Setting(digits(free_bits_vae, 64, free), bounded) for free in FREE
     },
     "vae-likelihoods": {
         "mean of squares": Setting(emoji(fixed_sigma, math.sqrt(3072 / 2)), bounded),

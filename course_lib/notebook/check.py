@@ -11,12 +11,15 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from course_lib.checks import positive
 from course_lib.files import SHIPPED
 from course_lib.grading.cells import code_cells
 from course_lib.grading.drive import Failure
+from course_lib.grading.exercise import Case
 from course_lib.grading.public_files import read_public
-from course_lib.grading.verdict import WAITS, Verdict, judge
+from course_lib.grading.verdict import FAULTS, WAITS, Verdict, judge
 from course_lib.notebook.attempt import Attempt, FileAttempt, clip
 from course_lib.notebook.show import Source
 from course_lib.notebook.style import INK, PAPER, RIGHT, WRONG
@@ -40,7 +43,7 @@ HINTS = {
 }
 MONO = "margin-left: 5.5em; font-family: monospace"
 BOX = (
-    "margin: 0.4em 0; padding: 0.3em 0.7em; "
+    "margin: 0.4em 0; padding: 0.3em 0.7em; white-space: pre-line; "
     f"border: 1px solid {WRONG}; background: #fdf1e3"
 )
 FRAME = (
@@ -55,11 +58,16 @@ LINE_KINDS = {
     "to do": ("–", INK, "to do", "", ""),
     "waits": ("–", INK, "waits", "", ""),
     "why": ("", "", "", " " * 9, MONO),
+    "input": ("", "", "", " " * 11, f"{MONO}; padding-left: 1em"),
     "box": ("", "", "", "", BOX),
     "solution": ("", "", "", "", "margin-top: 0.4em; cursor: pointer"),
     "note": ("", "", "", "", "margin-top: 0.4em; font-size: 0.9em"),
 }
 Line = tuple[str, str]  # (a key of LINE_KINDS, the text)
+# Most numbers that a line shows of an array, in a small and in a big case.
+MOST_NUMBERS, FEW_NUMBERS = 12, 4
+BIG = 200  # elements in all arrays of a case
+MOST_INPUTS = 12  # arrays of a case
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,12 +218,20 @@ def _verdict(attempt: Attempt) -> tuple[Verdict, list[Line]]:
     cases = len(exercise.cases)
     outcomes = (attempt.outcomes + [missing] * cases)[:cases]
     verdict = judge(exercise, outcomes)
-    if verdict.mistake is None:
+    if not verdict.mistakes:
         failures = [o for o in outcomes if isinstance(o, Failure)]
         faults = {text for o in failures for text in (o.type, o.message)}
         faults -= {"TimeLimit"}  # _time_notes has this hint already
         notes += [hint for fault, hint in HINTS.items() if fault in faults]
-    return verdict, _lines(verdict, exercise.points, notes, attempt.allowed)
+    shown = None
+    if not verdict.mistakes:
+        shown = next((r for r in verdict.results if r.case is not None), None)
+    if shown and isinstance(failure := outcomes[shown.case], Failure):
+        # these failures are the same for any input
+        if failure.type in (*FAULTS, "TimeLimit"):
+            shown = None
+    case = exercise.cases[shown.case] if shown else None
+    return verdict, _lines(verdict, exercise.points, notes, attempt.allowed, case)
 
 
 def _time_notes(attempt: Attempt) -> list[str]:
@@ -228,9 +244,11 @@ def _time_notes(attempt: Attempt) -> list[str]:
     return [note]
 
 
-def _lines(verdict: Verdict, points: int, notes: list[str], allowed: str) -> list[Line]:
-    """A title, one to three lines for each property, then a hint if the mistake is
-    known, and the notes."""
+def _lines(
+    verdict: Verdict, points: int, notes: list[str], allowed: str, case: Case | None
+) -> list[Line]:
+    """A title, lines for each property, then the hints of known mistakes, and the
+    notes. case: is shown below the first property that fails."""
     total = f"{points} point{'s' * (points != 1)}"
     if verdict.todo:
         return [("to do", f"{verdict.exercise}, {total}")]
@@ -250,8 +268,39 @@ def _lines(verdict: Verdict, points: int, notes: list[str], allowed: str) -> lis
             if why == "raised TimeLimit":
                 why = f"no result after {allowed}"
             why = why.replace("raised TimeLimit", f"stopped after {allowed}")
-            lines += [("why", clip(text)) for text in (why, result.detail) if text]
-    if verdict.mistake:
-        hint = verdict.mistake.hint
-        lines.append(("box", f"This looks like a known mistake: {hint}"))
+            lines += [("why", clip(text)) for text in (why, *result.details)]
+            if case:
+                lines += _case_lines(case)
+                case = None
+    if len(verdict.mistakes) == 1:
+        lines.append(("box", f"{verdict.lead} {verdict.hint}"))
+    elif verdict.mistakes:
+        hints = "".join(f"\n- {mistake.hint}" for mistake in verdict.mistakes)
+        lines.append(("box", verdict.lead + hints))
     return lines + [("box", note) for note in notes]
+
+
+def _case_lines(case: Case) -> list[Line]:
+    """The inputs of a case: name, dtype, shape and the first numbers of each array."""
+    big = sum(array.numel() for array in case.arrays.values()) > BIG
+    lines = [("why", "The smallest case that fails:")]
+    for name, array in list(case.arrays.items())[:MOST_INPUTS]:
+        dtype = str(array.dtype).removeprefix("torch.")
+        shape = f" {tuple(array.shape)}" if array.ndim else ""
+        numbers = _numbers(array, FEW_NUMBERS if big else MOST_NUMBERS)
+        lines.append(("input", f"{name}, {dtype}{shape}: {numbers}"))
+    if len(case.arrays) > MOST_INPUTS:
+        lines.append(("input", f"and {len(case.arrays) - MOST_INPUTS} more arrays"))
+    return lines
+
+
+def _numbers(array: Tensor, most: int) -> str:
+    """The numbers of an array as nested lists, or the first ones followed by "...", if
+    there are more than MOST_NUMBERS."""
+    if array.numel() > MOST_NUMBERS:
+        first = array.flatten()[:most]
+        return ", ".join(_numbers(number, most) for number in first) + ", ..."
+    if array.ndim:
+        return "[" + ", ".join(_numbers(part, most) for part in array) + "]"
+    number = array.item()
+    return f"{number:.4g}" if isinstance(number, float) else str(number)

@@ -36,6 +36,7 @@ from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
 from course_lib.augment import simclr_augment
 from course_lib.contrastive.experiments import AUGMENTATIONS, FRACTIONS
+from course_lib.contrastive.false_negatives import debiased_nt_xent
 from course_lib.contrastive.instance_discrimination import (
     InstanceDiscrimination,
     noise_contrastive,
@@ -88,7 +89,7 @@ assert not set(train.info["emoji"].tolist()) & set(test.info["emoji"].tolist())
 image_grid(
     train.x[:16],
     [train.classes[c] for c in train.y[:16]],
-    title="Scenes with their categories (which the network is not shown)",
+    title="Scenes with their categories (not used in training)",
 )
 
 # %% [markdown]
@@ -104,9 +105,10 @@ image_grid(
 #
 # Low energy means high similarity: the two descriptions differ by a sign. (ENS calls $\lVert u - v\rVert^2$ the
 # Euclidean distance, but it is the square of that distance.) The output $u$ comes from a small head, $z = g(h)$, on top
-# of the encoder's representation $h = f(x)$; section 5 says why. Which pairs are compatible? Nobody labels them. So we
-# take one picture and make two **views** of it: we cut out a random part, mirror it and shift its colours. Both show
-# the same thing, so they are a **positive pair**. A view of any other picture is a **negative**.
+# of the encoder's representation $h = f(x)$. Section 12 measures what this head is good for. Which pairs are
+# compatible? Nobody labels them. So we take one picture and make two **views** of it: we cut out a random part, mirror
+# it and shift its colours. Both show the same thing, so they are a **positive pair**. A view of any other picture is a
+# **negative**.
 
 # %%
 # the course's way to build and train a method: networks, views, learning rate
@@ -254,21 +256,26 @@ for step in training(
 # serve as negatives. So the scores are an N x N matrix with the positives on its diagonal.
 #
 # *Margin note.* GT19 calls N "the negative sample size". But N counts the positive too, so N - 1 candidates are
-# negatives.
+# negatives. In the slide's formula a bracket is in the wrong place: it puts the sum of the negatives inside the exp of
+# the positive.
 
 
 # %%
-def info_nce_by_hand(scores):
-    losses = []
-    for i, row in enumerate(scores):
-        positive, everything = row[i].exp(), sum(score.exp() for score in row)
-        losses.append(-torch.log(positive / everything))
-    return sum(losses) / len(losses)
+def one_reference_by_hand(positive, negatives):
+    everything = positive.exp() + sum(score.exp() for score in negatives)
+    return -torch.log(positive.exp() / everything)
 
 
 torch.manual_seed(0)
-scores = torch.randn(6, 6)
-torch.testing.assert_close(info_nce_by_hand(scores), info_nce(scores))
+positive, *negatives = torch.randn(6)
+row = torch.stack([positive, *negatives])[None]  # one reference, six candidates
+torch.testing.assert_close(
+    one_reference_by_hand(positive, negatives), info_nce(row, torch.tensor([0]))
+)
+# with one negative: a smooth ranking loss
+torch.testing.assert_close(
+    one_reference_by_hand(positive, negatives[:1]), F.softplus(negatives[0] - positive)
+)
 # nothing learnt: log N
 torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 
@@ -289,8 +296,10 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 # \quad\Longrightarrow\quad I(x; y) \ge \mathbb{E}_{p(x, y)}[T] - \log Z.$$
 #
 # **Step 2: bring in the negatives.** Draw $y_1$ together with $x$, and draw $y_2, \dots, y_N$ from $p(y)$,
-# independently of everything else. These negatives contain no information about $x$. So
-# $I(x; y_1, \dots, y_N) = I(x; y_1)$, and step 1 holds with all of $y_1, \dots, y_N$ in the place of $y$. Choose
+# independently of the *pair* $(x, y_1)$. Then $p(x, y_1, \dots, y_N) = p(x, y_1)\, p(y_2) \cdots p(y_N)$, so the
+# negatives cancel in the density ratio, and $I(x; y_1, \dots, y_N) = I(x; y_1)$. (Independence of $x$ alone would not
+# be enough. If $x$ and $y_1$ are two independent coins and $y_2$ says whether they differ, $y_2$ is independent of $x$,
+# but $y_1$ and $y_2$ together determine $x$.) So step 1 holds with all of $y_1, \dots, y_N$ in the place of $y$. Choose
 #
 # $$T(x, y_1, \dots, y_N) = \log \frac{e^{s(x, y_1)}}{\frac1N \sum_{j=1}^N e^{s(x, y_j)}}.$$
 #
@@ -307,11 +316,50 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 # $p(y_k \mid x) \prod_{j \ne k} p(y_j)$. Divide by $\prod_j p(y_j)$; then the posterior of $k$ is
 # $\frac{p(y_k \mid x)}{p(y_k)} \big/ \sum_j \frac{p(y_j \mid x)}{p(y_j)}$. So the best score is
 # $s^\ast(x, y) = \log \frac{p(y \mid x)}{p(y)}$, up to a constant that may depend on $x$. With this score, the
-# classifier has learnt how many times likelier $y$ is with $x$ than without, and more candidates make the bound
-# tighter. But there is a **ceiling**: because $L \ge 0$, the bound is never larger than $\log N$, however large $I$ is.
+# classifier has learnt how many times likelier $y$ is with $x$ than without.
 #
-# Let us check all of this in a case where everything is known. Pairs of Gaussian vectors with 4 coordinates each and
-# with correlation $\rho$ have $I = -\frac42 \log(1 - \rho^2)$, and $s^\ast$ is a quadratic function.
+# **With the best score, more candidates never make the bound looser.** Write $r_j = e^{s^\ast(x, y_j)}$, and
+# $m_N = \frac1N \sum_{j=1}^N r_j$. Then $\log N - L = \mathbb{E}[\log r_1 - \log m_N] = I - \mathbb{E}[\log m_N]$. So
+# the gap between $I$ and the bound is $\mathbb{E}[\log m_N]$. In this mean, $y_1$ is drawn together with $x$. The
+# density of such a pair is $r_1$ times that of an independent pair. So, with $\mathbb{E}_0$ for the mean in which *all*
+# candidates are independent of $x$,
+#
+# $$\text{gap}_N = \mathbb{E}_0[r_1 \log m_N] = \mathbb{E}_0[m_N \log m_N].$$
+#
+# (The second step is that of step 3: any of the N candidates can be called the first.) Now $m_{N+1}$ is the average of
+# N + 1 means, each of which leaves out one candidate and is distributed like $m_N$. The function $t \log t$ is convex.
+# So Jensen's inequality gives $\text{gap}_{N+1} \le \text{gap}_N$. $\qquad\blacksquare$
+#
+# But there is a **ceiling**: because $L \ge 0$, the bound is never larger than $\log N$, however large $I$ is.
+#
+# Let us check this. First take two variables with three values each, where all cases can be counted:
+
+
+# %%
+def gaps(table, n):
+    """The gap I - (log N - L) with the best score, from its definition, and the mean of
+    m log m over independent candidates. table (3, 3): the probabilities p(x, y)."""
+    p_x, p_y = table.sum(1), table.sum(0)
+    ratio = table / (p_x[:, None] * p_y)
+    x, *ys = torch.cartesian_prod(*(n + 1) * [torch.arange(len(table))]).T
+    r = torch.stack([ratio[x, y] for y in ys])  # (N, cases)
+    independent = p_x[x] * torch.stack([p_y[y] for y in ys]).prod(0)
+    loss = -(independent * r[0] * (r[0] / r.sum(0)).log()).sum()
+    m = r.mean(0)
+    information = (table * ratio.log()).sum()
+    return information - (math.log(n) - loss), (independent * m * m.log()).sum()
+
+
+torch.manual_seed(0)
+table = torch.rand(3, 3, dtype=torch.double) ** 2
+found = [gaps(table / table.sum(), n) for n in range(2, 7)]
+torch.testing.assert_close(*torch.tensor(found).T)
+assert all(more[0] < fewer[0] for fewer, more in zip(found, found[1:]))
+print("gap with N = 2 to 6:", [round(gap.item(), 4) for gap, _ in found])
+
+# %% [markdown]
+# Now a case with larger information. Pairs of Gaussian vectors with 4 coordinates each and with correlation $\rho$ have
+# $I = -\frac42 \log(1 - \rho^2)$, and $s^\ast$ is a quadratic function.
 
 
 # %%
@@ -343,8 +391,8 @@ assert by_n[2] < by_n[16] < by_n[128] < by_n[1024] < toy.mutual_information + 0.
 # %% [markdown]
 # **Try it.** *Candidates* is N. Make the correlation stronger: the bound gets stuck at its ceiling $\log N$. Then
 # multiply the best score by a factor other than 1, as a wrong temperature would. The bound still holds, but it gets
-# loose. With three times the best score, more candidates even make the bound *worse*. So GT19's "the larger N, the
-# tighter" is a statement about a good score.
+# loose. With three times the best score, more candidates even make the bound *worse*, from some N on. So GT19's "the
+# larger the negative sample size (N), the tighter the bound" is a statement about the best score.
 
 # %%
 CANDIDATES = [2**k for k in range(1, 11)]
@@ -419,47 +467,57 @@ explore(
 
 
 # %%
-def nt_xent_in_ten_lines(z1, z2, tau):
-    z = F.normalize(torch.cat([z1, z2]), dim=1)  # 2N views: i and i + N are partners
-    s = z @ z.T / tau  # all similarities
-    n = len(z1)
-    total = 0.0
-    for i in range(2 * n):
-        j = (i + n) % (2 * n)
-        others = torch.cat([s[i, :i], s[i, i + 1 :]])  # every k but i itself
-        total = total - s[i, j] + torch.logsumexp(others, 0)
-    return total / (2 * n)
+def nt_xent_of_two_pictures(a1, a2, b1, b2, tau):
+    """The loss for N = 2, written out: the views a1, a2 of one picture, b1, b2 of
+    another."""
+
+    def ell(view, partner, *negatives):
+        scores = [
+            F.cosine_similarity(view, other, dim=0) / tau
+            for other in (partner, *negatives)
+        ]
+        return -scores[0] + torch.stack(scores).logsumexp(0)
+
+    return (
+        ell(a1, a2, b1, b2)
+        + ell(a2, a1, b1, b2)
+        + ell(b1, b2, a1, a2)
+        + ell(b2, b1, a1, a2)
+    ) / 4
 
 
 torch.manual_seed(0)
-z1, z2 = torch.randn(2, 6, 8)
-torch.testing.assert_close(nt_xent_in_ten_lines(z1, z2, 0.5), nt_xent(z1, z2, 0.5))
+a1, a2, b1, b2 = torch.randn(4, 8)
+torch.testing.assert_close(
+    nt_xent_of_two_pictures(a1, a2, b1, b2, 0.5),
+    nt_xent(torch.stack([a1, b1]), torch.stack([a2, b2]), 0.5),
+)
+# a collapsed network with N = 6
 torch.testing.assert_close(
     nt_xent(torch.ones(6, 8), torch.ones(6, 8)), torch.tensor(11.0).log()
 )
 
 # %% [markdown]
-# The library computes all rows at once. Here is the whole method. Read it beside Algorithm 1 of the paper, which GT19
-# shows. (`TwoViews` is the part shared with other methods that compare two views, such as the Siamese network of
-# section 2.)
+# The library computes any number of pictures at once. You write this code yourself in the exercises: the loss is
+# exercise 3, and the method is exercise 7. Read it beside Algorithm 1 of the paper, which GT19 shows. (`TwoViews` is
+# the part shared with other methods that compare two views, such as the Siamese network of section 2. `gather` collects
+# the views of several GPUs; on one device it returns its argument.)
 #
 # | Algorithm 1 | in the code |
 # |---|---|
-# | draw two augmentation functions $t, t' \sim \mathcal T$ | `self.augment(x)`, called twice: each call draws new ones for each picture |
-# | $h_{2k-1} = f(\tilde x_{2k-1}),\ h_{2k} = f(\tilde x_{2k})$ | `self.encoder(...)` of all views in one call, so that BatchNorm sees them together |
-# | $z_{2k-1} = g(h_{2k-1}),\ z_{2k} = g(h_{2k})$ | `self.projector(...)`, then `chunk` into first and second views |
-# | $s_{i,j} = z_i^\top z_j / (\lVert z_i\rVert \lVert z_j\rVert)$ | `F.normalize`, then `z @ z.T` in `nt_xent` |
-# | $\ell(i, j)$, without $k = i$ | `fill_diagonal_` with minus infinity, then `info_nce` |
+# | draw two augmentation functions $t, t' \sim \mathcal T$ | two calls of `augment`: each call draws new ones for each picture |
+# | $h_{2k-1} = f(\tilde x_{2k-1}),\ h_{2k} = f(\tilde x_{2k})$ | all views go through `encoder` in one call, so that BatchNorm sees them together |
+# | $z_{2k-1} = g(h_{2k-1}),\ z_{2k} = g(h_{2k})$ | `projector`; its output is cut into first and second views |
+# | $s_{i,j} = z_i^\top z_j / (\lVert z_i\rVert \lVert z_j\rVert)$ | one matrix product of all views with all views |
+# | $\ell(i, j)$, without $k = i$ | InfoNCE of the 2N rows, with a view itself taken out of its row |
 # | $\mathcal L = \frac1{2N} \sum_k [\ell(2k-1, 2k) + \ell(2k, 2k-1)]$ | the mean over 2N rows; the partner of $i$ is $i \pm N$ in the code, $i \pm 1$ in the paper |
 # | update $f$ and $g$ to minimise $\mathcal L$ | `fit`, which trains every method of the course |
 # | return $f$, throw away $g$ | `encode` returns h |
-#
-# (`gather` collects the views of several GPUs; on one device it returns its argument.)
 
 # %%
-show(nt_xent)
-show(TwoViews)
-show(SimCLR)
+show(nt_xent, after="exercise 3")
+show(TwoViews, after="exercise 7")
+show(SimCLR, after="exercise 7")
 
 # %% [markdown]
 # ## 6. The temperature decides who is pushed
@@ -543,6 +601,105 @@ explore(
 )
 
 # %% [markdown]
+# ### False negatives, counted
+#
+# How many negatives are false, and how much of the push do they get? Here is a batch of 256 pictures, compared by the
+# trained encoder. For each view there are 510 negatives. We use the labels to count, but not to train.
+
+
+# %%
+def compared(net, rows):
+    """Two views of each picture: the similarities of all views, their labels, and which
+    entries are negatives."""
+    n = len(rows)
+    with torch.no_grad():
+        network = torch.nn.Sequential(net.encoder, net.projector)
+        views = torch.cat([augment(as_float(train.x[rows])) for _ in range(2)])
+        z = F.normalize(evaluate.features(network, views), dim=1)
+    negative = ~torch.eye(2 * n, dtype=torch.bool)
+    negative[torch.arange(2 * n), torch.arange(2 * n).roll(n)] = False
+    return z, z @ z.T, train.y[rows].repeat(2), negative
+
+
+torch.manual_seed(0)
+rows = torch.randperm(len(train))[:256]
+z, s, label, negative = compared(shipped, rows)
+emoji = train.info["emoji"][rows].repeat(2)
+false = negative & (label[:, None] == label)  # of the same category
+same_emoji = negative & (emoji[:, None] == emoji)
+print(
+    f"of {negative.sum(1)[0]} negatives: {false.sum(1).double().mean():.0f} of the same "
+    f"category, {same_emoji.sum(1).double().mean():.1f} of the same emoji"
+)
+shares = {}
+for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
+    p = weights_and_gradients(s, tau)[0]
+    shares[tau] = (((p * false).sum(1) / (p * negative).sum(1)).mean()).item()
+    print(f"tau = {tau}: they get {shares[tau]:.0%} of the negatives' push")
+
+# %% [markdown]
+# With a large temperature, the views of the same category get about their share by count. With a small temperature,
+# they get more than their share, because the trained encoder finds them similar.
+#
+# **The debiased loss** (Chuang et al. 2020). Can the loss leave them out without labels? Suppose that a random picture
+# is of the reference's class with probability $\eta$ (in the code, `prior`). Then the density of a candidate is a
+# mixture, $p(y) = \eta\, p^+(y) + (1 - \eta)\, p^-(y)$, of true and false negatives. Multiply by $e^{s / \tau}$,
+# integrate, and solve for the true negatives:
+#
+# $$\mathbb{E}_{p^-}\, e^{s / \tau} = \frac{\mathbb{E}_p\, e^{s / \tau} - \eta\, \mathbb{E}_{p^+}\, e^{s / \tau}}{1 - \eta}.$$
+#
+# The first mean is that over all negatives in the batch. For the second one, the loss takes the only view of which it
+# knows that it is of the same class: the partner. An estimate below $e^{-1 / \tau}$ is replaced by this value, because
+# no similarity is below -1. The denominator of NT-Xent is then $e^{s_{ij} / \tau}$ plus $2N - 2$ times the estimate.
+
+# %%
+tau, exp = 0.2, (s / 0.2).exp()
+
+
+def mean_over(chosen):
+    return (exp * chosen).sum(1) / chosen.sum(1)
+
+
+eta = false.sum(1) / negative.sum(1)  # the share of each view's category
+everyone, true = mean_over(negative), mean_over(negative & ~false)
+# the equation above holds exactly in a batch, with the labels' means
+torch.testing.assert_close((everyone - eta * mean_over(false)) / (1 - eta), true)
+partner = exp[torch.arange(512), torch.arange(512).roll(256)]
+print(f"mean of exp(s / tau) over the true negatives:  {true.mean():.2f}")
+print(f"over all negatives:                            {everyone.mean():.2f}")
+print(f"over the false negatives:                      {mean_over(false).mean():.2f}")
+print(f"of the partner:                                {partner.mean():.2f}")
+for prior in (0.003, 0.01, 0.1):
+    estimate = (everyone - prior * partner) / (1 - prior)
+    too_low = (estimate < math.exp(-1 / tau)).double().mean()
+    print(
+        f"estimate with prior {prior}: {estimate.mean():.2f}, "
+        f"impossibly low for {too_low:.0%} of the views"
+    )
+torch.testing.assert_close(  # prior 0 leaves NT-Xent
+    debiased_nt_xent(*z.chunk(2), 0.0, tau), nt_xent(*z.chunk(2), tau)
+)
+
+# %% [markdown]
+# The equation is right, but its second mean is the difficulty. The partner is another view of the *same scene*, and
+# much more similar than another scene of the same category. So with the true share of the categories the estimate
+# subtracts far too much. With a smaller prior it comes nearer to the truth. Section 12 trains with it.
+#
+# **And a view itself?** If the similarity of a view to itself stays among the candidates, its term is
+# $e^{1 / \tau}$, the largest that is possible. How much weight is left for the negatives?
+
+# %%
+for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
+    without = (weights_and_gradients(s, tau)[0] * negative).sum(1).mean()
+    with_itself = ((s / tau).softmax(1) * negative).sum(1).mean()
+    print(
+        f"tau = {tau}: weight of all negatives {without:.2f}, "
+        f"with the view itself among the candidates {with_itself:.2f}"
+    )
+
+# %% [markdown]
+# At a small temperature the negatives lose most of their weight. At a large one they lose hardly any.
+#
 # ## 7. The views decide what is learnt
 #
 # The representation need not keep what the augmentation destroys. The network may use whatever survives it. Here,
@@ -604,18 +761,18 @@ explore(
 
 # %%
 bank = train if BUDGET != "smoke" else train[:2000]
-unseen = test if BUDGET != "smoke" else test[:500]
+held_out = test if BUDGET != "smoke" else test[:500]
 
 
 def knn_accuracy(method):
-    h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, unseen.x)
-    return evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), unseen.y)
+    h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, held_out.x)
+    return evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), held_out.y)
 
 
 random_knn = knn_accuracy(random_encoder)
-chance = (unseen.y == bank.y.mode().values).double().mean().item()
+chance = (held_out.y == bank.y.mode().values).double().mean().item()
 print(
-    f"k-NN accuracy on {len(unseen)} unseen scenes: always the commonest category {chance:.3f}, "
+    f"k-NN accuracy on {len(held_out)} test scenes: always the commonest category {chance:.3f}, "
     f"random encoder {random_knn:.3f}"
 )
 
@@ -658,7 +815,7 @@ encoders = {
 }
 features = {
     name: [
-        F.normalize(evaluate.features(net, part.x), dim=1) for part in (bank, unseen)
+        F.normalize(evaluate.features(net, part.x), dim=1) for part in (bank, held_out)
     ]
     for name, net in encoders.items()
 }
@@ -668,13 +825,13 @@ def draw_neighbours(encoder, first):
     h_bank, h = features[encoder]
     queries = torch.arange(first, first + 4)
     found = (h[queries] @ h_bank.T).topk(6).indices  # (4, 6)
-    right = bank.y[found] == unseen.y[queries][:, None]
+    right = bank.y[found] == held_out.y[queries][:, None]
     return neighbours(
-        unseen.x[queries],
+        held_out.x[queries],
         bank.x[found],
         right,
         criterion="same category as the query",
-        title=f"Nearest training scenes of four unseen ones: {encoder}",
+        title=f"Nearest training scenes of four test scenes: {encoder}",
     )
 
 
@@ -685,14 +842,14 @@ display(
 explore(
     draw_neighbours,
     encoder=Dropdown(options=list(encoders), value="trained above"),
-    first=IntSlider(40, 0, len(unseen) - 4, description="first query"),
+    first=IntSlider(40, 0, len(held_out) - 4, description="first query"),
 )
 
 # %% [markdown]
 # Count the ticks. The random encoder seems to compare brightness and overall colour. SimCLR does well where a category
 # has a typical look (people beside people). It fails where only colours or outlines agree.
 #
-# Here is the whole test set at once, as a t-SNE map (notebook 00, section 8, explains how to read one):
+# Here are many test scenes at once, as a t-SNE map (notebook 00, section 8, explains how to read one):
 
 # %%
 shown = slice(0, {"smoke": 200, "laptop": 1000, "gpu": 2000}[BUDGET])
@@ -704,9 +861,9 @@ def draw_map(encoder):
     )
     return scatter_map(
         place,
-        unseen.y[shown],
-        unseen.classes,
-        title=f"{len(place)} unseen scenes by category: {encoder}",
+        held_out.y[shown],
+        held_out.classes,
+        title=f"{len(place)} test scenes by category: {encoder}",
         xlabel="t-SNE, first coordinate",
         ylabel="second coordinate",
     )
@@ -727,6 +884,19 @@ display(draw_map("random encoder"), draw_map("shipped, trained longer"))
 # The first term is small if partners are near each other. The second is small if all views are spread evenly over the
 # sphere (Wang and Isola 2020, who set $1 / 2\tau$ to 2 when they measure the second term). Either alone is easy to
 # minimise: a collapsed network has perfect alignment.
+#
+# How low can the second term be? With $n$ unit vectors $u_i$ and the factor 2, the exponent is
+# $-2 \|u_i - u_k\|^2 = -4 + 4\, u_i^\top u_k$. By Jensen's inequality, the logarithm of the mean is at least the mean
+# of the exponents. Moreover, $\sum_{i \ne k} u_i^\top u_k = \|\sum_i u_i\|^2 - n \ge -n$, and there are $n (n - 1)$
+# pairs. So the uniformity is at least $-4 - 4 / (n - 1)$, about -4. Only vectors whose distances are all equal reach
+# this limit, for example the corners of a regular simplex. More than D + 1 vectors in D dimensions cannot do this, so
+# random directions in 64 dimensions stay a little above -4:
+
+# %%
+corners = torch.eye(9) - 1 / 9  # a regular simplex
+torch.testing.assert_close(evaluate.uniformity(corners), -4 - 4 / 8)
+torch.manual_seed(0)
+print(f"1,000 random directions: {evaluate.uniformity(torch.randn(1000, 64)):.2f}")
 
 # %%
 figure, ax = subplots(height=3.4)
@@ -757,7 +927,7 @@ for (name, net), colour, marker in zip(encoders.items(), PALETTE, MARKERS):
         label=f"{name}: L = {loss:.2f}, at most {limit:.2f}",
     )
 ax.set(
-    title=f"Views of {len(watched)} scenes: partners near, everybody spread?",
+    title=f"Alignment and uniformity of z; two views of {len(watched)} scenes",
     xlim=(-4.1, 0.2),
     ylim=(-0.05, 1.05),
     xlabel="uniformity: 0 in one point, about -4 at best",
@@ -772,7 +942,7 @@ describe(
 
 # %% [markdown]
 # The untrained network has almost perfect alignment, but it is useless because all its outputs point in the same
-# direction. Training gives up some alignment and gains much uniformity. With longer training, both get better.
+# direction. Training gives up some alignment and gains much uniformity.
 #
 # ### Did it look at the emoji, or at the background?
 #
@@ -807,9 +977,10 @@ picture.axes[0].axvline(0.5, color="#666666", linewidth=1)
 picture
 
 # %% [markdown]
-# The untrained network compares what is in the corners rather than the drawing. The trained network nearly always
-# compares the drawing, although the loss never forbade it to use the texture. (Note that the same *drawing* has the
-# same colours and the same outline. The k-NN accuracy on test emoji shows whether its meaning counts.)
+# For the untrained network, the nearer scene is more often the one with the same background. For the trained networks
+# it is the one with the same drawing in most cases, although the loss never forbade them to use the texture. (Note that
+# the same *drawing* has the same colours and the same outline. The k-NN accuracy on test emoji shows whether its
+# meaning counts.)
 #
 # ## 10. A memory for negatives: instance discrimination
 #
@@ -834,7 +1005,7 @@ picture
 # When a picture is in a batch again, its row is one epoch old on average. (REP says "typically once per epoch".)
 
 # %%
-show(InstanceDiscrimination)
+show(InstanceDiscrimination, after="exercise 4")
 
 # %%
 torch.manual_seed(0)  # a bank of six rows, a batch of the pictures 1 and 4
@@ -846,20 +1017,39 @@ before, x, index = toy_method.bank.clone(), torch.rand(2, 3, 2, 2), torch.tensor
 toy_method.loss(x, index)
 with torch.no_grad():
     toy_method.after_step()
-    moved = F.normalize(0.5 * before[index] + 0.5 * F.normalize(tiny(x), dim=1), dim=1)
-torch.testing.assert_close(toy_method.bank[index], moved)
-# its rows, and no others
+    v, after = tiny(x), toy_method.bank[index]
+# with momentum 0.5, the new row halves the angle between the old row and v
+torch.testing.assert_close(
+    F.cosine_similarity(after, before[index]), F.cosine_similarity(after, v)
+)
+torch.testing.assert_close(after.norm(dim=1), torch.ones(2))
+# the batch's rows move, and no others
 assert (toy_method.bank != before).any(1).nonzero().flatten().tolist() == [1, 4]
 
 # %% [markdown]
 # **NCE or the full softmax?** With ImageNet's 1.28 million pictures, the sum in the denominator was too expensive. Wu
 # et al. used *noise-contrastive estimation* (NCE, Gutmann and Hyvärinen 2010). They treat
 # $Z = \sum_j \exp(v^\top b_j / \tau)$ as a constant, estimated once, and ask binary questions: *is this row the
-# picture's own, or one of K drawn at random?* With P(j | v) as above and noise of density $1/n$, the posterior of "own"
-# is $\pi = P / (P + K/n)$, and the loss is $-\log \pi(i) - \sum_{k=1}^{K} \log(1 - \pi(j_k))$. As K grows, the gradient
-# of this loss becomes that of the softmax if Z is right for this $v$. With one Z for all $v$, it only comes close. Our
-# bank has 20,000 rows of 64 numbers. The full softmax costs a small part of the step and is exact. So the recipe uses
-# the full softmax, and `NCEInstanceDiscrimination` is there for comparison.
+# picture's own, or one of K drawn at random?*
+#
+# The posterior of "own" follows from Bayes' rule. There are K + 1 rows: the own one, drawn from $P(j \mid v)$, and K
+# noise rows, each drawn with probability $1/n$. Before row $j$ is looked at, "noise" is K times as likely as "own". So
+#
+# $$\pi(j) = \frac{P(j \mid v)}{P(j \mid v) + K \cdot \frac1n}, \qquad
+# L = -\log \pi(i) - \sum_{k=1}^{K} \log(1 - \pi(j_k)).$$
+#
+# What happens if K grows? Write $s_j = v^\top b_j / \tau$, so that $\log P(j \mid v) = s_j - \log Z$ with a constant Z.
+# Then $\pi(j)$ is a sigmoid of $s_j - \log Z - \log(K / n)$. The gradient of $-\log \pi(i)$ is
+# $-(1 - \pi(i)) \nabla s_i$, and that of $-\log(1 - \pi(j))$ is $\pi(j) \nabla s_j$. On average over the noise, the
+# gradient of the loss is
+#
+# $$-(1 - \pi(i))\, \nabla s_i + K \sum_{j=1}^{n} \frac1n\, \pi(j)\, \nabla s_j
+# \;\longrightarrow\; -\nabla s_i + \sum_{j=1}^{n} P(j \mid v)\, \nabla s_j \qquad (K \to \infty),$$
+#
+# because $\pi(j) \to 0$ and $\frac Kn \pi(j) \to P(j \mid v)$. The limit is the gradient of the softmax if Z is right
+# for this $v$. With one Z for all $v$, it only comes close. Our bank has 20,000 rows of 64 numbers. The full softmax
+# costs a small part of the step and is exact. So the recipe uses the full softmax, and `NCEInstanceDiscrimination` is
+# there for comparison.
 #
 # *Margin note.* ENS's slide on InstDisc says InfoNCE. But Wu et al. used NCE over a non-parametric softmax, and InfoNCE
 # comes from van den Oord et al. 2018. Also, K in NCE counts only the noise, not the positive.
@@ -878,6 +1068,22 @@ by_hand = -posterior[3].log() - (1 - posterior[noise[0]]).log().sum()
 torch.testing.assert_close(
     noise_contrastive(v, memory, own, noise, Z.log(), tau), by_hand
 )
+
+
+def nce_gradient(k):
+    """The gradient for the scores s, on average over K noise rows: each row is noise
+    K / 50 times."""
+    s = (v @ memory.T / tau)[0].requires_grad_()
+    own_or_noise = s - Z.log() - math.log(k / 50)
+    loss = F.softplus(-own_or_noise[3]) + k / 50 * F.softplus(own_or_noise).sum()
+    return torch.autograd.grad(loss, s)[0]
+
+
+softmax_gradient = P - F.one_hot(torch.tensor(3), 50)
+for k in (3, 300, 30_000):
+    error = (nce_gradient(k) - softmax_gradient).norm() / softmax_gradient.norm()
+    print(f"K = {k:>6,}: gradient differs from the softmax's by {error:.1%}")
+assert error < 0.01
 
 # %%
 with_bank = recipes.build(recipes.lookup("instance-discrimination"), seed=0)
@@ -911,7 +1117,7 @@ z1, z2 = torch.randn(2, 6, 8)
 torch.testing.assert_close(
     supervised_contrastive(z1, z2, torch.arange(6), 0.2), nt_xent(z1, z2, 0.2)
 )
-show(supervised_contrastive, doc=False)
+show(supervised_contrastive, doc=False, after="exercise 3")
 
 # %%
 with_labels = recipes.build(recipes.lookup("supcon"), seed=0)
@@ -944,7 +1150,7 @@ by_method |= {
 bars_with_spread(
     by_method,
     xlabel="k-NN accuracy, nine categories",
-    title=f"{len(test):,} scenes of unseen emoji; {300 * 2 * 256:,} views each; 3 seeds",
+    title=f"{len(test):,} scenes of test emoji; {300 * 2 * 256:,} views each; 3 seeds",
 )
 
 # %%
@@ -989,6 +1195,38 @@ bars_with_spread(
 # average of old ones.) A start with random rows costs most of the gain, because the first of eight epochs is lost on
 # them. As far as three seeds can tell, NCE with 1,024 rows is as good as the exact softmax. Use NCE where the data are
 # too many for the sum; here the sum is cheap.
+#
+# ### False negatives
+#
+# Section 6 counted the false negatives and derived a loss that estimates what they add. Does this loss improve the
+# features (`DebiasedSimCLR`)? The last setting uses the labels to leave out all negatives of the same category, and for
+# nothing else (`TrueNegativesSimCLR`). It shows how much there is to gain.
+
+# %%
+bars_with_spread(
+    {
+        "random encoder": experiments.values("simclr")["random encoder"],
+        "SimCLR, all negatives": experiments.values("simclr-batch-size")[
+            "batch 256, 100 steps"
+        ],
+        **experiments.values("simclr-false-negatives"),
+    },
+    xlabel="k-NN accuracy",
+    title="What to do with false negatives; 100 steps of 256, 3 seeds",
+)
+
+# %%
+plain = experiments.values("simclr-batch-size")["batch 256, 100 steps"]
+print("k-NN accuracy minus that of SimCLR with all negatives, by seed:")
+for setting, accuracies in experiments.values("simclr-false-negatives").items():
+    gains = [accuracy - other for accuracy, other in zip(accuracies, plain)]
+    print(f"{setting:>26}: " + "  ".join(f"{gain:+.3f}" for gain in gains))
+
+# %% [markdown]
+# With the labels, leaving the false negatives out helps with each seed, by 1.4 points on average. So in these short
+# runs there is little to gain. The debiased loss, which has no labels, gains nothing that three seeds could show. With
+# the small prior two seeds are as good as before and one is better. With the prior near the share of the categories,
+# which section 6 found to subtract far too much, two of three seeds are worse.
 #
 # ### Which augmentations?
 #
@@ -1045,14 +1283,14 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# The crop is decisive. A pair with a crop does well, and the crop alone does as well as with any partner. So far the
-# paper agrees. But in the paper the best pair by far is crop *and colour*. Here, colour costs a good deal of accuracy,
-# and alone it makes the features worse than untrained ones. Why? On photographs, two crops of one picture share a
-# histogram of colours, and this is enough to match them. So this shortcut has to be closed. Our scenes have random
-# textures, whose colours change from place to place. And a category of emoji has its typical colours (flags, faces,
-# fruit), which a strong shift makes useless. So the lesson is not "always crop and colour". The lesson is: *an
-# augmentation says what does not matter*, and only the data and the task can show whether that is true. This is why the
-# recipe of this notebook shifts colours only mildly.
+# The crop is decisive. It does well in every pair but those with colour and blur, and alone it does about as well as
+# with its best partner. The paper finds something else: there, *no* single augmentation is enough, and the best pair by
+# far is crop *and colour*. Here, colour costs a good deal of accuracy, and alone it makes the features worse than
+# untrained ones. Why? On photographs, two crops of one picture share a histogram of colours, and this is enough to
+# match them. So this shortcut has to be closed. Our scenes have random textures, whose colours change from place to
+# place. And a category of emoji has its typical colours (flags, faces, fruit), which a strong shift makes useless. So
+# the lesson is not "always crop and colour". The lesson is: *an augmentation says what does not matter*, and only the
+# data and the task can show whether that is true. This is why the recipe of this notebook shifts colours only mildly.
 #
 # ### A projection head?
 #
@@ -1082,6 +1320,77 @@ bars_with_spread(
 # z. But the paper's order of the heads does not appear here: a hidden layer makes no difference that three seeds could
 # show. A possible reason is that our views are mild and the run is short, so that there is little for g to forget. In
 # the paper z is worse than h by more than ten points.
+#
+# **Dimensional collapse.** Jing et al. (2022) give another reason for the head. A contrastive loss prevents that all
+# vectors become equal, but it does not prevent that they lose *some of their dimensions*. The simplest case is linear.
+# Let $x_i$ and $x_i'$ be the two views, $z = W x$ without a head, and $s_{ij} = -\frac12 \|W (x_i - x_j')\|^2$. With
+# $D_{ij} = (x_i - x_j')(x_i - x_j')^\top$, the derivative of $s_{ij}$ with respect to $W$ is $-W D_{ij}$. With the
+# softmax weights $p_{ij}$ of section 6, the gradient of InfoNCE and one step of gradient descent are
+#
+# $$\frac{\partial L}{\partial W} = -W X, \qquad W \leftarrow W (1 + \lambda X), \qquad
+# X = \frac1N \sum_i \Big( \sum_j p_{ij} D_{ij} - D_{ii} \Big),$$
+#
+# where $\lambda$ is the learning rate. The first term of X is how much candidates differ, and the second is how much
+# the two views of one picture differ. In a direction in which augmentation changes $x$ by more than the likely
+# candidates differ, X is negative. There W shrinks at each step, so z loses this direction. Without a head, h is z.
+
+
+# %%
+def infonce_of_linear(W, x, x_prime):
+    return info_nce(-torch.cdist(x @ W.T, x_prime @ W.T).square() / 2)
+
+
+def two_views_of_points(strength, n=128):
+    """Standard normal points in the plane. Augmentation changes the first coordinate a
+    little, and the second with standard deviation `strength`."""
+    x, noise = torch.randn(n, 2), torch.tensor([0.1, strength]) * torch.randn(2, n, 2)
+    return x + noise[0], x + noise[1]
+
+
+torch.manual_seed(0)
+W, (x, x_prime) = torch.randn(2, 2, requires_grad=True), two_views_of_points(1.0)
+with torch.no_grad():
+    p = (-torch.cdist(x @ W.T, x_prime @ W.T).square() / 2).softmax(1)
+    difference = x[:, None] - x_prime
+    D = difference[..., None] * difference[..., None, :]  # (N, N, 2, 2)
+    X = (p[..., None, None] * D).sum(1).mean(0) - D.diagonal().mean(-1)
+(gradient,) = torch.autograd.grad(infonce_of_linear(W, x, x_prime), W)
+torch.testing.assert_close(gradient, -W.detach() @ X, rtol=1e-4, atol=1e-5)
+
+columns = {}
+for strength in (0.1, 1.0, 3.0):
+    W, lengths = 0.3 * torch.eye(2), []
+    for _ in range(150):
+        W.requires_grad_()
+        loss = infonce_of_linear(W, *two_views_of_points(strength))
+        W = (W - 0.05 * torch.autograd.grad(loss, W)[0]).detach()
+        lengths.append(W[:, 1].norm())
+    columns[f"strength {strength}"] = torch.stack(lengths)
+curve(
+    range(1, 151),
+    columns,
+    title="Linear encoder: the weight of the coordinate that augmentation changes",
+    xlabel="step",
+    ylabel="length of W's second column",
+)
+
+# %%
+for head in ("none", "linear", "MLP"):
+    rank, rank_z = (
+        torch.tensor(experiments.values("simclr-heads", measure)[head]).mean()
+        for measure in ("effective_rank", "effective_rank_z")
+    )
+    print(
+        f"{head:>6}: effective rank of h {rank:.1f} of 96"
+        + (f", of z {rank_z:.1f} of 64" if head != "none" else " (z is h)")
+    )
+
+# %% [markdown]
+# In this toy example, augmentation that is stronger than the data keeps the second coordinate of z small. Does this
+# explain why a head helps our networks? With a linear head, h has a higher effective rank than z, as the explanation
+# says: g loses dimensions that h keeps. With an MLP the two are nearly equal. But the network *without* a head has the
+# highest rank of all, and the worst probe. So at our scale its features are not collapsed. They use more dimensions,
+# and they are less useful for the categories. A possible reason is again that our views are mild.
 #
 # ### Temperature
 #
@@ -1184,7 +1493,7 @@ picture = curve(
     lines,
     title="Accuracy by share of labelled emoji; mean and range of 3 seeds",
     xlabel="labelled emoji",
-    ylabel="accuracy on unseen emoji",
+    ylabel="accuracy on scenes of test emoji",
 )
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks(FRACTIONS, shares)
@@ -1212,8 +1521,9 @@ for share, found in zip(shares, by_share):
 #   (section 3.1 of the paper). Losses with different N or tau cannot even be compared. Always look at neighbours, or at
 #   a probe on held-out data.
 # - **The diagonal.** A view is most similar to itself. If the similarity of a view to itself stays in the denominator,
-#   its term is the largest of all. Then negatives are hardly pushed any more, the partner is pulled without end, and
-#   the loss cannot fall below log 2.
+#   its term is the largest of all. The partner's weight is then at most 1/2, so it is pulled for ever, and the loss
+#   cannot fall below log 2. How much the negatives lose depends on the temperature: much at small ones, little at large
+#   ones (section 6).
 # - **Normalise.** Without unit length, the network can lower the loss by making z longer instead of changing its
 #   direction.
 # - **Positives on another background** would be hidden labels. If you paste the same emoji on two textures, you tell
@@ -1228,8 +1538,9 @@ for share, found in zip(shares, by_share):
 # **Exercises**: [`exercises/03_contrastive.ipynb`](../exercises/03_contrastive.ipynb), each checked when you run the cell below it.
 #
 # Set `method.augment = simclr_augment(32, strength=1.0, scale=(0.2, 1.0))` before training. What do neighbours have in
-# common then? In `bound`, give each reference every negative twice and take $\log(2n - 1)$. The "bound" then becomes
-# larger than it should. Which step of the proof fails? Give the bank a momentum of 0.9. In supervised contrastive
+# common then? In `bound`, give each reference every negative ten times and take the logarithm of the new number of
+# candidates, $10 (n - 1) + 1$. With n = 2 and correlation 0.5, $\log N - L$ is then larger than $I$. Which step of the
+# proof fails? Give the bank a momentum of 0.9. In supervised contrastive
 # learning, replace the labels by `(y + 1) % 9`, then by random labels. Which of the two does harm, and why?
 #
 # Notebook 08 continues with methods that use no negatives at all. Planned: MoCo, harder negatives and PIRL in 04, CPC
@@ -1249,4 +1560,6 @@ for share, found in zip(shares, by_share):
 # Contrastive Learning* ([arXiv 2004.11362](https://arxiv.org/abs/2004.11362)). Wang and Liu 2021, *Understanding the
 # Behaviour of Contrastive Loss* ([arXiv 2012.09740](https://arxiv.org/abs/2012.09740)): the temperature. Wang and Isola
 # 2020, *Understanding Contrastive Representation Learning through Alignment and Uniformity*
-# ([arXiv 2005.10242](https://arxiv.org/abs/2005.10242)).
+# ([arXiv 2005.10242](https://arxiv.org/abs/2005.10242)). Chuang et al. 2020, *Debiased Contrastive Learning*
+# ([arXiv 2007.00224](https://arxiv.org/abs/2007.00224)). Jing et al. 2022, *Understanding Dimensional Collapse in
+# Contrastive Self-supervised Learning* ([arXiv 2110.09348](https://arxiv.org/abs/2110.09348)).

@@ -11,10 +11,51 @@ from torch import Tensor, nn
 
 from course_lib.grading.drive import Arrays, gradients, layer, named_parameters, on_case
 
-drive_cosine_similarity_matrix = partial(on_case, tensors=("a", "b"), flows=("a", "b"))
-drive_info_nce = partial(on_case, tensors=("scores",), flows=("scores",))
+
+def call(
+    answer,
+    a: Arrays,
+    tensors: tuple[str, ...],
+    settings: tuple[str, ...] = (),
+    flows: tuple[str, ...] = (),
+) -> Arrays:
+    """`on_case`, and two more outputs: whether the answer leaves requires_grad of its
+    arguments as it was, and whether it returns float64 if it is given float64."""
+    same = []
+
+    def watched(*arguments):
+        given = arguments[: len(tensors)]
+        before = [tensor.requires_grad for tensor in given]
+        value = answer(*arguments)
+        same.append(before == [tensor.requires_grad for tensor in given])
+        return value
+
+    outputs = on_case(watched, a, tensors, settings, flows)
+    double = torch.float64
+    kept = getattr(outputs["value"], "dtype", None) == double
+    return outputs | {
+        "unchanged requires_grad": torch.tensor(all(same)),
+        "float64 for float64 input": kept or a[tensors[0]].dtype != double,
+    }
+
+
+def drive_cosine_similarity_matrix(answer, a: Arrays) -> Arrays:
+    """`finite ...`: whether no gradient is NaN or infinite. A case with rows of zeros
+    has `pull` as its cotangent: there the cosine jumps, so it has no slope."""
+    jumps = "pull" in a
+    if jumps:
+        a = a | {"cotangent": a["pull"]}
+    outputs = call(answer, a, ("a", "b"), flows=("a", "b"))
+    if jumps:
+        outputs.pop("slope", None)
+    found = [value for key, value in outputs.items() if key.startswith("gradient")]
+    finite = all(value.isfinite().all() for value in found)
+    return outputs | {"finite in its gradient at each row": finite}
+
+
+drive_info_nce = partial(call, tensors=("scores",), flows=("scores",))
 drive_nt_xent = partial(
-    on_case, tensors=("z1", "z2"), settings=("temperature",), flows=("z1", "z2")
+    call, tensors=("z1", "z2"), settings=("temperature",), flows=("z1", "z2")
 )
 
 
@@ -35,12 +76,12 @@ def drive_update_bank(answer, a: Arrays) -> Arrays:
 
 
 drive_knn_vote = partial(
-    on_case,
+    call,
     tensors=("train", "train_labels", "test"),
     settings=("k", "classes", "temperature"),
 )
 drive_mi_bound = partial(
-    on_case, tensors=("losses",), settings=("negatives",), flows=("losses",)
+    call, tensors=("losses",), settings=("negatives",), flows=("losses",)
 )
 
 
@@ -48,9 +89,11 @@ def drive_TwoViews(answer, a: Arrays) -> Arrays:
     """Builds the method around two tiny networks. A case with `x` asks for a loss, one
     with `unseen` for `encode`.
 
-    `value`: the loss; `gradient ...`: of each of the networks' four parameters;
-    `parameters`: how many numbers the method would give the optimiser, -1 where it is
-    no torch module; `represent`: what encode returns.
+    `value`: the loss; `part of a graph`: whether it requires grad; `gradient ...`: of
+    each of the networks' four parameters; `parameters`: how many numbers the method
+    would give the optimiser, -1 where it is no torch module, and how many of them belong
+    to the given networks and not to copies. `represent`: what encode returns, and
+    whether picture and networks are as before.
     """
     f, g = (
         layer(nn.Linear, a[f"{name} weight"], a[f"{name} bias"])
@@ -62,12 +105,36 @@ def drive_TwoViews(answer, a: Arrays) -> Arrays:
     views = _Views(a["scale"], a["shift"], len(x))
     method = answer(encoder, projector, views, _contrast)
     if "unseen" in a:
-        return {"represent": method.encode(x)}
+        before = x.clone()
+        outputs = {"represent": method.encode(x)}
+        same = torch.equal(x, before) and not x.requires_grad
+        outputs["in training mode afterwards"] = encoder.training and projector.training
+        return outputs | {"unchanged": torch.tensor(same)}
     value = method.loss(x, torch.arange(len(x)))
-    known = method.parameters() if isinstance(method, nn.Module) else None
-    outputs = {"value": value}
-    outputs["parameters"] = -1 if known is None else sum(p.numel() for p in known)
+    outputs = {
+        "value": value,
+        "part of a graph": getattr(value, "requires_grad", False),
+    }
+    known = list(method.parameters()) if isinstance(method, nn.Module) else None
+    given = {id(p) for p in (*f.parameters(), *g.parameters())}
+    for name, counted in (
+        ("parameters", known),
+        (
+            "parameters of the given networks",
+            known and [p for p in known if id(p) in given],
+        ),
+    ):
+        outputs[name] = -1 if counted is None else sum(p.numel() for p in counted)
     return outputs | gradients(value, named_parameters(encoder=f, projector=g))
+
+
+drive_uniformity = partial(call, tensors=("z",), settings=("t",), flows=("z",))
+drive_hardest_triplet = partial(
+    call, tensors=("z1", "z2"), settings=("margin",), flows=("z1", "z2")
+)
+drive_multi_view_nt_xent = partial(
+    call, tensors=("z",), settings=("temperature",), flows=("z",)
+)
 
 
 class _Views:
@@ -120,10 +187,12 @@ def rows_of_all_lengths(g: Generator, n: int, d: int, dtype=F32) -> Tensor:
 
 # --- 1. cosine similarity -------------------------------------------------------------
 def cases_cosine_similarity_matrix(g: Generator, hidden: bool) -> list[Case]:
-    def case(kind, n, m, d, dtype=F32, zeros=((), ())):
+    def case(kind, n, m, d, dtype=F32, zeros=((), ()), lengths=(1.0, 1.0)):
         a, b = (rows_of_all_lengths(g, rows, d, dtype) for rows in (n, m))
         a[list(zeros[0])] = b[list(zeros[1])] = 0
-        return make_case(kind, lambda: normal(g, n, m, dtype=dtype), a=a, b=b)
+        a, b = a * lengths[0], b * lengths[1]
+        pull = {"pull": normal(g, n, m, dtype=dtype)} if any(zeros) else {}
+        return make_case(kind, lambda: normal(g, n, m, dtype=dtype), a=a, b=b, **pull)
 
     if not hidden:
         return [
@@ -131,6 +200,8 @@ def cases_cosine_similarity_matrix(g: Generator, hidden: bool) -> list[Case]:
             case("ordinary", 3, 4, 3, F64),
             case("zero rows", 3, 2, 4, zeros=([1], [])),
             case("zero rows", 2, 3, 3, zeros=([0], [2])),
+            case("zero rows", 2, 2, 3, lengths=(1e-5, 1e-5)),
+            case("zero rows", 2, 2, 4, F64, lengths=(1e25, 1e25)),
             case("gradient", 2, 3, 4, F64),
             case("ordinary", 3, 3, 2),
         ]
@@ -143,6 +214,9 @@ def cases_cosine_similarity_matrix(g: Generator, hidden: bool) -> list[Case]:
         case("ordinary", n, n, 5, F64),
         case("zero rows", n, 5, 6, zeros=([whole(g, 0, n - 1)], [])),
         case("zero rows", 5, n, 2, F64, zeros=([0, 3], [whole(g, 0, n - 1)])),
+        case("zero rows", n, n, 3, lengths=(1e-5, 3e-5)),
+        case("zero rows", 1, n, 7, F64, lengths=(1e-5, 1.0)),
+        case("zero rows", n + 1, 4, 3, F64, lengths=(1e25, 2e25)),
         case("gradient", n, n + 2, 5, F64),
         case("gradient", n + 1, n, 12),
         case("gradient", 1, n, 2, F64),
@@ -150,8 +224,8 @@ def cases_cosine_similarity_matrix(g: Generator, hidden: bool) -> list[Case]:
 
 
 def cosine_by_einsum(a, b):
-    lengths = a.square().sum(1).sqrt()[:, None] * b.square().sum(1).sqrt()[None, :]
-    return torch.einsum("nd,md->nm", a, b) / lengths.clamp(min=1e-10)
+    lengths = torch.einsum("n,m->nm", a.norm(dim=1), b.norm(dim=1))
+    return torch.einsum("nd,md->nm", a, b) / lengths.clamp(min=1e-20)
 
 
 def cosine_by_library(a, b):
@@ -160,7 +234,7 @@ def cosine_by_library(a, b):
 
 def cosine_by_loops(a, b):
     def cosine(u, v):
-        return u.dot(v) / (u.norm() * v.norm() + 1e-12)
+        return u.dot(v) / (u.norm() * v.norm() + 1e-30)
 
     rows = [[cosine(u, v) for v in b.double()] for u in a.double()]
     return torch.stack([torch.stack(row) for row in rows])
@@ -184,6 +258,7 @@ def cases_info_nce(g: Generator, hidden: bool) -> list[Case]:
             case("extreme", 3, scale=5e3),
             case("gradient", 4, F64),
             case("extreme", 4, level=120.0),  # one maximum for all rows is enough here
+            case("extreme", 3, F64, level=1e6),
         ]
     n = whole(g, 3, 6)
     return [
@@ -198,6 +273,8 @@ def cases_info_nce(g: Generator, hidden: bool) -> list[Case]:
         case("gradient", 2 * n + 1, F64),
         case("gradient", 2 * n),
         case("extreme", 2 * n + 2, level=-120.0),
+        case("extreme", 2 * n + 3, F64, level=1e6),
+        case("extreme", 2, F64, level=-1e6),
     ]
 
 
@@ -224,6 +301,10 @@ def cases_nt_xent(g: Generator, hidden: bool) -> list[Case]:
             z2 = 0.02 * z2 - 1.3 * z1
         elif layout == "alike":  # one maximum for all rows is enough here
             z1, z2 = z1[:1] + 0.02 * z1, z1[:1] + 0.02 * z2
+        elif layout == "nearly equal":
+            z1, z2 = z1[:1] + 0.001 * z1, z1[:1] + 0.001 * z2
+        elif layout == "short":
+            z1, z2 = 1e-5 * z1, 1e-5 * z2
         elif kind == "extreme":
             # one pair exactly opposite, far from the rest; one almost equal
             u = z1[0] / z1[0].norm()
@@ -241,6 +322,8 @@ def cases_nt_xent(g: Generator, hidden: bool) -> list[Case]:
             case("ordinary", 1, 3, 1.0, layout="opposite"),
             case("extreme", 1, 3, 0.005, layout="opposite"),
             case("extreme", 3, 3, 0.005, layout="alike"),
+            case("extreme", 3, 4, 1e-6, F64, layout="nearly equal"),
+            case("ordinary", 3, 4, 0.5, layout="short"),
         ]
     n = whole(g, 3, 6)
     return [
@@ -256,6 +339,9 @@ def cases_nt_xent(g: Generator, hidden: bool) -> list[Case]:
         case("ordinary", 1, 4, between(g, 0.3, 0.5), layout="opposite"),
         case("extreme", 1, whole(g, 5, 7), 0.004, layout="opposite"),
         case("extreme", n + 1, whole(g, 5, 7), 0.006, layout="alike"),
+        case("extreme", n + 1, whole(g, 5, 7), 1e-6, F64, layout="nearly equal"),
+        case("ordinary", n + 1, 5, between(g, 0.3, 0.8), layout="short"),
+        case("ordinary", n, 6, between(g, 0.3, 0.8), F64, layout="short"),
     ]
 
 
@@ -289,15 +375,22 @@ def ntxent_interleaved(z1, z2, temperature):
 
 # --- 4. the memory bank ---------------------------------------------------------------
 def cases_update_bank(g: Generator, hidden: bool) -> list[Case]:
-    def case(n, d, batch, momentum, dtype=F32):
+    def case(n, d, batch, momentum, dtype=F32, opposite=False):
         rows = torch.randperm(n, generator=g)[:batch]
         if batch > 1 and (rows.diff() > 0).all():  # never ascending: order matters
             rows = rows.flip(0)
         bank, v = (F.normalize(normal(g, k, d, dtype=dtype), dim=1) for k in (n, batch))
+        if opposite:  # old and new nearly cancel: float32 is not exact enough
+            v = F.normalize(1e-4 * v - bank[rows], dim=1)
         return make_case("ordinary", bank=bank, rows=rows, v=v, momentum=momentum)
 
     if not hidden:
-        return [case(5, 3, 2, 0.7), case(6, 4, 3, 0.2), case(5, 4, 3, 0.0)]
+        return [
+            case(5, 3, 2, 0.7),
+            case(6, 4, 3, 0.2),
+            case(5, 4, 3, 0.0),
+            case(4, 3, 2, 0.5, F64, opposite=True),
+        ]
     n = whole(g, 8, 14)
     return [
         case(n, 2, 4, between(g, 0.6, 0.95)),
@@ -305,6 +398,7 @@ def cases_update_bank(g: Generator, hidden: bool) -> list[Case]:
         case(n + 1, 5, n // 2 + 1, between(g, 0.05, 0.15), F64),
         case(n, 6, 1, between(g, 0.6, 0.8)),
         case(n + 2, 7, 5, 0.0),
+        case(n, 5, 3, 0.5, F64, opposite=True),
     ]
 
 
@@ -330,14 +424,14 @@ def bank_by_one_hot(bank, rows, v, momentum):
 
 # --- 5. k-NN --------------------------------------------------------------------------
 def cases_knn_vote(g: Generator, hidden: bool) -> list[Case]:
-    def case(kind, n, m, d, k, classes, temperature, dtype=F32, far=False):
+    def case(kind, n, m, d, k, classes, temperature, dtype=F32, far=False, spread=0.1):
         while True:
             train, test = (rows_of_all_lengths(g, rows, d, dtype) for rows in (n, m))
             if far:  # all training rows lie around one direction, one test row opposite
                 u = test[0] / test[0].norm()
                 train, test[-1] = 2 * u + 0.3 * train, 0.2 * test[-1] - u
             elif kind == "extreme":  # the k nearest lie all around the first test row
-                near = train[0] / train[0].norm() + 0.1 * normal(g, k, d, dtype=dtype)
+                near = spread * normal(g, k, d, dtype=dtype) + F.normalize(train[:1])
                 train[:k], test[0] = near, near.mean(0)
             u, v = (F.normalize(rows.double(), dim=1) for rows in (test, train))
             order = (u @ v.T).sort(descending=True).values
@@ -360,6 +454,7 @@ def cases_knn_vote(g: Generator, hidden: bool) -> list[Case]:
             case("absent class", 6, 2, 4, 3, 3, 0.2),
             case("extreme", 6, 3, 4, 3, 2, 0.005),
             case("extreme", 7, 2, 4, 3, 2, 0.005, far=True),
+            case("extreme", 6, 1, 4, 3, 2, 1e-5, F64, spread=0.003),
         ]
     n = whole(g, 12, 24)
     return [
@@ -373,6 +468,7 @@ def cases_knn_vote(g: Generator, hidden: bool) -> list[Case]:
         case("extreme", n, 6, 8, whole(g, 5, 8), 4, 0.004),
         case("extreme", n, 2, 5, 6, 5, 0.006),
         case("extreme", n, 3, 6, 4, 3, 0.005, far=True),
+        case("extreme", n, 1, 5, 6, 3, 1e-5, F64, spread=0.003),
     ]
 
 
@@ -508,10 +604,183 @@ class ViewsSwapped(Method):
         return self.f(x)
 
 
+# --- 8. uniformity --------------------------------------------------------------------
+def cases_uniformity(g: Generator, hidden: bool) -> list[Case]:
+    def case(kind, n, d, t, dtype=F32, near=0.0):
+        z = rows_of_all_lengths(g, n, d, dtype)
+        if near:  # small differences of rows that are nearly equal
+            z = z[:1] + near * z
+        return make_case(kind, lambda: 1.5, z=z, t=t)
+
+    if not hidden:
+        return [
+            case("ordinary", 3, 4, 2.0),
+            case("ordinary", 4, 3, 0.7, F64),
+            case("ordinary", 2, 3, 1.5),
+            case("extreme", 4, 4, 300.0),
+            case("extreme", 4, 3, 1e11, F64, near=5e-6),
+            case("gradient", 3, 4, 0.8, F64),
+        ]
+    n = whole(g, 5, 9)
+    return [
+        case("ordinary", n, 2, between(g, 1.0, 3.0)),
+        case("ordinary", 2, n, between(g, 0.3, 0.9), F64),
+        case("ordinary", n + 1, n + 4, between(g, 0.3, 0.9)),
+        case("ordinary", n + 2, 5, between(g, 0.3, 0.9), near=0.2),
+        case("extreme", n, 8, 400.0),
+        case("extreme", 2, 6, 300.0),
+        case("extreme", n, 5, 1e11, F64, near=5e-6),
+        case("gradient", n, 5, between(g, 0.3, 0.9), F64),
+        case("gradient", n + 1, 6, between(g, 1.0, 2.0)),
+    ]
+
+
+def uniformity_by_pdist(z, t):
+    squares = F.pdist(z / z.norm(dim=1, keepdim=True)).square()  # each pair once
+    return (-t * squares).logsumexp(0) - math.log(len(squares))
+
+
+def uniformity_by_product(z, t):
+    u = F.normalize(z.double(), dim=1)
+    exponents = 2 * t * (u @ u.T - 1)
+    exponents = exponents.masked_fill(torch.eye(len(u)).bool(), -torch.inf)
+    total = exponents.logsumexp(1).logsumexp(0) - math.log(len(u) * (len(u) - 1))
+    return total.to(z.dtype)
+
+
+def uniformity_by_loops(z, t):
+    u, n = [row / row.norm() for row in z], len(z)
+    pairs = [(i, k) for i in range(n) for k in range(n) if i != k]
+    exponents = torch.stack([-t * (u[i] - u[k]).square().sum() for i, k in pairs])
+    top = exponents.detach().max()
+    return top + (exponents - top).exp().mean().log()
+
+
+# --- 9. the hardest negative ----------------------------------------------------------
+def cases_hardest_triplet(g: Generator, hidden: bool) -> list[Case]:
+    def case(kind, n, d, margin, dtype=F32, noise=0.8, mostly_met=False):
+        while True:
+            z1, z2 = (rows_of_all_lengths(g, n, d, dtype) for _ in range(2))
+            z2 = (1 - noise) * z1 + noise * z2  # partners are somewhat similar
+            u, v = (F.normalize(z.double(), dim=1) for z in (z1, z2))
+            energy = (2 - 2 * u @ v.T).masked_fill(torch.eye(n).bool(), torch.inf)
+            low = energy.sort(1).values
+            hinge = (2 - 2 * (u * v).sum(1)) - low[:, 0] + margin
+            # no step of the finite difference changes which negative is the hardest, or
+            # whether the margin is met; some references meet it, unless there are few
+            clear = n == 2 or (low[:, 1] - low[:, 0] > 0.02).all()
+            mixed = n < 4 or (hinge > 0).any() and (hinge < 0).any()
+            # max(0, ...) of the mean is then another value than the mean without it
+            met = not mostly_met or hinge.mean() < -0.05
+            if clear and mixed and met and (hinge.abs() > 0.02).all():
+                return make_case(kind, lambda: 1.5, z1=z1, z2=z2, margin=margin)
+
+    if not hidden:
+        return [
+            case("ordinary", 4, 3, 0.5),
+            case("ordinary", 5, 4, 0.3, F64),
+            case("ordinary", 2, 3, 1.0),
+            case("ordinary", 4, 4, 0.2, noise=0.5, mostly_met=True),
+            case("gradient", 4, 4, 0.5, F64),
+        ]
+    n = whole(g, 6, 8)
+    return [
+        case("ordinary", n, 5, between(g, 0.2, 0.6)),
+        case("ordinary", n + 1, 4, between(g, 0.2, 0.6), F64, noise=0.6),
+        case("ordinary", n, 7, between(g, 0.1, 0.3), noise=0.6, mostly_met=True),
+        case("ordinary", 3, n, between(g, 0.7, 1.5)),
+        case("ordinary", 2, 6, between(g, 1.0, 2.0), F64),
+        case("gradient", n, 6, between(g, 0.2, 0.6), F64),
+        case("gradient", 3, 5, between(g, 0.7, 1.5)),
+    ]
+
+
+def hardest_by_loops(z1, z2, margin):
+    def energy(u, v):
+        return (u / u.norm() - v / v.norm()).square().sum()
+
+    losses = []
+    for i, anchor in enumerate(z1):
+        others = [energy(anchor, other) for j, other in enumerate(z2) if j != i]
+        losses.append(energy(anchor, z2[i]) - min(others) + margin)
+    return torch.stack(losses).clamp(min=0).mean()
+
+
+def hardest_by_topk(z1, z2, margin):
+    cos = torch.cosine_similarity(z1[:, None], z2[None], dim=2)
+    rows = torch.arange(len(z1))
+    near = cos.topk(2, dim=1).indices
+    negative = torch.where(near[:, 0] == rows, near[:, 1], near[:, 0])
+    gap = 2 * cos[rows, negative] - 2 * cos[rows, rows]
+    return torch.clamp_min(gap + margin, 0).sum() / len(z1)
+
+
+# --- 10. more than two views ----------------------------------------------------------
+def cases_multi_view_nt_xent(g: Generator, hidden: bool) -> list[Case]:
+    def case(kind, v, n, d, temperature, dtype=F32, opposite=False):
+        z = rows_of_all_lengths(g, v * n, d, dtype).view(v, n, d)
+        if opposite:  # one pair of views is as far apart as possible
+            z[1, 0] = 0.02 * z[1, 0] - 1.3 * z[0, 0]
+        return make_case(kind, lambda: 1.5, z=z, temperature=temperature)
+
+    if not hidden:
+        return [
+            case("ordinary", 3, 2, 4, 0.5),
+            case("ordinary", 2, 3, 3, 0.4, F64),
+            case("ordinary", 4, 3, 4, 0.7),
+            case("extreme", 3, 2, 3, 0.005, opposite=True),
+            case("gradient", 3, 3, 4, 0.5, F64),
+        ]
+    n = whole(g, 4, 6)
+    return [
+        case("ordinary", 3, n, 5, between(g, 0.2, 0.5)),
+        case("ordinary", 5, n - 1, 4, between(g, 0.3, 0.8), F64),
+        case("ordinary", 2, n + 1, 6, between(g, 0.3, 0.8)),
+        case("ordinary", 4, 2, n + 2, between(g, 0.3, 0.8)),
+        case("extreme", 3, n, 6, 0.005, opposite=True),
+        case("extreme", 4, n, 5, 0.004, F64),
+        case("gradient", 4, n, 5, between(g, 0.3, 0.6), F64),
+        case("gradient", 3, n + 1, 6, between(g, 0.4, 0.8)),
+    ]
+
+
+def views_by_loops(z, temperature):
+    u, losses = z / z.norm(dim=2, keepdim=True), []
+    views, pictures, _ = z.shape
+    for k in range(pictures):
+        others = torch.cat([u[:, :k], u[:, k + 1 :]], 1).flatten(0, 1)
+        for a in range(views):
+            negatives = others @ u[a, k] / temperature
+            for b in range(views):
+                if a != b:
+                    own = (u[a, k] @ u[b, k] / temperature)[None]
+                    losses.append(torch.cat([own, negatives]).logsumexp(0) - own[0])
+    return sum(losses) / len(losses)
+
+
+def views_by_cross_entropy(z, temperature):
+    views, pictures, d = z.shape
+    u = F.normalize(z.transpose(0, 1).reshape(-1, d), dim=1)  # picture after picture
+    s = (u @ u.T / temperature).view(pictures, views, pictures, views)
+    own = s.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # (N, V, V)
+    rows = torch.arange(pictures)
+    rest = torch.stack([s[k][:, rows != k].flatten(1) for k in rows])  # (N, V, ...)
+    rest = rest[:, :, None].expand(-1, -1, views, -1)
+    logits = torch.cat([own[..., None], rest], 3)  # the positive is column 0
+    losses = -logits.log_softmax(3)[..., 0]
+    return losses[:, ~torch.eye(views, dtype=torch.bool)].mean()
+
+
 # --- the sheet ------------------------------------------------------------------------
-ZEROS = Property("gives 0 for a row of zeros", 1, "zero rows")
-LARGE = Property("stays right for large scores", 1, "extreme")
-LOW = Property("stays right at a low temperature", 1, "extreme")
+ZEROS = Property(
+    "is right for zero, short and long rows",
+    1,
+    "zero rows",
+    ("value", "finite", "float64"),
+)
+LARGE = Property("stays right for large scores", 1, "extreme", ("value", "float64"))
+LOW = Property("stays right at a low temperature", 1, "extreme", ("value", "float64"))
+LARGE_T = Property("stays right for large t", 1, "extreme", ("value", "float64"))
 
 SHEET: list[Master] = [
     Master(
@@ -535,6 +804,8 @@ SHEET: list[Master] = [
         (ntxent_by_loops, ntxent_in_blocks, ntxent_interleaved),
         library("losses", "nt_xent")
         + library("contrastive.simclr", "SimCLR")
+        + library("contrastive.false_negatives", "debiased_nt_xent")
+        + library("contrastive.false_negatives", "nt_xent_true_negatives")
         + library("contrastive.supcon", "supervised_contrastive"),
     ),
     Master(
@@ -587,13 +858,13 @@ SHEET: list[Master] = [
             Property(
                 "has a gradient through both views and both networks",
                 1,
-                outputs=("gradient",),
+                outputs=("part", "gradient"),
             ),
             Property(
                 "encodes a picture as it is, without the projector",
                 1,
                 "encode",
-                ("represent",),
+                ("represent", "in", "unchanged"),
             ),
         ),
         cases_TwoViews,
@@ -602,5 +873,28 @@ SHEET: list[Master] = [
         + library("contrastive.siamese", "Siamese")
         + library("contrastive.supcon", "SupCon")
         + library("two_views", "TwoViews"),
+    ),
+    Master(
+        "uniformity",
+        (values(2), UNCHANGED, LARGE_T, gradient(1)),
+        cases_uniformity,
+        (uniformity_by_pdist, uniformity_by_product, uniformity_by_loops),
+        library("evaluate", "uniformity"),
+    ),
+    Master(
+        "hardest_triplet",
+        (values(2), UNCHANGED, gradient(2)),
+        cases_hardest_triplet,
+        (hardest_by_loops, hardest_by_topk),
+        library("contrastive.siamese", "Siamese", "triplet"),
+    ),
+    Master(
+        "multi_view_nt_xent",
+        (values(3), UNCHANGED, LOW, gradient(1)),
+        cases_multi_view_nt_xent,
+        (views_by_loops, views_by_cross_entropy),
+        library("losses", "nt_xent")
+        + library("contrastive.false_negatives", "nt_xent_true_negatives")
+        + library("contrastive.supcon", "supervised_contrastive"),
     ),
 ]

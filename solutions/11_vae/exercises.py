@@ -2,22 +2,62 @@
 cases.
 
 A driver calls an answer on the arrays of one case and returns what came of it. A case
-that brings a `cotangent` asks for the gradient too.
+that brings a `cotangent` asks for the gradient too. Where the arguments are float64,
+the driver also looks whether the answer computes in float64.
 """
 
 from functools import partial
 
-from course_lib.grading.drive import Arrays, by_number, gradients, on_case
+import torch
+
+from course_lib.grading.drive import (
+    Arrays,
+    by_number,
+    gradients,
+    keeps_float64,
+    on_case,
+    parts,
+)
 
 Q = ("mean", "log_variance")  # of the encoder's Gaussian
 
-drive_reparameterise = partial(on_case, tensors=(*Q, "eps"), flows=Q)
-drive_gaussian_kl = partial(on_case, tensors=Q, flows=Q)
-drive_bernoulli_log_likelihood = partial(
-    on_case, tensors=("logits", "x"), flows=("logits",)
+
+def precise(answer, a: Arrays, tensors, settings=(), flows=()) -> Arrays:
+    """The outputs of `on_case`, and for float64 arguments those of `keeps_float64`."""
+    outputs = on_case(answer, a, tensors, settings, flows)
+    if a[tensors[0]].dtype == torch.float64:
+        given = {name: a[name] for name in tensors}
+        outputs |= keeps_float64(answer, given, *(a[name].item() for name in settings))
+    return outputs
+
+
+def several_precise(answer, a: Arrays, tensors, names) -> Arrays:
+    """The same for an answer that returns several values, by their names."""
+    outputs = on_case(answer, a, tensors, names=names)
+    if a[tensors[0]].dtype == torch.float64:
+
+        def together(*given):
+            return torch.cat([part.flatten() for part in parts(answer(*given), names)])
+
+        outputs |= keeps_float64(together, {name: a[name] for name in tensors})
+    return outputs
+
+
+drive_logistic_draw = partial(
+    precise, tensors=("mean", "log_scale", "u"), flows=("mean", "log_scale")
 )
+drive_laplace_rate = partial(precise, tensors=Q, settings=("scale",), flows=Q)
+
+
+def drive_observed_log_likelihood(answer, a: Arrays) -> Arrays:
+    """Makes the unknown pixels NaN."""
+    x = a["x"].masked_fill(a["unknown"], float("nan"))
+    a = a | {"x": x}
+    return precise(answer, a, ("logits", "x"), flows=("logits",))
+
+
 drive_gaussian_log_likelihood = partial(
-    on_case, tensors=("mean", "x", "log_sigma"), flows=("mean", "log_sigma")
+    precise, tensors=("mean", "x", "log_sigma"), flows=("mean", "log_sigma")
 )
 
 
@@ -27,29 +67,40 @@ def drive_negative_elbo(answer, a: Arrays) -> Arrays:
     w = {name: a[name].requires_grad_() for name in names}
     shape = a["x"].shape[1:]
 
-    def encoder(x):
-        return (x.flatten(1) @ w["encoder"] + w["encoder bias"]).chunk(2, 1)
+    def loss(eps):
+        def encoder(x):
+            return (x.flatten(1) @ w["encoder"] + w["encoder bias"]).chunk(2, 1)
 
-    def decoder(z):
-        logits = (z + z.sin()) @ w["decoder"] + w["decoder bias"]
-        return logits.unflatten(1, shape)
+        def decoder(z):
+            logits = (z + z.sin()) @ w["decoder"] + w["decoder bias"]
+            return logits.unflatten(1, shape)
 
-    value = answer(encoder, decoder, a["x"], a["eps"])
-    return {"value": value} | gradients(value, w)
+        return answer(encoder, decoder, a["x"], eps)
+
+    value = loss(a["eps"])
+    outputs = {"value": value} | gradients(value, w)
+    if a["eps"].dtype == torch.float64:
+        outputs |= keeps_float64(loss, {"eps": a["eps"]})
+    return outputs
 
 
-drive_importance_weighted_bound = partial(
-    on_case, tensors=("log_likelihood", "z", *Q), flows=("log_likelihood", "z", *Q)
+drive_wider_bound = partial(
+    precise,
+    tensors=("log_likelihood", "eps", *Q),
+    settings=("width",),
+    flows=("log_likelihood", *Q),
 )
-drive_hidden_assumptions = partial(
-    by_number,
-    given=("pixels", "error", "share", "nats"),
-    groups={"sigmas": "ab", "trade": "cd", "ignored": "e", "bits": "f"},
-)
-drive_slerp = partial(on_case, tensors=("a", "b"), settings=("t",))
-drive_kl_by_dimension = partial(
-    on_case, tensors=Q, settings=("threshold",), names=("kl", "alive")
-)
+
+
+def drive_hidden_assumptions(answer, a: Arrays) -> Arrays:
+    """`six numbers`: True, because `by_number` raises an error for another number."""
+    given = ("pixels", "error", "share", "nats")
+    groups = {"sigmas": "ab", "trade": "cd", "ignored": "e", "bits": "f"}
+    return by_number(answer, a, given, groups) | {"six numbers": torch.tensor(True)}
+
+
+drive_slerp = partial(precise, tensors=("a", "b"), settings=("t",))
+drive_free_bits = partial(precise, tensors=(*Q, "group"), settings=("free",), flows=Q)
 
 
 def drive_two_gradients(answer, a: Arrays) -> Arrays:
@@ -59,7 +110,12 @@ def drive_two_gradients(answer, a: Arrays) -> Arrays:
         return (z @ a["wave"]).sin() + z.square() @ a["bowl"]
 
     tensors, names = ("mean", "sigma", "eps"), ("score", "path")
-    return on_case(partial(answer, f), a, tensors, ("baseline",), names=names)
+    return several_precise(partial(answer, f), a, tensors, names)
+
+
+drive_information = partial(
+    several_precise, tensors=("z", *Q), names=("information", "mismatch")
+)
 
 
 # --- private: what stands above is given to students ----------------------------------
@@ -67,10 +123,17 @@ def drive_two_gradients(answer, a: Arrays) -> Arrays:
 import itertools
 import math
 
-import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch import Generator
+from torch.distributions import (
+    Bernoulli,
+    Independent,
+    Laplace,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+)
+from torch.distributions import Categorical as Choice
 
 from course_lib.grading.draw import F32, F64, between, normal, normals, uniform, whole
 from course_lib.grading.exercise import (
@@ -82,14 +145,22 @@ from course_lib.grading.exercise import (
     library,
     make_case,
     make_cases,
-    values,
 )
 
 
-def posterior(g: Generator, dtype, n: int, d: int, spread=1.0) -> dict[str, Tensor]:
-    """Mean and log-variance of q, as a case holds them."""
+def precise_values(points: int) -> Property:
+    """The first property: right values, computed in float64 for float64."""
+    return Property("gives the right values", points, outputs=("value", "float64"))
+
+
+def posterior(g: Generator, dtype, n: int, d: int, spread=1.0, extremes=()) -> dict:
+    """Mean and log-variance of q, as a case holds them. extremes: the first
+    log-variances of the first picture."""
     q = normals(g, dtype, mean=(n, d), log_variance=(n, d))
-    return {"mean": q["mean"], "log_variance": spread * q["log_variance"] - 0.5}
+    log_variance = spread * q["log_variance"] - 0.5
+    for d, extreme in enumerate(extremes):
+        log_variance[0, d] = extreme
+    return {"mean": q["mean"], "log_variance": log_variance}
 
 
 def kl_of_torch(mean, log_variance):
@@ -97,46 +168,78 @@ def kl_of_torch(mean, log_variance):
     return kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0))
 
 
-# --- 1. reparameterise ----------------------------------------------------------------
-def cases_reparameterise(g: Generator, hidden: bool, noise=True) -> list[Case]:
-    """noise=False: the cases of gaussian_kl, which takes no eps."""
-
+# --- 1. a draw from a logistic guess --------------------------------------------------
+def cases_logistic_draw(g: Generator, hidden: bool) -> list[Case]:
     def case(kind, dtype, n, d):
-        arrays, shape = posterior(g, dtype, n, d), (n, d) if noise else (n,)
-        if noise:
-            arrays["eps"] = normal(g, n, d, dtype=dtype)
-        return make_case(kind, partial(normal, g, *shape, dtype=F64), **arrays)
+        arrays = normals(g, dtype, mean=(n, d), log_scale=(n, d))
+        arrays["log_scale"][0, 0] = -5
+        arrays["u"] = uniform(g, n, d, low=0.02, high=0.98, dtype=dtype)
+        if kind == "extreme":  # in float64, 1 - 1e-11 is not 1
+            edges = [1e-11, 1 - 1e-11] if dtype == F64 else [1e-11, 1 - 2**-22]
+            arrays["u"][:, :2] = torch.tensor(edges, dtype=dtype)
+        return make_case(kind, partial(normal, g, n, d, dtype=F64), **arrays)
 
     if not hidden:
-        ordinary = [(F32, 2, 3), (F64, 3, 2 if noise else 4)]
+        ordinary, edges = [(F32, 2, 3), (F64, 3, 2)], [(F32, 1, 3), (F64, 2, 2)]
+        return make_cases(
+            case, ordinary=ordinary, extreme=edges, gradient=[(F64, 2, 3)]
+        )
+    n = whole(g, 4, 8)
+    return make_cases(
+        case,
+        ordinary=[(F32, n, n + 2), (F64, n + 3, n), (F32, n, 1)],
+        extreme=[(F64, n, 3), (F32, 3, n)],
+        gradient=[(F64, n, 5), (F64, 3, n)],
+    )
+
+
+def draw_by_logarithms(mean, log_scale, u):
+    return mean + log_scale.exp() * (u.log() - (-u).log1p())
+
+
+def draw_by_tanh(mean, log_scale, u):
+    """logit(u) is twice the inverse of tanh at 2 u - 1; near 0 that is not exact."""
+    standard = torch.where(u < 0.1, (u / (1 - u)).log(), 2 * (2 * u - 1).atanh())
+    return torch.addcmul(mean, log_scale.exp(), standard)
+
+
+# --- 2. the rate for a Laplace prior --------------------------------------------------
+def cases_laplace_rate(g: Generator, hidden: bool) -> list[Case]:
+    scales = itertools.cycle([0.6, 1.7, 1.1])
+
+    def case(kind, dtype, n, d):
+        extremes = (6.0, -6.0) if kind == "ordinary" else ()
+        q = posterior(g, dtype, n, d, extremes=extremes)
+        scale = next(scales) * between(g, 0.9, 1.1)
+        return make_case(kind, partial(normal, g, n, dtype=F64), **q, scale=scale)
+
+    if not hidden:
+        ordinary = [(F32, 2, 3), (F64, 3, 4)]
         return make_cases(case, ordinary=ordinary, gradient=[(F64, 2, 3)])
     n = whole(g, 4, 8)
-    ordinary = [(F32, n, n + 2), (F64, n + 3, n), (F32, n, n if noise else 1)]
+    ordinary = [(F32, n, n + 2), (F64, n + 3, n), (F32, n, n)]
     return make_cases(case, ordinary=ordinary, gradient=[(F64, n, 5), (F64, 3, n)])
 
 
-def draw_by_root(mean, log_variance, eps):
-    return mean + log_variance.exp().sqrt() * eps
+def rate_by_normal_cdf(mean, log_variance, scale):
+    """E |z| by the distribution function and the density of the normal."""
+    q = Normal(mean, (log_variance / 2).exp())
+    zero = torch.zeros_like(mean)
+    density = q.log_prob(zero).exp() * log_variance.exp()
+    size = 2 * density + mean * (1 - 2 * q.cdf(zero))
+    return (size / scale + math.log(2 * scale) - q.entropy()).sum(-1)
 
 
-def draw_by_loops(mean, log_variance, eps):
-    rows = zip(mean.double(), log_variance.double(), eps.double())
-    drawn = [[m + math.e ** (v / 2) * e for m, v, e in zip(*row)] for row in rows]
-    return torch.stack([torch.stack(row) for row in drawn])
+def rate_by_torch(mean, log_variance, scale):
+    q = Normal(mean, log_variance.exp().sqrt())
+    fold = mean * torch.erf(mean / (q.scale * 2**0.5))
+    fold = fold + q.scale * (2 / math.pi) ** 0.5 * (-0.5 * (mean / q.scale) ** 2).exp()
+    entropy_of_prior = Laplace(0.0, scale).entropy().item()  # 1 + log(2 scale)
+    cross = fold / scale + entropy_of_prior - 1
+    return torch.einsum("nd->n", cross - q.entropy())
 
 
-# --- 2. the Gaussian's KL -------------------------------------------------------------
-def kl_by_distributions(mean, log_variance):
-    return kl_of_torch(mean, log_variance).sum(1)
-
-
-def kl_by_sigma(mean, log_variance):
-    sigma = (log_variance / 2).exp()
-    squares = sigma.square().sum(1) + mean.square().sum(1)
-    return -sigma.log().sum(1) + (squares - mean.shape[1]) / 2
-
-
-# --- 3. the Bernoulli likelihood ------------------------------------------------------
+# --- 3. pixels of which some are unknown ----------------------------------------------
 def batches(g: Generator, hidden: bool, case, extreme=True) -> list[Case]:
     """case(kind, dtype, *shape) for batches of pictures; extreme: these cases, too."""
     if not hidden:
@@ -155,51 +258,73 @@ def batches(g: Generator, hidden: bool, case, extreme=True) -> list[Case]:
     return make_cases(case, **rows)
 
 
-def cases_bernoulli_log_likelihood(g: Generator, hidden: bool) -> list[Case]:
+def cases_observed_log_likelihood(g: Generator, hidden: bool) -> list[Case]:
     def case(kind, dtype, *shape):
         logits = 1.5 * normal(g, *shape, dtype=dtype)
         x = torch.randint(0, 2, shape, generator=g).to(dtype)
+        unknown = torch.rand(shape, generator=g) < 0.3
+        unknown[-1, 0, 0, -2:] = torch.tensor([False, True])
         if kind == "extreme":  # surely wrong, both ways and one way only; surely right
             level = 1e3 if dtype == F64 else 200.0
             logits[:3, 0, 0, :2] = level * torch.tensor([[1, -1], [-1, -1], [1, 1]])
             x[:3, 0, 0, :2] = torch.tensor([[0, 1], [1, 1], [1, 1]]).to(dtype)
+            unknown[:3, 0, 0, :2] = False
         cotangent = partial(normal, g, shape[0], dtype=F64)
-        return make_case(kind, cotangent, logits=logits, x=x)
+        return make_case(kind, cotangent, logits=logits, x=x, unknown=unknown)
 
     return batches(g, hidden, case)
 
 
-def bernoulli_by_softplus(logits, x):
-    return (x * logits - F.softplus(logits)).sum((1, 2, 3))
+def observed_by_sign(logits, x):
+    sign = torch.nan_to_num(2 * x - 1)  # 0 where x is unknown: log sigmoid(0)
+    unknown = (sign == 0).flatten(1).sum(1)
+    return F.logsigmoid(sign * logits).flatten(1).sum(1) + unknown * math.log(2)
 
 
-def bernoulli_by_sign(logits, x):
-    return F.logsigmoid((2 * x - 1) * logits).flatten(1).sum(1)
+def observed_by_loops(logits, x):
+    pictures = []
+    for a, pixels in zip(logits, x):
+        known = pixels == pixels
+        pictures.append(Bernoulli(logits=a[known]).log_prob(pixels[known]).sum())
+    return torch.stack(pictures)
 
 
 # --- 4. the Gaussian likelihood -------------------------------------------------------
 def cases_gaussian_log_likelihood(g: Generator, hidden: bool) -> list[Case]:
-    signs = itertools.cycle([-1, 1])
-
     def case(kind, dtype, *shape):
         arrays = normals(g, dtype, mean=shape, x=shape)
-        log_sigma = next(signs) * uniform(g, low=0.4, high=0.8, dtype=F64)
+        signs = torch.tensor([-1.0, 1.0, -5.0], dtype=F64)[: shape[1]]
+        log_sigma = signs * uniform(g, shape[1], low=0.4, high=0.8, dtype=F64)
         arrays["log_sigma"] = log_sigma.to(dtype)
         return make_case(kind, partial(normal, g, shape[0], dtype=F64), **arrays)
 
-    return batches(g, hidden, case, extreme=False)
+    if not hidden:  # as many channels as columns: a wrong axis raises no error
+        rows = {
+            "ordinary": [(F32, 2, 3, 2, 3), (F64, 3, 2, 1, 2)],
+            "gradient": [(F64, 2, 2, 3, 2)],
+        }
+    else:
+        n = whole(g, 4, 6)
+        rows = {
+            "ordinary": [(F32, n, 3, 4, 3), (F64, n + 3, 2, 2, 2), (F32, 1, 1, n, n)],
+            "gradient": [(F64, n, 3, 2, 3), (F64, 3, 2, n, 2)],
+        }
+    return make_cases(case, **rows)
 
 
 def gaussian_by_distributions(mean, x, log_sigma):
-    return Normal(mean, log_sigma.exp()).log_prob(x).sum((1, 2, 3))
+    sigma = log_sigma.exp().view(1, -1, 1, 1)
+    return Normal(mean, sigma).log_prob(x).sum((1, 2, 3))
 
 
 def gaussian_by_loops(mean, x, log_sigma):
-    pictures, constant = [], log_sigma + math.log(math.tau) / 2
-    for means, pixels in zip(mean.flatten(1).double(), x.flatten(1).double()):
-        squares = sum((a - m) ** 2 for m, a in zip(means, pixels))
-        pictures.append(-squares / 2 * (-2 * log_sigma).exp() - len(pixels) * constant)
-    return torch.stack(pictures)
+    total = 0
+    for channel, v in enumerate(log_sigma):
+        error = (x[:, channel] - mean[:, channel]).flatten(1)
+        pixels = error.shape[1]
+        total = total - error.square().sum(1) / 2 * (-2 * v).exp()
+        total = total - pixels * (v + math.log(math.tau) / 2)
+    return total
 
 
 # --- 5. the negative ELBO -------------------------------------------------------------
@@ -214,6 +339,8 @@ def cases_negative_elbo(g: Generator, hidden: bool) -> list[Case]:
             "x": torch.randint(0, 2, (n, c, h, w), generator=g).to(dtype),
             "eps": normal(g, n, d, dtype=dtype),
         }
+        # one dimension is wide, another narrow
+        arrays["encoder bias"][d : d + 2] += torch.tensor([4.0, -6.0], dtype=dtype)
         return Case("ordinary", arrays)
 
     if not hidden:
@@ -225,31 +352,39 @@ def cases_negative_elbo(g: Generator, hidden: bool) -> list[Case]:
 
 def elbo_by_distributions(encoder, decoder, x, eps):
     mean, log_variance = encoder(x)
-    p = Bernoulli(logits=decoder(mean + (log_variance / 2).exp() * eps))
     kl = kl_of_torch(mean, log_variance).sum(1)
-    return (kl - p.log_prob(x).sum((1, 2, 3))).mean()
+    z = torch.cat([mean, mean]) + torch.cat([eps, -eps]) * (
+        log_variance / 2
+    ).exp().tile(2, 1)
+    p = Bernoulli(logits=decoder(z))
+    log_likelihood = p.log_prob(torch.cat([x, x])).sum((1, 2, 3))
+    return kl.mean() - log_likelihood.mean()
 
 
 def elbo_by_loops(encoder, decoder, x, eps):
     total = 0.0
     for picture, noise in zip(x, eps):
         mean, log_variance = encoder(picture[None])
-        logits = decoder(mean + (log_variance / 2).exp() * noise)[0]
-        total = total - F.logsigmoid((2 * picture - 1) * logits).sum()
+        for sign in (1, -1):
+            z = mean + sign * (log_variance / 2).exp() * noise
+            logits = decoder(z)[0]
+            total = total - F.logsigmoid((2 * picture - 1) * logits).sum() / 2
         total = total + (mean**2 + log_variance.exp() - 1 - log_variance).sum() / 2
     return total / len(x)
 
 
-# --- 6. the importance-weighted bound -------------------------------------------------
-def cases_importance_weighted_bound(g: Generator, hidden: bool) -> list[Case]:
+# --- 6. the bound with a wider q ------------------------------------------------------
+def cases_wider_bound(g: Generator, hidden: bool) -> list[Case]:
+    widths = itertools.cycle([1.5, 2.0, 0.7])
+
     def case(kind, dtype, k, n, d):
-        q = posterior(g, dtype, n, d, spread=0.7)
-        noise = normal(g, k, n, d, dtype=dtype)
-        z = q["mean"] + (q["log_variance"] / 2).exp() * noise
+        q = posterior(g, dtype, n, d, 0.7, (2.0, -6.0) if kind == "ordinary" else ())
         log_likelihood = normal(g, k, n, dtype=dtype) - 4
         if kind == "extreme":  # one picture's weights overflow, another's vanish
             log_likelihood[:, :2] += torch.tensor([1e3, -1e3])
-        arrays = {"log_likelihood": log_likelihood, "z": z} | q
+        eps = normal(g, k, n, d, dtype=dtype)
+        arrays = {"log_likelihood": log_likelihood, "eps": eps} | q
+        arrays["width"] = next(widths) * between(g, 0.9, 1.1)
         return make_case(kind, partial(normal, g, n, dtype=F64), **arrays)
 
     if not hidden:
@@ -263,15 +398,18 @@ def cases_importance_weighted_bound(g: Generator, hidden: bool) -> list[Case]:
     return make_cases(case, ordinary=ordinary, extreme=extreme, gradient=slopes)
 
 
-def bound_by_distributions(log_likelihood, z, mean, log_variance):
-    log_q = Normal(mean, (log_variance / 2).exp()).log_prob(z).sum(-1)
-    log_weights = log_likelihood + Normal(0.0, 1.0).log_prob(z).sum(-1) - log_q
-    return log_weights.logsumexp(0) - math.log(z.shape[0])
+def wider_by_distributions(log_likelihood, eps, mean, log_variance, width):
+    r = Normal(mean, width * (log_variance / 2).exp())
+    z = r.loc + r.scale * eps
+    log_weights = log_likelihood + Normal(0.0, 1.0).log_prob(z).sum(-1)
+    log_weights = log_weights - r.log_prob(z).sum(-1)
+    return log_weights.logsumexp(0) - math.log(eps.shape[0])
 
 
-def bound_by_maximum(log_likelihood, z, mean, log_variance):
-    eps = (z - mean) / (log_variance / 2).exp()
-    log_weights = log_likelihood + (eps**2 - z**2 + log_variance).sum(2) / 2
+def wider_by_maximum(log_likelihood, eps, mean, log_variance, width):
+    wide = log_variance + 2 * math.log(width)
+    z = mean + (wide / 2).exp() * eps
+    log_weights = log_likelihood + (eps**2 - z**2 + wide).sum(2) / 2
     top = log_weights.amax(0)
     return top + (log_weights - top).exp().mean(0).log()
 
@@ -345,38 +483,54 @@ def slerp_by_loops(a, b, t):
     return torch.stack(rows)
 
 
-# --- 9. the KL of each dimension ------------------------------------------------------
-def cases_kl_by_dimension(g: Generator, hidden: bool) -> list[Case]:
-    def case(n, busy, asleep, dtype=F32):
-        """Columns: `busy` that tell pictures apart, one that says the same of all, one
-        that says something of one picture only, and some that say nothing."""
-        still = 0.03 * normal(g, n, asleep + 2, dtype=dtype)
-        still[:, 0] += 1.5
-        still[0, 1] = 0.5
-        mean = torch.cat([1.5 * normal(g, n, busy, dtype=dtype), still], 1)
-        log_variance = 0.02 * normal(g, n, busy + asleep + 2, dtype=dtype)
-        log_variance[:, :busy] -= 2
-        log_variance[0, busy + 1] -= 0.3
-        order = torch.randperm(mean.shape[1], generator=g)
+# --- 9. free bits, in groups ----------------------------------------------------------
+def cases_free_bits(g: Generator, hidden: bool) -> list[Case]:
+    def case(kind, dtype, n, sizes):
+        """Groups of these sizes, shuffled. The first is far above `free`, the second
+        below, though one of its pictures is above."""
+        d, free = sum(sizes), between(g, 0.4, 0.6)
+        group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        mean = 1.5 * normal(g, n, d, dtype=dtype)
+        log_variance = 0.3 * normal(g, n, d, dtype=dtype) - 1
+        log_variance[0, 0] = 6
+        low = group == 1
+        mean[:, low] *= 0.05
+        log_variance[:, low] = 0.1 * normal(g, n, int(low.sum()), dtype=dtype)
+        # 0.6 free nats on average
+        mean[0, low.nonzero()[0]] = math.sqrt(1.2 * free * n)
+        order = torch.randperm(d, generator=g)
         q = {"mean": mean[:, order], "log_variance": log_variance[:, order]}
-        return make_case("ordinary", **q, threshold=0.1)
+        draw = partial(normal, g, dtype=F64)
+        return make_case(kind, draw, **q, group=group[order], free=free)
 
     if not hidden:
-        return [case(5, 2, 1), case(4, 3, 1, F64)]
-    n = whole(g, 6, 9)
-    first = [case(n, 3, 2), case(n + 1, whole(g, 2, 5), 1, F64)]
-    return [*first, case(n + 3, 5, whole(g, 1, 3))]
+        rows = {
+            "ordinary": [(F32, 3, (2, 1, 3)), (F64, 4, (1, 3))],
+            "gradient": [(F64, 3, (2, 2, 1))],
+        }
+    else:
+        n = whole(g, 5, 8)
+        rows = {
+            "ordinary": [(F32, n, (3, 2, 1, 4)), (F64, n + 1, (2, 3, 2))],
+            "gradient": [(F64, n, (1, 2, 3)), (F64, 4, (3, 1, 1, 2))],
+        }
+    return make_cases(case, **rows)
 
 
-def alive_by_distributions(mean, log_variance, threshold):
-    kl = kl_of_torch(mean, log_variance).mean(0)
-    return kl, (kl > threshold).sum()
+def free_by_loops(mean, log_variance, group, free):
+    kl, total = kl_of_torch(mean, log_variance), 0
+    for name in group.unique():
+        nats = kl[:, group == name].sum(1).mean()
+        total = total + (nats if nats > free else nats.new_tensor(free))
+    return total
 
 
-def alive_by_loops(mean, log_variance, threshold):
-    columns = [zip(*q) for q in zip(mean.double().T, log_variance.double().T)]
-    kl = [sum((m * m + v.exp() - 1 - v) / 2 for m, v in c) / len(mean) for c in columns]
-    return torch.stack(kl), len([number for number in kl if number > threshold])
+def free_by_matrix(mean, log_variance, group, free):
+    member = F.one_hot(group).to(mean.dtype)  # (D, G)
+    sigma = (log_variance / 2).exp()
+    kl = (mean**2 + sigma**2 - 1) / 2 - sigma.log()
+    above = F.relu((kl @ member).mean(0) - free)
+    return above.sum() + free * member.shape[1]
 
 
 # --- 10. two gradients ----------------------------------------------------------------
@@ -384,91 +538,156 @@ def cases_two_gradients(g: Generator, hidden: bool) -> list[Case]:
     def case(dtype, k, d):
         arrays = normals(g, dtype, wave=(d,), bowl=(d,), mean=(d,), eps=(k, d))
         arrays["sigma"] = uniform(g, d, low=0.4, high=0.7, dtype=dtype)
-        return make_case("ordinary", **arrays, baseline=between(g, 0.8, 1.6))
+        return make_case("ordinary", **arrays)
 
-    if not hidden:
-        return [case(F32, 3, 2), case(F64, 4, 3)]
-    k, d = whole(g, 5, 9), whole(g, 2, 5)
+    if not hidden:  # as many draws as dimensions: values * eps raises no error
+        return [case(F32, 3, 3), case(F64, 4, 3)]
+    k, d = whole(g, 5, 9), whole(g, 2, 4)
     return [case(F32, k, d), case(F64, k + 2, d + 1), case(F32, 2, k)]
 
 
-def gradients_by_autograd(f, mean, sigma, eps, baseline):
-    mean = mean.detach().clone().requires_grad_()
+def gradients_by_autograd(f, mean, sigma, eps):
+    mean, k = mean.detach().clone().requires_grad_(), len(eps)
     z = (mean + sigma * eps).detach()
     log_q = Normal(mean, sigma).log_prob(z).sum(1)
-    surrogate = ((f(z) - baseline).detach() * log_q).mean()
+    # f minus the mean of the others is K / (K - 1) times f minus the mean of all
+    above = (f(z) - f(z).mean()).detach() * k / (k - 1)
     along = f(mean + sigma * eps).mean()
-    return [torch.autograd.grad(of, mean)[0] for of in (surrogate, along)]
+    return [torch.autograd.grad(of, mean)[0] for of in ((above * log_q).mean(), along)]
 
 
-def gradients_by_loops(f, mean, sigma, eps, baseline):
-    scores, paths = [], []
+def gradients_by_loops(f, mean, sigma, eps):
+    values, paths, scores = [], [], []
     for noise in eps:
         z = (mean + sigma * noise)[None].requires_grad_()
         value = f(z)[0]
-        scores.append((value.item() - baseline) * (z.detach()[0] - mean) / sigma**2)
+        values.append(value.item())
+        scores.append((z.detach()[0] - mean) / sigma**2)
         paths.append(torch.autograd.grad(value, z)[0][0])
-    return sum(scores) / len(eps), sum(paths) / len(eps)
+    k = len(eps)
+    for i in range(k):
+        others = [value for j, value in enumerate(values) if j != i]
+        scores[i] = (values[i] - sum(others) / (k - 1)) * scores[i]
+    return sum(scores) / k, sum(paths) / k
+
+
+# --- 11. what all codes together tell -------------------------------------------------
+def cases_information(g: Generator, hidden: bool) -> list[Case]:
+    def case(kind, dtype, n, d):
+        q = posterior(g, dtype, n, d, 0.7, (3.0, -6.0) if kind == "ordinary" else ())
+        if kind == "extreme":  # in float32 one density is infinite, others are 0
+            q["log_variance"] = q["log_variance"] + 3
+            q["log_variance"][0] -= 12
+        eps = normal(g, n, d, dtype=dtype)
+        z = q["mean"] + (q["log_variance"] / 2).exp() * eps
+        return make_case(kind, z=z, **q)
+
+    if not hidden:
+        ordinary, extreme = [(F32, 3, 2), (F64, 4, 3)], [(F32, 3, 60)]
+    else:
+        n = whole(g, 5, 9)
+        ordinary = [(F32, n, 3), (F64, n + 1, 2), (F32, 2, n)]
+        extreme = [(F32, n, 70), (F32, 4, 90)]
+    return make_cases(case, ordinary=ordinary, extreme=extreme)
+
+
+def information_by_mixture(z, mean, log_variance):
+    each = Independent(Normal(mean, (log_variance / 2).exp()), 1)
+    own = each.log_prob(z)
+    weights = Choice(logits=torch.zeros_like(own))
+    log_aggregate = MixtureSameFamily(weights, each).log_prob(z)
+    log_prior = Normal(0.0, 1.0).log_prob(z).sum(1)
+    return (own - log_aggregate).mean(), (log_aggregate - log_prior).mean()
+
+
+def information_by_loops(z, mean, log_variance):
+    """All log-densities without log(2 pi), except where the prior needs it: nowhere,
+    because it is in both."""
+    information, mismatch = 0.0, 0.0
+    for n, point in enumerate(z):
+        rows = [
+            -((point - m).square() / v.exp() + v).sum() / 2
+            for m, v in zip(mean, log_variance)
+        ]
+        log_aggregate = torch.stack(rows).logsumexp(0) - math.log(len(z))
+        information += rows[n] - log_aggregate
+        mismatch += log_aggregate + point.square().sum() / 2
+    return information / len(z), mismatch / len(z)
 
 
 # --- the sheet ------------------------------------------------------------------------
 SHEET: list[Master] = [
     Master(
-        "reparameterise",
-        (values(2), UNCHANGED, gradient(2)),
-        cases_reparameterise,
-        (draw_by_root, draw_by_loops),
+        "logistic_draw",
+        (
+            precise_values(2),
+            UNCHANGED,
+            Property("stays right near 0 and 1", 1, "extreme"),
+            gradient(1),
+        ),
+        cases_logistic_draw,
+        (draw_by_logarithms, draw_by_tanh),
         library("latent.vae", "reparameterise"),
     ),
     Master(
-        "gaussian_kl",
-        (values(2), UNCHANGED, gradient(1)),
-        partial(cases_reparameterise, noise=False),
-        (kl_by_distributions, kl_by_sigma),
+        "laplace_rate",
+        (precise_values(3), UNCHANGED, gradient(1)),
+        cases_laplace_rate,
+        (rate_by_normal_cdf, rate_by_torch),
         library("latent.vae", "gaussian_kl"),
     ),
     Master(
-        "bernoulli_log_likelihood",
+        "observed_log_likelihood",
         (
-            values(2),
+            precise_values(2),
             UNCHANGED,
-            Property("stays right for very sure decoders", 2, "extreme"),
-            gradient(1),
+            Property("stays right for very sure decoders", 1, "extreme"),
+            gradient(2, "has the right gradient, 0 where a pixel is unknown"),
         ),
-        cases_bernoulli_log_likelihood,
-        (bernoulli_by_softplus, bernoulli_by_sign),
+        cases_observed_log_likelihood,
+        (observed_by_sign, observed_by_loops),
         library("latent.likelihoods", "bernoulli_log_likelihood"),
     ),
     Master(
         "gaussian_log_likelihood",
-        (values(3), UNCHANGED, gradient(1, "has the right gradient, for sigma too")),
+        (
+            precise_values(3),
+            UNCHANGED,
+            gradient(1, "has the right gradient, for sigma too"),
+        ),
         cases_gaussian_log_likelihood,
         (gaussian_by_distributions, gaussian_by_loops),
         library("latent.likelihoods", "gaussian_log_likelihood"),
     ),
     Master(
         "negative_elbo",
-        (values(3), Property("teaches encoder and decoder", 3, outputs=("gradient",))),
+        (
+            precise_values(3),
+            Property("teaches encoder and decoder", 3, outputs=("gradient",)),
+        ),
         cases_negative_elbo,
         (elbo_by_distributions, elbo_by_loops),
         library("latent.vae", "reparameterise", "gaussian_kl", "VAE")
+        + library("latent.free_bits", "FreeBitsVAE")
         + library("latent.likelihoods", "bernoulli_log_likelihood"),
     ),
     Master(
-        "importance_weighted_bound",
+        "wider_bound",
         (
-            values(3),
+            precise_values(3),
             UNCHANGED,
             Property("stays right for weights of any size", 1, "extreme"),
             gradient(1),
         ),
-        cases_importance_weighted_bound,
-        (bound_by_distributions, bound_by_maximum),
+        cases_wider_bound,
+        (wider_by_distributions, wider_by_maximum),
         library("latent.vae", "importance_weighted_bound", "VAE"),
     ),
     Master(
         "hidden_assumptions",
         (
+            # without points, so that no question waits for another one
+            Property("returns six numbers", 0, outputs=("six",)),
             Property("knows what sigma is assumed (a, b)", 1, outputs=("sigmas",)),
             Property("knows beta, and the best sigma (c, d)", 1, outputs=("trade",)),
             Property("knows what is left without z (e)", 1, outputs=("ignored",)),
@@ -481,7 +700,7 @@ SHEET: list[Master] = [
     Master(
         "slerp",
         (
-            values(3),
+            precise_values(3),
             UNCHANGED,
             Property("goes straight where both ends point the same way", 1, "parallel"),
         ),
@@ -490,24 +709,43 @@ SHEET: list[Master] = [
         library("latent.interpolation", "slerp"),
     ),
     Master(
-        "kl_by_dimension",
+        "free_bits",
         (
-            Property("gives each dimension's KL", 2, outputs=("kl",)),
-            Property("counts those that are alive", 1, outputs=("alive",)),
+            precise_values(2),
             UNCHANGED,
+            gradient(2, "has the right gradient, none below the free nats"),
         ),
-        cases_kl_by_dimension,
-        (alive_by_distributions, alive_by_loops),
-        library("latent.vae", "gaussian_kl", "active_units"),
+        cases_free_bits,
+        (free_by_loops, free_by_matrix),
+        library("latent.vae", "gaussian_kl", "active_units")
+        + library("latent.free_bits", "free_bits_rate", "FreeBitsVAE"),
     ),
     Master(
         "two_gradients",
         (
-            Property("gives the score function's estimate", 2, outputs=("score",)),
+            Property(
+                "gives the score function's estimate", 2, outputs=("score", "float64")
+            ),
             Property("gives the estimate along the path", 2, outputs=("path",)),
             UNCHANGED,
         ),
         cases_two_gradients,
         (gradients_by_autograd, gradients_by_loops),
+    ),
+    Master(
+        "information",
+        (
+            Property("gives the information", 2, outputs=("information", "float64")),
+            Property("gives the mismatch with the prior", 2, outputs=("mismatch",)),
+            Property(
+                "stays right for many dimensions",
+                1,
+                "extreme",
+                ("information", "mismatch"),
+            ),
+            UNCHANGED,
+        ),
+        cases_information,
+        (information_by_mixture, information_by_loops),
     ),
 ]
