@@ -2,19 +2,22 @@
 GPUs."""
 
 import argparse
+import io
 import os
-import pickle
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 
 from course_lib import distributed, experiments, zoo
+from course_lib.checkpoint import read
 from course_lib.checks import count, positive
 from course_lib.data import load, names
 from course_lib.experiments import jobs, results
-from course_lib.files import SHIPPED
+from course_lib.files import SHIPPED, expanded, file_to_write, write_whole
 from course_lib.recipe import Size, build, lookup, recipes, train
+from course_lib.run import training_device
 from course_lib.stamp import stamp
 from course_lib.train import Method
 
@@ -43,7 +46,15 @@ def show_list(_):
 
 def run_training(args):
     device = distributed.start()  # joins the process group, if there is one
-    device = torch.device(args.device) if args.device else device
+    device = training_device(args.device) if args.device else device
+    every = count("every", args.every)
+    out = args.out and file_to_write("out", args.out)
+    checkpoint = args.checkpoint and file_to_write("checkpoint", args.checkpoint)
+    if out and checkpoint and out.resolve() == checkpoint.resolve():
+        raise ValueError(
+            "arguments `out` and `checkpoint`: expected two files, got "
+            f"{str(out)!r} twice"
+        )
     recipe = lookup(args.name)
     method = build(recipe, args.seed)
     if args.weights:
@@ -56,10 +67,10 @@ def run_training(args):
         device=device,
         steps=args.steps,
         batch_size=args.batch_size,
-        checkpoint=args.checkpoint,
+        checkpoint=checkpoint,
     )
     for step in steps:
-        report = step.k % args.every == 0 or step.k == step.steps
+        report = step.k % every == 0 or step.k == step.steps
         if report and distributed.rank() == 0:
             print(
                 f"step {step.k} of {step.steps}  loss {step.loss:.4f}  "
@@ -67,26 +78,46 @@ def run_training(args):
                 f"{step.seconds / step.k * (step.steps - step.k):.0f} s left",
                 flush=True,
             )
-    if args.out and distributed.rank() == 0:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(method.state_dict(), args.out)
+    if out and distributed.rank() == 0:
+        out = save_weights(method, out)
         print(
-            f"weights in {args.out}: python -m course_lib evaluate {args.name} "
-            f"--weights {args.out}"
+            f"weights in {out}: python -m course_lib evaluate {args.name} --weights "
+            f"{out}"
         )
+
+
+def save_weights(method: Method, path: Path) -> Path:
+    """Writes the weights and returns the path of the file.
+
+    This is another file, in the folder of temporary files, if `path` cannot be written
+    any more. For example, its disk may be full after a long training.
+    """
+    torch.save(method.state_dict(), content := io.BytesIO())
+    try:
+        write_whole(path, content.getvalue())
+    except OSError as error:
+        print(f"cannot write to {path} ({error})", file=sys.stderr)
+        path = Path(tempfile.mkdtemp(prefix="course_lib-")) / path.name
+        write_whole(path, content.getvalue())
+    return path
 
 
 def load_weights(method: Method, path: Path):
     """Loads weights from a file that `train --out` wrote; raises ValueError for other
     content."""
+    path = expanded("weights", path)
+    expected = f"--weights {path}: expected weights of this recipe, written by train"
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no file"
+        raise ValueError(f"{expected} --out, got {what}")
+    state = read("weights", path)
+    if isinstance(state, dict) and "run" in state:
+        raise ValueError(f"{expected} --out, got a checkpoint: give it by --checkpoint")
     try:
-        method.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError) as error:
+        method.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as error:
         first = str(error).splitlines()[0]
-        raise ValueError(
-            f"--weights {path}: expected weights of this recipe, written by train "
-            f"--out ({first})"
-        ) from None
+        raise ValueError(f"{expected} --out ({first})") from None
 
 
 def run_evaluation(args):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.checks import count, expects, number, ordered, positive
+from course_lib.checks import count, expects, number, ordered
 from course_lib.transforms import (
     color_jitter,
     erase,
@@ -74,7 +74,8 @@ class RandomResizedCrop:
     antialias: bool = True
 
     def __post_init__(self):
-        positive("size", self.size if isinstance(self.size, int) else min(self.size))
+        for side in self.size if isinstance(self.size, (tuple, list)) else [self.size]:
+            count("size", side)
         ordered("scale", self.scale, 1)
         ordered("ratio", self.ratio)
 
@@ -89,6 +90,9 @@ class RandomHorizontalFlip:
     """Mirrors each image with probability p."""
 
     p: float = 0.5
+
+    def __post_init__(self):
+        number("p", self.p, 0, 1)
 
     def __call__(self, x: Tensor) -> Tensor:
         return RandomApply(horizontal_flip, self.p)(x)
@@ -124,6 +128,9 @@ class RandomGrayscale:
     are then equal. SimCLR calls this colour drop."""
 
     p: float = 0.1
+
+    def __post_init__(self):
+        number("p", self.p, 0, 1)
 
     def __call__(self, x: Tensor) -> Tensor:
         # the one channel is broadcast to three
@@ -182,7 +189,8 @@ class Cutout:
     value: float = 0.5  # the paper uses 0, for images with mean 0
 
     def __post_init__(self):
-        positive("size", self.size)
+        count("size", self.size)
+        number("value", self.value, -math.inf)
 
     def __call__(self, x: Tensor) -> Tensor:
         corner = [
@@ -215,7 +223,7 @@ class GaussianBlur:
     sigma: tuple[float, float] = (0.1, 2.0)
 
     def __post_init__(self):
-        positive("kernel_size", self.kernel_size)
+        count("kernel_size", self.kernel_size)
         ordered("sigma", self.sigma)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -14,6 +14,56 @@ if not SHIPPED.exists():
     SHIPPED = ROOT
 
 
+def expanded(name: str, path: str | Path) -> Path:
+    """Returns the path of the argument `name`, in which `~` is replaced by the home
+    folder. Raises ValueError if `path` is no path, or if the home folder is unknown."""
+    try:
+        return Path(path).expanduser()
+    except TypeError:
+        raise ValueError(f"argument `{name}`: expected a path, got {path!r}") from None
+    except RuntimeError:
+        raise ValueError(
+            f"argument `{name}`: the home folder is unknown: give a path without `~`, "
+            f"got {str(path)!r}"
+        ) from None
+
+
+def file_to_write(name: str, path: str | Path) -> Path:
+    """Returns the path of the argument `name` as from `expanded`, if `write_whole` can
+    write there.
+
+    Tries it with an empty file of another name, and makes missing folders. Raises
+    ValueError for a folder, and for a place where no file can be written. Call it
+    before a long computation whose result must not be lost.
+    """
+    path = expanded(name, path)
+    if path.is_dir():
+        raise ValueError(
+            f"argument `{name}`: expected a file, got the folder {str(path)!r}: add "
+            "the name of a file"
+        )
+    part = _part(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"")
+        part.unlink()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"argument `{name}`: cannot write to {str(path)!r} ({error}): give another "
+            "path"
+        ) from None
+    return path
+
+
+def _part(path: Path) -> Path:
+    """Returns the name of the temporary file from which `path` is made.
+
+    It contains the process id, because two processes may write the same file at the
+    same time.
+    """
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
 def write_whole(path: Path, content: bytes):
     """Writes the file atomically and makes missing folders.
 
@@ -21,8 +71,7 @@ def write_whole(path: Path, content: bytes):
     renames it to `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the process id in the name: two processes may write the same file at the same time
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = _part(path)
     with open(part, "wb") as file:
         file.write(content)
         file.flush()

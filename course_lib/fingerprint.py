@@ -3,7 +3,8 @@
 The hash of a fingerprint tells which results and trained weights are out of date. The
 fingerprint of a builder or a job contains:
 
-- its syntax, without docstrings, comments, type hints and layout;
+- its syntax, without docstrings, comments, type hints, layout and the decorator
+  `expects_values`;
 - the syntax of every function of the library that it calls, directly or indirectly;
 - the values of the constants that they read.
 
@@ -161,6 +162,13 @@ def _read(value) -> tuple[str, dict, frozenset[str]]:
         names = vars(sys.modules[value.__module__])
     else:
         names = value.__globals__
+    for part in ast.walk(node):
+        if hasattr(part, "decorator_list"):
+            part.decorator_list = [
+                decorator
+                for decorator in part.decorator_list
+                if not _checks_values(decorator)
+            ]
     references, loads = {}, set()
     own = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
     own |= {
@@ -212,6 +220,13 @@ def _dotted(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Attribute) and (before := _dotted(node.value)):
         return [*before, node.attr]
     return []
+
+
+def _checks_values(decorator: ast.expr) -> bool:
+    """Returns whether the decorator is `checks.expects_values(...)`, which computes
+    nothing."""
+    called = _dotted(decorator.func) if isinstance(decorator, ast.Call) else []
+    return called[-1:] == ["expects_values"]
 
 
 def _syntax(node) -> str:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.checks import count, expects, positive
+from course_lib.checks import classes_of, count, expects, expects_values, positive
 
 
 def full_precision(function):
@@ -38,6 +38,7 @@ def full_precision(function):
 
 
 @expects(scores="float N K", positive="int N")
+@expects_values(positive=(classes_of, "scores"))
 @full_precision
 def info_nce(scores: Tensor, positive: Tensor | None = None) -> Tensor:
     """InfoNCE: the cross-entropy of finding the positive among K candidates (van den

@@ -6,12 +6,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.checks import number, positive
+from course_lib.checks import expects_values, number, number_in, positive
 
 # a function: the parameters of one player -> their optimiser
 Optimizers = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 
+@expects_values(weight_decay=number_in(0))
 def adamw(
     lr: float, weight_decay: float = 1e-4, betas: tuple[float, float] = (0.9, 0.999)
 ) -> Optimizers:
@@ -22,6 +23,7 @@ def adamw(
     )
 
 
+@expects_values(weight_decay=number_in(0), momentum=number_in(0))
 def sgd(lr: float, weight_decay: float = 1e-4, momentum: float = 0.9) -> Optimizers:
     """SGD with momentum. Weight decay is off for biases, the parameters of
     normalisation layers and other vectors."""

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 
+from course_lib.checks import as_seed
 from course_lib.data import Dataset
 from course_lib.families import merged
 from course_lib.fingerprint import fingerprint, weights_hash, weights_of
 from course_lib.optim import Optimizers, adamw
-from course_lib.run import seeded
+from course_lib.run import seeded, training_device
 from course_lib.train import Method, Step, fit
 
 
@@ -88,9 +89,10 @@ def lookup(name: str) -> Recipe:
 def build(recipe: Recipe, seed: int) -> Method:
     """Returns the untrained method, with initial weights drawn from `seed`.
 
-    The caller's random state does not change.
+    The caller's random state does not change. Raises ValueError for a seed that is no
+    whole number.
     """
-    with seeded(seed):
+    with seeded(as_seed("seed", seed)):
         return recipe.build()
 
 
@@ -112,10 +114,8 @@ def train(
     `fit`. On the CPU, a recipe without a size for the CPU needs steps and batch_size as
     arguments. Raises ValueError if one of these two arguments is then missing.
     """
-    if device is None:
-        on_gpu = torch.cuda.is_available()
-    else:
-        on_gpu = torch.device(device).type == "cuda"
+    device = training_device(device)
+    on_gpu = device.type == "cuda"
     data = recipe.prepare_data(data) if recipe.prepare_data else data
     size = recipe.gpu if on_gpu else recipe.cpu
     if size is None:

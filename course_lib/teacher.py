@@ -62,6 +62,8 @@ def cosine_momentum(momentum: float, progress: float) -> float:
     """Returns 1 - (1 - momentum) (cos(pi progress) + 1) / 2.
 
     This rises from `momentum` at progress 0 to 1 at progress 1, as in BYOL (section
-    3.2) and DINO.
+    3.2) and DINO. Raises ValueError if one of them is not in [0, 1].
     """
+    number("momentum", momentum, 0, 1)
+    number("progress", progress, 0, 1)
     return 1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2

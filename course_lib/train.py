@@ -21,6 +21,8 @@ from course_lib.optim import Optimizers, adamw, cosine
 from course_lib.run import (
     batches,
     check_arguments,
+    check_schedule,
+    check_values,
     computes_in_bf16,
     loss_of_turn,
     mix,
@@ -123,7 +125,9 @@ def fit(
     data: a `course_lib.data.Dataset`, or any map-style dataset of pairs (x, y) with
         uint8 or float x. A `Dataset` is copied to the device as a whole and stays uint8
         there. Any other dataset is read batch by batch, by a DataLoader with `workers`
-        processes.
+        processes. Float pictures must be in [0, 1]. Before the training (for a
+        map-style dataset: at its first batch), `fit` looks for pictures in 0..255, for
+        NaN and for infinity, unless the data are on a GPU.
     batch_size: images per batch, summed over all processes. Each epoch uses a new
         permutation of the data and drops the incomplete last batch.
     optimizers: a function parameters -> Optimizer for all players, or a list with one
@@ -144,7 +148,9 @@ def fit(
         its hardware. Losses are still computed in float32 (`full_precision`).
     compile: whether to compile the loss by torch.compile. The compilation takes more
         time than it saves, except in long runs.
-    checkpoint: a file. If the file exists, the run resumes from it. The file is written
+    checkpoint: a file. If the file exists, the run resumes from it, if it has the same
+        settings, the same schedule and the same data. (Of a `Dataset`, a few rows are
+        compared, and only the number of rows of other datasets.) The file is written
         every `save_every` updates, at the end, and when the caller leaves the loop.
         Each write is atomic: if the process is killed, the file has either its old or
         its new content. An interrupt in the middle of an update loses the updates since
@@ -165,17 +171,39 @@ def fit(
             "argument `method`: expected a course_lib.train.Method, got "
             f"{type(method).__name__}"
         )
-    settings = dict(
-        steps=steps, batch_size=batch_size, accumulate=accumulate, clip=clip
+    settings = check_arguments(
+        data,
+        steps=steps,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        save_every=save_every,
+        clip=clip,
+        check_every=check_every,
+        seed=seed,
+        workers=workers,
+        bf16=bf16,
+        compile=compile,
     )
-    check_arguments(data, **settings, save_every=save_every, check_every=check_every)
+    run = {
+        n: settings[n] for n in ("seed", "steps", "batch_size", "accumulate", "clip")
+    }
+    seed, steps, batch_size, accumulate, clip = run.values()
+    save_every, workers = settings["save_every"], settings["workers"]
+    factor_at = check_schedule(schedule)
     device = training_device(device)
-    bf16 = computes_in_bf16(device) if bf16 is None else bf16
-    check_every = check_every or (1 if device.type == "cpu" else 20)
+    bf16 = computes_in_bf16(device) if bf16 is None else settings["bf16"]
+    check_every = settings["check_every"] or (1 if device.type == "cpu" else 20)
+    dtypes = {p.dtype for p in method.parameters() if p.is_floating_point()}
+    if isinstance(data, Dataset):
+        check_values(data.x, data.y, dtypes)
     place(method, device)
     turns, by_player = players(method, optimizers)
-    run = {"seed": seed, **settings, "rows": len(data)}
-    file = Checkpoint(checkpoint, run, method, list(by_player.values()))
+    run["rows"] = len(data)
+    if checkpoint is not None:
+        # rounded, because machines differ in the last digit of a cosine
+        factors = [float(factor_at((k + 0.5) / 16)) for k in range(16)]
+        run["schedule"] = [float(f"{factor:.6g}") for factor in factors]
+    file = Checkpoint(checkpoint, run, method, list(by_player.values()), data)
     done, images, seconds = file.resume()
 
     def train() -> Iterator[Step]:
@@ -184,7 +212,7 @@ def fit(
         stored = data.to(device) if isinstance(data, Dataset) else data
         per_update, per_epoch = len(turns) * accumulate, len(data) // batch_size
         start = done * per_update
-        stream = batches(stored, batch_size, seed, start, device, workers)
+        stream = batches(stored, batch_size, seed, start, device, workers, dtypes)
         not_finite = torch.zeros((), dtype=torch.bool, device=device)
         # an interrupted run may have left gradients and outputs
         method.zero_grad(set_to_none=True)
@@ -224,7 +252,7 @@ def fit(
                 with torch.no_grad(), seeded(mix(seed, -1, k), device):
                     method.before_epoch(stored)
             with seeded(mix(seed, distributed.rank(), k), device):
-                factor = schedule((k - 0.5) / steps)
+                factor = factor_at((k - 0.5) / steps)
                 losses = tuple(update(turn, factor) for turn in range(len(turns)))
             with torch.no_grad(), seeded(mix(seed, -2, k), device):
                 method.after_step()

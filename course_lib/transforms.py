@@ -3,7 +3,8 @@ the classes in `augment` draw them.
 
 Names and definitions are those of torchvision.transforms.v2, if it has the transform.
 Images are float (N, C, H, W) in [0, 1], and so are the results, up to rounding errors.
-No function changes its inputs or makes the CPU wait for a GPU.
+No function changes its inputs or makes the CPU wait for a GPU. So numbers such as boxes
+are checked only if they are on the CPU. `fit` checks the range of the images.
 """
 
 import math
@@ -13,7 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.checks import expects
+from course_lib.checks import (
+    above_zero,
+    below,
+    boxes_in,
+    count,
+    expects,
+    expects_values,
+    ordered,
+)
 
 
 def _like(x: Tensor, values: Tensor) -> Tensor:
@@ -59,6 +68,7 @@ def _resize_matrix(
 
 
 @expects(x="float N C H W", boxes="int N 4")
+@expects_values(boxes=(boxes_in, "x"))
 def resized_crop(
     x: Tensor, boxes: Tensor, size: int | tuple[int, int], antialias: bool = True
 ) -> Tensor:
@@ -75,6 +85,7 @@ def resized_crop(
 
 
 @expects(x="float N C H W")
+@expects_values(scale=ordered, ratio=ordered, tries=count)
 def random_boxes(
     x: Tensor, scale: tuple[float, float], ratio: tuple[float, float], tries: int = 10
 ) -> Tensor:
@@ -107,6 +118,7 @@ def horizontal_flip(x: Tensor) -> Tensor:
 
 
 @expects(x="float N C S S", turns="int N")
+@expects_values(turns=lambda name, turns: below(name, turns, 4))
 def rot90(x: Tensor, turns: Tensor) -> Tensor:
     """Rotates each square image anticlockwise by turns (N,) in {0, 1, 2, 3} times 90
     degrees."""
@@ -176,6 +188,7 @@ def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
 
 
 @expects(x="float N C H W", factors="float N 4")
+@expects_values(order=lambda name, order: [count(name, k, 3, 0) for k in order])
 def color_jitter(
     x: Tensor, factors: Tensor, order: Sequence[int] = (0, 1, 2, 3)
 ) -> Tensor:
@@ -194,6 +207,7 @@ def color_jitter(
 
 
 @expects(x="float N C H W", sigma="float N")
+@expects_values(sigma=above_zero, kernel_size=count)
 def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     """Convolves each image with a Gaussian of standard deviation sigma (N,), in pixels.
 

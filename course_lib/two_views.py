@@ -31,10 +31,18 @@ class TwoViews(Method):
         all processes.
 
         The encoder gets both views in one batch. So BatchNorm uses the statistics of
-        both.
+        both. Raises ValueError for a single image: losses that compare images with each
+        other then have no gradient.
         """
         z1, z2 = self.projector(self.encoder(torch.cat([view1, view2]))).chunk(2)
-        return gather(z1), gather(z2)
+        z1, z2 = gather(z1), gather(z2)
+        if len(z1) < 2:
+            raise ValueError(
+                "argument `x`: expected a batch of at least 2 images, because "
+                f"{type(self).__name__} compares images with each other, got "
+                f"{len(z1)}: give a larger batch_size"
+            )
+        return z1, z2
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

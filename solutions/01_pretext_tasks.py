@@ -13,24 +13,25 @@
 # what makes these few cases pass. The library's own functions are not available when you are marked, so write the
 # answer yourself, with torch.
 #
-# *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
-# marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
-# names. Everything else that you need (a helper, another import) may stand in any cell. No answer draws random numbers.
-# Random values come in as arguments. Before you hand in, run `python -m course_lib check NOTEBOOK`. It runs the public
-# cases on your file, which it reads as the grader does.
+# *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook
+# is marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep
+# the names. Everything else that you need (a helper, another import) may stand in any cell. No answer draws random
+# numbers. Random values come in as arguments. For float64 arguments, compute in float64 and return float64. Before
+# you hand in, run `python -m course_lib check NOTEBOOK`. It runs the public cases on your file, which it reads as the
+# grader does.
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
-# | 1. Four quarter turns | 5 | 10 | ★ |
+# | 1. Turned and mirrored | 6 | 15 | ★★ |
 # | 2. Two patches of one picture | 6 | 15 | ★★ |
-# | 3. Permutations far apart | 6 | 15 | ★★ |
+# | 3. Permutations far apart | 6 | 20 | ★★ |
 # | 4. The jigsaw puzzle | 5 | 15 | ★★ |
-# | 5. The loss of a hole | 6 | 10 | ★ |
+# | 5. Holes of many sizes | 7 | 15 | ★★ |
 # | 6. Colours as shares of bins | 6 | 15 | ★★ |
-# | 7. Rare colours weigh more | 4 | 5 | ★ |
-# | 8. The annealed mean | 5 | 10 | ★ |
-# | 9. Two half networks | 7 | 15 | ★★ |
-# | **together** | **50** | **110** | |
+# | 7. Rare colours weigh more | 5 | 15 | ★★ |
+# | 8. A colour and its spread | 6 | 15 | ★★ |
+# | 9. Two half networks | 8 | 15 | ★★ |
+# | **together** | **55** | **140** | |
 #
 # The first line of each check must be right before the other lines count.
 
@@ -43,58 +44,68 @@ from course_lib.train import Method
 check = checks("01_pretext_tasks")
 
 # %% [markdown]
-# ## 1. Four quarter turns
+# ## 1. Turned and mirrored
 #
-# *The lecture, on rotation.*
+# *The lecture, section 4.*
 #
-# Which way is up? If you know what a picture shows, you can tell, and nobody has to label anything. RotNet (Gidaris et
-# al. 2018) gives the network each picture in all four rotations in one batch, and asks for the number of quarter turns.
+# RotNet asks by how many quarter turns a picture was turned. A square has four more symmetries: each turn of its mirror
+# image. So one can ask for one of *eight* views. Label k from 0 to 3 means that the picture was turned anticlockwise by
+# k quarters. Label 4 + k means that the picture was mirrored first (left and right changed places), and that the mirror
+# image was then turned anticlockwise by k quarters.
 #
-# One quarter turn anticlockwise changes $\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}$ into
-# $\begin{pmatrix} 2 & 4 \\ 1 & 3 \end{pmatrix}$.
+# For example, the picture $\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}$ gives
+# $\begin{pmatrix} 2 & 4 \\ 1 & 3 \end{pmatrix}$ with label 1, and
+# $\begin{pmatrix} 1 & 3 \\ 2 & 4 \end{pmatrix}$ with label 5.
 #
-# *10 minutes, ★.* Points: 3 right views in the right order, 2 right labels.
+# The views come picture by picture: the eight views of the first picture in the order of their labels, then the eight
+# views of the second picture, and so on.
+#
+# *15 minutes, ★★.* Points: 4 right views in the right order, 2 right labels.
 
 
-# %% nbgrader={"grade": false, "grade_id": "rotation_batch", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def rotation_batch(x):
-    """Every picture in four rotations, with the number of quarter turns as label.
+# %% nbgrader={"grade": false, "grade_id": "eight_views", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def eight_views(x):
+    """Every picture in eight views, turned and mirrored, with their labels.
 
     x (N, C, S, S): square pictures, float32 or float64. Returns two tensors, views and
-    labels. views (4N, C, S, S): first all pictures as they are, then all of them turned
-    anticlockwise by one quarter, then by two, then by three. labels (4N,), int64: the
-    number of quarter turns of each view, 0 to 3.
+    labels. views (8N, C, S, S), of x's dtype: views[8 n + k] is picture n with label k.
+    For k < 4 it is turned anticlockwise by k quarters; for k >= 4 it is mirrored, left
+    to right, and the mirror image is turned anticlockwise by k - 4 quarters. labels
+    (8N,), int64: the label of each view, 0 to 7.
     """
     ### BEGIN SOLUTION
-    views = torch.cat([torch.rot90(x, quarters, (2, 3)) for quarters in range(4)])
-    return views, torch.arange(4).repeat_interleave(len(x))
+    both = torch.stack([x, x.flip(3)], 1)  # (N, 2, C, S, S)
+    turned = [torch.rot90(both, quarters, (3, 4)) for quarters in range(4)]
+    views = torch.stack(turned, 2)  # (N, 2, 4, C, S, S)
+    return views.flatten(0, 2), torch.arange(8).repeat(len(x))
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_rotation_batch", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
-check(rotation_batch)
+# %% nbgrader={"grade": true, "grade_id": "check_eight_views", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(eight_views)
 ### BEGIN HIDDEN TESTS
-assert check(rotation_batch).solved
+assert check(eight_views).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `torch.rot90(x, k, dims)` turns all pictures of a batch at once. Which two of the four dimensions are height and width?
-# Try it on the little matrix above.
+# `torch.rot90(x, k, dims)` turns all pictures of a batch at once. Which two of the dimensions are height and width?
+# `x.flip(3)` mirrors left to right. Try both on the little matrix above.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.cat` joins the four batches one after the other. So the labels are 0 ... 0, 1 ... 1, and so on.
-# `repeat_interleave` gives this order, while `repeat` gives 0 1 2 3 0 1 2 3.
+# `torch.cat` of eight batches would give all pictures with label 0, then all with label 1. With
+# `torch.stack(..., 1)` the views of one picture stand side by side, (N, 8, C, S, S). `flatten(0, 1)` then joins the
+# first two dimensions. The labels repeat 0 to 7 for each picture.
 #
 # </details>
 
 # %% [markdown]
 # ## 2. Two patches of one picture
 #
-# *The lecture, on relative patch location.*
+# *The lecture, section 5.*
 #
 # Suppose that one patch shows an ear, and another patch comes from the same picture. Does this patch lie above, below,
 # to the left? Doersch et al. (2015) cut a 3 x 3 grid of patches and ask where a second patch lies, seen from the one in
@@ -122,8 +133,8 @@ def cut_patches(x, corner, which, jitter, patch, gap):
     (down, right) of the middle patch, jitter[i, 0], and of the neighbour, jitter[i, 1];
     it may be negative. corner, which and jitter hold whole numbers. patch: a patch's
     side. gap: the pixels between two patches. Both are whole numbers. All patches lie
-    inside their picture. Returns two tensors (N, C, patch, patch): the middle patches
-    and the neighbours.
+    inside their picture. Returns two tensors (N, C, patch, patch), of x's dtype: the
+    middle patches and the neighbours.
     """
     ### BEGIN SOLUTION
     # 0 to 8, row by row; 4 is the middle
@@ -172,64 +183,71 @@ assert check(cut_patches).solved
 # %% [markdown]
 # ## 3. Permutations far apart
 #
-# *The lecture, on jigsaw puzzles.*
+# *The lecture, section 6.*
 #
-# Nine tiles can be shuffled in 9! = 362,880 ways. These are too many classes. Which thousand should the network tell
-# apart? If two permutations differ in two tiles only, the question is not fair, because pieces of sky look alike.
-# Noroozi & Favaro (2016, Algorithm 1) choose permutations greedily. The **Hamming distance** of two permutations is the
-# number of places in which they differ. From the candidates $p_1, \dots, p_M$, take the first, and then add, again and
-# again, the row
+# The **Hamming distance** of two permutations is the number of places in which they differ. The lecture adds, again and
+# again, the permutation with the largest *sum* of distances to those already chosen. A large sum may hide a small
+# distance: some of its 64 permutations differ in two places only. Where these two tiles look alike, the question is not
+# fair. So take the permutation whose *nearest* chosen one is as far away as possible (the **maximin** rule). From the
+# candidates $p_1, \dots, p_M$, take the first, and then add, again and again, the row
 #
-# $$\arg\max_{k \text{ not yet chosen}} \; \sum_{j \text{ chosen}} \operatorname{Hamming}(p_j, p_k).$$
+# $$\arg\max_{k} \; \min_{j \text{ chosen}} \operatorname{Hamming}(p_j, p_k).$$
 #
-# *15 minutes, ★★.* Points: 4 right rows, 1 none twice, 1 right where several rows are as far away.
+# Often several rows have the largest minimum. Of these rows, choose the one with the largest *sum* of distances to all
+# rows chosen so far. If several of them have this sum, too, choose the lowest row number.
+#
+# *20 minutes, ★★.* Points: 4 right rows, 1 right where sums decide, 1 right where row numbers decide.
 
 
-# %% nbgrader={"grade": false, "grade_id": "permutation_set", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def permutation_set(candidates, count):
+# %% nbgrader={"grade": false, "grade_id": "maximin_set", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def maximin_set(candidates, count):
     """Row numbers of `count` permutations that are far apart, chosen greedily.
 
     candidates (M, T), int64: each row is a permutation of 0 to T - 1, and all rows are
     different. count: a whole number from 1 to M. Returns (count,), int64: the row
     numbers in the order in which they are chosen. Row 0 is first. Then comes, each
-    time, the row not yet chosen whose Hamming distances to all rows chosen so far have
-    the largest sum. If several rows have it, the lowest row number is chosen.
+    time, the row whose smallest Hamming distance to a row chosen so far is largest. Of
+    several such rows, it is the one whose distances to all rows chosen so far have the
+    largest sum; of several of those, the one with the lowest row number.
     """
     ### BEGIN SOLUTION
-    chosen, total = [0], torch.zeros(len(candidates), dtype=torch.int64)
+    m, tiles = candidates.shape
+    chosen, total = [0], torch.zeros(m, dtype=torch.int64)
+    smallest = torch.full((m,), tiles)
     while len(chosen) < count:
         # (M,): distances to the one that came last
-        total = total + (candidates != candidates[chosen[-1]]).sum(1)
-        chosen.append(int(total.index_fill(0, torch.tensor(chosen), -1).argmax()))
+        apart = (candidates != candidates[chosen[-1]]).sum(1)
+        smallest, total = torch.minimum(smallest, apart), total + apart
+        best = torch.where(smallest == smallest.max(), total, -1)
+        chosen.append(int(best.argmax()))
     return torch.tensor(chosen)
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_permutation_set", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
-check(permutation_set)
+# %% nbgrader={"grade": true, "grade_id": "check_maximin_set", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+check(maximin_set)
 ### BEGIN HIDDEN TESTS
-assert check(permutation_set).solved
+assert check(maximin_set).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Keep a running total for each candidate, a tensor (M,). Every time a row is chosen, add its distances to all
-# candidates: `(candidates != candidates[row]).sum(1)`.
+# Keep two tensors (M,): each candidate's smallest distance to the chosen rows, and the sum of its distances. Every time
+# a row is chosen, its distances to all candidates are `(candidates != candidates[row]).sum(1)`. They update both.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A row that is already chosen may still have the largest total, although its distance to itself is 0. So give the
-# chosen rows a total below all others before you look for the largest one. If several are largest, `argmax` returns the
-# first.
+# A chosen row has the smallest distance 0, to itself, so it is never chosen again. Give all rows below the largest
+# minimum a sum of -1, and then look for the largest sum. If several are largest, `argmax` returns the first.
 #
 # </details>
 
 # %% [markdown]
 # ## 4. The jigsaw puzzle
 #
-# *The lecture, on jigsaw puzzles.*
+# *The lecture, section 6.*
 #
 # This puzzle cuts a picture into tiles, shuffles them, and asks for the permutation. A picture is cut into `side` x
 # `side` tiles, $t_0, \dots, t_{T-1}$ with $T = \text{side}^2$, numbered row by row. The network gets them as a sequence
@@ -246,9 +264,9 @@ def shuffle_tiles(x, permutations, labels, side):
 
     x (N, C, H, W), float32 or float64; `side` divides H and W. permutations (P, T), T =
     side * side: each row is a permutation of 0 to T - 1. labels (N,): whole numbers
-    from 0 to P - 1. side: a whole number. Returns (N, T, C, H / side, W / side): entry
-    [i, j] is tile permutations[labels[i], j] of picture i. Tiles are numbered row by
-    row.
+    from 0 to P - 1. side: a whole number. Returns (N, T, C, H / side, W / side), of
+    x's dtype: entry [i, j] is tile permutations[labels[i], j] of picture i. Tiles are
+    numbered row by row.
     """
     ### BEGIN SOLUTION
     n, c, height, width = x.shape
@@ -267,7 +285,7 @@ assert check(shuffle_tiles).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# A row of pixels, H long, consists of `side` blocks of H / side. A reshape may split one dimension in two:
+# A column of pixels, H long, consists of `side` blocks of H / side. A reshape may split one dimension in two:
 # (N, C, side, h, side, w). Then bring the dimensions into the right order, and merge two of them into one. (Slices
 # in two loops work as well.)
 #
@@ -280,39 +298,44 @@ assert check(shuffle_tiles).solved
 # </details>
 
 # %% [markdown]
-# ## 5. The loss of a hole
+# ## 5. Holes of many sizes
 #
-# *The lecture, on context encoders.*
+# *The lecture, section 3.*
 #
-# A context encoder (Pathak et al. 2016) sees a picture with a hole and paints the whole picture. Only the hole counts,
-# because copying visible pixels teaches nothing. With prediction $\hat x$, picture $x$, and $m = 1$ where a pixel is
-# missing, the loss is
+# The lecture's loss of a hole is a mean over all missing values of the batch. If the holes have different sizes, a
+# picture with a large hole then counts more than a picture with a small one. Here every picture with a hole counts
+# alike, whatever the size of its hole. With prediction $\hat x$, picture $x$, and $m = 1$ where a pixel is missing, the
+# loss of picture i is
 #
-# $$L = \frac{\sum_{i,c,p} m_{ip} (\hat x_{icp} - x_{icp})^2}{C \sum_{i,p} m_{ip}},$$
+# $$L_i = \frac{\sum_{c,p} m_{ip} (\hat x_{icp} - x_{icp})^2}{C \sum_{p} m_{ip}},$$
 #
-# with pictures i, channels c = 1 to C, pixels p. All missing values of the batch have the same weight, whichever
-# picture they are in. A batch in which nothing is missing has the loss 0, and a training loop can go on with it:
-# `backward()` works and gives zeros.
+# with channels c = 1 to C and pixels p. The loss of the batch is the mean of $L_i$ over the pictures in which at least
+# one pixel is missing. A picture without a hole does not count at all. A batch in which nothing is missing has the
+# loss 0, and a training loop can go on with it: `backward()` works and gives zeros.
 #
-# *10 minutes, ★.* Points: 3 right values, 1 arguments left alone, 1 nothing missing, 1 right gradient.
+# *15 minutes, ★★.* Points: 3 right values, 1 arguments left alone, 1 pictures without a hole, 1 nothing missing, 1
+# right gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "masked_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def masked_loss(prediction, target, mask):
-    """Mean squared error over the missing pixels only.
+    """Mean over the pictures of the mean squared error in their holes.
 
     prediction, target (N, C, H, W), float32 or float64, both of the same dtype. mask
     (N, 1, H, W), bool: True where the pixel is missing, in all its channels. Returns a
-    0-d tensor: the mean of (prediction - target)^2 over all missing values of the
-    batch. If no value is missing, it is 0, with a gradient of zeros.
+    0-d tensor of this dtype: the mean of (prediction - target)^2 over the missing
+    values of a picture, averaged over the pictures with missing pixels. If no value of
+    the batch is missing, it is 0, with a gradient of zeros.
     """
     ### BEGIN SOLUTION
     error = (prediction - target).square() * mask
-    return error.sum() / (mask.sum() * prediction.shape[1]).clamp(min=1)
+    missing = mask.sum((1, 2, 3)) * prediction.shape[1]  # (N,) values
+    by_picture = error.sum((1, 2, 3)) / missing.clamp(min=1)
+    return by_picture.sum() / (missing > 0).sum().clamp(min=1)
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_masked_loss", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_masked_loss", "locked": true, "points": 7, "schema_version": 3, "solution": false, "task": false}
 check(masked_loss)
 ### BEGIN HIDDEN TESTS
 assert check(masked_loss).solved
@@ -321,26 +344,27 @@ assert check(masked_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Multiply the squared error by the mask: its one channel goes with all C channels of the picture. If `mask.sum()`
-# *pixels* are missing, how many *values* are missing?
+# Multiply the squared error by the mask: its one channel goes with all C channels of the picture. Sum over all
+# dimensions but the first. If `mask.sum((1, 2, 3))` *pixels* of each picture are missing, how many *values* are
+# missing?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# 0 / 0 is NaN, and so is its gradient, even if you repair the value afterwards. `clamp(min=1)` on the number you divide
-# by changes nothing if a pixel is missing.
+# 0 / 0 is NaN, and so is its gradient, even if you repair the value afterwards. `clamp(min=1)` on a number that you
+# divide by changes nothing where it is 1 or more. There are two such numbers.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. Colours as shares of bins
 #
-# *The lecture, on colourisation.*
+# *The lecture, section 7.*
 #
-# From lightness L, predict the colours (a, b) of a pixel. The mean of a red apple and a green apple is a brown apple.
-# So Zhang et al. (2016) make this a classification, and divide the plane of (a, b) into squares, the **bins**. A colour
-# belongs to several bins at once, its k nearest bins q. Each of these bins has a share that falls with the distance d
-# between the colour and the bin's centre,
+# From lightness L, predict the colours (a, b) of a pixel. The mean of a red apple and a green apple is a brownish
+# apple. So Zhang et al. (2016) make this a classification, and divide the plane of (a, b) into squares, the **bins**. A
+# colour belongs to several bins at once, its k nearest bins q. Each of these bins has a share that falls with the
+# distance d between the colour and the bin's centre,
 #
 # $$\text{share}_q = \frac{\exp(-d_q^2 / 2\sigma^2)}{\sum_{q'} \exp(-d_{q'}^2 / 2\sigma^2)},$$
 #
@@ -356,7 +380,7 @@ def soft_bins(ab, bins, neighbours, sigma):
 
     ab (M, 2): colours; bins (Q, 2): centres. Same dtype for both, float32 or float64.
     neighbours: how many bins share a colour, a whole number from 1 to Q. sigma: a
-    number > 0. Returns (M, Q): row i is proportional to exp(-d^2 / (2 sigma^2)) at the
+    number > 0. Returns (M, Q), of this dtype: row i is proportional to exp(-d^2 / (2 sigma^2)) at the
     bins nearest to colour i, where d is the Euclidean distance, and 0 elsewhere. Each
     row sums to 1.
     """
@@ -393,36 +417,49 @@ assert check(soft_bins).solved
 # %% [markdown]
 # ## 7. Rare colours weigh more
 #
-# *The lecture, on colourisation.*
+# *The lecture, section 7.*
 #
 # Skies, walls and floors are grey, so a network that always predicts grey is mostly right. Therefore a pixel's loss is
 # multiplied by a weight, which is larger for rarer colours. The prior $p_q$ is the share of all pixels that are in bin
-# q. It is mixed with a uniform distribution over the Q bins, so that a colour that never occurs does not get an
-# infinite weight:
+# q. Counts of rare colours are rough, so Zhang et al. first *smooth* the prior with a Gaussian (the lecture leaves this
+# out). Each bin r gives its share to all bins q, and near bins get more of it. With the bins' centres $c_q$,
 #
-# $$w_q \propto \frac{1}{(1 - \lambda)\, p_q + \lambda / Q}, \qquad \sum_{q} p_q w_q = 1.$$
+# $$\tilde p_q = \sum_{r} p_r\, k_{qr}, \qquad
+# k_{qr} = \frac{\exp(-\lVert c_q - c_r \rVert^2 / 2\sigma^2)}
+# {\sum_{q'} \exp(-\lVert c_{q'} - c_r \rVert^2 / 2\sigma^2)}.$$
 #
-# The second formula keeps the size of the loss, because the mean weight of a pixel is 1.
+# So the smoothed shares sum to 1, too. They are mixed with a uniform distribution over the Q bins, and the weights are
 #
-# *5 minutes, ★.* Points: 2 right weights, 1 argument left alone, 1 bins that never occur.
+# $$w_q \propto \frac{1}{(1 - \lambda)\, \tilde p_q + \lambda / Q}, \qquad \sum_{q} p_q w_q = 1.$$
+#
+# The last formula uses the prior *before* smoothing, because pixels have this distribution. It keeps the size of the
+# loss, because the mean weight of a pixel is 1.
+#
+# *15 minutes, ★★.* Points: 3 right weights, 1 arguments left alone, 1 bins that never occur.
 
 
 # %% nbgrader={"grade": false, "grade_id": "rebalancing_weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def rebalancing_weights(prior, mix):
-    """A weight for each colour bin, larger for rare ones.
+def rebalancing_weights(prior, bins, mix, sigma):
+    """A weight for each colour bin, larger for rare ones, from a smoothed prior.
 
-    prior (Q,), float32 or float64: each bin's share of all pixels. The shares are >= 0
-    and sum to 1. mix: lambda, the uniform distribution's share, a number in (0, 1].
-    Returns (Q,): weights proportional to 1 / ((1 - mix) prior + mix / Q), scaled so
-    that the sum of prior * weights is 1.
+    prior (Q,): each bin's share of all pixels. The shares are >= 0 and sum to 1. bins
+    (Q, 2): the bins' centres. Both float32 or both float64. mix: lambda, the uniform
+    distribution's share, a number in (0, 1]. sigma: the width of the Gaussian, a number
+    > 0. Returns (Q,), of the prior's dtype: weights proportional to
+    1 / ((1 - mix) smoothed prior + mix / Q), scaled so that the sum of prior * weights
+    is 1.
     """
     ### BEGIN SOLUTION
-    weights = 1 / ((1 - mix) * prior + mix / len(prior))
+    squared = (bins[:, None] - bins).square().sum(2)  # (Q, Q)
+    # column r: the shares in which bin r gives away its own
+    kernel = (-squared / (2 * sigma**2)).softmax(0)
+    smooth = kernel @ prior
+    weights = 1 / ((1 - mix) * smooth + mix / len(prior))
     return weights / (prior * weights).sum()
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_rebalancing_weights", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_rebalancing_weights", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
 check(rebalancing_weights)
 ### BEGIN HIDDEN TESTS
 assert check(rebalancing_weights).solved
@@ -431,20 +468,21 @@ assert check(rebalancing_weights).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Two lines are enough: first compute the weights up to a factor, then the factor.
+# There are three steps: the matrix k, the smoothed prior as a product of a matrix with a vector, and the weights. Over
+# which of its two indices does k sum to 1? Check it with a sum.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# If the sum of prior times weight is s, then dividing all weights by s makes this sum 1. With mix = 1 all weights are 1
-# for every prior.
+# First compute the weights up to a factor. If the sum of prior times weight is s, then dividing all weights by s makes
+# this sum 1. With mix = 1 all weights are 1 for every prior.
 #
 # </details>
 
 # %% [markdown]
-# ## 8. The annealed mean
+# ## 8. A colour and its spread
 #
-# *The lecture, on colourisation.*
+# *The lecture, section 7.*
 #
 # The network gives each pixel a distribution over the bins, but a picture needs one colour per pixel. The mean is pale,
 # the mode is vivid but patchy. Zhang et al. first sharpen the distribution with a temperature T below 1, and then take
@@ -452,29 +490,39 @@ assert check(rebalancing_weights).solved
 #
 # $$\text{colour} = \sum_{q} f_q c_q, \qquad f_q = \frac{\exp(\log p_q / T)}{\sum_{q'} \exp(\log p_{q'} / T)}.$$
 #
-# T = 1 gives the mean, T near 0 gives the mode; the paper chose 0.38. Your answer must be right for logits of $\pm 700$
-# and at T = 0.002.
+# T = 1 gives the mean, T near 0 gives the mode; the paper chose 0.38. Where two very different colours are likely at
+# the same time, the colour between them is a bad answer. The **spread** of the sharpened distribution finds such
+# pixels. It is the mean squared distance from the colour:
 #
-# *10 minutes, ★.* Points: 3 right colours, 1 arguments left alone, 1 large logits and low temperatures.
+# $$\text{spread} = \sum_{q} f_q\, \lVert c_q - \text{colour} \rVert^2.$$
+#
+# Your answer must be right for logits of $\pm 700$, at T = 0.002, and at T = 200.
+#
+# *15 minutes, ★★.* Points: 3 right colours, 1 right spread, 1 arguments left alone, 1 extreme logits and
+# temperatures.
 
 
 # %% nbgrader={"grade": false, "grade_id": "annealed_mean", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def annealed_mean(logits, bins, temperature):
-    """One colour for each pixel, from its distribution over bins.
+    """One colour for each pixel, from its distribution over bins, and its spread.
 
     logits (N, Q, H, W), bins (Q, 2): float32 or float64, both of the same dtype.
-    temperature: a number > 0. Returns (N, 2, H, W): the mean of the bins' centres under
-    the distribution proportional to p^(1 / temperature), where p is the softmax of a
-    pixel's logits over the bins.
+    temperature: a number > 0. Returns two tensors of this dtype. colour (N, 2, H, W):
+    the mean of the bins' centres under the distribution f proportional to
+    p^(1 / temperature), where p is the softmax of a pixel's logits over the bins.
+    spread (N, H, W): the mean, under f, of the squared distance between a bin's centre
+    and the colour.
     """
     ### BEGIN SOLUTION
     # log p is the logit minus what all bins of the pixel share
     shares = (logits / temperature).softmax(1)
-    return torch.einsum("nqhw,qc->nchw", shares, bins)
+    colour = torch.einsum("nqhw,qc->nchw", shares, bins)
+    away = bins[:, :, None, None] - colour[:, None]  # (N, Q, 2, H, W)
+    return colour, (shares * away.square().sum(2)).sum(1)
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_annealed_mean", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_annealed_mean", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
 check(annealed_mean)
 ### BEGIN HIDDEN TESTS
 assert check(annealed_mean).solved
@@ -492,16 +540,23 @@ assert check(annealed_mean).solved
 # (N, Q, H, W) times (Q, 2): `torch.einsum("nqhw,qc->nchw", ...)`.
 #
 # </details>
+# <details><summary>Hint 3</summary>
+#
+# `bins[:, :, None, None] - colour[:, None]` has the shape (N, Q, 2, H, W): the way from each pixel's colour to each
+# bin. Its squares, summed over the two coordinates, have the shape of f.
+#
+# </details>
 
 # %% [markdown]
 # ## 9. Two half networks
 #
-# *The lecture, on split-brain autoencoders.*
+# *The lecture, section 8.*
 #
-# A network that predicts colour from lightness never sees a colour, and its representation suffers from this. Zhang et
-# al. (2017) split the network in two: one half sees L and predicts (a, b), the other half sees (a, b) and predicts L.
-# Neither half sees what it has to predict, but together they have seen everything. With the halves $f_L$ and $f_{ab}$,
-# a head g for each, and a loss $\ell$ for each, the loss and the representation h are
+# A network that predicts colour from lightness never gets a colour as input. So two pictures that differ in colour
+# alone have the same features. Zhang et al. (2017) split the network in two: one half sees L and predicts (a, b), the
+# other half sees (a, b) and predicts L. Neither half sees what it has to predict, but together they see the whole
+# picture. With the halves $f_L$ and $f_{ab}$, a head g for each, and a loss $\ell$ for each, the loss and the
+# representation h are
 #
 # $$\text{loss} = \ell_{ab}\big(g_{ab}(f_L(L)),\, ab\big) + \ell_L\big(g_L(f_{ab}(ab)),\, L\big), \qquad
 # h = \big[f_L(L),\, f_{ab}(ab)\big].$$
@@ -509,8 +564,8 @@ assert check(annealed_mean).solved
 # A `Method` is a torch module that `fit` can train. It gives the optimiser the parameters of all networks that it
 # knows, and it knows those that are its attributes. `fit` calls `loss(lab, y)`, but y is not used.
 #
-# *15 minutes, ★★.* Points: 3 right wiring, 1 parameters handed to the optimiser, 1 gradient through all four networks, 2
-# right representation.
+# *15 minutes, ★★.* Points: 3 right wiring, 1 argument left alone, 1 parameters handed to the optimiser, 1 gradient
+# through all four networks, 2 right representation.
 
 
 # %% nbgrader={"grade": false, "grade_id": "CrossChannel", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -525,7 +580,7 @@ class CrossChannel(Method):
     """
 
     def __init__(self, from_l, from_ab, to_ab, to_l, loss_ab, loss_l):
-        """Keeps the six arguments."""
+        """Keeps the six arguments, the networks themselves and no copies."""
         ### BEGIN SOLUTION
         super().__init__()
         self.from_l, self.from_ab, self.to_ab, self.to_l = from_l, from_ab, to_ab, to_l
@@ -544,14 +599,15 @@ class CrossChannel(Method):
 
     def encode(self, lab):
         """lab (N, 3, H, W) -> (N, D + E, h, w): first the features of lightness, then
-        the features of colour.
+        the features of colour. The networks stay in the mode (train or eval) that they
+        have.
         """
         ### BEGIN SOLUTION
         return torch.cat([self.from_l(lab[:, :1]), self.from_ab(lab[:, 1:])], dim=1)
         ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_CrossChannel", "locked": true, "points": 7, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "check_CrossChannel", "locked": true, "points": 8, "schema_version": 3, "solution": false, "task": false}
 check(CrossChannel)
 ### BEGIN HIDDEN TESTS
 assert check(CrossChannel).solved
@@ -579,7 +635,9 @@ assert check(CrossChannel).solved
 # %% [markdown]
 # ## All together: a page of puzzles
 #
-# Four of your answers make these puzzles. Can you solve them? (This part is not marked.)
+# Four of your answers make these puzzles. Can you solve them? The solutions stand in the titles: the place of the
+# second patch, and the label of the first picture's view. (A symmetric drawing looks the same under two labels. This
+# part is not marked.)
 
 # %%
 import torch.nn.functional as F
@@ -607,8 +665,8 @@ def puzzles():
     g = torch.Generator().manual_seed(3)
     x = as_float(on_background(load("emoji", "test").x[::240][:4]))[:, :, 1:31, 1:31]
     n = len(x)
-    views, labels = rotation_batch(x)
-    turned = torch.arange(n) + n * torch.randint(1, 4, (n,), generator=g)
+    views, labels = eight_views(x)
+    turned = 8 * torch.arange(n) + torch.randint(1, 8, (n,), generator=g)
     corner, which = (
         torch.ones(n, 2, dtype=torch.int64),
         torch.randperm(8, generator=g)[:n],
@@ -617,7 +675,7 @@ def puzzles():
         x, corner, which, torch.randint(-1, 2, (n, 2, 2), generator=g), patch=8, gap=2
     )
     candidates = torch.stack([torch.randperm(9, generator=g) for _ in range(2000)])
-    orders = candidates[permutation_set(candidates, 10)]
+    orders = candidates[maximin_set(candidates, 10)]
     # (N, 9, 3, 10, 10)
     tiles = shuffle_tiles(x, orders, torch.randperm(10, generator=g)[:n], side=3)
     # the tiles side by side, as a picture
@@ -629,20 +687,18 @@ def puzzles():
         x,
     ]
     titles = [
-        ("which way?", "a middle", f"where? ({w})", "what?", f"turned by {t}")
+        ("which view?", "a middle", f"where? ({w})", "what?", f"view {t}")
         for w, t in zip(which, labels[turned])
     ]
     return image_grid(
         torch.stack(pictures, 1).flatten(0, 1),
         [title for row in titles for title in row],
         columns=5,
-        title="Four emoji as puzzles (in brackets: where the second patch lies)",
+        title="Four emoji as puzzles (the solutions are in the titles)",
     )
 
 
-puzzles() if solved(
-    rotation_batch, cut_patches, permutation_set, shuffle_tiles
-) else None
+puzzles() if solved(eight_views, cut_patches, maximin_set, shuffle_tiles) else None
 
 # %% [markdown]
 # ## And a network that colours grey drawings
@@ -698,7 +754,8 @@ def half(inputs, outputs, width=32):
 def coloured(steps):
     torch.manual_seed(0)
     train, test = in_lab("train"), in_lab("test")
-    weights = rebalancing_weights(shares_of(train.x[::6, 1:]).mean(0), 0.5)
+    prior = shares_of(train.x[::6, 1:]).mean(0)
+    weights = rebalancing_weights(prior, BINS, mix=0.5, sigma=5.0)
 
     def loss_ab(logits, ab):
         shares = shares_of(ab)
@@ -723,7 +780,7 @@ def coloured(steps):
     with torch.no_grad():
         logits = to_ab(from_l(some[:, :1]))
     colours = [
-        annealed_mean(logits, BINS, temperature) for temperature in (1.0, 0.38, 0.05)
+        annealed_mean(logits, BINS, temperature)[0] for temperature in (1.0, 0.38, 0.05)
     ]
     colours = [
         torch.zeros_like(some[:, 1:]),

@@ -254,3 +254,14 @@ def few_rows(folder, monkeypatch, studies):
     monkeypatch.setattr(jobs, "load", loaded)
     monkeypatch.setattr(studies, "load", loaded)
     return loaded
+
+
+def without_home(monkeypatch):
+    """From here on the home folder is unknown, as for a user without an entry in the
+    system's list of users."""
+
+    def unknown(name):
+        raise KeyError(name)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)

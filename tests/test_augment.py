@@ -361,6 +361,39 @@ def test_augmentations_name_a_bad_image_tensor(transform):
         (lambda x: A.RandomShift(1.5), "pixels"),
         (lambda x: A.RandomShift(4)(x[0]), "x"),
         (lambda x: A.RandomShift(4)(x.long()), "x"),
+        # these gave NaN, or pixels of another place
+        (lambda x: T.gaussian_blur(x, torch.tensor([1.0] * 5 + [0]), 3), "sigma"),
+        (lambda x: T.gaussian_blur(x, torch.full((6,), math.nan), 3), "sigma"),
+        (lambda x: T.gaussian_blur(x, torch.full((6,), -1.0), 3), "sigma"),
+        (lambda x: T.gaussian_blur(x, torch.ones(6), 3.0), "kernel_size"),
+        *(
+            (lambda x, b=box: T.resized_crop(x, torch.tensor([b] * 6), 8), "boxes")
+            for box in [
+                (-1, 0, 5, 5),
+                (0, -1, 5, 5),
+                (0, 0, 0, 5),
+                (0, 0, 5, -2),
+                (16, 0, 5, 5),
+                (0, 22, 5, 5),
+                (30, 30, 5, 5),
+            ]
+        ),
+        (lambda x: T.rot90(x[..., :20], torch.full((6,), 4)), "turns"),
+        (lambda x: T.rot90(x[..., :20], torch.full((6,), -1)), "turns"),
+        (lambda x: T.color_jitter(x, torch.ones(6, 4), (0, 4)), "order"),
+        (lambda x: T.color_jitter(x, torch.ones(6, 4), (-1,)), "order"),
+        (lambda x: T.random_boxes(x, (0.5, math.nan), (1, 1)), "scale"),
+        (lambda x: T.random_boxes(x, (0.5, 1), (0, 1)), "ratio"),
+        (lambda x: A.RandomHorizontalFlip(math.nan), "p"),
+        (lambda x: A.RandomGrayscale("1"), "p"),
+        (lambda x: A.GaussianBlur(2.5), "kernel_size"),
+        (lambda x: A.GaussianBlur(3, 1.0), "sigma"),
+        (lambda x: A.GaussianBlur(3, None), "sigma"),
+        (lambda x: A.Cutout(2.5), "size"),
+        (lambda x: A.Cutout(2, math.nan), "value"),
+        (lambda x: A.RandomResizedCrop(8.5), "size"),
+        (lambda x: A.RandomResizedCrop("8"), "size"),
+        (lambda x: A.RandomResizedCrop(8, 0.5), "scale"),
     ],
 )
 def test_augmentations_name_the_bad_argument(call, argument):

@@ -20,12 +20,14 @@ from course_lib.contrastive.instance_discrimination import (
     non_parametric_softmax,
 )
 from course_lib.contrastive.siamese import Siamese, triplet
+from course_lib.contrastive.simclr import SimCLR
 from course_lib.contrastive.supcon import SupCon, supervised_contrastive
 from course_lib.data import Dataset, by_row
 from course_lib.losses import info_nce, nt_xent
 from course_lib.nets.mlp import mlp
 from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.optim import adamw
+from course_lib.redundancy.barlow_twins import BarlowTwins
 from course_lib.supervised import Supervised, cross_entropy
 from course_lib.train import fit
 
@@ -642,7 +644,7 @@ def test_instance_discrimination_loss_is_cross_entropy_of_the_pictures_own_row()
         odds = [math.exp(dot(unit(u), b) / 0.2) for b in method.bank.tolist()]
         expected -= math.log(odds[row] / sum(odds)) / 6
     assert method.loss(data.x / 255, rows).item() == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="`rows`: expected numbers from 0 to 11"):
         method.loss(data.x / 255, rows + 1)
 
 
@@ -727,3 +729,43 @@ def test_before_epoch_rejects_more_rows_than_the_bank_and_makes_no_batch_of_1():
         ValueError, match="`images`: expected the data's 513 or more, got 20"
     ):
         InstanceDiscrimination(*networks(), unchanged, 20, 8).before_epoch(data)
+
+
+# --- wrong labels, and batches without another picture ---
+
+
+@pytest.mark.parametrize("method", [SimCLR, Siamese, SupCon, BarlowTwins])
+def test_a_batch_of_one_picture_is_rejected_where_pictures_are_compared(method):
+    """The gradient of such a loss would be zero."""
+    made, data = method(*networks(), noisy), pictures(4)
+    message = f"at least 2 images, because {method.__name__} .*got 1"
+    with pytest.raises(ValueError, match=message):
+        next(fit(made, data, 1, batch_size=1))
+    next(fit(made, data, 1, batch_size=2))
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [-100, 0], [0, 10**9]])
+def test_labels_that_are_no_class_are_named(labels):
+    y = torch.tensor(labels)
+    with pytest.raises(
+        ValueError, match="`labels`: expected numbers from 0 to 2, got "
+    ):
+        cross_entropy(torch.zeros(2, 3), y)
+    with pytest.raises(
+        ValueError, match="`positive`: expected numbers from 0 to 2, got"
+    ):
+        info_nce(torch.zeros(2, 3), y)
+    v, bank, noise = torch.zeros(2, 4), torch.zeros(3, 4), torch.zeros(2, 5).long()
+    with pytest.raises(ValueError, match="`rows`: expected numbers from 0 to 2, got"):
+        non_parametric_softmax(v, bank, y)
+    with pytest.raises(ValueError, match="`rows`: expected numbers from 0 to 2, got"):
+        noise_contrastive(v, bank, y, noise, 0.0)
+    with pytest.raises(ValueError, match="`noise`: expected numbers from 0 to 2, got"):
+        noise_contrastive(v, bank, torch.tensor([0, 2]), noise + 3, 0.0)
+
+
+def test_losses_with_labels_can_still_be_differentiated_by_torch_func():
+    scores, y = torch.randn(4, 3, generator=seeded()), torch.tensor([0, 2, 1, 1])
+    found = torch.func.grad(lambda s: cross_entropy(s, y))(scores)
+    expected = (scores.softmax(1) - F.one_hot(y, 3)) / 4
+    torch.testing.assert_close(found, expected)

@@ -19,6 +19,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from methods import without_home
 from sklearn.linear_model import LogisticRegression
 from torchvision import datasets
 
@@ -1130,3 +1131,68 @@ def test_shortcut_triplets_share_the_drawing_or_the_background():
     assert difference[bare.expand_as(difference)].median() == 0
     assert (anchor.x.float() - same_drawing.x.float()).abs().median() > 20
     assert not torch.equal(anchor.info["box"], same_drawing.info["box"])
+
+
+# --- arguments that failed inside torch, or that were accepted ---
+
+
+@pytest.mark.parametrize("name", ["cifar10", "stl10", "mnist", "fashion_mnist"])
+def test_load_without_a_home_folder_says_what_to_set(monkeypatch, name):
+    without_home(monkeypatch)
+    monkeypatch.setenv("COURSE_LIB_DATA", "")
+    with pytest.raises(
+        OSError, match=f"home folder is unknown.*{name}.*COURSE_LIB_DATA"
+    ):
+        load(name)
+    with pytest.raises(OSError, match="home folder is unknown.*~/data.*`root`"):
+        load(name, root="~/data")
+
+
+PIXELS, LABELS = torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.zeros(4)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (dict(x=PIXELS.numpy()), "`x`: expected a tensor of shape .* got ndarray"),
+        (dict(x=[1, 2, 3, 4]), "`x`: .* got list"),
+        (dict(y=[0, 0, 0, 0]), "`y`: .* got list: convert it"),
+        (dict(y=None), "`y`: .* got NoneType"),
+        (dict(x=torch.tensor(1.0), y=torch.tensor(0)), "`x`: .* got a number"),
+        (dict(info={"mask": [1, 2, 3, 4]}), "`mask`: .* got list"),
+    ],
+)
+def test_dataset_names_a_part_that_is_no_tensor_of_rows(parts, message):
+    with pytest.raises(ValueError, match=f"argument {message}"):
+        Dataset(**{"x": PIXELS, "y": LABELS, "classes": (), **parts})
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [torch.ones(3).bool(), torch.ones(5).bool(), torch.ones(2), PIXELS[:, 0, 0, 0]],
+)
+def test_dataset_names_rows_that_are_neither_numbers_nor_a_mask(rows):
+    with pytest.raises(
+        ValueError, match="rows: expected row numbers .*or 4 booleans, got"
+    ):
+        Dataset(PIXELS, LABELS, ())[rows]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda d: render_scenes(d, 2.5, seed=0), "n"),
+        (lambda d: render_scenes(d, True, seed=0), "n"),
+        (lambda d: render_scenes(d, 2, seed=None), "seed"),
+        (lambda d: render_scenes(d, 2, seed=0, chunk=0), "chunk"),
+        (lambda d: shortcut_triplets(d, 2, "a"), "seed"),
+        (lambda d: labelled_subset(d, per_class=2.5), "per_class"),
+        (lambda d: labelled_subset(d, per_class=0), "per_class"),
+        (lambda d: labelled_subset(d, fraction=math.nan), "fraction"),
+        (lambda d: labelled_subset(d, fraction=0.5, seed=0.0), "seed"),
+        (lambda d: labelled_subset(d, fraction=0.5, seed=True), "seed"),
+    ],
+)
+def test_data_functions_name_a_count_or_a_seed_of_another_kind(drawings, call, name):
+    with pytest.raises(ValueError, match=f"argument `{name}`"):
+        call(drawings)

@@ -926,6 +926,23 @@ MAPS = noisy_maps(MASKS)
         (lambda: relative_change(X[:1].expand(9, 4), X[:9]), "h"),
         (lambda: relative_change(NAN, X), "h"),
         (lambda: relative_change(X, NAN), "changed"),
+        # NaN counted as the highest score of class 0
+        (lambda: accuracy(NAN, Y), "scores"),
+        (lambda: accuracy(X[:0], Y[:0]), "scores"),
+        (lambda: features(nn.Flatten(), 255 * torch.rand(2, 3, 4, 4)), "x"),
+        (lambda: knn(X, Y, X[:0], k=2), "test_features"),
+        (lambda: linear_probe(X, Y, seed=None), "seed"),
+        (lambda: linear_probe(X, Y, seed="a"), "seed"),
+        (lambda: intersection_over_union(MASKS[:0], MASKS[:0]), "predicted"),
+        (lambda: mask_probe(MAPS[:0], MASKS[:0]), "maps"),
+        (lambda: mask_probe(MAPS, MASKS, seed=0.5), "seed"),
+        (lambda: retrieval(X[:0], Y[:0], Y[:0]), "features"),
+        (lambda: effective_rank(X[:0]), "features"),
+        (lambda: feature_std(NAN), "features"),
+        (lambda: feature_std(X[:0]), "features"),
+        (lambda: alignment(X, NAN), "view2"),
+        (lambda: alignment(X[:0], X[:0]), "view1"),
+        (lambda: uniformity(NAN), "features"),
     ],
 )
 def test_representation_measures_name_the_bad_argument(call, name):
@@ -1393,3 +1410,8 @@ def test_mode_coverage_of_a_toy_is_that_of_the_chi_squared_distribution(name):
 def test_mode_coverage_names_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`"):
         call()
+
+
+def test_accuracy_takes_minus_infinity_for_a_class_that_is_never_predicted():
+    scores = torch.tensor([[0.0, -math.inf], [-1.0, -math.inf]])
+    assert accuracy(scores, torch.tensor([0, 1])) == 0.5

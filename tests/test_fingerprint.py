@@ -21,9 +21,14 @@ from functools import partial
 import torch
 
 from course_lib import zoo
+from course_lib.checks import expects_values
 from course_lib.nets.mlp import mlp
 
 SIZES = {"hidden": (3, 4)}
+
+
+def own_check(name, value):
+    assert value
 
 
 def head(width):
@@ -95,8 +100,10 @@ def same(a, b) -> bool:
         ("def build(width=3):", "def build(width: int = 3) -> torch.nn.Sequential:"),
         ('class Reader:\n', 'class Reader:\n    """Reads."""\n\n'),
         ("def quoted", "def another(recipe, seed):\n    pass\n\n\ndef quoted"),
+        ("def head(width)", "@expects_values(width=own_check)\ndef head(width)"),
     ],
-    ids=["docstring", "comment and layout", "type hints", "a class's docstring", "what nobody calls"],
+    ids=["docstring", "comment and layout", "type hints", "a class's docstring", "what nobody calls",
+         "a check of values"],
 )  # fmt: skip
 def test_fingerprint_ignores_comments_docstrings_layout_and_type_hints(toy, changes):
     assert same(toy(), toy(*changes))

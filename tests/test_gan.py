@@ -2022,3 +2022,16 @@ BAD = {
 def test_gan_functions_name_the_bad_argument(call, name):
     with pytest.raises(ValueError, match=f"argument `{name}`: expected"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [([0], "expected 2 labels, one for each row"), ([0, 5], "from 0 to 4, got 0 to 5")],
+)
+def test_conditional_networks_reject_a_missing_label_and_one_out_of_range(y, message):
+    """One label would be broadcast to both pictures."""
+    method, y = conditional(), torch.tensor(y)
+    with pytest.raises(ValueError, match=f"argument `y`: .*{message}"):
+        method.generate(method.noise(2), y)
+    with pytest.raises(ValueError, match=f"argument `y`: .*{message}"):
+        method.score(torch.rand(2, 3, 16, 16), y)

@@ -1240,3 +1240,46 @@ def test_resumed_conditional_ddpm_training_ends_with_the_same_weights(tmp_path):
     assert same(whole.state_dict(), resumed.state_dict()) and not same(
         state_of(whole.net), state_of(run(3).net)
     )
+
+
+# --- values that were accepted in silence, or failed inside torch ---
+
+
+@pytest.mark.parametrize("weights", [[0.0, math.nan], [-2.0, 1.0], [1.0, math.inf]])
+def test_guidance_rejects_a_weight_of_a_row_that_is_no_number_in_range(weights):
+    y, w = torch.zeros(2, dtype=torch.long), torch.tensor(weights)
+    with pytest.raises(ValueError, match=r"`w`: expected numbers in \[-1, .*, got"):
+        guided(made_up, y, w)
+    with pytest.raises(ValueError, match=r"`scale`: expected numbers in \[-1, .*, got"):
+        classifier_guided(made_up, opinion, y, w, LINEAR)
+
+
+@pytest.mark.parametrize("y", [[6, 0], [-1, 2]])
+def test_label_embedding_and_text_name_a_number_out_of_range(y):
+    with pytest.raises(ValueError, match="`y`: expected numbers from 0 to 5, got"):
+        LabelEmbedding(5, 4)(torch.tensor(y))
+    with pytest.raises(
+        ValueError, match="`tokens`: expected numbers from 0 to 19, got"
+    ):
+        text()(4 * torch.tensor([y]))
+
+
+def test_noisy_classifier_and_mixture_name_a_label_that_they_do_not_have():
+    method, x, t = noisy_classifier(), torch.rand(2, 2), torch.tensor([1, 2])
+    with pytest.raises(ValueError, match="`y`: expected 2 labels, one for each row"):
+        method.log_prob(x, t, torch.tensor([1]))
+    with pytest.raises(
+        ValueError, match="`y`: expected numbers from 0 to 2, got 0 to 3"
+    ):
+        method.log_prob(x, t, torch.tensor([0, 3]))
+    with pytest.raises(
+        ValueError, match=r"`y`: expected only \[0, 1, 2\], got \[1, 7\]"
+    ):
+        EXACT(torch.zeros(2, 3), t, torch.tensor([1, 7]))
+
+
+@pytest.mark.parametrize("name", ["style", "category", "name", "word"])
+@pytest.mark.parametrize("p", [math.nan, -0.1, 1.5, None])
+def test_shortened_rejects_what_is_no_probability(name, p):
+    with pytest.raises(ValueError, match=f"`{name}`: expected a number in .0, 1.*got"):
+        shortened(ROWS, **{name: p})

@@ -25,7 +25,13 @@ from course_lib.pretext.context_encoder import (
     hide_square,
     masked_reconstruction,
 )
-from course_lib.pretext.jigsaw import Jigsaw, cut_tiles, permutation_set, standardise
+from course_lib.pretext.jigsaw import (
+    Jigsaw,
+    cut_tiles,
+    maximin_permutation_set,
+    permutation_set,
+    standardise,
+)
 from course_lib.pretext.patch_location import (
     OFFSETS,
     ColorDropping,
@@ -495,3 +501,69 @@ BATCH = torch.rand(16, 3, 32, 32)
 def test_pretext_tasks_name_a_size_that_does_not_fit_the_picture(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- what notebook 01 says of its methods ---
+
+
+def test_maximin_set_takes_the_largest_smallest_distance_and_then_the_largest_sum():
+    for seed in range(3):
+        chosen = [tuple(row) for row in maximin_permutation_set(4, 24, seed).tolist()]
+        assert sorted(chosen) == sorted(permutations(range(4)))
+        assert chosen[0] == tuple(permutation_set(4, 1, seed)[0].tolist())
+        for k in range(1, 24):
+            merits = []
+            for p in chosen[k:]:
+                apart = [hamming(p, q) for q in chosen[:k]]
+                merits.append((min(apart), sum(apart)))
+            assert merits[0] == max(merits)
+    with pytest.raises(ValueError, match="`size`"):
+        maximin_permutation_set(3, 7)
+
+
+def test_largest_sums_leave_pairs_two_places_apart_and_maximin_leaves_none():
+    """The 64 permutations of the jigsaw recipe: 61 pairs differ in two places only."""
+    found = {}
+    for name, chosen in (
+        ("sum", permutation_set(9, 64)),
+        ("maximin", maximin_permutation_set(9, 64)),
+    ):
+        rows = chosen.numpy()
+        apart = [
+            int((rows[i] != rows[j]).sum()) for i in range(64) for j in range(i + 1, 64)
+        ]
+        found[name] = min(apart), apart.count(2), np.mean(apart)
+    assert found["sum"][:2] == (2, 61) and found["maximin"][:2] == (7, 0)
+    assert found["sum"][2] > found["maximin"][2] > 8.1
+
+
+def test_linear_autoencoder_has_the_same_error_for_every_basis_of_the_subspace():
+    """The subspace of PCA is the best of its rank, and every invertible mixture of its
+    two numbers does as well."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 6)) @ rng.normal(size=(6, 6))
+    x -= x.mean(0)
+    u = np.linalg.svd(x, full_matrices=False)[2][:2].T
+
+    def error(encoder, decoder):
+        return ((x @ encoder @ decoder.T - x) ** 2).sum(1).mean()
+
+    best = error(u, u)
+    for _ in range(20):
+        a = rng.normal(size=(2, 2))
+        assert error(u @ np.linalg.inv(a).T, u @ a) == pytest.approx(best)
+        other = np.linalg.qr(rng.normal(size=(6, 2)))[0]
+        assert error(other, other) > best
+    assert best == pytest.approx(np.linalg.eigvalsh(x.T @ x / 500)[:-2].sum())
+
+
+def test_clamped_noise_breaks_tweedies_formula():
+    """For x = 0 or 1 the posterior mean given a clamped observation of 0 is not the one
+    that the formula gives for unclamped noise at 0."""
+    rng, sigma = np.random.default_rng(0), 0.7
+    x = rng.integers(0, 2, 400_000).astype(float)
+    noisy = x + sigma * rng.normal(size=len(x))
+    formula = 1 / (1 + math.exp(1 / (2 * sigma**2)))  # E[x | noisy = 0]
+    near = np.abs(noisy) < 0.05
+    assert x[near].mean() == pytest.approx(formula, abs=0.02)
+    assert x[noisy.clip(0, 1) == 0].mean() < formula - 0.05

@@ -1,6 +1,7 @@
 """The experiments of notebook 01: chromatic aberration, frozen early layers, feature
 maps by layer, and the results."""
 
+from dataclasses import replace
 from statistics import mean
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import experiments
+from course_lib import experiments, zoo
 from course_lib.data import as_float, load
+from course_lib.data.scenes import render_scenes
+from course_lib.losses import info_nce
 from course_lib.nets.resnet import ResNet
 from course_lib.optim import adamw
 from course_lib.pretext import experiments as studies
@@ -172,3 +175,82 @@ def test_results_pretext_scores_do_not_order_the_features():
     features are the other way round."""
     assert of("jigsaw", "pretext") > 0.5 > of("rotation", "pretext") > 0.25
     assert of("rotation", "probe") > of("jigsaw", "probe")
+
+
+def test_results_colourisation_gets_better_with_every_stage_and_the_jigsaw_worse():
+    """Labels are not needed for stages that get better and better."""
+    stages = ("stage 1", "stage 2", "stage 3")
+    found = {stage: experiments.values("pretext-layers", stage) for stage in stages}
+    for name in ("colourisation", "supervised"):
+        for one, two, three in zip(*(found[stage][name] for stage in stages)):
+            assert one < two < three
+    jigsaw = [mean(found[stage]["jigsaw"]) for stage in stages]
+    assert jigsaw[2] < min(jigsaw[:2])
+
+
+def test_results_attention_is_compared_with_the_share_of_pixels():
+    """Attention that is equal everywhere has the mask's share of pixels, .31."""
+    even = load("scenes", "test").info["mask"].float().mean().item()
+    assert even == pytest.approx(0.307, abs=0.001)
+    share = experiments.values("pretext-layers", "attention")
+    assert max(share["autoencoder"]) < even < min(share["random encoder"])
+    assert min(share["rotation"]) > max(share["random encoder"])
+    for name in ("jigsaw", "colourisation"):
+        assert mean(share[name]) == pytest.approx(even, abs=0.03)
+
+
+def test_results_patch_location_has_twice_the_updates_in_the_table():
+    assert lookup("patch-location").cpu.steps == 2 * lookup("jigsaw").cpu.steps
+    short = experiments.values("pretext-shortcuts", "pretext")["gap and jitter"]
+    assert max(short) < min(experiments.values("patch-location", "pretext")["trained"])
+
+
+def test_shipped_jigsaw_solves_most_backgrounds_and_shipped_rotation_none():
+    drawings = load("emoji", "test")
+    nothing = replace(drawings, x=torch.zeros_like(drawings.x))
+    empty = render_scenes(nothing, 100, seed=2)
+    assert not empty.info["mask"].any()
+    assert experiments.pretext_score(zoo.load("jigsaw"), empty.x) > 0.4
+    score = experiments.pretext_score(zoo.load("rotation"), empty.x)
+    assert score == pytest.approx(0.25, abs=0.06)
+
+
+def test_shipped_jigsaw_errs_mostly_between_permutations_two_places_apart():
+    solver = zoo.load("jigsaw")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        puzzles, which = solver.puzzles(as_float(load("scenes", "test").x[:300]))
+        answers = solver.solve(puzzles).argmax(1)
+    p = solver.permutations
+    apart = (p[answers] != p[which]).sum(1)[answers != which]
+    assert len(apart) > 10 and (apart == 2).float().mean() > 0.5
+
+
+def test_exemplar_with_features_of_another_view_as_weights_is_info_nce():
+    method = studies.exemplar(8)
+    assert method.classifier.weight.shape == (8, 96)
+    x = torch.rand(8, 3, 32, 32)
+    with torch.no_grad():
+        h, w = method.eval().encode(x), torch.randn(8, 96)
+        method.classifier.weight.copy_(w)
+        method.classifier.bias.zero_()
+        method.augment = nn.Identity()
+        loss = method.loss(x, torch.arange(8)).item()
+    scores = h.double().numpy() @ w.double().numpy().T
+    by_hand = np.log(np.exp(scores).sum(1)) - np.diag(scores)
+    assert loss == pytest.approx(by_hand.mean(), rel=1e-4)
+    assert loss == pytest.approx(info_nce(h @ w.T).item(), rel=1e-4)
+
+
+def test_first_by_row_makes_each_scene_its_own_class():
+    chosen = studies.first_by_row(50, load("scenes", "val"))
+    assert len(chosen) == 50 and chosen.y.tolist() == list(range(50))
+
+
+def test_results_exemplar_needs_many_views_of_each_scene():
+    """300 updates are enough for 2,000 classes and too few for 20,000."""
+    for measure in ("knn", "probe"):
+        found = experiments.values("exemplar", measure)
+        random = experiments.values("rotation", measure)["random encoder"]
+        assert min(found["2,000 scenes"]) > max(random)
+        assert max(found["20,000 scenes"]) < min(random)

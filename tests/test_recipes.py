@@ -728,3 +728,96 @@ def test_command_line_mistakes_end_in_one_sentence(arguments, message, capsys):
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and "Traceback" not in error
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A folder with files that a user may give in place of weights or a checkpoint; the
+    working and the home folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    method = build(lookup("simclr"), 0)
+    torch.save(method.state_dict(), "weights.pt")
+    torch.save({"run": {}, "method": method.state_dict()}, "checkpoint.pt")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--every 0", "argument `every`: expected a whole number in [1, inf], got 0"),
+        ("--device mps", "argument `device`: expected cpu, cuda or cuda:N, got 'mps'"),
+        ("--device gpu", "argument `device`: expected cpu, cuda or cuda:N, got 'gpu'"),
+        ("--batch-size 0", "argument `batch_size`: expected a whole number"),
+        (f"--seed {2**64}", "argument `seed`: expected a whole number"),
+        ("--out folder", "argument `out`: expected a file, got the folder 'folder'"),
+        ("--out empty.pt/w.pt", "argument `out`: cannot write to 'empty.pt/w.pt'"),
+        ("--out a.pt --checkpoint ./a.pt", "expected two files, got 'a.pt' twice"),
+        ("--checkpoint folder", "argument `checkpoint`: expected a file, got the fold"),
+        (
+            "--checkpoint weights.pt",
+            "weights.pt contains no run (perhaps only weights)",
+        ),
+        ("--checkpoint empty.pt", "empty.pt cannot be read: move or delete it"),
+        ("--weights empty.pt", "argument `weights`: empty.pt cannot be read"),
+        (
+            "--weights folder",
+            "expected weights of this recipe, written by train --out, go",
+        ),
+        ("--weights none.pt", "--weights none.pt: expected weights of this recipe"),
+        ("--weights checkpoint.pt", "got a checkpoint: give it by --checkpoint"),
+    ],
+)
+def test_command_train_names_bad_arguments_before_it_trains(
+    arguments, message, files, capsys, monkeypatch
+):
+    def trains(*_):
+        raise AssertionError("the training has begun")
+
+    small = load("scenes", "train")[:64]
+    monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
+    monkeypatch.setattr("course_lib.contrastive.simclr.SimCLR.loss", trains)
+    command = [
+        "train",
+        "simclr",
+        "--steps",
+        "1",
+        "--batch-size",
+        "8",
+        "--device",
+        "cpu",
+    ]
+    before = sorted(path.name for path in files.rglob("*"))
+    assert main([*command, *arguments.split()]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and "Traceback" not in error
+    assert sorted(path.name for path in files.rglob("*")) == before
+
+
+def test_command_train_keeps_the_weights_if_the_file_cannot_be_written_any_more(
+    files, capsys, monkeypatch
+):
+    from course_lib import __main__ as command
+
+    def full(path, content, write=command.write_whole):
+        if "new.pt" in str(path) and path.parent.name != "kept":
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(command, "write_whole", full)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(files / "kept"))
+    small = load("scenes", "train")[:16]
+    monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
+    arguments = "train simclr --steps 1 --batch-size 8 --device cpu --out=~/new.pt"
+    assert main(arguments.split()) == 0
+    shown = capsys.readouterr()
+    assert (
+        "No space left" in shown.err and f"weights in {files}/kept/new.pt" in shown.out
+    )
+    state = torch.load(files / "kept" / "new.pt", weights_only=True)
+    build(lookup("simclr"), 0).load_state_dict(state)
+    monkeypatch.setattr(command, "write_whole", full.__defaults__[0])
+    assert main(arguments.split()) == 0
+    assert (files / "home" / "new.pt").is_file() and not (files / "~").exists()

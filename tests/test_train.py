@@ -1,17 +1,30 @@
+import math
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from methods import Queue, Regression, ToyGAN, fixed_view_simclr, points, view_pairs
+from methods import (
+    Queue,
+    Regression,
+    ToyGAN,
+    fixed_view_simclr,
+    points,
+    view_pairs,
+    without_home,
+)
+from PIL import Image
 from torch import nn
 
 from course_lib.data import Dataset
 from course_lib.nets.mlp import mlp
 from course_lib.optim import adamw, cosine, sgd
+from course_lib.recipe import build, lookup
 from course_lib.teacher import cosine_momentum, ema, frozen_copy
 from course_lib.train import Method, fit
 
@@ -360,6 +373,13 @@ def test_fit_stops_at_a_loss_that_is_not_finite_and_keeps_the_checkpoint(tmp_pat
         list(fit(made(Exploding), points(), 10, batch_size=16, check_every=4))
 
 
+def changed(**parts):
+    return replace(points(), **parts)
+
+
+NO_SEEDS = [None, 0.0, True, "a", float("nan"), 2**64]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -377,11 +397,44 @@ def test_fit_stops_at_a_loss_that_is_not_finite_and_keeps_the_checkpoint(tmp_pat
             "`method`: expected a course_lib.train.Method, got Linear",
         ),
         (dict(optimizers=adamw(0)), "`lr`: expected a positive number, got 0"),
+        (dict(optimizers=adamw), "`optimizers`: expected a function from parameters"),
+        (
+            dict(optimizers=torch.optim.SGD([nn.Parameter(torch.ones(1))])),
+            "`optimizers`: expected a function from parameters",
+        ),
+        (dict(schedule=0.5), "`schedule`: expected a function of the progress"),
+        (dict(schedule=cosine), "`schedule`: expected a function that returns a num"),
+        (dict(schedule=lambda p: float("nan")), "`schedule`: .*got nan"),
+        (dict(check_every=2.5), "`check_every`: expected a whole number"),
+        (dict(workers=-1), "`workers`: expected a whole number in \\[0"),
+        (dict(bf16="yes"), "`bf16`: expected True or False, got 'yes'"),
+        (dict(compile=None), "`compile`: expected True or False, got None"),
+        (dict(device="mps"), "`device`: expected cpu, cuda or cuda:N, got 'mps'"),
+        (dict(device="gpu"), "`device`: .*got 'gpu'"),
+        (dict(device="cuda:99"), "`device`: .*got 'cuda:99' \\("),
+        (dict(device=3.5), "`device`: .*got '3.5'"),
+        (dict(data=points().x), "`data`: expected a .*Dataset, .* got Tensor"),
+        (dict(data={"x": points().x}), "`data`: expected a .* got dict"),
+        (dict(data=np.zeros((64, 4))), "`data`: expected a .* got ndarray"),
+        (dict(data=(points().x, points().y)), "`data`: .*Dataset\\(x, y, classes"),
+        (
+            dict(data=torch.utils.data.DataLoader(points().x)),
+            "`data`: expected a .* got DataLoader",
+        ),
+        (dict(data=changed(x=points().x.double())), "`data`: .*got float64: convert x"),
+        (dict(data=changed(x=points().x / 0)), "`data`, `x`: expected finite numbers"),
+        (dict(data=changed(y=points().y / 0)), "`data`, `y`: expected finite numbers"),
+        (
+            dict(data=Dataset(255 * torch.rand(64, 3, 4, 4), torch.zeros(64), ())),
+            "`data`: expected float pictures in .0, 1.*divide them by 255",
+        ),
+        (dict(checkpoint=5), "`checkpoint`: expected a path, got 5"),
+        *((dict(seed=seed), "`seed`: expected a whole number") for seed in NO_SEEDS),
     ],
 )
 def test_fit_names_the_bad_argument_before_it_runs(arguments, message):
     with pytest.raises(ValueError, match=message):
-        fit(
+        steps = fit(
             **{
                 "method": made(Regression),
                 "data": points(),
@@ -390,6 +443,7 @@ def test_fit_names_the_bad_argument_before_it_runs(arguments, message):
                 **arguments,
             }
         )
+        next(steps)  # a schedule is first called here
 
 
 def test_fit_streaming_a_map_style_dataset_gives_the_same_weights(tmp_path):
@@ -471,6 +525,9 @@ def test_cosine_momentum_equals_its_closed_form(momentum):
     # cos(pi / 3) = 1 / 2
     assert cosine_momentum(momentum, 1 / 3) == pytest.approx(1 - 0.75 * (1 - momentum))
     assert cosine_momentum(momentum, 0.5) == pytest.approx((1 + momentum) / 2)
+    for bad in ((2.0, 0.5), (momentum, 1.1), (math.nan, 0.5), (None, 0.5)):
+        with pytest.raises(ValueError, match="expected a number in .0, 1"):
+            cosine_momentum(*bad)
     values = [cosine_momentum(momentum, k / 20) for k in range(21)]
     assert momentum == 1 or all(
         earlier < later for earlier, later in zip(values, values[1:])
@@ -574,3 +631,197 @@ def test_fit_on_cuda_lowers_the_loss():
     method = fixed_view_simclr()
     losses, _ = run(method, data, 20, device="cuda")
     assert losses[-1] < losses[0]
+
+
+# Numbers of NumPy
+
+
+def numpy_and_plain():
+    """The arguments of one run, with plain numbers and with NumPy's."""
+    for whole, real in ((int, float), (np.int64, np.float64)):
+        maker = adamw(real(0.01), real(1e-4), (real(0.9), real(0.99)))
+        yield dict(
+            steps=whole(6),
+            batch_size=whole(16),
+            seed=whole(1),
+            clip=real(0.5),
+            accumulate=whole(2),
+            save_every=whole(2),
+            check_every=whole(3),
+            optimizers=maker,
+            schedule=lambda p, real=real: real(1 - p),
+        )
+
+
+def test_fit_with_numbers_of_numpy_is_the_same_run_and_can_be_resumed(tmp_path):
+    plain, numpy = numpy_and_plain()
+    expected = run(made(Regression), points(), **plain)[1]
+    path, method = tmp_path / "run.pt", made(Regression)
+    assert_same(run(method, points(), **numpy)[1], expected)
+    for step in fit(made(Regression), points(), **numpy, checkpoint=path):
+        if step.k == 3:
+            break
+    resumed = made(Regression, seed=5)
+    assert [step.k for step in fit(resumed, points(), **plain, checkpoint=path)] == [
+        4,
+        5,
+        6,
+    ]
+    assert_same(resumed.state_dict(), expected)
+    # an optimiser that the caller makes
+    for lr in (0.1, np.float64(0.1)):
+        own = dict(optimizers=lambda params, lr=lr: torch.optim.SGD(params, lr=lr))
+        options = {**own, "batch_size": 16, "checkpoint": tmp_path / "own.pt"}
+        left = [step.k for step in fit(made(Regression), points(), 2, **options)]
+        assert left == ([1, 2] if type(lr) is float else [])
+
+
+@pytest.mark.parametrize("seed", NO_SEEDS)
+def test_build_rejects_a_seed_that_is_no_whole_number(seed):
+    with pytest.raises(ValueError, match="`seed`: expected a whole number"):
+        build(lookup("simclr"), seed)
+
+
+def test_build_takes_a_seed_of_numpy():
+    a, b = (build(lookup("simclr"), seed).state_dict() for seed in (3, np.int64(3)))
+    assert_same(a, b)
+
+
+# Data that cannot be used
+
+
+class Streamed(torch.utils.data.Dataset):
+    """A map-style dataset whose every sample is make(row)."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, row):
+        return self.make(row)
+
+
+def picture(row):
+    return {"x": torch.zeros(4), "y": torch.zeros(2)}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (picture, "expected pairs data.k. = .x, y. of tensors or numbers, got dict"),
+        (lambda row: (torch.zeros(4), 0, 0), "got tuple of 3"),
+        (lambda row: torch.zeros(4), "got Tensor"),
+        (lambda row: (Image.new("RGB", (4, 4)), 0), "got x of type PIL.*pil_to_tensor"),
+        (lambda row: (torch.zeros(4), None), "got y of type NoneType"),
+        (lambda row: (torch.zeros(4), "cat"), "got y of type str"),
+        (lambda row: (torch.zeros(4 + row), 0), "with equal shapes, got .*stack"),
+        (lambda row: (np.zeros(4), np.zeros(2)), "got float64: convert x"),
+        (lambda row: (torch.full((3, 2, 2), 9.0), 0), "expected float pictures in"),
+        (lambda row: (torch.full((4,), torch.nan), 0), "`x`: expected finite"),
+    ],
+)
+def test_fit_names_samples_of_a_map_style_dataset_that_make_no_batch(make, message):
+    steps = fit(made(Regression), Streamed(make), 2, batch_size=4, workers=0)
+    with pytest.raises(ValueError, match=f"argument `data`.*{message}"):
+        next(steps)
+
+
+def test_fit_names_a_bad_sample_without_the_traceback_of_a_worker():
+    steps = fit(made(Regression), Streamed(picture), 2, batch_size=4, workers=1)
+    with pytest.raises(ValueError, match="got dict$"):
+        next(steps)
+
+
+def test_fit_accepts_float64_data_for_a_method_in_float64():
+    data = changed(x=points().x.double(), y=points().y.double())
+    losses, _ = run(made(Regression).double(), data, 2)
+    expected, _ = run(made(Regression), points(), 2)
+    assert losses == pytest.approx(expected, rel=1e-5)
+
+
+# Checkpoints that cannot be used
+
+
+class Wide(Regression):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(4, 3)
+
+
+def test_fit_does_not_resume_with_other_data_or_another_schedule(tmp_path):
+    path = tmp_path / "run.pt"
+    options = dict(batch_size=16, checkpoint=path)
+    for step in fit(made(Regression), points(), 4, **options):
+        if step.k == 2:
+            break
+    before = path.read_bytes()
+    others = [
+        ("other x in the data, other y in", dict(data=points(seed=1))),
+        ("other x in the data.:", dict(data=changed(x=points().x + 0.1))),
+        ("other y in the data.:", dict(data=changed(y=points().y.flip(0)))),
+        ("schedule.:", dict(schedule=lambda p: 1.0)),
+        ("the method has another net.weight.:", dict(method=Wide())),
+        ("optimizers .* -> ", dict(method=made(Queue))),
+    ]
+    for message, other in others:
+        arguments = {"method": made(Regression), "data": points(), "steps": 4, **other}
+        with pytest.raises(ValueError, match=f"belongs to another run .{message}"):
+            fit(**arguments, **options)
+        assert path.read_bytes() == before
+    # the same data after other rounding, and in another layout of the memory
+    near = changed(x=(points().x + 1e-4).T.contiguous().T)
+    assert len(list(fit(made(Regression), near, 4, **options))) == 2
+
+
+def test_fit_resumes_from_a_file_without_data_and_schedule(tmp_path):
+    """Earlier versions wrote such files."""
+    path = tmp_path / "run.pt"
+    run(made(Regression), points(), 4, checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    del state["data"], state["run"]["schedule"]
+    torch.save(state, path)
+    options = dict(batch_size=16, checkpoint=path)
+    assert list(fit(made(Regression), points(), 4, **options)) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"weight": torch.zeros(2)}, "contains no run .perhaps only weights"),
+        ([1, 2], "contains no run"),
+        (b"", "cannot be read: move or delete it"),
+        (b"\x80\x02garbage", "cannot be read: move or delete it"),
+        (None, "expected a file, got the folder"),
+    ],
+)
+def test_fit_names_a_checkpoint_that_is_none(tmp_path, content, message):
+    path = tmp_path / "run.pt"
+    if content is None:
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=f"`checkpoint`: .*{message}"):
+        fit(made(Regression), points(), 3, batch_size=16, checkpoint=path)
+
+
+def test_fit_tries_to_write_the_checkpoint_before_the_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="`checkpoint`: cannot write to .*run.pt"):
+        run(made(Regression), points(), 1, checkpoint=tmp_path / "file" / "run.pt")
+    fit(made(Regression), points(), 1, batch_size=16, checkpoint=tmp_path / "a" / "b")
+    assert {path.name for path in tmp_path.rglob("*")} == {"a", "file"}
+
+
+def test_fit_expands_the_home_folder_in_the_checkpoints_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    run(made(Regression), points(), 1, checkpoint="~/runs/a.pt")
+    assert (tmp_path / "home" / "runs" / "a.pt").is_file()
+    assert not (tmp_path / "~").exists()
+    without_home(monkeypatch)
+    with pytest.raises(ValueError, match="`checkpoint`: the home folder is unknown"):
+        run(made(Regression), points(), 1, checkpoint="~/runs/a.pt")

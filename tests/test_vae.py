@@ -1214,3 +1214,11 @@ def test_linear_vae_training_reaches_probabilistic_pca():
     assert variance.item() == pytest.approx(best_variance, rel=0.03)
     across = weight[:, 0] @ weight[:, 1] / weight[:, 0].norm() / weight[:, 1].norm()
     assert abs(across.item()) < 0.1  # a diagonal q makes the columns orthogonal
+
+
+@pytest.mark.parametrize(
+    ("y", "message"), [([0], "2 labels, one for each row"), ([0, 3], "from 0 to 2")]
+)
+def test_conditional_vae_rejects_a_missing_label_and_one_out_of_range(y, message):
+    with pytest.raises(ValueError, match=f"argument `y`: expected .*{message}"):
+        conditional_vae().decode(normal(2, 2), torch.tensor(y))

@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks import count, expects, number, positive
+from course_lib.checks import (
+    count,
+    expects,
+    expects_values,
+    number,
+    positive,
+    rows_of,
+)
 from course_lib.data import Dataset, as_float
 from course_lib.distributed import gather
 from course_lib.losses import full_precision, info_nce
@@ -21,6 +28,7 @@ from course_lib.train import Method
 
 
 @expects(v="float N D", bank="float M D", rows="int N")
+@expects_values(rows=(rows_of, "bank"))
 @full_precision
 def non_parametric_softmax(
     v: Tensor, bank: Tensor, rows: Tensor, temperature: float = 0.07
@@ -36,6 +44,7 @@ def non_parametric_softmax(
 
 
 @expects(v="float N D", bank="float M D", rows="int N", noise="int N K")
+@expects_values(rows=(rows_of, "bank"), noise=(rows_of, "bank"))
 @full_precision
 def noise_contrastive(
     v: Tensor,

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from course_lib.checks import expects
+from course_lib.checks import expects, expects_values, number_in
 from course_lib.data.dataset import Dataset
 from course_lib.data.emoji import STYLES, load_emoji
 from course_lib.data.words import vocabulary, word_lists, words_of
@@ -109,6 +109,12 @@ def captioned(emoji: Dataset) -> Dataset:
 
 
 @expects(rows="int N L")
+@expects_values(
+    style=number_in(0, 1),
+    category=number_in(0, 1),
+    name=number_in(0, 1),
+    word=number_in(0, 1),
+)
 def shortened(
     rows: Tensor,
     style: float = 0.3,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from course_lib.checks import number
+from course_lib.checks import as_seed, count, expects_values, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,13 @@ class Dataset:
     info: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name, rows in {"y": self.y, **self.info}.items():
+        for name, rows in {"x": self.x, "y": self.y, **self.info}.items():
+            if not isinstance(rows, Tensor) or rows.ndim == 0:
+                got = "a number" if isinstance(rows, Tensor) else type(rows).__name__
+                raise ValueError(
+                    f"argument `{name}`: expected a tensor of shape (N, ...), got "
+                    f"{got}: convert it, for example by torch.as_tensor"
+                )
             if rows.shape[:1] != self.x.shape[:1]:
                 raise ValueError(
                     f"argument `{name}`: expected {len(self.x)} rows like `x`, got "
@@ -45,6 +51,14 @@ class Dataset:
             raise ValueError(
                 f"rows: expected a slice or a tensor of shape (N,), got {rows!r}"
             )
+        if isinstance(rows, Tensor):
+            kinds = (torch.int64, torch.int32, torch.bool)
+            wrong_size = rows.dtype == torch.bool and len(rows) != len(self)
+            if (rows.dtype not in kinds and len(rows)) or wrong_size:
+                raise ValueError(
+                    f"rows: expected row numbers (int), or {len(self)} booleans, got "
+                    f"{rows.dtype} of shape {tuple(rows.shape)}"
+                )
         return self._map(lambda t: t[rows])
 
     def to(self, device) -> "Dataset":
@@ -69,6 +83,7 @@ def by_row(dataset: Dataset) -> Dataset:
     )
 
 
+@expects_values(per_class=count, seed=as_seed)
 def labelled_subset(
     dataset: Dataset,
     *,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.checks import expects, positive
+from course_lib.checks import as_seed, count, expects, expects_values, positive
 from course_lib.data.dataset import Dataset
 from course_lib.data.emoji import SPLITS, STYLES, load_emoji, premultiplied
 
@@ -35,6 +35,7 @@ CHUNK = 512
 MASKED = 0.5
 
 
+@expects_values(n=count, seed=as_seed, chunk=count)
 def render_scenes(
     drawings: Dataset, n: int, seed: int, *, chunk: int = CHUNK
 ) -> Dataset:
@@ -97,6 +98,7 @@ def _render(drawing: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return scene.mul_(255).round_().byte(), alpha >= MASKED
 
 
+@expects_values(n=count, seed=as_seed)
 def shortcut_triplets(
     drawings: Dataset, n: int, seed: int
 ) -> tuple[Dataset, Dataset, Dataset]:

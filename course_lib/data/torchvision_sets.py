@@ -25,8 +25,8 @@ MNISTS = ("mnist", "fashion_mnist")
 def load_torchvision(name: str, split: str, root: str | Path | None = None) -> Dataset:
     """x: uint8 (N, C, H, W); y: class, or -1 in splits without labels.
 
-    Raises OSError when a file is truncated or altered, or a download fails, and
-    ImportError when svhn is loaded without scipy.
+    Raises OSError when a file is truncated or altered, a download fails, or the home
+    folder is unknown, and ImportError when svhn is loaded without scipy.
     """
     from torchvision import datasets
     from torchvision.datasets.utils import check_integrity
@@ -37,9 +37,15 @@ def load_torchvision(name: str, split: str, root: str | Path | None = None) -> D
             "load it again"
         )
     kind = getattr(datasets, TORCHVISION[name][0])
-    root = Path(
-        root or os.environ.get("COURSE_LIB_DATA", "~/.cache/course_lib")
-    ).expanduser()
+    root = root or os.environ.get("COURSE_LIB_DATA") or "~/.cache/course_lib"
+    try:
+        root = Path(root).expanduser()
+    except RuntimeError:
+        raise OSError(
+            f"the home folder is unknown, so {name} cannot be stored in {str(root)!r}: "
+            "set the environment variable COURSE_LIB_DATA, or give `root`, a folder "
+            "without `~`"
+        ) from None
     files = {root / path: md5 for path, md5 in _files(kind, split)}
     for path, md5 in files.items():
         if path.exists() and not check_integrity(path, md5):

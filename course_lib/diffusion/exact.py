@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from course_lib.checks import expects, number
+from course_lib.checks import expects, number, one_of
 from course_lib.diffusion.schedules import Schedule
 
 
@@ -64,6 +64,7 @@ class MixtureNoise(nn.Module):
                 "`labels`; got labels"
             )
         if y is not None:
+            one_of("y", y, self.labels)
             exponent = exponent.masked_fill(self.labels != y[:, None], -torch.inf)
         return apart, exponent, variance
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course_lib.checks import number
+from course_lib.checks import expects_values, label_for_each, number, number_or_rows
 from course_lib.diffusion.ddpm import normalise
 from course_lib.diffusion.gaussians import q_sample
 from course_lib.diffusion.samplers import EpsFn
@@ -23,6 +23,7 @@ from course_lib.train import Method
 LARGEST = 1e4  # weight allowed; far above all useful ones
 
 
+@expects_values(w=number_or_rows(-1, LARGEST))
 def guided(eps: Callable[..., Tensor], y: Tensor, w: float | Tensor) -> EpsFn:
     """Returns the function (1 + w) eps(x_t, t, y) - w eps(x_t, t) for a sampler:
     classifier-free guidance (equation 6).
@@ -41,6 +42,7 @@ def guided(eps: Callable[..., Tensor], y: Tensor, w: float | Tensor) -> EpsFn:
     return eps_fn
 
 
+@expects_values(scale=number_or_rows(-1, LARGEST))
 def classifier_guided(
     eps_fn: EpsFn,
     log_prob: Callable[..., Tensor],
@@ -114,7 +116,9 @@ class NoisyClassifier(Method):
 
     def log_prob(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Returns log p(y given x_t), (N,)."""
-        return self.logits(x_t, t).log_softmax(1).gather(1, y[:, None])[:, 0]
+        logits = self.logits(x_t, t)
+        label_for_each("y", y, *logits.shape)
+        return logits.log_softmax(1).gather(1, y[:, None])[:, 0]
 
     def noised(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draws steps t, all equally likely, and noise; returns x_t and t."""

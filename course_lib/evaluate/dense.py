@@ -9,7 +9,14 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from course_lib.checks import expects, number, positive
+from course_lib.checks import (
+    as_seed,
+    expects,
+    expects_values,
+    not_empty,
+    number,
+    positive,
+)
 from course_lib.evaluate.representation import _chunks, _finite, _held_out
 
 PENALTIES = (1e-4, 1e-2, 1.0)
@@ -18,6 +25,7 @@ THRESHOLDS = tuple(step / 10 for step in range(-9, 4))
 
 @torch.no_grad()
 @expects(predicted="bool N 1 H W", true="bool N 1 H W")
+@expects_values(predicted=not_empty)
 def intersection_over_union(predicted: Tensor, true: Tensor) -> float:
     """Returns the intersection over union (IoU) of two masks, averaged over pictures.
 
@@ -79,6 +87,7 @@ class MaskProbe:
 
 @torch.no_grad()
 @expects(maps="float N C h w", masks="bool N 1 H W", groups="int N")
+@expects_values(maps=not_empty, seed=as_seed)
 def mask_probe(
     maps: Tensor,
     masks: Tensor,

@@ -9,12 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.checks import count, expects, positive
+from course_lib.checks import (
+    count,
+    expects,
+    expects_values,
+    finite,
+    finite_rows,
+    not_empty,
+    positive,
+)
 from course_lib.evaluate.representation import _chunks, _finite, _unit
 
 
 @torch.no_grad()
 @expects(features="float N D", items="int N", styles="int N")
+@expects_values(features=not_empty)
 def retrieval(
     features: Tensor, items: Tensor, styles: Tensor, ks: Sequence[int] = (1, 5)
 ) -> dict[str, float]:
@@ -63,6 +72,7 @@ def retrieval(
 
 @torch.no_grad()
 @expects(features="float N D")
+@expects_values(features=not_empty)
 def effective_rank(features: Tensor) -> float:
     """Returns the exponential of the entropy of p, where p are the singular values
     divided by their sum (Roy & Vetterli 2007, "The effective rank").
@@ -77,6 +87,7 @@ def effective_rank(features: Tensor) -> float:
 
 @torch.no_grad()
 @expects(features="float N D")
+@expects_values(features=finite_rows)
 def feature_std(features: Tensor) -> float:
     """Returns the standard deviation of a column of the l2-normalised features,
     averaged over columns (Chen & He 2021, arXiv 2011.10566, section 4.1).
@@ -89,6 +100,7 @@ def feature_std(features: Tensor) -> float:
 
 @torch.no_grad()
 @expects(view1="float N D", view2="float N D")
+@expects_values(view1=finite_rows, view2=finite_rows)
 def alignment(view1: Tensor, view2: Tensor, alpha: float = 2) -> float:
     """Returns mean_i ||u_i - v_i||^alpha of l2-normalised positive pairs (u_i, v_i);
     the best value is 0 (Wang & Isola 2020, arXiv 2005.10242)."""
@@ -99,6 +111,7 @@ def alignment(view1: Tensor, view2: Tensor, alpha: float = 2) -> float:
 
 @torch.no_grad()
 @expects(features="float N D")
+@expects_values(features=finite)
 def uniformity(features: Tensor, t: float = 2) -> float:
     """Returns log mean_{i != j} exp(-t ||u_i - u_j||^2) of l2-normalised features u
     (Wang & Isola 2020, arXiv 2005.10242).

@@ -9,7 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks import count, expects, number, positive
+from course_lib.checks import (
+    as_seed,
+    count,
+    expects,
+    expects_values,
+    not_empty,
+    not_nan,
+    number,
+    picture_range,
+    positive,
+)
 from course_lib.data import as_float
 
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -17,6 +27,7 @@ INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 @torch.no_grad()
 @expects(x="any ...")
+@expects_values(x=picture_range)
 def features(
     encoder: nn.Module | Callable[[Tensor], Tensor], x: Tensor, batch_size: int = 1024
 ) -> Tensor:
@@ -62,16 +73,19 @@ def features(
 
 
 @expects(scores="float N C", labels="int N")
+@expects_values(scores=not_nan)
 def accuracy(scores: Tensor, labels: Tensor) -> float:
     """Returns the share of rows in which the label has the highest score.
 
-    scores: (N, C); labels: (N,). A label outside 0..C-1 counts as an error.
+    scores: (N, C); labels: (N,). A label outside 0..C-1 counts as an error. Raises
+    ValueError for scores that are NaN, and for scores without rows.
     """
     return (scores.argmax(1) == labels).double().mean().item()
 
 
 @torch.no_grad()
 @expects(train_features="float N D", train_labels="int N", test_features="float M D")
+@expects_values(test_features=not_empty)
 def knn(
     train_features: Tensor,
     train_labels: Tensor,
@@ -219,6 +233,7 @@ def _minimise(
 
 
 @expects(features="float N D", labels="int N", groups="int N")
+@expects_values(seed=as_seed)
 def linear_probe(
     features: Tensor,
     labels: Tensor,

@@ -11,7 +11,7 @@ very large networks, and truncated noise.
 import torch
 from torch import Tensor, nn
 
-from course_lib.checks import expects, positive
+from course_lib.checks import expects, label_for_each, positive
 from course_lib.gan.gan import GAN
 from course_lib.nets.dcgan import Discriminator, normal_weights
 
@@ -29,6 +29,7 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        label_for_each("y", y, len(x), self.gain.num_embeddings)
         gain, bias = self.gain(y)[:, :, None, None], self.bias(y)[:, :, None, None]
         return gain * self.norm(x) + bias
 
@@ -48,6 +49,7 @@ class ProjectionDiscriminator(nn.Module):
         self.classes = normal_weights(nn.Linear(discriminator.dim, classes, bias=False))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        label_for_each("y", y, len(x), self.classes.out_features)
         h = self.discriminator.maps(x)[-1].flatten(1)
         projection = (self.classes.weight[y] * h).sum(1)
         return self.discriminator.out(h).squeeze(1) + projection

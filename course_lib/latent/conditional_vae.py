@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.checks import label_for_each
 from course_lib.latent.vae import VAE, importance_weighted_bound
 from course_lib.train import Method
 
@@ -37,6 +38,7 @@ class ConditionalVAE(VAE):
         self.head, self.classes = head, classes
 
     def with_label(self, rows: Tensor, y: Tensor) -> Tensor:
+        label_for_each("y", y, len(rows), self.classes)
         return torch.cat([rows, F.one_hot(y, self.classes).to(rows.dtype)], 1)
 
     def posterior(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from course_lib.checks import expects
+from course_lib.checks import below, expects
 from course_lib.nets.vit import Block
 
 
@@ -26,6 +26,7 @@ class TextTransformer(nn.Module):
 
     @expects(tokens="int N L")
     def forward(self, tokens: Tensor) -> Tensor:
+        below("tokens", tokens, self.words.num_embeddings)
         is_word, length = tokens > 0, tokens.shape[1]
         if length > len(self.positions):
             raise ValueError(

@@ -10,20 +10,21 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from course_lib.checks import expects
+from course_lib.checks import below, expects
 from course_lib.nets.mlp import label_vector, time_embedding
 from course_lib.nets.resnet import group_norm
 
 
 class LabelEmbedding(nn.Embedding):
     """Maps labels y (N,) in 0..classes-1 to (N, dim). One more label, `classes`, is the
-    null label, whose vector is always 0."""
+    null label, whose vector is always 0. Raises ValueError for other labels."""
 
     def __init__(self, classes: int, dim: int):
         super().__init__(classes + 1, dim, padding_idx=classes)
 
     @expects(y="int N")
     def forward(self, y: Tensor) -> Tensor:
+        below("y", y, self.num_embeddings)
         return super().forward(y)
 
 

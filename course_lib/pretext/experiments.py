@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from course_lib import evaluate
 from course_lib.checks import expects, number
-from course_lib.data import Dataset, as_float, load
+from course_lib.contrastive.recipes import views
+from course_lib.data import Dataset, as_float, by_row, load
 from course_lib.experiments.jobs import (
     from_scratch_on_few,
     measures,
@@ -223,7 +224,48 @@ def of_trained(recipe: Recipe, seed: int) -> dict:
     return about | by_layer(method)
 
 
+# Exemplar networks: every scene is a class of its own, and its random views are the
+# pictures of this class (Dosovitskiy et al. 2014, arXiv 1406.6909).
+
+SCENES = 20_000  # training scenes
+
+
+def exemplar(classes: int) -> Supervised:
+    """Returns the supervised baseline's encoder and views, with a linear classifier of
+    scenes: it has one row of weights for each scene."""
+    encoder = ResNet(widths=(24, 48, 96))
+    return Supervised(encoder, nn.Linear(encoder.dim, classes), views())
+
+
+def first_by_row(classes: int, dataset: Dataset) -> Dataset:
+    """Returns the first rows of the data set, with the row's index as y."""
+    return by_row(dataset[:classes])
+
+
+def of_exemplars(recipe: Recipe, seed: int) -> dict:
+    """Trains the recipe and evaluates its representation on all scenes."""
+    method, about = train_to_the_end(recipe, seed)
+    return about | measures(method, recipe.data)
+
+
+def exemplars(classes: int) -> Setting:
+    """Returns the setting in which the first scenes, `classes` of them, are the
+    classes. It is trained as long as the other pretext tasks."""
+    recipe = Recipe(
+        partial(exemplar, classes),
+        "scenes",
+        cpu=Size(300, 256, 5e-3),
+        gpu=Size(3000, 512, 5e-3),
+        prepare_data=partial(first_by_row, classes),
+    )
+    return Setting(recipe, of_exemplars)
+
+
 EXPERIMENTS = {
+    "exemplar": {
+        "2,000 scenes": exemplars(2_000),
+        "20,000 scenes": exemplars(SCENES),
+    },
     "rotation-labels": {
         "rotation, early layers frozen": Setting(
             FEW, on_rotation, pretrained=lookup("rotation")

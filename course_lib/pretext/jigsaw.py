@@ -46,6 +46,35 @@ def _permutation_set(tiles: int, size: int, seed: int) -> Tensor:
     return candidates[chosen].long()
 
 
+def maximin_permutation_set(tiles: int, size: int, seed: int = 0) -> Tensor:
+    """Returns `size` permutations of `tiles` tiles of which every two differ in many
+    places, int64 (size, tiles).
+
+    It starts with the permutation of `permutation_set`. Then it repeats: add the
+    permutation with the largest smallest Hamming distance to those already chosen; if
+    several have it, the one among them with the largest sum of distances. Raises
+    ValueError as `permutation_set`.
+    """
+    count("size", size, math.factorial(count("tiles", tiles, 9, low=2)))
+    return _maximin_permutation_set(tiles, size, seed).clone()
+
+
+@functools.cache  # seconds for nine tiles
+def _maximin_permutation_set(tiles: int, size: int, seed: int) -> Tensor:
+    candidates = torch.tensor(list(permutations(range(tiles))), dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = [int(torch.randint(len(candidates), (), generator=generator))]
+    total = torch.zeros(len(candidates), dtype=torch.int64)
+    smallest = torch.full_like(total, tiles)
+    while len(chosen) < size:
+        distance = (candidates != candidates[chosen[-1]]).sum(1)
+        total += distance
+        smallest = torch.minimum(smallest, distance)
+        # a total is at most tiles * size
+        chosen.append(int((smallest * (tiles * size + 1) + total).argmax()))
+    return candidates[chosen].long()
+
+
 @expects(x="float N C S S", jitter="int N T 2")
 def cut_tiles(x: Tensor, jitter: Tensor, tile: int) -> Tensor:
     """Cuts square pictures into the T cells of a grid, row by row, and one tile out of

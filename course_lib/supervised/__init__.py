@@ -6,16 +6,17 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks import expects
+from course_lib.checks import classes_of, expects, expects_values
 from course_lib.losses import full_precision
 from course_lib.train import Method
 
 
 @expects(logits="float N C", labels="int N")
+@expects_values(labels=(classes_of, "logits"))
 @full_precision
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns -log softmax(logits)_label, averaged over the batch: logits (N, C),
-    labels (N,) -> 0-d loss in nats."""
+    labels (N,) in 0..C-1 -> 0-d loss in nats."""
     return F.cross_entropy(logits, labels.long())
 
 

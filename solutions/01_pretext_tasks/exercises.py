@@ -4,6 +4,7 @@ A driver calls an answer on the arrays of one case and returns what came of it. 
 that brings a `cotangent` asks for the gradient too.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -19,7 +20,53 @@ from course_lib.grading.drive import (
 )
 
 
-def drive_rotation_batch(answer, a: Arrays) -> Arrays:
+def precise(drive: Callable, *names: str) -> Callable:
+    """Returns the driver with one more output, `float64 for float64 input`: whether the
+    outputs `names` have this dtype if the arrays of the case have it."""
+
+    def driver(answer, a: Arrays) -> Arrays:
+        outputs = drive(answer, a)
+        wanted = any(array.dtype == torch.float64 for array in a.values() if array.ndim)
+        kinds = [getattr(outputs[name], "dtype", torch.float64) for name in names]
+        kept = not wanted or all(kind == torch.float64 for kind in kinds)
+        return outputs | {"float64 for float64 input": kept}
+
+    return driver
+
+
+def watched(drive: Callable) -> Callable:
+    """Returns the driver with one more output, `leaving requires_grad as it was`: False
+    if an argument that came without requires_grad has it after the call."""
+
+    def driver(answer, a: Arrays) -> Arrays:
+        left = []
+
+        def watching(*given):
+            plain = [x for x in given if isinstance(x, Tensor) and not x.requires_grad]
+            returned = answer(*given)
+            left.extend(x for x in plain if x.requires_grad)
+            return returned
+
+        outputs = drive(watching, a)
+        return outputs | {"leaving requires_grad as it was": not left}
+
+    return driver
+
+
+def exact(drive: Callable, *names: str) -> Callable:
+    """Returns the driver with one more output, `float64 for float64 input`: whether the
+    outputs `names` consist of numbers of x, without rounding."""
+
+    def driver(answer, a: Arrays) -> Arrays:
+        outputs = drive(answer, a)
+        found = [outputs[name] for name in names if isinstance(outputs[name], Tensor)]
+        kept = all(torch.isin(part.double(), a["x"].double()).all() for part in found)
+        return outputs | {"float64 for float64 input": kept}
+
+    return driver
+
+
+def drive_eight_views(answer, a: Arrays) -> Arrays:
     """x: square pictures. `views`, `labels`; `int64`: whether the labels are such
     numbers, as cross_entropy wants."""
     views, labels = parts(answer(a["x"]), ("views", "labels"))
@@ -27,25 +74,45 @@ def drive_rotation_batch(answer, a: Arrays) -> Arrays:
     return {"views": views, "labels": labels, "int64": is_int64}
 
 
-drive_cut_patches = partial(
-    on_case,
-    tensors=("x", "corner", "which", "jitter"),
-    settings=("patch", "gap"),
-    names=("centre", "neighbour"),
+drive_eight_views = exact(drive_eight_views, "views")
+drive_cut_patches = exact(
+    partial(
+        on_case,
+        tensors=("x", "corner", "which", "jitter"),
+        settings=("patch", "gap"),
+        names=("centre", "neighbour"),
+    ),
+    "centre",
+    "neighbour",
 )
-drive_permutation_set = partial(on_case, tensors=("candidates",), settings=("count",))
-drive_shuffle_tiles = partial(
-    on_case, tensors=("x", "permutations", "labels"), settings=("side",)
+drive_maximin_set = partial(on_case, tensors=("candidates",), settings=("count",))
+drive_shuffle_tiles = exact(
+    partial(on_case, tensors=("x", "permutations", "labels"), settings=("side",)),
+    "value",
 )
-drive_masked_loss = partial(
-    on_case, tensors=("prediction", "target", "mask"), flows=("prediction",)
+drive_masked_loss = precise(
+    watched(
+        partial(
+            on_case, tensors=("prediction", "target", "mask"), flows=("prediction",)
+        )
+    ),
+    "value",
 )
-drive_soft_bins = partial(
-    on_case, tensors=("ab", "bins"), settings=("neighbours", "sigma")
+drive_soft_bins = precise(
+    partial(on_case, tensors=("ab", "bins"), settings=("neighbours", "sigma")), "value"
 )
-drive_rebalancing_weights = partial(on_case, tensors=("prior",), settings=("mix",))
-drive_annealed_mean = partial(
-    on_case, tensors=("logits", "bins"), settings=("temperature",)
+drive_rebalancing_weights = precise(
+    partial(on_case, tensors=("prior", "bins"), settings=("mix", "sigma")), "value"
+)
+drive_annealed_mean = precise(
+    partial(
+        on_case,
+        tensors=("logits", "bins"),
+        settings=("temperature",),
+        names=("colour", "spread"),
+    ),
+    "colour",
+    "spread",
 )
 
 
@@ -53,20 +120,29 @@ def drive_CrossChannel(answer, a: Arrays) -> Arrays:
     """Builds the method of four tiny networks. A case with `lab` asks for a loss, one
     with `unseen` for `encode`.
 
-    `value`: the loss; `gradient ...`: of each of the networks' eight parameters;
-    `parameters`: how many numbers the method would give the optimiser, -1 where it is
-    no torch module; `represent`: what encode returns.
+    `value`: the loss; `unchanged`: whether it leaves `lab` alone; `gradient ...`: of
+    each of the networks' eight parameters; `parameters`: how many numbers of these four
+    networks the method would give the optimiser, -1 where it is no torch module;
+    `represent`: what encode returns; `leaving ...`: whether the networks are in
+    training mode as before.
     """
     halves, heads = ("from_l", "from_ab"), ("to_ab", "to_l")
     networks = {name: nn.Sequential(_one_by_one(a, name), nn.Tanh()) for name in halves}
     networks |= {name: _one_by_one(a, name) for name in heads}
     method = answer(*networks.values(), _loss_ab, _loss_l)
     if "unseen" in a:
-        return {"represent": method.encode(a["unseen"])}
-    value = method.loss(a["lab"], torch.arange(len(a["lab"])))
+        represent = method.encode(a["unseen"])
+        mode = all(net.training for net in networks.values())
+        return {"represent": represent, "leaving the networks in training mode": mode}
+    given = a["lab"].clone()
+    value = method.loss(given, torch.arange(len(given)))
+    unchanged = torch.equal(given, a["lab"]) and not given.requires_grad
     known = method.parameters() if isinstance(method, nn.Module) else None
-    outputs = {"value": value}
-    outputs["parameters"] = -1 if known is None else sum(p.numel() for p in known)
+    own = {id(p) for net in networks.values() for p in net.parameters()}
+    outputs = {"value": value, "unchanged": unchanged}
+    outputs["parameters"] = (
+        -1 if known is None else sum(p.numel() for p in known if id(p) in own)
+    )
     return outputs | gradients(value, named_parameters(**networks))
 
 
@@ -91,8 +167,10 @@ def _one_by_one(a: Arrays, name: str) -> nn.Conv2d:
 # --- private: what stands above is given to students ----------------------------------
 
 import math
+from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Generator
 
@@ -105,36 +183,40 @@ from course_lib.grading.exercise import (
     gradient,
     library,
     make_case,
-    values,
 )
 from course_lib.train import Method
 
 
-# --- 1. rotations ---------------------------------------------------------------------
-def cases_rotation_batch(g: Generator, hidden: bool) -> list[Case]:
+# --- 1. turned and mirrored ----------------------------------------------------------
+def cases_eight_views(g: Generator, hidden: bool) -> list[Case]:
     def case(n, c, side, dtype=F32):
         return make_case("ordinary", x=uniform(g, n, c, side, side, dtype=dtype))
 
     if not hidden:
-        return [case(3, 2, 3), case(2, 3, 4, F64), case(1, 1, 2)]
+        return [case(1, 1, 2), case(3, 2, 3), case(2, 3, 4, F64)]
     n = whole(g, 4, 7)
     cases = [case(n, 3, 5), case(n + 1, 1, whole(g, 5, 8), F64)]
     return [*cases, case(1, 4, 6), case(2 * n, 2, 2), case(2, 5, 1)]
 
 
-def rotation_by_flips(x):
-    half = x.flip(2).flip(3)
-    turns = [x, x.mT.flip(2), half, half.mT.flip(2)]
-    return torch.cat(turns), torch.tensor([k for k in range(4) for _ in x])
+def views_by_flips(x):
+    found = []
+    for picture in (x, x.flip(-1)):
+        half = picture.flip(2).flip(3)
+        found += [picture, picture.mT.flip(2), half, half.mT.flip(2)]
+    labels = torch.tensor([k for _ in x for k in range(8)])
+    return torch.stack(found, 1).flatten(0, 1), labels
 
 
-def rotation_by_loops(x):
-    views, n, last = x.new_empty(4 * len(x), *x.shape[1:]), len(x), x.shape[-1] - 1
+def views_by_loops(x):
+    n, last = len(x), x.shape[-1] - 1
+    views = x.new_empty(8 * n, *x.shape[1:])
     for i, r, c in product(range(n), range(last + 1), range(last + 1)):
         places = (r, c), (last - c, r), (last - r, last - c), (c, last - r)
         for quarters, (row, column) in enumerate(places):
-            views[quarters * n + i, :, row, column] = x[i, :, r, c]
-    return [views, torch.arange(4 * n) // n]
+            views[8 * i + quarters, :, row, column] = x[i, :, r, c]
+            views[8 * i + 4 + quarters, :, row, column] = x[i, :, r, last - c]
+    return [views, torch.arange(8 * n) % 8]
 
 
 # --- 2. pairs of patches --------------------------------------------------------------
@@ -187,95 +269,104 @@ def patches_by_loops(x, corner, which, jitter, patch, gap):
 
 
 # --- 3. a set of permutations ---------------------------------------------------------
-def cases_permutation_set(g: Generator, hidden: bool) -> list[Case]:
+def cases_maximin_set(g: Generator, hidden: bool) -> list[Case]:
     def permutations(m, t, alike):
-        """(m, t); alike: most rows leave some places of the first one as they are, so
-        that distances differ."""
-        first, rows = torch.randperm(t, generator=g), []
-        for _ in range(m):
+        """(m, t); alike: each row leaves some places of an earlier row as they are, so
+        that there are small and large distances."""
+        rows = [torch.randperm(t, generator=g)]
+        while len(rows) < m:
             places = torch.randperm(t, generator=g)[: whole(g, 2, t) if alike else t]
-            row = first.clone()
-            row[places] = first[places[torch.randperm(len(places), generator=g)]]
+            row = rows[whole(g, 0, len(rows) - 1)].clone()
+            row[places] = row[places[torch.randperm(len(places), generator=g)]]
             rows.append(row)
-        return torch.stack([first, *rows[1:]] if alike else rows)
+        return torch.stack(rows)
 
     def case(m, t, count, kind="ordinary"):
         while True:
-            candidates = permutations(m, t, alike=kind != "ties")
+            candidates = permutations(m, t, alike=kind != "numbers")
             if len(candidates.unique(dim=0)) == m and tells(kind, candidates, count):
                 return make_case(kind, candidates=candidates, count=count)
 
     if not hidden:
-        cases = [case(10, 12, 5), case(11, 10, 4), case(5, 7, 5, "repeats")]
-        return [*cases, case(8, 4, 4, "ties"), case(7, 5, 4, "ties")]
-    cases = [case(whole(g, 12, 16), 16, 6), case(whole(g, 9, 11), 9, 5)]
-    cases += [case(7, whole(g, 13, 15), 5)]
-    cases += [case(6, 8, 6, "repeats"), case(7, 9, 7, "repeats")]
-    cases += [case(whole(g, 12, 18), 5, 5, "ties")]
-    return [*cases, case(whole(g, 9, 11), 4, 4, "ties")]
+        cases = [case(8, 12, 4), case(9, 10, 4), case(8, 9, 5, "sums")]
+        return [*cases, case(9, 6, 5, "numbers"), case(7, 5, 4, "numbers")]
+    cases = [case(whole(g, 10, 13), 16, 4), case(whole(g, 9, 11), 13, 4)]
+    cases += [case(whole(g, 10, 14), 10, 6, "sums"), case(12, 8, 6, "sums")]
+    cases += [case(whole(g, 12, 18), 5, 5, "numbers")]
+    return [*cases, case(whole(g, 9, 11), 4, 4, "numbers")]
 
 
 def tells(kind, candidates, count):
-    """Whether ties and repeated rows matter only where the case's kind says so, and
-    each rule that students confuse with the right one gives other rows."""
-    m = len(candidates)
-    apart = (candidates[:, None] != candidates).sum(2)  # (M, M)
-    moved = (candidates[:, None] - candidates).abs()  # (M, M, T)
-    alphabetical = candidates.unique(dim=0, return_inverse=True)[1]
+    """Whether the sums, and the row numbers, matter only where the case's kind says so,
+    and each rule that students confuse with the right one gives other rows."""
+    table = candidates.numpy()  # NumPy is faster here, and many drafts are rejected
+    m = len(table)
+    apart = (table[:, None] != table).sum(2)  # (M, M)
+    moved = np.abs(table[:, None] - table)  # (M, M, T)
+    number = np.arange(m)
+
+    def least(rows):
+        return apart[rows].min(0)
 
     def total(rows):
         return apart[rows].sum(0)
 
-    def chosen(score, again=False):
+    def chosen(score):
         rows = [0]
         while len(rows) < count:
-            gone = torch.tensor([] if again else rows, dtype=torch.int64)
-            rows.append(int(score(rows).index_fill(0, gone, -(10**6)).argmax()))
+            scores = np.array(score(rows))
+            scores[rows] = -(10**9)
+            rows.append(int(scores.argmax()))
         return rows
 
-    ties = (
-        lambda rows: total(rows) * m + torch.arange(m),
-        lambda rows: total(rows) * m - alphabetical,
-        lambda rows: total(rows) * 1000 + apart[rows].amin(0),
-    )
-    ordinary = (
-        lambda rows: apart[rows].amin(0),
-        lambda rows: apart[rows].amax(0),
+    def right_rule(rows):
+        return 1000 * least(rows) + total(rows)
+
+    right, first = chosen(right_rule), chosen(least)
+    by_number = chosen(lambda rows: m * right_rule(rows) + number) != right
+    if kind == "numbers":
+        return by_number
+    if by_number or (right != first) != (kind == "sums"):
+        return False
+    smallest = chosen(lambda rows: 1000 * least(rows) - total(rows))
+    if kind == "sums":
+        return right != smallest != first
+    last = chosen(lambda rows: m * least(rows) + number)
+    if right != smallest or right != last or right == sorted(right):
+        return False
+    wrong = (
+        total,
+        lambda rows: apart[rows].max(0),
         lambda rows: apart[rows[-1]],
         lambda rows: apart[0],
-        lambda rows: moved[rows].sum((0, 2)),
-        lambda rows: moved[rows].square().sum((0, 2)),
+        lambda rows: -least(rows),
+        lambda rows: 1000 * moved[rows].sum(2).min(0) + moved[rows].sum((0, 2)),
         lambda rows: apart.sum(0),
-        lambda rows: apart.sum(0) - total(rows),
     )
-    right = chosen(total)
-    tied, repeated = chosen(ties[0]) != right, chosen(total, again=True) != right
-    if (kind == "ties", kind == "repeats") != (tied, repeated):
-        return False
-    rules = {"ordinary": ordinary, "repeats": (), "ties": ties}[kind]
-    in_order = kind == "ordinary" and right == sorted(right)
-    return not in_order and all(chosen(score) != right for score in rules)
+    rows = [chosen(score) for score in wrong]
+    # these two pairs are the most alike
+    return right not in rows and rows[1] != rows[2] and rows[3] != rows[6]
 
 
-def permutations_by_mean(candidates, count):
-    apart = (candidates[:, None] != candidates[None]).double().mean(2)
-    free, chosen = torch.arange(len(candidates)) > 0, [0]
+def permutations_by_sorting(candidates, count):
+    apart = (candidates[:, None] != candidates[None]).sum(2).double()
+    chosen = [0]
     while len(chosen) < count:
-        score = torch.where(free, apart[chosen].sum(0), -torch.inf)
+        score = apart[chosen].amin(0) + apart[chosen].mean(0) / 1000
         chosen.append((score > score.max() - 1e-9).nonzero()[0, 0].item())
-        free[chosen[-1]] = False
     return torch.tensor(chosen)
 
 
 def permutations_by_loops(candidates, count):
     rows, chosen = candidates.tolist(), [0]
 
-    def total(k):
-        return sum(a != b for j in chosen for a, b in zip(rows[j], rows[k]))
+    def merit(k):
+        apart = [sum(a != b for a, b in zip(rows[j], rows[k])) for j in chosen]
+        return min(apart), sum(apart)
 
     while len(chosen) < count:
         left = [k for k in range(len(rows)) if k not in chosen]
-        chosen.append(max(left, key=total))
+        chosen.append(max(left, key=merit))
     return torch.tensor(chosen)
 
 
@@ -320,9 +411,11 @@ def tiles_by_chunks(x, permutations, labels, side):
     return torch.stack(found)
 
 
-# --- 5. the loss where pixels are missing ---------------------------------------------
+# --- 5. the loss of each picture's hole -----------------------------------------------
 def cases_masked_loss(g: Generator, hidden: bool) -> list[Case]:
-    def case(n, c, h, w, dtype=F32, kind="ordinary"):
+    def case(n, c, h, w, dtype=F32, kind="ordinary", far=0.0, tiny=False, skip=0):
+        """far: the pictures' level, beside which the errors are small; tiny: one pixel
+        of the first picture is missing; skip: so many pictures have no hole."""
         limit = torch.linspace(0.2, 0.7, n).view(-1, 1, 1, 1)
         while True:  # some pictures miss more pixels than others; none misses 0 or all
             mask = uniform(g, n, 1, h, w) < limit
@@ -330,44 +423,60 @@ def cases_masked_loss(g: Generator, hidden: bool) -> list[Case]:
             uneven = n == 1 or share.max() > 1.5 * share.min()
             if (share > 0).all() and (share < 0.9).all() and uneven:
                 break
-        prediction = normal(g, n, c, h, w, dtype=dtype)
-        target = uniform(g, n, c, h, w, dtype=dtype)
+        if tiny:
+            mask[0] = False
+            mask[0, 0, h // 2, w // 3] = True
+        mask[1 : 1 + skip] = False
         mask &= kind != "nothing missing"
+        prediction = far + normal(g, n, c, h, w, dtype=dtype)
+        target = far + uniform(g, n, c, h, w, dtype=dtype)
         arrays = {"prediction": prediction, "target": target, "mask": mask}
-        if kind != "ordinary":
+        if kind in ("gradient", "nothing missing"):
             arrays["cotangent"] = 1.5
         return make_case(kind, **arrays)
 
     empty = partial(case, kind="nothing missing")
     graded = partial(case, kind="gradient")
+    some = partial(case, kind="whole pictures")
     if not hidden:
-        cases = [case(2, 3, 3, 4), case(3, 2, 4, 3, F64)]
-        return [*cases, empty(2, 3, 2, 3), graded(2, 2, 3, 3, F64)]
+        cases = [case(2, 3, 3, 4), case(3, 2, 4, 3, F64, far=1e5)]
+        cases += [case(2, 1, 2, 3, tiny=True), some(3, 2, 2, 3, skip=1)]
+        cases += [empty(2, 3, 2, 3), graded(2, 2, 3, 3, F64)]
+        return [*cases, graded(3, 1, 2, 3, F64, skip=1)]
     n = whole(g, 4, 7)
-    cases = [case(n, 3, 5, 6), case(n + 1, 1, 6, whole(g, 4, 6), F64)]
-    cases += [case(1, 4, 4, 7), empty(n, 2, 4, 4), empty(1, 3, 5, 2, F64)]
-    return [*cases, graded(n, 3, 5, 5, F64), graded(n + 1, 2, 4, 5)]
+    cases = [case(n, 3, 5, 6), case(n + 1, 1, 6, whole(g, 4, 6), F64, far=1e5)]
+    cases += [case(1, 4, 4, 7), case(3, 1, 4, 5, tiny=True)]
+    cases += [case(2, 2, 3, 6, F64, tiny=True)]
+    cases += [some(n, 2, 3, 3, skip=2), some(2, 3, 4, 2, F64, skip=1)]
+    cases += [empty(n, 2, 4, 4), empty(1, 3, 5, 2, F64)]
+    cases += [graded(n, 3, 5, 5, F64, far=1e5), graded(n + 1, 2, 4, 5)]
+    return [*cases, graded(n, 2, 3, 4, F64, skip=2)]
 
 
 def loss_by_selection(prediction, target, mask):
     there = mask.expand_as(prediction)
-    total = F.mse_loss(prediction[there], target[there], reduction="sum")
-    return total / there.sum().clamp(min=1)
+    found = [
+        F.mse_loss(p[m], t[m]) for p, t, m in zip(prediction, target, there) if m.any()
+    ]
+    return torch.stack(found).mean() if found else 0 * prediction.sum()
 
 
 def loss_by_loops(prediction, target, mask):
-    total, n = 0 * prediction.double().sum(), 0
+    zero = 0 * prediction.double().sum()
+    total, holes = zero, 0
     for p, t, m in zip(prediction.double(), target.double(), mask[:, 0]):
-        for r, c in m.nonzero().tolist():
-            total, n = total + ((p[:, r, c] - t[:, r, c]) ** 2).sum(), n + len(p)
-    return total / n if n else total
+        errors = [((p[:, r, c] - t[:, r, c]) ** 2).mean() for r, c in m.nonzero()]
+        if errors:
+            total, holes = total + sum(errors) / len(errors), holes + 1
+    return total / holes if holes else total
 
 
 # --- 6. soft bins ---------------------------------------------------------------------
 def cases_soft_bins(g: Generator, hidden: bool) -> list[Case]:
-    def case(m, q, neighbours, sigma, dtype=F32, exponent=0.0, near=1):
+    def case(m, q, neighbours, sigma, dtype=F32, exponent=0.0, near=1, level=0.0):
         """exponent: of the Gaussian at all rows but the first `near`, which are far
-        then; the bins lie about along a line."""
+        then; the bins lie about along a line. level: of all colours and bins; beside
+        it their distances are small."""
         while True:
             bins = 1.6 * sigma * normal(g, q, 2, dtype=F64)
             ab = 1.9 * sigma * normal(g, m, 2, dtype=F64)
@@ -387,11 +496,12 @@ def cases_soft_bins(g: Generator, hidden: bool) -> list[Case]:
             shared = second.min() < 3 and second[-1] < 3 and second.max() > 0.3
             if clear and shared and (order[:near, 0] < 4).all():
                 break
-        kind, ab, bins = "far" if exponent else "ordinary", ab.to(dtype), bins.to(dtype)
+        ab, bins = (level + ab).to(dtype), (level + bins).to(dtype)
+        kind = "far" if exponent else "ordinary"
         return make_case(kind, ab=ab, bins=bins, neighbours=neighbours, sigma=sigma)
 
     if not hidden:
-        cases = [case(3, 6, 3, 2.0), case(4, 5, 2, 0.5, F64)]
+        cases = [case(3, 6, 3, 2.0), case(4, 5, 2, 0.5, F64, level=1e5)]
         cases += [case(3, 5, 3, 2.0, exponent=125.0)]
         cases += [case(2, 6, 2, 5.0, F64, exponent=900.0)]
         # A single row: here the smallest distance of all rows is its own.
@@ -399,7 +509,7 @@ def cases_soft_bins(g: Generator, hidden: bool) -> list[Case]:
     n = whole(g, 5, 8)
     return [
         case(n, n + 4, 5, between(g, 3.0, 5.0)),
-        case(n + 5, 7, 4, between(g, 0.3, 0.8), F64),
+        case(n + 5, 7, 4, between(g, 0.3, 0.8), F64, level=1e5),
         case(1, 9, 3, between(g, 1.2, 1.8)),
         case(n, 4, 4, between(g, 1.2, 1.8)),
         case(n, 8, 1, between(g, 1.2, 1.8), F64),
@@ -428,81 +538,107 @@ def bins_by_loops(ab, bins, neighbours, sigma):
 
 # --- 7. rebalancing weights -----------------------------------------------------------
 def cases_rebalancing_weights(g: Generator, hidden: bool) -> list[Case]:
-    def case(q, mix, dtype=F32, kind="ordinary"):
+    def case(q, mix, dtype=F32, kind="ordinary", level=0.0):
+        """level: of all bins; beside it their distances are small."""
+        sigma = between(g, 0.6, 1.8)
         prior = normal(g, q, dtype=F64).mul(1.2).exp() + 0.1
         if kind == "empty bins":
             prior[torch.randperm(q, generator=g)[: 1 + q // 4]] = 0
-        return make_case(kind, prior=(prior / prior.sum()).to(dtype), mix=mix)
+        # neighbours about one sigma apart
+        bins = level + 1.5 * sigma * q**0.5 * (uniform(g, q, 2, dtype=F64) - 0.5)
+        prior, bins = (prior / prior.sum()).to(dtype), bins.to(dtype)
+        return make_case(kind, prior=prior, bins=bins, mix=mix, sigma=sigma)
 
     empty = partial(case, kind="empty bins")
     if not hidden:
-        return [case(4, 0.5), case(6, 0.2, F64), empty(5, 0.3)]
+        return [case(4, 0.5), case(6, 0.2, F64, level=1e5), empty(5, 0.3)]
     q = whole(g, 7, 20)
-    cases = [case(q, between(g, 0.3, 0.45)), case(2 * q, between(g, 0.6, 0.8), F64)]
+    cases = [case(q, between(g, 0.3, 0.45))]
+    cases += [case(2 * q, between(g, 0.6, 0.8), F64, level=1e5)]
     cases += [case(3, between(g, 0.1, 0.3)), case(q + 1, 1.0)]
     cases += [empty(q + 2, between(g, 0.6, 0.8))]
     return [*cases, empty(2, between(g, 0.2, 0.4), F64)]
 
 
-def weights_by_interpolation(prior, mix):
-    prior = prior.double()
-    weight = torch.lerp(prior, torch.full_like(prior, 1 / len(prior)), mix).reciprocal()
-    return weight / torch.dot(weight, prior)
+def weights_by_division(prior, bins, mix, sigma):
+    kind, prior, bins = prior.dtype, prior.double(), bins.double()
+    kernel = (-((bins[:, None] - bins).norm(dim=2) / sigma).square() / 2).exp()
+    smooth = (kernel / kernel.sum(0, keepdim=True) * prior).sum(1)
+    mixed = torch.lerp(smooth, torch.full_like(smooth, 1 / len(prior)), mix)
+    return (1 / mixed / torch.dot(1 / mixed, prior)).to(kind)
 
 
-def weights_by_loops(prior, mix):
-    weight = [1 / ((1 - mix) * p + mix / len(prior)) for p in prior.tolist()]
+def weights_by_loops(prior, bins, mix, sigma):
+    centres, q = bins.tolist(), len(prior)
+    smooth = [0.0] * q
+    for share, centre in zip(prior.tolist(), centres):
+        near = [math.exp(-(math.dist(centre, c) ** 2) / 2 / sigma**2) for c in centres]
+        smooth = [s + share * k / sum(near) for s, k in zip(smooth, near)]
+    weight = [1 / ((1 - mix) * s + mix / q) for s in smooth]
     mean = sum(p * w for p, w in zip(prior.tolist(), weight))
-    return torch.tensor([w / mean for w in weight])
+    return torch.tensor([w / mean for w in weight], dtype=prior.dtype)
 
 
-# --- 8. the annealed mean -------------------------------------------------------------
+# --- 8. the annealed mean and its spread ----------------------------------------------
 def cases_annealed_mean(g: Generator, hidden: bool) -> list[Case]:
-    def case(n, q, h, w, t, dtype=F32, scale=1.5, level=0.0):
+    def case(n, q, h, w, t, dtype=F32, scale=1.5, level=0.0, apart=0.8, centre=2.0):
         """t: the temperature. scale, level: of the logits; a pixel's level is its own,
-        up to `level`."""
+        up to `level`. apart, centre: of the bins. In float32 no mean is near 0: there
+        its rounding would show."""
         logits = scale * normal(g, n, q, h, w, dtype=F64)
         logits = logits + level * (2 * uniform(g, n, 1, h, w, dtype=F64) - 1)
-        bins = normal(g, q, 2, dtype=F64)
-        # In float32 no mean is near 0: there its rounding would show.
-        bins = 60 * bins if dtype == F64 else 2 + 0.8 * bins
-        kind = "ordinary" if (scale, level) == (1.5, 0.0) else "extreme"
+        bins = centre + apart * normal(g, q, 2, dtype=F64)
+        kind = "ordinary" if scale == 1.5 and level < 2 else "extreme"
         logits, bins = logits.to(dtype), bins.to(dtype)
         return make_case(kind, logits=logits, bins=bins, temperature=t)
 
+    wide = partial(case, dtype=F64, apart=60.0, centre=0.0)
+    remote = partial(case, dtype=F64, apart=3.0, centre=1e5)
     if not hidden:
-        cases = [case(2, 4, 2, 3, 0.4), case(1, 3, 3, 2, 0.7, F64)]
-        cases += [case(2, 5, 1, 2, 0.4, level=60.0)]
-        cases += [case(1, 4, 1, 2, 0.3, F64, level=700.0)]
+        cases = [case(2, 4, 2, 3, 0.4), wide(1, 3, 3, 2, 0.7), remote(1, 4, 2, 1, 0.6)]
+        cases += [case(2, 5, 1, 2, 0.4, level=60.0), wide(1, 4, 1, 2, 0.3, level=700.0)]
         cases += [case(1, 12, 2, 2, 0.02, scale=0.024)]
-        return [*cases, case(1, 9, 2, 1, 0.0025, F64, scale=0.003)]
+        cases += [wide(1, 9, 2, 1, 0.0025, scale=0.003)]
+        cases += [case(1, 5, 2, 1, 40.0, scale=80.0)]
+        return [*cases, wide(2, 4, 1, 2, 200.0, scale=700.0)]
     n = whole(g, 3, 5)
     return [
         case(n, 6, 3, 4, between(g, 0.3, 0.45)),
-        case(n + 1, 8, 2, 2, between(g, 0.5, 0.7), F64),
+        wide(n + 1, 8, 2, 2, between(g, 0.5, 0.7)),
+        remote(n, 6, 2, 3, between(g, 0.5, 0.7)),
         case(1, 2, 4, 1, between(g, 0.2, 0.3)),
-        case(2, whole(g, 9, 12), 1, 5, between(g, 1.5, 2.5), F64),
+        wide(2, whole(g, 9, 12), 1, 5, between(g, 1.5, 2.5)),
         case(n, 7, 2, 4, between(g, 0.3, 0.45), level=60.0),
-        case(2, 5, 2, 4, between(g, 0.3, 0.45), F64, level=800.0),
+        wide(2, 5, 2, 4, between(g, 0.3, 0.45), level=800.0),
         case(2, whole(g, 13, 18), 2, 3, 0.02, scale=0.024),
-        case(n, 10, 3, 1, 0.002, F64, scale=0.0025),
-        case(1, 5, 3, 3, 0.05, F64, scale=30.0),
+        wide(n, 10, 3, 1, 0.002, scale=0.0025),
+        wide(1, 5, 3, 3, 0.05, scale=30.0),
+        case(n, 6, 1, 3, between(g, 30.0, 50.0), scale=80.0),
+        wide(2, 7, 3, 2, between(g, 150.0, 250.0), scale=700.0),
     ]
 
 
 def annealed_by_logarithms(logits, bins, temperature):
     log_weight = logits.double().log_softmax(1) / temperature
-    weight = (log_weight - log_weight.logsumexp(1, keepdim=True)).exp().to(bins)
-    a, b = ((weight * channel.view(1, -1, 1, 1)).sum(1) for channel in bins.T)
-    return torch.stack([a, b], 1)
+    weight = (log_weight - log_weight.logsumexp(1, keepdim=True)).exp()
+    centre = bins.double().mean(0)
+    near = bins.double() - centre  # else the difference below would lose digits
+    first = torch.einsum("nqhw,qc->nchw", weight, near)
+    second = torch.einsum("nqhw,q->nhw", weight, near.square().sum(1))
+    return [first + centre.view(1, 2, 1, 1), second - first.square().sum(1)]
 
 
 def annealed_by_pixels(logits, bins, temperature):
     n, _, h, w = logits.shape
     pixels = logits.double().movedim(1, 3).flatten(0, 2)
-    weights = [((p - p.max()) / temperature).exp() for p in pixels]
-    colours = torch.stack([f @ bins.double() / f.sum() for f in weights])
-    return colours.view(n, h, w, 2).movedim(3, 1)
+    colours, spreads = [], []
+    for p in pixels:
+        f = ((p - p.max()) / temperature).exp()
+        f = f / f.sum()
+        colours.append(f @ bins.double())
+        spreads.append(f @ (bins.double() - colours[-1]).norm(dim=1) ** 2)
+    colour = torch.stack(colours).view(n, h, w, 2).movedim(3, 1)
+    return colour, torch.stack(spreads).view(n, h, w)
 
 
 # --- 9. predicting across channels ----------------------------------------------------
@@ -560,17 +696,22 @@ class CrossInModules(Method):
 
 
 # --- the sheet ------------------------------------------------------------------------
-PATCHES = ("centre", "neighbour")
+PATCHES = ("centre", "neighbour", "float64")
+VALUE = ("value", "float64")
 
 SHEET: list[Master] = [
     Master(
-        "rotation_batch",
+        "eight_views",
         (
-            Property("turns the pictures, in the right order", 3, outputs=("views",)),
-            Property("labels the turns", 2, outputs=("labels", "int64")),
+            Property(
+                "turns and mirrors the pictures, in the right order",
+                4,
+                outputs=("views", "float64"),
+            ),
+            Property("labels the views", 2, outputs=("labels", "int64")),
         ),
-        cases_rotation_batch,
-        (rotation_by_flips, rotation_by_loops),
+        cases_eight_views,
+        (views_by_flips, views_by_loops),
         library("transforms", "rot90")
         + library("pretext.rotation", "rotate_four_ways", "Rotation"),
     ),
@@ -585,23 +726,29 @@ SHEET: list[Master] = [
         library("pretext.patch_location", "patch_pairs", "PatchLocation"),
     ),
     Master(
-        "permutation_set",
+        "maximin_set",
         (
-            Property("adds the farthest row again and again", 4),
-            Property("never chooses a row twice", 1, "repeats"),
-            Property(
-                "takes the lowest of several rows that are as far away", 1, "ties"
-            ),
+            Property("adds the row with the largest smallest distance", 4),
+            Property("takes the row with the largest sum of several such", 1, "sums"),
+            Property("takes the lowest of several with this sum", 1, "numbers"),
         ),
-        cases_permutation_set,
-        (permutations_by_mean, permutations_by_loops),
-        library("pretext.jigsaw", "permutation_set", "_permutation_set"),
+        cases_maximin_set,
+        (permutations_by_sorting, permutations_by_loops),
+        library(
+            "pretext.jigsaw",
+            "permutation_set",
+            "_permutation_set",
+            "maximin_permutation_set",
+            "_maximin_permutation_set",
+        ),
     ),
     Master(
         "shuffle_tiles",
         (
-            Property("cuts and shuffles square pictures", 4),
-            Property("cuts and shuffles pictures that are not square", 1, "oblong"),
+            Property("cuts and shuffles square pictures", 4, outputs=VALUE),
+            Property(
+                "cuts and shuffles pictures that are not square", 1, "oblong", VALUE
+            ),
         ),
         cases_shuffle_tiles,
         (tiles_by_gather, tiles_by_chunks),
@@ -610,9 +757,10 @@ SHEET: list[Master] = [
     Master(
         "masked_loss",
         (
-            values(3),
-            UNCHANGED,
+            Property("gives the right values", 3, outputs=VALUE),
+            replace(UNCHANGED, outputs=("unchanged", "leaving")),
             gradient(1),
+            Property("leaves out pictures without a hole", 1, "whole pictures", VALUE),
             Property(
                 "is 0 with gradient 0 where nothing is missing",
                 1,
@@ -627,7 +775,7 @@ SHEET: list[Master] = [
     Master(
         "soft_bins",
         (
-            Property("gives the right shares", 4),
+            Property("gives the right shares", 4, outputs=VALUE),
             UNCHANGED,
             Property("stays right far away from every bin", 1, "far"),
         ),
@@ -638,20 +786,26 @@ SHEET: list[Master] = [
     Master(
         "rebalancing_weights",
         (
-            Property("gives the right weights", 2),
+            Property("gives the right weights", 3, outputs=VALUE),
             UNCHANGED,
             Property("weighs bins that never occur", 1, "empty bins"),
         ),
         cases_rebalancing_weights,
-        (weights_by_interpolation, weights_by_loops),
+        (weights_by_division, weights_by_loops),
         library("colour", "rebalancing_weights"),
     ),
     Master(
         "annealed_mean",
         (
-            Property("gives the right colours", 3),
+            Property("gives the right colours", 3, outputs=("colour", "float64")),
+            Property("gives the right spread", 1, outputs=("spread",)),
             UNCHANGED,
-            Property("stays right for large logits and low temperatures", 1, "extreme"),
+            Property(
+                "stays right for large logits and extreme temperatures",
+                1,
+                "extreme",
+                ("colour", "spread", "float64"),
+            ),
         ),
         cases_annealed_mean,
         (annealed_by_logarithms, annealed_by_pixels),
@@ -662,6 +816,7 @@ SHEET: list[Master] = [
         "CrossChannel",
         (
             Property("predicts each half from the other", 3),
+            UNCHANGED,
             Property(
                 "hands its networks' parameters to the optimiser",
                 1,
@@ -676,7 +831,7 @@ SHEET: list[Master] = [
                 "encodes a picture as the features of both halves",
                 2,
                 "encode",
-                ("represent",),
+                ("represent", "leaving"),
             ),
         ),
         cases_CrossChannel,
