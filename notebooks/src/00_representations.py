@@ -153,8 +153,8 @@ BUDGET = budget()
 # %% [markdown]
 # ## 1. The pictures, and their pixels
 #
-# The course uses 1,906 emoji from three drawing sets (three *styles*), so there are three drawings of each emoji. To us,
-# the three drawings mean the same.
+# The course uses 1,906 emoji from three drawing sets (three *styles*), so there are three drawings of each emoji. To
+# us, the three drawings mean the same.
 
 # %%
 emoji, names = load("emoji"), emoji_names()
@@ -376,10 +376,11 @@ for name in ("octopus", "squid", "rocket"):
 
 # %% [markdown]
 # REP's third example is an **embedding**, which gives each word a short vector $v_w$. It needs no category labels. (The
-# keywords themselves were written by people.) *You shall know a word by the company it keeps* (Firth 1957): words that occur with the same other words should be near each
-# other. **Skip-gram** (Mikolov et al. 2013) turns this idea into a task. Given a word $w$ and a second word $c$,
-# predict whether the two come from the same emoji. Each word $c$ has another vector, $u_c$, for its role as the second
-# word (the *context*). For a true pair $(w, c)$ and K words $n_k$ drawn at random, the loss is
+# keywords themselves were written by people.) *You shall know a word by the company it keeps* (Firth 1957): words that
+# occur with the same other words should be near each other. **Skip-gram** (Mikolov et al. 2013) turns this idea into a
+# task. Given a word $w$ and a second word $c$, predict whether the two come from the same emoji. Each word $c$ has
+# another vector, $u_c$, for its role as the second word (the *context*). For a true pair $(w, c)$ and K words $n_k$
+# drawn at random, the loss is
 #
 # $$L = -\log \sigma(u_c^\top v_w) - \sum_{k=1}^{K} \log \sigma(-u_{n_k}^\top v_w), \qquad \sigma(s) = \frac{1}{1 + e^{-s}}.$$
 #
@@ -392,10 +393,10 @@ for name in ("octopus", "squid", "rocket"):
 # $$u_c^\top v_w = \log \frac{P(w, c)}{P(w)\,P_n(c)} - \log K,$$
 #
 # if there are enough dimensions (Levy and Goldberg 2014). If the random words were drawn with their own frequency,
-# $P_n(c) = P(c)$, then the logarithm would be the **pointwise mutual information** (PMI) of the two words: the fraction would
-# say how many times more often they occur together than by chance. Mikolov et al. draw them with $P_n(c) \propto P(c)^{0.75}$,
-# and so do we, so rare words are drawn more often. This adds a number that depends on $c$ only,
-# $\log P(c) / P_n(c)$. In 32 dimensions skip-gram must compromise, and words with similar contexts get similar vectors.
+# $P_n(c) = P(c)$, then the logarithm would be the **pointwise mutual information** (PMI) of the two words: the fraction
+# would say how many times more often they occur together than by chance. Mikolov et al. draw them with
+# $P_n(c) \propto P(c)^{0.75}$, and so do we, so rare words are drawn more often. This adds a number that depends on $c$
+# only, $\log P(c) / P_n(c)$. In 32 dimensions skip-gram must compromise, and words with similar contexts get similar vectors.
 
 
 # %%
@@ -616,10 +617,11 @@ for title, layer in (
 # $$\sum_{i \in S} \lVert x_i - m\rVert^2 = \sum_{i \in S} \lVert x_i - \bar x\rVert^2 + |S|\,\lVert \bar x - m\rVert^2,$$
 #
 # which is smallest for $m = \bar x$, and only there. So neither half-step can raise $J$. Does the algorithm also end?
-# "Cannot raise" is not enough for that, because the codes could change for ever at the same $J$. So we change a code only if
-# another mean is *strictly* nearer, as `argmin` with a fixed rule for ties does. Then every step that changes a code lowers
-# $J$ strictly. No set of codes can come back, there are finitely many sets ($K^N$), and so the algorithm ends. At its end no
-# single half-step lowers $J$. This is a local optimum, which depends on the start.
+# "Cannot raise" is not enough for that, because the codes could change for ever at the same $J$. So we need a rule for
+# ties: of equally near means, the first one is taken. Then a step that changes codes does one of two things. It lowers
+# $J$. Or it keeps $J$, because each changed code went to an equally near mean with a smaller number. This lowers the
+# sum of the codes. So no set of codes can come back. There are finitely many sets ($K^N$), and so the algorithm ends.
+# At its end no single half-step lowers $J$. Which end it reaches depends on the start.
 
 
 # %%
@@ -945,11 +947,11 @@ picture
 draw_changes("noise (sigma)", "Robustness: how far features move under Gaussian noise")
 
 # %% [markdown]
-# Under the weakest noise, the patch codes move most: a little noise is enough to change some codes. From sigma = 0.05 on,
-# SimCLR is the least robust. At sigma = 0.1 its features move about as far as another picture is away. (Look at such noise
-# in the widget below.) The networks were not trained to be robust, because noise was not among their augmentations. The
-# random encoder is among the most robust, but by k-NN it is hardly better than pixels. One good property alone does not make
-# a good representation.
+# Under the weakest noise, the patch codes move most: a little noise is enough to change some codes. From sigma = 0.05
+# on, SimCLR is the least robust. At sigma = 0.1 its features move about as far as another picture is away. (Look at
+# such noise in the widget below.) The networks were not trained to be robust, because noise was not among their
+# augmentations. The random encoder is among the most robust, but by k-NN it is hardly better than pixels. One good
+# property alone does not make a good representation.
 #
 # **Abstraction and invariances.** Now we make changes that are large in pixels and small in meaning. The picture is
 # mirrored, or turned by a quarter. All hues are turned by a third of the circle. The drawing stays in its place, but on
@@ -996,10 +998,10 @@ picture
 # %% [markdown]
 # SimCLR's row matches its training, in which the views are mirrored and mildly recoloured. SimCLR is invariant to
 # mirroring and nearly invariant to hues. Its training does not ask it to ignore the texture, and yet it nearly does.
-# (Notebook 03 studies this.) The supervised network is sensitive to other hues. And the three drawings of an emoji? Even
-# the supervised network keeps them apart, although its labels put them in one category. SimCLR's features move more than
-# half as far as to another picture. This is further than pixels move, because the drawings share an outline. SimCLR has never
-# seen two drawings as a pair.
+# (Notebook 03 studies this.) The supervised network is sensitive to other hues. And the three drawings of an emoji?
+# Even the supervised network keeps them apart, although its labels put them in one category. SimCLR's features move
+# more than half as far as to another picture. This is further than pixels move, because the drawings share an outline.
+# SimCLR has never seen two drawings as a pair.
 #
 # **Try it.** Every change has six strengths. The dotted line is the distance to another picture. Which representation
 # changes least under a turn? Which one changes much under a blur that you hardly see?
@@ -1084,10 +1086,11 @@ torch.testing.assert_close(
 # task, not the representation, decides *which* invariances are good.
 #
 # **Invariance or equivariance?** An encoder is *invariant* to a change T if $f(Tx) = f(x)$. It is *equivariant* if the
-# features change in a known way, $f(Tx) = T' f(x)$, where T' does not depend on x. Then nothing is lost: the features say
-# what changed, and by how much. A convolution is equivariant to shifts. Our network's map after two stages has one position
-# for 4 x 4 pixels. So a shift of the picture by 4 pixels should move the map by one position (except at the border, where
-# the padding is). The mean over all positions then makes an invariant number of it.
+# features change in a known way, $f(Tx) = T' f(x)$, where T' does not depend on x. (If T' changes nothing, this is
+# invariance.) If T' moves the features, they still say where things are. A convolution is equivariant to shifts. Our
+# network's map after two stages has one position for 4 x 4 pixels. So a shift of the picture by 4 pixels should move
+# the map by one position (except near the border, where the padding is). The mean over all positions is then nearly
+# invariant.
 
 
 # %%
@@ -1107,20 +1110,22 @@ for name in ("random encoder", "SimCLR"):
     )
     pooled = evaluate.relative_change(before.mean((2, 3)), after.mean((2, 3)))
     print(
-        f"{name}: relative change of the map {same_position:.2f}, compared with the map "
-        f"moved by one position {one_further:.2f}; of its mean {pooled:.2f}"
+        f"{name}: relative change of the map {same_position:.3f}, compared with the map "
+        f"moved by one position {one_further:.3f}; of its mean {pooled:.3f}"
     )
 
 # %% [markdown]
-# The map follows the shift, so the comparison with the moved map leaves a much smaller change than the comparison at the same
-# position. (It is not 0, because each number of the map also depends on pixels near the border.) Whether to keep the map or
-# its mean depends on the task again: a mask needs the map, a category does not.
+# The map follows the shift, so the comparison with the moved map leaves a much smaller change than the comparison at
+# the same position. (It is not exactly 0, because numbers of the map also depend on pixels near the border, and there
+# the shift brings in other pixels.) Whether to keep the map or its mean depends on the task again: a mask needs the
+# map, a category does not.
 #
-# **Information, and usable information.** Did the encoder *add* information about the category? It cannot. The features are a
-# function of the picture, so $I(h; y) \le I(x; y)$ (the data-processing inequality), and the pixels, the worst features so far,
-# have all of it. A good encoder makes information *easy to use* for a simple predictor, such as k-NN or a linear
-# probe. (Xu et al. 2020 define the information that a restricted family of predictors can use.) The opposite is easy, too. We
-# write the 8 bits of each pixel value in reverse order. This can be undone, so no information is lost:
+# **Information, and usable information.** Did the encoder *add* information about the category? It cannot. The features
+# are a function of the picture, so $I(h; y) \le I(x; y)$ (the data-processing inequality), and the pixels, the worst
+# features so far, have all of it. A good encoder makes information *easy to use* for a simple predictor, such as k-NN
+# or a linear probe. (Xu et al. 2020 define the information that a restricted family of predictors can use.) The
+# opposite is easy, too. We write the 8 bits of each pixel value in reverse order. This can be undone, so no information
+# is lost:
 
 
 # %%
@@ -1137,8 +1142,9 @@ print(
 )
 
 # %% [markdown]
-# The information is still there, but a vote of neighbours can use less of it. So every number of this course is about features
-# *and* a predictor.
+# The information is still there, but a vote of neighbours can use less of it. (A vote can also fall below "always the
+# commonest", because it follows the neighbours even where they say nothing.) So every number of this course is about
+# features *and* a predictor.
 #
 # **Compactness: input dimension much larger than output dimension.** But how many of its dimensions does a
 # representation use? Take the singular values $\sigma_k$ of the centred features (N, D), and
@@ -1181,15 +1187,17 @@ picture.axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 picture
 
 # %% [markdown]
-# The first 8 or 16 components give most of the accuracy. After them, pixels, attributes and both other networks improve
-# little. SimCLR and the patch codes spread their information over more dimensions, and improve up to 64. A high effective
-# rank alone does not make a good representation, otherwise pixels would win. A very low effective rank is a warning: 1 means
-# that all features lie on one line. (If all features are equal, all $\sigma_k$ are 0, and the formula is 0/0.)
+# The first 16 components give most of the accuracy. The supervised network and the random encoder gain nothing after
+# them, and the attributes have only nine. Pixels, patch codes and SimCLR still gain a few percentage points up to 64. A
+# high effective rank alone does not make a good representation, otherwise pixels would win. A very low effective rank
+# is a warning: 1 means that all features lie on one line. (If all features are equal, all $\sigma_k$ are 0, and the
+# formula is 0/0.)
 #
 # ## 8. How the course measures
 #
 # GT19: *we usually don't care about the performance of the self-supervised learning task*. We care about the features,
-# on tasks for which they were not made. Here are seven ways to measure this. Only fine-tuning trains the encoder. Unless we say otherwise, the encoder is **frozen**.
+# on tasks for which they were not made. Here are seven ways to measure this. Only fine-tuning trains the encoder.
+# Unless we say otherwise, the encoder is **frozen**.
 #
 # You know **k-NN** already: it has no training and no settings to tune. The **linear probe** (GT19: attach a shallow
 # network; AIA: *with or without finetuning*) is a logistic regression on $h$. It finds categories that a plane can
@@ -1293,9 +1301,9 @@ picture
 
 # %% [markdown]
 # The bands show the effect of the random draw, which decides *which* emoji got a label. So we use the same draws for
-# every encoder. With one emoji of each category, all three curves begin below the dotted line: nine emoji do not say which
-# category is the commonest, and so few examples say little about the others. The random encoder hardly ever gets above it.
-# A number of a few-label experiment without this line can look like a success.
+# every encoder. With one emoji of each category, all three curves begin below the dotted line. The reason is that nine
+# emoji, one of each category, do not say which category is the commonest. The mean of the random encoder never gets
+# clearly above the line. Without this line, its rising curve would look like a success.
 #
 # **Fine-tuning.** Training continues, and it includes the encoder. Each number costs a training run, so these come from
 # `results/`, with labels for 10 % of the emoji and 600 steps. We compare with the same network trained from scratch,
@@ -1502,11 +1510,11 @@ bars_with_spread(
 # either order. The honest statement here is "too close to tell with three seeds". (If we compare seed by seed, on the
 # same labels, fine-tuning wins three times of three: notebook 03, section 12. Compare in pairs where you can.)
 #
-# **One test set.** The dots of this course show seeds: how the number changes with another training. They do not show how it
-# would change with other *test emoji*. The scenes of one emoji look alike, so a network gets most of them right or most of
-# them wrong, and 2,000 scenes are not 2,000 independent questions. To see the difference, we draw the test set again and
-# again from itself (the **bootstrap**), once by scene and once by emoji with all of its scenes. With $r_i = 1$ for a right
-# answer and $\bar r$ the accuracy, the standard error by emoji is also known in closed form, nearly:
+# **One test set.** The dots of this course show seeds: how the number changes with another training. They do not show
+# how it would change with other *test emoji*. The scenes of one emoji look alike, so a network gets most of them right
+# or most of them wrong, and 2,000 scenes are not 2,000 independent questions. To see the difference, we draw the test
+# set again and again from itself (the **bootstrap**), once by scene and once by emoji with all of its scenes. With
+# $r_i = 1$ for a right answer and $\bar r$ the accuracy, the standard error by emoji is also known in closed form, nearly:
 # $\frac1N \sqrt{\sum_e \big( \sum_{i \in e} (r_i - \bar r) \big)^2}$, where the outer sum is over the emoji.
 
 
@@ -1521,10 +1529,10 @@ def bootstrap_error(right, group, draws=1000):
     return (hits[drawn].sum(1) / size[drawn].sum(1)).std().item()
 
 
-test_emoji = held_out.info["emoji"]
+test_emoji, right_by = held_out.info["emoji"], {}
 for name in ("SimCLR", "supervised"):
     predicted = evaluate.knn(features[name][0], bank.y, features[name][1]).argmax(1)
-    right = (predicted == held_out.y).double()
+    right = right_by[name] = (predicted == held_out.y).double()
     each = test_emoji.unique(return_inverse=True)[1].bincount(
         weights=right - right.mean()
     )
@@ -1537,14 +1545,22 @@ for name in ("SimCLR", "supervised"):
         f"{bootstrap_error(right, torch.arange(len(right))):.4f}, by emoji "
         f"{by_emoji:.4f} (formula {formula:.4f})"
     )
+difference = right_by["supervised"] - right_by["SimCLR"]
+print(
+    f"supervised minus SimCLR: {difference.mean():.3f}; standard error by emoji "
+    f"{bootstrap_error(difference, test_emoji):.4f}"
+)
 
 # %% [markdown]
-# The error by emoji is the larger one, and it is the honest one. The figures of this course show seeds only. So do not read a
-# difference of a percentage point between two methods as a fact about other emoji.
+# The error by emoji is the larger one, and it is the honest one. The figures of this course show seeds only. So do not
+# read a difference of a percentage point between two methods as a fact about other emoji. Two methods
+# that are tested on the same emoji are compared emoji by emoji. The last line has the standard error of their
+# difference, from a bootstrap of the differences.
 #
 # ## 10. What to try next
 #
-# **Exercises**: [`exercises/00_representations.ipynb`](../exercises/00_representations.ipynb), each checked when you run the cell below it.
+# **Exercises**: [`exercises/00_representations.ipynb`](../exercises/00_representations.ipynb), each checked when you
+# run the cell below it.
 #
 # Add a tenth attribute: can you beat your nine? Leave out the root in the patch codes, or give `code=triangle`
 # (`course_lib.clustering.kmeans`): what happens to smoothness? Train `SkipGram` with `dim=2` and draw the words. Give
