@@ -340,7 +340,7 @@ assert check(relative_change).solved
 #
 # from 1 (all rows are multiples of one row) to the smaller of N and D (all directions are used equally). A singular value of
 # 0 contributes nothing, because $p \log p \to 0$ as $p \to 0$. The effective rank does not depend on the scale of the
-# features, be they as small as 1e-30 in float32 or 1e-50 in float64. (Roy and Vetterli 2007; as a measure of self-supervised
+# features, be they as small as 1e-15 in float32 or 1e-50 in float64. (Roy and Vetterli 2007; as a measure of self-supervised
 # features: RankMe, arXiv 2210.02885.)
 #
 # *10 minutes, ★.* Points: 2 right values, 1 argument left alone, 1 singular values of 0.

@@ -617,10 +617,11 @@ for title, layer in (
 # $$\sum_{i \in S} \lVert x_i - m\rVert^2 = \sum_{i \in S} \lVert x_i - \bar x\rVert^2 + |S|\,\lVert \bar x - m\rVert^2,$$
 #
 # which is smallest for $m = \bar x$, and only there. So neither half-step can raise $J$. Does the algorithm also end?
-# "Cannot raise" is not enough for that, because the codes could change for ever at the same $J$. So we need a rule for
-# ties: of equally near means, the first one is taken. Then a step that changes codes does one of two things. It lowers
-# $J$. Or it keeps $J$, because each changed code went to an equally near mean with a smaller number. This lowers the
-# sum of the codes. So no set of codes can come back. There are finitely many sets ($K^N$), and so the algorithm ends.
+# "Cannot raise" is not enough for that, because the codes could change for ever at the same $J$. So the rule
+# for ties must depend on the means alone, for example: the first of equally near means is taken. Now suppose that a step
+# keeps $J$. Then no mean has moved, because $\bar x$ alone is best. So the codes, which follow from the means, stay the
+# same, too. In other words, every step that changes a code lowers $J$ strictly. So no set of codes can come back. There
+# are finitely many sets ($K^N$), and so the algorithm ends.
 # At its end no single half-step lowers $J$. Which end it reaches depends on the start.
 
 
@@ -1191,7 +1192,7 @@ picture
 # them, and the attributes have only nine. Pixels, patch codes and SimCLR still gain a few percentage points up to 64. A
 # high effective rank alone does not make a good representation, otherwise pixels would win. A very low effective rank
 # is a warning: 1 means that all features lie on one line. (If all features are equal, all $\sigma_k$ are 0, and the
-# formula is 0/0.)
+# formula is 0/0. The library returns 1 then.)
 #
 # ## 8. How the course measures
 #

@@ -475,14 +475,14 @@ def cases_effective_rank(g: Generator, hidden: bool) -> list[Case]:
 
     if not hidden:
         cases = [case(5, 3), case(4, 6, F64), case(6, 2), case(5, 4, zeros=[1, 3])]
-        cases += [case(7, 6, last=-3), case(3, 4, scale=1e-30)]
+        cases += [case(7, 6, last=-3), case(3, 4, scale=1e-15)]
         cases += [case(4, 3, F64, scale=1e-50)]
         labels = torch.tensor([0, 0, 2, 3, 3, 3])
         return cases + [Case("zeros", {"features": F.one_hot(labels, 5).double()})]
     n = whole(g, 8, 14)
     cases = [case(n + 2, whole(g, 4, 7)), case(n, n + 5, F64), case(2 * n, 8)]
     cases += [case(n, n, F64), case(n, 6, zeros=[0, 4])]
-    cases += [case(n, 7, last=-3), case(n, 4, scale=1e-30)]
+    cases += [case(n, 7, last=-3), case(n, 4, scale=1e-15)]
     cases += [case(n, 5, F64, scale=1e-50)]
     cases += [case(n + 1, 5, F64, zeros=[whole(g, 0, 4)])]
     labels = shuffled(g, torch.arange(n + 3) % 4)
@@ -594,7 +594,7 @@ def cases_report(g: Generator, hidden: bool) -> list[Case]:
             both = [case(6, 3), case(5, 4, F64)]
             ways = list(zip(*(other_choices(**c.arrays) for c in both)))
             if len(set(ways)) == len(ways):  # no two lead to the same settings in both
-                return [*both, close(4, 2), tied(4, 2), tied(5, 4, F64)]
+                return [*both, close(5, 2), tied(4, 2), tied(5, 4, F64)]
     r = whole(g, 3, 5)
     cases = [case(7, r), case(whole(g, 8, 10), 5, F64), case(4, 2), close(6, r)]
     return cases + [tied(6, r), tied(7, 3, F64)]
