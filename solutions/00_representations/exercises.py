@@ -435,7 +435,7 @@ def cases_relative_change(g: Generator, hidden: bool) -> list[Case]:
     n = whole(g, 6, 10)
     noise = partial(between, g)
     cases = [case(n, 5, noise(0.3, 0.6), 4), case(n, 1, noise(0.3, 0.6), 5, F64)]
-    cases += [case(4, whole(g, 4, 7), noise(0.5, 0.8), 4, F64)]
+    cases += [case(4, whole(g, 5, 7), noise(0.5, 0.8), 4, F64)]
     cases += [case(n + 12, 3, noise(0.8, 1.5), 3)]
     cases += [case(n, 4, noise(0.5, 0.8), 3, mean=1000)]
     return cases + [case(n + 3, 6, noise(0.3, 0.6), 4, F64, mean=1e8)]
@@ -596,7 +596,7 @@ def cases_report(g: Generator, hidden: bool) -> list[Case]:
             if len(set(ways)) == len(ways):  # no two lead to the same settings in both
                 return [*both, close(5, 2), tied(4, 2), tied(5, 4, F64)]
     r = whole(g, 3, 5)
-    cases = [case(7, r), case(whole(g, 8, 10), 5, F64), case(4, 2), close(6, r)]
+    cases = [case(7, r), case(whole(g, 8, 10), 5, F64), case(4, 2), close(7, r + 1)]
     return cases + [tied(6, r), tied(7, 3, F64)]
 
 
