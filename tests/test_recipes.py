@@ -48,9 +48,13 @@ SIZES = {
 }
 
 
+# Drawings are put on white in every call, scenes copied: here nothing changes them.
+loaded = functools.cache(load)
+
+
 def run(name, seed=0, device="cpu"):
     """The recipe's method and data (2,048 rows), and its steps to come."""
-    recipe, data = lookup(name), load(lookup(name).data, "train")[:2048]
+    recipe, data = lookup(name), loaded(lookup(name).data, "train")[:2048]
     method, (steps, batch_size) = build(recipe, seed), SIZES.get(name, (40, 32))
     return (
         method,
@@ -144,7 +148,7 @@ ALONE = [name for name in ON_CPU if name not in GAMES]
 def test_adversarial_recipe_improves_its_score(name):
     """The loss of neither player need fall. The quality of the fakes, or the squared
     error of the painter, must improve."""
-    x = load(lookup(name).data, "test").x[:500]
+    x = loaded(lookup(name).data, "test").x[:500]
 
     def score(method):
         if hasattr(method, "pretext_score"):
@@ -162,7 +166,7 @@ def test_adversarial_recipe_improves_its_score(name):
 def test_recipe_lowers_the_loss_and_keeps_features_from_collapse(name):
     """The loss falls on the same batches. The features do not collapse: they spread
     over many directions, if there are many."""
-    method, data = trained(name)[0], load(lookup(name).data, "train")[:2048]
+    method, data = trained(name)[0], loaded(lookup(name).data, "train")[:2048]
     if lookup(name).has_representation:
         h = evaluate.features(method, data.x[:512])
         assert evaluate.effective_rank(h - h.mean(0)) > min(4, h.shape[1] / 2)
@@ -233,8 +237,9 @@ def test_lookup_of_an_unknown_recipe_lists_the_known_ones():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_results_are_complete_and_current_and_a_short_row_is_reproduced(
-    name,
+    name, monkeypatch
 ):
+    monkeypatch.setattr(results, "load", loaded)
     assert results.stale(name, EXPERIMENTS[name]) == []
     assert results.same(
         results.short(EXPERIMENTS[name]), experiments.read(name)["short"]
