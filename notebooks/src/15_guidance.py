@@ -1144,7 +1144,7 @@ choices_figure()
 
 # %% [markdown]
 # *With little noise* ($t < 333$) guidance changes hardly anything, even with $w = 4$. *At medium levels* $w = 4$ raises
-# the accuracy and costs little recall. *With much noise* ($t \ge 667$) it acts nearly as at all levels: every digit is
+# the accuracy and costs about a tenth of recall. *With much noise* ($t \ge 667$) it acts nearly as at all levels: every digit is
 # right, and most of the loss of recall happens here. So guidance at medium levels buys most of the accuracy at a lower
 # price in diversity. The Frechet distance is still not better than without guidance, because these unguided digits are
 # already as near to test digits as training digits are.
