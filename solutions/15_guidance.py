@@ -39,7 +39,8 @@
 # | 12. Numbers and choices | 3 | 15 | ★★ |
 # | **together** | **54** | **185** | |
 #
-# All numbers of sections are those of the lecture. The weight w is that of Ho & Salimans and of the slides: $w = 0$ is the conditional model as it is, $w = -1$ the
+# All numbers of sections are those of the lecture. The weight w is that of Ho & Salimans and of the slides: $w = 0$
+# is the conditional model as it is, $w = -1$ the
 # unconditional one. The argument `told` is the conditional prediction $\epsilon_\theta(x_t, t, y)$, with the label. The
 # argument `untold` is the unconditional prediction $\epsilon_\theta(x_t, t)$, without it. The first line of each check
 # must be right before the others count.
@@ -94,7 +95,8 @@ assert check(label_dropout).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `torch.where(condition, a, b)` takes a where the condition holds and b elsewhere. It broadcasts: null may be smaller than y.
+# `torch.where(condition, a, b)` takes a where the condition holds and b elsewhere. It broadcasts: null may be
+# smaller than y.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -167,7 +169,8 @@ assert check(guided_eps).solved
 # classifier and one gradient are enough for the whole batch, because the logits of one row do not depend on the other
 # rows.
 #
-# *15 minutes, ★★.* Points: 2 right values, 1 works inside `no_grad`, 1 leaves no trace in the weights, 1 arguments left alone.
+# *15 minutes, ★★.* Points: 2 right values, 1 works inside `no_grad`, 1 leaves no trace in the weights, 1 arguments
+# left alone.
 
 
 # %% nbgrader={"grade": false, "grade_id": "classifier_gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -218,7 +221,8 @@ assert check(classifier_gradient).solved
 #
 # *The lecture, section 3 (for $\epsilon$) and section 10.*
 #
-# Classifier guidance changes the noise to $\tilde\epsilon = \epsilon - s \sqrt{1 - \bar\alpha_t}\; g$, with the gradient
+# Classifier guidance changes the noise to $\tilde\epsilon = \epsilon - s \sqrt{1 - \bar\alpha_t}\; g$, with the
+# gradient
 # g of exercise 3 and a scale s. But many models, also the lecture's, do not predict the noise. They predict
 #
 # $$v = \sqrt{\bar\alpha_t}\; \epsilon - \sqrt{1 - \bar\alpha_t}\; x_0, \qquad\text{where}\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon .$$
@@ -472,7 +476,8 @@ assert check(exact_label_posterior).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `a.logsumexp(1)` is the logarithm of the sum of exponentials, however small these are. For one class take `a[:, labels == y]`.
+# `a.logsumexp(1)` is the logarithm of the sum of exponentials, however small these are. For one class take
+# `a[:, labels == y]`.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -499,7 +504,8 @@ assert check(exact_label_posterior).solved
 #
 # $$\frac{du}{d\sigma} = \tilde\epsilon,$$
 #
-# from a very large $\sigma$, where u has variance $\sigma^2$, down to 0. The guided noise is linear in u, so the result is
+# from a very large $\sigma$, where u has variance $\sigma^2$, down to 0. The guided noise is linear in u, so the
+# result is
 # a Gaussian. What is its variance?
 #
 # *The tilted density* of the data is a Gaussian, too, up to a constant. What is its variance?
@@ -613,7 +619,8 @@ assert check(choose_w).solved
 #
 # - With w = v = 0 it returns the conditional noise of y.
 # - With v = 0 it is the guided noise of exercise 2.
-# - With a classifier it would be $\epsilon_\theta(x_t, t) - \sqrt{1 - \bar\alpha_t}\; \nabla \big( (1 + w) \log p(y \mid x_t) - v \log p(n \mid x_t) \big)$.
+# - With a classifier it would be
+# $\epsilon_\theta(x_t, t) - \sqrt{1 - \bar\alpha_t}\; \nabla \big( (1 + w) \log p(y \mid x_t) - v \log p(n \mid x_t) \big)$.
 #
 # Write the right function.
 #
@@ -902,5 +909,6 @@ islands(steps=10 if budget() == "smoke" else 2000)
 #
 # Ask for another class, or set w to -1, and compare the two rows. Train with a dropout of 0 and of 0.9. Use a smaller
 # limit in `flow`, or none, with a large w. Let the classifier guide the *unconditional* noise, `net(x, t)`, with the
-# scale of exercise 12: does the row change? (In `by_classifier`, w is the scale.) Measure for eight weights how many draws lie on the right islands, and
+# scale of exercise 12: does the row change? (In `by_classifier`, w is the scale.) Measure for eight weights how many
+# draws lie on the right islands, and
 # choose one of the weights with your `choose_w`.

@@ -965,7 +965,8 @@ explore(
 #
 # $$(1 + w)\, e - w\, k\, e = \big( 1 - w (k - 1) \big)\, e .$$
 #
-# For $k > 1$ and a small $w$ it is smaller than $e$, and too large a $w$ overshoots. For $k < 1$ guidance makes the error
+# For $k > 1$ and a small $w$ it is smaller than $e$, and too large a $w$ overshoots. For $k < 1$ guidance makes the
+# error
 # larger. (The part of the unconditional error that is not along $e$ is multiplied by $w$, too. It always adds.) So the
 # model that one guides *away* from should make the same errors, only larger. Karras et al. build such a
 # model on purpose: they guide with a smaller or less trained version of the model, *for the same label*. The cell
@@ -1144,7 +1145,8 @@ choices_figure()
 
 # %% [markdown]
 # *With little noise* ($t < 333$) guidance changes hardly anything, even with $w = 4$. *At medium levels* $w = 4$ raises
-# the accuracy and costs about a tenth of recall. *With much noise* ($t \ge 667$) it acts nearly as at all levels: every digit is
+# the accuracy and costs about a tenth of recall. *With much noise* ($t \ge 667$) it acts nearly as at all levels:
+# every digit is
 # right, and most of the loss of recall happens here. So guidance at medium levels buys most of the accuracy at a lower
 # price in diversity. The Frechet distance is still not better than without guidance, because these unguided digits are
 # already as near to test digits as training digits are.
@@ -1333,7 +1335,8 @@ dropout_figure()
 # Rates of 0.1 and 0.2 are about equal. At 0.5 the network gets its labels half as often, and after so few updates it
 # follows them less. The surprise is a rate of 0: at $w = 1$ it is as good as any other. Our null label is the zero
 # vector. It may lie among the ten trained vectors, so that the network predicts something like the average over digits
-# there, although it was never trained to do so. (We did not test this.) The missing dropout shows only at $w = 4$, where the distance is
+# there, although it was never trained to do so. (We did not test this.) The missing dropout shows only at $w = 4$,
+# where the distance is
 # about twice that of rate 0.2. You should not rely on such luck.
 #
 # ## 9. Captions
@@ -1500,7 +1503,8 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 # hardly transfers. Even for training captions, about one draw in ten is nearest to its own emoji (chance: about one in
 # a hundred), and new names are no worse. Try single words in the widget: frequent ones (*face*, *flag*, *heart*), and
 # rare ones (*dog* is in four training names, *pizza* in one). The network is small, was trained for 12,000 updates, and
-# gets a caption as one vector. Models that do draw what you ask for were trained on hundreds of millions of captions, and each place
+# gets a caption as one vector. Models that do draw what you ask for were trained on hundreds of millions of
+# captions, and each place
 # of the picture attends to each word. Guidance helps where the model knows something. It cannot replace missing
 # knowledge.
 #
@@ -1532,7 +1536,8 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 # guided DDIM step, the exact classifier, guidance by two labels at once, the choice of $w$ by a number, and a program
 # with faults. Each is checked when you run the cell below it.
 #
-# Guide only at some levels of noise: `in_interval` of section 7 takes any interval. Can you find one that beats $w = 0$?
+# Guide only at some levels of noise: `in_interval` of section 7 takes any interval. Can you find one that beats
+# $w = 0$?
 # Guide *away* from a digit: `guided` refuses $w$ below $-1$, but you can compute the
 # guided noise by hand. Put the caption *car* in the place of the null label, as a "negative prompt". Train `text-ddpm`
 # further with `make zoo ARGS="text-ddpm"`.
