@@ -1006,8 +1006,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: without R1 the players of the smallest GAN circle round (0, 0), with R1 "
-    "they come to rest there. Right: estimates of two critics and the exact distance.",
+    "Left: without R1 the players of the smallest GAN spiral slowly towards (0, 0), with "
+    "R1 they come to rest there. Right: estimates of two critics, the exact distance.",
 )
 
 # %% [markdown]
