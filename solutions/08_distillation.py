@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Exercises 08. Distillation
 #
-# **You write eleven short answers, and at the end you make a teacher collapse in two ways and prevent both.** You soften
-# a teacher's outputs and train a student on them, and you move a target slowly. You write BYOL's and SimSiam's losses
-# with the gradient in the right place, Barlow Twins' matrix, and VICReg's three terms. For DINO you write the pairs of
-# crops, and you repair its centring and sharpening. You calculate when a linear network stays alive, and the numbers
-# that tell you of a collapse.
+# **You write eleven short answers, and at the end you make a teacher collapse in two ways and prevent both.** You
+# soften a teacher's outputs and train a student on them, and you move a target slowly. You write BYOL's and SimSiam's
+# losses with the gradient in the right place, Barlow Twins' matrix, and VICReg's three terms. For DINO you write the
+# pairs of crops, and you repair its centring and sharpening. You calculate when a linear network stays alive, and the
+# numbers that tell you of a collapse.
 #
 # **You need** notebook 08, the lecture. Each exercise names the part it belongs to.
 #
@@ -60,8 +60,8 @@ check = checks("08_distillation")
 #
 # $$q_{nc} = \frac{\exp(a_{nc} / \tau)}{\sum_{c'} \exp(a_{nc'} / \tau)}.$$
 #
-# Your function must be right for logits of $\pm 10^4$ too. And it must compute in the dtype of the logits: float32 knows
-# a number near $10^7$ only to the nearest whole number, float64 to nine decimals.
+# Your function must be right for logits of $\pm 10^4$ too. And it must compute in the dtype of the logits: float32
+# knows a number near $10^7$ only to the nearest whole number, float64 to nine decimals.
 #
 # *5 minutes, ★.* Points: 2 right values, 1 argument left alone, 1 large logits, 1 right gradient.
 
@@ -102,8 +102,8 @@ assert check(soft_targets).solved
 #
 # *The lecture, section 1.*
 #
-# The student has two teachers: the network, with its soft targets $q$, and the labels $y_n$. With $p$ the student's soft
-# targets *at the same temperature* and $p^{(1)}$ those at temperature 1,
+# The student has two teachers: the network, with its soft targets $q$, and the labels $y_n$. With $p$ the student's
+# soft targets *at the same temperature* and $p^{(1)}$ those at temperature 1,
 #
 # $$L = \lambda\; \tau^2\, \frac1N \sum_n \sum_c q_{nc} \log\frac{q_{nc}}{p_{nc}}
 # \;+\; (1 - \lambda)\, \frac1N \sum_n -\log p^{(1)}_{n y_n}.$$
@@ -145,12 +145,14 @@ assert check(distillation_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Write the divergence with $\log q - \log p$. `log_softmax` gives both logarithms without ever taking the logarithm of a 0.
+# Write the divergence with $\log q - \log p$. `log_softmax` gives both logarithms without ever taking the logarithm of
+# a 0.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The sum runs over the classes, the mean over the rows. `F.kl_div` needs care with both, and with the order of its arguments.
+# The sum runs over the classes, the mean over the rows. `F.kl_div` needs care with both, and with the order of its
+# arguments.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -225,13 +227,13 @@ assert check(ema_update).solved
 #
 # Predict the target network's output for *another* view. There are no negatives and no softmax, only the squared
 # distance of two unit vectors. The lecture takes two views of each picture. Here there are V views, and each of them
-# predicts each other one. A hat means "normalised to unit length". With $p^{(v)}$ the predictions from the online network
-# for view v, and $z^{(w)}$ the target's projections of view w,
+# predicts each other one. A hat means "normalised to unit length". With $p^{(v)}$ the predictions from the online
+# network for view v, and $z^{(w)}$ the target's projections of view w,
 #
 # $$L = \frac{1}{V (V - 1)} \sum_{v=1}^{V} \sum_{w = 1,\, w \ne v}^{V} \frac1N \sum_{n=1}^{N} \big\lVert \hat p^{(v)}_n - \hat z^{(w)}_n \big\rVert^2.$$
 #
-# The target's $z$ are the values to predict, so no gradient reaches them. The loss lies between 0 and 4. (For V = 2 it is
-# half of the lecture's loss, which adds the two directions.)
+# The target's $z$ are the values to predict, so no gradient reaches them. The loss lies between 0 and 4. (For V = 2 it
+# is half of the lecture's loss, which adds the two directions.)
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 right gradient, for the predictions only.
 
@@ -267,8 +269,8 @@ assert check(byol_loss).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `F.normalize(x, dim=-1)` normalises along the last dimension. A squared distance is a *sum* over the D coordinates; the
-# mean is over the N pictures. (For unit vectors it is 2 - 2 cos, which is another way to write the whole exercise.)
+# `F.normalize(x, dim=-1)` normalises along the last dimension. A squared distance is a *sum* over the D coordinates;
+# the mean is over the N pictures. (For unit vectors it is 2 - 2 cos, which is another way to write the whole exercise.)
 #
 # </details>
 
@@ -338,9 +340,9 @@ assert check(simsiam_loss).solved
 # Barlow Twins avoids the collapse in another way, with no stopped gradient, slow copy or negatives. It looks at the
 # features, not at the pictures. A feature should agree with itself across the two views, and with no other feature.
 #
-# Here picture n has a weight $w_n \ge 0$. A batch may be filled up with pictures that should not count, and these have the
-# weight 0. Divide the weights by their sum first: $\bar w_n = w_n / \sum_m w_m$. All means over the batch are weighted
-# means. For feature i of view v
+# Here picture n has a weight $w_n \ge 0$. A batch may be filled up with pictures that should not count, and these have
+# the weight 0. Divide the weights by their sum first: $\bar w_n = w_n / \sum_m w_m$. All means over the batch are
+# weighted means. For feature i of view v
 #
 # $$\mu^{(v)}_i = \sum_n \bar w_n\, z^{(v)}_{ni}, \qquad
 # \sigma^{(v)}_i = \sqrt{\sum_n \bar w_n \big(z^{(v)}_{ni} - \mu^{(v)}_i\big)^2},$$
@@ -408,9 +410,10 @@ assert check(barlow_twins).solved
 #
 # *The lecture, end of section 5.*
 #
-# VICReg replaces the division by the standard deviation by a penalty. The penalty has one side: only features that
-# vary *too little* pay. With the covariance matrix of one view, $\mathrm{Cov}(z)_{ij} = \frac{1}{N - 1}\sum_n (z_{ni} - \mu_i)(z_{nj} - \mu_j)$,
-# and $\gamma$ the standard deviation that is asked for,
+# VICReg replaces the division by the standard deviation by a penalty. The penalty has one side: only features that vary
+# *too little* pay. With the covariance matrix of one view,
+# $\mathrm{Cov}(z)_{ij} = \frac{1}{N - 1}\sum_n (z_{ni} - \mu_i)(z_{nj} - \mu_j)$, and $\gamma$ the standard deviation
+# that is asked for,
 #
 # $$v(z) = \frac1D \sum_{j=1}^{D} \max\Big(0,\; \gamma - \sqrt{\mathrm{Cov}(z)_{jj} + 10^{-4}}\Big), \qquad
 # c(z) = \frac1D \sum_{i=1}^{D} \sum_{j \ne i} \mathrm{Cov}(z)_{ij}^2.$$
@@ -462,7 +465,8 @@ assert check(vicreg_terms).solved
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `torch.cov` expects the features along the rows. Both sums, $v$ and $c$, are divided by D, and the covariance by N - 1.
+# `torch.cov` expects the features along the rows. Both sums, $v$ and $c$, are divided by D, and the covariance by N -
+# 1.
 #
 # </details>
 
@@ -475,9 +479,9 @@ assert check(vicreg_terms).solved
 # then the small ones. From each crop that it sees, the student should predict the teacher's output for each large crop.
 # There is one exception: a crop is not compared with itself.
 #
-# In this batch some small crops are missing. $m_{jn}$ is 1 if crop j of picture n exists, else 0. The large crops always
-# exist. The student's outputs for a missing crop are any numbers, and they must not count. With the teacher's outputs
-# $t$ and the student's $s$,
+# In this batch some small crops are missing. $m_{jn}$ is 1 if crop j of picture n exists, else 0. The large crops
+# always exist. The student's outputs for a missing crop are any numbers, and they must not count. With the teacher's
+# outputs $t$ and the student's $s$,
 #
 # $$P^t = \text{softmax}(t / \tau_t), \quad P^s = \text{softmax}(s / \tau_s), \qquad
 # L = \frac{\sum_{i=1}^{G} \sum_{j = 1,\, j \ne i}^{V} \sum_{n=1}^{N} m_{jn} \sum_{k=1}^{K} -P^t_{ink} \log P^s_{jnk}}
@@ -594,8 +598,8 @@ assert check(centre_and_sharpen).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Compare each line with the formula: a sign, two weights, a dimension. Then ask of each line what it changes: which tensor
-# does `+=` write into, and what does the line below it see?
+# Compare each line with the formula: a sign, two weights, a dimension. Then ask of each line what it changes: which
+# tensor does `+=` write into, and what does the line below it see?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -610,17 +614,17 @@ assert check(centre_and_sharpen).solved
 #
 # *The lecture, end of section 4.*
 #
-# The lecture solves SimSiam for a linear network: $W$ has orthogonal rows of length $w$, the predictor is $P = p I$, the
-# views are $x_1 = x + \text{noise}$ and $x_2 = x + \text{noise}$ with the *standard deviation* $s$ of the noise in each
-# direction, $\mathbb{E}\,xx^\top = I$, and the weight decay is $\eta$. Now the target network lags behind, as in BYOL: its
-# output is only $c$ times the online network's, with a constant $0 < c \le 1$,
+# The lecture solves SimSiam for a linear network: $W$ has orthogonal rows of length $w$, the predictor is $P = p I$,
+# the views are $x_1 = x + \text{noise}$ and $x_2 = x + \text{noise}$ with the *standard deviation* $s$ of the noise in
+# each direction, $\mathbb{E}\,xx^\top = I$, and the weight decay is $\eta$. Now the target network lags behind, as in
+# BYOL: its output is only $c$ times the online network's, with a constant $0 < c \le 1$,
 #
 # $$L = \tfrac12\,\mathbb{E}\,\lVert P W x_1 - \mathrm{stopgrad}(c\,W x_2)\rVert^2.$$
 #
 # Repeat the derivation with pen and paper. After some time $w = p$ again. Then give a formula for each question:
 #
-# - **a.** Above which weight decay is there only the collapse? (Give the largest $\eta$ for which $p$ has a nonzero value
-#   that does not change.)
+# - **a.** Above which weight decay is there only the collapse? (Give the largest $\eta$ for which $p$ has a nonzero
+#   value that does not change.)
 # - **b.** At which $p > 0$ does the network end if it stays alive? ($\eta$ is smaller than your answer to a.)
 # - **c.** The network starts with $w = p$. Below which $p$ does it fall into the collapse?
 # - **d.** Now without the predictor, $P = I$. The features are $w = w_0 e^{rt}$. What is $r$?
@@ -661,8 +665,8 @@ assert check(linear_network).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# With $w = p$: $\dot p = p\,\big(c\,p - (1 + s^2)\,p^2 - \eta\big)$. Where is the bracket 0, and between which values is it
-# positive? When has the quadratic equation no real solution?
+# With $w = p$: $\dot p = p\,\big(c\,p - (1 + s^2)\,p^2 - \eta\big)$. Where is the bracket 0, and between which values
+# is it positive? When has the quadratic equation no real solution?
 #
 # </details>
 
@@ -679,8 +683,8 @@ assert check(linear_network).solved
 # - **a.** One prototype wins for every picture, with probability 1. What is the entropy of the teacher's probabilities
 #   for one picture?
 # - **b.** The same teacher. What is the entropy of the mean?
-# - **c.** The ideal: the teacher is sure of each picture, and every prototype wins for equally many pictures. What is the
-#   entropy of the teacher's probabilities for one picture?
+# - **c.** The ideal: the teacher is sure of each picture, and every prototype wins for equally many pictures. What is
+#   the entropy of the teacher's probabilities for one picture?
 # - **d.** The same ideal teacher. What is the entropy of the mean?
 # - **e.** The student has learnt to give the same probabilities as the teacher in question a. What is the loss?
 # - **f.** Teacher and student both say that all prototypes are equally likely, for every picture. What is the loss?
@@ -742,9 +746,9 @@ assert check(numbers_by_heart).solved
 # side of the origin, as photographs too have much in common. Student and teacher are linear, with 2 inputs and 6
 # outputs, the prototypes. A large crop moves the point a little, a small one more. Your `multicrop_loss` trains the
 # student, your `ema_update` moves the teacher, and your `centre_and_sharpen` computes the teacher's probabilities.
-# Train it three times: as it is; with the centre held at 0; with the teacher's temperature as high as the student's. The
-# first figure shows the entropy of the teacher's probabilities for one point (the mean over the points), the second one
-# the entropy of their mean. (Not marked; some seconds.)
+# Train it three times: as it is; with the centre held at 0; with the teacher's temperature as high as the student's.
+# The first figure shows the entropy of the teacher's probabilities for one point (the mean over the points), the second
+# one the entropy of their mean. (Not marked; some seconds.)
 
 
 # %%
@@ -877,12 +881,11 @@ twins(steps=10 if budget() == "smoke" else 200)
 # %% [markdown]
 # ## What next
 #
-# With both centring and sharpening, the entropy of a point is low, the entropy of the mean is high, and several
-# prototypes share the points. Without sharpening, both entropies stay near your answer to d. Without centring, look at
-# both figures: which of the two entropies shows that fewer prototypes win? Nobody told this DINO what a cluster is.
-# Barlow's five features become less correlated, although the points have two numbers only: uncorrelated features may
-# still depend on the same thing. Give `tiny_dino` other temperatures, or a `start` of 0 in `ema_update` (then the teacher
-# is a copy of the student at first, and the schedule still makes it slow at the end): what breaks first? Then train for
-# real: the lecture trains DINO on scenes and watches the
-# same entropy curve. And put your `byol_loss` or `simsiam_loss` in place of `multicrop_loss`, with one `detach`
-# missing: how fast do all outputs become the same?
+# Without centring, both entropies fall to 0: one prototype wins for all points. Without sharpening, both end near your
+# answer to d: all prototypes are almost equally likely. With both remedies the entropy of a point is low, too, and only
+# the entropy of the mean shows that several prototypes share the points. No label says which cluster a point belongs
+# to. Barlow's five features become less correlated, although the points have two numbers only: uncorrelated features
+# may still depend on the same thing. Give `tiny_dino` other temperatures, or a `start` of 0 in `ema_update` (then the
+# teacher is a copy of the student at first, and the schedule still makes it slow at the end): what breaks first? Then
+# train for real: the lecture trains DINO on scenes and watches the same entropies. And put your `byol_loss` or
+# `simsiam_loss` in place of `multicrop_loss`, with one `detach` missing: how fast do all outputs become the same?

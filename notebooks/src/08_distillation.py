@@ -579,16 +579,20 @@ explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 # spread of $z$. BYOL without predictor has less than half of BYOL's spread, and with each seed a higher k-NN accuracy.
 # So do not wait for k-NN to warn you of a collapse.
 #
-# **Why does it not collapse? A linear network that can be solved.** Tian, Chen and Ganguli (2021) study the smallest
-# case. Encoder and projector are one matrix $W$ with orthogonal rows of length $w$, so $z = Wx$. The predictor is $P =
-# p\,I$. The pictures are vectors $x$ with $\mathbb{E}\,xx^\top = I$. A view is a picture plus noise of variance $s^2$
-# in each direction, drawn anew for each view. The loss is SimSiam's, with the squared distance instead of the cosine,
+# **Why does it not collapse? A linear network that can be solved.** Tian, Chen and Ganguli (2021) study linear
+# networks. Here is the smallest case. Encoder and projector are one matrix $W$ with orthogonal rows of length $w$, so
+# $z = Wx$. The predictor is $P = p\,I$. The pictures are vectors $x$ with $\mathbb{E}\,xx^\top = I$. A view is a picture
+# plus noise of variance $s^2$ in each direction, drawn anew for each view. The loss is SimSiam's, with the squared
+# distance instead of the cosine,
 #
 # $$L = \tfrac12\,\mathbb{E}\,\lVert P W x_1 - \mathrm{stopgrad}(W x_2)\rVert^2,$$
 #
 # with weight decay $\eta$. We need two expectations: $\mathbb{E}\,x_1x_1^\top = (1 + s^2)I$ and
-# $\mathbb{E}\,x_2x_1^\top = I$, because the noise of two views is independent. So $\nabla_P L = \big((1 + s^2) P -
-# I\big)WW^\top$ and $\nabla_W L = P^\top\big((1 + s^2) P - I\big)W$, and gradient descent in small steps means
+# $\mathbb{E}\,x_2x_1^\top = I$, because the noise of two views is independent. So the gradients are
+#
+# $$\nabla_P L = \big((1 + s^2) P - I\big)WW^\top, \qquad \nabla_W L = P^\top\big((1 + s^2) P - I\big)W,$$
+#
+# and gradient descent in small steps means
 #
 # $$\dot p = w^2\big(1 - (1 + s^2)p\big) - \eta p, \qquad \dot w = p\,w\,\big(1 - (1 + s^2)p\big) - \eta w .$$
 #
@@ -603,8 +607,9 @@ explore(draw_collapse, method=laboratory, first=switches[0], second=switches[1])
 # only the collapse is left. Now switch off one remedy:
 #
 # - *No predictor*, $p = 1$ always: $\dot w = -(s^2 + \eta)\,w$. The features fall to 0 exponentially.
-# - *No stop-gradient*: the slope through the target is added, $-w\,(1 + s^2 - p)$. Then $\dot w = -w\,\big((1 + s^2)(1
-#   + p^2) - 2p + \eta\big)$. The bracket is $(1 - p)^2 + s^2(1 + p^2) + \eta > 0$, and again the features fall to 0.
+# - *No stop-gradient*: the target has a gradient, too, which adds $-w\,(1 + s^2 - p)$. Together
+#   $\dot w = -w\,\big((1 + s^2)(1 + p^2) - 2p + \eta\big)$. The bracket equals $(1 - p)^2 + s^2(1 + p^2) + \eta > 0$,
+#   and again the features fall to 0.
 #
 # Below, linear networks are trained on samples. The equations predict their features:
 
@@ -662,7 +667,7 @@ curve(
     paths,
     xlabel="update",
     ylabel="w, mean singular value of W",
-    title=f"A linear SimSiam; p+ = {p_plus:.3f}; one seed",
+    title=f"A linear SimSiam, 400 updates, one seed; stable at w = {p_plus:.3f}",
 )
 
 # %% [markdown]
@@ -822,17 +827,17 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# With the same number of scenes, the accuracy of Barlow Twins does not depend on the batch size, as published. (The
-# differences are within the spread of the seeds, and the largest batch has the fewest updates.) But here **SimCLR's
-# accuracy does not depend on it either**. Notebook 03 finds that small batches catch up when they get more updates. The
+# With the same number of scenes, the accuracy of Barlow Twins hardly depends on the batch size, as published. (The
+# largest batch is about two points lower, but it has the fewest updates, and the seeds overlap.) But here **SimCLR's
+# accuracy hardly depends on it either**. Notebook 03 finds that small batches catch up when they get more updates. The
 # paper's figure compares equal numbers of epochs too. But its runs are a hundred times as long as ours, and its batches
 # have 256 pictures or more. At our scale we cannot see this difference between the two methods.
 #
 # **VICReg: three terms instead of one matrix** (Bardes, Ponce and LeCun 2022). Barlow Twins divides by the standard
 # deviation. VICReg does not divide. It asks for a standard deviation of at least 1, and has a term for each demand:
 #
-# $$L = \lambda_{\mathrm{inv}}\,\frac1N \sum_n \lVert z^A_n - z^B_n\rVert^2
-# + \lambda_{\mathrm{var}}\big(v(z^A) + v(z^B)\big) + \lambda_{\mathrm{cov}}\big(c(z^A) + c(z^B)\big).$$
+# $$L = \lambda_{\mathrm{inv}}\,\frac1N \sum_n \lVert z^A_n - z^B_n\rVert^2 +
+# \lambda_{\mathrm{var}}\big(v(z^A) + v(z^B)\big) + \lambda_{\mathrm{cov}}\big(c(z^A) + c(z^B)\big).$$
 #
 # - *Invariance*: two views of a picture have the same output. Alone, it is lowest in the collapse.
 # - *Variance*: $v(z)$ is the mean over the features of $\max\big(0,\ 1 - \sqrt{\mathrm{Var}(z_j) + \epsilon}\big)$.
@@ -902,8 +907,13 @@ for name, network in networks.items():
 #   lowers the entropy of the teacher's probabilities.
 #
 # The ideal differs from both collapses: the teacher is sure of each picture, and all outputs are used equally often.
-# Then each $P_t$ has entropy 0, and their mean has entropy $\ln K$. So the entropy of each picture's $P_t$ alone cannot
-# tell the ideal from the first collapse.
+# Then each $P_t$ has entropy 0, and their mean $\bar P$ has entropy $\ln K$. So the entropy of each picture's $P_t$
+# alone cannot tell the ideal from the first collapse. The difference of the two entropies can:
+#
+# $$H(\bar P) - \frac1N\sum_n H(P_n) = \frac1N\sum_n \mathrm{KL}(P_n\,\|\,\bar P) .$$
+#
+# It is the mutual information between picture and output (notebook 03). It is 0 in both collapses, and $\ln K$ in the
+# ideal.
 #
 # *Margin notes.* MLMI17 writes $g_t(x) = g_t(x) - c$ and then averages $g_t$ into $c$. But the average is of the
 # **uncentred** outputs. As soon as $c$ is right, the centred outputs have a mean of about 0. Their average would then
@@ -953,6 +963,8 @@ def draw_centring(temperature, centring):
     each = torch.special.entr(p).sum(1).mean()
     share = p.mean(0)
     together = torch.special.entr(share).sum()
+    kl = (p * (p / share).log()).nan_to_num().sum(1).mean()
+    torch.testing.assert_close(together - each, kl, rtol=0, atol=1e-4)
     figure, (left, right) = subplots(1, 2, height=3)
     left.imshow(p[:30], cmap="cividis", vmin=0, vmax=1, aspect="auto")
     left.grid(False)
@@ -964,7 +976,10 @@ def draw_centring(temperature, centring):
         ylim=(0, 1),
         title="how often each is used",
     )
-    title = f"Entropy of a picture's P_t {each:.2f}, of their mean {together:.2f}; ln K = {math.log(10):.2f}"
+    title = (
+        f"Entropy of each P_t {each:.2f}, of their mean {together:.2f}, difference "
+        f"{together - each:.2f}; ln K = {math.log(10):.2f}"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -997,22 +1012,35 @@ def while_it_trains(file, measure, ylabel):
 
 
 for file, measure, ylabel in (
-    ("dino-entropies", "entropy", "entropy of each picture's P_t, share of ln K"),
-    ("dino-entropies", "mean_entropy", "entropy of the mean of P_t, share of ln K"),
+    ("dino-entropies", "entropy", "entropy of each P_t, share of ln K"),
+    ("dino-entropies", "mean_entropy", "entropy of the mean, share of ln K"),
     ("distillation-collapse", "kl", "KL from P_t to P_s, nats"),
 ):
     display(while_it_trains(file, measure, ylabel))
+each, together = (
+    experiments.values("dino-entropies", measure)
+    for measure in ("entropy", "mean_entropy")
+)
+for name in each:
+    e, m = sum(each[name]) / len(each[name]), sum(together[name]) / len(together[name])
+    print(
+        f"{name + ':':33}entropy of each P_t {e:.2f}, of the mean {m:.2f}, difference "
+        f"{m - e:.2f} (shares of ln K)"
+    )
 
 # %% [markdown]
-# These curves agree with MLMI17. **Without centring** the entropy falls to a tenth of $\ln K$, which means that for
-# most pictures one output has won. **Without sharpening** it rises to 0.97 $\ln K$. Then all outputs are equal, and the
-# KL divergence goes to 0 because there is nothing to learn. With neither remedy, the second collapse (all outputs are
-# equal) is stronger than the first. With both remedies, the entropy stays in between and the KL divergence stays high,
-# so the teacher keeps having something to teach.
+# **Without centring** the entropy of each $P_t$ falls to about a tenth of $\ln K$, and the entropy of the mean to about
+# a quarter. So the teacher is sure, and it says nearly the same of most pictures. **Without sharpening** both entropies
+# are nearly $\ln K$, so all outputs are almost equal. The KL divergence ends below 0.1 nats, because little is left to
+# learn. With neither remedy, the second collapse (all outputs are equal) is stronger than the first. With both remedies
+# the entropy of each $P_t$ stays in between, and the entropy of the mean is high. The difference is the largest of all
+# settings, and the KL divergence ends several times as high as without sharpening. So the teacher still has something
+# to teach.
 #
 # The fifth curve is a finding of ours. Our head has a BatchNorm, but the paper's head (for transformers) has none.
-# Without BatchNorm and without centring, the collapse is nearly complete, at 0.02 $\ln K$. BatchNorm keeps the pictures
-# of a batch apart, so it is a remedy by itself.
+# Without BatchNorm and without centring, the collapse goes further, and the entropy of each $P_t$ ends at 0.02 $\ln K$.
+# BatchNorm subtracts the mean of the batch inside the head, so it removes a part of what all pictures have in common.
+# It works against the first collapse, as centring does.
 #
 # **Multi-crop** (from SwAV) makes two large views and several small ones. The student sees all views, and the teacher
 # sees only the large ones. So the student sees a part of the picture, and has to predict the teacher's output for the
@@ -1345,10 +1373,10 @@ bars_with_spread(
 # first if its own target is still noise.
 #
 # The **transformer with DINO** gains about 15 points in k-NN accuracy, in 1,000 updates. SimCLR on the residual network
-# gains about as much in 500 updates. So our comparison does not show that DINO is the better method. By k-NN, DINO
-# comes within three points of the same transformer trained with all labels (for 500 updates). By the linear probe it is
-# four points below. The shipped DINO was trained for 1,800 updates. It passes the transformer with labels by k-NN, but
-# not by the probe:
+# gains about as much in 500 updates. By the linear probe it gains more than DINO. So our comparison does not show that
+# DINO is the better method. By k-NN, DINO comes within three points of the same transformer trained with all labels
+# (for 500 updates). By the linear probe it is four points below. The shipped DINO was trained for 1,800 updates. It
+# passes the transformer with labels by k-NN, but not by the probe:
 
 # %%
 {
