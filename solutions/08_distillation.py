@@ -465,8 +465,8 @@ assert check(vicreg_terms).solved
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `torch.cov` expects the features along the rows. Both sums, $v$ and $c$, are divided by D, and the covariance by N -
-# 1.
+# `torch.cov` expects the features along the rows. Both sums, $v$ and $c$, are divided by D. The covariance is divided
+# by $N - 1$.
 #
 # </details>
 
@@ -557,7 +557,7 @@ assert check(multicrop_loss).solved
 # The mean is that of the outputs *as they came*, not of the centred ones. The new centre is for the next batch, not for
 # this one. Neither result carries a gradient.
 #
-# A student handed in this program. DINO collapses with it, although it runs without an error. **It has five faults.**
+# A student handed in this program. It runs without an error, but **it has five faults.**
 #
 # ```python
 # def centre_and_sharpen(outputs, centre, temperature, momentum):
@@ -616,8 +616,8 @@ assert check(centre_and_sharpen).solved
 #
 # The lecture solves SimSiam for a linear network: $W$ has orthogonal rows of length $w$, the predictor is $P = p I$,
 # the views are $x_1 = x + \text{noise}$ and $x_2 = x + \text{noise}$ with the *standard deviation* $s$ of the noise in
-# each direction, $\mathbb{E}\,xx^\top = I$, and the weight decay is $\eta$. Now the target network lags behind, as in
-# BYOL: its output is only $c$ times the online network's, with a constant $0 < c \le 1$,
+# each direction, $\mathbb{E}\,xx^\top = I$, and the weight decay is $\eta$. Now the target's output is only $c$ times the
+# online network's, with a constant $0 < c \le 1$ (as if the target lagged behind while the features grow),
 #
 # $$L = \tfrac12\,\mathbb{E}\,\lVert P W x_1 - \mathrm{stopgrad}(c\,W x_2)\rVert^2.$$
 #
