@@ -61,7 +61,7 @@ check = checks("08_distillation")
 # $$q_{nc} = \frac{\exp(a_{nc} / \tau)}{\sum_{c'} \exp(a_{nc'} / \tau)}.$$
 #
 # Your function must be right for logits of $\pm 10^4$ too. And it must compute in the dtype of the logits: float32
-# knows a number near $10^7$ only to the nearest whole number, float64 to nine decimals.
+# knows a number near $10^7$ only to the nearest whole number, float64 to eight decimals.
 #
 # *5 minutes, ★.* Points: 2 right values, 1 argument left alone, 1 large logits, 1 right gradient.
 

@@ -697,9 +697,10 @@ curve(
 #
 # **What does the collapse cost?** A constant feature correlates with nothing. Its $C_{ii}$ is 0 and costs 1, so $d$
 # constant features cost $d$. This is not the largest loss. A feature that is the opposite of itself in the other view,
-# $C_{ii} = -1$, costs 4. And $d$ equal features cost $\lambda d(d - 1)$, which is more than $d$ if $\lambda(d - 1) >
-# 1$. The point is another one: in BYOL's loss the collapse is a minimum, with loss 0. Here the **collapse is no
-# minimum**. As soon as the features vary at all, however little, a better agreement of the views lowers the loss.
+# $C_{ii} = -1$, costs 4. And $d$ equal features cost $\lambda d(d - 1)$, which is more than $d$ if
+# $\lambda(d - 1) > 1$. The point is another one: in BYOL's loss the collapse is a minimum, with loss 0. Here the
+# **collapse is no minimum**. As soon as the features vary at all, however little, a better agreement of the views
+# lowers the loss.
 #
 # *Margin notes.* AIA calls the target *a diagonal matrix*. In fact the target is the identity: a diagonal of zeros
 # costs $d$. The slide's Algorithm 1 divides by `std(0)`, and then by $N$. But PyTorch computes `std(0)` with $N - 1$.
@@ -974,11 +975,11 @@ def draw_centring(temperature, centring):
         xlabel="output k",
         ylabel="mean of P_t",
         ylim=(0, 1),
-        title="how often each is used",
+        title="mean over all pictures",
     )
     title = (
-        f"Entropy of each P_t {each:.2f}, of their mean {together:.2f}, difference "
-        f"{together - each:.2f}; ln K = {math.log(10):.2f}"
+        f"Entropy of each P_t {each:.2f}, of the mean {together:.2f}, difference "
+        f"{together - each:.2f} (ln K = {math.log(10):.2f})"
     )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
