@@ -56,9 +56,9 @@ check = checks("08_distillation")
 #
 # A label says "dog". A teacher says "dog, perhaps wolf, never a bus", and a student can learn more from this *perhaps*.
 # But a trained teacher is very sure, so the *perhaps* is a number like $10^{-4}$. A temperature $\tau > 1$ makes it
-# larger. With $a_{nc}$ the logit of class c for picture n,
+# larger. With $v_{nc}$ the logit of class c for picture n,
 #
-# $$q_{nc} = \frac{\exp(a_{nc} / \tau)}{\sum_{c'} \exp(a_{nc'} / \tau)}.$$
+# $$q_{nc} = \frac{\exp(v_{nc} / \tau)}{\sum_{c'} \exp(v_{nc'} / \tau)}.$$
 #
 # Your function must be right for logits of $\pm 10^4$ too. And it must compute in the dtype of the logits: float32
 # knows a number near $10^7$ only to the nearest whole number, float64 to eight decimals.
@@ -170,9 +170,9 @@ assert check(distillation_loss).solved
 # network. The momentum says how little. It grows during training, so that the target comes to rest. With $\theta$ a
 # parameter of the online network, $\xi$ the same parameter of the target, and $t \in [0, 1]$ the progress,
 #
-# $$m(t) = 1 - (1 - m_0)\,\frac{\cos(\pi t) + 1}{2}, \qquad \xi \leftarrow m(t)\,\xi + (1 - m(t))\,\theta.$$
+# $$\mu(t) = 1 - (1 - \mu_0)\,\frac{\cos(\pi t) + 1}{2}, \qquad \xi \leftarrow \mu(t)\,\xi + (1 - \mu(t))\,\theta.$$
 #
-# At the start $m = m_0$, at the end $m = 1$. As in any update of weights, no gradient is kept, although the online
+# At the start $\mu = \mu_0$, at the end $\mu = 1$. As in any update of weights, no gradient is kept, although the online
 # parameters that you get require one.
 #
 # *15 minutes, ★★.* Points: 2 right average, 1 right schedule, 1 arguments left alone, 2 no gradient kept.
@@ -186,12 +186,12 @@ def ema_update(target, online, start, progress):
     target, online: lists of tensors, float32 or float64, of any shapes, the same shape
     at the same place; those of online require grad. start: the momentum at
     progress 0, in [0, 1]. progress: a number in [0, 1]. Returns a list of tensors like
-    target's: m * target + (1 - m) * online, m the momentum at this progress. They carry
+    target's: mu * target + (1 - mu) * online, mu the momentum at this progress. They carry
     no gradient.
     """
     ### BEGIN SOLUTION
-    m = 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
-    return [m * t + (1 - m) * o.detach() for t, o in zip(target, online)]
+    mu = 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
+    return [mu * t + (1 - mu) * o.detach() for t, o in zip(target, online)]
     ### END SOLUTION
 
 
@@ -210,7 +210,7 @@ assert check(ema_update).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A target network is slow: with m near 1 it keeps nearly all of what it has. Which of the two gets m?
+# A target network is slow: with a momentum near 1 it keeps nearly all of what it has. Which of the two gets the weight $\mu$?
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -227,10 +227,10 @@ assert check(ema_update).solved
 #
 # Predict the target network's output for *another* view. There are no negatives and no softmax, only the squared
 # distance of two unit vectors. The lecture takes two views of each picture. Here there are V views, and each of them
-# predicts each other one. A hat means "normalised to unit length". With $p^{(v)}$ the predictions from the online
+# predicts each other one. A bar means "normalised to unit length". With $p^{(v)}$ the predictions from the online
 # network for view v, and $z^{(w)}$ the target's projections of view w,
 #
-# $$L = \frac{1}{V (V - 1)} \sum_{v=1}^{V} \sum_{w = 1,\, w \ne v}^{V} \frac1N \sum_{n=1}^{N} \big\lVert \hat p^{(v)}_n - \hat z^{(w)}_n \big\rVert^2.$$
+# $$L = \frac{1}{V (V - 1)} \sum_{v=1}^{V} \sum_{w = 1,\, w \ne v}^{V} \frac1N \sum_{n=1}^{N} \big\lVert \bar p^{(v)}_n - \bar z^{(w)}_n \big\rVert^2.$$
 #
 # The target's $z$ are the values to predict, so no gradient reaches them. The loss lies between 0 and 4. (For V = 2 it
 # is half of the lecture's loss, which adds the two directions.)

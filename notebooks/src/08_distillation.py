@@ -682,10 +682,10 @@ curve(
 # distortion. And two features should not respond in the same way, because that is redundant. The second demand is
 # Horace Barlow's principle of 1961, which AIA quotes: neurons reduce redundancy. (The slide writes both demands above
 # Barlow's title. The first one, invariance under distortions, is from Zbontar et al.) Take the outputs of two views,
-# $z^A, z^B$, each of $N \times d$ numbers, and correlate feature $i$ of one view with feature $j$ of the other over the
+# $z^{(1)}, z^{(2)}$, each of $N \times d$ numbers, and correlate feature $i$ of one view with feature $j$ of the other over the
 # batch:
 #
-# $$C_{ij} = \frac{\sum_b \hat z^A_{b,i}\,\hat z^B_{b,j}}{\sqrt{\sum_b (\hat z^A_{b,i})^2}\sqrt{\sum_b (\hat z^B_{b,j})^2}},
+# $$C_{ij} = \frac{\sum_b \hat z^{(1)}_{b,i}\,\hat z^{(2)}_{b,j}}{\sqrt{\sum_b (\hat z^{(1)}_{b,i})^2}\sqrt{\sum_b (\hat z^{(2)}_{b,j})^2}},
 # \qquad L = \sum_i (1 - C_{ii})^2 + \lambda\sum_i\sum_{j\neq i} C_{ij}^2 ,$$
 #
 # where $\hat z$ are the features minus their mean over the batch. The diagonal asks each feature to agree with itself
@@ -837,8 +837,8 @@ bars_with_spread(
 # **VICReg: three terms instead of one matrix** (Bardes, Ponce and LeCun 2022). Barlow Twins divides by the standard
 # deviation. VICReg does not divide. It asks for a standard deviation of at least 1, and has a term for each demand:
 #
-# $$L = \lambda_{\mathrm{inv}}\,\frac1N \sum_n \lVert z^A_n - z^B_n\rVert^2 +
-# \lambda_{\mathrm{var}}\big(v(z^A) + v(z^B)\big) + \lambda_{\mathrm{cov}}\big(c(z^A) + c(z^B)\big).$$
+# $$L = \lambda_{\mathrm{inv}}\,\frac1N \sum_n \lVert z^{(1)}_n - z^{(2)}_n\rVert^2 +
+# \lambda_{\mathrm{var}}\big(v(z^{(1)}) + v(z^{(2)})\big) + \lambda_{\mathrm{cov}}\big(c(z^{(1)}) + c(z^{(2)})\big).$$
 #
 # - *Invariance*: two views of a picture have the same output. Alone, it is lowest in the collapse.
 # - *Variance*: $v(z)$ is the mean over the features of $\max\big(0,\ 1 - \sqrt{\mathrm{Var}(z_j) + \epsilon}\big)$.
