@@ -172,8 +172,8 @@ assert check(distillation_loss).solved
 #
 # $$\mu(t) = 1 - (1 - \mu_0)\,\frac{\cos(\pi t) + 1}{2}, \qquad \xi \leftarrow \mu(t)\,\xi + (1 - \mu(t))\,\theta.$$
 #
-# At the start $\mu = \mu_0$, at the end $\mu = 1$. As in any update of weights, no gradient is kept, although the online
-# parameters that you get require one.
+# At the start $\mu = \mu_0$, at the end $\mu = 1$. As in any update of weights, no gradient is kept, although the
+# online parameters that you get require one.
 #
 # *15 minutes, ★★.* Points: 2 right average, 1 right schedule, 1 arguments left alone, 2 no gradient kept.
 
@@ -186,8 +186,8 @@ def ema_update(target, online, start, progress):
     target, online: lists of tensors, float32 or float64, of any shapes, the same shape
     at the same place; those of online require grad. start: the momentum at
     progress 0, in [0, 1]. progress: a number in [0, 1]. Returns a list of tensors like
-    target's: mu * target + (1 - mu) * online, mu the momentum at this progress. They carry
-    no gradient.
+    target's: mu * target + (1 - mu) * online, mu the momentum at this progress. They
+    carry no gradient.
     """
     ### BEGIN SOLUTION
     mu = 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
@@ -210,7 +210,8 @@ assert check(ema_update).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A target network is slow: with a momentum near 1 it keeps nearly all of what it has. Which of the two gets the weight $\mu$?
+# A target network is slow: with a momentum near 1 it keeps nearly all of what it has. Which of the two gets the weight
+# $\mu$?
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -616,8 +617,8 @@ assert check(centre_and_sharpen).solved
 #
 # The lecture solves SimSiam for a linear network: $W$ has orthogonal rows of length $w$, the predictor is $P = p I$,
 # the views are $x_1 = x + \text{noise}$ and $x_2 = x + \text{noise}$ with the *standard deviation* $s$ of the noise in
-# each direction, $\mathbb{E}\,xx^\top = I$, and the weight decay is $\eta$. Now the target's output is only $c$ times the
-# online network's, with a constant $0 < c \le 1$ (as if the target lagged behind while the features grow),
+# each direction, $\mathbb{E}\,xx^\top = I$, and the weight decay is $\eta$. Now the target's output is only $c$ times
+# the online network's, with a constant $0 < c \le 1$ (as if the target lagged behind while the features grow),
 #
 # $$L = \tfrac12\,\mathbb{E}\,\lVert P W x_1 - \mathrm{stopgrad}(c\,W x_2)\rVert^2.$$
 #
