@@ -1039,9 +1039,9 @@ for name in each:
 # to teach.
 #
 # The fifth curve is a finding of ours. Our head has a BatchNorm, but the paper's head (for transformers) has none.
-# Without BatchNorm and without centring, the collapse goes further, and the entropy of each $P_t$ ends at 0.02 $\ln K$.
-# BatchNorm subtracts the mean of the batch inside the head, so it removes a part of what all pictures have in common.
-# It works against the first collapse, as centring does.
+# Without BatchNorm and without centring, the collapse goes further, and both entropies end below $0.1\ln K$. BatchNorm
+# subtracts the mean of the batch inside the head, so it removes a part of what all pictures have in common. It works
+# against the first collapse, as centring does.
 #
 # **Multi-crop** (from SwAV) makes two large views and several small ones. The student sees all views, and the teacher
 # sees only the large ones. So the student sees a part of the picture, and has to predict the teacher's output for the
