@@ -387,6 +387,90 @@ def test_check_can_be_called_again_with_the_same_result(check):
     assert shown(first) == shown(again) and check(double).solved
 
 
+# The smallest failing case, twins, unsolved answers
+
+
+def two_arrays(n, m):
+    return Case("ordinary", {"x": torch.arange(float(n)) / 7, "k": torch.tensor(m)})
+
+
+@pytest.fixture
+def sized(tmp_path):
+    """sized(*cases): the check of an exercise `double` with these cases."""
+
+    def make(*cases):
+        drivers = "def drive_double(answer, arrays):\n    return {'value': answer(arrays['x'])}\n"
+        (tmp_path / "98_toy_drivers.py").write_text(drivers)
+        space = {}
+        exec(drivers, space)
+        master = Master("double", (Property("doubles", 1),), lambda *_: list(cases))
+        wrong = [
+            WrongAnswer("twice", "It is doubled twice.", "", lambda x: 4 * x),
+            WrongAnswer("squared", "Two is squared.", "", lambda x: 2**2 * x),
+        ]
+        exercise = master.exercise(space["drive_double"], double, wrong)
+        write_public([exercise], tmp_path / "98_toy")
+        return checks("98", folder=tmp_path)
+
+    return make
+
+
+def test_check_shows_the_smallest_failing_case_where_no_mistake_is_known(sized):
+    check = sized(two_arrays(30, 1), two_arrays(3, 2), two_arrays(1, 3))
+    # x = [0] has the right result
+    text = shown(check(named("double")(lambda x: 3 * x)))
+    assert (
+        "         value: wrong\n"
+        "         expected [0. 0.2857 0.5714], got [0. 0.4286 0.8571]\n"
+        "         The smallest case that fails:\n"
+        "           x, float32 (3,): [0, 0.1429, 0.2857]\n"
+        "           k, int64: 2\n"
+    ) in text
+    assert "smallest" not in shown(check(double))
+    assert "smallest" not in shown(check(named("double")(lambda x: 4 * x)))
+
+
+def test_check_shows_only_the_first_numbers_of_a_big_case(sized):
+    wrong = named("double")(lambda x: 3 * x)
+    text = shown(sized(two_arrays(30, 1))(wrong))
+    twelve = ", ".join(f"{i / 7:.4g}" for i in range(12))
+    assert f"x, float32 (30,): {twelve}, ...\n" in text
+    text = shown(sized(two_arrays(300, 1))(wrong))
+    assert "x, float32 (300,): 0, 0.1429, 0.2857, 0.4286, ...\n" in text
+    # in the author's order, which the file of arrays does not keep
+    many = {f"x{i}": torch.ones(1) for i in range(20)} | {"x": torch.ones(2)}
+    text = shown(sized(Case("ordinary", many))(wrong))
+    assert "x11, float32 (1,): [1]\n           and 9 more arrays\n" in text
+
+
+def test_check_shows_the_hints_of_all_mistakes_with_the_same_outputs(sized):
+    panel = sized(two_arrays(3, 2))(named("double")(lambda x: 4 * x))
+    lines = (
+        "This looks like one of these known mistakes:\n"
+        "- It is doubled twice.\n- Two is squared.\n"
+    )
+    assert lines in shown(panel) and "white-space: pre-line" in panel._repr_html_()
+
+
+def test_check_names_an_unsolved_answer_that_an_answer_calls(check, tmp_path):
+    cells = [
+        "def total(x):\n    # YOUR CODE HERE\n    raise NotImplementedError()",
+        "def double(x):\n    return 2 * x + 0 * total(x)",
+    ]
+    space = {}
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"cell {number}", "exec"), space)
+    path = tmp_path / "mine.ipynb"
+    content = {"cells": [{"cell_type": "code", "source": cell} for cell in cells]}
+    path.write_text(json.dumps(content))
+    for panel in (check(space["double"]), check.file(path)[0]):
+        text = shown(panel)
+        assert "your answer calls `total`, which you have not solved yet" in text
+        assert not panel.verdict.todo and panel.points == 0
+        assert "smallest" not in text and "may be the reason" not in text
+    assert check.file(path)[1].verdict.todo
+
+
 # What an answer tries
 
 

@@ -22,11 +22,13 @@ from safetensors.numpy import save
 
 from course_lib.__main__ import main
 from course_lib.grading import batch, doctor, library, replies, report, sandbox, sheet
-from course_lib.grading.answers import defines, execute, is_stub, outcomes
+from course_lib.grading.answers import Outcomes, defines, execute, is_stub, outcomes
 from course_lib.grading.cells import parse
 from course_lib.grading.drive import Failure, load_module
-from course_lib.grading.inside import FAILURES, answer, receive, send
+from course_lib.grading.exercise import Case, Exercise, Property
+from course_lib.grading.inside import FAILURES, answer, receive, reply, send
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxDied
+from course_lib.grading.verdict import judge
 
 SOLUTION = '"""Toy."""\n\n\ndef double(x):\n    """Twice x."""\n    return 2 * x\n'
 GRADING = """\
@@ -689,6 +691,53 @@ assert check(len).solved and not hasattr(course_lib.notebook, "__all__")
 
 
 # Reports and the command line
+
+
+def graded_exercise(name: str, known: str, lead: str, hint: str) -> dict:
+    return {"name": name, "points": 0, "of": 2, "todo": False, "mistake": known,
+            "lead": lead, "hint": hint, "properties": []}  # fmt: skip
+
+
+def test_reports_show_the_hints_of_each_exercise(tmp_path):
+    """Two exercises may have different mistakes of the same name."""
+    lead = "This looks like a known mistake:"
+    exercises = [
+        graded_exercise("first", "sum", lead, "Add the rows."),
+        graded_exercise("second", "sum", lead, "Add the columns."),
+        graded_exercise("third", "a or b", "One of these may be the reason:", "A.\nB."),
+    ]
+    student = {"student": "Ada", "slug": "ada", "file": "a.ipynb", "problem": "", "note": "",
+               "points": 0, "exercises": exercises}  # fmt: skip
+    marks = {"exercise": "90_toy", "sheet": "", "seed": 1, "isolated": True,
+             "exercises": dict.fromkeys(("first", "second", "third"), 2),
+             "students": [student]}  # fmt: skip
+    report.write(marks, tmp_path)
+    page = (tmp_path / "class.html").read_text()
+    for name, known, hint in (
+        ("first", "sum", "Add the rows."),
+        ("second", "sum", "Add the columns."),
+        ("third", "a or b", "A.\nB."),
+    ):
+        row = f'<td>{name}</td><td>{known}</td><td class="hints">{hint}</td>'
+        assert row in page
+    page = (tmp_path / "students" / "ada.html").read_text()
+    assert f"{lead}\nAdd the rows." in page
+    assert "One of these may be the reason:\nA.\nB." in page
+
+
+def test_grade_names_an_unsolved_answer_that_an_answer_calls():
+    """From the sandbox's reply to the report."""
+    written = io.BytesIO()
+    failure = Failure("Unsolved", "return half(x)", "half")
+    reply(written, Outcomes([failure]))
+    assert replies.parse(written.getvalue(), 1) == [failure]
+    right = Property("right", 2)
+    case = Case("ordinary", {"x": torch.zeros(3)})
+    exercise = Exercise("toy", (right,), None, [case], [{"value": np.zeros(3)}])
+    (result,) = judge(exercise, [failure]).results
+    assert (
+        batch.why(result) == "your answer calls `half`, which you have not solved yet"
+    )
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,21 @@ def test_judge_counts_other_properties_only_with_the_first():
     )
 
 
+def test_judge_counts_an_independent_property_without_the_first():
+    alone = replace(GRADIENT, independent=True)
+    third = Property("third", 1, outputs=("third",))
+    right = RIGHT | {"third": array(1)}
+    v = verdict(right | {"value": array(1, 3)}, right, properties=(VALUE, alone, third))
+    assert [r.passed for r in v.results] == [False, True, False] and v.points == 2
+    # both answers are wrong, the second in a known way
+    known = with_value("known", 1, 5)  # another wrong first answer
+    known.outputs[0]["gradient z"] = array(3, 4.27)
+    came = RIGHT | {"value": array(1, 3), "gradient z": array(3, 4.27)}
+    v = verdict(came, properties=(VALUE, alone), mistakes=(known,))
+    assert names(v) == ["known"]
+    assert names(verdict(came, mistakes=(known,))) == []
+
+
 @pytest.mark.parametrize(
     "value, why",
     [
@@ -553,7 +568,7 @@ def test_judge_names_the_unsolved_function_that_an_answer_calls():
     failure = Failure("Unsolved", "return log_weights(z)", "log_weights")
     v = verdict(failure, mistakes=(FAILS,))
     assert not v.todo and v.mistakes == []
-    says = "your answer calls `{}`, which you have not solved yet at: return log_weights(z)"
+    says = "your answer calls `{}`, which you have not solved yet"
     assert v.results[0].why == says.format("log_weights")
     # the name may come from hostile code
     hostile = Failure("Unsolved", "return log_weights(z)", "<b>x = 0.5</b>" + "y" * 99)

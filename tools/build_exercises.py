@@ -15,12 +15,14 @@ written to exercises/NN_topic.ipynb, exercises/checks/ and solutions/samples/.
 
 import argparse
 import ast
+import copy
 import io
 import json
 import re
 import sys
 import tempfile
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
@@ -51,7 +53,14 @@ GENERATED = (
 
 def solved(found: Sheet) -> NotebookNode:
     """Returns the notebook with its solutions, in the form of nbgrader's `source`."""
-    return read(found.folder / f"{found.name}.py", "exercises")
+    path = found.folder / f"{found.name}.py"
+    return copy.deepcopy(_read(path, path.stat().st_mtime_ns))
+
+
+@lru_cache
+def _read(path: Path, changed: int) -> NotebookNode:
+    """Reads a master once for all samples. changed: the time of its last change."""
+    return read(path, "exercises")
 
 
 def unsolved(found: Sheet) -> NotebookNode:
@@ -208,13 +217,18 @@ def samples(found: Sheet) -> dict[str, bytes]:
 
 def build(found: Sheet, to: Path, reveal: bool = False):
     """Writes all files that are generated from one sheet into the folder `to`."""
+    build_for_students(found, to, reveal)
+    for name, content in samples(found).items():
+        write_whole(to / "solutions" / "samples" / found.name / name, content)
+
+
+def build_for_students(found: Sheet, to: Path, reveal: bool = False):
+    """Writes the unsolved notebook and the files of its check into the folder `to`."""
     text = nbformat.writes(unsolved(found)) + "\n"
     write_whole(to / "exercises" / f"{found.name}.ipynb", text.encode())
     checks = to / "exercises" / "checks"
     write_public(found.public(reveal), checks / found.name)
     write_whole(checks / f"{found.name}_drivers.py", drivers(found).encode())
-    for name, content in samples(found).items():
-        write_whole(to / "solutions" / "samples" / found.name / name, content)
 
 
 def stale(found: Sheet, root: Path = ROOT) -> list[str]:

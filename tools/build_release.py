@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from build_exercises import SOLUTIONS, build
+from build_exercises import SOLUTIONS, build_for_students
 from build_notebooks import PROJECT, ROOT
 
 from course_lib.grading import sheet
@@ -58,7 +58,7 @@ def release(path: Path, reveal: bool = False):
     contents["README.md"] = NOTE + contents["README.md"]
     with tempfile.TemporaryDirectory() as folder:
         for name in sheet.names(SOLUTIONS):
-            build(sheet.read(name, SOLUTIONS), Path(folder), reveal)
+            build_for_students(sheet.read(name, SOLUTIONS), Path(folder), reveal)
         for file in (Path(folder) / "exercises").rglob("*"):
             if file.is_file():
                 contents[file.relative_to(folder).as_posix()] = file.read_bytes()

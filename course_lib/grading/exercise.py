@@ -5,7 +5,8 @@ An exercise has cases: arrays, of several kinds. A public driver calls the answe
 each case. The exercise stores the driver's outputs for the solution and for each of
 several plausible mistakes. A *property* compares some of the outputs on the cases of
 one kind and gives points. The first property is the main one: the others give points
-only together with it. The verdict on an answer is made in `verdict`.
+only together with it, if they are not independent. The verdict on an answer is made in
+`verdict`.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,13 +26,16 @@ class Property:
     """A property of an answer that gives points.
 
     name: a phrase that continues "the answer ..."; kind: the kind of cases on which it
-    is tested; outputs: which of the driver's outputs it compares, by their first word.
+    is tested; outputs: which of the driver's outputs it compares, by their first word;
+    independent: whether it gives its points even if the first property fails, as in
+    separate questions.
     """
 
     name: str
     points: int
     kind: str = "ordinary"
     outputs: tuple[str, ...] = ("value",)
+    independent: bool = False
 
 
 UNCHANGED = Property("leaves its arguments alone", 1, outputs=("unchanged",))

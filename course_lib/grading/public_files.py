@@ -36,6 +36,8 @@ def write_public(exercises: list[Exercise], stem: Path):
         texts[e.name] = {
             "properties": [asdict(p) for p in e.properties],
             "kinds": [case.kind for case in e.cases],
+            # the file of arrays does not keep their order
+            "inputs": [list(case.arrays) for case in e.cases],
             "mistakes": [
                 {"name": m.name, "hint": m.hint, "raises": _raised(m)}
                 for m in e.mistakes
@@ -77,7 +79,8 @@ def _exercise(name: str, text: dict, arrays: Outputs, drive) -> Exercise:
         }
 
     def inputs(i: int) -> dict[str, torch.Tensor]:
-        return {k: torch.from_numpy(array) for k, array in part(i, "in").items()}
+        named = part(i, "in")
+        return {k: torch.from_numpy(named[k]) for k in text["inputs"][i]}
 
     cases = [Case(kind, inputs(i)) for i, kind in enumerate(text["kinds"])]
     mistakes = []

@@ -71,6 +71,11 @@ class Verdict:
         return all(r.passed for r in self.results)
 
     @property
+    def mistake(self) -> Mistake | None:
+        """Returns the first of the mistakes."""
+        return self.mistakes[0] if self.mistakes else None
+
+    @property
     def lead(self) -> str:
         """Returns the words before the hints, which say how sure they are."""
         if self.likely:
@@ -95,7 +100,7 @@ def judge(exercise: Exercise, outcomes: list[Outputs | Failure]) -> Verdict:
         return Verdict(exercise.name, results, todo=True)
     results = []
     for p in exercise.properties:
-        if results and not results[0].passed:
+        if results and not results[0].passed and not p.independent:
             results.append(Result(p, False, WAITS))
         else:
             fault = _first_fault(exercise, outcomes, p)
@@ -169,11 +174,11 @@ def _fault(
 
 def _why_it_failed(failure: Failure) -> tuple[str, tuple[str, ...]]:
     """Returns (why, details) for an answer that raised an exception."""
-    at = f" at: {failure.line}" if failure.line else ""
     if failure.type == "Unsolved":
         # the name comes from the sandbox
         name = re.sub(r"[^\w.]", "", failure.message)[:50]
-        return FAULTS["Unsolved"].format(name) + at, ()
+        return FAULTS["Unsolved"].format(name), ()
+    at = f" at: {failure.line}" if failure.line else ""
     details = (failure.message,) if failure.message else ()
     if failure.type in FAULTS:
         return FAULTS[failure.type], details
@@ -245,7 +250,11 @@ def _mistakes(
             mistake
             for mistake in exercise.mistakes
             if _agreement(exercise, outcomes, mistake, p) >= ENOUGH
-            and (p == first or not _first_fault(exercise, mistake.outputs, first))
+            and (
+                p == first
+                or p.independent
+                or not _first_fault(exercise, mistake.outputs, first)
+            )
         ]
         if found:
             return found, True
@@ -345,6 +354,8 @@ def _difference(value: np.ndarray, other: np.ndarray) -> tuple[str, ...]:
             f"first difference at {list(where)}: expected {value[where]:.5g}, "
             f"got {other[where]:.5g}",
         )
+    if not value.ndim and value.dtype.kind == "f":
+        return (f"expected {value:.6g}, got {other:.6g}",)
     with np.printoptions(precision=4, suppress=True):
         expected, got = (" ".join(f"{array}".split()) for array in (value, other))
     if value.size > 6:
