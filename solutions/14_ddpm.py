@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Exercises 14. Denoising diffusion
 #
-# **Hide a picture in noise in a thousand small steps, and learn to undo each step.** In ten short exercises you write the
-# schedule, the jump to any step, the step back with and without fresh noise, a loss, and the weights of the bound. In
-# the end, points of noise move to eight islands by your own functions: once with a network that you train, and once
+# **Hide a picture in noise in a thousand small steps, and learn to undo each step.** In ten short exercises you write
+# the schedule, the jump to any step, the step back with and without fresh noise, a loss, and the weights of the bound.
+# In the end, points of noise move to eight islands by your own functions: once with a network that you train, and once
 # without any network.
 #
 # Exercises 6, 7 and 8 go beyond the lecture: a loss with a cap, a variance that is learnt, and DDIM for a network that
@@ -16,8 +16,8 @@
 # final mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not
 # what makes these few cases pass. The library's own functions are not available when you are marked, so write the
 # answer yourself, with torch. Later answers may call earlier ones. If an earlier answer is wrong, the answers that
-# build on it are wrong, too. Where the arguments are float64, compute in float64: several cases contain small differences
-# of large numbers, which float32 loses.
+# build on it are wrong, too. Where the arguments are float64, compute in float64: several cases contain small
+# differences of large numbers, which float32 loses.
 #
 # *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
 # marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
@@ -64,7 +64,8 @@ check = checks("14_ddpm")
 # \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t.$$
 #
 # $\bar\alpha_t$ is the share of the picture's variance that is left after t steps. $\tilde\beta_t$ is the variance of
-# $x_{t-1}$ if both $x_t$ and $x_0$ are known. It is a bit less than $\beta_t$, and zero at the first step.
+# $x_{t-1}$ if both $x_t$ and $x_0$ are known. It is less than $\beta_t$ (at most steps only a bit), and zero at the
+# first step.
 #
 # *10 minutes, ★.* Points: 2 alpha and abar, 2 btilde, 1 argument left alone.
 
@@ -98,7 +99,8 @@ assert check(schedule).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For $\bar\alpha_{t-1}$ put a 1 in front and drop the last entry: `torch.cat([torch.ones_like(abar[:1]), abar[:-1]])`. Then $\tilde\beta_1 = 0$ follows by itself.
+# For $\bar\alpha_{t-1}$ put a 1 in front and drop the last entry: `torch.cat([torch.ones_like(abar[:1]), abar[:-1]])`.
+# Then $\tilde\beta_1 = 0$ follows by itself.
 #
 # </details>
 
@@ -197,7 +199,8 @@ assert check(chain).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The last x is $x_T$. Take the formula of exercise 2, with the product of all $1 - \beta_t$, and solve it for $\epsilon$.
+# The last x is $x_T$. Take the formula of exercise 2, with the product of all $1 - \beta_t$, and solve it for
+# $\epsilon$.
 #
 # </details>
 
@@ -319,8 +322,8 @@ assert check(guess_x0).solved
 # c_t = \frac{\min(\mathrm{SNR}_t, \gamma)}{\mathrm{SNR}_t} .$$
 #
 # $\gamma$ is the cap, and D is the number of values in one row. So L is the mean over *all* values of the weighted
-# squares. Each row has its own step and its own weight. With $\gamma = \infty$ this is the simple loss. The network gets
-# the step, too, as `net(x_t, t)`, with t numbered as in code.
+# squares. Each row has its own step and its own weight. With $\gamma = \infty$ this is the simple loss. The network
+# gets the step, too, as `net(x_t, t)`, with t numbered as in code.
 #
 # *15 minutes, ★★.* Points: 3 right values, 2 teaches the network.
 
@@ -350,8 +353,8 @@ assert check(capped_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Compute `x_t` as in exercise 2, let `net` predict, and take the mean of the squared errors *within each row*. This gives
-# (N,) numbers. The SNR of each row has the same shape.
+# Compute `x_t` as in exercise 2, let `net` predict, and take the mean of the squared errors *within each row*. This
+# gives (N,) numbers. The SNR of each row has the same shape.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -372,12 +375,13 @@ assert check(capped_loss).solved
 # $$x_{t-1} = \frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\epsilon \Big) + \sigma_t z .$$
 #
 # For pixels the right variance lies, on average, between $\tilde\beta_t$ and $\beta_t$. Nichol and Dhariwal
-# ([arXiv 2102.09672](https://arxiv.org/abs/2102.09672)) let the network choose it, by a number $\lambda$ in [0, 1]. They
-# mix the *logarithms* of the two variances:
+# ([arXiv 2102.09672](https://arxiv.org/abs/2102.09672)) let the network choose it, by a number $\lambda$ for each
+# pixel. Here one $\lambda$ in [0, 1] is given for all. They mix the *logarithms* of the two variances:
 #
 # $$\log \sigma_t^2 = \lambda \log \beta_t + (1 - \lambda) \log \tilde\beta_t .$$
 #
-# On the last step back, to $x_0$, *no* noise is added, whatever $\lambda$ is. There $\tilde\beta_1 = 0$ has no logarithm.
+# On the last step back, to $x_0$, *no* noise is added, whatever $\lambda$ is. There $\tilde\beta_1 = 0$ has no
+# logarithm.
 #
 # *15 minutes, ★★.* Points: 3 right values, 1 both ends of the variance, 1 the last step, 1 arguments left alone.
 
@@ -415,8 +419,8 @@ assert check(ancestral_step).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# $\sigma_t^2 = \beta_t^{\lambda}\, \tilde\beta_t^{1 - \lambda}$. At the last step this is 0 for most $\lambda$, but not for
-# $\lambda = 1$. So test whether `t == 0`.
+# $\sigma_t^2 = \beta_t^{\lambda}\, \tilde\beta_t^{1 - \lambda}$. At the last step this is 0 for most $\lambda$, but not
+# for $\lambda = 1$. So test whether `t == 0`.
 #
 # </details>
 
@@ -426,14 +430,14 @@ assert check(ancestral_step).solved
 # *The lecture, sections 9 and 10. Their combination is new.*
 #
 # The loss does not depend on how one gets from $x_t$ to $x_s$. So you may choose any earlier s, even a hundred steps at
-# once, and how much fresh noise you add. Guess the picture and the noise. Then add noise again, up to step s, mostly the
-# noise that was *predicted*:
+# once, and how much fresh noise you add. Guess the picture and the noise. Then add noise again, up to step s: part of
+# it is the noise that was *predicted*, and part is fresh noise z:
 #
 # $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma z, \qquad
 # \sigma^2 = \eta^2\, \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \Big).$$
 #
-# $\eta = 1$ is the step of exercise 7 with $\lambda = 0$, if s = t - 1. $\eta = 0$ adds no fresh noise, so the same first
-# noise always gives the same picture. Here the network predicts neither the noise nor the picture, but
+# $\eta = 1$ is the step of exercise 7 with $\lambda = 0$, if s = t - 1. $\eta = 0$ adds no fresh noise, so the same
+# first noise always gives the same picture. Here the network predicts neither the noise nor the picture, but
 #
 # $$v = \sqrt{\bar\alpha_t}\; \epsilon - \sqrt{1 - \bar\alpha_t}\; x_0 .$$
 #
@@ -472,8 +476,9 @@ assert check(ddim_step).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The root of a Python number is `a**0.5`. To find $\hat x_0$, multiply the jump by $\sqrt{\bar\alpha_t}$ and the equation
-# of v by $\sqrt{1 - \bar\alpha_t}$, and subtract: the noise cancels, and the squares of the two factors sum to 1.
+# The root of a Python number is `a**0.5`. To find $\hat x_0$, multiply the jump by $\sqrt{\bar\alpha_t}$ and the
+# equation of v by $\sqrt{1 - \bar\alpha_t}$, and subtract. Then the noise cancels. The squares of the two factors
+# sum to 1.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -499,7 +504,8 @@ assert check(ddim_step).solved
 # $$w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)}, \qquad t = 2, \dots, T.$$
 #
 # (The first step has a likelihood instead, so there is no $w_1$.) Another algorithm of the slides lets the network
-# predict $x_{t-1}$ itself. With squared error, this is again the loss of the noise, with weights for all T steps:
+# predict $x_{t-1}$ itself. With squared error, this is, up to a constant, again the loss of the noise, with weights for
+# all T steps:
 #
 # $$u_t = \frac{\beta_t^2}{\alpha_t\, (1 - \bar\alpha_t)}.$$
 #
@@ -644,9 +650,9 @@ def weights():
 weights()
 
 # %% [markdown]
-# **From noise to islands.** The data lie on eight islands. A small network is trained with your `capped_loss`, without a cap. Then
-# points of noise go back by your steps (upper row). In the lower row the same points of noise go back without a
-# network, by your `score_of_mixture`. (Not marked; it takes about ten seconds.)
+# **From noise to islands.** The data lie on eight islands. A small network is trained with your `capped_loss`, without
+# a cap. Then points of noise go back by your steps (upper row). In the lower row the same points of noise go back
+# without a network, by your `score_of_mixture`. (Not marked; it takes about ten seconds.)
 
 
 # %%
@@ -739,7 +745,7 @@ islands(steps=10 if budget() == "smoke" else 2000)
 #
 # So far `flow` added no fresh noise. Give it an `eta` of 1: do more points land on an island, or fewer? Try both with a
 # `jump` of 1, 5, 10 and 25. Perhaps fresh noise lets later steps correct the errors of earlier ones, as long as there
-# are enough later steps. Colour the points by the island where they end, and look where these colours are in the noise. Train with a cap
-# of 5, or write a loss with your `loss_weights`: at which steps does the network become better, and can you see it in
-# the points? Let `flow` use your `ancestral_step` instead. Then add `guess_x0`, with a limit, and train on real data, as
-# the lecture does with a U-Net and pictures.
+# are enough later steps. Colour the points by the island where they end, and look where these colours are in the noise.
+# Train with a cap of 5, or write a loss with your `loss_weights`: at which steps does the network become better, and
+# can you see it in the points? Let `flow` use your `ancestral_step` instead. Then add `guess_x0`, with a limit, and
+# train on real data, as the lecture does with a U-Net and pictures.

@@ -94,8 +94,8 @@ BUDGET = budget()
 # %% [markdown]
 # ## 1. Thirty-two pictures from noise
 #
-# First the result, before any formula. The course's two diffusion models, one of digits and one of emoji, draw sixteen
-# pictures each. They start from noise and take fifty steps. The pictures are neither sorted nor selected.
+# First the result, before any formula. Two of the course's diffusion models, one of digits and one of emoji, draw
+# sixteen pictures each. They start from noise and take fifty steps. The pictures are neither sorted nor selected.
 
 # %%
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
@@ -411,8 +411,8 @@ show(posterior_variance, after="exercise 4")
 # half of the signal-to-noise ratio that the step gains, times the squared error of the predicted picture; Kingma et al.
 # 2021. The library computes the loss in this form.)
 #
-# **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no longer a bound, but all
-# terms have the *same minimiser* as before, if the network can be any function:
+# **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no longer a bound. But for
+# every $t \ge 2$ the *minimiser is the same* as before, if the network can be any function:
 # $\epsilon_\theta = \mathbb E[\epsilon \mid x_t]$ at each $t$ separately. With a finite network the weights decide
 # where its capacity is used. The figure shows which steps count most in the bound: the first few, where the eye can
 # hardly see the noise.
@@ -460,8 +460,10 @@ describe(
 # first steps. Counted in nats, the same steps dominate far more.
 #
 # **How large is the bound?** The network was trained on $L_{\text{simple}}$, but the bound can still be computed. It
-# has three parts: $L_T$; the term $L_0$, by the mass of a Gaussian in each grey level; and an unbiased estimate of the
-# $T - 1$ other terms, with their weights. In bits for each pixel one can compare any two models that define a density.
+# has three parts: $L_T$; the term $L_0$, by the mass of a Gaussian in each grey level; and the $T - 1$ other terms,
+# with their weights. We compute a few of these for each picture, at random steps, and from them an unbiased estimate of
+# their sum. The unit is bits per dimension (a grey pixel is one dimension, a pixel in colour three). In this unit one
+# can compare any two models that give a probability to the same 8-bit pictures.
 
 # %%
 mean, grey = (
@@ -503,8 +505,9 @@ show(terms, after="exercise 9")
 # **Beside notebook 11's bits.** A VAE's bound has the same unit, so the two models can be compared on the same emoji.
 # Notebook 11's likelihood is a density. Its grey values are spread over their intervals (`dequantise`), and the mean
 # log-density minus $d \log 256$ is a lower bound on the log-probability of the 8-bit picture. The diffusion bound gives
-# each grey level a probability directly. So both numbers are upper bounds on the bits that the model needs, and the
-# comparison is fair. (Notebook 11's digits are black or white. Their nats cannot be compared with bits of grey digits.)
+# each grey level a probability directly. So both numbers are upper bounds on the bits that the model needs, for the
+# same pictures. (How far each bound is from the model's true value is not known here. Notebook 11's digits are black or
+# white. Their nats cannot be compared with bits of grey digits.)
 
 # %%
 vae = zoo.load("vae-emoji").eval()
@@ -533,15 +536,15 @@ print(
 # %% [markdown]
 # The diffusion model needs far fewer bits. (It was also trained for longer: the table in section 11 has the minutes.)
 # Two things probably help it. Its bound has a thousand latents of the size of the picture, where the VAE has one short
-# code. And it chooses a grey level at the last step, with a standard deviation of less than the distance of two grey
-# levels. This VAE has one $\sigma$ for all pixels. It was trained, and so it is about as large as the error of the
-# blurred reconstructions of training pictures. (Notebook 11, section 13 shows how much a $\sigma$ for each pixel
-# gains.)
+# code. And its last step gives a probability to each grey level by a narrow Gaussian: its standard deviation is smaller
+# than the distance between neighbouring grey levels. This VAE has one $\sigma$ for all pixels. This $\sigma$ was
+# trained, and so it is about as large as the error of the blurred reconstructions of training pictures. (Notebook 11,
+# section 13 shows how much a $\sigma$ for each pixel gains.)
 
 # %% [markdown]
 # ## 6. Algorithm 1
 #
-# One update needs little: pictures, a random step for each picture, noise, and one regression. Below are ten lines of
+# One update needs little: pictures, a random step for each picture, noise, and one regression. Below are a few lines of
 # code, and the library's loss for the same random numbers:
 
 
@@ -614,7 +617,7 @@ image_grid(
 
 # %% [markdown]
 # Look at the loss. Most of its decrease happens in the first updates. After that it changes slowly and noisily, while
-# the pictures keep improving. (After 400 updates they are strokes and not yet digits. The weights of section 1 had
+# the pictures keep improving. (After 400 updates they are strokes and not yet digits. The digits model of section 1 had
 # 5,000 updates.) Much of the remaining loss comes from noise that a network cannot tell from the picture unless it has
 # memorised the picture (the minimiser in section 8 has). The value of the loss says little about the pictures. But it
 # measures one fixed quantity, which a GAN's loss does not, so two runs with the same schedule can be compared.
@@ -640,15 +643,15 @@ image_grid(
 # - Pixels in $[-1, 1]$ have a variance $c \le 1$. The best *linear* guess of $x_0$ has the mean squared error
 #   $c\, (1 - \bar\alpha_t) / (c\, \bar\alpha_t + 1 - \bar\alpha_t) \le 1 - \bar\alpha_t$, and the best guess has no
 #   larger one. So $\mathrm{Var}(x_0 \mid x_t)$, averaged over $x_t$, is at most $1 - \bar\alpha_t$, and the averaged
-#   right variance lies between $\tilde\beta_t$ and $\beta_t$. (Data of a larger variance can need more than
-#   $\beta_t$.) For many small steps the two are nearly equal, except at the first few.
+#   right variance lies between $\tilde\beta_t$ and $\beta_t$. (Data of a larger variance can need more than $\beta_t$.)
+#   With many small steps, $\tilde\beta_t$ and $\beta_t$ are nearly equal, except at the first few.
 #
 # **Why no noise at the last step?** At $t = 1$ the mean is the guess of $x_0$ itself: $\tilde\beta_1 = 0$, and the
 # coefficient of $x_t$ is 0. In the bound, $p_\theta(x_0 \mid x_1)$ has a variance only so that it gives each grey level
 # a probability. Noise drawn from it would only make the picture grainy, by about one grey level.
 #
-# Why add noise at all? The mean moves about twice as far along the score (section 8) as a chain without noise may move
-# (section 10's DDIM moves half as far). So without the noise the points contract too much. The line printed below
+# Why add noise at all? With small steps, the mean moves about twice as far along the score (section 8) as a step of
+# section 10's DDIM, which adds no noise. So without the noise the points contract too much. The line printed below
 # shows this on a toy: eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
 #
 # The library contains the loop only once, in `sample`, for steps from $t$ to any earlier $s$ ($s = t - 1$ in Algorithm
@@ -826,9 +829,9 @@ show(MixtureNoise, after="exercise 10")
 
 # %% [markdown]
 # **Try it.** The figure shows the field at time $t$. At the end ($t$ near 100) the data are pure noise, so every arrow
-# points to the middle, and its length is proportional to the distance to the middle (only the longest arrows are cut).
-# Move the slider to the left and watch eight basins form. Where do the two fields differ most, and does a sampler ever
-# go there?
+# points to the middle, and its length is proportional to the distance to the middle. (At other $t$ the longest arrows
+# may be shortened.) Move the slider to the left and watch how the arrows begin to point to eight different places.
+# Where do the two fields differ most, and does a sampler ever go there?
 
 # %%
 PLANE = torch.cartesian_prod(
@@ -957,8 +960,8 @@ toy_figure()
 # %% [markdown]
 # The left panel divides the squared error by the squared size of the exact noise. Where the noise is strong ($t$ above
 # 60), this quotient is below one in a thousand. Its root is the relative error of the noise: about 2 to 3 %. The
-# relative error is largest at the smallest $t$. There the exact answer changes sharply from one mode to the next, and
-# the network's answer is smoother.
+# relative error is largest at the smallest $t$. There the exact answer changes over short distances, within a mode and
+# from one mode to the next. The network's answer is probably smoother.
 #
 # Every mode is found in every run. But with 25 narrow modes, about three samples in ten end outside all modes. The loss
 # weighs all $t$ equally, so nothing asks for a sharp answer at small $t$ in particular.
@@ -1044,13 +1047,14 @@ print(
 # $$\mathbb E \| x_{t-1} - f_\theta \|^2 = \mathbb E \| \tilde\mu_t - f_\theta \|^2 + d\, \tilde\beta_t = \frac{\beta_t^2}{\alpha_t (1 - \bar\alpha_t)}\; \mathbb E \| \epsilon - \epsilon_\theta \|^2 + d\, \tilde\beta_t .$$
 #
 # This is the same loss with other weights, plus a constant, so it has **the same optimum**. But the constant makes up
-# nearly the whole loss (the cell prints its share). Its gradient is zero on average, but not in a single batch: the
-# random noise of the single step, $\sqrt{\tilde\beta_t}\, \xi$, is up to ten times larger than all that there is to
-# learn. DDPM's loss is the same regression with this noise averaged out, because its target is the mean of $x_{t-1}$
-# instead of one sample. A network that outputs $x_{t-1}$ *itself* has a second problem. It must copy $x_t$ to within a
-# hundredth before its output says anything about the noise, because its error is multiplied by
-# $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, a factor of 50 and more (the cell prints it). First we check the
-# identity, by Monte Carlo with an arbitrary function in place of the network:
+# nearly the whole loss (the cell prints both for one step). It comes from the random noise of the single step,
+# $\sqrt{\tilde\beta_t}\, \xi$, which is up to ten times larger than all that there is to learn. This noise adds nothing
+# to the gradient on average, but much in a single batch. DDPM's loss is the same regression with this noise averaged
+# out, because its target is the mean of $x_{t-1}$ instead of one sample. A network that outputs $x_{t-1}$ *itself* has
+# a second problem. It must copy $x_t$ to within about a hundredth before its output says anything about the noise,
+# because its error is multiplied by $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$. This factor is about 50 or larger
+# (the cell prints its range). First we check the identity, by Monte Carlo with an arbitrary function in place of the
+# network:
 
 # %%
 torch.manual_seed(0)
@@ -1151,8 +1155,9 @@ predictions_figure()
 # $v$. After long training (the shipped digits, 5,000 updates) predicting the noise works well enough, too.
 #
 # **MLMI17's Algorithm 1.2** has the same optimum on paper, but it draws nothing but noise after these updates, in all
-# six runs. The version that is reweighted through $\epsilon_\theta$ fails because the random noise of the single step
-# hides the gradient. The literal version fails because the network must copy $x_t$ first.
+# six runs. In one version the network outputs $\epsilon_\theta$, and $f_\theta$ is computed from it. It probably fails
+# because the random noise of the single step hides the gradient. In the literal version the network outputs $x_{t-1}$.
+# It has the same noise in its target, and it must also copy $x_t$ first.
 #
 # ## 10. DDIM: the same network, fewer steps
 #
@@ -1182,8 +1187,8 @@ predictions_figure()
 # $$u_s = \hat x_0 + \sigma_s\, \hat\epsilon = u_t + (\sigma_s - \sigma_t)\, \hat\epsilon, \qquad\text{which is Euler's method for}\qquad \frac{du}{d\sigma} = \hat\epsilon .$$
 #
 # So DDIM follows the paths of a differential equation from the largest $\sigma$ to 0. Euler's method walks along the
-# tangent. It can take large steps if the paths bend little. The cell below measures on the toy how much they bend, and
-# checks the formula.
+# tangent. It can take large steps if the paths bend little. The cell below checks the formula on the toy. It also
+# measures how much longer the paths of $x_t$ are than straight lines.
 
 
 # %%
@@ -1298,8 +1303,8 @@ for steps in (250, 50, 10):
     )
 
 # %% [markdown]
-# With fifty steps the network is called twenty times less often, and the figure shows no loss. But such a figure cannot
-# show a small loss. The Frechet distance compares means and covariances of 96 features, and 64 pictures do not
+# Fifty steps need one twentieth of the calls of the network, and the figure shows no loss of quality. But such a figure
+# cannot show a small loss. The Frechet distance compares means and covariances of 96 features, and 64 pictures do not
 # determine a covariance of 96 features. Even 64 *real* digits have a distance of about 10, and the seeds of one sampler
 # differ by as much as the numbers of steps do (apart from the large variance with ten steps).
 #
@@ -1307,7 +1312,7 @@ for steps in (250, 50, 10):
 # 64 pictures with any number of steps. The lines below the figure print the differences for each seed. Both 250 and 50
 # steps cost a little, and ten steps cost clearly more, each time with all three seeds.
 #
-# Only the *large* variance fails with few steps. $\beta$ is right for data that are themselves noise. When one step
+# Only the *large* variance fails, with ten steps. $\beta$ is right for data that are themselves noise. When one step
 # replaces a hundred, it leaves more noise behind than the remaining steps can remove.
 #
 # Song et al. found that DDIM is better than ancestral sampling with few steps. Here ancestral sampling with
@@ -1346,10 +1351,9 @@ image_grid(
 # **A latent space after all.** With $\eta = 0$ the map from $x_T$ to $x_0$ is fixed, and we can follow it backwards,
 # from picture to noise. Each backward step would need the predicted noise at the point where it arrives. Instead it
 # uses the prediction at the point where it starts, for the step number of the arrival. So a picture has a *code* of its
-# own size, from which it is nearly recovered. The standard deviation of the codes, in the title, shows how far they are
-# from the noise that the sampler starts from. We can also interpolate between two noises. (Walk on the sphere, as in
-# notebook 11, because a straight line between two Gaussian vectors passes through a region in which such noises never
-# lie.)
+# own size, from which it is nearly recovered. The title gives the standard deviation of the codes. The noise that the
+# sampler starts from has 1. We can also interpolate between two noises. (Walk on the sphere, as in notebook 11, because
+# a straight line between two Gaussian vectors passes through a region in which such noises practically never lie.)
 
 # %%
 CODE_STEPS = {"smoke": 10, "laptop": 100, "gpu": 250}[BUDGET]
@@ -1501,11 +1505,11 @@ shipped_table()
 # %% [markdown]
 # After a little more than a minute the VAE has the lowest Frechet distance, followed by the GAN. A diffusion model that
 # predicts $v$ is behind both, and one that predicts the noise is far behind. One reason is probably that a diffusion
-# model learns a thousand tasks, and each picture trains only one of them at a time. An advantage of a diffusion model
-# is its single loss: it needs no second network, and no balance between two networks. The table shows the shipped
-# weights, each trained for as long as it seemed useful. The numbers of samples and the evaluation networks are those of
-# notebook 12. On emoji, diffusion has the highest recall, at about equal precision, so it leaves out the least. By the
-# Frechet distance the GANs are better, most of all the conditional one (with label).
+# model learns a thousand tasks, and each picture trains only one of them at a time. Compared with a GAN, a diffusion
+# model has an advantage: it has one network and one loss, so no two networks have to be kept in balance. The table
+# shows the shipped weights, each trained for as long as it seemed useful. The numbers of samples and the evaluation
+# networks are those of notebook 12. On emoji, diffusion has the highest recall, at about equal precision, so it leaves
+# out the least. By the Frechet distance the GANs are better, most of all the conditional one (with label).
 #
 # **A representation, too.** To remove noise from a picture one must know what is in the picture. Give the U-Net a
 # picture without noise, but with the step $t = T / 20$. Take its coarsest feature map, averaged over positions
@@ -1535,7 +1539,7 @@ features_figure()
 #
 # - **$\bar\alpha$ in place of $\alpha$, or the other way round.** Both lie in $(0, 1)$, the code runs with both, and no error is raised. The step has $\beta_t$, the jump has $\bar\alpha_t$.
 # - **A variance used as a standard deviation**, or a forgotten root (section 2).
-# - **Noise at the last step.** It adds fine noise of standard deviation $\sqrt{\beta_1}$ (0.01 here, one grey level), which never shows in any loss.
+# - **Noise at the last step.** It adds fine noise of standard deviation $\sqrt{\beta_1}$ (0.01 for the linear schedule, about one grey level), which never shows in any loss.
 # - **$t$ off by one** between training and sampling: the network gets a picture of one noise level and the step number of another.
 # - **The noise of the step in place of the noise of the jump** (section 4's margin note).
 # - **Pixels in $[0, 1]$.** Contrasts are halved, so at every $t$ the signal-to-noise ratio of the varying part is a quarter of the ratio that the schedule was made for. And a `clip_denoised` of 1 allows guesses down to $-1$.
