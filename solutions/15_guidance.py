@@ -158,7 +158,7 @@ assert check(guided_eps).solved
 # %% [markdown]
 # ## 3. The classifier's gradient
 #
-# *The lecture, on classifier guidance.*
+# *The lecture, section 3.*
 #
 # The older kind of guidance asks a classifier of noisy pictures in which direction $x_t$ becomes more like class y:
 #
@@ -222,8 +222,7 @@ assert check(classifier_gradient).solved
 # *The lecture, section 3 (for $\epsilon$) and section 10.*
 #
 # Classifier guidance changes the noise to $\tilde\epsilon = \epsilon - s \sqrt{1 - \bar\alpha_t}\; g$, with the
-# gradient
-# g of exercise 3 and a scale s. But many models, also the lecture's, do not predict the noise. They predict
+# gradient g of exercise 3 and a scale s. But many models, also the lecture's, do not predict the noise. They predict
 #
 # $$v = \sqrt{\bar\alpha_t}\; \epsilon - \sqrt{1 - \bar\alpha_t}\; x_0, \qquad\text{where}\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon .$$
 #
@@ -278,9 +277,9 @@ assert check(classifier_guided_v).solved
 #
 # *The lecture, section 8.*
 #
-# Each guided step calls the network twice. On a GPU one pass over 2N rows is faster than two passes over N. So stack
-# the batch on a copy of itself: half of the rows with their labels, half with the null label. Call the network once,
-# split its output, and combine the two halves as in exercise 2.
+# Each guided step calls the network twice. On a GPU one pass over 2N rows is often faster than two passes over N. So
+# stack the batch on a copy of itself: half of the rows with their labels, half with the null label. Call the network
+# once, split its output, and combine the two halves as in exercise 2.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 one call of 2N rows, 1 captions, 1 arguments left alone.
 
@@ -496,8 +495,10 @@ assert check(exact_label_posterior).solved
 #
 # $$\tilde\epsilon = \epsilon_\theta(x_t, t) + \sum_{m=1}^{M} s_m \big( \epsilon_\theta(x_t, t, y_m) - \epsilon_\theta(x_t, t) \big) .$$
 #
-# At each noise level this is the score of $p(x) \prod_m \big( p(x \mid y_m) / p(x) \big)^{s_m}$, a *tilted* density.
-# Let $p = \mathcal N(0, 1)$ and $p(\cdot \mid y_m) = \mathcal N(0, c_m)$ with $c_m < 1$.
+# At each noise level, divided by $-\sqrt{1 - \bar\alpha_t}$, this is the score of
+# $p_t(x_t) \prod_m \big( p_t(x_t \mid y_m) / p_t(x_t) \big)^{s_m}$. Without noise this is the *tilted density*,
+# $p(x) \prod_m \big( p(x \mid y_m) / p(x) \big)^{s_m}$. Let $p = \mathcal N(0, 1)$ and
+# $p(\cdot \mid y_m) = \mathcal N(0, c_m)$ with $c_m < 1$.
 #
 # *The samples.* Write $u = x_t / \sqrt{\bar\alpha_t}$ and $\sigma^2 = (1 - \bar\alpha_t) / \bar\alpha_t$. For data from
 # $\mathcal N(0, a)$ the exact noise is $\epsilon = \sigma u / (a + \sigma^2)$, and DDIM in many small steps follows
@@ -505,10 +506,9 @@ assert check(exact_label_posterior).solved
 # $$\frac{du}{d\sigma} = \tilde\epsilon,$$
 #
 # from a very large $\sigma$, where u has variance $\sigma^2$, down to 0. The guided noise is linear in u, so the
-# result is
-# a Gaussian. What is its variance?
+# result is a Gaussian. What is its variance?
 #
-# *The tilted density* of the data is a Gaussian, too, up to a constant. What is its variance?
+# *The tilted density* is a Gaussian, too, up to a constant factor. What is its variance?
 #
 # *25 minutes, ★★★.* Points: 2 the samples' variance, 1 the tilted density's, 1 arguments left alone.
 
@@ -559,7 +559,8 @@ assert check(two_variances).solved
 #
 # *The lecture, section 7.*
 #
-# With a larger w, more of the draws look like what was asked for, but the draws also look more like each other. So take
+# With a larger w, usually more of the draws look like what was asked for, but the draws also look more like each other.
+# So take
 # the *smallest* w that is good enough: the smallest w whose accuracy reaches a target. The accuracy comes from an
 # evaluation classifier, which took no part in the guiding. Accuracy need not grow with w, and the measurements come in
 # any order.

@@ -134,9 +134,9 @@ image_grid(
 # computes from its words (section 9). Either vector is added to the vector of $t$ and shifts the channels of every
 # block.
 #
-# One more idea costs one line of code, and section 5 needs it. Now and then the label is dropped, *for each picture
-# independently*, and Ho and Salimans put a **null label** in its place. This is label dropout. So one network learns
-# two predictions: the conditional one, $\epsilon_\theta(x_t, t, y)$, and the unconditional one,
+# One more idea costs one line of code, and section 5 needs it. In training the label is sometimes dropped, *for each
+# picture independently*. Ho and Salimans put a **null label** in its place. This is label dropout. So one network
+# learns two predictions: the conditional one, $\epsilon_\theta(x_t, t, y)$, and the unconditional one,
 # $\epsilon_\theta(x_t, t)$. Here the null label's vector is zero and stays zero. So the null label and no label at
 # all (`None`) give the same prediction.
 
@@ -285,10 +285,10 @@ detail_figure()
 
 # %% [markdown]
 # *Margin note.* The detail of unguided digits ($w = 0$) is within a tenth of the test digits' detail. Drawn emoji are
-# less sharp than real ones, but at every $w$. The reason is our small network, and guidance up to $w = 2$ hardly
-# changes this. (Some of the growth of "detail" with $w$ is contrast.) The unguided rows lack faithfulness instead: some
-# show an odd stroke, or a thing that is nothing in particular. So "diverse, and less faithful" is the right criticism,
-# and "very blurry" is not.
+# less sharp than real ones. But this holds at every $w$, and guidance up to $w = 2$ hardly changes it. We suspect our
+# small network. (Some of the growth of "detail" with $w$ may be contrast.) The unguided pictures have another fault:
+# they are less faithful to the label. Some show an odd stroke, or a thing that cannot be named. So for our models
+# "diverse, and less faithful" is the right criticism, and "very blurry" is not.
 #
 # ## 3. Bayes' rule, and a classifier
 #
@@ -312,8 +312,9 @@ detail_figure()
 #
 # $$\tilde\epsilon = \epsilon_\theta(x_t, t) - s \sqrt{1 - \bar\alpha_t}\; \nabla \log p_\varphi(y \mid x_t), \qquad\text{hoping for}\qquad p(x)\, p(y \mid x)^s .$$
 #
-# In this density, the pictures about which the classifier is most certain count most. (GT19 writes $\bar\epsilon$ for
-# the guided noise, but here the bar already has another meaning. Section 6 tests whether the hope is fulfilled.)
+# Compared with $p(x \mid y)$, this density gives more weight to pictures about which the classifier is certain. (GT19
+# writes $\bar\epsilon$ for the guided noise, but here the bar already has another meaning. Section 6 tests whether the
+# hope is fulfilled.)
 #
 # On toy data all of this is known. Eight Gaussians on a circle belong to three classes. `MixtureNoise` knows the exact
 # noise of all data, the exact noise of one class, and, by Bayes' rule, the exact classifier.
@@ -360,8 +361,8 @@ show(input_gradient, after="exercise 3")
 # How large is the gradient? Write $g_k$ for the gradient of the logit of class $k$, and $p_k$ for its probability. The
 # gradient of $\log p(y \mid x_t)$ is $g_y - \sum_k p_k\, g_k$. With little noise the classifier is already sure of a
 # digit's own label, $p_y \approx 1$, so the gradient is small. With pure noise there is nothing to recognise, so the
-# gradient is small again. It is largest in between, where the classifier is undecided and the picture still matters.
-# The cell prints its norm.
+# gradient is smaller again. It is largest in between, where the classifier is undecided and the picture still matters.
+# The cell prints the mean norm at each level.
 
 # %%
 noisy_classifier, clean_classifier = (
@@ -532,8 +533,8 @@ show(guided, after="exercise 2")
 #
 # **Try it.** The figure shows three scores on the toy data, and 300 points of the guided DDIM at step $t$ (they begin
 # as samples of $\mathcal N(0, I)$). Class 0 consists of the three Gaussians at the upper right. With $w = 0$ the guided
-# field is the conditional one, and all three Gaussians get equally many points. Raise $w$, then drag $t$ to 0. Which of
-# the three Gaussians has the most points, and why this one?
+# field is the conditional one, and all three Gaussians get about equally many points. Raise $w$, then drag $t$ to 0.
+# Which of the three Gaussians has the most points, and why this one?
 
 # %%
 PLANE = torch.cartesian_prod(
@@ -625,19 +626,20 @@ explore(
 )
 
 # %% [markdown]
-# Most points end at the middle one of the three Gaussians. It is farthest from the other classes, so *in the noise* the
-# classifier is most certain there. Without noise the classifier is equally certain at all three, and the hoped-for
-# density $p(x)\, p(y \mid x)^{1 + w}$ would keep a third of the points at each. This is a first sign that guidance
-# samples from something else. At large $w$ the points also overshoot: they move past the centre, away from the other
-# classes. **Guidance prefers samples that are least like the rest**, and this costs diversity.
+# With $w = 2$ most points end at the middle one of the three Gaussians. It is farthest from the other classes, so *in
+# the noise* the classifier is most certain there. Without noise the classifier is equally certain at all three, and the
+# hoped-for density $p(x)\, p(y \mid x)^{1 + w}$ would keep a third of the points at each. This is a first sign that
+# guidance samples from something else. At large $w$ the points also overshoot: they move past the centre, away from the
+# other classes. **Guidance prefers samples that are least like the rest**, and this costs diversity.
 #
 # ## 5. One network learns both
 #
 # For pictures we do not have `exact`, but we have label dropout. We begin with the toy data, where the answer is known.
-# A multilayer perceptron is trained on the points, and nine times out of ten it also gets the class. It predicts $v$
-# (notebook 14), because guidance multiplies the difference of two predictions, and their errors with it. Where
-# $\bar\alpha_t$ is small, the sampler divides an error of a predicted noise by $\sqrt{\bar\alpha_t}$ to get $\hat x_0$.
-# An error of $v$ is only multiplied by $\sqrt{1 - \bar\alpha_t}$.
+# A multilayer perceptron is trained on the points, and nine times out of ten it also gets the class. Guidance
+# multiplies the difference of two predictions, and their errors with it. This is why the network predicts $v$
+# (notebook 14). To get $\hat x_0$, the sampler multiplies an error of a predicted noise by
+# $\sqrt{1 - \bar\alpha_t} / \sqrt{\bar\alpha_t}$, which is large where $\bar\alpha_t$ is small. An error of $v$ is
+# only multiplied by $\sqrt{1 - \bar\alpha_t}$.
 
 # %%
 TOY_STEPS = {"smoke": 150, "laptop": 3000, "gpu": 3000}[BUDGET]
@@ -958,20 +960,20 @@ explore(
 # The Gaussian in the middle loses points as $w$ grows, because it has a neighbour outside the class. The tilted density
 # would keep it. So guidance is a useful direction, but not a recipe for sampling from a distribution.
 #
-# **Why does it help a network that is not perfect?** This is a separate question. Let the conditional prediction have
-# the error $e$. If the unconditional prediction has the *same* error, the error is still there after guidance:
+# **Why does it help a network that is not perfect?** This is a separate question. We compare the guided noise of a
+# network with the guided noise of exact predictions, at the same $w$. Let the conditional prediction have the error
+# $e$. If the unconditional prediction has the *same* error, the error is still there after guidance:
 # $(1 + w)\, e - w\, e = e$. Now let the unconditional error be $k$ times as large, in the same direction. The guided
 # error is
 #
 # $$(1 + w)\, e - w\, k\, e = \big( 1 - w (k - 1) \big)\, e .$$
 #
 # For $k > 1$ and a small $w$ it is smaller than $e$, and too large a $w$ overshoots. For $k < 1$ guidance makes the
-# error
-# larger. (The part of the unconditional error that is not along $e$ is multiplied by $w$, too. It always adds.) So the
-# model that one guides *away* from should make the same errors, only larger. Karras et al. build such a
-# model on purpose: they guide with a smaller or less trained version of the model, *for the same label*. The cell
-# measures $k$ on the toy data of section 5, where the exact noise is known. Is $k$ large enough for guidance to reduce
-# the error here?
+# error larger. (The part of the unconditional error that is orthogonal to $e$ is multiplied by $w$. It always adds to
+# the squared error.) So the model that one guides *away* from should make the same errors, only larger. Karras et al.
+# build such a model on purpose: they guide with a smaller or less trained version of the model, *for the same label*.
+# The cell measures $k$ on the toy data of section 5, where the exact noise is known. Is $k$ large enough for guidance
+# to reduce the error here?
 
 # %%
 torch.manual_seed(0)
@@ -1003,9 +1005,10 @@ print(
 # Ho and Salimans claim this trade-off, and here we measure it. The shipped models draw 250 pictures for each $w$ and
 # for each of three seeds. A seed gives the same noise at every $w$. An *evaluation classifier*, which took no part in
 # training or guiding, says how often it recognises what was asked for. Its features give the Frechet distance,
-# precision (do the pictures look real?) and recall (does every kind of picture occur?). The reference is 250 *training*
-# pictures. They have the same labels as the drawn ones, because the Frechet distance of so few pictures also depends on
-# how many there are of each label.
+# precision (do the pictures look real?) and recall (does every kind of picture occur?). These three compare the drawn
+# pictures with 250 *test* pictures, whose labels the model was asked for. The dotted lines show what 250 real
+# *training* pictures reach in the same comparison. They have the same labels, too, because the Frechet distance of so
+# few pictures also depends on how many there are of each label.
 
 
 # %%
@@ -1069,13 +1072,14 @@ sweep_figure()
 # *Digits.* The unguided conditional model already draws the right digit nineteen times out of twenty. With $w = 1$ the
 # evaluation classifier agrees every time. The price is recall: two thirds of it are lost at $w = 8$. The Frechet
 # distance is best without guidance, where it is about that of real pictures of the same labels. It grows with every
-# larger $w$. From $w = 2$ on precision falls too: guided strokes are less like those of real writers.
+# larger $w$. Precision is a little higher at $w = 1$ than without guidance. With large $w$ it falls, too: at $w = 8$
+# fewer pictures look like those of real writers.
 #
 # *Emoji.* The label is one of nine wide categories. The evaluation classifier was trained on the same training emoji as
 # the generator. It recognises half of *them*, about as many as it recognises of the unguided drawn emoji. With guidance
 # it recognises more. So the guided emoji are *more typical* of their category than real ones. (It recognises 43 % of
-# the test emoji.) Recall falls less than for digits. The Frechet distance is about twice that of real emoji, and it
-# grows with $w$.
+# the test emoji.) Recall falls less than for digits. Without guidance the Frechet distance is about twice that of real
+# emoji. On average it grows with $w$.
 #
 # So which $w$ should you choose? This depends on what you need. For a set as varied as the data, choose 0. For one
 # picture that should show what you asked for, choose 1 to 3 here. (Large models of photographs draw poorer pictures
@@ -1083,9 +1087,9 @@ sweep_figure()
 # commonly used with a far larger $w$.)
 #
 # **When to push, and with which sampler?** Guidance need not act at all levels of noise. Kynkäänniemi et al. guide in
-# an *interval* of medium levels. Our `in_interval` takes the conditional model outside the interval.
-# And fresh noise at each step (DDPM, here 20 steps) gives other pictures than DDIM. The cell compares both choices,
-# with the same weights as above and $w = 1$ and $4$.
+# an *interval* of medium levels. Our `in_interval` takes the conditional model outside the interval. The second choice
+# is the sampler: fresh noise at each step (DDPM, here 20 steps) gives other pictures than DDIM. The cell shows the
+# effect of each choice, for the shipped model of digits and $w = 1$ and $4$.
 
 
 # %%
@@ -1145,14 +1149,14 @@ choices_figure()
 
 # %% [markdown]
 # *With little noise* ($t < 333$) guidance changes hardly anything, even with $w = 4$. *At medium levels* $w = 4$ raises
-# the accuracy and costs about a tenth of recall. *With much noise* ($t \ge 667$) it acts nearly as at all levels:
-# every digit is
-# right, and most of the loss of recall happens here. So guidance at medium levels buys most of the accuracy at a lower
-# price in diversity. The Frechet distance is still not better than without guidance, because these unguided digits are
-# already as near to test digits as training digits are.
+# the accuracy and costs about a tenth of recall. *With much noise* ($t \ge 667$) it acts nearly as at all levels: every
+# digit is right, and most of the loss of recall happens here. So guidance at medium levels buys most of the accuracy at
+# a lower price in diversity. The Frechet distance is still not better than without guidance, because these unguided
+# digits are already as near to test digits as training digits are.
 #
 # *DDPM* obeys as well as DDIM, but at $w = 1$ and $4$ its recall is lower and its Frechet distance larger, with each
-# seed. So a value of $w$ holds for one sampler.
+# seed. (In section 6 it was DDPM whose samples of the narrower Gaussian varied more. So that example does not predict
+# which sampler loses more here.) A value of $w$ is chosen for one sampler.
 #
 # ## 8. Classifier or none?
 #
@@ -1255,11 +1259,11 @@ kinds_figure()
 # %% [markdown]
 # At this cost the classifier-free model is far ahead, already without guidance, because it learns with labels from the
 # start. Guidance improves it further: its Frechet distance is best near $w = 2$ and its recall near $w = 1$. At $w = 8$
-# even the accuracy falls. The classifier's push is weaker: a larger scale could still raise the accuracy. The
-# classifier of clean pictures hardly helps at all, and the distance *grows* with $w$, although the sampler follows its
-# gradient. (Dhariwal and Nichol's classifiers are large, trained for long, and guide
-# models that get the label as well.) If you cannot train a finished unconditional model again, you will still use a
-# classifier.
+# even the accuracy is lower than at $w = 4$. The classifier's push is weaker: its accuracy still rises at $w = 8$. The
+# classifier of clean pictures helps least. Its accuracy rises a little, but the distance *grows* with $w$ on average,
+# although the sampler follows its gradient. (Dhariwal and Nichol's classifiers are large and trained for long. Their
+# best results guide models that get the label as well.) A classifier is still useful if you have a finished
+# unconditional model and cannot train it again.
 #
 # **How often should the label be dropped?** Ho and Salimans found rates of 0.1 and 0.2 equally good, and 0.5 worse. The
 # extreme is a rate of 0, where the network was never trained with the null label.
@@ -1332,17 +1336,17 @@ def dropout_figure():
 dropout_figure()
 
 # %% [markdown]
-# Rates of 0.1 and 0.2 are about equal. At 0.5 the network gets its labels half as often, and after so few updates it
-# follows them less. The surprise is a rate of 0: at $w = 1$ it is as good as any other. Our null label is the zero
-# vector. It may lie among the ten trained vectors, so that the network predicts something like the average over digits
-# there, although it was never trained to do so. (We did not test this.) The missing dropout shows only at $w = 4$,
-# where the distance is
-# about twice that of rate 0.2. You should not rely on such luck.
+# Rates of 0.1 and 0.2 are about equal at $w = 0$ and $1$. At $w = 4$ the rate of 0.2 has the smaller distance, with
+# each seed. At 0.5 the network gets the label in half of the cases only, and after so few updates it follows the label
+# less. The surprise is a rate of 0: at $w = 1$ it is about as good as 0.1 and 0.2. Our null label is the zero vector.
+# It may lie among the ten trained vectors, so that the network predicts something like the average over digits there,
+# although it was never trained to do so. (We did not test this.) The missing dropout shows only at $w = 4$, where the
+# distance is on average about twice that of rate 0.2. You should not rely on such luck.
 #
 # ## 9. Captions
 #
-# A class is a number. A caption is a row of numbers, one for each word, with zeros at the empty places. Here is *red
-# apple* in the style of Noto, as food:
+# A class is a number. A caption is a row of numbers: one for the style, one for the category, and one for each word of
+# the name. Empty places are zero. Here is *red apple* in the style of Noto, as food:
 
 # %%
 row = tokens("red apple", "noto", "Food & Drink")
@@ -1364,7 +1368,7 @@ show(TextTransformer, after="exercise 6")
 # model learns what the style alone means, or the category, or *apple*.
 #
 # The shipped model began with the weights of notebook 14's `ddpm-emoji` (a new input that begins at zero changes
-# nothing) and was then trained further with captions. The training set has 1,333 names, each in up to three drawings.
+# nothing) and was then trained further with captions. The training set has 1,333 emoji, each in up to three drawings.
 # With the style given, most captions mean one picture. The question is what the model draws for captions that were
 # *not* in the training set.
 #
@@ -1499,21 +1503,22 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 
 # %% [markdown]
 # What transfers to new captions, and what does not? The *style* transfers. The model follows captions with a withheld
-# style about as often as training captions, both well above chance, and new names a little less often. The *emoji*
-# hardly transfers. Even for training captions, about one draw in ten is nearest to its own emoji (chance: about one in
-# a hundred), and new names are no worse. Try single words in the widget: frequent ones (*face*, *flag*, *heart*), and
-# rare ones (*dog* is in four training names, *pizza* in one). The network is small, was trained for 12,000 updates, and
-# gets a caption as one vector. Models that do draw what you ask for were trained on hundreds of millions of
-# captions, and each place
-# of the picture attends to each word. Guidance helps where the model knows something. It cannot replace missing
-# knowledge.
+# style about as often as training captions, both well above chance, and new names a little less often. The *emoji* is
+# seldom the right one, even for training captions: about one draw in ten is nearest to its own emoji. This is well
+# above chance (below one in a hundred). New names reach a similar share, but among half as many emoji. So the new
+# combination is not the main difficulty: the model seldom draws the right emoji for training captions either. Try
+# single words in the widget: frequent ones (*face*, *flag*, *heart*), and rare ones (*dog* is in four training names,
+# *pizza* in one). The network is small, was trained for
+# 12,000 updates, and gets a caption as one vector. Large text-to-image models were trained on hundreds of millions of
+# captions or more. In most of them each place of the picture attends to each word. Guidance helps where the model knows
+# something. It cannot replace missing knowledge.
 #
 # ## 10. Pitfalls
 #
 # - **$w$ or $1 + w$.** A paper's 3 may be a library's 4. Write down which convention you use, and test that your "no
 #   guidance" is the conditional model.
-# - **The difference with the wrong sign.** You get pictures of anything but $y$, and with small weights this is hard to
-#   see.
+# - **The difference with the wrong sign.** A weight of 1 then gives the unconditional model, and a larger one pushes
+#   away from $y$. With small weights this is hard to see.
 # - **One random decision for the whole batch** in label dropout. It works on average, with a noisier gradient, but
 #   BatchNorm would see two kinds of batches.
 # - **No dropout at all**, but guidance all the same. The null label was never trained, so the network's prediction for
@@ -1526,7 +1531,8 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 #   weights $1 + w$ and $-w$ sum to one. So classifier-free guidance is the same for all, but only before the predicted
 #   $x_0$ is clipped. A classifier's gradient needs a different factor for each.
 # - **Large $w$ without clipping.** The predicted $x_0$ leaves the range of pixels, and colours saturate.
-#   `clip_denoised` keeps it inside the range. Imagen's dynamic thresholding does this better.
+#   `clip_denoised` keeps it inside the range. Imagen's dynamic thresholding clips at a quantile of each picture instead
+#   and then rescales. Its authors found better pictures with it at large $w$.
 # - **Choosing $w$ by accuracy alone.** Look at recall and at the pictures too.
 #
 # ## 11. What to try next
@@ -1536,9 +1542,8 @@ for which, seed in (("style withheld", 0), ("new names", 1)):
 # guided DDIM step, the exact classifier, guidance by two labels at once, the choice of $w$ by a number, and a program
 # with faults. Each is checked when you run the cell below it.
 #
-# Guide only at some levels of noise: `in_interval` of section 7 takes any interval. Can you find one that beats
-# $w = 0$?
-# Guide *away* from a digit: `guided` refuses $w$ below $-1$, but you can compute the
+# Guide only at some levels of noise: `in_interval` of section 7 takes any interval. Can you find one with a smaller
+# Frechet distance than $w = 0$? Guide *away* from a digit: `guided` refuses $w$ below $-1$, but you can compute the
 # guided noise by hand. Put the caption *car* in the place of the null label, as a "negative prompt". Train `text-ddpm`
 # further with `make zoo ARGS="text-ddpm"`.
 #
