@@ -1044,6 +1044,9 @@ def sweep_figure():
                 color="#666666",
                 linestyle=":",
             )
+            if measure == "accuracy":
+                guess = (1 / 10, 1 / 9)[row]
+                ax.axhline(guess, color="#666666", linestyle="--", linewidth=1)
             ax.set(
                 xlabel="w" if row else "",
                 ylabel=name if ax is axes[row, 0] else "",
@@ -1053,7 +1056,7 @@ def sweep_figure():
             ax.title.set_size(10)
     figure.suptitle(
         "250 pictures for each w, three noises (band); dotted: real training pictures "
-        "of the same labels",
+        "of the same labels; dashed: a random class",
         x=0.01,
         ha="left",
     )
@@ -1235,6 +1238,8 @@ def kinds_figure():
                 linewidth=0,
             )
         ax.set(title=text, xlabel="w")
+        if measure == "accuracy":
+            ax.axhline(0.1, color="#666666", linestyle="--", linewidth=1)
         ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights], size=8)
         ax.title.set_size(10)
     figure.legend(
@@ -1242,7 +1247,7 @@ def kinds_figure():
     )
     figure.suptitle(
         "Digits, trained at equal cost, 250 draws for each w (3 seeds; bands from "
-        "least to most)",
+        "least to most; dashed: chance)",
         x=0.01,
         ha="left",
         size=11,
@@ -1317,12 +1322,14 @@ def dropout_figure():
                 linewidth=0,
             )
         ax.set(title=text, xlabel="label dropout")
+        if measure == "accuracy":
+            ax.axhline(0.1, color="#666666", linestyle="--", linewidth=1)
         ax.set_xticks(range(len(settings)), list(settings))
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
     )
     figure.suptitle(
-        "Digits by the rate of label dropout, 400 updates, 3 seeds",
+        "Digits by the rate of label dropout, 400 updates, 3 seeds; dashed: chance",
         x=0.01,
         ha="left",
     )
