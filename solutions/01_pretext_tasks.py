@@ -285,9 +285,9 @@ assert check(shuffle_tiles).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# A column of pixels, H long, consists of `side` blocks of H / side. A reshape may split one dimension in two:
-# (N, C, side, h, side, w). Then bring the dimensions into the right order, and merge two of them into one. (Slices
-# in two loops work as well.)
+# The H rows of a picture form `side` blocks of h = H / side rows each, and the W columns likewise. A reshape may split
+# one dimension in two: (N, C, side, h, side, w). Then bring the dimensions into the right order, and merge two of them
+# into one. (Slices in two loops work as well.)
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -419,10 +419,11 @@ assert check(soft_bins).solved
 #
 # *The lecture, section 7.*
 #
-# Skies, walls and floors are grey, so a network that always predicts grey is mostly right. Therefore a pixel's loss is
-# multiplied by a weight, which is larger for rarer colours. The prior $p_q$ is the share of all pixels that are in bin
-# q. Counts of rare colours are rough, so Zhang et al. first *smooth* the prior with a Gaussian (the lecture leaves this
-# out). Each bin r gives its share to all bins q, and near bins get more of it. With the bins' centres $c_q$,
+# In photographs, clouds, walls and floors are nearly grey, so a network that always predicts grey is often right.
+# Therefore a pixel's loss is multiplied by a weight, which is larger for rarer colours. The prior $p_q$ is the share of
+# all pixels that are in bin q. Counts of rare colours are rough, so Zhang et al. first *smooth* the prior with a
+# Gaussian (the lecture leaves this out). Each bin r gives its share to all bins q, and near bins get more of it. With
+# the bins' centres $c_q$,
 #
 # $$\tilde p_q = \sum_{r} p_r\, k_{qr}, \qquad
 # k_{qr} = \frac{\exp(-\lVert c_q - c_r \rVert^2 / 2\sigma^2)}
@@ -432,8 +433,8 @@ assert check(soft_bins).solved
 #
 # $$w_q \propto \frac{1}{(1 - \lambda)\, \tilde p_q + \lambda / Q}, \qquad \sum_{q} p_q w_q = 1.$$
 #
-# The last formula uses the prior *before* smoothing, because pixels have this distribution. It keeps the size of the
-# loss, because the mean weight of a pixel is 1.
+# The last sum uses the prior *before* smoothing, because pixels have this distribution. (The paper's sum uses the
+# smoothed one.) So the mean weight of a pixel is 1, and the size of the loss is kept.
 #
 # *15 minutes, ★★.* Points: 3 right weights, 1 arguments left alone, 1 bins that never occur.
 

@@ -106,8 +106,8 @@ assert check(cosine_similarity_matrix).solved
 # *Section 3 of the lecture.*
 #
 # Here are N candidates. Which of them is the positive? InfoNCE is the cross-entropy of that question, and it is the
-# loss of notebooks 03 to 06. Let `scores[i, j]` $= s_{ij}$ be the score of reference i with candidate j, with the
-# positives on the diagonal. Then
+# loss of notebook 03 and of the planned notebooks 04 to 06. Let `scores[i, j]` $= s_{ij}$ be the score of reference i
+# with candidate j, with the positives on the diagonal. Then
 #
 # $$L = -\frac1N \sum_{i=1}^{N} \log \frac{\exp s_{ii}}{\sum_{j=1}^{N} \exp s_{ij}}.$$
 #
@@ -357,8 +357,8 @@ assert check(knn_vote).solved
 # N "the negative sample size". But N counts *candidates*, and the positive is one of them.
 #
 # You are given the losses $L_b$ of several batches $b = 1, \dots, B$, and the number of negatives of each reference in
-# them. The best estimate of $L$ is the mean of these losses. A network that does worse than guessing has a negative
-# bound, which is true but not useful.
+# them. Estimate $L$ by the mean of these losses (all batches have the same size). A network that does worse than
+# guessing has a negative bound, which is true but not useful.
 #
 # *5 minutes, ★.* Points: 2 right values, 1 negative bounds, 1 right gradient.
 
@@ -551,7 +551,8 @@ assert check(uniformity).solved
 # %% [markdown]
 # ## 9. The hardest negative
 #
-# *Section 2 of the lecture, and section 6: a very small temperature pushes only the most similar negative.*
+# *Section 2 of the lecture, and section 6: with a very small temperature, nearly all of the push goes to the most
+# similar negative.*
 #
 # The triplet loss of the lecture takes any negative. Most of them are soon far enough away, and teach nothing more. So
 # take the hardest one of the batch: for the first view of picture i, the second view of *another* picture with the
@@ -751,4 +752,4 @@ trained(steps=10 if budget() == "smoke" else 100)
 # network stays.) Or give it another `contrast`: your `info_nce` on the cosines of z1 with z2, divided by a temperature,
 # has N candidates instead of 2N - 1. Does the loss start where you expect it? Your `mi_bound` is meant for such an
 # InfoNCE run. What is the bound with `negatives=63`, before and after training, and how far is it below its ceiling log
-# 64? Exercises 04 replace the bank by a queue and the old rows by a momentum encoder.
+# 64? The planned exercises 04 replace the memory bank by a queue of the outputs of a momentum encoder.

@@ -1,10 +1,11 @@
 # %% [markdown]
 # # Exercises 08. Distillation
 #
-# **You write nine short pieces of code, and at the end you make a teacher collapse in two ways and heal it.** You
+# **You write eleven short answers, and at the end you make a teacher collapse in two ways and prevent both.** You
 # soften a teacher's outputs and train a student on them, and you move a target slowly. You write BYOL's and SimSiam's
-# losses with the gradient in the right place, and Barlow Twins' matrix. For DINO you write the pairs of crops, the
-# centre, sharpening, and the numbers that tell you what is going wrong.
+# losses with the gradient in the right place, Barlow Twins' matrix, and VICReg's three terms. For DINO you write the
+# pairs of crops, and you repair its centring and sharpening. You calculate when a linear network stays alive, and the
+# numbers that tell you of a collapse.
 #
 # **You need** notebook 08, the lecture. Each exercise names the part it belongs to.
 #
@@ -25,13 +26,15 @@
 # | 1. Soft targets | 5 | 5 | ★ |
 # | 2. The loss of distillation | 7 | 15 | ★★ |
 # | 3. The moving average | 6 | 15 | ★★ |
-# | 4. BYOL's loss | 5 | 10 | ★ |
+# | 4. BYOL's loss for many views | 5 | 15 | ★★ |
 # | 5. Where the gradient stops: SimSiam | 5 | 10 | ★★ |
-# | 6. Barlow Twins' matrix, and its loss | 6 | 15 | ★★ |
-# | 7. All pairs of crops | 6 | 20 | ★★★ |
-# | 8. Centring and sharpening | 6 | 10 | ★★ |
-# | 9. Numbers to know by heart | 4 | 10 | ★★ |
-# | **together** | **50** | **110** | |
+# | 6. Barlow Twins' matrix, with weights | 6 | 20 | ★★★ |
+# | 7. VICReg's three terms | 7 | 15 | ★★ |
+# | 8. Pairs of crops, some of them missing | 6 | 20 | ★★★ |
+# | 9. Find the faults: centring and sharpening | 6 | 15 | ★★ |
+# | 10. When a linear network stays alive | 4 | 20 | ★★★ |
+# | 11. Numbers to know by heart | 4 | 10 | ★★ |
+# | **together** | **61** | **160** | |
 #
 # The first line of each check must be right before the other lines count.
 
@@ -40,6 +43,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from IPython.display import display
 
 from course_lib.notebook import budget, checks, curve, matrices
 
@@ -48,15 +52,16 @@ check = checks("08_distillation")
 # %% [markdown]
 # ## 1. Soft targets
 #
-# *The lecture, on what a teacher says beyond the label.*
+# *The lecture, section 1.*
 #
 # A label says "dog". A teacher says "dog, perhaps wolf, never a bus", and a student can learn more from this *perhaps*.
 # But a trained teacher is very sure, so the *perhaps* is a number like $10^{-4}$. A temperature $\tau > 1$ makes it
-# larger. With $a_{nc}$ the logit of class c for picture n,
+# larger. With $v_{nc}$ the logit of class c for picture n,
 #
-# $$q_{nc} = \frac{\exp(a_{nc} / \tau)}{\sum_{c'} \exp(a_{nc'} / \tau)}.$$
+# $$q_{nc} = \frac{\exp(v_{nc} / \tau)}{\sum_{c'} \exp(v_{nc'} / \tau)}.$$
 #
-# Your function must be right for logits of $\pm 10^4$ too.
+# Your function must be right for logits of $\pm 10^4$ too. And it must compute in the dtype of the logits: float32
+# knows a number near $10^7$ only to the nearest whole number, float64 to eight decimals.
 #
 # *5 minutes, ★.* Points: 2 right values, 1 argument left alone, 1 large logits, 1 right gradient.
 
@@ -95,10 +100,10 @@ assert check(soft_targets).solved
 # %% [markdown]
 # ## 2. The loss of distillation
 #
-# *The lecture, on what a teacher says beyond the label.*
+# *The lecture, section 1.*
 #
-# The student has two teachers: the network, with its soft targets $q$, and the labels $y_n$. With $p$ the student's soft
-# targets *at the same temperature* and $p^{(1)}$ those at temperature 1,
+# The student has two teachers: the network, with its soft targets $q$, and the labels $y_n$. With $p$ the student's
+# soft targets *at the same temperature* and $p^{(1)}$ those at temperature 1,
 #
 # $$L = \lambda\; \tau^2\, \frac1N \sum_n \sum_c q_{nc} \log\frac{q_{nc}}{p_{nc}}
 # \;+\; (1 - \lambda)\, \frac1N \sum_n -\log p^{(1)}_{n y_n}.$$
@@ -140,12 +145,14 @@ assert check(distillation_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Write the divergence with $\log q - \log p$. `log_softmax` gives both logarithms without ever taking the logarithm of a 0.
+# Write the divergence with $\log q - \log p$. `log_softmax` gives both logarithms without ever taking the logarithm of
+# a 0.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The sum runs over the classes, the mean over the rows. `F.kl_div` needs care with both, and with the order of its arguments.
+# The sum runs over the classes, the mean over the rows. `F.kl_div` needs care with both, and with the order of its
+# arguments.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -157,16 +164,16 @@ assert check(distillation_loss).solved
 # %% [markdown]
 # ## 3. The moving average
 #
-# *The lecture, on BYOL's target network.*
+# *The lecture, section 2.*
 #
 # BYOL's target and DINO's teacher learn nothing by themselves. After each step they move a little towards the online
 # network. The momentum says how little. It grows during training, so that the target comes to rest. With $\theta$ a
 # parameter of the online network, $\xi$ the same parameter of the target, and $t \in [0, 1]$ the progress,
 #
-# $$m(t) = 1 - (1 - m_0)\,\frac{\cos(\pi t) + 1}{2}, \qquad \xi \leftarrow m(t)\,\xi + (1 - m(t))\,\theta.$$
+# $$\mu(t) = 1 - (1 - \mu_0)\,\frac{\cos(\pi t) + 1}{2}, \qquad \xi \leftarrow \mu(t)\,\xi + (1 - \mu(t))\,\theta.$$
 #
-# At the start $m = m_0$, at the end $m = 1$. As in any update of weights, no gradient is kept, although the online
-# parameters that you get require one.
+# At the start $\mu = \mu_0$, at the end $\mu = 1$. As in any update of weights, no gradient is kept, although the
+# online parameters that you get require one.
 #
 # *15 minutes, ★★.* Points: 2 right average, 1 right schedule, 1 arguments left alone, 2 no gradient kept.
 
@@ -179,12 +186,12 @@ def ema_update(target, online, start, progress):
     target, online: lists of tensors, float32 or float64, of any shapes, the same shape
     at the same place; those of online require grad. start: the momentum at
     progress 0, in [0, 1]. progress: a number in [0, 1]. Returns a list of tensors like
-    target's: m * target + (1 - m) * online, m the momentum at this progress. They carry
-    no gradient.
+    target's: mu * target + (1 - mu) * online, mu the momentum at this progress. They
+    carry no gradient.
     """
     ### BEGIN SOLUTION
-    m = 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
-    return [m * t + (1 - m) * o.detach() for t, o in zip(target, online)]
+    mu = 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
+    return [mu * t + (1 - mu) * o.detach() for t, o in zip(target, online)]
     ### END SOLUTION
 
 
@@ -203,7 +210,8 @@ assert check(ema_update).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A target network is slow: with m near 1 it keeps nearly all of what it has. Which of the two gets m?
+# A target network is slow: with a momentum near 1 it keeps nearly all of what it has. Which of the two gets the weight
+# $\mu$?
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -214,37 +222,37 @@ assert check(ema_update).solved
 # </details>
 
 # %% [markdown]
-# ## 4. BYOL's loss
+# ## 4. BYOL's loss for many views
 #
-# *The lecture, on BYOL.*
+# *The lecture, section 2.*
 #
-# Predict the target network's output for the *other* view. There are no negatives and no softmax, only the squared
-# distance of two unit vectors. A hat means "normalised to unit length". With $p$ the predictions from the online
-# network and $z$ the target's projections,
+# Predict the target network's output for *another* view. There are no negatives and no softmax, only the squared
+# distance of two unit vectors. The lecture takes two views of each picture. Here there are V views, and each of them
+# predicts each other one. A bar means "normalised to unit length". With $p^{(v)}$ the predictions from the online
+# network for view v, and $z^{(w)}$ the target's projections of view w,
 #
-# $$L = \frac1N \sum_n \big\lVert \hat p^{(1)}_n - \hat z^{(2)}_n \big\rVert^2
-#     + \frac1N \sum_n \big\lVert \hat p^{(2)}_n - \hat z^{(1)}_n \big\rVert^2.$$
+# $$L = \frac{1}{V (V - 1)} \sum_{v=1}^{V} \sum_{w = 1,\, w \ne v}^{V} \frac1N \sum_{n=1}^{N} \big\lVert \bar p^{(v)}_n - \bar z^{(w)}_n \big\rVert^2.$$
 #
-# The target's $z$ are the values to predict, so no gradient reaches them. The loss lies between 0 and 8.
+# The target's $z$ are the values to predict, so no gradient reaches them. The loss lies between 0 and 4. (For V = 2 it
+# is half of the lecture's loss, which adds the two directions.)
 #
-# *10 minutes, ★.* Points: 2 right values, 1 arguments left alone, 2 right gradient, for the predictions only.
+# *15 minutes, ★★.* Points: 2 right values, 1 arguments left alone, 2 right gradient, for the predictions only.
 
 
 # %% nbgrader={"grade": false, "grade_id": "byol_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def byol_loss(p1, p2, z1, z2):
-    """BYOL's symmetrised loss.
+def byol_loss(p, z):
+    """BYOL's loss, averaged over all ordered pairs of different views.
 
-    p1, p2 (N, D): predictions made from the first and from the second view; z1, z2 (N,
-    D): the target's projections of the first and of the second view. All float32 or
-    float64, rows of any Euclidean norm but 0, row n of each from picture n. Returns the
-    squared distance between unit rows, p of one view and z of the other, averaged over
-    the pictures and added for both views: a 0-d tensor. No gradient reaches z1 and z2.
+    p (V, N, D): predictions made from each of V >= 2 views of N pictures; z (V, N, D):
+    the target's projections of the same views. Both float32 or float64; the vectors
+    along the last dimension have any Euclidean norm but 0. Returns the squared distance
+    between unit vectors, p of one view and z of another, averaged over the pictures and
+    over the V (V - 1) pairs: a 0-d tensor. No gradient reaches z.
     """
     ### BEGIN SOLUTION
-    p1, p2, z1, z2 = (
-        F.normalize(rows, dim=1) for rows in (p1, p2, z1.detach(), z2.detach())
-    )
-    return ((p1 - z2).square() + (p2 - z1).square()).sum(1).mean()
+    p, z = F.normalize(p, dim=-1), F.normalize(z.detach(), dim=-1)
+    pairs = (p[:, None] - z).square().sum(-1).mean(-1)  # (V, V)
+    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(pairs))
     ### END SOLUTION
 
 
@@ -257,20 +265,20 @@ assert check(byol_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Write the distance for one p and one z, then call it twice. Whose view goes with whose?
+# Two loops over v and w with an `if v != w` are a good answer. How many pairs are there for V = 3?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `F.normalize(x, dim=1)` normalises rows to unit length. A squared distance is a *sum* over the D coordinates; the mean
-# is over the N pictures. (For unit vectors it is 2 - 2 cos, which is another way to write the whole exercise.)
+# `F.normalize(x, dim=-1)` normalises along the last dimension. A squared distance is a *sum* over the D coordinates;
+# the mean is over the N pictures. (For unit vectors it is 2 - 2 cos, which is another way to write the whole exercise.)
 #
 # </details>
 
 # %% [markdown]
 # ## 5. Where the gradient stops: SimSiam
 #
-# *The lecture, on SimSiam.*
+# *The lecture, section 3.*
 #
 # SimSiam is BYOL without the slow copy: the target is the same network, with the same weights. One `detach` is all that
 # keeps it from always giving the same output. If you leave it out, or put it on the other side, the value of the loss
@@ -326,36 +334,46 @@ assert check(simsiam_loss).solved
 # </details>
 
 # %% [markdown]
-# ## 6. Barlow Twins' matrix, and its loss
+# ## 6. Barlow Twins' matrix, with weights
 #
-# *The lecture, on Barlow Twins.*
+# *The lecture, section 5.*
 #
 # Barlow Twins avoids the collapse in another way, with no stopped gradient, slow copy or negatives. It looks at the
 # features, not at the pictures. A feature should agree with itself across the two views, and with no other feature.
-# Standardise each feature *along the batch*, with its mean $\mu$ and its standard deviation $\sigma$ over the N rows
-# (divided by N, not N - 1), separately in each view. Then
 #
-# $$C_{ij} = \frac1N \sum_n \frac{z^{(1)}_{ni} - \mu^{(1)}_i}{\sigma^{(1)}_i}\cdot\frac{z^{(2)}_{nj} - \mu^{(2)}_j}{\sigma^{(2)}_j},
+# Here picture n has a weight $w_n \ge 0$. A batch may be filled up with pictures that should not count, and these have
+# the weight 0. Divide the weights by their sum first: $\bar w_n = w_n / \sum_m w_m$. All means over the batch are
+# weighted means. For feature i of view v
+#
+# $$\mu^{(v)}_i = \sum_n \bar w_n\, z^{(v)}_{ni}, \qquad
+# \sigma^{(v)}_i = \sqrt{\sum_n \bar w_n \big(z^{(v)}_{ni} - \mu^{(v)}_i\big)^2},$$
+#
+# $$C_{ij} = \sum_n \bar w_n\, \frac{z^{(1)}_{ni} - \mu^{(1)}_i}{\sigma^{(1)}_i}\cdot\frac{z^{(2)}_{nj} - \mu^{(2)}_j}{\sigma^{(2)}_j},
 # \qquad L = \sum_i (1 - C_{ii})^2 + \lambda \sum_i \sum_{j \ne i} C_{ij}^2.$$
 #
-# A feature that is 0 for the whole batch correlates with nothing: there $C_{ij} = 0$, not NaN.
+# A feature that is 0 for the whole batch correlates with nothing: there $C_{ij} = 0$, not NaN, and the gradient of the
+# loss is finite. All other features have a standard deviation of 0.01 or more. So what you add to a variance, or use as
+# its lower limit, must be $10^{-8}$ or less.
 #
-# *15 minutes, ★★.* Points: 2 right matrix, 1 right loss, 1 arguments left alone, 1 dead features, 1 right gradient.
+# *20 minutes, ★★★.* Points: 2 right matrix, 1 right loss, 1 arguments left alone, 1 dead features, 1 right gradient.
 
 
 # %% nbgrader={"grade": false, "grade_id": "barlow_twins", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def barlow_twins(z1, z2, off_diagonal):
-    """The cross-correlation matrix of two views' features, and Barlow Twins' loss.
+def barlow_twins(z1, z2, weights, off_diagonal):
+    """The weighted cross-correlation matrix of two views' features, and Barlow Twins'
+    loss.
 
     z1, z2 (N, D), float32 or float64, N >= 2: projections of the two views, row n of
-    both from picture n; a feature may be 0 in all rows. off_diagonal: the weight
-    lambda, a number > 0. Returns two tensors: C (D, D), C_ij the correlation of feature
-    i of z1 with feature j of z2, and the loss, 0-d. Gradient flows into both views.
+    both from picture n; a feature may be 0 in all rows. weights (N,), of the same
+    dtype: >= 0, at least two of them > 0. off_diagonal: the weight lambda, a number >
+    0. Returns two tensors: C (D, D), C_ij the correlation of feature i of z1 with
+    feature j of z2, and the loss, 0-d. Gradient flows into both views.
     """
     ### BEGIN SOLUTION
-    z1, z2 = z1 - z1.mean(0), z2 - z2.mean(0)
-    z1, z2 = (z / z.square().mean(0).clamp(min=1e-12).sqrt() for z in (z1, z2))
-    c = z1.T @ z2 / len(z1)  # (D, D)
+    w = (weights / weights.sum())[:, None]
+    z1, z2 = z1 - (w * z1).sum(0), z2 - (w * z2).sum(0)
+    s1, s2 = ((w * z.square()).sum(0).clamp(min=1e-12).sqrt() for z in (z1, z2))
+    c = (z1 / s1).T @ (w * z2 / s2)  # (D, D)
     on = (1 - c.diagonal()).square().sum()
     off = c.square().sum() - c.diagonal().square().sum()
     return c, on + off_diagonal * off
@@ -371,55 +389,130 @@ assert check(barlow_twins).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The batch is dimension 0: one mean and one standard deviation for each column. `std` divides by N - 1 by default. With
-# `correction=0` it divides by N.
+# The batch is dimension 0: one mean and one standard deviation for each column. A weight belongs to a row. Which shape
+# must the weights have, so that `w * z` multiplies row n by $w_n$?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A matrix product sums over the inner dimension: (D, N) @ (N, D). Which of the two views is transposed?
+# A matrix product sums over the inner dimension: (D, N) @ (N, D). The weights enter this sum once.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
 # The loss compares C with the identity. Use `c.diagonal()` for the first sum, and all squares except those of the
-# diagonal for the second. And keep what you divide by above some tiny number.
+# diagonal for the second. And keep the variance above some tiny number before you take the square root, because the
+# derivative of the square root is infinite at 0.
 #
 # </details>
 
 # %% [markdown]
-# ## 7. All pairs of crops
+# ## 7. VICReg's three terms
 #
-# *The lecture, on DINO's crops.*
+# *The lecture, end of section 5.*
+#
+# VICReg replaces the division by the standard deviation by a penalty. The penalty has one side: only features that vary
+# *too little* pay. With the covariance matrix of one view,
+# $\mathrm{Cov}(z)_{ij} = \frac{1}{N - 1}\sum_n (z_{ni} - \mu_i)(z_{nj} - \mu_j)$, and $\gamma$ the standard deviation
+# that is asked for,
+#
+# $$v(z) = \frac1D \sum_{j=1}^{D} \max\Big(0,\; \gamma - \sqrt{\mathrm{Cov}(z)_{jj} + 10^{-4}}\Big), \qquad
+# c(z) = \frac1D \sum_{i=1}^{D} \sum_{j \ne i} \mathrm{Cov}(z)_{ij}^2.$$
+#
+# Return the three terms of the loss: the invariance $\frac1N\sum_n \lVert z^{(1)}_n - z^{(2)}_n\rVert^2$, the variance
+# $v(z^{(1)}) + v(z^{(2)})$ and the covariance $c(z^{(1)}) + c(z^{(2)})$.
+#
+# *15 minutes, ★★.* Points: 2 right variance, 2 right covariance, 1 right invariance, 1 arguments left alone, 1 right gradient.
+
+
+# %% nbgrader={"grade": false, "grade_id": "vicreg_terms", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def vicreg_terms(z1, z2, floor):
+    """VICReg's invariance, variance and covariance.
+
+    z1, z2 (N, D), float32 or float64, N >= 2: projections of the two views, row n of
+    both from picture n; a feature may be the same in all rows. floor: gamma, a number >
+    0. Returns three 0-d tensors in this order: invariance, variance, covariance.
+    Gradient flows into both views.
+    """
+    ### BEGIN SOLUTION
+    invariance, variance, covariance = (z1 - z2).square().sum(1).mean(), 0.0, 0.0
+    for z in (z1, z2):
+        z = z - z.mean(0)
+        c = z.T @ z / (len(z) - 1)  # (D, D)
+        spread = (c.diagonal() + 1e-4).sqrt()
+        variance = variance + (floor - spread).clamp(min=0).mean()
+        off = c.square().sum() - c.diagonal().square().sum()
+        covariance = covariance + off / len(c)
+    return invariance, variance, covariance
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_vicreg_terms", "locked": true, "points": 7, "schema_version": 3, "solution": false, "task": false}
+check(vicreg_terms)
+### BEGIN HIDDEN TESTS
+assert check(vicreg_terms).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Write the variance and the covariance of *one* view, then add those of both. Subtract the mean of each column first.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `clamp(min=0)` is max(0, .). Does a feature with a standard deviation of $2\gamma$ pay anything?
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `torch.cov` expects the features along the rows. Both sums, $v$ and $c$, are divided by D. The covariance is divided
+# by $N - 1$.
+#
+# </details>
+
+# %% [markdown]
+# ## 8. Pairs of crops, some of them missing
+#
+# *The lecture, section 6.*
 #
 # DINO's teacher sees the G large crops of a picture. Its student sees all V crops: first the same G, in the same order,
 # then the small ones. From each crop that it sees, the student should predict the teacher's output for each large crop.
-# There is one exception: a crop is not compared with itself. With the teacher's outputs $t$ and the student's $s$,
+# There is one exception: a crop is not compared with itself.
+#
+# In this batch some small crops are missing. $m_{jn}$ is 1 if crop j of picture n exists, else 0. The large crops
+# always exist. The student's outputs for a missing crop are any numbers, and they must not count. With the teacher's
+# outputs $t$ and the student's $s$,
 #
 # $$P^t = \text{softmax}(t / \tau_t), \quad P^s = \text{softmax}(s / \tau_s), \qquad
-# L = \frac{1}{G\,(V - 1)} \sum_{i=1}^{G} \sum_{j = 1,\, j \ne i}^{V} \frac1N \sum_{n=1}^{N} \sum_{k=1}^{K} -P^t_{ink} \log P^s_{jnk}.$$
+# L = \frac{\sum_{i=1}^{G} \sum_{j = 1,\, j \ne i}^{V} \sum_{n=1}^{N} m_{jn} \sum_{k=1}^{K} -P^t_{ink} \log P^s_{jnk}}
+#          {\sum_{i=1}^{G} \sum_{j = 1,\, j \ne i}^{V} \sum_{n=1}^{N} m_{jn}}.$$
 #
-# $\tau_t$ is the lower one, because a teacher should be surer than its student. No gradient reaches the teacher. Your
-# function must be right for $\tau = 0.01$ too.
+# So every comparison that exists has the same weight. $\tau_t$ is the lower temperature, because a teacher should be
+# surer than its student. No gradient reaches the teacher. Your function must be right for $\tau = 0.01$ too.
 #
 # *20 minutes, ★★★.* Points: 2 right values, 1 arguments left alone, 1 low temperatures, 2 right gradient, for the student only.
 
 
 # %% nbgrader={"grade": false, "grade_id": "multicrop_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def multicrop_loss(student, teacher, tau_s, tau_t):
-    """DINO's loss over all pairs of crops, except pairs of a crop with itself.
+def multicrop_loss(student, teacher, present, tau_s, tau_t):
+    """DINO's loss over all pairs of crops that exist, except pairs of a crop with
+    itself.
 
     student (V, N, K): outputs for V crops of N pictures. teacher (G, N, K), 1 <= G <=
     V, V >= 2: outputs for the first G of these crops, already centred. Both float32 or
-    float64, of one dtype. tau_s, tau_t: the temperatures of student and teacher,
-    numbers > 0. Returns the cross-entropy, averaged over the pictures and over the G (V
-    - 1) pairs: a 0-d tensor, in nats. No gradient reaches the teacher.
+    float64, of one dtype. present (V, N), bool: whether the crop exists; True for the
+    first G. tau_s, tau_t: the temperatures of student and teacher, numbers > 0. Returns
+    the cross-entropy, averaged over all comparisons that exist: a 0-d tensor, in nats.
+    No gradient reaches the teacher.
     """
     ### BEGIN SOLUTION
     target = (teacher.detach() / tau_t).softmax(-1)
     log_p = (student / tau_s).log_softmax(-1)
-    pairs = -(target[:, None] * log_p).sum(-1).mean(-1)  # (G, V)
-    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(pairs))
+    pairs = -(target[:, None] * log_p).sum(-1)  # (G, V, N)
+    itself = torch.eye(len(teacher), len(student), dtype=torch.bool)
+    counts = present & ~itself[:, :, None]  # (G, V, N)
+    return pairs[counts].mean()
     ### END SOLUTION
 
 
@@ -432,27 +525,28 @@ assert check(multicrop_loss).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Two loops, over i in range(G) and j in range(V), with an `if i != j` inside, are a good answer. How many terms did you
-# add?
+# Two loops, over i in range(G) and j in range(V), with an `if i != j` inside, are a good answer. Add up the terms that
+# exist, and count them.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
 # For one cross-entropy, multiply the teacher's probabilities by the student's log probabilities and sum over K, the
-# last dimension. Then take minus the mean over the pictures. `log_softmax` is safe where `log` of a softmax is not.
+# last dimension. `log_softmax` is safe where `log` of a softmax is not. `x[mask]` takes the entries where the mask is
+# True.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# Without loops: `target[:, None] * log_p` has the shape (G, V, N, K), and the pairs with i = j are then the diagonal of a
-# (G, V) matrix.
+# Without loops: `target[:, None] * log_p` has the shape (G, V, N, K). `present` (V, N) fits to (G, V, N), and so does a
+# mask of the pairs with i = j in the shape (G, V, 1).
 #
 # </details>
 
 # %% [markdown]
-# ## 8. Centring and sharpening
+# ## 9. Find the faults: centring and sharpening
 #
-# *The lecture, on DINO's centring and sharpening.*
+# *The lecture, section 6.*
 #
 # There are two kinds of collapse: one prototype wins for every picture, or all are equally likely. Centring prevents
 # the first and drives towards the second. Sharpening, a low temperature, prevents the second and drives towards the
@@ -461,11 +555,22 @@ assert check(multicrop_loss).solved
 #
 # $$P_m = \text{softmax}\big((t_m - c) / \tau_t\big), \qquad c \leftarrow \mu\, c + (1 - \mu)\, \frac1M \sum_{m=1}^{M} t_m.$$
 #
-# There is a trap, and a lecture's slide falls into it too. The mean is that of the outputs *as they came*, not of the
-# centred ones. Centred outputs have a mean near 0 as soon as the centre is right, so the centre would forget what it
-# has learnt. The new centre is for the next batch, not for this one. Neither result carries a gradient.
+# The mean is that of the outputs *as they came*, not of the centred ones. The new centre is for the next batch, not for
+# this one. Neither result carries a gradient.
 #
-# *10 minutes, ★★.* Points: 2 right probabilities, 2 right centre, 1 arguments left alone, 1 no gradient kept.
+# A student handed in this program. It runs without an error, but **it has five faults.**
+#
+# ```python
+# def centre_and_sharpen(outputs, centre, temperature, momentum):
+#     outputs += centre
+#     centre = (1 - momentum) * centre + momentum * outputs.mean(0)
+#     probabilities = (outputs / temperature).softmax(0)
+#     return probabilities, centre
+# ```
+#
+# Find them, and write the function as it should be.
+#
+# *15 minutes, ★★.* Points: 2 right probabilities, 2 right centre, 1 arguments left alone, 1 no gradient kept.
 
 
 # %% nbgrader={"grade": false, "grade_id": "centre_and_sharpen", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -494,55 +599,125 @@ assert check(centre_and_sharpen).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Two independent lines. In what order does the first one centre, sharpen and take the softmax?
+# Compare each line with the formula: a sign, two weights, a dimension. Then ask of each line what it changes: which
+# tensor does `+=` write into, and what does the line below it see?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The centre is one vector of K numbers: a mean over the crops, dimension 0. `outputs - centre` subtracts it from each row, and
-# makes a new tensor; `outputs -= centre` would make the second line see centred outputs.
+# The teacher's outputs may require a gradient. What do the two results keep of it? And along which dimension should the
+# probabilities sum to 1?
 #
 # </details>
 
 # %% [markdown]
-# ## 9. Numbers to know by heart
+# ## 10. When a linear network stays alive
 #
-# *The lecture, on DINO: its crops, and its two ways to collapse.*
+# *The lecture, end of section 4.*
+#
+# The lecture solves SimSiam for a linear network: $W$ has orthogonal rows of length $w$, the predictor is $P = p I$,
+# the views are $x_1 = x + \text{noise}$ and $x_2 = x + \text{noise}$ with the *standard deviation* $s$ of the noise in
+# each direction, $\mathbb{E}\,xx^\top = I$, and the weight decay is $\eta$. Now the target's output is only $c$ times
+# the online network's, with a constant $0 < c \le 1$ (as if the target lagged behind while the features grow),
+#
+# $$L = \tfrac12\,\mathbb{E}\,\lVert P W x_1 - \mathrm{stopgrad}(c\,W x_2)\rVert^2.$$
+#
+# Repeat the derivation with pen and paper. After some time $w = p$ again. Then give a formula for each question:
+#
+# - **a.** Above which weight decay is there only the collapse? (Give the largest $\eta$ for which $p$ has a nonzero
+#   value that does not change.)
+# - **b.** At which $p > 0$ does the network end if it stays alive? ($\eta$ is smaller than your answer to a.)
+# - **c.** The network starts with $w = p$. Below which $p$ does it fall into the collapse?
+# - **d.** Now without the predictor, $P = I$. The features are $w = w_0 e^{rt}$. What is $r$?
+#
+# *20 minutes, ★★★.* Points: 1 for each question. (The check looks at question b first.)
+
+
+# %% nbgrader={"grade": false, "grade_id": "linear_network", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def linear_network(noise, decay, lag):
+    """The answers to the four questions.
+
+    noise (s), decay (eta), lag (c): numbers > 0, lag <= 1, and a decay for which the
+    network can stay alive. Returns four numbers, in this order: the answers to a, b, c
+    and d.
+    """
+    ### BEGIN SOLUTION
+    noisy = 1 + noise**2
+    largest = lag**2 / (4 * noisy)
+    root = math.sqrt(lag**2 - 4 * decay * noisy)
+    alive, threshold = (lag + root) / (2 * noisy), (lag - root) / (2 * noisy)
+    rate = lag - noisy - decay
+    return largest, alive, threshold, rate
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_linear_network", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(linear_network)
+### BEGIN HIDDEN TESTS
+assert check(linear_network).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# $\nabla_P L = \big((1 + s^2) P - c I\big) W W^\top$. Find $\nabla_W L$ in the same way: only the prediction has a
+# gradient. Then write $\dot p$ and $\dot w$, each with its weight decay.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# With $w = p$: $\dot p = p\,\big(c\,p - (1 + s^2)\,p^2 - \eta\big)$. Where is the bracket 0, and between which values
+# is it positive? When has the quadratic equation no real solution?
+#
+# </details>
+
+# %% [markdown]
+# ## 11. Numbers to know by heart
+#
+# *The lecture, section 6.*
 #
 # There is no network here. Use pen and paper, then give a number for each question, as a formula of what is given. DINO
-# has K prototypes, and G large and S small crops for each picture. Entropies and losses are in nats. The loss is the
-# cross-entropy of exercise 7.
+# has K prototypes, and G large and S small crops for each picture, and none is missing. Entropies and losses are in
+# nats. The loss is the cross-entropy of exercise 8. *The mean* is the mean of the teacher's probabilities over all
+# pictures.
 #
-# - **a.** One prototype wins for every picture, with probability 1. What is the entropy of the teacher's probabilities?
-# - **b.** All prototypes are equally likely for every picture. What is the entropy of the teacher's probabilities?
-# - **c.** The student has learnt to give the same probabilities as the teacher in question a. What is the loss?
-# - **d.** The student says that all prototypes are equally likely. The teacher is sure, of a different prototype for
-#   each picture. What is the loss?
-# - **e.** How many pairs of crops are compared for one picture?
-# - **f.** Teacher and student are equally large, and a crop costs in proportion to its area. A small crop has the share
+# - **a.** One prototype wins for every picture, with probability 1. What is the entropy of the teacher's probabilities
+#   for one picture?
+# - **b.** The same teacher. What is the entropy of the mean?
+# - **c.** The ideal: the teacher is sure of each picture, and every prototype wins for equally many pictures. What is
+#   the entropy of the teacher's probabilities for one picture?
+# - **d.** The same ideal teacher. What is the entropy of the mean?
+# - **e.** The student has learnt to give the same probabilities as the teacher in question a. What is the loss?
+# - **f.** Teacher and student both say that all prototypes are equally likely, for every picture. What is the loss?
+# - **g.** How many pairs of crops are compared for one picture?
+# - **h.** Teacher and student are equally large, and a crop costs in proportion to its area. A small crop has the share
 #   a of a large crop's area. How much do the forward passes for one picture cost, in units of one network's pass over
 #   one large crop?
 #
-# The lesson of c and d is that a loss near 0 may be a disaster, and that a loss of log K says only that the student is
-# undecided. Plot the teacher's entropy.
+# What do you learn from this? A loss near 0 may be a collapse (e), and a high loss may be one, too (f). The entropy of
+# single pictures cannot tell the collapse (a) from the ideal (c). The entropy of the mean can (b, d). But it does not
+# notice the other collapse, in which all outputs are equal. So plot both entropies.
 #
 # *10 minutes, ★★.* Points: 1 entropies, 1 losses, 1 pairs, 1 cost.
 
 
 # %% nbgrader={"grade": false, "grade_id": "numbers_by_heart", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def numbers_by_heart(prototypes, large, small, share):
-    """The answers to the six questions.
+    """The answers to the eight questions.
 
     prototypes (K), large (G) and small (S): whole numbers, K >= 2, G >= 2, S >= 0.
     share (a): a number in (0, 1), a small crop's area divided by a large one's. Returns
-    six numbers, in this order: the answers to a, b, c, d, e and f.
+    eight numbers, in this order: the answers to a, b, c, d, e, f, g and h.
     """
     ### BEGIN SOLUTION
-    one_wins, uniform = 0.0, math.log(prototypes)
-    copied, undecided = 0.0, math.log(prototypes)
+    most = math.log(prototypes)
+    one_wins, of_its_mean = 0.0, 0.0
+    ideal, of_ideal_mean = 0.0, most
+    copied, uniform = 0.0, most
     pairs = large * (large + small - 1)
     cost = large + (large + small * share)  # teacher, student
-    return one_wins, uniform, copied, undecided, pairs, cost
+    entropies = one_wins, of_its_mean, ideal, of_ideal_mean
+    return *entropies, copied, uniform, pairs, cost
     ### END SOLUTION
 
 
@@ -555,8 +730,8 @@ assert check(numbers_by_heart).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The entropy is $-\sum_k P_k \log P_k$, with 0 log 0 = 0. For d: whichever prototype the teacher names, what is the student's
-# $-\log P^s_k$ for it?
+# The entropy is $-\sum_k P_k \log P_k$, with 0 log 0 = 0. For b and d, first write the mean of the probabilities: which
+# share has each prototype? For f: whichever prototype you take, what is the student's $-\log P^s_k$ for it?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -573,7 +748,8 @@ assert check(numbers_by_heart).solved
 # outputs, the prototypes. A large crop moves the point a little, a small one more. Your `multicrop_loss` trains the
 # student, your `ema_update` moves the teacher, and your `centre_and_sharpen` computes the teacher's probabilities.
 # Train it three times: as it is; with the centre held at 0; with the teacher's temperature as high as the student's.
-# (Not marked; some seconds.)
+# The first figure shows the entropy of the teacher's probabilities for one point (the mean over the points), the second
+# one the entropy of their mean. (Not marked; some seconds.)
 
 
 # %%
@@ -589,8 +765,8 @@ def ready(*answers):
 
 
 def tiny_dino(steps, centring=True, tau_s=0.2, tau_t=0.05):
-    """The teacher's entropy after each step, and how many of the 6 prototypes win for
-    some point."""
+    """The entropy of the teacher's probabilities for one point, and of their mean, after
+    each step; and how many of the 6 prototypes win for some point."""
     g = torch.Generator().manual_seed(0)
     angles = torch.arange(6) * math.pi / 3
     points = (
@@ -602,11 +778,9 @@ def tiny_dino(steps, centring=True, tau_s=0.2, tau_t=0.05):
         (0.1 * torch.randn(shape, generator=g)).requires_grad_()
         for shape in ((2, 6), (6,))
     ]
-    teacher, centre, entropies = (
-        [p.detach().clone() for p in student],
-        torch.zeros(6),
-        [],
-    )
+    teacher, centre = [p.detach().clone() for p in student], torch.zeros(6)
+    each, of_mean = [], []
+    present = torch.ones(4, 96, dtype=torch.bool)
     optimizer = torch.optim.Adam(student, lr=0.01)
     # two large crops, two small ones
     spread = torch.tensor([0.1, 0.1, 0.3, 0.3]).view(4, 1, 1)
@@ -614,7 +788,7 @@ def tiny_dino(steps, centring=True, tau_s=0.2, tau_t=0.05):
         crops = points + spread * torch.randn(4, 96, 2, generator=g)
         outputs = crops[:2] @ teacher[0] + teacher[1]  # (2, 96, 6)
         loss = multicrop_loss(
-            crops @ student[0] + student[1], outputs - centre, tau_s, tau_t
+            crops @ student[0] + student[1], outputs - centre, present, tau_s, tau_t
         )
         optimizer.zero_grad()
         loss.backward()
@@ -622,10 +796,11 @@ def tiny_dino(steps, centring=True, tau_s=0.2, tau_t=0.05):
         said, new = centre_and_sharpen(
             outputs.flatten(0, 1), centre, tau_t, momentum=0.9
         )
-        entropies.append(-torch.xlogy(said, said).sum(1).mean().item())
+        each.append(torch.special.entr(said).sum(1).mean().item())
+        of_mean.append(torch.special.entr(said.mean(0)).sum().item())
         centre = new if centring else centre
         teacher = ema_update(teacher, student, start=0.9, progress=step / steps)
-    return entropies, len(said.argmax(1).unique())
+    return each, of_mean, len(said.argmax(1).unique())
 
 
 def collapses(steps):
@@ -636,31 +811,35 @@ def collapses(steps):
         "no centring": tiny_dino(steps, centring=False),
         "no sharpening": tiny_dino(steps, tau_t=0.2),
     }
-    for name, (entropies, winners) in runs.items():
+    for name, (each, of_mean, winners) in runs.items():
         print(
-            f"{name}: entropy {entropies[-1]:.2f} after {steps} steps, {winners} of 6 "
-            "prototypes win somewhere"
+            f"{name}: after {steps} steps the entropy is {each[-1]:.2f}, that of the "
+            f"mean {of_mean[-1]:.2f}, and {winners} of 6 prototypes win somewhere"
         )
-    one_wins, uniform, *_ = numbers_by_heart(6, 2, 2, 0.25)
-    lines = {name: entropies for name, (entropies, _) in runs.items()}
-    lines |= {
-        "one prototype wins (a)": [float(one_wins)] * steps,
-        "all equally likely (b)": [float(uniform)] * steps,
-    }
-    return curve(
-        range(1, steps + 1),
-        lines,
-        title="Two ways to collapse, and how to avoid both",
-        xlabel="step",
-        ylabel="the teacher's entropy, nats",
-    )
+    one_wins, _, _, largest, *_ = numbers_by_heart(6, 2, 2, 0.25)
+    for which, ylabel in enumerate(("entropy, nats", "entropy of the mean, nats")):
+        lines = {name: run[which] for name, run in runs.items()}
+        lines |= {
+            "one prototype wins (a, b)": [float(one_wins)] * steps,
+            "all equally likely (d)": [float(largest)] * steps,
+        }
+        display(
+            curve(
+                range(1, steps + 1),
+                lines,
+                title=f"Two ways to collapse: the teacher's {ylabel}",
+                xlabel="step",
+                ylabel=ylabel,
+            )
+        )
 
 
 collapses(steps=10 if budget() == "smoke" else 120)
 
 # %% [markdown]
-# **A matrix becomes the identity.** Now take the same points and your `barlow_twins`. A small network makes five
-# features from two noisy views. A point contains only two numbers. How different can all five features become?
+# **A matrix becomes the identity.** Now take 256 other points of the plane, drawn from a normal distribution, and your
+# `barlow_twins`. A small network makes five features from two noisy views. A point contains only two numbers. How
+# different can all five features become?
 
 
 # %%
@@ -680,7 +859,7 @@ def twins(steps):
     for step in range(steps + 1):
         views = points + 0.1 * torch.randn(2, 256, 2, generator=g)
         z1, z2 = (views @ weights[0] + weights[1]).tanh() @ weights[2]
-        matrix, loss = barlow_twins(z1, z2, off_diagonal=0.1)
+        matrix, loss = barlow_twins(z1, z2, torch.ones(256), off_diagonal=0.1)
         if step in (0, steps):
             panels["before training" if step == 0 else f"after {steps} steps"] = (
                 matrix.detach()
@@ -703,10 +882,11 @@ twins(steps=10 if budget() == "smoke" else 200)
 # %% [markdown]
 # ## What next
 #
-# With both centring and sharpening, the entropy settles somewhere between, and several prototypes share the points.
-# Without one of the two, it ends at your answer to question a or b. Nobody told this DINO what a cluster is. Barlow's
-# five features all become different, although the points have two numbers only: uncorrelated features may still depend
-# on the same thing. Give `tiny_dino` other temperatures, or a `start` of 0 in `ema_update` (then the teacher is the
-# student of the last step): what breaks first? Then train for real: the lecture trains DINO on scenes and watches the
-# same entropy curve. And put your `byol_loss` or `simsiam_loss` in place of `multicrop_loss`, with one `detach`
-# missing: how fast do all outputs become the same?
+# Without centring, both entropies fall to 0: one prototype wins for all points. Without sharpening, both end near your
+# answer to d: all prototypes are almost equally likely. With both remedies the entropy of a point is low, too, and only
+# the entropy of the mean shows that several prototypes share the points. No label says which cluster a point belongs
+# to. Barlow's five features become less correlated, although the points have two numbers only: uncorrelated features
+# may still depend on the same thing. Give `tiny_dino` other temperatures, or a `start` of 0 in `ema_update` (then the
+# teacher is a copy of the student at first, and the schedule still makes it slow at the end): what breaks first? Then
+# train for real: the lecture trains DINO on scenes and watches the same entropies. And put your `byol_loss` or
+# `simsiam_loss` in place of `multicrop_loss`, with one `detach` missing: how fast do all outputs become the same?

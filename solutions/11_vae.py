@@ -290,8 +290,8 @@ assert check(gaussian_log_likelihood).solved
 #
 # Now put all parts together: encode, draw, decode, and add the two costs. The lecture takes one draw for each picture.
 # Here we take two, $\mu_n + \sigma_n \epsilon_n$ and its mirror image (an *antithetic* pair). Both are draws of the
-# same q, so the average of both log-likelihoods estimates $\mathbb E_q \log p(x \mid z)$, too. Errors that are odd in
-# $\epsilon$ cancel:
+# same q, so the average of both log-likelihoods estimates $\mathbb E_q \log p(x \mid z)$, too. The parts of the error
+# that are odd in $\epsilon$ cancel:
 #
 # $$L = \frac1N \sum_{n=1}^{N} \Big[ -\frac{\log p(x_n \mid z_n^+) + \log p(x_n \mid z_n^-)}{2} + \mathrm{KL}\big(q(z \mid x_n) \,\|\, p(z)\big) \Big],
 # \qquad z_n^{\pm} = \mu_n \pm \sigma_n \epsilon_n.$$
@@ -495,9 +495,9 @@ assert check(hidden_assumptions).solved
 #
 # *The lecture, section 14.*
 #
-# In D dimensions nearly all draws of $\mathcal N(0, I)$ lie close to a sphere of radius $\sqrt D$. The straight line
-# between two of them passes through the inside of the sphere, where the decoder was never trained. So follow the sphere
-# at constant speed. With $\Omega$ the angle between a and b,
+# In many dimensions D, nearly all draws of $\mathcal N(0, I)$ lie close to a sphere of radius $\sqrt D$. The straight
+# line between two of them passes through the inside of the sphere, where the decoder was hardly trained. So follow the
+# sphere at constant speed. With $\Omega$ the angle between a and b,
 #
 # $$\text{slerp}(a, b; t) = \frac{\sin\big((1 - t)\,\Omega\big)}{\sin \Omega}\, a + \frac{\sin(t\,\Omega)}{\sin \Omega}\, b.$$
 #
@@ -553,8 +553,8 @@ assert check(slerp).solved
 # *The lecture, section 12.*
 #
 # A VAE uses 64 latent dimensions in groups: a group of two for the place, a group of ten for the shape, and so on. Each
-# **group** may use $\lambda$ nats for nothing. What goes beyond them is paid as usual. With
-# $\mathrm{KL}_{nd} = \frac12 (\mu_{nd}^2 + \sigma_{nd}^2 - 1 - \log \sigma_{nd}^2)$,
+# **group** may use $\lambda$ nats for free. What goes beyond them is paid as usual. With $\mathrm{KL}_{nd} = \frac12
+# (\mu_{nd}^2 + \sigma_{nd}^2 - 1 - \log \sigma_{nd}^2)$,
 #
 # $$R = \sum_{g} \max\Big(\lambda,\ \frac1N \sum_{n=1}^{N} \sum_{d \in g} \mathrm{KL}_{nd}\Big).$$
 #

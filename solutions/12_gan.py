@@ -138,8 +138,8 @@ assert check(optimal_discriminator).solved
 # $$L_D = -\frac1N \sum_{n=1}^{N} \big[(1 - s) \log D(x_n) + s \log\big(1 - D(x_n)\big)\big] - \frac1M \sum_{m=1}^{M} \log\big(1 - D(G(z_m))\big).$$
 #
 # This is a sum of two means, because there may be more fakes than real pictures. Only real pictures are smoothed. And D
-# gets very sure of itself in this game. Where it is sure and wrong by a logit of 1000, the loss must grow by 1000, not
-# by infinity.
+# gets very sure of itself in this game. Where it is sure and wrong, with a logit of 1000 for a fake, the loss of this
+# fake must be 1000, not infinity.
 #
 # *10 minutes, ★.* Points: 2 right values, 1 arguments left alone and float64 kept, 1 a very sure D, 1 right gradient.
 
@@ -366,16 +366,16 @@ assert check(clip_weights).solved
 #
 # *Builds on section 7 of the lecture.*
 #
-# The theorem needs a critic whose slope is *at most* 1. A best critic has slope 1 along the pairs of the best plan, and
-# may be flatter elsewhere. So why punish slopes below 1? Gulrajani et al. also name the **one-sided** penalty, which
-# does not:
+# The theorem needs a critic whose slope is *at most* 1. The best plan joins pairs of a real picture and a fake. A best
+# critic has slope 1 on the straight line between the two pictures of a pair, and may be flatter elsewhere. So why
+# punish slopes below 1? Gulrajani et al. also name the **one-sided** penalty, which does not:
 #
 # $$P = \frac1N \sum_{n=1}^{N} \max\Big(0,\; \big\lVert \nabla_{\hat x} f(\hat x_n) \big\rVert_2 - 1 \Big)^2, \qquad \hat x_n = t_n\, x_n + (1 - t_n)\, G(z_n).$$
 #
 # The norm is over all numbers of one picture. Note that here the loss is made of a *gradient*. This gradient will be
 # differentiated once more, with respect to the critic's weights. Without that, the value is right and the curve looks
-# fine, but nothing is learnt. A critic may be flat everywhere: then the penalty is 0, and its gradient must be 0 as
-# well, not NaN.
+# fine, but the penalty teaches the critic nothing. A critic may be flat everywhere: then the penalty is 0, and its
+# gradient must be 0 as well, not NaN.
 #
 # *20 minutes, ★★★.* Points: 2 right values, 2 teaches the critic, 1 a flat critic, 1 arguments left alone and float64
 # kept.

@@ -1,10 +1,13 @@
 # %% [markdown]
 # # Exercises 14. Denoising diffusion
 #
-# **Hide a picture in noise in a thousand small steps (sips), and learn to undo each step.** In ten short exercises you
-# write the schedule, the jump to any step, the step back with and without fresh noise (dice), the loss, and its weights
-# in the bound. In the end, points of noise move to eight islands by your own functions: once with a network that you
-# train, and once without any network.
+# **Hide a picture in noise in a thousand small steps, and learn to undo each step.** In ten short exercises you write
+# the schedule, the jump to any step, the step back with and without fresh noise, a loss, and the weights of the bound.
+# In the end, points of noise move to eight islands by your own functions: once with a network that you train, and once
+# without any network.
+#
+# Exercises 6, 7 and 8 go beyond the lecture: a loss with a cap, a variance that is learnt, and DDIM for a network that
+# predicts $v$.
 #
 # **You need** notebook 14, the lecture. Each exercise names the part of the lecture that it belongs to.
 #
@@ -13,7 +16,8 @@
 # final mark*. The mark comes from other cases, with other shapes and other values. So write what the formula says, not
 # what makes these few cases pass. The library's own functions are not available when you are marked, so write the
 # answer yourself, with torch. Later answers may call earlier ones. If an earlier answer is wrong, the answers that
-# build on it are wrong, too.
+# build on it are wrong, too. Where the arguments are float64, compute in float64: several cases contain small
+# differences of large numbers, which float32 loses.
 #
 # *Run All* works from the start. An answer that you have not written yet is reported as "to do". When your notebook is
 # marked, only definitions count: imports, functions, classes, constants. Answers are found by their names, so keep the
@@ -23,17 +27,17 @@
 #
 # | exercise | points | minutes | difficulty |
 # |---|---|---|---|
-# | 1. How fast a picture drowns | 5 | 10 | ★ |
+# | 1. The schedule | 5 | 10 | ★ |
 # | 2. One jump | 5 | 10 | ★ |
-# | 3. A thousand sips | 5 | 15 | ★★ |
-# | 4. Where it came from | 5 | 15 | ★★ |
-# | 5. Seeing through noise | 4 | 10 | ★ |
-# | 6. The simple loss | 5 | 10 | ★★ |
-# | 7. One step back, with dice | 6 | 15 | ★★ |
-# | 8. One step back, without | 6 | 20 | ★★★ |
-# | 9. What an error costs | 4 | 15 | ★★ |
-# | 10. No network at all | 5 | 20 | ★★★ |
-# | **together** | **50** | **140** | |
+# | 3. Step by step | 5 | 15 | ★★ |
+# | 4. The posterior | 5 | 15 | ★★ |
+# | 5. The guess of the picture | 4 | 10 | ★ |
+# | 6. A loss with a cap | 5 | 15 | ★★ |
+# | 7. One step back, with a learnt variance | 6 | 15 | ★★ |
+# | 8. One long step back, from v | 6 | 20 | ★★★ |
+# | 9. The weights of the losses | 4 | 15 | ★★ |
+# | 10. The exact score | 5 | 20 | ★★★ |
+# | **together** | **50** | **145** | |
 #
 # On paper the steps run from 1 to T; in code they run from 0 to T - 1, so `abar[0]` is $\bar\alpha_1$. Before the first
 # step nothing has happened, so $\bar\alpha_0 = 1$; no tensor contains this value. In each check the first line must be
@@ -49,9 +53,9 @@ from course_lib.notebook import budget, checks, curve, describe, subplots
 check = checks("14_ddpm")
 
 # %% [markdown]
-# ## 1. How fast a picture drowns
+# ## 1. The schedule
 #
-# *The lecture, on the variance schedule.*
+# *The lecture, sections 2 and 4.*
 #
 # Step t shrinks the picture a little and adds noise of variance $\beta_t$. Everything else follows from these T
 # numbers:
@@ -60,7 +64,8 @@ check = checks("14_ddpm")
 # \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t.$$
 #
 # $\bar\alpha_t$ is the share of the picture's variance that is left after t steps. $\tilde\beta_t$ is the variance of
-# $x_{t-1}$ if both $x_t$ and $x_0$ are known. It is a bit less than $\beta_t$, and zero at the first step.
+# $x_{t-1}$ if both $x_t$ and $x_0$ are known. It is less than $\beta_t$ (at most steps only a bit), and zero at the
+# first step.
 #
 # *10 minutes, ★.* Points: 2 alpha and abar, 2 btilde, 1 argument left alone.
 
@@ -94,14 +99,15 @@ assert check(schedule).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For $\bar\alpha_{t-1}$ put a 1 in front and drop the last entry: `torch.cat([torch.ones_like(abar[:1]), abar[:-1]])`. Then $\tilde\beta_1 = 0$ follows by itself.
+# For $\bar\alpha_{t-1}$ put a 1 in front and drop the last entry: `torch.cat([torch.ones_like(abar[:1]), abar[:-1]])`.
+# Then $\tilde\beta_1 = 0$ follows by itself.
 #
 # </details>
 
 # %% [markdown]
 # ## 2. One jump
 #
-# *The lecture, on the jump to any step.*
+# *The lecture, section 2.*
 #
 # To train on step t, one need not simulate t steps. A sum of independent Gaussians is a Gaussian, so
 #
@@ -146,9 +152,9 @@ assert check(q_sample).solved
 # </details>
 
 # %% [markdown]
-# ## 3. A thousand sips
+# ## 3. Step by step
 #
-# *The lecture, on one step of noise.*
+# *The lecture, section 2.*
 #
 # Now the same, step by step. Each step has its own noise $\epsilon_t$:
 #
@@ -193,14 +199,15 @@ assert check(chain).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The last x is $x_T$. Take the formula of exercise 2, with the product of all $1 - \beta_t$, and solve it for $\epsilon$.
+# The last x is $x_T$. Take the formula of exercise 2, with the product of all $1 - \beta_t$, and solve it for
+# $\epsilon$.
 #
 # </details>
 
 # %% [markdown]
-# ## 4. Where it came from
+# ## 4. The posterior
 #
-# *The lecture, on the posterior.*
+# *The lecture, section 4.*
 #
 # From $x_t$ alone, nobody can say which $x_{t-1}$ led to it. With the picture one can: given $x_t$ and $x_0$, the
 # distribution of $x_{t-1}$ is a Gaussian. Its mean is
@@ -252,9 +259,9 @@ assert check(posterior).solved
 # </details>
 
 # %% [markdown]
-# ## 5. Seeing through noise
+# ## 5. The guess of the picture
 #
-# *The lecture, on the noise as what is predicted.*
+# *The lecture, sections 5 and 12.*
 #
 # The network predicts the noise, $\hat\epsilon$. So it also predicts the picture: solve the jump of exercise 2 for
 # $x_0$,
@@ -301,84 +308,100 @@ assert check(guess_x0).solved
 # </details>
 
 # %% [markdown]
-# ## 6. The simple loss
+# ## 6. A loss with a cap
 #
-# *The lecture, on the simple loss and Algorithm 1.*
+# *The lecture, sections 5 and 6. The cap is new.*
 #
-# Without the bound's weights the loss is simple: add noise to a picture, let the network predict this noise, and take
-# the square of the error,
+# The simple loss gives each step the weight 1. Written with the picture, this is another weight, because
+# $\lVert \epsilon - \epsilon_\theta \rVert^2 = \mathrm{SNR}_t\, \lVert x_0 - \hat x_0 \rVert^2$ with
+# $\mathrm{SNR}_t = \bar\alpha_t / (1 - \bar\alpha_t)$. At the first steps this ratio is in the thousands. Hang et al.
+# ([arXiv 2303.09556](https://arxiv.org/abs/2303.09556)) cap it: the error of the picture gets the weight
+# $\min(\mathrm{SNR}_t, \gamma)$. Written with the noise, this is
 #
-# $$L = \frac1{N D} \sum_{n=1}^{N} \big\lVert \epsilon_n - \epsilon_\theta(x_{t_n}, t_n) \big\rVert^2,$$
+# $$L = \frac1{N D} \sum_{n=1}^{N} c_{t_n}\, \big\lVert \epsilon_n - \epsilon_\theta(x_{t_n}, t_n) \big\rVert^2, \qquad
+# c_t = \frac{\min(\mathrm{SNR}_t, \gamma)}{\mathrm{SNR}_t} .$$
 #
-# where D is the number of values in one row. So L is the mean over *all* values. The network also gets the step, as
-# `net(x_t, t)`, with t numbered as in code.
+# $\gamma$ is the cap, and D is the number of values in one row. So L is the mean over *all* values of the weighted
+# squares. Each row has its own step and its own weight. With $\gamma = \infty$ this is the simple loss. The network
+# gets the step, too, as `net(x_t, t)`, with t numbered as in code.
 #
-# *10 minutes, ★★.* Points: 3 right values, 2 teaches the network.
+# *15 minutes, ★★.* Points: 3 right values, 2 teaches the network.
 
 
-# %% nbgrader={"grade": false, "grade_id": "simple_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def simple_loss(net, x0, t, eps, abar):
-    """The loss that DDPM minimises.
+# %% nbgrader={"grade": false, "grade_id": "capped_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def capped_loss(net, x0, t, eps, abar, cap):
+    """The loss of the noise, where no step counts more than `cap` for the picture.
 
     net: a function, x_t (N, ...) and t (N,) -> noise, like x_t. x0, eps (N, ...): data
-    and noise, float32 or float64. t (N,): int64, in 0..T-1. abar (T,). Returns a 0-d
-    tensor. Its gradient must reach the weights of net.
+    and noise, float32 or float64. t (N,): int64, in 0..T-1. abar (T,). cap: a number
+    > 0, or float("inf"). Returns a 0-d tensor. Its gradient must reach the weights of
+    net, and the arguments must stay as they are.
     """
     ### BEGIN SOLUTION
-    return (net(q_sample(x0, t, eps, abar), t) - eps).square().mean()
+    errors = (net(q_sample(x0, t, eps, abar), t) - eps).square().flatten(1).mean(1)
+    snr = abar[t] / (1 - abar[t])
+    return ((cap / snr).clamp(max=1) * errors).mean()
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_simple_loss", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
-check(simple_loss)
+# %% nbgrader={"grade": true, "grade_id": "check_capped_loss", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(capped_loss)
 ### BEGIN HIDDEN TESTS
-assert check(simple_loss).solved
+assert check(capped_loss).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Three steps: compute `x_t` as in exercise 2, let `net` predict, and take the mean of the squared errors.
+# Compute `x_t` as in exercise 2, let `net` predict, and take the mean of the squared errors *within each row*. This
+# gives (N,) numbers. The SNR of each row has the same shape.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The target is the same eps that was used for $x_t$.
+# `a.clamp(max=1)` is min(a, 1). The fraction $c_t$ is min(1, $\gamma$ / SNR), and this form is right for
+# $\gamma = \infty$, too.
 #
 # </details>
 
 # %% [markdown]
-# ## 7. One step back, with dice
+# ## 7. One step back, with a learnt variance
 #
-# *The lecture, on Algorithm 2.*
+# *The lecture, section 7. The variance between the two is new.*
 #
 # Insert exercise 5's guess into exercise 4's mean, and the formula becomes short. A step back takes this mean and adds
-# fresh noise z (it throws the dice):
+# fresh noise z:
 #
-# $$x_{t-1} = \frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\epsilon \Big) + \sigma_t z, \qquad
-# \sigma_t^2 = \tilde\beta_t \ \text{ or } \ \beta_t.$$
+# $$x_{t-1} = \frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\epsilon \Big) + \sigma_t z .$$
 #
-# $\tilde\beta_t$ is right for data that are a single point, and $\beta_t$ is right for data that are themselves noise.
-# On the last step back, to $x_0$, *no* noise is added, whichever variance is used.
+# For pixels the right variance lies, on average, between $\tilde\beta_t$ and $\beta_t$. Nichol and Dhariwal
+# ([arXiv 2102.09672](https://arxiv.org/abs/2102.09672)) let the network choose it, by a number $\lambda$ for each
+# pixel. Here one $\lambda$ in [0, 1] is given for all. They mix the *logarithms* of the two variances:
 #
-# *15 minutes, ★★.* Points: 3 right values, 1 the large variance, 1 the last step, 1 arguments left alone.
+# $$\log \sigma_t^2 = \lambda \log \beta_t + (1 - \lambda) \log \tilde\beta_t .$$
+#
+# On the last step back, to $x_0$, *no* noise is added, whatever $\lambda$ is. There $\tilde\beta_1 = 0$ has no
+# logarithm.
+#
+# *15 minutes, ★★.* Points: 3 right values, 1 both ends of the variance, 1 the last step, 1 arguments left alone.
 
 
 # %% nbgrader={"grade": false, "grade_id": "ancestral_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def ancestral_step(x_t, eps_hat, step_noise, betas, t, large):
-    """One step from x_t to x_{t-1}, as in Algorithm 2 of DDPM.
+def ancestral_step(x_t, eps_hat, step_noise, betas, t, lam):
+    """One step from x_t to x_{t-1}, as in DDPM, with a variance between two.
 
     x_t, eps_hat, step_noise (N, ...): the current point, the predicted noise, and
     z; float32 or float64. betas (T,). t: one number for all rows, in 0..T-1; 0 is the
-    last step back. large: True for the variance beta_t, False for btilde_t. Returns
-    x_{t-1}.
+    last step back. lam: a number in [0, 1]; 1 gives the variance beta_t, 0 gives
+    btilde_t. Returns x_{t-1}.
     """
     ### BEGIN SOLUTION
     alpha, abar, btilde = schedule(betas)
     mean = (x_t - betas[t] / (1 - abar[t]).sqrt() * eps_hat) / alpha[t].sqrt()
     if t == 0:
         return mean
-    return mean + (betas[t] if large else btilde[t]).sqrt() * step_noise
+    variance = betas[t] ** lam * btilde[t] ** (1 - lam)
+    return mean + variance.sqrt() * step_noise
     ### END SOLUTION
 
 
@@ -396,42 +419,49 @@ assert check(ancestral_step).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# $\tilde\beta_1$ is 0 anyway, but $\beta_1$ is not. So test whether `t == 0`.
+# $\sigma_t^2 = \beta_t^{\lambda}\, \tilde\beta_t^{1 - \lambda}$. At the last step this is 0 for most $\lambda$, but not
+# for $\lambda = 1$. So test whether `t == 0`.
 #
 # </details>
 
 # %% [markdown]
-# ## 8. One step back, without
+# ## 8. One long step back, from v
 #
-# *The lecture, on DDIM.*
+# *The lecture, sections 9 and 10. Their combination is new.*
 #
 # The loss does not depend on how one gets from $x_t$ to $x_s$. So you may choose any earlier s, even a hundred steps at
-# once, and how much fresh noise you add. Guess the picture, as in exercise 5 without a limit. Then add noise again, up
-# to step s, mostly the noise that was *predicted*:
+# once, and how much fresh noise you add. Guess the picture and the noise. Then add noise again, up to step s: part of
+# it is the noise that was *predicted*, and part is fresh noise z:
 #
 # $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma z, \qquad
 # \sigma^2 = \eta^2\, \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \Big).$$
 #
-# $\eta = 1$ adds exercise 7's fresh noise, with the small variance. $\eta = 0$ adds none, so the same first noise
-# always gives the same picture.
+# $\eta = 1$ is the step of exercise 7 with $\lambda = 0$, if s = t - 1. $\eta = 0$ adds no fresh noise, so the same
+# first noise always gives the same picture. Here the network predicts neither the noise nor the picture, but
 #
-# *20 minutes, ★★★.* Points: 2 without dice, 2 with dice, 1 the end, 1 arguments left alone.
+# $$v = \sqrt{\bar\alpha_t}\; \epsilon - \sqrt{1 - \bar\alpha_t}\; x_0 .$$
+#
+# Together with the jump $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$ these are two equations.
+# Solve them for $\hat x_0$ and $\hat\epsilon$. (No division is needed.) There is no limit for $\hat x_0$.
+#
+# *20 minutes, ★★★.* Points: 2 without fresh noise, 2 with fresh noise, 1 the end, 1 arguments left alone.
 
 
 # %% nbgrader={"grade": false, "grade_id": "ddim_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def ddim_step(x_t, eps_hat, step_noise, abar_t, abar_s, eta):
-    """One step from x_t to x_s, at any earlier step s, as in DDIM.
+def ddim_step(x_t, v_hat, step_noise, abar_t, abar_s, eta):
+    """One step from x_t to x_s, at any earlier step s, as in DDIM, for predicted v.
 
-    x_t, eps_hat, step_noise (N, ...): float32 or float64. abar_t, abar_s: numbers (not
+    x_t, v_hat, step_noise (N, ...): float32 or float64. abar_t, abar_s: numbers (not
     tensors), 0 < abar_t < abar_s <= 1; abar_s is 1 where the step ends at x_0. eta: a
     number in [0, 1]. Returns x_s.
     """
     ### BEGIN SOLUTION
-    x0 = (x_t - (1 - abar_t) ** 0.5 * eps_hat) / abar_t**0.5
+    x0 = abar_t**0.5 * x_t - (1 - abar_t) ** 0.5 * v_hat
+    eps = (1 - abar_t) ** 0.5 * x_t + abar_t**0.5 * v_hat
     variance = eta**2 * (1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)
     return (
         abar_s**0.5 * x0
-        + (1 - abar_s - variance) ** 0.5 * eps_hat
+        + (1 - abar_s - variance) ** 0.5 * eps
         + variance**0.5 * step_noise
     )
     ### END SOLUTION
@@ -446,7 +476,9 @@ assert check(ddim_step).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The root of a Python number is `a**0.5`. Compute first $\hat x_0$, then $\sigma^2$, then the sum of the three terms.
+# The root of a Python number is `a**0.5`. To find $\hat x_0$, multiply the jump by $\sqrt{\bar\alpha_t}$ and the
+# equation of v by $\sqrt{1 - \bar\alpha_t}$, and subtract. Then the noise cancels. The squares of the two factors
+# sum to 1.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -462,9 +494,9 @@ assert check(ddim_step).solved
 # </details>
 
 # %% [markdown]
-# ## 9. What an error costs
+# ## 9. The weights of the losses
 #
-# *The lecture, on the bound's weights and on Algorithm 1.2.*
+# *The lecture, sections 5 and 9.*
 #
 # The simple loss weighs all steps equally. The bound does not. In the bound, with the variance $\tilde\beta_t$, an
 # error $\lVert \epsilon - \epsilon_\theta \rVert^2$ at step t has the weight (in nats)
@@ -472,7 +504,8 @@ assert check(ddim_step).solved
 # $$w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)}, \qquad t = 2, \dots, T.$$
 #
 # (The first step has a likelihood instead, so there is no $w_1$.) Another algorithm of the slides lets the network
-# predict $x_{t-1}$ itself. With squared error, this is again the loss of the noise, with weights for all T steps:
+# predict $x_{t-1}$ itself. With squared error, this is, up to a constant, again the loss of the noise, with weights for
+# all T steps:
 #
 # $$u_t = \frac{\beta_t^2}{\alpha_t\, (1 - \bar\alpha_t)}.$$
 #
@@ -515,9 +548,9 @@ assert check(loss_weights).solved
 # </details>
 
 # %% [markdown]
-# ## 10. No network at all
+# ## 10. The exact score
 #
-# *The lecture, on the score, and on noise predicted exactly.*
+# *The lecture, section 8.*
 #
 # What would a perfect network predict? Let the data be K equally likely Gaussians $\mathcal N(c_k, s^2 I)$. With noise
 # added, they are still Gaussians, with means $m_k = \sqrt{\bar\alpha}\, c_k$ and variance
@@ -617,9 +650,9 @@ def weights():
 weights()
 
 # %% [markdown]
-# **From noise to islands.** The data lie on eight islands. A small network is trained with your `simple_loss`. Then
-# points of noise go back by your steps (upper row). In the lower row the same points of noise go back without a
-# network, by your `score_of_mixture`. (Not marked; it takes about ten seconds.)
+# **From noise to islands.** The data lie on eight islands. A small network is trained with your `capped_loss`, without
+# a cap. Then points of noise go back by your steps (upper row). In the lower row the same points of noise go back
+# without a network, by your `score_of_mixture`. (Not marked; it takes about ten seconds.)
 
 
 # %%
@@ -634,7 +667,8 @@ def trained(betas, steps):
         for group in optimizer.param_groups:
             group["lr"] = 4e-3 * (1 - step / steps)
         x0, t = gaussians(256, g)[0], torch.randint(len(betas), (256,), generator=g)
-        loss = simple_loss(net, x0, t, torch.randn(256, 2, generator=g), abar)
+        eps = torch.randn(256, 2, generator=g)
+        loss = capped_loss(net, x0, t, eps, abar, float("inf"))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -652,9 +686,9 @@ def flow(eps_fn, x, betas, eta=0.0, jump=5):
     path = [x]
     for t in range(len(abar) - 1, -1, -jump):
         to = abar[t - jump] if t >= jump else 1.0
-        x = ddim_step(
-            x, eps_fn(x, t), torch.randn(x.shape, generator=g), abar[t], to, eta
-        )
+        # the v that belongs to this noise
+        v = (eps_fn(x, t) - (1 - abar[t]) ** 0.5 * x) / abar[t] ** 0.5
+        x = ddim_step(x, v, torch.randn(x.shape, generator=g), abar[t], to, eta)
         path.append(x)
     return path
 
@@ -678,7 +712,7 @@ def look(axes, path, name):
 
 
 def islands(steps):
-    if not ready(schedule, q_sample, simple_loss, ddim_step, score_of_mixture):
+    if not ready(schedule, q_sample, capped_loss, ddim_step, score_of_mixture):
         return None
     betas = torch.linspace(0.03, 0.7, 100) ** 3  # slow at low noise: islands form there
     net, abar = trained(betas, steps), schedule(betas)[1].tolist()
@@ -709,8 +743,9 @@ islands(steps=10 if budget() == "smoke" else 2000)
 # %% [markdown]
 # ## What next
 #
-# So far `flow` added no fresh noise. Give it an `eta` of 1, or a `jump` of 25, and see which one fails first (lecture:
-# *few steps and dice do not go together*). Colour the points by the island where they end, and look where these colours
-# are in the noise. Write a second loss with your `loss_weights`: at which steps does the network become better, and can
-# you see it in the points? Let `flow` use your `ancestral_step` instead. Then add `guess_x0`, with a limit, and train
-# on real data, as the lecture does with a U-Net and pictures.
+# So far `flow` added no fresh noise. Give it an `eta` of 1: do more points land on an island, or fewer? Try both with a
+# `jump` of 1, 5, 10 and 25. Perhaps fresh noise lets later steps correct the errors of earlier ones, as long as there
+# are enough later steps. Colour the points by the island where they end, and look where these colours are in the noise.
+# Train with a cap of 5, or write a loss with your `loss_weights`: at which steps does the network become better, and
+# can you see it in the points? Let `flow` use your `ancestral_step` instead. Then add `guess_x0`, with a limit, and
+# train on real data, as the lecture does with a U-Net and pictures.

@@ -2,9 +2,9 @@
 # # Exercises 15. Guidance
 #
 # **A conditional model gets a label that says what to draw. Guidance makes it follow the label more closely.** In
-# eleven short exercises you write both kinds of guidance, with a classifier and without. You also write label dropout
+# twelve short exercises you write both kinds of guidance, with a classifier and without. You also write label dropout
 # (which the second kind needs), the vector of a caption, one guided step of a sampler, and the exact classifier of
-# noisy points. Two Gaussians show that guided sampling does not draw from the distribution that its formula suggests.
+# noisy points. Gaussians show that guided sampling does not draw from the distribution that its formula suggests.
 # At the end your functions train a small conditional model and guide it in both ways.
 #
 # **You need** notebook 15, the lecture, and from notebook 14 the jump from $x_0$ to $x_t$ and DDIM. Each exercise names
@@ -28,17 +28,19 @@
 # | 1. Label dropout | 4 | 10 | ★ |
 # | 2. The guided noise | 5 | 10 | ★ |
 # | 3. The classifier's gradient | 5 | 15 | ★★ |
-# | 4. Noise and gradient | 5 | 10 | ★ |
+# | 4. The gradient and v | 5 | 20 | ★★★ |
 # | 5. Both answers in one pass | 5 | 15 | ★★ |
 # | 6. A caption as one vector | 5 | 15 | ★★ |
 # | 7. A guided step | 6 | 20 | ★★★ |
 # | 8. The exact classifier | 5 | 20 | ★★★ |
-# | 9. What guidance draws | 4 | 20 | ★★★ |
+# | 9. Two labels at once | 4 | 25 | ★★★ |
 # | 10. Choosing w | 3 | 10 | ★ |
-# | 11. Numbers and choices | 3 | 15 | ★★ |
-# | **together** | **50** | **160** | |
+# | 11. A program with faults | 4 | 10 | ★★ |
+# | 12. Numbers and choices | 3 | 15 | ★★ |
+# | **together** | **54** | **185** | |
 #
-# The weight w is that of Ho & Salimans and of the slides: $w = 0$ is the conditional model as it is, $w = -1$ the
+# All numbers of sections are those of the lecture. The weight w is that of Ho & Salimans and of the slides: $w = 0$
+# is the conditional model as it is, $w = -1$ the
 # unconditional one. The argument `told` is the conditional prediction $\epsilon_\theta(x_t, t, y)$, with the label. The
 # argument `untold` is the unconditional prediction $\epsilon_\theta(x_t, t)$, without it. The first line of each check
 # must be right before the others count.
@@ -58,7 +60,7 @@ check = checks("15_guidance")
 # %% [markdown]
 # ## 1. Label dropout
 #
-# *The lecture, on label dropout.*
+# *The lecture, section 2.*
 #
 # Guidance without a classifier needs two predictions, a conditional and an unconditional one. One network learns both.
 # In training each label is replaced, with probability p, by a *null label* that stands for "no label". Each row of the
@@ -93,7 +95,8 @@ assert check(label_dropout).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `torch.where(condition, a, b)` takes a where the condition holds and b elsewhere. It broadcasts: null may be smaller than y.
+# `torch.where(condition, a, b)` takes a where the condition holds and b elsewhere. It broadcasts: null may be
+# smaller than y.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -105,12 +108,12 @@ assert check(label_dropout).solved
 # %% [markdown]
 # ## 2. The guided noise
 #
-# *The lecture, on classifier-free guidance.*
+# *The lecture, section 4.*
 #
 # The difference of the two predictions points from "any picture" to "the requested picture". Guidance goes further in
 # this direction:
 #
-# $$\bar\epsilon = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t).$$
+# $$\tilde\epsilon = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t).$$
 #
 # w is one number for the whole batch, or a tensor (N,) with one weight for each row. Then one batch shows several
 # weights side by side.
@@ -155,7 +158,7 @@ assert check(guided_eps).solved
 # %% [markdown]
 # ## 3. The classifier's gradient
 #
-# *The lecture, on classifier guidance.*
+# *The lecture, section 3.*
 #
 # The older kind of guidance asks a classifier of noisy pictures in which direction $x_t$ becomes more like class y:
 #
@@ -166,7 +169,8 @@ assert check(guided_eps).solved
 # classifier and one gradient are enough for the whole batch, because the logits of one row do not depend on the other
 # rows.
 #
-# *15 minutes, ★★.* Points: 2 right values, 1 works inside `no_grad`, 1 leaves no trace in the weights, 1 arguments left alone.
+# *15 minutes, ★★.* Points: 2 right values, 1 works inside `no_grad`, 1 leaves no trace in the weights, 1 arguments
+# left alone.
 
 
 # %% nbgrader={"grade": false, "grade_id": "classifier_gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -213,48 +217,56 @@ assert check(classifier_gradient).solved
 # </details>
 
 # %% [markdown]
-# ## 4. Noise and gradient
+# ## 4. The gradient and v
 #
-# *The lecture, on classifier guidance.*
+# *The lecture, section 3 (for $\epsilon$) and section 10.*
 #
-# By Bayes' rule $\nabla \log p(x_t \mid y) = \nabla \log p(x_t) + \nabla \log p(y \mid x_t)$. A score is a scaled
-# noise: $\nabla \log p(x_t) = -\epsilon / \sqrt{1 - \bar\alpha_t}$. So the gradient g of exercise 3, times a scale s,
-# changes the noise to
+# Classifier guidance changes the noise to $\tilde\epsilon = \epsilon - s \sqrt{1 - \bar\alpha_t}\; g$, with the
+# gradient g of exercise 3 and a scale s. But many models, also the lecture's, do not predict the noise. They predict
 #
-# $$\bar\epsilon = \epsilon - s\, \sqrt{1 - \bar\alpha_t}\; g.$$
+# $$v = \sqrt{\bar\alpha_t}\; \epsilon - \sqrt{1 - \bar\alpha_t}\; x_0, \qquad\text{where}\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon .$$
 #
-# Each row has its own $\bar\alpha_t$, and a row may be a point or a picture.
+# What is the guided $\tilde v$? The sampler must get the same guided noise from $\tilde v$ as from $\tilde\epsilon$, at
+# the same $x_t$. When the noise changes, the predicted $x_0$ changes, too. Each row has its own $\bar\alpha_t$, and a
+# row may be a point or a picture.
 #
-# *10 minutes, ★.* Points: 3 right values, 1 rows of any shape, 1 arguments left alone.
+# *20 minutes, ★★★.* Points: 3 right values, 1 rows of any shape, 1 arguments left alone.
 
 
-# %% nbgrader={"grade": false, "grade_id": "classifier_guided_eps", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def classifier_guided_eps(eps, gradient, abar, scale):
-    """The noise that classifier guidance gives to the sampler.
+# %% nbgrader={"grade": false, "grade_id": "classifier_guided_v", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def classifier_guided_v(v, gradient, abar, scale):
+    """The v that classifier guidance gives to the sampler.
 
-    eps, gradient (N, ...): float32 or float64. abar (N,): abar_t for the step of each
-    row, of the same dtype. scale: a number >= 0. Returns noise, with the shape and
-    dtype of eps.
+    v, gradient (N, ...): float32 or float64. abar (N,): abar_t in (0, 1) for the step
+    of each row, of the same dtype. scale: a number >= 0. Returns v, with the shape and
+    dtype of v.
     """
     ### BEGIN SOLUTION
-    root = (1 - abar).sqrt().view(-1, *[1] * (eps.ndim - 1))
-    return eps - scale * root * gradient
+    factor = ((1 - abar) / abar).sqrt().view(-1, *[1] * (v.ndim - 1))
+    return v - scale * factor * gradient
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "check_classifier_guided_eps", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
-check(classifier_guided_eps)
+# %% nbgrader={"grade": true, "grade_id": "check_classifier_guided_v", "locked": true, "points": 5, "schema_version": 3, "solution": false, "task": false}
+check(classifier_guided_v)
 ### BEGIN HIDDEN TESTS
-assert check(classifier_guided_eps).solved
+assert check(classifier_guided_v).solved
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The gradient says where to go, but the noise is what the sampler takes away. So there is a minus.
+# Insert $x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon) / \sqrt{\bar\alpha_t}$ into v. Then v is a factor times
+# $\epsilon$, plus a part that depends on $x_t$ alone.
 #
 # </details>
 # <details><summary>Hint 2</summary>
+#
+# The factor is $\sqrt{\bar\alpha_t} + (1 - \bar\alpha_t) / \sqrt{\bar\alpha_t} = 1 / \sqrt{\bar\alpha_t}$. Multiply the
+# change of the noise by it.
+#
+# </details>
+# <details><summary>Hint 3</summary>
 #
 # There is one factor for each row: (N,) must become (N, 1), or (N, 1, 1, 1), before it multiplies.
 #
@@ -263,11 +275,11 @@ assert check(classifier_guided_eps).solved
 # %% [markdown]
 # ## 5. Both answers in one pass
 #
-# *The lecture, on what guidance costs.*
+# *The lecture, section 8.*
 #
-# Each guided step calls the network twice. On a GPU one pass over 2N rows is faster than two passes over N. So stack
-# the batch on a copy of itself: half of the rows with their labels, half with the null label. Call the network once,
-# split its output, and combine the two halves as in exercise 2.
+# Each guided step calls the network twice. On a GPU one pass over 2N rows is often faster than two passes over N. So
+# stack the batch on a copy of itself: half of the rows with their labels, half with the null label. Call the network
+# once, split its output, and combine the two halves as in exercise 2.
 #
 # *15 minutes, ★★.* Points: 2 right values, 1 one call of 2N rows, 1 captions, 1 arguments left alone.
 
@@ -309,7 +321,7 @@ assert check(guided_in_one_pass).solved
 # %% [markdown]
 # ## 6. A caption as one vector
 #
-# *The lecture, on captions.*
+# *The lecture, section 9.*
 #
 # A caption is a row of L tokens. The token 0 means that there is no word, and it may stand at any place of the row. A
 # text network has given each place a vector. The caption's vector is the mean of these vectors *over the words that are
@@ -356,11 +368,11 @@ assert check(caption_vector).solved
 # %% [markdown]
 # ## 7. A guided step
 #
-# *The lecture, on samplers, and notebook 14 on DDIM.*
+# *The lecture, sections 4 and 10, and notebook 14 on DDIM.*
 #
 # A large w makes a large noise. Then the predicted picture,
 #
-# $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \bar\epsilon}{\sqrt{\bar\alpha_t}},$$
+# $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \tilde\epsilon}{\sqrt{\bar\alpha_t}},$$
 #
 # leaves the range of pixels. So it is clipped to [-limit, limit]. After this, the noise that belongs to the predicted
 # picture is different too. Solve the same equation for it,
@@ -417,7 +429,7 @@ assert check(guided_ddim_step).solved
 # %% [markdown]
 # ## 8. The exact classifier
 #
-# *The lecture, on a classifier that needs no training.*
+# *The lecture, section 3 (`MixtureNoise`).*
 #
 # Let the data be K equally likely Gaussians $\mathcal N(c_k, s^2 I)$, where the k-th has class $\ell_k$. A class may
 # own several of them. After noising they have means $\sqrt{\bar\alpha}\, c_k$ and variance
@@ -463,7 +475,8 @@ assert check(exact_label_posterior).solved
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `a.logsumexp(1)` is the logarithm of the sum of exponentials, however small these are. For one class take `a[:, labels == y]`.
+# `a.logsumexp(1)` is the logarithm of the sum of exponentials, however small these are. For one class take
+# `a[:, labels == y]`.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -474,37 +487,45 @@ assert check(exact_label_posterior).solved
 # </details>
 
 # %% [markdown]
-# ## 9. What guidance draws
+# ## 9. Two labels at once
 #
-# *The lecture, on what guidance samples from.*
+# *The lecture, section 6 (for one label).*
 #
-# At each noise level, the guided score is that of $p(x) \big(p(x \mid y) / p(x)\big)^{1 + w}$, a *tilted* density at
-# this level. Are the samples drawn from the tilted density of the data? Two Gaussians give the answer. Let
-# $p = \mathcal N(0, 1)$ and $p(\cdot \mid y) = \mathcal N(0, c)$.
+# A user asks for M labels at once, each with its own scale. The guided noise starts from the unconditional one:
 #
-# *The samples.* Write $u = x_t / \sqrt{\bar\alpha_t}$ and $\sigma^2 = (1 - \bar\alpha_t) / \bar\alpha_t$. For data from $\mathcal N(0, v)$ the exact noise is $\epsilon = \sigma u / (v + \sigma^2)$, and DDIM in many small steps follows
+# $$\tilde\epsilon = \epsilon_\theta(x_t, t) + \sum_{m=1}^{M} s_m \big( \epsilon_\theta(x_t, t, y_m) - \epsilon_\theta(x_t, t) \big) .$$
 #
-# $$\frac{du}{d\sigma} = \bar\epsilon,$$
+# At each noise level, divided by $-\sqrt{1 - \bar\alpha_t}$, this is the score of
+# $p_t(x_t) \prod_m \big( p_t(x_t \mid y_m) / p_t(x_t) \big)^{s_m}$. Without noise this is the *tilted density*,
+# $p(x) \prod_m \big( p(x \mid y_m) / p(x) \big)^{s_m}$. Let $p = \mathcal N(0, 1)$ and
+# $p(\cdot \mid y_m) = \mathcal N(0, c_m)$ with $c_m < 1$.
 #
-# from a very large $\sigma$, where u has variance $\sigma^2$, down to 0. The guided noise is $(1 + w)$ times the noise
-# for $v = c$ minus w times the noise for $v = 1$. It is linear in u, so the result is a Gaussian. What is its variance?
+# *The samples.* Write $u = x_t / \sqrt{\bar\alpha_t}$ and $\sigma^2 = (1 - \bar\alpha_t) / \bar\alpha_t$. For data from
+# $\mathcal N(0, a)$ the exact noise is $\epsilon = \sigma u / (a + \sigma^2)$, and DDIM in many small steps follows
 #
-# *The tilted density.* It is a Gaussian, too, up to a constant. What is its variance?
+# $$\frac{du}{d\sigma} = \tilde\epsilon,$$
 #
-# *20 minutes, ★★★.* Points: 2 the samples' variance, 1 the tilted density's, 1 arguments left alone.
+# from a very large $\sigma$, where u has variance $\sigma^2$, down to 0. The guided noise is linear in u, so the
+# result is a Gaussian. What is its variance?
+#
+# *The tilted density* is a Gaussian, too, up to a constant factor. What is its variance?
+#
+# *25 minutes, ★★★.* Points: 2 the samples' variance, 1 the tilted density's, 1 arguments left alone.
 
 
 # %% nbgrader={"grade": false, "grade_id": "two_variances", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def two_variances(c, w):
-    """The variance of what guided DDIM draws, and the one that its formula suggests.
+def two_variances(c, s):
+    """The variance of what DDIM draws, guided by M labels, and the one that the formula
+    suggests.
 
-    c (K,): variances > 0 of the data given y, w (K,): weights >= 0 with w c < 1 + w;
-    float32 or float64. Returns two tensors (K,): the variance of what guided DDIM draws
-    with many steps, and that of the tilted density.
+    c (K, M): in each of K rows, the variances of the data given each of M labels, in
+    (0, 1). s (K, M): the scales, >= 0. Both float32 or float64. Returns two tensors
+    (K,): the variance of what guided DDIM draws with many steps, and that of the tilted
+    density.
     """
     ### BEGIN SOLUTION
-    samples = c ** (1 + w)
-    tilted = c / (1 + w - w * c)
+    samples = (c**s).prod(1)
+    tilted = 1 / (1 + (s * (1 / c - 1)).sum(1))
     return samples, tilted
     ### END SOLUTION
 
@@ -518,12 +539,12 @@ assert check(two_variances).solved
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Divide by u: $\frac{d \log u}{d\sigma} = (1 + w) \frac{\sigma}{c + \sigma^2} - w \frac{\sigma}{1 + \sigma^2}$. An antiderivative of $\frac{\sigma}{v + \sigma^2}$ is $\frac12 \log (v + \sigma^2)$.
+# Divide by u. With $S = \sum_m s_m$, $\frac{d \log u}{d\sigma} = (1 - S) \frac{\sigma}{1 + \sigma^2} + \sum_m s_m \frac{\sigma}{c_m + \sigma^2}$. An antiderivative of $\frac{\sigma}{a + \sigma^2}$ is $\frac12 \log (a + \sigma^2)$.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# So u is proportional to $(c + \sigma^2)^{(1 + w) / 2}\, (1 + \sigma^2)^{-w / 2}$, which is $\sigma$ for large
+# So u is proportional to $(1 + \sigma^2)^{(1 - S) / 2} \prod_m (c_m + \sigma^2)^{s_m / 2}$, which is $\sigma$ for large
 # $\sigma$. Insert $\sigma = 0$. The variance is the square.
 #
 # </details>
@@ -536,9 +557,10 @@ assert check(two_variances).solved
 # %% [markdown]
 # ## 10. Choosing w
 #
-# *The lecture, on fidelity against diversity.*
+# *The lecture, section 7.*
 #
-# With a larger w, more of the draws look like what was asked for, but the draws also look more like each other. So take
+# With a larger w, usually more of the draws look like what was asked for, but the draws also look more like each other.
+# So take
 # the *smallest* w that is good enough: the smallest w whose accuracy reaches a target. The accuracy comes from an
 # evaluation classifier, which took no part in the guiding. Accuracy need not grow with w, and the measurements come in
 # any order.
@@ -579,9 +601,70 @@ assert check(choose_w).solved
 # </details>
 
 # %% [markdown]
-# ## 11. Numbers and choices
+# ## 11. A program with faults
 #
-# *The whole lecture.*
+# *The lecture, section 4.*
+#
+# This function should push *towards* a label y with weight w, and *away* from another label n with weight v. It has
+# three faults.
+#
+# ```python
+# def towards_and_away(eps_y, eps_n, eps, w, v):
+#     towards = w * (eps - eps_y)
+#     away = v * (eps_n - eps)
+#     return eps + towards + away
+# ```
+#
+# Here `eps_y` is $\epsilon_\theta(x_t, t, y)$, `eps_n` is $\epsilon_\theta(x_t, t, n)$ and `eps` is the unconditional
+# $\epsilon_\theta(x_t, t)$. A right function has these properties.
+#
+# - With w = v = 0 it returns the conditional noise of y.
+# - With v = 0 it is the guided noise of exercise 2.
+# - With a classifier it would be
+# $\epsilon_\theta(x_t, t) - \sqrt{1 - \bar\alpha_t}\; \nabla \big( (1 + w) \log p(y \mid x_t) - v \log p(n \mid x_t) \big)$.
+#
+# Write the right function.
+#
+# *10 minutes, ★★.* Points: 3 right values, 1 arguments left alone.
+
+
+# %% nbgrader={"grade": false, "grade_id": "towards_and_away", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def towards_and_away(eps_y, eps_n, eps, w, v):
+    """The noise of guidance towards label y and away from label n.
+
+    eps_y, eps_n, eps (N, ...): the noise that the model predicts with label y, with
+    label n, and without a label; float32 or float64. w, v: numbers >= 0. Returns noise,
+    with the shape and dtype of eps_y.
+    """
+    ### BEGIN SOLUTION
+    towards = w * (eps_y - eps)
+    away = v * (eps_n - eps)
+    return eps_y + towards - away
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check_towards_and_away", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+check(towards_and_away)
+### BEGIN HIDDEN TESTS
+assert check(towards_and_away).solved
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# With w = v = 0 both pushes are gone. What must remain?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Take v = 0 and compare with exercise 2. Then ask of the other push: does it point towards n, or away from n?
+#
+# </details>
+
+# %% [markdown]
+# ## 12. Numbers and choices
+#
+# *The whole lecture; c: section 8, d: section 8 on label dropout.*
 #
 # There are five questions, and the answers are numbers.
 #
@@ -598,8 +681,7 @@ assert check(choose_w).solved
 #
 # 1. The guided noise is that of the conditional model, whatever w is.
 # 2. The guided noise is that of the unconditional model, whatever w is.
-# 3. Half of the guided noise is a prediction for which the network was never trained, and the larger w is, the more it
-#    spoils the pictures.
+# 3. One of the two predictions is one for which the network was never trained. Its errors are multiplied by w.
 # 4. Guidance works as well as ever, because it never needs the unconditional prediction.
 #
 # *15 minutes, ★★.* Points: 1 conventions (a, b), 1 cost (c), 1 choices (d, e).
@@ -642,9 +724,9 @@ assert check(numbers_and_choices).solved
 # %% [markdown]
 # ## All together
 #
-# **Two Gaussians.** Here is exercise 9 with your own steps. One number goes through 400 guided steps of DDIM with the
-# exact noise of both Gaussians. The map is linear, so its factor gives the variance. This variance lies on the first of
-# your formulas, not on the second.
+# **Gaussians.** Here is exercise 9 with your own steps. One number goes through 400 guided steps of DDIM with the exact
+# noise of the Gaussians. The map is linear, so its factor gives the variance. This variance lies on the first of your
+# formulas, not on the second.
 
 
 # %%
@@ -659,39 +741,43 @@ def ready(*answers):
     return not missing
 
 
-def drawn_variance(c, w, steps=400):
-    """The variance of what guided DDIM draws, for N(0, 1) and N(0, c)."""
+def drawn_variance(c, s, steps=400):
+    """The variance of what DDIM draws, guided by labels with variances c and scales s,
+    where all data are N(0, 1)."""
     sigma = torch.linspace(6, -6, steps, dtype=torch.float64).exp()
     levels = [*(1 / (1 + sigma.square())).tolist(), 1.0]
     x = torch.ones(1, 1, dtype=torch.float64)
     for abar_t, abar_s in zip(levels, levels[1:]):
-        told, untold = (
-            (1 - abar_t) ** 0.5 * x / (abar_t * v + 1 - abar_t) for v in (c, 1.0)
+        untold, *told = (
+            (1 - abar_t) ** 0.5 * x / (abar_t * a + 1 - abar_t) for a in (1.0, *c)
         )
-        x = guided_ddim_step(told, untold, w, x, abar_t, abar_s, limit=1e9)
+        eps = untold + sum(scale * (one - untold) for scale, one in zip(s, told))
+        x = guided_ddim_step(eps, eps, 0.0, x, abar_t, abar_s, limit=1e9)
     return x.square().item()
 
 
-def gaussians_by_w(c=0.5):
+def gaussians_by_scale():
     if not ready(guided_ddim_step, two_variances):
         return None
-    w = torch.linspace(0, 4, 9, dtype=torch.float64)
-    samples, tilted = two_variances(torch.full_like(w, c), w)
+    first = torch.linspace(0, 4, 9, dtype=torch.float64)
+    s = torch.stack([first, torch.ones(9, dtype=torch.float64)], 1)
+    c = torch.tensor([0.5, 0.8], dtype=torch.float64)
+    samples, tilted = two_variances(c.expand(9, 2).clone(), s)
     lines = {
-        "drawn in 400 steps": [drawn_variance(c, value) for value in w.tolist()],
+        "drawn in 400 steps": [drawn_variance(c.tolist(), row) for row in s.tolist()],
         "of the samples (first formula)": samples.tolist(),
         "of the tilted density (second)": tilted.tolist(),
     }
     return curve(
-        w.tolist(),
+        first.tolist(),
         lines,
-        title=f"Variance of guided samples, with c = {c}",
-        xlabel="w",
+        title="Variance of guided samples, two labels: c = 0.5 and 0.8",
+        xlabel="scale of the first label (the second: 1)",
         ylabel="variance",
     )
 
 
-gaussians_by_w()
+gaussians_by_scale()
 
 # %% [markdown]
 # **Eight islands in three classes.** A small conditional network is trained with your `label_dropout`. Then points of
@@ -778,7 +864,7 @@ def islands(steps):
         guided_in_one_pass,
         guided_ddim_step,
         classifier_gradient,
-        classifier_guided_eps,
+        classifier_guided_v,
         exact_label_posterior,
     ):
         return None
@@ -794,9 +880,11 @@ def islands(steps):
                 x, circle_centres(), LABELS, NOISE, abar[t[0]].item()
             )
 
-        return classifier_guided_eps(
-            net(x, t, y), classifier_gradient(classifier, x, t, y), abar[t], w
-        )
+        root, rest = abar[t, None].sqrt(), (1 - abar[t, None]).sqrt()
+        v = (net(x, t, y) - rest * x) / root  # from the noise to v
+        gradient = classifier_gradient(classifier, x, t, y)
+        v = classifier_guided_v(v, gradient, abar[t], w)
+        return root * v + rest * x  # and back
 
     noise, weights = (
         torch.randn(600, 2, generator=torch.Generator().manual_seed(2)),
@@ -822,5 +910,6 @@ islands(steps=10 if budget() == "smoke" else 2000)
 #
 # Ask for another class, or set w to -1, and compare the two rows. Train with a dropout of 0 and of 0.9. Use a smaller
 # limit in `flow`, or none, with a large w. Let the classifier guide the *unconditional* noise, `net(x, t)`, with the
-# scale of exercise 11: does the row change? Measure for eight weights how many draws lie on the right islands, and
+# scale of exercise 12: does the row change? (In `by_classifier`, w is the scale.) Measure for eight weights how many
+# draws lie on the right islands, and
 # choose one of the weights with your `choose_w`.

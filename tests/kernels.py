@@ -7,6 +7,7 @@ time gave the same bits], as JSON. SiLU stands in for ReLU: where an input of Re
 nearly 0, rounding decides its sign, and gradients differ by 1e-3 to 2e-2 of the norm.
 """
 
+import functools
 import json
 
 import torch
@@ -109,9 +110,10 @@ def odd_networks():
 
 
 def all_recipes():
+    rows = functools.cache(lambda name: load(name, "train")[:ROWS])
     for name, recipe in recipes().items():
         if recipe.cpu:
-            data = load(recipe.data, "train")[:ROWS]
+            data = rows(recipe.data)
             yield (
                 name,
                 build(recipe, 0),

@@ -359,6 +359,53 @@ def test_posterior_variance_of_neighbouring_steps_is_the_papers_btilde(schedule)
     assert (btilde <= schedule.beta * (1 + 1e-12)).all() and btilde[0] == 0
 
 
+@pytest.mark.parametrize("t", [0, 1, 30, 500, 999])
+def test_variance_of_a_step_back_lies_between_btilde_and_beta_for_variance_up_to_1(t):
+    """Data N(0, c): x_{t-1} and x_t are a joint Gaussian, conditioned by hand."""
+    beta, abar, before = (
+        v[t].item() for v in (LINEAR.beta, LINEAR.abar, LINEAR.abar_prev)
+    )
+    btilde = posterior_variance(abar, before)
+    # x_0's weight in the posterior's mean
+    of_x0 = math.sqrt(before) * beta / (1 - abar)
+    found = []
+    for c in (0.0, 0.3, 1.0, 4.0):
+        earlier, later = before * c + 1 - before, abar * c + 1 - abar
+        found.append(earlier - (1 - beta) * earlier**2 / later)
+        of_picture = c * (1 - abar) / later  # Var(x_0 given x_t)
+        assert found[-1] == pytest.approx(btilde + of_x0**2 * of_picture, abs=1e-12)
+    assert found[0] == pytest.approx(btilde, abs=1e-12)
+    assert found[2] == pytest.approx(beta, rel=1e-9)
+    assert btilde <= found[1] <= beta < found[3] or t == 999
+    assert found[0] <= found[1] <= found[2] <= found[3]
+
+
+def test_fresh_noise_helps_the_exact_score_in_20_and_10_steps_but_not_in_4():
+    """Eight Gaussians: the share of points that end on one, as sheet 14 counts them."""
+    betas = torch.linspace(0.03, 0.7, 100, dtype=F64) ** 3
+    exact = MixtureNoise(circle_centres(), NOISE, Schedule(betas))
+
+    def share(steps, eta):
+        g = seeded()
+        start = torch.randn(2000, 2, generator=g)
+        ends = last(
+            ddim(
+                exact,
+                start,
+                exact.schedule,
+                steps,
+                eta=eta,
+                noise=lambda x: torch.randn(x.shape, generator=g),
+            )
+        )
+        apart = torch.cdist(ends, circle_centres()).min(1).values
+        return (apart < 3 * NOISE).double().mean().item()
+
+    assert share(20, 1.0) > share(20, 0.0) + 0.01
+    assert share(10, 1.0) > share(10, 0.0) + 0.01
+    assert share(4, 1.0) < share(4, 0.0) - 0.01
+
+
 @schedules
 def test_mean_from_eps_equals_posterior_mean(schedule):
     t = torch.tensor([0, 1, len(schedule) // 2, len(schedule) - 2])

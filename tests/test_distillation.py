@@ -622,6 +622,43 @@ def test_barlow_twins_loss_of_known_correlations_has_its_closed_form():
     ).item() == pytest.approx(5)
 
 
+def test_barlow_twins_loss_of_constant_features_is_not_the_largest():
+    z, d, weight = normal(40, 5), 5, 0.5
+    constant = barlow_twins_loss(torch.ones(40, d), torch.ones(40, d), weight).item()
+    opposite, equal = barlow_twins_loss(z, -z, weight), z[:, :1].expand(40, d)
+    assert constant == pytest.approx(d)
+    # C_ii = -1 costs 4; equal features cost lambda d (d - 1)
+    assert opposite.item() >= 4 * d
+    assert barlow_twins_loss(equal, equal, weight).item() == pytest.approx(
+        weight * d * (d - 1), rel=1e-6
+    )
+    assert weight * d * (d - 1) > constant
+
+
+def test_barlow_twins_loss_gains_nothing_from_smaller_features():
+    z1, z2 = normal(2, 40, 5)
+    whole, tiny = (barlow_twins_loss(s * z1 + 3, s * z2 + 3) for s in (1.0, 1e-3))
+    assert tiny.item() == pytest.approx(whole.item(), rel=1e-6)
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(barlow_twins_loss(scale * z1, scale * z2), scale)
+    assert slope.item() == pytest.approx(0, abs=1e-9)
+
+
+def test_barlow_twins_loss_has_the_numerical_gradient_in_both_views():
+    z1, z2 = (z.requires_grad_() for z in normal(2, 7, 3))
+    gradients = torch.autograd.grad(barlow_twins_loss(z1, z2, 0.3), (z1, z2))
+    for k, gradient in enumerate(gradients):
+        for n, i in ((0, 0), (3, 2), (6, 1)):
+            ends = []
+            for step in (1e-5, -1e-5):
+                moved = [z1.detach().clone(), z2.detach().clone()]
+                moved[k][n, i] += step
+                ends.append(barlow_twins_loss(*moved, 0.3).item())
+            slope = (ends[0] - ends[1]) / 2e-5
+            assert gradient[n, i].item() == pytest.approx(slope, rel=1e-5, abs=1e-8)
+            assert abs(slope) > 1e-4
+
+
 def test_barlow_twins_loss_method_uses_the_cross_correlation_of_both_projections():
     method, (x, _) = barlow_twins(off_diagonal=0.1), pairs_of_pictures()
     z1, z2 = (
@@ -830,6 +867,28 @@ def test_dino_centre_is_the_moving_average_of_uncentred_teacher_outputs(accumula
         torch.testing.assert_close(method.centre, expected, rtol=1e-5, atol=1e-6)
         outputs.clear()
     assert expected.abs().max() > 0.05 and method.step_outputs == []
+
+
+def test_dino_loss_subtracts_the_centre_from_before_the_update():
+    method, (x, _) = (
+        dino(centre_momentum=0.5, tau_s=0.2, tau_t=0.1),
+        pairs_of_pictures(),
+    )
+    outputs, centres = watched_teacher(method), [method.centre.clone()]
+    for _ in range(2):
+        loss = method.loss(x)
+        with torch.no_grad():
+            student = torch.stack([method.student(view) for view in four_crops(x)])
+        teacher = outputs.pop().unflatten(0, (2, 12))
+        with torch.no_grad():
+            method.after_step()
+        centres.append(method.centre.clone())
+        before, after = (
+            naive_dino(student.double(), teacher.double(), centre.double(), 0.2, 0.1)
+            for centre in centres[-2:]
+        )
+        assert loss.item() == pytest.approx(before, rel=1e-4)
+        assert abs(before - after) > 1e-3 * before
 
 
 def test_dino_centre_moves_in_after_step_only():

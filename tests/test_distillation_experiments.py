@@ -15,9 +15,11 @@ from course_lib.distillation import vit_experiments as vit_studies
 from course_lib.distillation.experiments import (
     UNSHOWN,
     byol_with,
+    byol_without_average,
     collapse_metrics,
     dino_with,
     global_crops_only,
+    output_entropies,
     simsiam_with,
     targets,
 )
@@ -122,6 +124,58 @@ def test_collapse_metrics_detect_constant_and_uniform_outputs():
         collapse_metrics(method)["kl"] == pytest.approx(0, abs=1e-6)
         and found["kl"] > 0.01
     )
+
+
+def test_output_entropies_tell_the_ideal_from_both_collapses(monkeypatch):
+    k = 512
+
+    class Outputs(nn.Module):
+        def __init__(self, rows):
+            super().__init__()
+            self.rows = rows
+
+        def forward(self, x):
+            return self.rows[: len(x)]
+
+    def of(rows):
+        method = build(lookup("dino"), 0)
+        method.teacher = Outputs(rows)
+        found = output_entropies(method)
+        return found["entropy"], found["mean_entropy"]
+
+    one_wins = torch.zeros(500, k)
+    one_wins[:, 3] = 9
+    assert of(one_wins) == pytest.approx((0, 0), abs=1e-4)
+    assert of(torch.zeros(500, k)) == pytest.approx((1, 1), abs=1e-4)
+    # sure of each scene, and a different prototype for each: 500 of 512 occur
+    ideal = 9 * torch.eye(k)[:500]
+    assert of(ideal) == pytest.approx((0, math.log(500) / math.log(k)), abs=1e-4)
+    # the mean over scenes of the entropy, never the entropy of one of them
+    half = torch.cat([one_wins[:250], torch.zeros(250, k)])
+    each, together = of(half)
+    assert each == pytest.approx(0.5, abs=1e-4)
+    share = 0.5 + 0.5 / k
+    expected = -share * math.log(share) - (k - 1) / (2 * k) * math.log(1 / (2 * k))
+    assert together == pytest.approx(expected / math.log(k), abs=1e-4)
+
+
+def test_byol_without_average_copies_the_online_network_at_any_progress():
+    for predictor in (True, False):
+        method = byol_without_average(predictor)
+        assert isinstance(method.predictor, nn.Identity) is not predictor
+        other = byol_with(predictor, 0.0)
+        for progress in (0.0, 0.5, 0.99):
+            method.progress = other.progress = progress
+            for one in (method, other):
+                nn.init.constant_(one.encoder.stem[0].weight, 1 + progress)
+                with torch.no_grad():
+                    one.after_step()
+            target, rising = (
+                one.target.net[0].stem[0].weight for one in (method, other)
+            )
+            assert torch.equal(target, method.encoder.stem[0].weight)
+            # BYOL's momentum of 0 rises to 1 along the cosine
+            assert torch.equal(rising, target) is (progress == 0)
 
 
 def test_byol_simsiam_and_dino_switches_change_the_part_they_name():
@@ -245,10 +299,45 @@ def test_results_dino_without_centring_or_sharpening_collapses():
     assert entropy["DINO, no centring, no BatchNorm"] < 0.1
 
 
+def test_results_only_the_entropy_of_the_mean_tells_dino_from_a_collapse():
+    each = by_setting("dino-entropies", "entropy")
+    of_mean = by_setting("dino-entropies", "mean_entropy")
+    stored = by_setting("distillation-collapse", "entropy")
+    for name, values in each.items():
+        assert values == pytest.approx(stored[name], abs=0.05), name
+        # the entropy of a mean is at least the mean of the entropies
+        assert all(a <= b for a, b in zip(values, of_mean[name])), name
+
+
+def test_results_soft_targets_help_by_4_to_9_points_with_1_percent_of_the_emoji():
+    found = by_setting("distillation-labels", "1%")
+    gains = [s - h for s, h in zip(found["soft targets"], found["hard labels"])]
+    assert 0.035 < min(gains) and max(gains) < 0.095
+    for share in ("10%", "100%"):
+        found = by_setting("distillation-labels", share)
+        gains = [s - h for s, h in zip(found["soft targets"], found["hard labels"])]
+        assert min(gains) < 0 < max(gains)
+
+
+def test_results_dino_on_the_transformer_is_below_labels_and_beside_simclr():
+    gain = {}
+    for name in ("simclr", "dino-vit"):
+        found = by_setting(name, "knn")
+        pairs = zip(found["trained"], found["random encoder"])
+        gain[name] = sum(a - b for a, b in pairs) / 3
+    assert abs(gain["simclr"] - gain["dino-vit"]) < 0.02
+    for measure in ("knn", "probe"):
+        dinos, labelled = (
+            by_setting(name, measure)["trained"]
+            for name in ("dino-vit", "supervised-vit")
+        )
+        assert max(dinos) < min(labelled)
+
+
 def test_results_simsiam_without_stop_gradient_and_byol_with_neither_collapse():
     std = by_setting("distillation-collapse", "std")
     assert max(std["SimSiam, no stop-gradient"]) < 0.2 < min(std["SimSiam"])
-    assert max(std["BYOL, neither"]) < 0.05 < min(std["BYOL, momentum 0"])
+    assert max(std["BYOL, neither"]) < 0.05 and 0.6 < min(std["BYOL, momentum 0"])
 
 
 def test_table_of_an_experiment_has_no_curve():

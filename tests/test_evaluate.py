@@ -807,6 +807,64 @@ def test_relative_change_equals_a_loop_and_closed_forms():
     assert relative_change(many, many + 0.5 * noise) == pytest.approx(0.125, rel=0.02)
 
 
+# what notebook 00 says about measures
+
+
+def test_standard_error_by_group_equals_a_bootstrap_of_groups():
+    g = np.random.default_rng(0)
+    sizes = g.integers(1, 9, 150)
+    # one probability for each group, so the rows of a group are alike
+    groups = [g.binomial(1, g.beta(0.5, 0.5), size) for size in sizes]
+    rows = np.concatenate(groups)
+    deviations = [(group - rows.mean()).sum() for group in groups]
+    formula = np.sqrt(np.square(deviations).sum()) / len(rows)
+    drawn = []
+    for _ in range(1500):
+        chosen = [groups[i] for i in g.integers(0, len(groups), len(groups))]
+        drawn.append(np.concatenate(chosen).mean())
+    assert formula == pytest.approx(np.std(drawn), rel=0.1)
+    # rows that are their own groups: the error of independent answers
+    by_row = np.sqrt(np.square(rows - rows.mean()).sum()) / len(rows)
+    p = rows.mean()
+    assert by_row == pytest.approx(math.sqrt(p * (1 - p) / len(rows)), rel=1e-9)
+    assert formula > 1.3 * by_row
+
+
+def test_a_convolution_of_stride_4_is_equivariant_to_a_shift_by_4_in_the_interior():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 5, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(5, 6, 3, stride=2, padding=1),
+    ).double()
+    wide = torch.rand(2, 3, 32, 36, dtype=torch.float64)
+    x, shifted = wide[..., 4:], wide[..., :-4]  # to the right by 4 pixels
+    before, after = net(x).detach(), net(shifted).detach()
+    inner = slice(2, -2)
+    torch.testing.assert_close(before.roll(1, 3)[..., inner], after[..., inner])
+    assert (before - after)[..., inner].abs().max() > 0.01
+    # by 2 pixels: no position of the map corresponds
+    half = net(wide[..., 2:-2]).detach()
+    assert (before.roll(1, 3) - half)[..., inner].abs().max() > 0.01
+
+
+def test_reversed_bits_keep_all_information_and_spoil_the_votes_of_neighbours():
+    codes = torch.arange(256)
+    turned = sum(((codes >> k) & 1) << (7 - k) for k in range(8))
+    assert turned.tolist() == [int(f"{c:08b}"[::-1], 2) for c in range(256)]
+    assert turned.unique().numel() == 256 and torch.equal(turned[turned], codes)
+    # two classes around 90 and 160 in each of 16 pixels
+    y = torch.arange(400) % 2
+    x = 90 + 70 * y[:, None] + 20 * torch.randn(400, 16, generator=rng())
+    x = x.round().clamp(0, 255).long()
+
+    def share(values):
+        h = values.double() - values.double().mean(0)
+        return accuracy(knn(h[:200], y[:200], h[200:]), y[200:])
+
+    assert share(x) > 0.95 and share(turned[x]) < share(x) - 0.02
+
+
 # any device; what is refused
 
 

@@ -19,7 +19,8 @@ from scipy.stats import kstest
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from course_lib.data import Dataset, emoji_names, load, vocabulary
+from course_lib import zoo
+from course_lib.data import Dataset, as_float, emoji_names, load, vocabulary
 from course_lib.data.captions import (
     FIRST_WORD,
     LENGTH,
@@ -33,6 +34,7 @@ from course_lib.data.captions import (
     withheld,
 )
 from course_lib.data.emoji import SPLITS, STYLES
+from course_lib.data.words import words_of
 from course_lib.diffusion.conditional import ConditionalDDPM, with_dropout
 from course_lib.diffusion.ddpm import EPS, X0, V
 from course_lib.diffusion.exact import MixtureNoise
@@ -41,6 +43,7 @@ from course_lib.diffusion.guidance import (
     NoisyClassifier,
     classifier_guided,
     guided,
+    in_interval,
     input_gradient,
 )
 from course_lib.diffusion.samplers import ancestral, ddim, last
@@ -210,6 +213,33 @@ def test_guided_accepts_a_weight_for_each_row(shape):
 def test_guided_rejects_a_weight_that_is_no_number_of_at_least_minus_1(w):
     with pytest.raises(ValueError, match=r"argument `w`: expected a number in \[-1, "):
         guided(made_up, torch.zeros(3, dtype=torch.long), w)
+
+
+@pytest.mark.parametrize("k", [1.0, 0.5, 2.0])
+def test_guidance_keeps_an_equal_error_and_reduces_one_that_is_larger_without_label(k):
+    """Errors e with the label and k e without it leave (1 - w (k - 1)) e."""
+    x, t, y, e, w = normal(3, 2), torch.tensor([4, 80, 900]), torch.arange(3), 0.1, 0.4
+
+    def wrong(x, t, y=None):
+        return made_up(x, t, y) + (k * e if y is None else e)
+
+    off = guided(wrong, y, w)(x, t) - guided(made_up, y, w)(x, t)
+    close(off, torch.full_like(off, (1 - w * (k - 1)) * e), rtol=1e-9, atol=1e-12)
+
+
+def test_in_interval_guides_inside_only_and_calls_one_function_per_step():
+    x, y, asked = normal(4, 2, 2, 3), torch.tensor([2, 0, 1, 1]), Asked()
+    free, plain_eps = guided(asked, y, 2.0), Asked(lambda x, t, y=None: 5 * x)
+    both = in_interval(free, plain_eps, 100, 300)
+    t = torch.tensor([99, 100, 299, 300])
+    got = both(x, t)
+    for row, inside in enumerate((False, True, True, False)):
+        expected = guided(made_up, y, 2.0)(x, t) if inside else 5 * x
+        close(got[row], expected[row])
+    for level, calls in ((50, (0, 1)), (200, (2, 0)), (300, (0, 1))):
+        asked.calls.clear(), plain_eps.calls.clear()
+        both(x, torch.full((4,), level))
+        assert (len(asked.calls), len(plain_eps.calls)) == calls
 
 
 # --- classifier guidance ---
@@ -435,6 +465,65 @@ def test_guided_samples_of_a_narrower_class_are_narrower_than_the_tilted_density
     assert gain[0].item() ** 2 == pytest.approx(c ** (1 + w), rel=0.02)
     tilted = c / (1 + w - w * c)
     assert w == 0 or gain[0].item() ** 2 < 0.8 * tilted
+
+
+def test_a_narrower_gaussian_is_a_label_and_a_shifted_one_is_not():
+    """p(x given y) p(y) <= p(x): the ratio of a label's density has a bound."""
+    line, c = torch.linspace(-30, 30, 6001, dtype=F64), 0.5
+    p = Normal(torch.zeros((), dtype=F64), 1.0)
+    narrow = Normal(torch.zeros((), dtype=F64), math.sqrt(c)).log_prob(line)
+    ratio = (narrow - p.log_prob(line)).exp()
+    assert ratio.max().item() == pytest.approx(1 / math.sqrt(c))
+    shifted = Normal(torch.ones((), dtype=F64), 1.0).log_prob(line)
+    assert (shifted - p.log_prob(line)).max() > 29  # it grows without end
+
+
+@pytest.mark.parametrize("w", [1, 3])
+def test_the_variance_with_fresh_noise_solves_its_differential_equation(w):
+    """dV/dr = 2 ((1 + w) / (c + r) - w / (1 + r)) V - 1, from a large r down to 0."""
+    c, r = 0.5, 1e4
+    variance = 1 + r
+
+    def change(r, v):
+        return 2 * ((1 + w) / (c + r) - w / (1 + r)) * v - 1
+
+    for _ in range(4000):  # Runge-Kutta, in equal steps of log(r + 0.1)
+        h = (r + 0.1) * (math.exp(-math.log(1e5) / 4000) - 1)
+        h = max(h, -r)
+        a = change(r, variance)
+        b = change(r + h / 2, variance + h / 2 * a)
+        d = change(r + h / 2, variance + h / 2 * b)
+        e = change(r + h, variance + h * d)
+        r, variance = r + h, variance + h / 6 * (a + 2 * b + 2 * d + e)
+    closed = c / (1 - c) * (1 - c ** (2 * w + 1)) / (2 * w + 1)
+    assert r < 1e-6 and variance == pytest.approx(closed, rel=2e-3)
+
+
+def test_samples_of_two_labels_have_the_product_of_powers_as_variance():
+    """Guided by labels N(0, c_m) with scales s_m, from N(0, 1): prod c_m^s_m, and not
+    the tilted density's 1 / (1 + sum s_m (1 / c_m - 1))."""
+    c, s = (0.5, 0.8), (2.0, 1.5)
+    untold, *told = (of_gaussian(0.0, v, COSINE) for v in (1.0, *c))
+
+    def eps(x, t):
+        start = untold(x, t)
+        return start + sum(a * (f(x, t) - start) for a, f in zip(s, told))
+
+    gain = last(ddim(eps, torch.ones(1, 1, dtype=F64), COSINE)).item() ** 2
+    assert gain == pytest.approx(c[0] ** s[0] * c[1] ** s[1], rel=0.02)
+    assert gain < 0.8 / (1 + sum(a * (1 / b - 1) for a, b in zip(s, c)))
+
+
+def test_a_classifier_guides_v_by_the_root_of_noise_to_signal():
+    """The same guided noise, whether the model predicts eps or v."""
+    eps, gradient, x_t, s, abar = *(normal(5, seed=k) for k in range(3)), 1.7, 0.3
+    pushed = eps - s * math.sqrt(1 - abar) * gradient
+    v, v_pushed = (
+        math.sqrt(abar) * e
+        - math.sqrt(1 - abar) * (x_t - math.sqrt(1 - abar) * e) / math.sqrt(abar)
+        for e in (eps, pushed)
+    )
+    close(v_pushed, v - s * math.sqrt((1 - abar) / abar) * gradient, rtol=1e-10)
 
 
 def test_guided_samples_move_from_the_other_class_and_narrow_with_the_weight():
@@ -1283,3 +1372,24 @@ def test_noisy_classifier_and_mixture_name_a_label_that_they_do_not_have():
 def test_shortened_rejects_what_is_no_probability(name, p):
     with pytest.raises(ValueError, match=f"`{name}`: expected a number in .0, 1.*got"):
         shortened(ROWS, **{name: p})
+
+
+def test_the_shipped_classifiers_gradient_is_largest_at_large_noise_but_not_at_its_end():
+    classifier, digits = zoo.load("noisy-classifier"), load("digits", "test")[:24]
+    norms = []
+    for level in (50, 400, 800, 999):
+        x_t = q_sample(
+            2 * as_float(digits.x) - 1,
+            classifier.schedule.abar[level].item(),
+            normal(24, 1, 28, 28, dtype=F32),
+        )
+        t = torch.full((24,), level)
+        gradient = input_gradient(classifier.log_prob, x_t, t, digits.y)
+        norms.append(gradient.flatten(1).norm(dim=1).mean().item())
+    assert norms[0] < norms[1] < norms[3] < norms[2]
+
+
+def test_dog_is_a_word_of_four_training_names_and_pizza_of_one():
+    train = load("emoji_on_white", "train").info["emoji"].unique().tolist()
+    names = [words_of(emoji_names()[e]) for e in train]
+    assert [sum(word in name for name in names) for word in ("dog", "pizza")] == [4, 1]

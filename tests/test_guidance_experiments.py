@@ -44,9 +44,12 @@ from course_lib.diffusion.guidance_experiments import (
     newly_named,
     picked,
     real,
+    real_of_labels,
     sweep,
     swept,
+    swept_ancestral,
     swept_by_classifier,
+    swept_interval,
     swept_shipped,
 )
 from course_lib.diffusion.guidance_recipes import conditional_ddpm
@@ -441,6 +444,82 @@ def test_swept_shipped_of_captions_passes_the_category_only(
     ]
 
 
+def test_real_of_labels_has_as_many_training_pictures_of_each_label(few, monkeypatch):
+    compared = []
+
+    def recorded(*arguments):
+        compared.append(arguments)
+        return {"frechet": len(compared)}
+
+    monkeypatch.setattr(studies, "generation_metrics", recorded)
+    found = [real_of_labels(CONDITIONAL, seed) for seed in (0, 0, 1)]
+    assert [row["frechet"] for row in found] == [1, 2, 3]
+    unseen, train = picked("digits"), few("digits", "train")
+    label_of = {
+        tuple(row): label
+        for row, label in zip(train.x.flatten(1).tolist(), train.y.tolist())
+    }
+    chosen = []
+    for others, like, data in compared:
+        rows = [tuple(row) for row in (others * 255).round().int().flatten(1).tolist()]
+        assert data == "digits" and torch.equal(like, unseen.x)
+        assert len(set(rows)) == len(rows) == 40
+        labels = [label_of[row] for row in rows]
+        assert sorted(labels) == sorted(unseen.y.tolist())
+        chosen.append(rows)
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_swept_interval_guides_the_steps_of_the_interval_only(
+    few, monkeypatch, swept_over
+):
+    asked, method = [], knowing(few("digits", "test").x[:40]).eval()
+    monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
+
+    def eps(x_t, t, y=None):
+        asked.append(y is None)
+        return x_t * (1 if y is None else 3)
+
+    monkeypatch.setattr(method, "eps", eps)
+    found = swept_interval(CONDITIONAL, 2, "these", 20, 40, weights=(2.0,))
+    assert found == {"steps": 20, "curve": {"w": [2.0]}}
+    ((who, unseen, _, seed, guide, weights),) = swept_over
+    assert who is method and seed == 2 and weights == (2.0,)
+    x = torch.ones(40, 1, 2, 2)
+    for level, factor, calls in ((19, 3, 1), (20, 7, 2), (39, 7, 2), (40, 3, 1)):
+        asked.clear()
+        got = guide(2.0)(x, torch.full((40,), level))
+        assert torch.equal(got, factor * x) and len(asked) == calls
+
+
+def test_swept_ancestral_adds_noise_at_each_step(few, monkeypatch):
+    method = knowing(few("digits", "test").x[:40]).eval()
+    monkeypatch.setattr(zoo, "load", {"these": method}.__getitem__)
+    etas, real_ddim = [], studies.ddim
+
+    def recorded(*arguments, **options):
+        etas.append((options.get("eta"), arguments[3]))
+        return real_ddim(*arguments, **options)
+
+    monkeypatch.setattr(studies, "ddim", recorded)
+    monkeypatch.setattr(studies, "generation_metrics", lambda *_: {"frechet": 1.0})
+    monkeypatch.setattr(studies, "judge_logits", lambda x, _: torch.eye(40))
+    found = swept_ancestral(CONDITIONAL, 1, "these", weights=(0.0, 4.0))
+    assert etas == [(1.0, 20)] * 2 and found["curve"]["w"] == [0.0, 4.0]
+    assert found["curve"]["frechet"] == [1.0, 1.0]
+
+
+def test_results_of_real_pictures_are_nearer_with_the_same_labels():
+    frechet = experiments.values("guidance-weights", "frechet")
+    for data in ("digits", "emoji"):
+        same = frechet[f"real {data}, same labels"]
+        assert mean(same) < mean(frechet[f"real {data}"])
+    unguided = mean(at("guidance-weights", "digits, shipped", "frechet", 0.0))
+    floor = frechet["real digits, same labels"]
+    # as good as real pictures, not better
+    assert unguided == pytest.approx(mean(floor), rel=0.15)
+
+
 def test_real_judges_training_pictures_without_training_a_network(few, monkeypatch):
     compared, state = [], torch.get_rng_state()
 
@@ -710,6 +789,8 @@ def test_weights_and_captions_settings_use_the_shipped_methods():
         ),
         "real emoji": ("text-ddpm", real),
         "emoji, shipped": ("text-ddpm", (swept_shipped, ("name", "text-ddpm"))),
+        "real digits, same labels": ("conditional-ddpm", real_of_labels),
+        "real emoji, same labels": ("text-ddpm", real_of_labels),
     }
     found = EXPERIMENTS["guidance-weights"]
     assert {name: plain(setting.job) for name, setting in found.items()} == {

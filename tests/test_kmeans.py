@@ -121,6 +121,21 @@ def test_nearest_mean_compares_half_precision_in_float32():
         assert nearest_mean(x.float(), means.float()).tolist() == naive_codes(x, means)
 
 
+def test_lloyd_lowers_the_inertia_strictly_whenever_a_code_changes_even_with_ties():
+    changed = 0
+    for seed in range(60):
+        # whole numbers on a small grid: many points are equally near to two means
+        x = torch.randint(5, (14, 2), generator=rng(seed)).double()
+        states = list(lloyd(x, x[:4]))
+        assert torch.equal(states[-1][1], states[-2][1])
+        for (means, codes), (later_means, later) in itertools.pairwise(states):
+            if not torch.equal(codes, later):
+                changed += 1
+                fall = inertia(x, codes, means) - inertia(x, later, later_means)
+                assert fall > 1e-9
+    assert changed > 40
+
+
 # k-means++
 
 

@@ -48,9 +48,13 @@ SIZES = {
 }
 
 
+# Drawings are put on white in every call, scenes copied: here nothing changes them.
+loaded = functools.cache(load)
+
+
 def run(name, seed=0, device="cpu"):
     """The recipe's method and data (2,048 rows), and its steps to come."""
-    recipe, data = lookup(name), load(lookup(name).data, "train")[:2048]
+    recipe, data = lookup(name), loaded(lookup(name).data, "train")[:2048]
     method, (steps, batch_size) = build(recipe, seed), SIZES.get(name, (40, 32))
     return (
         method,
@@ -67,9 +71,9 @@ def run(name, seed=0, device="cpu"):
     )
 
 
-def losses(name, device="cpu", seed=0):
-    """Of the first three updates."""
-    return [step.loss for step in islice(run(name, seed, device)[2], 3)]
+def losses(name, device="cpu", seed=0, count=3):
+    """Of the first updates."""
+    return [step.loss for step in islice(run(name, seed, device)[2], count)]
 
 
 @functools.cache
@@ -83,7 +87,8 @@ def trained(name):
 def test_recipe_losses_are_finite_and_repeatable_by_seed(name):
     values = trained(name)[1]
     assert torch.tensor(values).isfinite().all()
-    assert values[:3] == losses(name) != losses(name, seed=1)
+    assert values[:3] == losses(name)
+    assert values[:1] != losses(name, seed=1, count=1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA")
@@ -92,11 +97,11 @@ def test_recipe_losses_are_finite_on_cuda(name):
     assert torch.tensor(losses(name, "cuda")).isfinite().all()
 
 
-def losses_on(method, data, size):
-    """Losses on 16 batches of that size, each of other rows and with other random
+def losses_on(method, data, size, batches):
+    """Losses on so many batches of that size, each of other rows and with other random
     draws; the same in every call."""
     found = []
-    for k in range(16):
+    for k in range(batches):
         with torch.no_grad(), seeded(k):
             rows = torch.randperm(len(data.x))[:size]
             found.append(
@@ -106,8 +111,8 @@ def losses_on(method, data, size):
 
 
 def gains(name, method, data):
-    """How much lower 16 losses are with the parameters that `method` has learnt than
-    with those it began with.
+    """How much lower the losses of 16 batches (8 for the costly DDPM) are with the
+    parameters that `method` has learnt than with those it began with.
 
     All else is the same, batches, random draws, and what training left in a bank, a
     teacher or a centre: where the optimiser changes nothing, every gain is 0.
@@ -122,7 +127,10 @@ def gains(name, method, data):
             if parameter.requires_grad:
                 parameter.copy_(first[key])
     size = 2 * SIZES.get(name, (40, 32))[1]
-    return losses_on(before, data, size) - losses_on(deepcopy(method), data, size)
+    # the mean gain of a DDPM is more than 15 standard errors already with 8 batches
+    batches = 8 if isinstance(method, DDPM) else 16
+    after = losses_on(deepcopy(method), data, size, batches)
+    return losses_on(before, data, size, batches) - after
 
 
 def clearly_positive(gains):
@@ -140,7 +148,7 @@ ALONE = [name for name in ON_CPU if name not in GAMES]
 def test_adversarial_recipe_improves_its_score(name):
     """The loss of neither player need fall. The quality of the fakes, or the squared
     error of the painter, must improve."""
-    x = load(lookup(name).data, "test").x[:500]
+    x = loaded(lookup(name).data, "test").x[:500]
 
     def score(method):
         if hasattr(method, "pretext_score"):
@@ -158,7 +166,7 @@ def test_adversarial_recipe_improves_its_score(name):
 def test_recipe_lowers_the_loss_and_keeps_features_from_collapse(name):
     """The loss falls on the same batches. The features do not collapse: they spread
     over many directions, if there are many."""
-    method, data = trained(name)[0], load(lookup(name).data, "train")[:2048]
+    method, data = trained(name)[0], loaded(lookup(name).data, "train")[:2048]
     if lookup(name).has_representation:
         h = evaluate.features(method, data.x[:512])
         assert evaluate.effective_rank(h - h.mean(0)) > min(4, h.shape[1] / 2)
@@ -229,8 +237,9 @@ def test_lookup_of_an_unknown_recipe_lists_the_known_ones():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_results_are_complete_and_current_and_a_short_row_is_reproduced(
-    name,
+    name, monkeypatch
 ):
+    monkeypatch.setattr(results, "load", loaded)
     assert results.stale(name, EXPERIMENTS[name]) == []
     assert results.same(
         results.short(EXPERIMENTS[name]), experiments.read(name)["short"]
@@ -281,15 +290,19 @@ def test_simclr_results_beat_the_random_encoder_by_15_points_of_knn():
     } == {(500, 256)}
 
 
-def test_random_encoder_row_is_reproduced():
-    """2e-3: eight of 4,000 test scenes may have another neighbour where another
-    processor rounds otherwise. 5e-3: the probe's training follows such differences."""
+@pytest.mark.parametrize(
+    "name", ["supervised-digits", pytest.param("simclr", marks=pytest.mark.slow)]
+)
+def test_random_encoder_row_is_reproduced(name):
+    """2e-3: eight of 4,000 test scenes, or four of 2,000 digits, may have another
+    neighbour where another processor rounds otherwise. 5e-3: the probe's training
+    follows such differences."""
     row = next(
         r
-        for r in experiments.read("simclr")["rows"]
+        for r in experiments.read(name)["rows"]
         if r["setting"] == "random encoder" and r["seed"] == 0
     )
-    again = jobs.random_encoder(lookup("simclr"), 0)
+    again = jobs.random_encoder(lookup(name), 0)
     assert again["knn"] == pytest.approx(row["knn"], abs=2e-3) and again[
         "probe"
     ] == pytest.approx(row["probe"], abs=5e-3)

@@ -42,6 +42,26 @@ def guided(eps: Callable[..., Tensor], y: Tensor, w: float | Tensor) -> EpsFn:
     return eps_fn
 
 
+def in_interval(guided_fn: EpsFn, eps_fn: EpsFn, low: int, high: int) -> EpsFn:
+    """Returns the function that is guided_fn in the rows with low <= t < high and
+    eps_fn in the other rows: guidance at some levels of noise only.
+
+    Kynkäänniemi et al. 2024 (arXiv 2404.07724). A function is only called if a row
+    needs it. So a sampler, where all rows have the same t, calls one of them per step.
+    """
+
+    def interval_fn(x_t: Tensor, t: Tensor) -> Tensor:
+        inside = (low <= t) & (t < high)
+        if inside.all():
+            return guided_fn(x_t, t)
+        if not inside.any():
+            return eps_fn(x_t, t)
+        inside = inside.view(-1, *[1] * (x_t.ndim - 1))
+        return torch.where(inside, guided_fn(x_t, t), eps_fn(x_t, t))
+
+    return interval_fn
+
+
 @expects_values(scale=number_or_rows(-1, LARGEST))
 def classifier_guided(
     eps_fn: EpsFn,

@@ -1,5 +1,5 @@
-"""Experiments of notebook 15: fidelity against diversity, two kinds of guidance, label
-dropout, new captions.
+"""Experiments of notebook 15: fidelity against diversity, guidance in an interval, two
+samplers, two kinds of guidance, label dropout, new captions.
 
 Ho & Salimans 2022 (arXiv 2207.12598), figure 4, tables 1 and 2. Dhariwal & Nichol 2021
 (arXiv 2105.05233), table 4.
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import evaluate, zoo
-from course_lib.data import Dataset, load
+from course_lib.data import Dataset, as_float, load
 from course_lib.data.captions import captions, withheld
 from course_lib.data.emoji import STYLES
 from course_lib.data.words import word_lists
 from course_lib.diffusion.ddpm import DDPM
 from course_lib.diffusion.experiments import digits_ddpm
-from course_lib.diffusion.guidance import classifier_guided, guided
+from course_lib.diffusion.guidance import classifier_guided, guided, in_interval
 from course_lib.diffusion.guidance_recipes import conditional_ddpm, noisy_classifier
 from course_lib.diffusion.samplers import EpsFn, ddim, last
 from course_lib.experiments.jobs import train_to_the_end
@@ -105,6 +105,60 @@ def real(recipe: Recipe, seed: int) -> dict:
     accuracy = evaluate.accuracy(judge_logits(test.x, recipe.data), test.y)
     metrics = generation_metrics(others, test.x, recipe.data)
     return {"steps": 0, "accuracy": accuracy} | metrics
+
+
+def real_of_labels(recipe: Recipe, seed: int) -> dict:
+    """Returns the metrics of training pictures, as many of each label as `picked` has:
+    how small the distances can be for samples of these labels. accuracy: the accuracy
+    of the evaluation network on these training pictures."""
+    test, train = picked(recipe.data), load(recipe.data, "train")
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    chosen = torch.cat(
+        [
+            order[train.y[order] == label][:count]
+            for label, count in enumerate(test.y.bincount().tolist())
+        ]
+    )
+    pictures = as_float(train.x[chosen])
+    logits = judge_logits(pictures, recipe.data)
+    accuracy = evaluate.accuracy(logits, train.y[chosen])
+    metrics = generation_metrics(pictures, test.x, recipe.data)
+    return {"steps": 0, "accuracy": accuracy} | metrics
+
+
+def swept_interval(
+    recipe: Recipe, seed: int, name: str, low: int, high: int, weights: tuple
+) -> dict:
+    """Measures classifier-free guidance that acts at steps low <= t < high only, with
+    the course's trained weights and the noise of this seed, for each weight w."""
+    method, test = zoo.load(name), picked(recipe.data)
+
+    def guide(w: float) -> EpsFn:
+        free = guided(method.eps, test.y, w)
+        return in_interval(free, partial(method.eps, y=test.y), low, high)
+
+    curve = sweep(method, test, recipe.data, seed, guide, weights)
+    return {"steps": STEPS, "curve": curve}
+
+
+def swept_ancestral(recipe: Recipe, seed: int, name: str, weights: tuple) -> dict:
+    """Measures classifier-free guidance as `swept_shipped` does, but with fresh noise
+    at each of STEPS steps (ancestral sampling), for each weight w."""
+    method, test = zoo.load(name), picked(recipe.data)
+    curve = {}
+    for w in weights:
+        with seeded(seed):
+            x_T = torch.randn(test.x.shape)
+            eps_fn, limit = guided(method.eps, test.y, w), method.clip_denoised
+            path = ddim(
+                eps_fn, x_T, method.schedule, STEPS, eta=1.0, clip_denoised=limit
+            )
+            pictures = method.denormalise(last(path))
+        accuracy = evaluate.accuracy(judge_logits(pictures, recipe.data), test.y)
+        metrics = generation_metrics(pictures, test.x, recipe.data)
+        for key, value in ({"w": w, "accuracy": accuracy} | metrics).items():
+            curve.setdefault(key, []).append(value)
+    return {"steps": STEPS, "curve": curve}
 
 
 def swept(recipe: Recipe, seed: int, weights: tuple = WEIGHTS) -> dict:
@@ -235,6 +289,31 @@ EXPERIMENTS = {
         "emoji, shipped": Setting(
             lookup("text-ddpm"), partial(swept_shipped, name="text-ddpm")
         ),
+        "real digits, same labels": Setting(CONDITIONAL, real_of_labels),
+        "real emoji, same labels": Setting(lookup("text-ddpm"), real_of_labels),
+    },
+    "guidance-intervals": {
+        name: Setting(
+            CONDITIONAL,
+            partial(
+                swept_interval,
+                name="conditional-ddpm",
+                low=low,
+                high=high,
+                weights=(1.0, 4.0),
+            ),
+        )
+        for name, (low, high) in {
+            "little noise": (0, 333),
+            "medium noise": (333, 667),
+            "much noise": (667, 1000),
+        }.items()
+    },
+    "guidance-samplers": {
+        "ancestral": Setting(
+            CONDITIONAL,
+            partial(swept_ancestral, name="conditional-ddpm", weights=(0.0, 1.0, 4.0)),
+        )
     },
     "guidance-kinds": {
         "classifier-free": Setting(CONDITIONAL, swept),

@@ -4,7 +4,7 @@ and batch size. The experiments on the vision transformer are in `vit_experiment
 Caron et al. 2021 (arXiv 2104.14294): figures 6 and 7. Chen & He 2020
 (arXiv 2011.10566): section 4. Grill et al. 2020 (arXiv 2006.07733): table 5. Zbontar et
 al. 2021 (arXiv 2103.03230): figure 2. Hinton et al. 2015 (arXiv 1503.02531): sections 3
-and 5.
+and 6.
 """
 
 import math
@@ -35,6 +35,7 @@ from course_lib.experiments.setting import Setting
 from course_lib.nets.mlp import mlp
 from course_lib.recipe import Recipe, Size, build, lookup
 from course_lib.supervised import Supervised
+from course_lib.teacher import ema
 from course_lib.train import Method
 
 # Collapse: each method with and without the parts that prevent it.
@@ -46,9 +47,11 @@ def collapse_metrics(method: BYOL | SimSiam | DINO) -> dict[str, float]:
 
     std: standard deviation of z, divided by its maximum; 0 if all z are equal. For
     DINO, there are two more measures. entropy: the entropy of the teacher's P_t,
-    averaged over the scenes and divided by ln K; 0 if P_t is 1 for one prototype, 1 if
-    P_t is uniform. kl: KL(P_t || P_s) in nats, where P_s is the student's distribution;
-    0 if the student has nothing to learn from the teacher.
+    averaged over the scenes and divided by ln K; 0 if each P_t is 1 for one prototype,
+    1 if each P_t is uniform. An entropy of 0 alone is no collapse: the prototype may
+    differ from scene to scene (see `output_entropies`). kl: KL(P_t || P_s) in nats,
+    where P_s is the student's distribution; 0 if the student has nothing to learn from
+    the teacher.
     """
     x = as_float(load("scenes", "val").x[:500])
     if not isinstance(method, DINO):
@@ -64,6 +67,27 @@ def collapse_metrics(method: BYOL | SimSiam | DINO) -> dict[str, float]:
     }
 
 
+@torch.no_grad()
+def output_entropies(method: DINO) -> dict[str, float]:
+    """Returns two entropies of the teacher's P_t on 500 validation scenes, both divided
+    by ln K.
+
+    entropy: of each scene's P_t, averaged over the scenes. mean_entropy: of the mean of
+    P_t over the scenes. Both are 0 if one prototype has probability 1 for all scenes.
+    Both are 1 if each P_t is uniform. The first is 0 and the second 1 if each P_t is 1
+    for one prototype and all prototypes occur equally often.
+    """
+    x = as_float(load("scenes", "val").x[:500])
+    outputs = (method.teacher(x) - method.centre) / method.teacher_temperature()
+    p = outputs.softmax(1)
+    each, together = (torch.special.entr(q).sum(-1) for q in (p, p.mean(0)))
+    most = math.log(p.shape[1])
+    return {
+        "entropy": each.mean().item() / most,
+        "mean_entropy": together.item() / most,
+    }
+
+
 def relative_std(z: Tensor) -> float:
     """Returns the standard deviation of z (N, D) divided by its maximum, 1 /
     sqrt(D)."""
@@ -75,6 +99,13 @@ def collapse(recipe: Recipe, seed: int) -> dict:
     curve, their final values and the k-NN accuracy."""
     method, about = watched(recipe, seed, collapse_metrics)
     return about | collapse_metrics(method) | {"knn": quick_knn(method)}
+
+
+def entropies(recipe: Recipe, seed: int) -> dict:
+    """Trains the recipe with `output_entropies` at regular intervals. Returns their
+    curve and their final values."""
+    method, about = watched(recipe, seed, output_entropies)
+    return about | output_entropies(method)
 
 
 @torch.no_grad()
@@ -111,6 +142,26 @@ def byol_with(predictor: bool, momentum: float) -> BYOL:
     return method
 
 
+class BYOLWithoutAverage(BYOL):
+    """BYOL with momentum 0 throughout the training: after each update the target is a
+    copy of the online network. `BYOL(momentum=0)` is not this, because the cosine lets
+    its momentum rise from 0 to 1."""
+
+    def after_step(self):
+        ema(self.target, nn.Sequential(self.encoder, self.projector), 0.0)
+
+
+def byol_without_average(predictor: bool) -> BYOL:
+    method = byol_with(predictor, 0.0)
+    return BYOLWithoutAverage(
+        method.encoder,
+        method.projector,
+        method.predictor,
+        method.augment,
+        method.momentum,
+    )
+
+
 def dino_with(
     centring: bool, sharpening: bool, norm: type[nn.Module] | None = nn.BatchNorm1d
 ) -> DINO:
@@ -125,14 +176,19 @@ def dino_with(
     return method
 
 
-def collapsing(change: Callable[..., Method], *arguments) -> Setting:
-    """Returns the setting that measures collapse in a short run of a changed recipe."""
-    recipe = lookup(change.__name__.removesuffix("_with"))
+def collapsing(
+    change: Callable[..., Method],
+    *arguments,
+    job: Callable[[Recipe, int], dict] = collapse,
+) -> Setting:
+    """Returns the setting that measures collapse in a short run of a changed recipe.
+    The name of the recipe is the first word of the name of `change`."""
+    recipe = lookup(change.__name__.partition("_")[0])
     return Setting(
         replace(
             recipe, build=partial(change, *arguments), cpu=Size(100, 128, recipe.cpu.lr)
         ),
-        collapse,
+        job,
     )
 
 
@@ -286,13 +342,23 @@ EXPERIMENTS = {
         "SimSiam, neither": collapsing(simsiam_with, False, False),
         "BYOL": collapsing(byol_with, True, 0.99),
         "BYOL, no predictor": collapsing(byol_with, False, 0.99),
-        "BYOL, momentum 0": collapsing(byol_with, True, 0.0),
-        "BYOL, neither": collapsing(byol_with, False, 0.0),
+        "BYOL, momentum 0": collapsing(byol_without_average, True),
+        "BYOL, neither": collapsing(byol_without_average, False),
         "DINO": collapsing(dino_with, True, True),
         "DINO, no centring": collapsing(dino_with, False, True),
         "DINO, no sharpening": collapsing(dino_with, True, False),
         "DINO, neither": collapsing(dino_with, False, False),
         "DINO, no centring, no BatchNorm": collapsing(dino_with, False, True, None),
+    },
+    "dino-entropies": {
+        name: collapsing(dino_with, *arguments, job=entropies)
+        for name, arguments in {
+            "DINO": (True, True),
+            "DINO, no centring": (False, True),
+            "DINO, no sharpening": (True, False),
+            "DINO, neither": (False, False),
+            "DINO, no centring, no BatchNorm": (False, True, None),
+        }.items()
     },
     "dino-crops": {
         "large and small crops": Setting(WATCHED, teacher_and_student),

@@ -275,7 +275,7 @@ def table(name: str) -> str:
                     f"{mean(gains):+.3f} ({by_seed})"
                 )
     devices = sorted({row["device"] for row in rows})
-    note = f"unseen rows; mean ± standard deviation over seeds; {'; '.join(devices)}"
+    note = f"held-out rows; mean ± standard deviation over seeds; {'; '.join(devices)}"
     return "\n".join([*lines, note])
 
 

@@ -175,16 +175,16 @@ held_out = as_float(test.x[:400])
 # **A linear autoencoder is principal component analysis.** Let $x$ have mean 0 and covariance $\Sigma$, and let
 # $d(f(x)) = Px$ with a matrix $P$ of rank at most $k$.
 #
-# *Step 1.* Fix the range of $P$, a k-dimensional subspace with orthonormal basis $U$. The point of this subspace that
-# is nearest to $x$ is $UU^\top x$. So the best $P$ is an orthogonal projection, $P = UU^\top$.
+# *Step 1.* Fix a k-dimensional subspace that contains the range of $P$, with orthonormal basis $U$. The point of this
+# subspace that is nearest to $x$ is $UU^\top x$. So the best $P$ is an orthogonal projection, $P = UU^\top$.
 #
 # *Step 2.* By Pythagoras $\lVert x\rVert^2 = \lVert UU^\top x\rVert^2 + \lVert x - UU^\top x\rVert^2$. So the error is
 # smallest where $\mathbb{E}\lVert U^\top x\rVert^2 = \operatorname{tr}(U^\top \Sigma U)$ is largest.
 #
-# *Step 3.* Let $\lambda_1 \ge \lambda_2 \ge \dots$ be the eigenvalues of $\Sigma$, and $e_i$ its eigenvectors. Then
-# this trace is $\sum_i w_i \lambda_i$ with $w_i = \lVert U^\top e_i\rVert^2 \in [0, 1]$ and $\sum_i w_i = k$. It is
-# largest when the whole weight is on the first k eigenvalues. Then $U$ spans the first k principal components, and the
-# error is $\sum_{i > k} \lambda_i$. $\qquad\blacksquare$
+# *Step 3.* Let $\lambda_1 \ge \lambda_2 \ge \dots$ be the eigenvalues of $\Sigma$, and $e_i$ its orthonormal
+# eigenvectors. Then this trace is $\sum_i w_i \lambda_i$ with $w_i = \lVert U^\top e_i\rVert^2 \in [0, 1]$ and
+# $\sum_i w_i = k$. It is largest when the whole weight is on the first k eigenvalues. Then $U$ spans the first k
+# principal components, and the error is $\sum_{i > k} \lambda_i$. $\qquad\blacksquare$
 #
 # So a linear autoencoder keeps the directions in which *pixels vary most*. Nothing in the loss says that the kind of
 # emoji matters. Let us look at these directions, and at the share of the variance that they explain. On the 4,000
@@ -212,15 +212,16 @@ image_grid(
 
 # %% [markdown]
 # Several of the first components are a disc in the middle: they say whether there is a light, a yellow or a green emoji
-# in the middle of the picture. The others are large soft blobs, and they describe the background. No component shows
-# what the emoji *is*.
+# in the middle of the picture. The others are soft patterns, coarse changes of colour across the picture. No component
+# shows what the emoji *is*.
 #
-# **The subspace is determined, the code is not.** Only the product $P = UU^\top$ enters the loss. For every invertible
-# $k \times k$ matrix $A$, the encoder $f(x) = A^{-1}U^\top x$ and the decoder $d(h) = UAh$ have the same product,
-# because $UAA^{-1}U^\top = UU^\top$. So a trained linear autoencoder finds the *span* of the first k components. Its k
-# numbers are an arbitrary mixture of them. (PCA adds two demands: orthogonal directions, ordered by their variance.) We
-# train a linear autoencoder with k = 2 on small pictures, from two random starts. It needs only the covariance: the
-# expected squared error of $P$ is $\operatorname{tr}((I - P)\Sigma(I - P)^\top)$.
+# **The subspace is determined (if $\lambda_k > \lambda_{k+1}$), the code is not.** Only the product $P = UU^\top$
+# enters the loss. For every invertible $k \times k$ matrix $A$, the encoder $f(x) = A^{-1}U^\top x$ and the decoder
+# $d(h) = UAh$ have the same product, because $UAA^{-1}U^\top = UU^\top$. So a trained linear autoencoder finds the
+# *span* of the first k components. Its k numbers are an arbitrary mixture of them. (PCA adds two demands: orthogonal
+# directions, ordered by their variance.) We train a linear autoencoder with k = 2 on small pictures, from two random
+# starts. It needs only the covariance: the expected squared error of $P$ is
+# $\operatorname{tr}((I - P)\Sigma(I - P)^\top)$.
 
 # %%
 small = F.avg_pool2d(as_float(train.x[:4000]), 4).flatten(1)  # 8 x 8 pixels
@@ -263,10 +264,10 @@ image_grid(
 # Both starts find the same plane and reach the least possible error. But each paints with its own mixtures of the two
 # discs.
 #
-# The library's autoencoder is nonlinear, but it explains *less*: about half of the variance after 300 steps (section
+# The library's autoencoder is nonlinear, but it explains *less*: about half of the variance after 300 updates (section
 # 9). We suspect two reasons, which we have not tested. Its code is a mean over positions, which loses where things are.
-# And a short training has to find what an eigenvalue problem solves exactly. In a plain autoencoder `corrupt` stays the
-# identity.
+# And a short training has to find what an eigenvalue problem solves exactly. This is the library's class. For a plain
+# autoencoder its argument `corrupt` is the identity.
 
 # %%
 show(Autoencoder)
@@ -365,7 +366,7 @@ explore(
 # $$L = \frac{\lVert M \odot (d(f(\bar x_M)) - x)\rVert^2}{\text{number of hidden values}}.$$
 #
 # Why only inside? Outside the hole, the network could simply copy its input. (The paper's equation 1 fills the hole
-# with zeros, which are black here. The mean colour is a less striking edge.)
+# with zeros, which are black here. With the mean colour, the edge of the hole is weaker.)
 
 
 # %%
@@ -572,14 +573,15 @@ show(PatchLocation)
 # A network takes the easiest way to solve a puzzle. This way may be a *shortcut*, which needs no understanding of the
 # picture. Doersch et al. found two shortcuts, and we measure both.
 #
-# **Lines that continue.** If the patches touch, it is enough to follow an edge or a gradient of brightness from one
+# **Lines that continue.** If the patches touch, it can be enough to follow an edge or a gradient of brightness from one
 # patch into the other. The remedy is a *gap* between patches and a *jitter* (random shift) of each patch, so that
 # borders never match.
 #
-# **The lens.** Glass refracts each colour differently. So in a photograph, the red image is very slightly larger than
-# the green one, and colour fringes grow towards the corners. A patch's fringes reveal *where in the picture it was
-# taken*, without any need to see what is in it. The remedy is *colour dropping*, which replaces two of the three
-# channels by noise. Our scenes have no lens, so we simulate one, with fringes of one pixel at the border:
+# **The lens.** Glass refracts each colour differently. So in the photographs of some cameras, one colour channel (often
+# green) is very slightly smaller than the others, and colour fringes grow towards the corners. A patch's fringes reveal
+# *where in the picture it was taken*, without any need to see what is in it. The remedy is *colour dropping*, which
+# replaces two of the three channels by noise. Our scenes have no lens, so we simulate one. It enlarges the red channel,
+# with fringes of one pixel at the border:
 
 # %%
 fringed = chromatic_aberration(as_float(test.x[40:46]), 1.0)
@@ -622,13 +624,14 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# With *patches that touch*, the network finds more places, but its features are the worst. We read this as a shortcut:
-# the additional score did not come from knowledge that helps the probe. With gap and jitter the score falls, and the
-# accuracy of the linear probe rises. *The lens* helps the network that may use the fringes. Without fringes this
-# network loses about three percentage points, so this part of its score came from the lens. Colour dropping closes this
-# shortcut: on the average of the seeds, the score with and without the lens is the same. But it also removes the
-# colours from which the network might have learnt, and the score falls. In Doersch et al.'s photographs the fringes
-# revealed much: there, networks could find from a patch's fringes where in the picture it was cut out.
+# With *patches that touch*, the network finds more places, but on average over the seeds its features are the worst. We
+# read this as a shortcut: the additional score did not come from knowledge that helps the probe. With gap and jitter
+# the score falls, and the accuracy of the linear probe rises. *The lens* hardly changes the score: the difference is
+# smaller than the spread of the seeds. But on pictures without fringes, the network trained with the lens loses about
+# three percentage points, with each seed. So it relies on the fringes. Colour dropping closes this shortcut: on average
+# over the seeds, the score with and without the lens is the same. But it also removes the colours from which the
+# network might have learnt, and the score falls. In Doersch et al.'s photographs the fringes revealed more: networks
+# could find from a patch's fringes where in the picture it was cut out.
 #
 # ## 6. Solve the jigsaw
 #
@@ -640,7 +643,7 @@ bars_with_spread(
 # their descriptions.
 #
 # *Margin note.* AIA's slide speaks of one of n! classes. For nine tiles that is 362,880 classes, and many permutations
-# differ in two tiles only. Such a pair cannot be told apart wherever these two tiles look alike. The paper takes a
+# differ in two tiles only. Where these two tiles look alike, such a pair cannot be told apart. The paper takes a
 # subset of permutations that are far apart. Its Algorithm 1 starts with one permutation. Then it adds, again and again,
 # the permutation with the largest sum of **Hamming distances** (numbers of places in which two permutations differ) to
 # those already chosen.
@@ -687,12 +690,13 @@ for name, d in hamming.items():
     )
 
 # %% [markdown]
-# **A large sum does not exclude small distances.** The greedy rule has the largest mean distance. But many of its pairs
-# differ in two places only, and random permutations have none of these. So the rule does not do what it was made for:
-# it leaves more ambiguous pairs than chance does. The **maximin** rule does. It adds the permutation whose *nearest*
-# chosen one is as far away as possible (exercise 3). Its mean is about the same, and its least distance is 7.
+# **A large sum does not exclude small distances.** The greedy rule has the largest mean distance. But 61 of its 2,016
+# pairs differ in two places only, and the random set has no such pair. So this rule leaves more ambiguous pairs than
+# chance does, although it was made to avoid them. The **maximin** rule avoids them. It adds the permutation whose
+# *nearest* chosen one is as far away as possible (exercise 3). Its mean is about the same, and its least distance is 7.
 #
-# Our jigsaw network uses Algorithm 1, as in the paper. Below you see that most of its errors are pairs at distance 2.
+# Our jigsaw network uses Algorithm 1, as in the paper. Below you see that in most of its errors the answer and the
+# truth differ in two places.
 
 # %% [markdown]
 # Here, too, we have to close shortcuts. Tiles are cut with a random gap between them (8 x 8 pixels anywhere in a cell
@@ -702,8 +706,8 @@ for name, d in hamming.items():
 show(Jigsaw, after="exercise 4")
 
 # %% [markdown]
-# **Play against the network.** Here is a puzzle. Decide where the tiles belong. Then look at the network's answer in
-# the middle row, which shows the tiles in the order that the network predicts. The last row shows the truth. (The
+# **Play against the network.** The first row shows six puzzles. Decide where the tiles belong. Then look at the
+# network's answers in the middle row: the tiles in the order that the network predicts. The last row is the truth. (The
 # network only has to recognise which of its 64 permutations it is. You have to find one of 362,880.)
 
 # %%
@@ -782,9 +786,9 @@ print(
 )
 
 # %% [markdown]
-# The background alone is enough for most jigsaw puzzles: textures and gradients go on from one tile to the next. So the
-# jigsaw network needs the emoji only for a part of its score. The rotation network falls to chance, because a random
-# texture has no upright side. It can only use the emoji.
+# The background alone is enough for more than half of the jigsaw puzzles, because textures and gradients go on from one
+# tile to the next. So the jigsaw network needs the emoji only for a part of its score. The rotation network falls to
+# chance, because a random texture has no upright side. It can only use the emoji.
 #
 # ## 7. Colour it
 #
@@ -874,10 +878,12 @@ describe(
 )
 
 # %% [markdown]
-# **Rare colours weigh more.** Most pixels are near grey, so a network that always predicts grey does well. Therefore
-# equation 4 of the paper mixes the bins' frequencies $p_q$ with a uniform distribution and takes the inverse as the
-# weight (the paper first smooths $p$, see exercise 7), $w_q \propto \left((1 - \lambda)\,p_q + \lambda / Q\right)^{-1}$
-# with $\sum_q p_q w_q = 1$ and $\lambda = \tfrac12$.
+# **Rare colours weigh more.** In photographs most pixels are near grey, so a network that always predicts grey does
+# well. (In our scenes grey is the commonest bin, too, but it has only about a tenth of the pixels.) Therefore equation
+# 4 of the paper mixes the bins' frequencies $p_q$ with a uniform distribution and takes the inverse as the weight. (The
+# paper first smooths $p$, see exercise 7.) The weights are
+# $w_q \propto \left((1 - \lambda)\,p_q + \lambda / Q\right)^{-1}$ with $\sum_q p_q w_q = 1$ and
+# $\lambda = \tfrac12$.
 #
 # **One colour from a distribution.** The mode is vivid but patchy, the mean is smooth but pale. The **annealed mean**
 # lies between them. First sharpen the distribution with a temperature,
@@ -966,7 +972,7 @@ explore(
 # ## 8. Two half brains
 #
 # A colourisation network gets no colour as input. Its features can describe only what can be *guessed* about the
-# colours from the lightness. A red and a green balloon of equal lightness have the same features. Zhang et al. 2017
+# colours from the lightness. Two pictures that differ in colour alone have the same features. Zhang et al. 2017
 # split the network into two halves. One half predicts ab from L, the other half predicts L from ab, and their features
 # are concatenated. Neither half sees what it has to predict (otherwise the identity would solve the task), but both
 # together have seen the whole picture.
@@ -1054,34 +1060,35 @@ print(
 
 # %% [markdown]
 # **The two rankings differ, and that is the lesson.** Compare the columns *puzzle* and *probe*. (The scores of
-# different puzzles have no common scale. Chance is 1/4 for rotations, 1/8 for places and 1/64 for the jigsaw; the first
-# three scores are shares of variance.) The jigsaw is solved three times out of four. But by k-NN its features are the
-# worst of all. They are better than the untrained network's with only one seed of three. By the probe they are a little
-# better than the untrained network's with each seed. Rotations are recognised on held-out emoji only a little more
-# often than by chance, but the features of that network are among the best. Section 6 measured a reason. Most jigsaw
-# puzzles can be solved without any emoji, from the background alone. Rotations cannot: to know which side is up, a
-# network has to look at the emoji. So the jigsaw's score is high, but little of it comes from the emoji, and our
-# categories are categories of emoji.
+# different puzzles have no common scale. Chance is 1/4 for rotations, 1/8 for places and 1/64 for the jigsaw. The first
+# three scores are shares of variance. For colours, the fixed answer "grey" is right at about one position in ten, so
+# the colourisation network is hardly better than this answer.) The jigsaw is solved three times out of four. But by
+# k-NN its features are the worst of all. They are better than the untrained network's with only one seed of three. By
+# the probe they are a little better than the untrained network's with each seed. Rotations are recognised on held-out
+# emoji only a little more often than by chance, but the features of that network are among the best. Section 6 measured
+# a possible reason. More than half of the jigsaw puzzles can be solved from the background alone. Rotations cannot: to
+# know which side is up, a network has to look at the emoji. So most of the jigsaw's high score may come from the
+# background, but our categories are categories of emoji.
 #
 # **Pixels, or properties?** GT19 and ENS warn against methods that predict pixels. The two autoencoders confirm this:
 # they explain about half of the variance, but by the probe their features are no better than those of the random
-# network. But colourisation and split-brain also predict every pixel, and they are at the top of the table, together
-# with rotation. So it matters *what the puzzle asks for*. The colours of an object cannot be copied from its lightness:
-# the network has to learn which objects have which colours. (And flags, fruit and faces have typical colours, so
-# colours say more about our categories than about the categories of photographs.)
+# network. But colourisation and split-brain also predict a value at every position (a block of 2 x 2 pixels), and they
+# are at the top of the table, together with rotation. So it matters *what the puzzle asks for*. A possible reason,
+# which we have not tested: the colours of an object cannot be copied from its lightness, so it helps to know which
+# objects have which colours. (And many emoji have typical colours, such as faces and fruit.)
 #
 # In GT19's table (AlexNet, all layers fine-tuned, Pascal VOC 2007 classification) the order is: context encoder 56.5 %
-# mAP, patch location 65.3, colourisation 65.6, split-brain 67.1, jigsaw 67.6, rotation 73.0. Two things differ here:
-# the jigsaw, which sees nine tiles of 8 x 8 pixels, and the scale, a few minutes of training instead of days.
-# Kolesnikov et al. 2019 found that the order of these tasks also changes with other networks. As in the papers, no row
-# reaches the supervised network.
+# mAP, patch location 65.3, colourisation 65.6, split-brain 67.1, jigsaw 67.6, rotation 73.0. The jigsaw is second
+# of these six, but near the end of our ranking. Much differs here: the pictures are small (a tile has 8 x 8 pixels),
+# the encoder is frozen, and the training takes minutes instead of hours or days. Kolesnikov et al. 2019 found that the
+# order of pretext tasks also changes with the network. As in GT19's table, no row reaches the supervised network.
 #
 # ## 10. With few labels
 #
 # GT19 shows this experiment in *Evaluation on semi-supervised learning*. RotNet's early layers are frozen, and a new
 # last stage and a classifier are trained on a few labelled pictures. The comparison is the same network, trained from
 # scratch on the same pictures. We count labelled *emoji* per category, with all of their scenes. Each run has 200
-# steps.
+# updates.
 
 # %%
 labels = {
@@ -1115,9 +1122,8 @@ picture
 # supervised network is ahead, and with all of the labels it is ahead with every seed. But the frozen features are not
 # useless. Below, a linear classifier on the whole pretrained rotation network, frozen, is far better than one on an
 # untrained network with the same labels. We suspect, but have not tested, the following reason: a label carries more
-# information here. One labelled emoji comes with about fifteen scenes of it, and the supervised network sees new views
-# of them all the time, while 20 labels in CIFAR-10 are 20 photographs. Here the emoji are scarce, and frozen layers do
-# not add emoji.
+# information here. One labelled emoji comes with about fifteen scenes of it, while 20 labels in CIFAR-10 are 20
+# photographs.
 
 # %%
 frozen = {}
@@ -1158,8 +1164,7 @@ picture
 # ## 11. Which layers are useful, and where are their features strong?
 #
 # The last layer is there to solve the puzzle. So features that help other tasks may be found in earlier layers. The
-# figure shows a
-# linear probe on each stage (its feature map averaged over positions):
+# figure shows a linear probe on each stage (its feature map averaged over positions):
 
 # %%
 STAGES = ("stage 1", "stage 2", "stage 3")
@@ -1193,11 +1198,11 @@ picture
 #
 # The papers differ, too. Gidaris et al. find that the last layers of RotNet are not the best ones to keep. Their
 # networks have no skip connections. Kolesnikov et al. 2019 find the opposite for networks with skip connections: there
-# the quality does not fall towards the end. Our encoder has skip connections.
+# the quality does not fall towards the end. Our encoder has skip connections, too.
 #
-# GT19 shows Gidaris et al.'s **attention maps**: at each position, the sum of squares over the channels of a feature
-# map. For our scenes we know the true answer, the emoji's mask. Here are the maps of the second stage, with 8 x 8
-# positions:
+# GT19 shows Gidaris et al.'s **attention maps**: where in the picture the activations of a layer are large. We take the
+# sum of squares over the channels of a feature map, at each position (Zagoruyko & Komodakis 2017). For our scenes we
+# know where the emoji is, by its mask. Here are the maps of the second stage, with 8 x 8 positions:
 
 # %%
 untrained = recipes.build(recipes.lookup("rotation"), seed=0)
@@ -1240,8 +1245,8 @@ picture
 # the untrained one with every seed, and level with the supervised network. The jigsaw and colourisation are near the
 # share of pixels. The autoencoder is far below it: its features are strongest on the background.
 #
-# **A dense task**: a linear map predicts the emoji's mask, pixel by pixel, from the frozen features of the second stage
-# (as in GT19's segmentation column).
+# **A dense task**: a linear map predicts the emoji's mask, pixel by pixel, from the frozen features of the second
+# stage. (GT19's table has a segmentation column, too. There all layers are fine-tuned.)
 
 # %%
 bars_with_spread(
@@ -1252,9 +1257,10 @@ bars_with_spread(
 
 # %% [markdown]
 # This is a third ranking. When the question is *where* the emoji is, colourisation comes first, and the jigsaw is level
-# with the supervised network. The untrained network, the autoencoder and inpainting are last. A possible reason is that
-# outlines help to colour a picture and to order tiles; we have not tested it. So there is no best pretext task, only
-# one that is best *for* a certain purpose. This is why the course evaluates each representation in several ways.
+# with the supervised network. The untrained network, the autoencoder and the context encoder are last. A possible
+# reason is that outlines help to colour a picture and to order tiles; we have not tested it. So there is no best
+# pretext task, only one that is best *for* a certain purpose. This is why the course evaluates each representation in
+# several ways.
 #
 # ## 12. Every picture is a class of its own
 #
@@ -1284,12 +1290,13 @@ bars_with_spread(
 
 # %% [markdown]
 # With 2,000 scenes, the exemplar network is level with the best puzzles of section 9. With all 20,000 scenes and the
-# same number of updates it is worse than the untrained network. The classifier grows with the data, and the views are
-# spread over more classes: each scene is then the right answer only about four times in the whole training.
+# same number of updates it is worse than the untrained network, and hardly better than always the largest category. A
+# possible reason: the classifier grows with the data, and the views are spread over more classes. Each scene is then
+# the right answer only about four times in the whole training.
 #
 # Notebook 03 removes the classifier's weights. **Instance discrimination** takes a stored feature of picture k for
-# $w_k$. **SimCLR** takes the feature of another view, and only the pictures of the batch as classes. Then the loss
-# above is InfoNCE, the loss of notebook 03:
+# $w_k$. **SimCLR** takes the feature of another view, and only the pictures of the batch as classes. With such $w_k$
+# and normalised features, the loss above is InfoNCE, the loss of notebook 03, at temperature 1:
 
 # %%
 torch.manual_seed(0)
@@ -1338,10 +1345,9 @@ for classes in (2_000, 20_000):
 # noise of 0.5.
 #
 # GT19's summary names two problems: *coming up with individual pretext tasks is tedious*, and *the learned
-# representations may not be general*. Notebook 03 answers with a single task, which is to tell pictures apart, as
-# in section 12. Two
-# notebooks are planned: 04 makes a representation *invariant* to what a pretext task would predict (PIRL), and 09 fills
-# holes again, with a transformer and three quarters of each picture hidden.
+# representations may not be general*. Notebook 03 answers with a single task, which is to tell pictures apart, as in
+# section 12. Two notebooks are planned: 04 makes a representation *invariant* to what a pretext task would predict
+# (PIRL), and 09 fills holes again, with a transformer and three quarters of each picture hidden.
 #
 # ## 15. What to read
 #
@@ -1354,8 +1360,8 @@ for classes in (2_000, 20_000):
 # ([arXiv 1611.09842](https://arxiv.org/abs/1611.09842)). Vincent et al. 2008, *Extracting and Composing Robust Features with
 # Denoising Autoencoders*. Baldi, Hornik 1989, *Neural networks and principal component analysis*. Zagoruyko, Komodakis 2017,
 # *Paying More Attention to Attention* ([arXiv 1612.03928](https://arxiv.org/abs/1612.03928)). Kolesnikov, Zhai, Beyer 2019,
-# *Revisiting Self-Supervised Visual Representation Learning* ([arXiv 1901.09005](https://arxiv.org/abs/1901.09005)): the network
-# matters as much as the task. Dosovitskiy, Springenberg, Riedmiller, Brox 2014, *Discriminative Unsupervised Feature Learning
+# *Revisiting Self-Supervised Visual Representation Learning* ([arXiv 1901.09005](https://arxiv.org/abs/1901.09005)): the choice
+# of the network matters, too. Dosovitskiy, Springenberg, Riedmiller, Brox 2014, *Discriminative Unsupervised Feature Learning
 # with Convolutional Neural Networks* ([arXiv 1406.6909](https://arxiv.org/abs/1406.6909)): exemplar networks. The lectures only name these: counting (Noroozi et al. 2017,
 # [arXiv 1708.06734](https://arxiv.org/abs/1708.06734)), egomotion (Agrawal et al. 2015,
 # [arXiv 1505.01596](https://arxiv.org/abs/1505.01596)), noise as targets (Bojanowski, Joulin 2017,

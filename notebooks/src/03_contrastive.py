@@ -103,7 +103,7 @@ image_grid(
 # $$E(u, v) = \Big\lVert \frac{u}{\lVert u\rVert} - \frac{v}{\lVert v\rVert} \Big\rVert^2
 # = 2 - 2\cos(u, v) \in [0, 4].$$
 #
-# Low energy means high similarity: the two descriptions differ by a sign. (ENS calls $\lVert u - v\rVert^2$ the
+# The energy is low where the cosine is high, so low energy means high similarity. (ENS calls $\lVert u - v\rVert^2$ the
 # Euclidean distance, but it is the square of that distance.) The output $u$ comes from a small head, $z = g(h)$, on top
 # of the encoder's representation $h = f(x)$. Section 12 measures what this head is good for. Which pairs are
 # compatible? Nobody labels them. So we take one picture and make two **views** of it: we cut out a random part, mirror
@@ -126,7 +126,7 @@ image_grid(
 # %% [markdown]
 # It is not enough to pull positive pairs together, because a network that maps everything to one point has energy 0 for
 # all pairs. Such a network has **collapsed**. AIA's slide asks for a ranking: *more similar means lower energy*. We add
-# a margin, so that there is something to train on:
+# a margin, because without one the loss of a collapsed network would be 0:
 #
 # $$E(x, x^+) + m < E(x, x^-) \qquad\text{for a margin } m > 0.$$
 #
@@ -201,8 +201,8 @@ losses
 
 # %% [markdown]
 # Training with this loss works (section 12 says how well). But look at the curve on the right below: the share of
-# triplets that are in order, margin included. These triplets give no gradient at all. The network soon separates a
-# picture from a random other one, and then such a negative teaches nothing more.
+# triplets that are in order, margin included. These triplets give no gradient at all. The network soon separates most
+# pictures from a random other one, and then such a negative teaches nothing more.
 
 # %%
 STEPS = {"smoke": 8, "laptop": 100, "gpu": 500}[BUDGET]
@@ -358,7 +358,8 @@ assert all(more[0] < fewer[0] for fewer, more in zip(found, found[1:]))
 print("gap with N = 2 to 6:", [round(gap.item(), 4) for gap, _ in found])
 
 # %% [markdown]
-# Now a case with larger information. Pairs of Gaussian vectors with 4 coordinates each and with correlation $\rho$ have
+# Now a case with larger information. Take pairs of standard Gaussian vectors with 4 independent coordinates each.
+# Coordinate k of the one has correlation $\rho$ with coordinate k of the other. Such pairs have
 # $I = -\frac42 \log(1 - \rho^2)$, and $s^\ast$ is a quadratic function.
 
 
@@ -389,10 +390,11 @@ print(
 assert by_n[2] < by_n[16] < by_n[128] < by_n[1024] < toy.mutual_information + 0.05
 
 # %% [markdown]
-# **Try it.** *Candidates* is N. Make the correlation stronger: the bound gets stuck at its ceiling $\log N$. Then
-# multiply the best score by a factor other than 1, as a wrong temperature would. The bound still holds, but it gets
-# loose. With three times the best score, more candidates even make the bound *worse*, from some N on. So GT19's "the
-# larger the negative sample size (N), the tighter the bound" is a statement about the best score.
+# **Try it.** *Candidates* is N. Make the correlation stronger: the bound gets stuck at its ceiling $\log N$. Then go
+# back to a correlation of 0.9, and multiply the best score by a factor other than 1, as a wrong temperature would. The
+# bound still holds, but it gets looser. With three times the best score, more candidates even make the bound *worse*,
+# from some N on. So GT19's "the larger the negative sample size (N), the tighter the bound" is a statement about the
+# best score.
 
 # %%
 CANDIDATES = [2**k for k in range(1, 11)]
@@ -461,9 +463,9 @@ explore(
 # exactly for NT-Xent.)
 #
 # *Margin notes.* GT19's slide calls the head $h(\cdot)$. Its own Algorithm 1 and the paper call it $g$, and $h$ is what
-# we keep. ENS writes NT-Xnet and calls the loss new. The name is NT-Xent, and Sohn 2016, Wu et al. 2018 and van den
-# Oord et al. 2018 had this loss before. REP's "different rotations" are in the paper's figure of augmentations, but not
-# in its recipe.
+# we keep. ENS writes NT-Xnet and calls the loss new. The name is NT-Xent, and the paper itself says that Sohn 2016, Wu
+# et al. 2018 and van den Oord et al. 2018 used this loss before. REP's "different rotations" are in the paper's figure
+# of augmentations, but not in its recipe.
 
 
 # %%
@@ -530,7 +532,7 @@ show(SimCLR, after="exercise 7")
 #
 # The positive is pulled as strongly as all negatives together are pushed, and each negative is pushed in proportion to
 # its weight $p_{ik}$. With a small $\tau$, nearly all of the push goes to the most similar negative, even if it is a
-# false negative. A large $\tau$ treats all negatives equally.
+# false negative. A large $\tau$ treats all negatives nearly equally.
 #
 # Let autograd check it:
 
@@ -639,12 +641,12 @@ for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
 
 # %% [markdown]
 # With a large temperature, the views of the same category get about their share by count. With a small temperature,
-# they get more than their share, because the trained encoder finds them similar.
+# they get more than their share, because the trained encoder finds them more similar than other views.
 #
 # **The debiased loss** (Chuang et al. 2020). Can the loss leave them out without labels? Suppose that a random picture
 # is of the reference's class with probability $\eta$ (in the code, `prior`). Then the density of a candidate is a
-# mixture, $p(y) = \eta\, p^+(y) + (1 - \eta)\, p^-(y)$, of true and false negatives. Multiply by $e^{s / \tau}$,
-# integrate, and solve for the true negatives:
+# mixture, $p(y) = \eta\, p^+(y) + (1 - \eta)\, p^-(y)$, of false negatives ($p^+$) and true ones ($p^-$). Multiply by
+# $e^{s / \tau}$, integrate, and solve for the true negatives:
 #
 # $$\mathbb{E}_{p^-}\, e^{s / \tau} = \frac{\mathbb{E}_p\, e^{s / \tau} - \eta\, \mathbb{E}_{p^+}\, e^{s / \tau}}{1 - \eta}.$$
 #
@@ -682,8 +684,9 @@ torch.testing.assert_close(  # prior 0 leaves NT-Xent
 
 # %% [markdown]
 # The equation is right, but its second mean is the difficulty. The partner is another view of the *same scene*, and
-# much more similar than another scene of the same category. So with the true share of the categories the estimate
-# subtracts far too much. With a smaller prior it comes nearer to the truth. Section 12 trains with it.
+# much more similar than another scene of the same category. So with a prior near the true share of the categories
+# (0.1), the estimate subtracts far too much. Only the smallest prior comes near the truth. With 0.01 the estimate is
+# already further from it than the mean over all negatives. Section 12 trains with the priors 0.01 and 0.1.
 #
 # **And a view itself?** If the similarity of a view to itself stays among the candidates, its term is
 # $e^{1 / \tau}$, the largest that is possible. How much weight is left for the negatives?
@@ -708,7 +711,8 @@ for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
 #
 # **Try it.** How strongly can the colours be shifted before you yourself no longer see that two views belong together?
 # Above each view are the similarities of its h to the h of the scene, for the untrained and the trained encoder. The
-# title compares them with the similarities of *other* scenes. The gap between the two is all that the encoder can use.
+# title compares them with the similarities of *other* scenes. The larger the gap between the two, the easier it is to
+# tell a view of this scene from other scenes.
 
 # %%
 others = {
@@ -780,9 +784,10 @@ print(
 # ## 9. Train it
 #
 # A collapsed network would have the loss $\log(2N - 1)$, which is 6.24 at N = 256. Our loss starts a little below this
-# value, because two views of a picture are somewhat similar even for an untrained network. Watch the second curve too:
-# the standard deviation of the normalised features of 500 fixed scenes, times $\sqrt D$. 0 means collapsed to one
-# point, and 1 is the maximum. (Our h comes from a ReLU and is never negative, so do not expect 1.)
+# value, because even for an untrained network two views of one picture are somewhat more similar than views of two
+# pictures. Watch the second curve too: the standard deviation of the normalised features of 500 fixed scenes, times
+# $\sqrt D$. 0 means collapsed to one point, and 1 is the maximum. (Our h comes from a ReLU and is never negative, so do
+# not expect 1.)
 
 
 # %%
@@ -847,7 +852,8 @@ explore(
 
 # %% [markdown]
 # Count the ticks. The random encoder seems to compare brightness and overall colour. SimCLR does well where a category
-# has a typical look (people beside people). It fails where only colours or outlines agree.
+# has a typical look (people beside people). Many of its wrong neighbours share only colours or an outline with the
+# query.
 #
 # Here are many test scenes at once, as a t-SNE map (notebook 00, section 8, explains how to read one):
 
@@ -888,9 +894,9 @@ display(draw_map("random encoder"), draw_map("shipped, trained longer"))
 # How low can the second term be? With $n$ unit vectors $u_i$ and the factor 2, the exponent is
 # $-2 \|u_i - u_k\|^2 = -4 + 4\, u_i^\top u_k$. By Jensen's inequality, the logarithm of the mean is at least the mean
 # of the exponents. Moreover, $\sum_{i \ne k} u_i^\top u_k = \|\sum_i u_i\|^2 - n \ge -n$, and there are $n (n - 1)$
-# pairs. So the uniformity is at least $-4 - 4 / (n - 1)$, about -4. Only vectors whose distances are all equal reach
-# this limit, for example the corners of a regular simplex. More than D + 1 vectors in D dimensions cannot do this, so
-# random directions in 64 dimensions stay a little above -4:
+# pairs. So the uniformity is at least $-4 - 4 / (n - 1)$, about -4. Vectors reach this limit only if their distances
+# are all equal and their sum is 0. They are then the corners of a regular simplex. More than D + 1 vectors in D
+# dimensions cannot do this. But 1,000 random directions in 64 dimensions come close:
 
 # %%
 corners = torch.eye(9) - 1 / 9  # a regular simplex
@@ -941,8 +947,8 @@ describe(
 )
 
 # %% [markdown]
-# The untrained network has almost perfect alignment, but it is useless because all its outputs point in the same
-# direction. Training gives up some alignment and gains much uniformity.
+# The untrained network has almost perfect alignment. But its loss is almost that of a collapsed network, because all
+# its outputs point in nearly the same direction. Training gives up some alignment and gains much uniformity.
 #
 # ### Did it look at the emoji, or at the background?
 #
@@ -979,14 +985,14 @@ picture
 # %% [markdown]
 # For the untrained network, the nearer scene is more often the one with the same background. For the trained networks
 # it is the one with the same drawing in most cases, although the loss never forbade them to use the texture. (Note that
-# the same *drawing* has the same colours and the same outline. The k-NN accuracy on test emoji shows whether its
-# meaning counts.)
+# the same *drawing* has the same colours and the same outline. So this test does not show whether the network
+# recognises the category. The k-NN accuracy on test emoji does.)
 #
 # ## 10. A memory for negatives: instance discrimination
 #
 # AIA says: *good negative samples are very important*. There are three ways to have many of them: a huge batch (SimCLR;
 # it costs memory, because all 2N views get a gradient), a memory bank (this section; its rows are out of date), and a
-# momentum encoder (MoCo; notebook 04 is planned).
+# queue of the latest outputs of a momentum encoder (MoCo; notebook 04 is planned).
 #
 # Two years before SimCLR, Wu et al. had many negatives with a small batch. They make **every picture a class of its
 # own**. A classifier with 20,000 classes would need a weight vector for each class, learnt from one picture. Instead,
@@ -996,7 +1002,7 @@ picture
 # $$P(i \mid v) = \frac{\exp(v^\top b_i / \tau)}{\sum_{j=1}^{n} \exp(v^\top b_j / \tau)}, \qquad L = -\log P(i \mid v):$$
 #
 # a *non-parametric softmax*. It is InfoNCE again, with the whole data set as candidates and one view of each picture in
-# a step. After the update, only the rows of this batch's pictures move, with a **momentum on the memory**:
+# the batch. After the update, only the rows of this batch's pictures move, with a **momentum on the memory**:
 #
 # $$b_i \leftarrow \frac{\mu\, b_i + (1 - \mu)\, v}{\lVert \mu\, b_i + (1 - \mu)\, v \rVert}.$$
 #
@@ -1095,8 +1101,8 @@ print(
 
 # %% [markdown]
 # A collapsed network has the loss $\log 20{,}000 = 9.90$ here. Our bank starts with the untrained network's output for
-# a view of each picture. Wu et al. start with random rows and train for 200 epochs. Our runs have four to eight epochs,
-# and a first epoch with random rows would teach nothing but noise. Section 12 compares both starts.
+# a view of each picture. Wu et al. start with random rows and train for 200 epochs. Our runs have only four to eight
+# epochs, and in the first one many candidates would be random rows. Section 12 compares both starts.
 #
 # ## 11. With labels: supervised contrastive learning
 #
@@ -1162,10 +1168,11 @@ print(
 )
 
 # %% [markdown]
-# Every method beats the random encoder of its seed, with each of three seeds. The order sums up this notebook. One
-# negative for each picture (Siamese) gives little. 20,000 old negatives (memory bank) help, and 510 fresh ones (SimCLR)
-# help more. Labels help most, as they should. In Khosla et al.'s experiments, the supervised contrastive loss also
-# beats cross-entropy. At an equal number of views ours does not; there, cross-entropy has made twice as many updates.
+# Every method beats the random encoder of its seed, with each of three seeds. The order follows this notebook. One
+# negative for each picture (Siamese) gives the least. 20,000 old negatives (memory bank) give more, and 510 fresh ones
+# (SimCLR) more again. (These three methods differ also in their losses and positives, so the negatives need not be the
+# only reason.) Labels help most, as they should. In Khosla et al.'s experiments, the supervised contrastive loss also
+# beats cross-entropy. At an equal number of views ours does not. But here cross-entropy has made twice as many updates.
 # (In the tables SimCLR ran for 500 steps, and the shipped weights for even longer. Compare neither with the bars.)
 #
 # ### Bank or batch?
@@ -1192,9 +1199,10 @@ bars_with_spread(
 
 # %% [markdown]
 # Few fresh negatives beat many old ones. (The positives differ, too: SimCLR's is a fresh view, and the bank's is an
-# average of old ones.) A start with random rows costs most of the gain, because the first of eight epochs is lost on
-# them. As far as three seeds can tell, NCE with 1,024 rows is as good as the exact softmax. Use NCE where the data are
-# too many for the sum; here the sum is cheap.
+# average of old ones.) A start with random rows costs more than half of the gain. A likely reason is that our runs are
+# short: during the first of eight epochs, many candidates are random rows. Even after its first update, a row is still
+# a mixture of the new output and its random start. As far as three seeds can tell, NCE with 1,024 rows is as good as
+# the exact softmax. Use NCE where the data are too many for the sum; here the sum is cheap.
 #
 # ### False negatives
 #
@@ -1286,11 +1294,12 @@ bars_with_spread(
 # The crop is decisive. It does well in every pair but those with colour and blur, and alone it does about as well as
 # with its best partner. The paper finds something else: there, *no* single augmentation is enough, and the best pair by
 # far is crop *and colour*. Here, colour costs a good deal of accuracy, and alone it makes the features worse than
-# untrained ones. Why? On photographs, two crops of one picture share a histogram of colours, and this is enough to
-# match them. So this shortcut has to be closed. Our scenes have random textures, whose colours change from place to
-# place. And a category of emoji has its typical colours (flags, faces, fruit), which a strong shift makes useless. So
-# the lesson is not "always crop and colour". The lesson is: *an augmentation says what does not matter*, and only the
-# data and the task can show whether that is true. This is why the recipe of this notebook shifts colours only mildly.
+# untrained ones. We did not test why, but a likely reason is this. On photographs, two crops of one picture share a
+# histogram of colours, and this is enough to match them. So this shortcut has to be closed. Our scenes have random
+# textures, whose colours change from place to place. And a category of emoji has its typical colours (flags, faces,
+# fruit), which a strong shift makes useless. So the lesson is not "always crop and colour". The lesson is: *an
+# augmentation says what does not matter*, and only the data and the task can show whether that is true. This is why the
+# recipe of this notebook shifts colours only mildly.
 #
 # ### A projection head?
 #
@@ -1330,9 +1339,11 @@ bars_with_spread(
 # $$\frac{\partial L}{\partial W} = -W X, \qquad W \leftarrow W (1 + \lambda X), \qquad
 # X = \frac1N \sum_i \Big( \sum_j p_{ij} D_{ij} - D_{ii} \Big),$$
 #
-# where $\lambda$ is the learning rate. The first term of X is how much candidates differ, and the second is how much
-# the two views of one picture differ. In a direction in which augmentation changes $x$ by more than the likely
-# candidates differ, X is negative. There W shrinks at each step, so z loses this direction. Without a head, h is z.
+# where $\lambda$ is the learning rate. The 1 in $1 + \lambda X$ is the identity matrix. The first term of X is how much
+# the view differs from its candidates, weighted by $p_{ij}$. The second is how much the two views of one picture
+# differ. In a direction in which augmentation changes $x$ by more than the likely candidates differ, X is negative, so
+# W shrinks there. (With a very small W, all candidates are nearly equally likely, and X becomes positive again. So in
+# the example below W does not shrink to 0.) The direction becomes weak in z. Without a head, h is z.
 
 
 # %%
@@ -1386,11 +1397,12 @@ for head in ("none", "linear", "MLP"):
     )
 
 # %% [markdown]
-# In this toy example, augmentation that is stronger than the data keeps the second coordinate of z small. Does this
-# explain why a head helps our networks? With a linear head, h has a higher effective rank than z, as the explanation
-# says: g loses dimensions that h keeps. With an MLP the two are nearly equal. But the network *without* a head has the
-# highest rank of all, and the worst probe. So at our scale its features are not collapsed. They use more dimensions,
-# and they are less useful for the categories. A possible reason is again that our views are mild.
+# In this toy example, augmentation that changes the second coordinate as much as the data do, or more, keeps the weight
+# of this coordinate small. Does this explain why a head helps our networks? With a linear head, h has a higher
+# effective rank than z. This fits the explanation, in which g loses dimensions that h keeps. With an MLP the two are
+# nearly equal. But the network *without* a head has the highest rank of all, and the worst probe. So at our scale its
+# features are not collapsed. They use more dimensions, and they are less useful for the categories. A possible reason
+# is again that our views are mild.
 #
 # ### Temperature
 #
@@ -1417,10 +1429,10 @@ picture.axes[0].minorticks_off()
 picture
 
 # %% [markdown]
-# There is a broad optimum at small temperatures. The accuracy falls towards a temperature of 1. There, all negatives
-# have nearly the same weight, but the hard ones are the ones to learn from. (In table 5 of the paper, 0.1 is best, and
-# lower and higher values are worse.) The training *loss* could not have shown this, because its value depends on the
-# temperature by definition.
+# The k-NN accuracy hardly changes from 0.05 to 0.2. The linear probe is best near 0.2, and clearly worse at 0.05. Both
+# measures fall towards a temperature of 1. A likely reason is that all negatives have nearly the same weight there,
+# although the hard ones teach more. (In table 5 of the paper, 0.1 is best, and lower and higher values are worse.) The
+# training *loss* could not have shown this, because its value depends on the temperature by definition.
 #
 # ### Is a large batch crucial?
 #
@@ -1468,10 +1480,11 @@ display(
 # %% [markdown]
 # At equal steps the large batch is clearly better, both after 200 and after 800 steps. But it has used eight times as
 # many pictures. At equal epochs nothing of its advantage is left: 32 pictures with their 62 negatives do as well as 256
-# pictures with 510 negatives. So "crucial" is too strong, and "more negatives" is not the reason. At our scale, the
-# advantage of a large batch at equal steps is that it uses more pictures. (In the paper, with batches from 256 to
-# 8,192, the smaller ones are worse after 100 epochs and nearly as good after 1,000. Our learning rate grows with the
-# square root of the batch size; the paper's grows linearly.)
+# pictures with 510 negatives. So at our scale "crucial" is too strong: with the same number of pictures, a small batch
+# does as well. Whether more negatives help a single step, these runs cannot say, because at equal epochs the small
+# batch also makes eight times as many steps. (In the paper, with batches from 256 to 8,192, the smaller ones are worse
+# after 100 epochs and nearly as good after 1,000. Our learning rate grows with the square root of the batch size; the
+# paper's grows linearly.)
 #
 # ### Few labels
 #
@@ -1509,10 +1522,11 @@ for share, found in zip(shares, by_share):
     print(f"{share:>6} of the emoji: " + "  ".join(f"{gain:+.3f}" for gain in gains))
 
 # %% [markdown]
-# Training from SimCLR's weights is better than training from scratch, at every share and with every seed. With the
-# fewest labels, a linear classifier on frozen features does as well as the whole network trained from scratch. With
-# more labels it falls behind. The slide's gain at 1 % is many times as large as ours. There, the encoder was trained on
-# 1.3 million pictures for 1,000 epochs. Here, it was trained on 20,000 for six, and our 1 % are fifteen emoji.
+# Training from SimCLR's weights is better than training from scratch, at every share and with every seed, though once
+# by a very small margin. With the fewest labels, a linear classifier on SimCLR's frozen features does as well as the
+# whole network trained from scratch. With more labels it falls behind. The slide's gain at 1 % is many times as large
+# as ours. There, the encoder was trained on 1.3 million pictures for 1,000 epochs. Here, it was trained on 20,000 for
+# six, and our 1 % are fifteen emoji.
 #
 # ## 13. Pitfalls
 #
@@ -1531,7 +1545,8 @@ for share, found in zip(shares, by_share):
 # - **Baselines.** Compare with the random encoder of the same seed, not with chance. Choose settings on validation
 #   data. We chose the strength of our views by k-NN on separate validation emoji. So labels did play a part in the
 #   recipe, but none in the training.
-# - **Gradient accumulation** does not enlarge the batch, because each part still has only its own negatives.
+# - **Gradient accumulation** does not give a view more negatives, because each part of the batch still has only its
+#   own.
 #
 # ## 14. What to try next
 #

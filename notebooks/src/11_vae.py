@@ -523,7 +523,7 @@ figure
 # differentiable $f$ and a continuous $z$. Words or codes of a codebook are not continuous. For them one needs the score
 # function, or tricks such as straight-through estimators. In the library, reparameterisation is one line. *Margin
 # note:* the noise multiplies $\sigma = e^{\frac12 \log \sigma^2}$. Networks predict $\log\sigma^2$ because it may be
-# any real number. The most common mistake is to forget the factor one half.
+# any real number. A common mistake is to forget the factor one half.
 
 # %%
 show(reparameterise, after="exercise 5")
@@ -606,7 +606,7 @@ show(dequantise)
 # %% [markdown]
 # ## 7. The VAE
 #
-# A VAE is an encoder, a draw, a decoder and two loss terms, in ten lines:
+# A VAE is an encoder, a draw, a decoder and two loss terms. This takes a few lines:
 
 
 # %%
@@ -630,8 +630,9 @@ torch.testing.assert_close(
 show(VAE, after="exercises 5 and 6")
 
 # %% [markdown]
-# Now train one. This is Kingma and Welling's experiment: perceptrons, digits, a plane. The right curve is the test ELBO
-# with its sign changed. It is the number of nats needed to send a binarised digit (section 11).
+# Now train one. This is nearly Kingma and Welling's experiment: perceptrons, digits, a plane. (Our networks have two
+# hidden layers, theirs have one.) The right curve is the test ELBO with its sign changed. It is the number of nats
+# needed to send a binarised digit (section 11).
 
 # %%
 STEPS = {"smoke": 40, "laptop": 1500, "gpu": 1500}[BUDGET]
@@ -719,7 +720,7 @@ describe(
 # %% [markdown]
 # **Try it.** Walk with two sliders, in standard deviations of the prior. On the right is the training digit that is
 # nearest in the plane. Does the decoder copy it? Go to a border between two kinds of digit. Then go far out, where the
-# prior has no mass and the decoder was never trained.
+# prior has hardly any mass and the decoder was hardly trained.
 
 # %%
 with torch.no_grad():
@@ -934,9 +935,9 @@ figure.axes[0].set_xscale("log")
 figure
 
 # %% [markdown]
-# The bound rises with $K$, but 200 draws are not enough to reach the true value. Section 2 showed the reason: for some
-# digits the encoder's guess lies *beside* the true posterior and is very narrow. Draws from there have tiny weights,
-# and the region that matters is hardly ever drawn.
+# The bound rises with $K$, but 200 draws are not enough to reach the true value. Most of what is missing comes from one
+# digit, the 5 of section 2. Its guess lies *beside* the true posterior, and both are narrow. Draws from this guess have
+# tiny weights, and the region that matters is hardly ever drawn.
 
 # %%
 show(importance_weighted_bound, after="exercise 6")
@@ -1059,8 +1060,9 @@ figure
 #
 # $$L_\beta = \mathbb E_q[-\log p(x \mid z)] + \beta\, \mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big).$$
 #
-# $\beta = 1$ is the bound. For a Gaussian likelihood, $\beta$ and $s^2$ have the same effect: multiplying the KL by
-# $\beta$ means dividing the error's weight by it. Each $\beta$ gives another point of a curve (Alemi et al. 2017):
+# $\beta = 1$ is the bound. For a Gaussian likelihood with a fixed $s$, $\beta$ and $s^2$ have the same effect. To
+# multiply the KL by $\beta$ is, up to a factor of the whole loss, to divide the weight of the error by $\beta$. Each
+# $\beta$ gives another point of a curve (Alemi et al. 2017):
 
 # %%
 rows = {
@@ -1133,8 +1135,9 @@ describe(
 # that of $\beta = 1$. All other points lie above it. The nearest is $\beta = 0.3$, by about one nat. At $\beta = 10$
 # one unit (latent dimension) is left. At 30 none is left, and the distortion is the cost of a digit without any code.
 #
-# The distance of samples to real digits (section 15) is lowest near 1, too. Below 1, the prior is not where the codes
-# are. Above 1, the codes contain too little information.
+# The distance of samples to real digits (section 15) is lowest near 1, too. Below 1 the reconstructions are closer to
+# real digits than at 1. So the samples are worse because the prior is not where the codes are. Above 1 the
+# reconstructions get worse, too, because the codes contain too little information.
 
 # %%
 bars_with_spread(
@@ -1146,7 +1149,7 @@ bars_with_spread(
 # %% [markdown]
 # **Try it** with short runs of every beta, trained here. What is lost first as beta rises: the strokes' details, the
 # slant, or the digit itself? At small beta the reconstructions are good. But look at the **samples**: they are drawn
-# from a prior that the encoder was never forced to match.
+# from a prior that the encoder was hardly forced to match.
 
 # %%
 BETA_STEPS = {"smoke": 20, "laptop": 1000, "gpu": 1000}[BUDGET]
@@ -1276,15 +1279,15 @@ bars_with_spread(
 # during the first half. So units can become useful before their rate counts fully. This wins back most of what was
 # lost.
 #
-# **Free bits** (Kingma et al. 2016) are another remedy. Each unit may use $\lambda$ nats for nothing. In the loss, the
+# **Free bits** (Kingma et al. 2016) are another remedy. Each unit may use $\lambda$ nats for free. In the loss, the
 # rate becomes
 #
 # $$\sum_{j=1}^{D} \max\Big(\lambda,\ \frac1N \sum_{n=1}^{N} \mathrm{KL}\big(q(z_j \mid x_n)\,\|\,p(z_j)\big)\Big).$$
 #
 # A unit below $\lambda$ costs $\lambda$ in any case, and the gradient of its rate is 0. So it gains nothing by
-# switching off. A unit above $\lambda$ is trained as before. The loss is no longer $-$ELBO, but at least $-$ELBO. Does
-# this give more units, and a better bound? We measure it with 64 dimensions. All bounds in the figure contain the true
-# KL.
+# switching off. A unit above $\lambda$ is trained as before. The loss is no longer $-$ELBO. It is never below $-$ELBO.
+# Does this give more units, and a better bound? We measure it with 64 dimensions. All bounds in the figure contain the
+# true KL.
 
 # %%
 torch.manual_seed(0)
@@ -1341,9 +1344,11 @@ describe(
 
 # %% [markdown]
 # Free bits do what they promise: the units that were off rise to about $\lambda$ nats each, so with 0.2 all 64 units
-# count as active by their KL. But the bound does not get better here. With $\lambda = 0.05$ it is about as good as
-# without free bits. With 0.2 and 0.5 it is worse by about ten nats. The units use the free nats whether these help or
-# not, and the true ELBO counts them. So an active unit is not yet a useful unit.
+# count as active by their KL. With 0.5 all 64 carry 0.4 to 0.5 nats, and no unit carries two nats any more.
+#
+# The bound does not get better here. With $\lambda = 0.05$ it is about as good as without free bits. With 0.2 and 0.5
+# it is worse by about ten nats. With 0.5 the rate rises by 16 nats, and the distortion falls by four only. With 0.2 the
+# rate rises by three nats, and the distortion *rises*, by six. So an active unit is not yet a useful unit.
 #
 # Why do units collapse at all? For a *linear* VAE the answer is known (Lucas et al. 2019): the units are principal
 # components, and a component gets a unit exactly where its variance exceeds $\beta s^2$. The ELBO is not the cause,
@@ -1393,10 +1398,11 @@ for measure, xlabel in (
 # guess it.
 #
 # **A sigma for each pixel** is best by far in bits, 6.4 against 7.7. Much of an emoji is plain white, and a model that
-# knows where can give those pixels a tiny sigma. They then cost as little as 1.4 bits each. They cannot cost less,
-# because sigma is not allowed below 1/256. But the reconstructions of this model are *worse* than with one learnt
-# sigma: the root mean squared error is 0.19 against 0.17. Perhaps the model uses its code to describe where the white
-# is. So a better likelihood is not a better picture (Theis et al. 2015). The shipped model has one learnt sigma.
+# knows where can give those pixels a tiny sigma. Each of their three colour values then costs as little as 1.4 bits. It
+# cannot cost less, because sigma is not allowed below 1/256. But the reconstructions of this model are *worse* than
+# with one learnt sigma: the root mean squared error is 0.19 against 0.17. Perhaps the model uses its code to describe
+# where the white is. So a better likelihood is not a better picture (Theis et al. 2015). The shipped model has one
+# learnt sigma.
 
 # %%
 show(GaussianPerPixel)
@@ -1512,7 +1518,7 @@ explore(
 # where the first term is what the code tells about the picture, and the second is how far all codes together are from
 # the prior (add and subtract $\log q(z)$). ($I_q$ is the mutual information, as in notebook 03, of a training picture
 # and its code.) If the second term is not 0, the codes are not distributed as the prior: some regions hold more codes
-# than their share, others fewer. Regions with prior mass and hardly any code are **holes**. The decoder was never
+# than their share, others fewer. Regions with prior mass and hardly any code are **holes**. The decoder was hardly
 # trained there, and samples from there may look like no real picture.
 
 # %%
@@ -1563,9 +1569,9 @@ describe(
 )
 
 # %% [markdown]
-# How good are samples? First look at them. Then use numbers. All of them are computed from **features** of a network,
-# here our own classifier of digits (`zoo: supervised-digits`) and our classifier of scenes for emoji. Let the features
-# of real pictures have mean $m_r$ and covariance $C_r$, those of generated ones $m_g$, $C_g$:
+# How good are samples? First look at them. Then use numbers. The next three are computed from **features** of a
+# network, here our own classifier of digits (`zoo: supervised-digits`) and our classifier of scenes for emoji. Let the
+# features of real pictures have mean $m_r$ and covariance $C_r$, those of generated ones $m_g$, $C_g$:
 #
 # $$d^2_{\text{Frechet}} = \lVert m_r - m_g \rVert^2 + \operatorname{tr}\big(C_r + C_g - 2 (C_r C_g)^{1/2}\big),$$
 #
@@ -1612,7 +1618,7 @@ for measure, title in (
 # prior is not where codes are.
 #
 # With two dimensions recall is near 0 (0.02), although precision is 0.82. The generated averages lie close together
-# among the real digits. Each is within the reach of a real one (its distance to the third neighbour). But their own
+# among the real digits. Most are within the reach of a real one (its distance to the third neighbour). But their own
 # reach is so short that hardly any real digit lies within it.
 #
 # For emoji the distance is 79 for samples, 39 for reconstructions, and 2 for other real emoji.
@@ -1721,7 +1727,7 @@ bars_with_spread(
 # With a *linear* layer where the label meets the picture, as many are wrong after 4500 updates. There the label can
 # only shift the mean and the log-variance. But the bound of this model is four nats better than without a label (106.4
 # against 110.8). This is more than a label can save, so part of it is a better fit. We want samples that show their
-# label, but the loss does not ask for it.
+# label, but the loss gains little from this.
 #
 # ## 17. How good is the representation?
 #
@@ -1777,15 +1783,16 @@ for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accurac
 # ## 18. Pitfalls
 #
 # - **A mean where a sum belongs.** `reduction="mean"` over pixels beside a KL summed over units is, for squared errors,
-#   a VAE with $s^2 = d/2$. It collapses, and its "ELBO" is not an ELBO. Sum the terms over dimensions, and average them
-#   over pictures.
+#   a VAE with $s^2 = d/2$. It collapses (section 13), and the value of its loss is not $-$ELBO. Sum the terms over
+#   dimensions, and average them over pictures.
 # - **Constants dropped**: this is fine for training with fixed $s$, but wrong for every comparison. With a learnt $s$
 #   and without $d \log s$, the loss falls for ever as $s$ grows.
-# - **An epsilon inside a logarithm**: $\log(p + 10^{-7})$ never costs more than 16 nats, however wrong the decoder is.
+# - **An epsilon inside a logarithm**: with $\log(p + 10^{-7})$ a pixel never costs more than about 16 nats, however
+#   wrong the decoder is.
 # - **log-variance taken for standard deviation**: `mean + log_variance * eps` trains badly and raises no error.
 # - **sigmoid, then log**: the loss is infinite at a sure and wrong pixel. Work with logits.
-# - **The same eps for the whole batch**: draw a separate one for every picture and every unit. Draws for one $x$ must
-#   have the variance $\sigma^2(x)$: check it.
+# - **The same eps for the whole batch**: draw a separate one for every picture and every unit. A test: in a batch of
+#   copies of one $x$, the draws must have the variance $\sigma^2(x)$.
 # - **Sampling from the posterior and calling it generation**: reconstructions are better than samples. Say which of the
 #   two you show.
 # - **Nats of binarised digits and nats of grey ones** are different quantities, of a probability and of a density. They
@@ -1808,10 +1815,19 @@ for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accurac
 #
 # ## 20. What to read
 #
-# Kingma, Welling 2013, *Auto-Encoding Variational Bayes* ([arXiv 1312.6114](https://arxiv.org/abs/1312.6114)); Rezende, Mohamed, Wierstra 2014 ([arXiv 1401.4082](https://arxiv.org/abs/1401.4082)). Kingma, Welling 2019, *An Introduction to Variational Autoencoders*
-# ([arXiv 1906.02691](https://arxiv.org/abs/1906.02691)). Burda, Grosse, Salakhutdinov 2015, *Importance Weighted Autoencoders* ([arXiv 1509.00519](https://arxiv.org/abs/1509.00519)). Alemi et al. 2017, *Fixing a Broken ELBO* ([arXiv 1711.00464](https://arxiv.org/abs/1711.00464)).
-# Hoffman, Johnson 2016, *ELBO surgery*. Lucas et al. 2019, *Don't Blame the ELBO!* ([arXiv 1911.02469](https://arxiv.org/abs/1911.02469)): collapse in the linear model, exactly. Rybkin, Daniilidis, Levine 2020, *Simple and Effective VAE Training with Calibrated Decoders* ([arXiv 2006.13202](https://arxiv.org/abs/2006.13202)).
-# Locatello et al. 2019, *Challenging Common Assumptions in the Unsupervised Learning of Disentangled Representations* ([arXiv 1811.12359](https://arxiv.org/abs/1811.12359)). Theis, van den Oord, Bethge 2015, *A note on the evaluation of generative models* ([arXiv 1511.01844](https://arxiv.org/abs/1511.01844)).
-# Kingma et al. 2016, *Improving Variational Inference with Inverse Autoregressive Flow* ([arXiv 1606.04934](https://arxiv.org/abs/1606.04934)): free bits. White 2016, *Sampling Generative Networks* ([arXiv 1609.04468](https://arxiv.org/abs/1609.04468)): slerp.
-# Cremer, Li, Duvenaud 2018, *Inference Suboptimality in Variational Autoencoders* ([arXiv 1801.03558](https://arxiv.org/abs/1801.03558)).
-# Heusel et al. 2017 ([arXiv 1706.08500](https://arxiv.org/abs/1706.08500)) for the Frechet distance, Kynkäänniemi et al. 2019 ([arXiv 1904.06991](https://arxiv.org/abs/1904.06991)) for precision and recall.
+# Kingma, Welling 2013, *Auto-Encoding Variational Bayes* ([arXiv 1312.6114](https://arxiv.org/abs/1312.6114)); Rezende,
+# Mohamed, Wierstra 2014 ([arXiv 1401.4082](https://arxiv.org/abs/1401.4082)). Kingma, Welling 2019, *An Introduction to
+# Variational Autoencoders* ([arXiv 1906.02691](https://arxiv.org/abs/1906.02691)). Burda, Grosse, Salakhutdinov 2015,
+# *Importance Weighted Autoencoders* ([arXiv 1509.00519](https://arxiv.org/abs/1509.00519)). Alemi et al. 2017, *Fixing
+# a Broken ELBO* ([arXiv 1711.00464](https://arxiv.org/abs/1711.00464)). Hoffman, Johnson 2016, *ELBO surgery*. Lucas et
+# al. 2019, *Don't Blame the ELBO!* ([arXiv 1911.02469](https://arxiv.org/abs/1911.02469)): collapse in the linear
+# model, exactly. Rybkin, Daniilidis, Levine 2020, *Simple and Effective VAE Training with Calibrated Decoders* ([arXiv
+# 2006.13202](https://arxiv.org/abs/2006.13202)). Locatello et al. 2019, *Challenging Common Assumptions in the
+# Unsupervised Learning of Disentangled Representations* ([arXiv 1811.12359](https://arxiv.org/abs/1811.12359)). Theis,
+# van den Oord, Bethge 2015, *A note on the evaluation of generative models* ([arXiv
+# 1511.01844](https://arxiv.org/abs/1511.01844)). Kingma et al. 2016, *Improving Variational Inference with Inverse
+# Autoregressive Flow* ([arXiv 1606.04934](https://arxiv.org/abs/1606.04934)): free bits. White 2016, *Sampling
+# Generative Networks* ([arXiv 1609.04468](https://arxiv.org/abs/1609.04468)): slerp. Cremer, Li, Duvenaud 2018,
+# *Inference Suboptimality in Variational Autoencoders* ([arXiv 1801.03558](https://arxiv.org/abs/1801.03558)). Heusel
+# et al. 2017 ([arXiv 1706.08500](https://arxiv.org/abs/1706.08500)) for the Frechet distance, Kynkäänniemi et al. 2019
+# ([arXiv 1904.06991](https://arxiv.org/abs/1904.06991)) for precision and recall.

@@ -123,10 +123,10 @@ image_grid(
 #
 # $$\min_{G} \max_{D}\; V(D, G) = \mathbb E_{x \sim p_{\text{data}}} \log D(x) + \mathbb E_{z \sim p(z)} \log\big(1 - D(G(z))\big).$$
 #
-# $V$ is minus a binary cross-entropy, because $D$ is a classifier with two classes, real and generated. $G$ makes the
-# pictures of the second class. No density of pictures is written down anywhere, because $G$ only *draws*. MLMI17 calls
-# this the direct approach, *confusingly, sometimes called an implicit generative model*. Let $p_g$ be the distribution
-# of $G(z)$. What does $p_g$ become in this game?
+# $D$ is a classifier with two classes, real and generated, and $G$ makes the pictures of the second class. If both
+# classes are equally frequent, $V$ is minus two times the binary cross-entropy of $D$. No density of pictures is
+# written down anywhere, because $G$ only *draws*. MLMI17 calls this the direct approach, *confusingly, sometimes called
+# an implicit generative model*. Let $p_g$ be the distribution of $G(z)$. What does $p_g$ become in this game?
 #
 # **The best discriminator.** Write both expectations as integrals over pictures,
 # $V = \int p_{\text{data}}(x) \log D(x) + p_g(x) \log(1 - D(x))\, dx$. If the network can be any function, its value at
@@ -440,8 +440,8 @@ explore(
 # of this notebook use such averages.
 #
 # *Margin note.* AIA: the discriminator learns *if an image x is within p(x) or out of distribution*. In fact it learns
-# to distinguish real from generated pictures. At equilibrium the fakes are *in* distribution. About pictures that are
-# neither real nor generated, the discriminator has learnt nothing.
+# to distinguish real from generated pictures. At equilibrium the fakes are *in* distribution. The discriminator's loss
+# says nothing about pictures that are neither real nor generated.
 #
 # ## 4. The slide's two curves
 #
@@ -655,9 +655,9 @@ bars_with_spread(
 # aligned. Then some discriminator is right nearly everywhere, and $\mathrm{JSD} = \log 2$ wherever the fakes are. So
 # the derivative of the JSD with respect to the position of the fakes is **zero**. Does the loss $-\log D$ solve this
 # problem? It solved the problem of a saturated *sigmoid*. But where the supports do not meet, the best logit $\log
-# p_{\text{data}} - \log p_g$ is not even finite. So theory guarantees no slope of the best logit. The slope that a
-# network has there depends on chance in its training (Arjovsky and Bottou). The remedy is a distance that tells how far
-# apart the two distributions are.
+# p_{\text{data}} - \log p_g$ is not even finite. So the theory says nothing about its slope. The slope that a trained
+# network has there can be very noisy (Arjovsky and Bottou). The remedy is a distance that tells how far apart the two
+# distributions are.
 #
 # **Earth mover's distance.** A transport plan $\pi(x, \tilde x)$ says how much earth is moved from $x$ to $\tilde x$.
 # It is a joint distribution whose marginals are $p$ and $q$. The cheapest plan costs
@@ -665,8 +665,9 @@ bars_with_spread(
 # $$W(p, q) = \min_{\pi \in \Pi(p, q)} \mathbb E_{(x, \tilde x) \sim \pi} \lVert x - \tilde x \rVert .$$
 #
 # For two points at a distance $\theta$ we have $W = |\theta|$, with slope $\pm 1$, while $\mathrm{JSD} = \log 2$ for
-# every $\theta \ne 0$, with slope 0. On a line the paths of the best plan never cross, so we sort both samples and pair
-# them in order. The figure has two intervals of width 1, one of them moved by $\theta$:
+# every $\theta \ne 0$, with slope 0. On a line there is always a best plan whose paths do not cross. So for two samples
+# of equal size we sort both, and pair their points in order. The figure has two intervals of width 1, one of them moved
+# by $\theta$:
 
 
 # %%
@@ -716,7 +717,7 @@ moved_interval()
 # from being steeper than 1?
 #
 # - **Clip** every weight to $[-c, c]$ after each update (WGAN). Then the critic is $K$-Lipschitz for some $K$ that
-#   nobody has chosen, and the loss estimates at most $K\,W$.
+#   nobody has chosen, and the difference of means is at most $K\,W$.
 # - **Penalise** the slope (WGAN-GP). Because the minimum and its dual have the same value,
 #   $\sum_{ij} \pi_{ij} (c_{ij} - f_i + f_j) = 0$, and no term of this sum is negative. So $f_i - f_j = c_{ij}$ wherever
 #   $\pi_{ij} > 0$. If a 1-Lipschitz $f$ falls by the whole distance between two points, it must fall with slope 1 all
@@ -870,11 +871,12 @@ for weight in (10, 1):
 # *Spectral normalisation* (Miyato et al. 2018) divides each weight matrix by its largest singular value $\sigma(W)$. A
 # linear layer changes the difference of two inputs by at most the factor $\sigma(W)$, because $\lVert W (x - \tilde x)
 # \rVert \le \sigma(W) \lVert x - \tilde x \rVert$. ReLU, LeakyReLU and tanh never enlarge a difference. So the slope of
-# the whole network is at most the product of all $\sigma(W)$, which is 1 after the division. This critic is 1-Lipschitz
-# *everywhere*, and its estimate never exceeds $W$. (The product is an upper bound. It is reached only if the layers
-# stretch the same direction, so such a critic may be too flat.) $\sigma(W)$ comes from power iteration: $v \leftarrow
-# W^\top u / \lVert W^\top u \rVert$, $u \leftarrow W v / \lVert W v \rVert$, $\sigma \approx u^\top W v$. The weights
-# change little in one update, so one iteration for each update is enough if $u$ is kept.
+# the whole network is at most the product of all $\sigma(W)$, which is 1 after the division. If every $\sigma(W)$ is
+# exact, this critic is 1-Lipschitz *everywhere*, and its estimate never exceeds the distance. (The product is an upper
+# bound. It is reached only if the layers stretch the same direction, so such a critic may be too flat.) $\sigma(W)$
+# comes from power iteration: $v \leftarrow W^\top u / \lVert W^\top u \rVert$, $u \leftarrow W v / \lVert W v \rVert$,
+# $\sigma \approx u^\top W v$. (This estimate is never larger than $\sigma(W)$, so the network may be slightly too
+# steep.) The weights change little in one update, so one iteration for each update is enough if $u$ is kept.
 #
 # *R1* (Mescheder et al. 2018) is $\frac\gamma2\, \mathbb E_{p_{\text{data}}} \lVert \nabla D(x) \rVert^2$ (of the
 # logit), a penalty at real pictures only. Where the data are, the discriminator should become flat, as it is at the
@@ -888,8 +890,10 @@ for weight in (10, 1):
 #
 # $$\begin{pmatrix} 0 & 1/2 \\ -1/2 & -\gamma \end{pmatrix}, \qquad -\frac\gamma2 \pm \sqrt{\frac{\gamma^2}4 - \frac14} .$$
 #
-# Without R1 the eigenvalues are $\pm \frac i2$, and the players circle around the equilibrium (section 3) and hardly come
-# nearer. With every $\gamma > 0$ the real parts are negative, and the distance from the equilibrium falls exponentially.
+# Without R1 the eigenvalues are $\pm \frac i2$. So the linear system circles around the equilibrium for ever (section
+# 3). The full system comes nearer, but ever more slowly: the distance $r$ from the equilibrium falls only like $1/\sqrt
+# t$. (The equations give $\frac{d}{dt} \frac{r^2}2 = -\psi\theta \tanh\frac{\psi\theta}2$, which is of order $r^4$.)
+# With every $\gamma > 0$ both real parts are negative. So near the equilibrium the distance falls exponentially.
 #
 # *The hinge loss* (Lim and Ye 2017; BigGAN uses it) is $\mathbb E_{p_{\text{data}}} \max(0, 1 - l(x)) + \mathbb E_{p_g}
 # \max(0, 1 + l(x))$ with logits $l$. The generator minimises $-\mathbb E_{p_g}\, l$. At each picture the
@@ -1002,8 +1006,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: without R1 the players of the smallest GAN circle round (0, 0), with R1 "
-    "they come to rest there. Right: estimates of two critics and the exact distance.",
+    "Left: without R1 the players of the smallest GAN spiral slowly towards (0, 0), with "
+    "R1 they come to rest there. Right: estimates of two critics, the exact distance.",
 )
 
 # %% [markdown]
@@ -1073,19 +1077,20 @@ losses_and_quality()
 #
 # - *WGAN-GP.* The negative loss falls as the fakes come nearer to digits, from one measurement to the next, in every
 #   run. (But nine measurements of two falling curves show only a common trend.)
-# - *WGAN, clipped.* The negative loss rises at first, while the fakes improve most. Later it falls, while the fakes
-#   hardly change. At the end it is higher than at the first point of the figure. It contains a factor that changes
-#   during training, so it is no measure of quality here.
+# - *WGAN, clipped.* The negative loss falls once, and then rises to its largest value, while the fakes improve most.
+#   After that it falls, while the fakes change little. At the end it is higher than at the first point of the figure.
+#   It contains a factor that changes during training, so it is no measure of quality here.
 # - *Non-saturating.* The negative loss says hardly anything about quality. Without BatchNorm it follows quality in
 #   part.
 # - *Saturating.* **The generator never starts to learn.** Its discriminator recognises every fake (its loss is about
-#   0.001 nats). After 300 updates the fakes are farther from digits than the first fakes were. This is the saturation
-#   of section 4 in a real training run. For this reason hardly anybody uses the formula of section 2 unchanged.
+#   0.001 nats). At the last measurement the fakes are farther from digits than after the first update. This is the
+#   saturation of section 4 in a real training run. For this reason hardly anybody uses the formula of section 2
+#   unchanged.
 #
 # ## 8. Modes
 #
 # A generator that draws one perfect picture fools a discriminator that looks at pictures one by one. When the
-# discriminator has learnt to reject this picture, the generator draws another. (The KL of section 4 does not punish the
+# discriminator has learnt to reject this picture, the generator draws another. (The KL of section 4 hardly punishes the
 # missing pictures.) This failure is called *mode collapse*. The variety that is lost is called *diversity* in GT19.
 #
 # **A collapsed run.** A collapse is easy to produce: the discriminator must be too slow. Here its learning rate is a
@@ -1130,9 +1135,9 @@ describe(
 
 # %% [markdown]
 # The fakes gather at one or two places instead of eight. The discriminator is slow to reject these places. When it has
-# done so, all fakes move on together, to the next place. Against one fixed $D$ the best generator draws only the picture
-# with the largest $D$ (section 2), and this generator has enough time to come near it. The JSD, which is the value for
-# the *best* $D$, has no such minimum. So a collapse is a failure of the training, not of the distance.
+# done so, all fakes move on together, to the next place. Against one fixed $D$ the best generator draws only the
+# picture with the largest $D$ (section 2), and this generator has enough time to come near it. The JSD, which is the
+# value for the *best* $D$, has no such minimum. So a collapse is a failure of the training, not of the distance.
 #
 # **A fair comparison.** On eight Gaussians, and on twenty-five, we can count modes. The usual figure compares a poorly
 # tuned plain GAN with a tuned WGAN. Here **both were tuned with equal care**. On each toy each GAN had six settings:
@@ -1338,8 +1343,8 @@ by_label()
 #
 # **Truncation.** BigGAN's trick needs no training. Draw noise only from the middle of the Gaussian, which means that
 # numbers beyond a threshold are drawn again. (Our function `truncated` does not draw again. It maps each number to the
-# same quantile of the truncated Gaussian. The result has the same distribution.) The *density* of the noise vector is
-# largest at 0, too. But near 0 there is very little volume in 64 dimensions, so nearly all draws have a length of about
+# same quantile of the truncated Gaussian. The result has the same distribution.) The *density* of a noise vector is
+# largest at 0. But near 0 there is very little volume in 64 dimensions, so nearly all draws have a length of about
 # $\sqrt{64} = 8$. Noise truncated at 1 has a length of about 4.3. So a truncated draw lies *inside* the sphere near
 # which the generator was trained. If the generator is smooth, it paints something typical there. BigGAN's authors found
 # that many of their large generators did not allow truncation, and added a regulariser. The figure uses a fake for each
@@ -1393,10 +1398,10 @@ def truncation_figure():
 truncation_figure()
 
 # %% [markdown]
-# Recall must fall from the right to the left, and it does. Down to a threshold of about 0.75 or 1, accuracy and
-# precision rise for the digits, but hardly for the emoji. Below this threshold accuracy, precision and recall all
-# **fall**. With too much truncation these small generators paint blurred mixtures, because they were never trained on
-# such noise.
+# Read the figure from the right to the left. Mean recall falls all the way, as expected. For the digits accuracy and
+# precision rise down to a threshold of about 0.75 or 1. For the emoji accuracy rises only a little, and mean precision
+# does not rise. Below this threshold accuracy, precision and recall all **fall**. With too much truncation these small
+# generators paint blurred mixtures, because they were never trained on such noise.
 #
 # **Try it.** Choose a class, a noise and a threshold. Begin with the emoji, then try the digits.
 
@@ -1439,7 +1444,7 @@ explore(
 # **faded in**. Then the picture is $(1 - \alpha)$ times the enlarged picture of the old level, plus $\alpha$ times the
 # picture of the new level. Real pictures are blended in the same way, so that the discriminator cannot recognise fakes
 # by sharpness alone. `progress`, which `fit` sets before each update, says how far the training has come. Here the
-# networks are fully grown after half of the training.
+# networks are fully grown after two fifths of the training.
 
 # %%
 growing_recipe = recipes.lookup("progressive-gan")
@@ -1644,7 +1649,7 @@ bars_with_spread(
 # ## 12. A representation from the game
 #
 # AIA: *Paper also uses discriminator features for image classification.* A network that distinguishes digits from fakes
-# must have learnt features of strokes. And GT19's tables of representations have a line *BiGAN*. BiGAN puts an
+# may have learnt features of strokes. And GT19's tables of representations have a line *BiGAN*. BiGAN puts an
 # **encoder** into the game. The discriminator now gets *pairs* of picture and code: either a real picture with its
 # code, $(x, E(x))$, or a noise vector with its picture, $(G(z), z)$. The discriminator must decide which kind of pair
 # it gets. By section 2, applied to pairs, both joint distributions are equal at the game's optimum,
@@ -1707,8 +1712,8 @@ image_grid(
 # Training improves the discriminator's features only a little, by k-NN. Their accuracy is half a point to two points
 # higher than that of the same untrained network, depending on the run. (The DCGAN paper compared its features with
 # k-means features. Notebook 00 compares with an untrained network.) BiGAN's code of 32 numbers gains fifteen points,
-# and its reconstructions often, but not always, show the digit that was coded. The code of notebook 11's VAE keeps more
-# information about the digit. A network that distinguishes fakes from digits need not know which digit it sees.
+# and its reconstructions often, but not always, show the digit that was coded. From the code of notebook 11's VAE, k-NN
+# recognises more digits. A network that distinguishes fakes from digits need not know which digit it sees.
 #
 # ## 13. Back to the blurry means
 #
@@ -1827,10 +1832,10 @@ describe(
 #
 # AIA closes with Goodfellow's taxonomy of generative models. Does the model write down a density? Can this density be
 # computed, or only bounded? These questions give a tree. This course has most of its branches, but some of these
-# notebooks are only planned. If the course can measure a claim of the tree by now, the table has the measurement. Every
-# number is read from `results/` and is a mean over three seeds. (The *conditional accuracy* is that of the short runs
-# in section 9, a mean over the labels. *One picture takes* is the cost of generating one picture. A number after a
-# model's name is that of its notebook.)
+# notebooks are only planned. Where the course can already measure something that the tree is about, the table has the
+# measurement. Every number is read from `results/` and is a mean over three seeds. (The *conditional accuracy* is that
+# of the short runs in section 9, a mean over the labels. *One picture takes* is the cost of generating one picture. A
+# number after a model's name is that of its notebook.)
 
 
 # %%
@@ -1936,11 +1941,11 @@ quality_figure()
 # is less than half of the VAE's. Only the VAE's precision is higher, but the evaluation network behind this number was
 # never trained on blurred pictures (notebook 11). So it depends on the data whether GANs produce the best samples.
 #
-# How likely is a picture under a GAN? The generator's pictures lie on a thin surface (section 7), so nearly every real
-# picture has probability density 0 or none at all. Put a little Gaussian noise around each $G(z)$, and there is a
-# density: $p_\sigma(x) = \int p(z)\, \mathcal N(x;\, G(z), \sigma^2 I)\, dz$. Wu et al. (2016) estimate it by annealed
-# importance sampling. This estimate is slow, and it depends on $\sigma$. In training there is no such number, and no
-# bound to watch.
+# How likely is a picture under a GAN? The generator's pictures lie on a thin surface (section 7). So $p_g$ has no
+# density, and a real picture hardly ever lies on this surface. With a little Gaussian noise around each $G(z)$ there is
+# a density: $p_\sigma(x) = \int p(z)\, \mathcal N(x;\, G(z), \sigma^2 I)\, dz$. Wu et al. (2016) estimate it by
+# annealed importance sampling. This estimate is slow, and it depends on $\sigma$. In training there is no such number,
+# and no bound to watch.
 #
 # ## 15. Pitfalls
 #

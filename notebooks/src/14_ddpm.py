@@ -31,7 +31,7 @@ from einops import rearrange
 from IPython.display import Markdown, display
 from ipywidgets import Dropdown, FloatLogSlider, IntSlider, SelectionSlider
 
-from course_lib import experiments, zoo
+from course_lib import evaluate, experiments, zoo
 from course_lib import recipe as recipes
 from course_lib.data import as_float, load
 from course_lib.data.toys import CENTRES, NOISE
@@ -94,8 +94,8 @@ BUDGET = budget()
 # %% [markdown]
 # ## 1. Thirty-two pictures from noise
 #
-# First the result, before any formula. The course's two diffusion models, one of digits and one of emoji, draw sixteen
-# pictures each. They start from noise and take fifty steps. The pictures are neither sorted nor selected.
+# First the result, before any formula. Two of the course's diffusion models, one of digits and one of emoji, draw
+# sixteen pictures each. They start from noise and take fifty steps. The pictures are neither sorted nor selected.
 
 # %%
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
@@ -123,7 +123,7 @@ for name, model, shape in (
     )
 
 # %% [markdown]
-# ## 2. Drowning a picture
+# ## 2. The forward process
 #
 # The **forward process** is fixed; nothing in it is learnt. It starts from a picture $x_0$ (pixels normalised to
 # $[-1, 1]$). Each step shrinks the current picture a little and adds a little noise. MLMI17 writes:
@@ -168,8 +168,8 @@ for t, x in walked.items():
     torch.testing.assert_close(
         jump.item(), math.sqrt(abar) * 0.7 + math.sqrt(1 - abar), atol=1e-6, rtol=0
     )
-show(q_step)
-show(q_sample)
+show(q_step, after="exercise 3")
+show(q_sample, after="exercise 2")
 
 # %% [markdown]
 # *Margin note, and an experiment.* GT19's slide *The Diffusion (Encoding) Process* writes the mean as
@@ -359,8 +359,8 @@ print(
     f"x_t = -0.4, x_0 = 0.7, t = {t + 1}: x_(t-1) has mean {textbook_mean.item():.5f} "
     f"and variance {textbook_variance:.5f} (beta_t = {beta:.5f})"
 )
-show(posterior_mean)
-show(posterior_variance)
+show(posterior_mean, after="exercise 4")
+show(posterior_variance, after="exercise 4")
 
 # %% [markdown]
 # ## 5. A bound that becomes a squared error
@@ -385,12 +385,17 @@ show(posterior_variance)
 #
 # $$\log p_\theta(x_0) \ge \mathbb E_q \Big[ -\underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} - \sum_{t=2}^T \underbrace{\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t)\big)}_{L_{t-1}} + \underbrace{\log p_\theta(x_0 \mid x_1)}_{-L_0} \Big] .$$
 #
-# *Margin note.* On the slide *ELBO* the brackets do not balance; the expectation is over all three terms.
+# *Margin note.* On GT19's slide with this bound (the slide has no title) the brackets do not balance. The expectation
+# is over all three terms.
 #
 # **KL to squared error.** $L_T$ contains nothing to learn. $L_{t-1}$ compares two Gaussians. If $p_\theta$ has the
-# posterior's variance, $\sigma_t^2 = \tilde\beta_t$, then
-# $\mathrm{KL} = \frac{1}{2 \tilde\beta_t} \| \tilde\mu_t - \mu_\theta \|^2$, because with equal covariances only the
-# means matter.
+# posterior's variance, $\sigma_t^2 = \tilde\beta_t$, then only the means matter. To see it, write the divergence as an
+# average over $x \sim q = \mathcal N(\tilde\mu, \sigma^2 I)$. The constants of the two densities are equal and cancel:
+#
+# $$\mathrm{KL} = \mathbb E_q \log \frac{q(x)}{p_\theta(x)} = \frac{1}{2 \sigma^2}\, \mathbb E_q \Big[ \| x - \mu_\theta \|^2 - \| x - \tilde\mu \|^2 \Big] = \frac{1}{2 \sigma^2}\, \| \tilde\mu - \mu_\theta \|^2 .$$
+#
+# The last step uses $x - \mu_\theta = (x - \tilde\mu) + (\tilde\mu - \mu_\theta)$. The square has a mixed term, which
+# is zero on average.
 #
 # **Mean to noise.** $\mu_\theta$ is a function of $x_t$, so in
 # $\tilde\mu_t = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon)$ only $\epsilon$ is
@@ -403,11 +408,11 @@ show(posterior_variance)
 # $L_0 = -\log p_\theta(x_0 \mid x_1)$. For it one takes the variance $\beta_1$ and the mass of a Gaussian in each of
 # the 256 grey levels (Ho et al., equation 13). $L_{\text{simple}}$ below treats this term as one more squared error.
 # (Written with $x_0$, the loss is $L_{t-1} = \frac12 (\mathrm{SNR}_{t-1} - \mathrm{SNR}_t)\, \| x_0 - \hat x_0 \|^2$:
-# half of the signal-to-noise ratio that the step gains, times the squared error of the predicted picture; Kingma et al. 2021.
-# The library computes the loss in this form.)
+# half of the signal-to-noise ratio that the step gains, times the squared error of the predicted picture; Kingma et al.
+# 2021. The library computes the loss in this form.)
 #
-# **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no longer a bound, but all
-# terms have the *same minimiser* as before, if the network can be any function:
+# **And then the weight is dropped.** $L_{\text{simple}}$ has weight 1 for every $t$. It is no longer a bound. But for
+# every $t \ge 2$ the *minimiser is the same* as before, if the network can be any function:
 # $\epsilon_\theta = \mathbb E[\epsilon \mid x_t]$ at each $t$ separately. With a finite network the weights decide
 # where its capacity is used. The figure shows which steps count most in the bound: the first few, where the eye can
 # hardly see the noise.
@@ -455,8 +460,10 @@ describe(
 # first steps. Counted in nats, the same steps dominate far more.
 #
 # **How large is the bound?** The network was trained on $L_{\text{simple}}$, but the bound can still be computed. It
-# has three parts: $L_T$; the term $L_0$, by the mass of a Gaussian in each grey level; and an unbiased estimate of the
-# $T - 1$ other terms, with their weights. In bits for each pixel one can compare any two models that define a density.
+# has three parts: $L_T$; the term $L_0$, by the mass of a Gaussian in each grey level; and the $T - 1$ other terms,
+# with their weights. We compute a few of these for each picture, at random steps, and from them an unbiased estimate of
+# their sum. The unit is bits per dimension (a grey pixel is one dimension, a pixel in colour three). In this unit one
+# can compare any two models that give a probability to the same 8-bit pictures.
 
 # %%
 mean, grey = (
@@ -492,12 +499,52 @@ print(
     f"{rows[0]['steps']} updates: {np.mean([row['bits'] for row in rows]):.2f}; all "
     "greys equally likely: 8"
 )
-show(terms)
+show(terms, after="exercise 9")
+
+# %% [markdown]
+# **Beside notebook 11's bits.** A VAE's bound has the same unit, so the two models can be compared on the same emoji.
+# Notebook 11's likelihood is a density. Its grey values are spread over their intervals (`dequantise`), and the mean
+# log-density minus $d \log 256$ is a lower bound on the log-probability of the 8-bit picture. The diffusion bound gives
+# each grey level a probability directly. So both numbers are upper bounds on the bits that the model needs, for the
+# same pictures. (How far each bound is from the model's true value is not known here. Notebook 11's digits are black or
+# white. Their nats cannot be compared with bits of grey digits.)
+
+# %%
+vae = zoo.load("vae-emoji").eval()
+some = emoji.x[:: {"smoke": 120, "laptop": 24, "gpu": 4}[BUDGET]]
+torch.manual_seed(0)
+with torch.no_grad():
+    pixels = vae.draw(as_float(some))  # dequantised
+    mean, log_variance = vae.posterior(pixels)
+    noise = torch.randn_like(mean)
+    log_likelihood, kl = vae.terms(pixels, eps=noise)
+    # the same bound, by torch's distributions
+    q = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    z = mean + q.stddev * noise
+    p = torch.distributions.Normal(vae.decode(z), vae.likelihood.log_sigma.exp())
+    by_torch = p.log_prob(pixels).flatten(1).sum(1) - torch.distributions.kl_divergence(
+        q, torch.distributions.Normal(0.0, 1.0)
+    ).sum(1)
+torch.testing.assert_close(log_likelihood - kl, by_torch, rtol=1e-4, atol=0.1)
+vae_bits = evaluate.bits_per_dimension(by_torch.mean().item(), 3072)
+diffusion_bits = bits_per_dimension(emoji_painter, some)
+print(
+    f"{len(some)} test emoji, shipped weights, bits per dimension at most: VAE "
+    f"{vae_bits:.2f}, diffusion {diffusion_bits:.2f}; all values equally likely: 8"
+)
+
+# %% [markdown]
+# The diffusion model needs far fewer bits. (It was also trained for longer: the table in section 11 has the minutes.)
+# Two things probably help it. Its bound has a thousand latents of the size of the picture, where the VAE has one short
+# code. And its last step gives a probability to each grey level by a narrow Gaussian: its standard deviation is smaller
+# than the distance between neighbouring grey levels. This VAE has one $\sigma$ for all pixels. This $\sigma$ was
+# trained, and so it is about as large as the error of the blurred reconstructions of training pictures. (Notebook 11,
+# section 13 shows how much a $\sigma$ for each pixel gains.)
 
 # %% [markdown]
 # ## 6. Algorithm 1
 #
-# One update needs little: pictures, a random step for each picture, noise, and one regression. Below are ten lines of
+# One update needs little: pictures, a random step for each picture, noise, and one regression. Below are a few lines of
 # code, and the library's loss for the same random numbers:
 
 
@@ -570,7 +617,7 @@ image_grid(
 
 # %% [markdown]
 # Look at the loss. Most of its decrease happens in the first updates. After that it changes slowly and noisily, while
-# the pictures keep improving. (After 400 updates they are strokes and not yet digits. The weights of section 1 had
+# the pictures keep improving. (After 400 updates they are strokes and not yet digits. The digits model of section 1 had
 # 5,000 updates.) Much of the remaining loss comes from noise that a network cannot tell from the picture unless it has
 # memorised the picture (the minimiser in section 8 has). The value of the loss says little about the pictures. But it
 # measures one fixed quantity, which a GAN's loss does not, so two runs with the same schedule can be compared.
@@ -581,13 +628,31 @@ image_grid(
 # ## 7. Algorithm 2: the chain back
 #
 # Start at $x_T \sim \mathcal N(0, I)$. At each step predict the noise, compute the mean from it, and add noise of
-# variance $\sigma_t^2$. At the last step add none. Two choices of $\sigma_t^2$ are natural. $\tilde\beta_t$ is exactly
-# right if the data are a single point. $\beta_t$ is exactly right if the data are already $\mathcal N(0, I)$. For other
-# data the right value lies between the two, and for many small steps the two are nearly equal.
+# variance $\sigma_t^2$. At the last step add none.
 #
-# Why add noise at all? The mean moves about twice as far along the score (section 8) as a chain without noise may move
-# (section 10's DDIM moves half as far). So without the noise the points contract too much. The last lines below show
-# this on a toy: eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
+# **Which variance?** A step back knows $x_t$, but not $x_0$. The variance of a pixel of $x_{t-1}$ given $x_t$ has two
+# parts, by the law of total variance: the posterior's variance, and the variance of the posterior's mean, because $x_0$
+# is uncertain (section 4 has the coefficient of $x_0$ in the mean):
+#
+# $$\mathrm{Var}(x_{t-1} \mid x_t) = \tilde\beta_t + \frac{\bar\alpha_{t-1}\, \beta_t^2}{(1 - \bar\alpha_t)^2}\; \mathrm{Var}(x_0 \mid x_t) .$$
+#
+# - If the data are a single point, then $\mathrm{Var}(x_0 \mid x_t) = 0$, and $\tilde\beta_t$ is exactly right.
+# - If the data are $\mathcal N(0, I)$, then $\mathrm{Var}(x_0 \mid x_t) = 1 - \bar\alpha_t$. The sum is
+#   $\frac{\beta_t}{1 - \bar\alpha_t} \big(1 - \bar\alpha_{t-1} + \bar\alpha_{t-1} \beta_t\big) = \beta_t$, because
+#   $\bar\alpha_{t-1} (1 - \beta_t) = \bar\alpha_t$. So $\beta_t$ is exactly right.
+# - Pixels in $[-1, 1]$ have a variance $c \le 1$. The best *linear* guess of $x_0$ has the mean squared error
+#   $c\, (1 - \bar\alpha_t) / (c\, \bar\alpha_t + 1 - \bar\alpha_t) \le 1 - \bar\alpha_t$, and the best guess has no
+#   larger one. So $\mathrm{Var}(x_0 \mid x_t)$, averaged over $x_t$, is at most $1 - \bar\alpha_t$, and the averaged
+#   right variance lies between $\tilde\beta_t$ and $\beta_t$. (Data of a larger variance can need more than $\beta_t$.)
+#   With many small steps, $\tilde\beta_t$ and $\beta_t$ are nearly equal, except at the first few.
+#
+# **Why no noise at the last step?** At $t = 1$ the mean is the guess of $x_0$ itself: $\tilde\beta_1 = 0$, and the
+# coefficient of $x_t$ is 0. In the bound, $p_\theta(x_0 \mid x_1)$ has a variance only so that it gives each grey level
+# a probability. Noise drawn from it would only make the picture grainy, by about one grey level.
+#
+# Why add noise at all? With small steps, the mean moves about twice as far along the score (section 8) as a step of
+# section 10's DDIM, which adds no noise. So without the noise the points contract too much. The line printed below
+# shows this on a toy: eight Gaussians on a circle, for which $\epsilon_\theta$ is a formula (section 8 derives it).
 #
 # The library contains the loop only once, in `sample`, for steps from $t$ to any earlier $s$ ($s = t - 1$ in Algorithm
 # 2; `abar_prev` is $\bar\alpha_s$). `ancestral` passes to it the Gaussian from which $x_s$ is drawn (`transition`).
@@ -628,8 +693,14 @@ print(
     f"{theirs.norm(dim=1).mean():.2f}, drawn without noise "
     f"{without.norm(dim=1).mean():.2f}"
 )
+# Var(x_{t-1} | x_t) for data N(0, c): the pair (x_{t-1}, x_t) is a joint Gaussian
+beta, abar, abar_prev = schedule.beta[20], schedule.abar[20], schedule.abar[19]
+for c, expected in ((0.0, posterior_variance(abar, abar_prev)), (1.0, beta)):
+    before, now = abar_prev * c + 1 - abar_prev, abar * c + 1 - abar
+    given = before - (1 - beta) * before**2 / now
+    torch.testing.assert_close(given, expected)
 show(sample)
-show(ancestral)
+show(ancestral, after="exercise 7")
 
 # %% [markdown]
 # **Try it.** The figure shows the reverse chain, frame by frame: above $x_t$, and below it the network's guess of $x_0$
@@ -754,13 +825,13 @@ torch.testing.assert_close(
     atol=1e-6,
     rtol=1e-5,
 )
-show(MixtureNoise)
+show(MixtureNoise, after="exercise 10")
 
 # %% [markdown]
 # **Try it.** The figure shows the field at time $t$. At the end ($t$ near 100) the data are pure noise, so every arrow
-# points to the middle, and its length is proportional to the distance to the middle (only the longest arrows are cut).
-# Move the slider to the left and watch eight basins form. Where do the two fields differ most, and does a sampler ever
-# go there?
+# points to the middle, and its length is proportional to the distance to the middle. (At other $t$ the longest arrows
+# may be shortened.) Move the slider to the left and watch how the arrows begin to point to eight different places.
+# Where do the two fields differ most, and does a sampler ever go there?
 
 # %%
 PLANE = torch.cartesian_prod(
@@ -887,10 +958,13 @@ def toy_figure():
 toy_figure()
 
 # %% [markdown]
-# Where the noise is strong, the field is learnt to about one part in a thousand. The error is largest at the small $t$
-# where the modes separate. There the exact answer changes sharply between the modes, and the network makes it smooth.
-# So every mode is found in every run, but with 25 narrow modes a part of the samples ends up between two modes. The
-# loss weighs all $t$ equally, so nothing asks for sharpness in particular.
+# The left panel divides the squared error by the squared size of the exact noise. Where the noise is strong ($t$ above
+# 60), this quotient is below one in a thousand. Its root is the relative error of the noise: about 2 to 3 %. The
+# relative error is largest at the smallest $t$. There the exact answer changes over short distances, within a mode and
+# from one mode to the next. The network's answer is probably smoother.
+#
+# Every mode is found in every run. But with 25 narrow modes, about three samples in ten end outside all modes. The loss
+# weighs all $t$ equally, so nothing asks for a sharp answer at small $t$ in particular.
 #
 # **What the best network would do.** For a *finite* set of pictures $\mathbb E[\epsilon \mid x_t]$ is a formula, too:
 # `MixtureNoise` with one centre on each picture and a width of zero. This formula is the minimiser of the training
@@ -948,9 +1022,12 @@ print(
 
 # %% [markdown]
 # The minimiser draws the training set. So if a diffusion model draws anything new, the reason is that its network
-# **does not minimise its loss**. Kadkhodaie et al. trace this to the functions that convolutional networks learn
-# easily. Remember this before you train a big network on few pictures. (Distance alone does not distinguish a new digit
-# from a badly drawn one. Compare it with the distance of test digits.)
+# **does not minimise its loss**. Whether it comes close depends on the number of pictures. Kadkhodaie et al. trained
+# networks on sets of different sizes. From few pictures, a network does memorise: it draws the pictures of its training
+# set. From many pictures, two networks that were trained on *separate* sets draw nearly the same picture from the same
+# noise. They explain this by the functions that convolutional networks learn easily. Remember this before you train a
+# big network on few pictures. (Distance alone does not distinguish a new digit from a badly drawn one. Compare it with
+# the distance of test digits.)
 #
 # ## 9. Four things to predict
 #
@@ -963,18 +1040,21 @@ print(
 # | $v = \sqrt{\bar\alpha}\, \epsilon - \sqrt{1 - \bar\alpha}\, x_0$ | $\sqrt{1 - \bar\alpha}\, x_t + \sqrt{\bar\alpha}\, \hat v$ | $\lVert v - \hat v\rVert^2$: the first loss, times $1 / \bar\alpha$ |
 # | the next step $x_{t-1}$, its mean | $(x_t - \sqrt{\alpha}\, \hat x_{t-1}) \sqrt{1 - \bar\alpha} / \beta$ | MLMI17's Algorithm 1.2 |
 #
-# **Algorithm 1.2** simulates whole chains and regresses $x_{t-1}$ on $x_t$. Split the target: $x_{t-1} = \tilde\mu_t(x_t, x_0) + \sqrt{\tilde\beta_t}\, \xi$ with $\xi$ independent of $x_t$ and $x_0$. With $f_\theta = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon_\theta)$ and $d$ pixels
+# **Algorithm 1.2** simulates whole chains and regresses $x_{t-1}$ on $x_t$. Split the target:
+# $x_{t-1} = \tilde\mu_t(x_t, x_0) + \sqrt{\tilde\beta_t}\, \xi$ with $\xi$ independent of $x_t$ and $x_0$. With
+# $f_\theta = \frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \epsilon_\theta)$ and $d$ pixels
 #
 # $$\mathbb E \| x_{t-1} - f_\theta \|^2 = \mathbb E \| \tilde\mu_t - f_\theta \|^2 + d\, \tilde\beta_t = \frac{\beta_t^2}{\alpha_t (1 - \bar\alpha_t)}\; \mathbb E \| \epsilon - \epsilon_\theta \|^2 + d\, \tilde\beta_t .$$
 #
 # This is the same loss with other weights, plus a constant, so it has **the same optimum**. But the constant makes up
-# nearly the whole loss (the cell prints its share). Its gradient is zero on average, but not in a single batch: the
-# random noise of the single step, $\sqrt{\tilde\beta_t}\, \xi$, is up to ten times larger than all that there is to
-# learn. DDPM's loss is the same regression with this noise averaged out, because its target is the mean of $x_{t-1}$
-# instead of one sample. A network that outputs $x_{t-1}$ *itself* has a second problem. It must copy $x_t$ to within a
-# hundredth before its output says anything about the noise, because its error is multiplied by
-# $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$, a factor of 50 and more (the cell prints it). First we check the
-# identity, by Monte Carlo with an arbitrary function in place of the network:
+# nearly the whole loss (the cell prints both for one step). It comes from the random noise of the single step,
+# $\sqrt{\tilde\beta_t}\, \xi$, which is up to ten times larger than all that there is to learn. This noise adds nothing
+# to the gradient on average, but much in a single batch. DDPM's loss is the same regression with this noise averaged
+# out, because its target is the mean of $x_{t-1}$ instead of one sample. A network that outputs $x_{t-1}$ *itself* has
+# a second problem. It must copy $x_t$ to within about a hundredth before its output says anything about the noise,
+# because its error is multiplied by $\sqrt{\alpha_t (1 - \bar\alpha_t)} / \beta_t$. This factor is about 50 or larger
+# (the cell prints its range). First we check the identity, by Monte Carlo with an arbitrary function in place of the
+# network:
 
 # %%
 torch.manual_seed(0)
@@ -1075,8 +1155,9 @@ predictions_figure()
 # $v$. After long training (the shipped digits, 5,000 updates) predicting the noise works well enough, too.
 #
 # **MLMI17's Algorithm 1.2** has the same optimum on paper, but it draws nothing but noise after these updates, in all
-# six runs. The version that is reweighted through $\epsilon_\theta$ fails because the random noise of the single step
-# hides the gradient. The literal version fails because the network must copy $x_t$ first.
+# six runs. In one version the network outputs $\epsilon_\theta$, and $f_\theta$ is computed from it. It probably fails
+# because the random noise of the single step hides the gradient. In the literal version the network outputs $x_{t-1}$.
+# It has the same noise in its target, and it must also copy $x_t$ first.
 #
 # ## 10. DDIM: the same network, fewer steps
 #
@@ -1095,8 +1176,19 @@ predictions_figure()
 # $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma\, \xi, \qquad \sigma = \eta \sqrt{\tilde\beta}, \quad \tilde\beta = \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\Big) .$$
 #
 # $\eta = 1$ gives DDPM's posterior again. $\eta = 0$ has **no noise except the first**. Then the map from noise to
-# picture is fixed, and its paths can be followed in large steps if they bend little. The cell below measures on the toy
-# how much they bend. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
+# picture is fixed. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
+#
+# **DDIM in one variable.** Divide by $\sqrt{\bar\alpha}$, so that the picture is not shrunk any more. Write
+# $u_t = x_t / \sqrt{\bar\alpha_t}$, and $\sigma_t = \sqrt{1 - \bar\alpha_t} / \sqrt{\bar\alpha_t}$ for the noise level
+# (this is another $\sigma$ than that of $q_\sigma$). Then a jump is $u_t = x_0 + \sigma_t\, \epsilon$, and the guess of
+# the picture is $\hat x_0 = u_t - \sigma_t\, \hat\epsilon$. The step with $\eta = 0$, divided by $\sqrt{\bar\alpha_s}$,
+# becomes
+#
+# $$u_s = \hat x_0 + \sigma_s\, \hat\epsilon = u_t + (\sigma_s - \sigma_t)\, \hat\epsilon, \qquad\text{which is Euler's method for}\qquad \frac{du}{d\sigma} = \hat\epsilon .$$
+#
+# So DDIM follows the paths of a differential equation from the largest $\sigma$ to 0. Euler's method walks along the
+# tangent. It can take large steps if the paths bend little. The cell below checks the formula on the toy. It also
+# measures how much longer the paths of $x_t$ are than straight lines.
 
 
 # %%
@@ -1128,13 +1220,23 @@ torch.testing.assert_close(
     atol=1e-4,
     rtol=0,
 )
+u, numbers = None, step_numbers(100, 20)
+for t, s in zip(numbers, [*numbers[1:], None]):  # Euler's method for du / dsigma = eps
+    abar_t = exact.schedule.abar[t].item()
+    abar_s = 1.0 if s is None else exact.schedule.abar[s].item()
+    u = x_T / math.sqrt(abar_t) if u is None else u
+    eps = exact(u * math.sqrt(abar_t), torch.full((200,), t))
+    u = u + (math.sqrt(1 / abar_s - 1) - math.sqrt(1 / abar_t - 1)) * eps
+torch.testing.assert_close(
+    u, last(ddim(exact, x_T, exact.schedule, 20)), atol=1e-2, rtol=0
+)
 path = torch.stack([x_T, *(x for x, _ in ddim(exact, x_T, exact.schedule))])
 longer = (path[1:] - path[:-1]).norm(dim=2).sum(0) / (path[-1] - path[0]).norm(dim=1)
 print(
     f"paths from noise to the toy's data: {longer.median():.2f} times as long as the "
     "straight line between their ends (median of 200)"
 )
-show(ddim)
+show(ddim, after="exercise 8")
 
 
 # %%
@@ -1188,18 +1290,34 @@ def steps_figure():
     )
 
 
-steps_figure()
+display(steps_figure())
+distance = {
+    name: np.array(values)
+    for name, values in experiments.values("ddpm-steps", "frechet").items()
+}
+for steps in (250, 50, 10):
+    apart = distance[f"DDIM, {steps}"] - distance["DDIM, 1000"]
+    print(
+        f"DDIM from the same noise, {steps} steps instead of 1000: the Frechet distance "
+        f"changes by {', '.join(f'{value:+.2f}' for value in apart)} (3 seeds)"
+    )
 
 # %% [markdown]
-# With fifty steps the network is called twenty times less often, and nothing is lost. For both samplers fifty steps are
-# as good as a thousand, and even with ten the loss of quality is small. Only the *large* variance fails with few steps.
-# $\beta$ is right for data that are themselves noise. When one step replaces a hundred, it leaves more noise behind
-# than the remaining steps can remove.
+# Fifty steps need one twentieth of the calls of the network, and the figure shows no loss of quality. But such a figure
+# cannot show a small loss. The Frechet distance compares means and covariances of 96 features, and 64 pictures do not
+# determine a covariance of 96 features. Even 64 *real* digits have a distance of about 10, and the seeds of one sampler
+# differ by as much as the numbers of steps do (apart from the large variance with ten steps).
+#
+# For DDIM a finer comparison is possible. With the same seed it starts from the same noise, so it draws nearly the same
+# 64 pictures with any number of steps. The lines below the figure print the differences for each seed. Both 250 and 50
+# steps cost a little, and ten steps cost clearly more, each time with all three seeds.
+#
+# Only the *large* variance fails, with ten steps. $\beta$ is right for data that are themselves noise. When one step
+# replaces a hundred, it leaves more noise behind than the remaining steps can remove.
 #
 # Song et al. found that DDIM is better than ancestral sampling with few steps. Here ancestral sampling with
-# $\tilde\beta$ is at least as good, within the spread of 64 pictures. Fresh noise lets later steps correct the errors
-# of earlier ones, and our network often makes small errors. Only DDIM has the fixed map, and the rest of this section
-# uses it.
+# $\tilde\beta$ is at least as good, within the spread of 64 pictures. A possible reason is that fresh noise lets later
+# steps correct the errors of earlier ones. Only DDIM has the fixed map, and the rest of this section uses it.
 #
 # **Same start, different noise.** MLMI17 says: *different noise samples (dice rolls) result in different images*. DDIM
 # rolls the dice once, at the start. DDPM rolls them again at later steps, so the same $x_T$ leads to different
@@ -1233,10 +1351,9 @@ image_grid(
 # **A latent space after all.** With $\eta = 0$ the map from $x_T$ to $x_0$ is fixed, and we can follow it backwards,
 # from picture to noise. Each backward step would need the predicted noise at the point where it arrives. Instead it
 # uses the prediction at the point where it starts, for the step number of the arrival. So a picture has a *code* of its
-# own size, from which it is nearly recovered. The standard deviation of the codes, in the title, shows how far they are
-# from the noise that the sampler starts from. We can also interpolate between two noises. (Walk on the sphere, as in
-# notebook 11, because a straight line between two Gaussian vectors passes through a region in which such noises never
-# lie.)
+# own size, from which it is nearly recovered. The title gives the standard deviation of the codes. The noise that the
+# sampler starts from has 1. We can also interpolate between two noises. (Walk on the sphere, as in notebook 11, because
+# a straight line between two Gaussian vectors passes through a region in which such noises practically never lie.)
 
 # %%
 CODE_STEPS = {"smoke": 10, "laptop": 100, "gpu": 250}[BUDGET]
@@ -1386,13 +1503,13 @@ def shipped_table():
 shipped_table()
 
 # %% [markdown]
-# After a little more than a minute the VAE draws the best digits, followed by the GAN. A diffusion model that predicts
-# $v$ is behind both, and one that predicts the noise is far behind. The reason is that a diffusion model learns a
-# thousand tasks, and each picture trains only one of them at a time. The advantage of a diffusion model is a loss that
-# keeps falling for as long as one trains, with no second network and no balance to keep. The table shows the shipped
-# weights, each trained for as long as it seemed useful. The numbers of samples and the evaluation networks are those of
-# notebook 12. On emoji, diffusion has the highest recall, at about equal precision, so it leaves out the least. By the
-# Frechet distance the GANs are better, most of all the conditional one (with label).
+# After a little more than a minute the VAE has the lowest Frechet distance, followed by the GAN. A diffusion model that
+# predicts $v$ is behind both, and one that predicts the noise is far behind. One reason is probably that a diffusion
+# model learns a thousand tasks, and each picture trains only one of them at a time. Compared with a GAN, a diffusion
+# model has an advantage: it has one network and one loss, so no two networks have to be kept in balance. The table
+# shows the shipped weights, each trained for as long as it seemed useful. The numbers of samples and the evaluation
+# networks are those of notebook 12. On emoji, diffusion has the highest recall, at about equal precision, so it leaves
+# out the least. By the Frechet distance the GANs are better, most of all the conditional one (with label).
 #
 # **A representation, too.** To remove noise from a picture one must know what is in the picture. Give the U-Net a
 # picture without noise, but with the step $t = T / 20$. Take its coarsest feature map, averaged over positions
@@ -1422,7 +1539,7 @@ features_figure()
 #
 # - **$\bar\alpha$ in place of $\alpha$, or the other way round.** Both lie in $(0, 1)$, the code runs with both, and no error is raised. The step has $\beta_t$, the jump has $\bar\alpha_t$.
 # - **A variance used as a standard deviation**, or a forgotten root (section 2).
-# - **Noise at the last step.** It adds fine noise of standard deviation $\sqrt{\beta_1}$ (0.01 here, one grey level), which never shows in any loss.
+# - **Noise at the last step.** It adds fine noise of standard deviation $\sqrt{\beta_1}$ (0.01 for the linear schedule, about one grey level), which never shows in any loss.
 # - **$t$ off by one** between training and sampling: the network gets a picture of one noise level and the step number of another.
 # - **The noise of the step in place of the noise of the jump** (section 4's margin note).
 # - **Pixels in $[0, 1]$.** Contrasts are halved, so at every $t$ the signal-to-noise ratio of the varying part is a quarter of the ratio that the schedule was made for. And a `clip_denoised` of 1 allows guesses down to $-1$.
@@ -1433,8 +1550,9 @@ features_figure()
 #
 # ## 13. What to try next
 #
-# **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, the
-# simple loss, the ancestral step, the DDIM step, and more. Each is checked when you run the cell below it.
+# **Exercises**: [`exercises/14_ddpm.ipynb`](../exercises/14_ddpm.ipynb): the schedule, the jump, the posterior, a loss
+# with a cap, a step back with a learnt variance, DDIM for a network that predicts $v$, and more. Each is checked when
+# you run the cell below it.
 #
 # Train `ddpm` with `cosine_betas()`. Set `clip_denoised=None` in section 1: what do the pictures look like with 10
 # steps? Give `DDPM` a `momentum` of 0 and compare. Draw digits with a `MixtureNoise` of ten training digits and a width
@@ -1448,4 +1566,4 @@ features_figure()
 # - Vincent 2011, *A Connection Between Score Matching and Denoising Autoencoders*, Neural Computation 23. Song, Ermon 2019, *Generative Modeling by Estimating Gradients of the Data Distribution*, [arXiv 1907.05600](https://arxiv.org/abs/1907.05600); Song et al. 2020, *Score-Based Generative Modeling through SDEs*, [arXiv 2011.13456](https://arxiv.org/abs/2011.13456).
 # - Kingma et al. 2021, *Variational Diffusion Models*, [arXiv 2107.00630](https://arxiv.org/abs/2107.00630): the bound in terms of signal-to-noise ratios. Salimans, Ho 2022, *Progressive Distillation*, [arXiv 2202.00512](https://arxiv.org/abs/2202.00512): $v$.
 # - Karras et al. 2022, *Elucidating the Design Space of Diffusion-Based Generative Models*, [arXiv 2206.00364](https://arxiv.org/abs/2206.00364).
-# - Kadkhodaie et al. 2023, *Generalization in Diffusion Models Arises from Geometry-Adaptive Harmonic Representations*, [arXiv 2310.02557](https://arxiv.org/abs/2310.02557): why networks do not memorise. Xiang et al. 2023, *Denoising Diffusion Autoencoders are Unified Self-supervised Learners*, [arXiv 2303.09769](https://arxiv.org/abs/2303.09769).
+# - Kadkhodaie et al. 2023, *Generalization in Diffusion Models Arises from Geometry-Adaptive Harmonic Representations*, [arXiv 2310.02557](https://arxiv.org/abs/2310.02557): when networks memorise, and why they do not from many pictures. Xiang et al. 2023, *Denoising Diffusion Autoencoders are Unified Self-supervised Learners*, [arXiv 2303.09769](https://arxiv.org/abs/2303.09769).

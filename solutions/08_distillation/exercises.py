@@ -6,6 +6,9 @@ that brings a `cotangent` asks for the gradient too.
 
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from course_lib.grading.drive import (
     Arrays,
     by_number,
@@ -15,11 +18,40 @@ from course_lib.grading.drive import (
     same_bits,
 )
 
-drive_soft_targets = partial(
-    on_case, tensors=("logits",), settings=("temperature",), flows=("logits",)
+
+def careful(drive, answer, a: Arrays) -> Arrays:
+    """Drives the answer and adds two outputs. `unchanged wish ...`: whether no argument
+    is asked to require a gradient, or not to. `float64 ...`: for arguments in float64,
+    whether all tensors that come back are float64."""
+    kept, kinds = [], []
+
+    def watched(*given):
+        tensors = [x for x in given if isinstance(x, Tensor)]
+        before = [x.requires_grad for x in tensors]
+        came = answer(*given)
+        kept.append([x.requires_grad for x in tensors] == before)
+        several = came if isinstance(came, (tuple, list)) else [came]
+        kinds.extend(x.dtype for x in several if isinstance(x, Tensor))
+        return came
+
+    outputs = drive(watched, a)
+    outputs["unchanged wish for a gradient"] = all(kept)
+    if torch.float64 in {x.dtype for x in a.values() if x.ndim}:
+        outputs["float64 for float64 input"] = set(kinds) <= {torch.float64}
+    return outputs
+
+
+def on_case_with(**names):
+    def drive(answer, a: Arrays) -> Arrays:
+        return careful(lambda watched, a: on_case(watched, a, **names), answer, a)
+
+    return drive
+
+
+drive_soft_targets = on_case_with(
+    tensors=("logits",), settings=("temperature",), flows=("logits",)
 )
-drive_distillation_loss = partial(
-    on_case,
+drive_distillation_loss = on_case_with(
     tensors=("student", "teacher", "labels"),
     settings=("temperature", "soft"),
     flows=("student",),
@@ -30,8 +62,8 @@ drive_distillation_loss = partial(
 def drive_ema_update(answer, a: Arrays) -> Arrays:
     """`target 0`, `target 1`, ... and `online 0`, ..., which want a gradient; start,
     progress. `value I`: the new ones; `unchanged ...`: whether the lists hold the
-    tensors they held, and these are as they were; `detached`: whether all that comes
-    back is without gradient."""
+    tensors they held, and these are as they were; `without gradient`: whether all that
+    comes back is without gradient; `float64 ...`: as in `careful`."""
     n = sum(name.startswith("target ") for name in a)
     target, online = (
         [a[f"{word} {i}"] for i in range(n)] for word in ("target", "online")
@@ -45,26 +77,36 @@ def drive_ema_update(answer, a: Arrays) -> Arrays:
         raise TypeError(f"expected a list of {n} tensors, got {came}")
     same = list(map(same_bits, tensors, before))
     wanting = all(tensor.requires_grad for tensor in online)
-    return {f"value {i}": part for i, part in enumerate(new)} | {
+    not_wanting = not any(tensor.requires_grad for tensor in target)
+    outputs = {f"value {i}": part for i, part in enumerate(new)} | {
         "unchanged lists": [*map(id, given[0] + given[1])] == [*map(id, tensors)],
-        "unchanged target": all(same[:n]),
+        "unchanged target": all(same[:n]) and not_wanting,
         "unchanged online": all(same[n:]) and wanting,
-        "detached": _detached(new),
+        "without gradient": not any(map(_wants, new)),
     }
+    if target[0].dtype == torch.float64:
+        kinds = {part.dtype for part in new if isinstance(part, Tensor)}
+        outputs["float64 for float64 input"] = kinds <= {torch.float64}
+    return outputs
 
 
-def _detached(tensors) -> bool:
-    return not any(getattr(tensor, "requires_grad", False) for tensor in tensors)
+def _wants(tensor) -> bool:
+    return getattr(tensor, "requires_grad", False)
 
 
-drive_byol_loss = partial(
-    on_case, tensors=("p1", "p2", "z1", "z2"), flows=("p1", "p2"), stops=("z1", "z2")
-)
+def drive_byol_loss(answer, a: Arrays) -> Arrays:
+    """As for `on_case`, without a `slope` for predictions that are shorter than the
+    step of its finite difference."""
+    drive = on_case_with(tensors=("p", "z"), flows=("p",), stops=("z",))
+    outputs = drive(answer, a)
+    if a["p"].norm(dim=-1).min() < 0.1:
+        outputs.pop("slope", None)
+    return outputs
 
 
 def drive_simsiam_loss(answer, a: Arrays) -> Arrays:
-    """Builds a tiny encoder and predictor from the weights. `gradient ...`: of
-    these."""
+    """Builds a tiny encoder and predictor from the weights. `gradient ...`: of these;
+    `unchanged wish ...` and `float64 ...`: as in `careful`."""
     names = ("encoder", "encoder bias", "predictor", "predictor bias")
     weights = {name: a[name].requires_grad_() for name in names}
 
@@ -74,26 +116,63 @@ def drive_simsiam_loss(answer, a: Arrays) -> Arrays:
     def predictor(z):
         return z + (z @ weights["predictor"] + weights["predictor bias"]).sin()
 
-    value = answer(encoder, predictor, a["view1"], a["view2"])
-    return {"value": value} | gradients(value, weights)
+    views = a["view1"], a["view2"]
+    value = answer(encoder, predictor, *views)
+    outputs = {"value": value} | gradients(value, weights)
+    outputs["unchanged wish for a gradient"] = not any(map(_wants, views)) and all(
+        map(_wants, weights.values())
+    )
+    if views[0].dtype == torch.float64 and isinstance(value, Tensor):
+        outputs["float64 for float64 input"] = value.dtype == torch.float64
+    return outputs
 
 
 def drive_barlow_twins(answer, a: Arrays) -> Arrays:
-    """`matrix`: the first thing that comes back; `value`, gradients: of the second."""
+    """`matrix`: the first thing that comes back; `value`, gradients: of the second.
+    `finite ...`: whether the gradient of the second is finite, in cases of dead
+    features."""
     matrices = []
 
-    def loss(z1, z2, off_diagonal):
-        came = parts(answer(z1, z2, off_diagonal), ("matrix", "loss"))
+    def loss(z1, z2, weights, off_diagonal):
+        came = parts(answer(z1, z2, weights, off_diagonal), ("matrix", "loss"))
         matrices.append(came[0])
         return came[1]
 
-    outputs = on_case(loss, a, ("z1", "z2"), ("off_diagonal",), flows=("z1", "z2"))
-    return {"matrix": matrices[0]} | outputs
+    def drive(loss, a):
+        tensors, flows = ("z1", "z2", "weights"), ("z1", "z2")
+        outputs = on_case(loss, a, tensors, ("off_diagonal",), flows=flows)
+        return {"matrix": matrices[0]} | outputs
+
+    outputs = careful(drive, loss, a)
+    if not bool(a["z1"].any(0).all() and a["z2"].any(0).all()):
+        leaves = {name: a[name].clone().requires_grad_() for name in ("z1", "z2")}
+        value = loss(*leaves.values(), a["weights"], a["off_diagonal"].item())
+        found = gradients(value, leaves).values()
+        finite = all(bool(gradient.isfinite().all()) for gradient in found)
+        outputs["finite in its gradient"] = finite
+    return outputs
 
 
-drive_multicrop_loss = partial(
-    on_case,
-    tensors=("student", "teacher"),
+def drive_vicreg_terms(answer, a: Arrays) -> Arrays:
+    """`invariance`, `variance`, `covariance`: what comes back. Gradients: of a sum of
+    the three with different weights, in cases that ask for them."""
+    names = ("invariance", "variance", "covariance")
+    found = []
+
+    def loss(z1, z2, floor):
+        came = parts(answer(z1, z2, floor), names)
+        found.append(came)
+        return 0.7 * came[0] + 1.3 * came[1] + 0.4 * came[2]
+
+    def drive(loss, a):
+        return on_case(loss, a, ("z1", "z2"), ("floor",), flows=("z1", "z2"))
+
+    outputs = careful(drive, loss, a)
+    return dict(zip(names, found[0])) | outputs
+
+
+drive_multicrop_loss = on_case_with(
+    tensors=("student", "teacher", "present"),
     settings=("tau_s", "tau_t"),
     flows=("student",),
     stops=("teacher",),
@@ -101,19 +180,30 @@ drive_multicrop_loss = partial(
 
 
 def drive_centre_and_sharpen(answer, a: Arrays) -> Arrays:
-    """`probabilities`, `centre`: what comes back; `detached`: whether both are without
-    gradient, though the outputs want one."""
+    """`probabilities`, `centre`: what comes back; `without ...`: whether each of them
+    is without gradient, though the outputs want one."""
     a["outputs"].requires_grad_()
-    tensors, settings = ("outputs", "centre"), ("temperature", "momentum")
     names = ("probabilities", "centre")
-    found = on_case(answer, a, tensors, settings, names=names)
-    return found | {"detached": _detached(found[name] for name in names)}
+
+    def drive(answer, a):
+        tensors, settings = ("outputs", "centre"), ("temperature", "momentum")
+        return on_case(answer, a, tensors, settings, names=names)
+
+    outputs = careful(drive, answer, a)
+    return outputs | {
+        f"without gradient in the {name}": not _wants(outputs[name]) for name in names
+    }
 
 
+drive_linear_network = partial(
+    by_number,
+    given=("noise", "decay", "lag"),
+    groups={"largest": "a", "alive": "b", "threshold": "c", "rate": "d"},
+)
 drive_numbers_by_heart = partial(
     by_number,
     given=("prototypes", "large", "small", "share"),
-    groups={"entropies": "ab", "losses": "cd", "pairs": "e", "cost": "f"},
+    groups={"entropies": "abcd", "losses": "ef", "pairs": "g", "cost": "h"},
 )
 
 
@@ -121,7 +211,6 @@ drive_numbers_by_heart = partial(
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Generator
 
@@ -135,7 +224,6 @@ from course_lib.grading.exercise import (
     library,
     make_case,
     make_cases,
-    values,
 )
 
 
@@ -144,21 +232,24 @@ def cases_soft_targets(g: Generator, hidden: bool) -> list[Case]:
     def case(kind, n, c, dtype=F32, low=2.0, high=4.0):
         logits = 3 * normal(g, n, c, dtype=dtype) + 1
         if kind == "extreme":  # overflow in one row, and another far below it
-            # float32 says 9000 to 0.001 only: no fault of an answer
-            level = 9e3 if dtype == F64 else 450
+            # float32 says 10^7 to 1 only, and 9000 to 0.001
+            level = 1e7 if dtype == F64 else 450
             logits[0] += level
             logits[1] -= level
+        if low > 10:  # a softmax without the temperature underflows
+            logits[:, 0], logits[:, 1] = 140, -140
         t = between(g, low, high)
         cotangent = partial(normal, g, n, c, dtype=dtype)
         return make_case(kind, cotangent, logits=logits, temperature=t)
 
     if not hidden:
         ordinary = [(2, 3), (3, 3, F64), (3, 2, F32, 0.3, 0.5)]
-        extreme, slopes = [(3, 4), (2, 2, F64)], [(2, 3, F64)]
+        extreme = [(3, 4), (2, 2, F64), (2, 3, F32, 60, 90)]
+        slopes = [(2, 3, F64)]
         return make_cases(case, ordinary=ordinary, extreme=extreme, gradient=slopes)
     n = whole(g, 4, 8)
     ordinary = [(n, n + 2), (n + 3, n), (n, n, F64), (n, 5, F32, 0.3, 0.5)]
-    extreme = [(n, 5, F32, 1.5), (2, n, F64)]
+    extreme = [(n, 5, F32, 1.5), (2, n, F64), (n, 4, F32, 60, 90)]
     slopes = [(n, 5, F64), (3, n + 1, F64, 0.3, 0.5)]
     return make_cases(case, ordinary=ordinary, extreme=extreme, gradient=slopes)
 
@@ -181,6 +272,8 @@ def cases_distillation_loss(g: Generator, hidden: bool) -> list[Case]:
             logits = teacher if sure == "teacher" else student
             level = 5e3 if sure == "student" else 3e3 if dtype == F64 else 300
             logits[0, 0], logits[0, 1] = level, -level
+            if dtype == F64:  # a shift changes nothing, but float32 loses the rest
+                student, teacher = student + 1e7, teacher - 1e7
         if soft is None:
             soft = between(g, 0.2, 0.35) if whole(g, 0, 1) else between(g, 0.65, 0.8)
         labels, temperature = torch.randint(0, c, (n,), generator=g), between(g, 2, 4)
@@ -190,7 +283,8 @@ def cases_distillation_loss(g: Generator, hidden: bool) -> list[Case]:
 
     if not hidden:
         ordinary = [(2, 3), (3, 3, F64), (3, 2, F32, 1.0)]
-        extreme, slopes = [(2, 3), (3, 3, F32, None, "student")], [(2, 3, F64)]
+        extreme = [(2, 3), (3, 3, F32, None, "student"), (2, 3, F64)]
+        slopes = [(2, 3, F64)]
         return make_cases(case, ordinary=ordinary, extreme=extreme, gradient=slopes)
     n = whole(g, 4, 8)
     ordinary = [(n, n + 2), (n + 3, n), (n, n, F64)]
@@ -221,16 +315,24 @@ def distill_by_loops(student, teacher, labels, temperature, soft):
 
 # --- 3. the moving average ------------------------------------------------------------
 def cases_ema_update(g: Generator, hidden: bool) -> list[Case]:
-    def case(kind, *shapes, dtype=F32, at=0.0):
+    def case(kind, *shapes, dtype=F32, at=0.0, large=False):
         draw = partial(normal, g, dtype=dtype)
         arrays = {f"target {i}": 2 + draw(*s) for i, s in enumerate(shapes)}
         arrays |= {f"online {i}": 2 * draw(*s) - 1 for i, s in enumerate(shapes)}
-        return make_case(kind, **arrays, start=between(g, 0.65, 0.85), progress=at)
+        start = between(g, 0.65, 0.85)
+        if large:  # the large numbers cancel: float32 loses what is left
+            m = 1 - (1 - start) * math.cos(math.pi * at / 2) ** 2
+            for i, shape in enumerate(shapes):
+                level = 1e5 * (1.5 + uniform(g, *shape, dtype=dtype))
+                arrays[f"target {i}"] += level
+                arrays[f"online {i}"] -= m / (1 - m) * level
+        return make_case(kind, **arrays, start=start, progress=at)
 
     if not hidden:
         return [
             case("ordinary", (2, 3), (3,)),
             case("ordinary", (2,), (2,), (1, 2), dtype=F64),
+            case("ordinary", (2,), dtype=F64, large=True),
             case("schedule", (2, 2), (2,), at=0.4),
             case("schedule", (3,), at=0.75, dtype=F64),
             case("schedule", (2,), at=1.0),
@@ -240,6 +342,7 @@ def cases_ema_update(g: Generator, hidden: bool) -> list[Case]:
         case("ordinary", (n, 5), (5,), (5, n), (n,)),
         case("ordinary", (n, 3, 2, 2), (), (n, n), dtype=F64),
         case("ordinary", (1,)),
+        case("ordinary", (n, 2), (3,), dtype=F64, large=True),
         case("schedule", (n, 5), (5,), at=between(g, 0.15, 0.4)),
         case("schedule", (n, 2), (2, n), (n,), at=between(g, 0.6, 0.8), dtype=F64),
         case("schedule", (n,), (n,), at=1.0),
@@ -262,50 +365,67 @@ def ema_in_double(target, online, start, progress):
 
 # --- 4. BYOL --------------------------------------------------------------------------
 def cases_byol_loss(g: Generator, hidden: bool) -> list[Case]:
-    def case(kind, n, d, dtype=F32):
+    def case(kind, v, n, d, dtype=F32, alike=False):
         def rows():
-            lengths = uniform(g, n, 1, low=0.6, high=2.4, dtype=F64)
-            unit = F.normalize(normal(g, n, d, dtype=F64) + 0.3, dim=1)
+            lengths = uniform(g, v, n, 1, low=0.6, high=2.4, dtype=F64)
+            unit = F.normalize(normal(g, v, n, d, dtype=F64) + 0.3, dim=-1)
             return (unit * lengths).to(dtype)
 
-        arrays = {name: rows() for name in ("p1", "p2", "z1", "z2")}
+        arrays = {name: rows() for name in ("p", "z")}
+        if alike:  # the gradient is a small difference, divided by a small length
+            z = arrays["z"][:1] + 3e-5 * normal(g, v, n, d, dtype=dtype)
+            arrays["z"] = z
+            arrays["p"] = 1e-3 * (z + 3e-5 * normal(g, v, n, d, dtype=dtype))
         return make_case(kind, partial(between, g, 1.2, 2), **arrays)
 
     if not hidden:
-        return make_cases(case, ordinary=[(2, 3), (3, 4, F64)], gradient=[(2, 3, F64)])
+        ordinary = [(2, 2, 3), (3, 3, 4, F64), (4, 1, 3)]
+        slopes = [(3, 2, 3, F64), (3, 2, 3, F64, True)]
+        return make_cases(case, ordinary=ordinary, gradient=slopes)
     n = whole(g, 4, 8)
-    ordinary = [(n, n + 2), (n + 3, n, F64), (n, n), (n, 2)]
-    return make_cases(case, ordinary=ordinary, gradient=[(n, 5, F64), (3, n, F64)])
+    ordinary = [(3, n, n + 2), (5, n + 3, n, F64), (n, n, n), (4, n, 2), (2, n, 3)]
+    slopes = [(3, n, 5, F64), (5, 3, n, F64), (4, n, 3, F64, True)]
+    return make_cases(case, ordinary=ordinary, gradient=slopes)
 
 
-def byol_together(p1, p2, z1, z2):
-    p, z = (F.normalize(torch.cat(views), dim=1) for views in ((p1, p2), (z2, z1)))
-    return 2 * F.mse_loss(p, z.detach(), reduction="sum") / len(p)
+def byol_by_sums(p, z):
+    """All pairs at once: a sum of dot products is a dot product of sums."""
+    p, z = F.normalize(p, dim=2), F.normalize(z.detach(), dim=2)
+    v, n, _ = p.shape
+    dots = (p.sum(0) * z.sum(0)).sum() - (p * z).sum()
+    return 2 - 2 * dots / (v * (v - 1) * n)
 
 
-def byol_by_loops(p1, p2, z1, z2):
-    total = 0.0
-    for p, z in ((p1, z2), (p2, z1)):
-        for u, v in zip(p.double(), z.detach().double()):
-            total = total + 2 - 2 * u.dot(v) / (u.dot(u) * v.dot(v)).sqrt()
-    return total / len(p1)
+def byol_by_loops(p, z):
+    total, pairs = 0.0, 0
+    for i, first in enumerate(p.double()):
+        for j, second in enumerate(z.detach().double()):
+            if i != j:
+                for a, b in zip(first, second):
+                    total = total + 2 - 2 * a.dot(b) / (a.dot(a) * b.dot(b)).sqrt()
+                pairs += 1
+    return total / (pairs * p.shape[1])
 
 
 # --- 5. SimSiam -----------------------------------------------------------------------
 def cases_simsiam_loss(g: Generator, hidden: bool) -> list[Case]:
-    def case(n, inputs, d, dtype=F64):
+    def case(n, inputs, d, dtype=F64, alike=False):
         draw = partial(normal, g, dtype=dtype)
         arrays = {"encoder": 0.7 * draw(inputs, d), "encoder bias": draw(d)}
         arrays |= {"predictor": draw(d, d), "predictor bias": draw(d)}
         view1 = draw(n, inputs)
         view2 = view1 + 0.8 * draw(n, inputs)
+        if alike:  # the gradient is a small difference, divided by a small length
+            view2 = view1 + 3e-5 * draw(n, inputs)
+            arrays = {name: 1e-5 * array for name, array in arrays.items()}
+            arrays["predictor bias"] = 1e-4 * arrays["predictor bias"]
         return make_case("ordinary", **arrays, view1=view1, view2=view2)
 
     if not hidden:
-        return [case(2, 3, 3), case(3, 2, 4), case(3, 3, 2, F32)]
+        return [case(2, 3, 3), case(3, 2, 4), case(3, 3, 2, F32), case(2, 3, 3, F64, 1)]
     n = whole(g, 4, 8)
     shapes = (n, 5, n + 1), (n + 2, n, 4), (n, n, n, F32), (n + 1, 2, 2)
-    return [case(*shape) for shape in shapes]
+    return [case(*shape) for shape in (*shapes, (n, 4, 5, F64, True))]
 
 
 def siam_together(encoder, predictor, view1, view2):
@@ -326,56 +446,131 @@ def siam_encoded_twice(encoder, predictor, view1, view2):
 
 # --- 6. Barlow Twins ------------------------------------------------------------------
 def cases_barlow_twins(g: Generator, hidden: bool) -> list[Case]:
-    def case(kind, n, d, dtype=F32, dead=((), ())):
+    def case(kind, n, d, dtype=F32, dead=((), ()), small=False, level=1.0, fill=0):
         first = normal(g, n, d, dtype=F64)
         views = [first, 0.6 * first + normal(g, n, d, dtype=F64)]
+        weights = uniform(g, n, low=0.5, high=2.5, dtype=F64)
         for view, columns in zip(views, dead):
             view -= view.mean(0)
-            # no feature is nearly dead, so no small number below matters
             view /= view.std(0, correction=0)
             view *= uniform(g, d, low=0.6, high=2, dtype=F64)
-            view += uniform(g, d, low=0.5, high=2, dtype=F64)
+            if small:  # these are not dead
+                view[:, ::2] *= 0.03
+            view += level * uniform(g, d, low=0.5, high=2, dtype=F64)
             view[:, list(columns)] = 0
-        arrays = {"z1": views[0].to(dtype), "z2": views[1].to(dtype)}
+        if fill:  # pictures that do not count
+            weights[-fill:] = 0
+        arrays = {"z1": views[0], "z2": views[1], "weights": weights}
+        arrays = {name: array.to(dtype) for name, array in arrays.items()}
         arrays["off_diagonal"] = between(g, 0.1, 0.4)
         return make_case(kind, partial(between, g, 1.2, 2), **arrays)
 
     if not hidden:
-        dead = [(4, 3, F32, ([1], [])), (5, 3, F32, ([0], [0, 2]))]
-        ordinary = [(4, 3), (5, 2, F64), (4, 4)]
-        return make_cases(case, ordinary=ordinary, dead=dead, gradient=[(4, 3, F64)])
+        return [
+            case("ordinary", 4, 3),
+            case("ordinary", 5, 2, F64, level=3e5),
+            case("ordinary", 4, 4, small=True),
+            case("ordinary", 5, 3, fill=2),
+            case("dead", 4, 3, dead=([1], [])),
+            case("dead", 5, 3, dead=([0], [0, 2])),
+            case("gradient", 4, 3, F64),
+        ]
     n = whole(g, 6, 9)
-    ordinary = [(n, n - 2), (n, n + 2), (n, n, F64), (n, 2)]
     return [
-        *make_cases(case, ordinary=ordinary),
+        case("ordinary", n, n - 2),
+        case("ordinary", n, n + 2, fill=1),
+        case("ordinary", n, n, F64, level=3e5),
+        case("ordinary", n + 1, 3, F64, small=True),
+        case("ordinary", n, 2, fill=2),
         case("dead", n, 5, dead=([whole(g, 0, 4)], [])),
         case("dead", n + 1, 4, F64, dead=([], [whole(g, 0, 1), 3])),
         case("dead", n, 4, dead=([2], [2])),
-        *make_cases(case, gradient=[(n, 5, F64), (n, n + 1, F64)]),
+        case("gradient", n, 5, F64),
+        case("gradient", n, n + 1, F64, fill=1),
     ]
 
 
-def barlow_by_batch_norm(z1, z2, off_diagonal):
-    z1, z2 = (F.batch_norm(z, None, None, training=True, eps=1e-8) for z in (z1, z2))
-    c = torch.einsum("ni,nj->ij", z1, z2) / len(z1)
+def barlow_by_cov(z1, z2, weights, off_diagonal):
+    """By torch.cov, which divides by the sum of the weights if `correction` is 0."""
+    d = z1.shape[1]
+    both = torch.cat([z1, z2], 1).double()
+    c = torch.cov(both.T, correction=0, aweights=weights.double())
+    spread = (c.diagonal() + 1e-12).sqrt()
+    c = (c / spread / spread[:, None])[:d, d:]
+    itself = torch.eye(d, dtype=torch.bool)
+    return [c, ((c[itself] - 1) ** 2).sum() + off_diagonal * c[~itself].pow(2).sum()]
+
+
+def barlow_by_roots(z1, z2, weights, off_diagonal):
+    """With the root of each weight in the rows: then all sums are plain ones."""
+    root = (weights / weights.sum()).sqrt()
+    rows = []
+    for z in (z1, z2):
+        z = (z - root.square() @ z) * root.view(-1, 1)
+        rows.append(z / z.square().sum(0).add(1e-14).sqrt())
+    c = torch.einsum("ni,nj->ij", *rows)
     one = torch.eye(len(c), dtype=c.dtype)
     return c, ((off_diagonal + (1 - off_diagonal) * one) * (c - one).square()).sum()
 
 
-def barlow_over_less_in_both(z1, z2, off_diagonal):
-    """In float64, with N - 1 in the covariance and in both deviations: it cancels."""
-    z1, z2 = (z.double() - z.double().mean(0) for z in (z1, z2))
-    c = z1.T @ z2 / (len(z1) - 1)
-    c = c / (z1.var(0) + 1e-12).sqrt()[:, None] / (z2.var(0) + 1e-12).sqrt()
-    itself = torch.eye(len(c), dtype=torch.bool)
-    return [c, ((c[itself] - 1) ** 2).sum() + off_diagonal * c[~itself].pow(2).sum()]
+# --- 7. VICReg ------------------------------------------------------------------------
+def cases_vicreg_terms(g: Generator, hidden: bool) -> list[Case]:
+    def case(kind, n, d, dtype=F32, level=1.0, dead=()):
+        views = []
+        for _ in range(2):
+            # about half of the features vary more than the floor
+            spreads = uniform(g, d, low=0.3, high=1.9, dtype=F64)
+            view = spreads * normal(g, n, d, dtype=F64)
+            view += level * (0.5 + uniform(g, 1, dtype=F64))
+            view[:, list(dead)] = 1.5
+            views.append(view.to(dtype))
+        arrays = {"z1": views[0], "z2": views[1], "floor": between(g, 0.9, 1.2)}
+        return make_case(kind, partial(between, g, 1.2, 2), **arrays)
+
+    if not hidden:
+        ordinary = [(4, 3), (5, 4, F64), (2, 2), (4, 3, F64, 3e5)]
+        slopes = [(4, 3, F64), (4, 3, F64, 1.0, (1,))]
+        return make_cases(case, ordinary=ordinary, gradient=slopes)
+    n = whole(g, 5, 9)
+    ordinary = [(n, n + 2), (n + 3, n, F64), (n, n), (n, 5, F64, 3e5)]
+    slopes = [(n, 5, F64), (n, 4, F64, 1.0, (2,))]
+    return make_cases(case, ordinary=ordinary, gradient=slopes)
 
 
-# --- 7. multi-crop --------------------------------------------------------------------
+def vicreg_by_torch(z1, z2, floor):
+    variance = covariance = 0.0
+    for z in (z1.double(), z2.double()):
+        variance = variance + F.relu(floor - (z.var(0) + 1e-4).sqrt()).mean()
+        c = torch.cov(z.T)
+        apart = c[~torch.eye(len(c), dtype=torch.bool)]
+        covariance = covariance + apart.pow(2).sum() / z.shape[1]
+    return F.mse_loss(z1, z2) * z1.shape[1], variance, covariance
+
+
+def vicreg_by_loops(z1, z2, floor):
+    n, d = z1.shape
+    total = [sum((a - b).dot(a - b) for a, b in zip(z1, z2)) / n, 0.0, 0.0]
+    for z in (z1, z2):
+        columns = [column - column.mean() for column in z.T]
+        for i, a in enumerate(columns):
+            spread = (a.dot(a) / (n - 1) + 1e-4).sqrt()
+            total[1] = total[1] + torch.maximum(floor - spread, 0 * spread) / d
+            for j, b in enumerate(columns):
+                if i != j:
+                    total[2] = total[2] + (a.dot(b) / (n - 1)) ** 2 / d
+    return total
+
+
+# --- 8. multi-crop --------------------------------------------------------------------
 def cases_multicrop_loss(g: Generator, hidden: bool) -> list[Case]:
     def case(kind, v, large, n, k, dtype=F32, sure="teacher"):
         student = normal(g, v, n, k, dtype=dtype)
         teacher = 0.7 * normal(g, large, n, k, dtype=dtype)
+        present = uniform(g, v, n) < 0.6
+        present[:large] = True
+        if v > large:  # one is missing and one is there
+            present[-1, 0], present[-1, -1] = False, True
+        student[~present] *= 3
         tau_s, tau_t = between(g, 0.6, 0.9), between(g, 0.25, 0.4)
         if kind == "extreme" and sure == "teacher":
             tau_t, teacher = 0.01, 5 * teacher
@@ -383,13 +578,15 @@ def cases_multicrop_loss(g: Generator, hidden: bool) -> list[Case]:
         elif kind == "extreme":
             tau_s, student = 0.01, 5 * student
             student[:, 0, 0], student[:, 0, 1] = -9, 9
-        arrays = {"student": student, "teacher": teacher}
+        if kind == "extreme" and dtype == F64:  # a shift changes nothing
+            student, teacher = student + 1e6, teacher - 1e6
+        arrays = {"student": student, "teacher": teacher, "present": present}
         arrays |= {"tau_s": tau_s, "tau_t": tau_t}
         return make_case(kind, partial(between, g, 1.2, 2), **arrays)
 
     if not hidden:
         ordinary = [(3, 2, 2, 4), (2, 2, 3, 3, F64), (4, 2, 3, 2)]
-        extreme = [(3, 2, 2, 3), (3, 2, 2, 4, F32, "student")]
+        extreme = [(3, 2, 2, 3), (3, 2, 2, 4, F32, "student"), (3, 2, 2, 3, F64)]
         slopes = [(3, 2, 2, 3, F64)]
         return make_cases(case, ordinary=ordinary, extreme=extreme, gradient=slopes)
     n, v = whole(g, 4, 6), whole(g, 5, 7)
@@ -400,38 +597,44 @@ def cases_multicrop_loss(g: Generator, hidden: bool) -> list[Case]:
     return make_cases(case, ordinary=ordinary, extreme=extreme, gradient=slopes)
 
 
-def crops_by_loops(student, teacher, tau_s, tau_t):
-    total, pairs = 0.0, 0
+def crops_by_loops(student, teacher, present, tau_s, tau_t):
+    total, terms = 0.0, 0
     for i, t in enumerate(teacher.detach().double()):
         for j, s in enumerate(student.double()):
-            if i != j:
-                each_k = F.softmax(t / tau_t, dim=-1) * F.log_softmax(s / tau_s, dim=-1)
-                total, pairs = total - each_k.sum(dim=-1).mean(), pairs + 1
-    return total / pairs
+            for n in range(len(s)):
+                if i != j and present[j, n]:
+                    log_p = F.log_softmax(s[n] / tau_s, dim=-1)
+                    total = total - F.softmax(t[n] / tau_t, dim=-1).dot(log_p)
+                    terms += 1
+    return total / terms
 
 
-def crops_by_masks(student, teacher, tau_s, tau_t):
+def crops_by_weights(student, teacher, present, tau_s, tau_t):
     with torch.no_grad():
         target = (teacher / tau_t).softmax(2)
     scores = student / tau_s
-    mine = torch.arange(len(teacher))[:, None] == torch.arange(len(student))
     dots = (target[:, None] * scores[None]).sum(3)  # (G, V, N)
-    pairs = (scores.logsumexp(2)[None] - dots).mean(2)
-    return pairs.masked_fill(mine, 0).sum() / (~mine).sum()
+    pairs = scores.logsumexp(2)[None] - dots
+    counts = present.to(pairs.dtype).expand_as(pairs).clone()
+    for i in range(len(teacher)):
+        counts[i, i] = 0
+    return (counts * pairs).sum() / counts.sum()
 
 
-# --- 8. centring and sharpening -------------------------------------------------------
+# --- 9. centring and sharpening -------------------------------------------------------
 def cases_centre_and_sharpen(g: Generator, hidden: bool) -> list[Case]:
-    def case(m, k, dtype=F32):
+    def case(m, k, dtype=F32, level=0.0):
         draw = partial(normal, g, dtype=dtype)
         arrays = {"outputs": draw(m, k) + draw(k), "centre": 1.5 * draw(k)}
+        arrays = {name: array + level for name, array in arrays.items()}
         arrays["temperature"] = between(g, 0.3, 0.6)
         return make_case("ordinary", **arrays, momentum=between(g, 0.65, 0.85))
 
     if not hidden:
-        return [case(2, 3), case(3, 4, F64), case(3, 3)]
+        return [case(2, 3), case(3, 4, F64), case(3, 3), case(2, 3, F64, 3e7)]
     n = whole(g, 5, 9)
-    return [case(n, n + 2), case(n + 2, n, F64), case(n, n), case(2 * n, 2)]
+    shapes = [(n, n + 2), (n + 2, n, F64), (n, n), (2 * n, 2), (n, 3, F64, 3e7)]
+    return [case(*shape) for shape in shapes]
 
 
 def centre_by_lerp(outputs, centre, temperature, momentum):
@@ -450,7 +653,42 @@ def centre_by_loops(outputs, centre, temperature, momentum):
     return torch.stack(said), centre + (1 - momentum) * (mean - centre)
 
 
-# --- 9. numbers by heart --------------------------------------------------------------
+# --- 10. the linear network -----------------------------------------------------------
+def cases_linear_network(g: Generator, hidden: bool) -> list[Case]:
+    def case(count):
+        noise = uniform(g, count, low=0.3, high=0.9, dtype=F64)
+        lag = uniform(g, count, low=0.6, high=0.95, dtype=F64)
+        largest = lag.square() / (4 * (1 + noise.square()))
+        decay = largest * uniform(g, count, low=0.2, high=0.8, dtype=F64)
+        return make_case("ordinary", noise=noise, decay=decay, lag=lag)
+
+    return [case(whole(g, 3, 5)), case(1)] if hidden else [case(2)]
+
+
+def linear_by_bisection(noise, decay, lag):
+    """Finds the zeros of the bracket c p - (1 + s^2) p^2 - eta by halving intervals."""
+
+    def bracket(p):
+        return lag * p - (1 + noise**2) * p**2 - decay
+
+    def zero(below, above):
+        for _ in range(80):
+            middle = (below + above) / 2
+            below, above = (middle, above) if bracket(middle) < 0 else (below, middle)
+        return middle
+
+    top = lag / (1 + noise**2) / 2  # there the bracket is largest
+    return bracket(top) + decay, zero(2 * top, top), zero(0, top), bracket(1)
+
+
+def linear_rearranged(noise, decay, lag):
+    v = noise**2
+    alive = lag / (2 + 2 * v) * (1 + (1 - 4 * decay * (1 + v) / lag**2) ** 0.5)
+    largest = 0.25 * lag * lag / (1 + v)
+    return largest, alive, decay / (alive * (1 + v)), lag - 1 - v - decay
+
+
+# --- 11. numbers by heart -------------------------------------------------------------
 def cases_numbers_by_heart(g: Generator, hidden: bool) -> list[Case]:
     names = ("prototypes", "large", "small", "share")
     if not hidden:
@@ -465,17 +703,22 @@ def cases_numbers_by_heart(g: Generator, hidden: bool) -> list[Case]:
 
 
 def numbers_by_torch(prototypes, large, small, share):
-    even, sure = torch.full((prototypes,), 1 / prototypes), torch.eye(prototypes)[0]
-    pairs = (sure, sure), (even, even), (sure, sure), (sure, even)
-    entropies = [-torch.xlogy(p, q).sum() for p, q in pairs]
+    one, ideal = torch.eye(prototypes)[[0] * prototypes], torch.eye(prototypes)
+    even = torch.full((prototypes, prototypes), 1 / prototypes)
+    entropies = []
+    for p in (one, ideal):
+        entropies += [torch.special.entr(p).sum(1).mean()]
+        entropies += [torch.special.entr(p.mean(0)).sum()]
+    losses = [-torch.xlogy(p, p).sum(1).mean() for p in (one, even)]
     views = range(large + small)
     compared = sum(i != j for i in range(large) for j in views)
-    return [*entropies, compared, sum(2.0 if j < large else share for j in views)]
+    cost = sum(2.0 if j < large else share for j in views)
+    return [*entropies, *losses, compared, cost]
 
 
 def numbers_rearranged(prototypes, large, small, share):
     log_k, pairs = -math.log(1 / prototypes), large * (large - 1) + large * small
-    return 0, log_k, 0, log_k, pairs, large * (2 + share * small / large)
+    return 0, 0, 0, log_k, 0, log_k, pairs, large * (2 + share * small / large)
 
 
 # --- the sheet ------------------------------------------------------------------------
@@ -485,11 +728,17 @@ THROUGH = "lets the gradient through the predictions, and nothing else"
 CENTRE = "gives the right centre for the next batch"
 KNOWLEDGE, BARLOW = "distillation.knowledge", "redundancy.barlow_twins"
 
+
+def right(points: int, name: str = "values", output: str = "value") -> Property:
+    """Returns the property that an output is right, and float64 for float64 input."""
+    return Property(f"gives the right {name}", points, outputs=(output, "float64"))
+
+
 SHEET: list[Master] = [
     Master(
         "soft_targets",
         (
-            values(2),
+            right(2),
             Property("leaves its argument alone", 1, outputs=("unchanged",)),
             Property("stays right for large logits", 1, "extreme"),
             gradient(1),
@@ -501,7 +750,7 @@ SHEET: list[Master] = [
     Master(
         "distillation_loss",
         (
-            values(3),
+            right(3),
             UNCHANGED,
             Property("stays right for very sure networks", 1, "extreme"),
             STUDENT_ONLY,
@@ -515,10 +764,12 @@ SHEET: list[Master] = [
     Master(
         "ema_update",
         (
-            Property("averages target and online network", 2),
+            Property(
+                "averages target and online network", 2, outputs=("value", "float64")
+            ),
             Property("follows the schedule", 1, "schedule"),
             UNCHANGED,
-            Property("keeps no gradient", 2, outputs=("detached",)),
+            Property("keeps no gradient", 2, outputs=("without",)),
         ),
         cases_ema_update,
         (ema_by_lerp, ema_in_double),
@@ -526,14 +777,14 @@ SHEET: list[Master] = [
     ),
     Master(
         "byol_loss",
-        (values(2), UNCHANGED, PREDICTIONS_ONLY),
+        (right(2), UNCHANGED, PREDICTIONS_ONLY),
         cases_byol_loss,
-        (byol_together, byol_by_loops),
+        (byol_by_sums, byol_by_loops),
         library("distillation.byol", "byol_loss", "BYOL"),
     ),
     Master(
         "simsiam_loss",
-        (values(2), Property(THROUGH, 3, outputs=("gradient",))),
+        (right(2), Property(THROUGH, 3, outputs=("gradient", "unchanged"))),
         cases_simsiam_loss,
         (siam_together, siam_encoded_twice),
         library("distillation.simsiam", "negative_cosine", "SimSiam"),
@@ -541,47 +792,72 @@ SHEET: list[Master] = [
     Master(
         "barlow_twins",
         (
-            Property("gives the right matrix", 2, outputs=("matrix",)),
+            right(2, "matrix", "matrix"),
             Property("gives the right loss", 1),
             UNCHANGED,
-            Property("gives 0 for a dead feature", 1, "dead", ("matrix", "value")),
+            Property(
+                "gives 0 for a dead feature", 1, "dead", ("matrix", "value", "finite")
+            ),
             gradient(1),
         ),
         cases_barlow_twins,
-        (barlow_by_batch_norm, barlow_over_less_in_both),
+        (barlow_by_cov, barlow_by_roots),
         library(BARLOW, "cross_correlation", "barlow_twins_loss", "BarlowTwins"),
+    ),
+    Master(
+        "vicreg_terms",
+        (
+            right(2, "variance", "variance"),
+            Property("gives the right covariance", 2, outputs=("covariance",)),
+            Property("gives the right invariance", 1, outputs=("invariance",)),
+            UNCHANGED,
+            gradient(1),
+        ),
+        cases_vicreg_terms,
+        (vicreg_by_torch, vicreg_by_loops),
     ),
     Master(
         "multicrop_loss",
         (
-            values(2),
+            right(2),
             UNCHANGED,
             Property("stays right at low temperatures", 1, "extreme"),
             STUDENT_ONLY,
         ),
         cases_multicrop_loss,
-        (crops_by_loops, crops_by_masks),
+        (crops_by_loops, crops_by_weights),
         library("distillation.dino", "dino_loss", "DINO"),
     ),
     Master(
         "centre_and_sharpen",
         (
-            Property("gives the right probabilities", 2, outputs=("probabilities",)),
+            right(2, "probabilities", "probabilities"),
             Property(CENTRE, 2, outputs=("centre",)),
             UNCHANGED,
-            Property("keeps no gradient", 1, outputs=("detached",)),
+            Property("keeps no gradient", 1, outputs=("without",)),
         ),
         cases_centre_and_sharpen,
         (centre_by_lerp, centre_by_loops),
         library("distillation.dino", "dino_loss", "DINO"),
     ),
     Master(
+        "linear_network",
+        (
+            Property("knows where it stays alive (b)", 1, outputs=("alive",)),
+            Property("knows the largest decay (a)", 1, outputs=("largest",)),
+            Property("knows where it collapses (c)", 1, outputs=("threshold",)),
+            Property("knows the rate (d)", 1, outputs=("rate",)),
+        ),
+        cases_linear_network,
+        (linear_by_bisection, linear_rearranged),
+    ),
+    Master(
         "numbers_by_heart",
         (
-            Property("knows the entropies (a, b)", 1, outputs=("entropies",)),
-            Property("knows the losses (c, d)", 1, outputs=("losses",)),
-            Property("counts the pairs (e)", 1, outputs=("pairs",)),
-            Property("knows the cost (f)", 1, outputs=("cost",)),
+            Property("knows the entropies (a to d)", 1, outputs=("entropies",)),
+            Property("knows the losses (e, f)", 1, outputs=("losses",)),
+            Property("counts the pairs (g)", 1, outputs=("pairs",)),
+            Property("knows the cost (h)", 1, outputs=("cost",)),
         ),
         cases_numbers_by_heart,
         (numbers_by_torch, numbers_rearranged),

@@ -5,25 +5,54 @@ A driver calls an answer on the arrays of one case and returns what came of it.
 
 from functools import partial
 
+import torch
+
 from course_lib.grading.drive import Arrays, function, gradients, on_case
 
-drive_schedule = partial(on_case, tensors=("betas",), names=("alpha", "abar", "btilde"))
-drive_q_sample = partial(on_case, tensors=("x0", "t", "eps", "abar"))
-drive_chain = partial(
-    on_case, tensors=("x0", "step_noise", "betas"), names=("path", "eps")
-)
-drive_posterior = partial(
-    on_case, tensors=("x0", "x_t", "t", "betas"), names=("mean", "variance")
-)
+
+def careful(drive, answer, a: Arrays) -> Arrays:
+    """Adds two outputs to those of drive(answer, a). `float64 ...`: for arguments in
+    float64, whether all tensors that come back are float64. `unchanged wish ...`:
+    whether no argument is told to require a gradient."""
+    given, kinds = [], set()
+
+    def recorded(*arguments):
+        returned = answer(*arguments)
+        given.extend(x for x in arguments if isinstance(x, torch.Tensor))
+        parts = returned if isinstance(returned, (tuple, list)) else [returned]
+        kinds.update(x.dtype for x in parts if isinstance(x, torch.Tensor))
+        return returned
+
+    outputs = drive(recorded, a)
+    double = torch.float64 in {x.dtype for x in a.values() if x.ndim}
+    kept = not double or kinds <= {torch.float64}
+    outputs["float64 for float64 input"] = torch.tensor(kept)
+    wish = any(x.requires_grad for x in given)
+    outputs["unchanged wish for a gradient"] = torch.tensor(not wish)
+    return outputs
 
 
-def drive_guess_x0(answer, a: Arrays) -> Arrays:
+def on_arrays(*tensors: str, settings=(), names=()):
+    drive = partial(on_case, tensors=tensors, settings=settings, names=names)
+    return partial(careful, drive)
+
+
+drive_schedule = on_arrays("betas", names=("alpha", "abar", "btilde"))
+drive_q_sample = on_arrays("x0", "t", "eps", "abar")
+drive_chain = on_arrays("x0", "step_noise", "betas", names=("path", "eps"))
+drive_posterior = on_arrays("x0", "x_t", "t", "betas", names=("mean", "variance"))
+
+
+def guess_of(answer, a: Arrays) -> Arrays:
     """The limit is None where the case has none."""
     given = {name: a[name] for name in ("x_t", "eps_hat", "t", "abar")}
     return function(answer, given, a["limit"].item() if "limit" in a else None)
 
 
-def drive_simple_loss(answer, a: Arrays) -> Arrays:
+drive_guess_x0 = partial(careful, guess_of)
+
+
+def loss_of(answer, a: Arrays) -> Arrays:
     """Builds a tiny network from the weights. `gradient ...`: of these."""
     weights = {name: a[name].requires_grad_() for name in ("first", "time", "last")}
 
@@ -31,29 +60,25 @@ def drive_simple_loss(answer, a: Arrays) -> Arrays:
         hidden = x_t.flatten(1) @ weights["first"] + t[:, None] * weights["time"]
         return (hidden.sin() @ weights["last"]).view_as(x_t)
 
-    value = answer(net, a["x0"], a["t"], a["eps"], a["abar"])
+    value = answer(net, a["x0"], a["t"], a["eps"], a["abar"], a["cap"].item())
     return {"value": value} | gradients(value, weights)
 
 
-drive_ancestral_step = partial(
-    on_case, tensors=("x_t", "eps_hat", "step_noise", "betas"), settings=("t", "large")
+drive_capped_loss = partial(careful, loss_of)
+drive_ancestral_step = on_arrays(
+    "x_t", "eps_hat", "step_noise", "betas", settings=("t", "lam")
 )
-drive_ddim_step = partial(
-    on_case,
-    tensors=("x_t", "eps_hat", "step_noise"),
-    settings=("abar_t", "abar_s", "eta"),
+drive_ddim_step = on_arrays(
+    "x_t", "v_hat", "step_noise", settings=("abar_t", "abar_s", "eta")
 )
-drive_loss_weights = partial(on_case, tensors=("betas",), names=("bound", "next"))
-drive_score_of_mixture = partial(
-    on_case, tensors=("x", "centres"), settings=("std", "abar")
-)
+drive_loss_weights = on_arrays("betas", names=("bound", "next"))
+drive_score_of_mixture = on_arrays("x", "centres", settings=("std", "abar"))
 
 
 # --- private: what stands above is given to students ----------------------------------
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
@@ -65,8 +90,20 @@ from course_lib.grading.exercise import (
     Property,
     library,
     make_case,
-    values,
 )
+
+
+def right(name: str, points: int, *outputs: str, kind: str = "ordinary") -> Property:
+    """A property of values, which float64 arguments should give in float64."""
+    return Property(name, points, kind, (*(outputs or ("value",)), "float64"))
+
+
+def values(points: int) -> Property:
+    return right("gives the right values", points)
+
+
+def per_row(level: Tensor, like: Tensor) -> Tensor:
+    return level.view(-1, *[1] * (like.ndim - 1))
 
 
 def some_betas(g: Generator, steps: int, dtype: torch.dtype = F32) -> Tensor:
@@ -98,14 +135,18 @@ def rows_times(weights: Tensor, x: Tensor) -> Tensor:
 
 
 # --- 1. the schedule ------------------------------------------------------------------
-def cases_of_betas(public: int, last: int):
-    """public: how many betas the first public case has; last: the last hidden one."""
+def cases_of_betas(public: int, last: int, tiny: float = 0.0):
+    """public: how many betas the first public case has; last: the last hidden one. tiny:
+    the size of the betas in one more case."""
 
     def cases(g: Generator, hidden: bool) -> list[Case]:
         n = whole(g, 6, 10) if hidden else public
         lengths = (n, n + 3, last) if hidden else (n, n + 1)
         kinds = zip(lengths, (F32, F64, F32))
-        return [Case("ordinary", {"betas": some_betas(g, *kind)}) for kind in kinds]
+        drawn = [some_betas(g, *kind) for kind in kinds]
+        if tiny:  # in float32, 1 - 1e-7 is rounded
+            drawn += [tiny * some_betas(g, n + 1, F64)]
+        return [Case("ordinary", {"betas": betas}) for betas in drawn]
 
     return cases
 
@@ -130,11 +171,18 @@ def cases_q_sample(g: Generator, hidden: bool) -> list[Case]:
         kind = "ordinary" if len(shape) == 2 else "shapes"
         return Case(kind, rows_at_steps(g, steps, *shape, dtype=dtype))
 
+    def far(*shape):  # the noise nearly cancels the picture
+        arrays = rows_at_steps(g, 4, *shape, dtype=F64)
+        arrays["x0"] *= 1e7
+        left = arrays["abar"][arrays["t"]].view(-1, 1)
+        arrays["eps"] -= (left / (1 - left)).sqrt() * arrays["x0"]
+        return Case("ordinary", arrays)
+
     if not hidden:
-        points = [case(4, 3, 2), case(5, 3, 3, dtype=F64)]
+        points = [case(4, 3, 2), case(5, 3, 3, dtype=F64), far(2, 2)]
         return points + [case(4, 2, 1, 2, 3), case(4, 3, 3, 3)]
     n = whole(g, 4, 6)
-    points = [case(n + 2, n, 3), case(n + 3, n, n, dtype=F64)]
+    points = [case(n + 2, n, 3), case(n + 3, n, n, dtype=F64), far(3, n)]
     return points + [case(n + 1, n, 2, 3, 2, dtype=F64), case(n + 1, n, n, n)]
 
 
@@ -150,14 +198,16 @@ def q_sample_by_loops(x0, t, eps, abar):
 
 # --- 3. step by step ------------------------------------------------------------------
 def cases_chain(g: Generator, hidden: bool) -> list[Case]:
-    def case(steps, n, d, dtype=F32):
+    def case(steps, n, d, dtype=F32, size=1):
         arrays = normals(g, dtype, x0=(n, d), step_noise=(steps, n, d))
+        arrays["x0"] *= size  # large: in eps, large numbers cancel
         return make_case("ordinary", **arrays, betas=some_betas(g, steps, dtype))
 
     if not hidden:
-        return [case(3, 2, 2), case(4, 3, 2, F64)]
+        return [case(3, 2, 2), case(4, 3, 2, F64), case(2, 2, 2, F64, 1e7)]
     steps = whole(g, 5, 8)
-    return [case(steps, 4, 3), case(steps + 2, 2, steps, F64)]
+    last = case(steps, 3, 2, F64, 1e7)
+    return [case(steps, 4, 3), case(steps + 2, 2, steps, F64), last]
 
 
 def chain_by_sums(x0, step_noise, betas):
@@ -187,11 +237,21 @@ def cases_posterior(g: Generator, hidden: bool) -> list[Case]:
         kind = "first" if first else "ordinary"
         return make_case(kind, **arrays, betas=some_betas(g, steps, dtype))
 
+    def far(steps, n):  # x_t nearly cancels x_0
+        found = case(steps, n, 2, dtype=F64)
+        x0, x_t, t, betas = found.arrays.values()
+        x0 *= 1e7
+        before = torch.stack([(1 - betas[:step]).prod() for step in t])
+        of_x0 = before.sqrt() * betas[t]
+        x_t -= rows_times(of_x0 / (1 - betas[t]).sqrt() / (1 - before), x0)
+        return found
+
     if not hidden:
         later = [case(5, 3, 2), case(4, 2, 1, 2, 3, dtype=F64), case(5, 3, 3)]
+        later += [far(4, 2)]
         return later + [case(3, 2, 3, first=True)]
     n = whole(g, 4, 6)
-    later = [case(n + 2, n, 3), case(n + 3, n, 2, 2, 3, dtype=F64)]
+    later = [case(n + 2, n, 3), case(n + 3, n, 2, 2, 3, dtype=F64), far(n + 1, n)]
     first = [case(4, n, 2, first=True, dtype=F64), case(n, 2, 1, 3, 2, first=True)]
     return later + first
 
@@ -228,14 +288,22 @@ def cases_guess_x0(g: Generator, hidden: bool) -> list[Case]:
             return Case("ordinary", arrays)
         return make_case("limit", **arrays, limit=limit)
 
+    def far(steps, n, d):  # the noise is nearly all of x_t
+        found = case(steps, n, d, dtype=F64)
+        x_t, eps_hat, t, abar = found.arrays.values()
+        x_t *= 1e7
+        eps_hat += x_t / (1 - abar[t]).sqrt().view(-1, 1)
+        return found
+
     if not hidden:
-        free = [case(5, 3, 3), case(4, 2, 1, 2, 3, dtype=F64)]
+        free = [case(5, 3, 3), case(4, 2, 1, 2, 3, dtype=F64), far(4, 2, 2)]
         kept = [case(5, 4, 3, limit=1.0), case(5, 3, 4, limit=1.5, dtype=F64)]
         return free + kept
     n = whole(g, 4, 6)
     return [
         case(n + 2, n, 3),
         case(n + 3, n, 2, 2, 3, dtype=F64),
+        far(n + 2, n, 3),
         case(n + 1, n, 6, limit=between(g, 0.7, 0.9)),
         case(n + 1, n, 2, 3, 2, limit=between(g, 1.2, 1.6), dtype=F64),
     ]
@@ -253,103 +321,144 @@ def guess_x0_by_loops(x_t, eps_hat, t, abar, limit):
     return x0 if limit is None else torch.clip(x0, -limit, limit)
 
 
-# --- 6. the simple loss ---------------------------------------------------------------
-def cases_simple_loss(g: Generator, hidden: bool) -> list[Case]:
-    def case(steps, width, *shape, dtype=F32):
+# --- 6. the loss with a cap -----------------------------------------------------------
+def cases_capped_loss(g: Generator, hidden: bool) -> list[Case]:
+    def case(steps, width, *shape, cap=0.5, dtype=F32):
         arrays = rows_at_steps(g, steps, *shape, dtype=dtype)
         arrays["x0"] += 1
         d = math.prod(shape[1:])
         weights = normals(g, dtype, first=(d, width), time=(width,), last=(width, d))
-        return Case("ordinary", arrays | weights)
+        return make_case("ordinary", **arrays, **weights, cap=cap)
 
     if not hidden:
-        return [case(5, 4, 3, 2), case(5, 3, 2, 1, 2, 2, dtype=F64)]
+        infinite = case(4, 3, 2, 2, cap=math.inf)
+        return [case(5, 4, 3, 2), case(5, 3, 2, 1, 2, 2, dtype=F64), infinite]
     n = whole(g, 4, 6)
-    return [case(n + 2, 5, n, 3), case(n + 1, 4, n, 2, 1, 3, dtype=F64)]
+    return [
+        case(n + 2, 5, n, 3, cap=between(g, 0.6, 0.9)),
+        case(n + 1, 4, n, 2, 1, 3, cap=between(g, 0.3, 0.5), dtype=F64),
+        case(n + 3, 3, n, n, cap=between(g, 0.4, 0.6)),
+        case(n, 3, 3, 4, cap=math.inf, dtype=F64),
+    ]
 
 
-def simple_loss_by_mse(net, x0, t, eps, abar):
-    return F.mse_loss(net(q_sample_by_einsum(x0, t, eps, abar), t), eps)
+def capped_loss_by_signal(net, x0, t, eps, abar, cap):
+    """The weights as a quotient, one for each value."""
+    ratio = per_row(1 / (1 / abar[t] - 1), x0).expand_as(x0)
+    weights = ratio.minimum(torch.full_like(ratio, cap)) / ratio
+    said = net(q_sample_by_einsum(x0, t, eps, abar), t)
+    return F.mse_loss(weights.sqrt() * said, weights.sqrt() * eps)
 
 
-def simple_loss_by_rows(net, x0, t, eps, abar):
+def capped_loss_by_rows(net, x0, t, eps, abar, cap):
     total = 0
     for x_t, step, e in zip(q_sample_by_loops(x0, t, eps, abar), t, eps):
-        total = total + (net(x_t[None], step[None])[0] - e).pow(2).sum() / e.numel()
+        a = abar[step].item()
+        weight = min(1.0, cap * (1 - a) / a)
+        error = (net(x_t[None], step[None])[0] - e).pow(2).sum() / e.numel()
+        total = total + weight * error
     return total / len(x0)
 
 
 # --- 7. an ancestral step -------------------------------------------------------------
 def cases_ancestral_step(g: Generator, hidden: bool) -> list[Case]:
-    def case(steps, t, large, *shape, dtype=F32):
+    def case(steps, t, lam, *shape, dtype=F32, far=False, tiny=False):
         arrays = normals(g, dtype, x_t=shape, eps_hat=shape, step_noise=shape)
-        arrays["betas"] = some_betas(g, steps, dtype)
-        kind = "last" if t == 0 else "large" if large else "ordinary"
-        return make_case(kind, **arrays, t=t, large=large)
+        betas = arrays["betas"] = some_betas(g, steps, dtype)
+        if tiny:  # a number like 1e-8 inside a logarithm shows
+            betas *= 1e-9
+            arrays["step_noise"] *= 1e5
+        if far:  # the predicted noise nearly cancels x_t
+            left = 1 - (1 - betas[: t + 1]).prod()
+            arrays["x_t"] *= 1e7
+            arrays["eps_hat"] += left.sqrt() / betas[t] * arrays["x_t"]
+        kind = "last" if t == 0 else "ends" if lam in (0.0, 1.0) else "ordinary"
+        return make_case(kind, **arrays, t=t, lam=lam)
 
     if not hidden:
-        small = [case(4, 2, False, 2, 3), case(5, 1, False, 2, 1, 2, 2, dtype=F64)]
-        large = case(4, 2, True, 3, 2)
-        last = [case(3, 0, False, 2, 2), case(3, 0, True, 3, 3, dtype=F64)]
-        return [*small, large, *last]
-    steps = whole(g, 6, 9)
-    small = [case(steps, whole(g, 2, steps - 2), False, 4, 3)]
-    small += [case(steps, 1, False, 2, 2, 2, 3, dtype=F64)]
-    large = case(steps, whole(g, 2, steps - 2), True, 4, 2)
-    last = [case(steps, 0, False, 4, 2), case(steps, 0, True, 3, 4, dtype=F64)]
-    return [*small, large, *last]
+        return [
+            case(4, 2, 0.3, 2, 3),
+            case(5, 1, 0.6, 2, 1, 2, 2, dtype=F64),
+            case(3, 2, 0.5, 2, 2, dtype=F64, far=True),
+            case(3, 1, 0.5, 2, 2, dtype=F64, tiny=True),
+            case(4, 2, 0.0, 3, 2),
+            case(4, 1, 1.0, 2, 3),
+            case(3, 0, 0.5, 2, 2),
+            case(3, 0, 1.0, 3, 3, dtype=F64),
+        ]
+    n = whole(g, 6, 9)
+    return [
+        case(n, whole(g, 2, n - 2), between(g, 0.2, 0.4), 4, 3),
+        case(n, 1, between(g, 0.3, 0.7), 2, 2, 2, 3, dtype=F64),
+        case(n, 2, between(g, 0.3, 0.7), 3, 4, dtype=F64, far=True),
+        case(n, 3, between(g, 0.3, 0.7), 3, 2, dtype=F64, tiny=True),
+        case(n, whole(g, 2, n - 2), 0.0, 4, 2, dtype=F64),
+        case(n, 1, 1.0, 3, 4),
+        case(n, 0, between(g, 0.3, 0.7), 4, 2),
+        case(n, 0, 1.0, 4, 3, dtype=F64),
+    ]
 
 
-def ancestral_step_by_posterior(x_t, eps_hat, step_noise, betas, t, large):
+def ancestral_step_by_posterior(x_t, eps_hat, step_noise, betas, t, lam):
     steps, abar = torch.full((len(x_t),), t), (1 - betas).cumprod(0)
     x0 = guess_x0_by_ratio(x_t, eps_hat, steps, abar, None)
     mean, variance = posterior_by_bayes(x0, x_t, steps, betas)
-    sigma = betas[t].sqrt() if large else variance[0].sqrt()
-    return mean + sigma * step_noise if t > 0 else mean
+    if t == 0:
+        return mean
+    log_variance = lam * betas[t].log() + (1 - lam) * variance[0].log()
+    return mean + (log_variance / 2).exp() * step_noise
 
 
-def ancestral_step_by_numbers(x_t, eps_hat, step_noise, betas, t, large):
+def ancestral_step_by_numbers(x_t, eps_hat, step_noise, betas, t, lam):
     numbers = betas.tolist()
     beta, before = numbers[t], math.prod(1 - beta for beta in numbers[:t])
     left = 1 - before * (1 - beta)
-    sigma = (t > 0) * math.sqrt(beta if large else beta * (1 - before) / left)
+    sigma = (t > 0) * math.sqrt(beta) * ((1 - before) / left) ** ((1 - lam) / 2)
     mean = (x_t - beta / math.sqrt(left) * eps_hat) / math.sqrt(1 - beta)
     return mean + sigma * step_noise
 
 
 # --- 8. a DDIM step -------------------------------------------------------------------
 def cases_ddim_step(g: Generator, hidden: bool) -> list[Case]:
-    def case(*shape, eta=0.0, end=False, dtype=F32):
-        arrays = normals(g, dtype, x_t=shape, eps_hat=shape, step_noise=shape)
-        arrays["abar_t"] = between(g, 0.1, 0.4)
-        arrays["abar_s"] = 1.0 if end else between(g, 0.5, 0.8)
+    def case(*shape, eta=0.0, end=False, dtype=F32, far=False):
+        arrays = normals(g, dtype, x_t=shape, v_hat=shape, step_noise=shape)
+        a, b = between(g, 0.1, 0.4), 1.0 if end else between(g, 0.5, 0.8)
+        if far:  # v nearly cancels x_t
+            now, then = math.acos(a**0.5), math.acos(b**0.5)
+            arrays["x_t"] *= 1e7
+            arrays["v_hat"] += arrays["x_t"] / math.tan(now - then)
         kind = "end" if end else "dice" if eta else "ordinary"
-        return make_case(kind, **arrays, eta=eta)
+        return make_case(kind, **arrays, abar_t=a, abar_s=b, eta=eta)
 
     if not hidden:
         still = [case(2, 3), case(2, 1, 2, 2, dtype=F64)]
+        still += [case(2, 2, dtype=F64, far=True)]
         dice = [case(3, 2, eta=1.0), case(2, 2, eta=0.6, dtype=F64)]
         return still + dice + [case(3, 3, eta=0.5, end=True)]
     n = whole(g, 4, 6)
-    still = [case(n, 3), case(n, 2, 2, 3, dtype=F64)]
+    still = [case(n, 3), case(n, 2, 2, 3, dtype=F64), case(3, n, dtype=F64, far=True)]
     dice = [case(n, 2, eta=between(g, 0.4, 0.7)), case(n, 4, eta=1.0, dtype=F64)]
     end = case(n, 5, eta=between(g, 0.4, 0.9), end=True, dtype=F64)
     return still + dice + [end]
 
 
-def ddim_step_by_coefficients(x_t, eps_hat, step_noise, abar_t, abar_s, eta):
-    scale = math.sqrt(abar_s / abar_t)
-    sigma = eta * math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
-    seen = math.sqrt(1 - abar_s - sigma * sigma) - scale * math.sqrt(1 - abar_t)
-    return scale * x_t + seen * eps_hat + sigma * step_noise
+def ddim_step_by_angles(x_t, v_hat, step_noise, abar_t, abar_s, eta):
+    """sqrt(abar) = cos(phi): with eta = 0, (x, v) is turned back by an angle."""
+    now, then = math.acos(math.sqrt(abar_t)), math.acos(math.sqrt(abar_s))
+    sigma = eta * math.sin(then) / math.sin(now) * math.sqrt(1 - abar_t / abar_s)
+    still = math.cos(now - then) * x_t - math.sin(now - then) * v_hat
+    eps = math.sin(now) * x_t + math.cos(now) * v_hat
+    less = math.sqrt(max(math.sin(then) ** 2 - sigma**2, 0.0)) - math.sin(then)
+    return still + less * eps + sigma * step_noise
 
 
-def ddim_step_by_signal_to_noise(x_t, eps_hat, step_noise, abar_t, abar_s, eta):
+def ddim_step_by_signal_to_noise(x_t, v_hat, step_noise, abar_t, abar_s, eta):
     """With x / sqrt(abar): data do not shrink, noise has variance 1 / abar - 1."""
     now, then = (1 / abar_t - 1) ** 0.5, (1 / abar_s - 1) ** 0.5
     up = eta * then / now * (now**2 - then**2) ** 0.5
     down = max(then**2 - up**2, 0.0) ** 0.5
-    x = x_t / abar_t**0.5 + (down - now) * eps_hat + up * step_noise
+    eps = (1 - abar_t) ** 0.5 * x_t + abar_t**0.5 * v_hat
+    x = x_t / abar_t**0.5 + (down - now) * eps + up * step_noise
     return x * abar_s**0.5
 
 
@@ -368,7 +477,7 @@ def loss_weights_by_loops(betas):
         following.append((beta / (1 - beta) ** 0.5 / (1 - abar) ** 0.5) ** 2)
         bound.append(beta / (2 * (1 - beta) * (1 - before)) if before < 1 else 0.0)
         before = abar
-    return torch.tensor(bound[1:]), torch.tensor(following)
+    return torch.tensor(bound[1:], dtype=F64), torch.tensor(following, dtype=F64)
 
 
 # --- 10. the score of a mixture -------------------------------------------------------
@@ -381,11 +490,20 @@ def cases_score_of_mixture(g: Generator, hidden: bool) -> list[Case]:
         std, abar = between(g, 0.3, 0.5), between(g, 0.4, 0.7)
         return make_case(kind, x=x, centres=centres, std=std, abar=abar)
 
+    def wide(n, k, d):
+        """All points are 1e4 away from all centres, along the last coordinate."""
+        found = case("ordinary", n, k, d, F64)
+        found.arrays["centres"][:, -1] = 0
+        found.arrays["x"][:, -1] += 1e4
+        return found
+
     if not hidden:
         near = [case("ordinary", 3, 3, 2), case("ordinary", 4, 2, 3, F64)]
+        near += [wide(2, 3, 2)]
         return near + [case("far", 2, 3, 2)]
     n = whole(g, 5, 8)
     near = [case("ordinary", n, 4, 3), case("ordinary", n, n, n, F64)]
+    near += [wide(n, 4, 3)]
     return near + [case("far", n, 4, 2), case("far", 3, n, 3, F64)]
 
 
@@ -414,8 +532,8 @@ SHEET: list[Master] = [
     Master(
         "schedule",
         (
-            Property("gives alpha and abar", 2, outputs=("alpha", "abar")),
-            Property("gives btilde", 2, outputs=("btilde",)),
+            right("gives alpha and abar", 2, "alpha", "abar"),
+            right("gives btilde", 2, "btilde"),
             UNCHANGED,
         ),
         cases_of_betas(3, 5),
@@ -433,8 +551,8 @@ SHEET: list[Master] = [
     Master(
         "chain",
         (
-            Property("gives every step", 3, outputs=("path",)),
-            Property("gives the noise of the jump", 1, outputs=("eps",)),
+            right("gives every step", 3, "path"),
+            right("gives the noise of the jump", 1, "eps"),
             UNCHANGED,
         ),
         cases_chain,
@@ -444,8 +562,8 @@ SHEET: list[Master] = [
     Master(
         "posterior",
         (
-            Property("gives the mean", 2, outputs=("mean",)),
-            Property("gives the variance", 1, outputs=("variance",)),
+            right("gives the mean", 2, "mean"),
+            right("gives the variance", 1, "variance"),
             Property("is right at the first step", 1, "first", ("mean", "variance")),
             UNCHANGED,
         ),
@@ -463,46 +581,58 @@ SHEET: list[Master] = [
         ),
     ),
     Master(
-        "simple_loss",
-        (values(3), Property("teaches the network", 2, outputs=("gradient",))),
-        cases_simple_loss,
-        (simple_loss_by_mse, simple_loss_by_rows),
+        "capped_loss",
+        (
+            right("gives the right values", 3, "value", "unchanged"),
+            Property("teaches the network", 2, outputs=("gradient",)),
+        ),
+        cases_capped_loss,
+        (capped_loss_by_signal, capped_loss_by_rows),
         library("diffusion.ddpm", "DDPM", "squared_error")
-        + library("diffusion.gaussians", "q_sample"),
+        + library("diffusion.gaussians", "q_sample")
+        + library("diffusion.schedules", "signal_to_noise"),
     ),
     Master(
         "ancestral_step",
         (
             values(3),
-            Property("knows the large variance", 1, "large"),
+            Property("is right at both ends of the variance", 1, "ends"),
             Property("adds no noise at the last step", 1, "last"),
             UNCHANGED,
         ),
         cases_ancestral_step,
         (ancestral_step_by_posterior, ancestral_step_by_numbers),
         library("diffusion.samplers", "ancestral")
-        + library("diffusion.gaussians", "mean_from_eps", "posterior_mean"),
+        + library(
+            "diffusion.gaussians",
+            "mean_from_eps",
+            "posterior_mean",
+            "posterior_variance",
+        ),
     ),
     Master(
         "ddim_step",
         (
-            Property("steps back without dice", 2),
-            Property("steps back with dice", 2, "dice"),
+            right("steps back without fresh noise", 2),
+            Property("steps back with fresh noise", 2, "dice"),
             Property("ends at the guess of x_0", 1, "end"),
             UNCHANGED,
         ),
         cases_ddim_step,
-        (ddim_step_by_coefficients, ddim_step_by_signal_to_noise),
-        library("diffusion.samplers", "ddim", "invert"),
+        (ddim_step_by_angles, ddim_step_by_signal_to_noise),
+        library("diffusion.samplers", "ddim", "invert")
+        + library(
+            "diffusion.gaussians", "eps_from_v", "x0_from_eps", "posterior_variance"
+        ),
     ),
     Master(
         "loss_weights",
         (
-            Property("gives the bound's weights", 2, outputs=("bound",)),
-            Property("gives those of the next step", 1, outputs=("next",)),
+            right("gives the bound's weights", 2, "bound"),
+            right("gives those of the next step", 1, "next"),
             UNCHANGED,
         ),
-        cases_of_betas(4, 2),
+        cases_of_betas(4, 2, tiny=1e-7),
         (loss_weights_by_signal_to_noise, loss_weights_by_loops),
         library("diffusion.bound", "noise_weights", "terms")
         + library("diffusion.schedules", "signal_to_noise")
