@@ -127,6 +127,14 @@ def test_every_mistake_loses_points_and_is_recognised(name, k, public, graded):
         assert unnoticed(exercises[k]) == []
 
 
+def test_the_first_two_hidden_assumptions_do_not_block_the_others(public):
+    exercise = public["11_vae"]["hidden_assumptions"]
+    right = SHEETS["11_vae"].solutions["hidden_assumptions"]
+    found = verdict(exercise, lambda *given: (1.7, 2.3, *right(*given)[2:]))
+    assert [r.passed for r in found.results] == [False, True, True, True]
+    assert found.points == 3
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_check_names_no_mistake_for_an_argument_changed_in_another_way(name, public):
     """The hint of a mistake that normalises its argument in place is not true for an

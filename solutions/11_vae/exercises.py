@@ -92,12 +92,11 @@ drive_wider_bound = partial(
 )
 
 
-def drive_hidden_assumptions(answer, a: Arrays) -> Arrays:
-    """`six numbers`: True, because `by_number` raises an error for another number."""
-    given = ("pixels", "error", "share", "nats")
-    groups = {"sigmas": "ab", "trade": "cd", "ignored": "e", "bits": "f"}
-    return by_number(answer, a, given, groups) | {"six numbers": torch.tensor(True)}
-
+drive_hidden_assumptions = partial(
+    by_number,
+    given=("pixels", "error", "share", "nats"),
+    groups={"sigmas": "ab", "trade": "cd", "ignored": "e", "bits": "f"},
+)
 
 drive_slerp = partial(precise, tensors=("a", "b"), settings=("t",))
 drive_free_bits = partial(precise, tensors=(*Q, "group"), settings=("free",), flows=Q)
@@ -616,6 +615,11 @@ def information_by_loops(z, mean, log_variance):
 
 
 # --- the sheet ------------------------------------------------------------------------
+def question(name: str, output: str) -> Property:
+    """Returns the property of a question that needs no answer to another one."""
+    return Property(name, 1, outputs=(output,), independent=True)
+
+
 SHEET: list[Master] = [
     Master(
         "logistic_draw",
@@ -686,12 +690,10 @@ SHEET: list[Master] = [
     Master(
         "hidden_assumptions",
         (
-            # without points, so that no question waits for another one
-            Property("returns six numbers", 0, outputs=("six",)),
-            Property("knows what sigma is assumed (a, b)", 1, outputs=("sigmas",)),
-            Property("knows beta, and the best sigma (c, d)", 1, outputs=("trade",)),
-            Property("knows what is left without z (e)", 1, outputs=("ignored",)),
-            Property("counts the bits (f)", 1, outputs=("bits",)),
+            question("knows what sigma is assumed (a, b)", "sigmas"),
+            question("knows beta, and the best sigma (c, d)", "trade"),
+            question("knows what is left without z (e)", "ignored"),
+            question("counts the bits (f)", "bits"),
         ),
         cases_hidden_assumptions,
         (assumptions_by_torch, assumptions_rearranged),
