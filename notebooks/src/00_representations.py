@@ -680,7 +680,7 @@ def draw_kmeans(data, k, step, start):
     )
     return describe(
         figure,
-        f"400 points of {data}, {k} clusters, step {step}: inertia "
+        f"400 points of {data}, {k} clusters, step {min(step, len(states) - 1)}: inertia "
         f"{inertia(x, codes, means):.1f}",
     )
 
@@ -1077,10 +1077,10 @@ for title, wanted in (("6 or 9", (6, 9)), ("3 or 8", (3, 8))):
         f"{title}, {len(asked)} digits: k-NN on the random encoder {right[0]:.3f}, "
         f"made invariant to quarter turns {right[1]:.3f}"
     )
-turned_six = as_float(asked.x[:1])
+one_digit = as_float(asked.x[:1])
 torch.testing.assert_close(
-    four_turns(turned_six),
-    four_turns(turned_six.rot90(2, (2, 3))),
+    four_turns(one_digit),
+    four_turns(one_digit.rot90(2, (2, 3))),
     atol=1e-4,
     rtol=1e-4,
 )
@@ -1181,12 +1181,16 @@ for name in ORDER:
 picture = curve(
     DIMS,
     compact,
-    title=f"k-NN on the first d principal components; {len(held_out):,} held-out scenes",
+    title=(
+        f"k-NN on the first d principal components; {len(held_out):,} held-out scenes; "
+        "dotted: commonest category"
+    ),
     xlabel="components d",
     ylabel="k-NN accuracy",
 )
 picture.axes[0].set_xscale("log", base=2)
 picture.axes[0].set_xticks(DIMS, [str(d) for d in DIMS])
+picture.axes[0].axhline(chance, color="#666666", linestyle=":")
 picture.axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 picture
 
@@ -1258,11 +1262,12 @@ lines = {
 picture = curve(
     range(4),
     lines,
-    title=f"Linear probe by layer; bank of {len(bank):,} scenes",
+    title=f"Linear probe by layer; bank of {len(bank):,} scenes; dotted: commonest category",
     xlabel="where the probe reads",
     ylabel="accuracy on held-out emoji",
 )
 picture.axes[0].set_xticks(range(4), ["stem", "stage 1", "stage 2", "stage 3"])
+picture.axes[0].axhline(chance, color="#666666", linestyle=":")
 picture
 
 # %% [markdown]
