@@ -47,12 +47,13 @@ check = checks("00_representations")
 #
 # *The lecture, section 3: from one-hot vectors to embedding vectors.*
 #
-# A one-hot vector names a word and says nothing else, because any two different words are equally far apart. In an embedding,
-# words with similar use have rows $e_w$ with similar directions. Which words are near to *several* given words, such as
-# *moon* and *night*? Let $G$ be the M given words. The neighbours are the words $v \notin G$ with the largest mean cosine
+# A one-hot vector names a word and says nothing else, because any two different words are equally far apart. In an
+# embedding, words with similar use have vectors $t_w$ with similar directions. Which words are near to *several* given
+# words, such as *moon* and *night*? Let $G$ be the M given words. The neighbours are the words $v \notin G$ with the
+# largest mean cosine
 #
-# $$s_v = \frac1M \sum_{w \in G} \cos(e_w, e_v), \qquad
-# \cos(e_w, e_v) = \frac{e_w^\top e_v}{\lVert e_w\rVert\, \lVert e_v\rVert}.$$
+# $$s_v = \frac1M \sum_{w \in G} \cos(t_w, t_v), \qquad
+# \cos(t_w, t_v) = \frac{t_w^\top t_v}{\lVert t_w\rVert\, \lVert t_v\rVert}.$$
 #
 # The nearest word comes first. Where two words are equally near (with one-hot vectors, most of them are), the lower index
 # comes first, so that everybody gets the same answer. A synonym with exactly the same row as a given word may be a neighbour,
@@ -101,7 +102,8 @@ assert check(nearest_words).solved
 # %% [markdown]
 # ## 2. The majority of the neighbours
 #
-# *The lecture, section 1: k-NN. There the votes are weighted, and "near" is measured by the cosine. Here neither is so.*
+# *The lecture, section 1: k-NN. There the votes are weighted, and "near" is measured by the cosine. Here all votes
+# count the same, and "near" is measured by the Euclidean distance.*
 #
 # How good is a representation? The simplest question is: are things of one class near each other? The k training rows nearest
 # to a test row $t$, by the Euclidean distance $\lVert t - x_i\rVert$, have one vote each, and the class with most votes wins.
@@ -158,9 +160,9 @@ assert check(majority_vote).solved
 #
 # *The lecture, section 8: the linear probe.*
 #
-# A linear probe is the smallest classifier that one can train on frozen features. It has one matrix W and one bias b. Its
-# gradient is short enough to write down, so here is a step of gradient descent without autograd. Take features $X$, (N, D),
-# one-hot labels $Y$, (N, C), and the probabilities $P$, the softmax of each row of $XW + b$. The step is
+# A linear probe is a small classifier that is trained on frozen features. It has one matrix W and one bias b. Its
+# gradient is short enough to write down, so here is a step of gradient descent without autograd. Take features $X$, (N,
+# D), one-hot labels $Y$, (N, C), and the probabilities $P$, the softmax of each row of $XW + b$. The step is
 #
 # $$W \leftarrow W - \eta \left( \tfrac1N X^\top (P - Y) + \lambda W \right), \qquad
 # b \leftarrow b - \eta\, \tfrac1N \sum_{i=1}^{N} (p_i - y_i),$$
@@ -216,9 +218,9 @@ assert check(probe_step).solved
 #
 # *The lecture, section 5: k-means codes. There all vectors count the same.*
 #
-# K-means turns a vector into a *code*, the number of the nearest mean. Some vectors may count more than others. For example,
-# let the vectors be the different colours of a picture, and let a colour that 20 pixels have count 20 times. With the vectors
-# $x_i$, their weights $a_i \ge 0$ and the means $m_1, \dots, m_K$, one step is
+# K-means turns a vector into a *code*, the number of the nearest mean. Some vectors may count more than others. For
+# example, let the vectors be the different colours of a picture, and let a colour count 20 times if 20 pixels have it.
+# With the vectors $x_i$, their weights $a_i \ge 0$ and the means $m_1, \dots, m_K$, one step is
 #
 # $$c_i = \arg\min_k \lVert x_i - m_k \rVert^2, \qquad
 # m_k \leftarrow \frac{\sum_{i:\, c_i = k} a_i x_i}{\sum_{i:\, c_i = k} a_i} .$$
@@ -529,10 +531,11 @@ def ask_words(*questions):
 ask_words(["octopus"], ["king"], ["moon"], ["moon", "night"], ["moon", "happy"])
 
 # %% [markdown]
-# Second, **a report** on three representations of scenes that nobody trained: the pixels (averaged 4 by 4), a random network,
-# and a histogram of colour codes. The codes come from your k-means on colours: each colour is rounded to 16 steps, and it
-# counts as often as pixels have it. The setting is the k of the vote, chosen on validation
-# scenes. The seeds draw the 500 scenes that vote. The representation should not notice when the picture is mirrored.
+# Second, **a report** on three representations of scenes that nobody trained: the pixels (averaged 4 by 4), a random
+# network, and a histogram of colour codes. The codes come from your k-means on colours. Each channel of a colour is
+# rounded to 16 levels, and the weight of a colour is the number of pixels that have it. The setting is the k of the
+# vote, chosen on validation scenes. The seeds draw the 500 scenes that vote. The representation should not notice when
+# the picture is mirrored.
 
 
 # %%

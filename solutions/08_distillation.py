@@ -167,8 +167,9 @@ assert check(distillation_loss).solved
 # *The lecture, section 2.*
 #
 # BYOL's target and DINO's teacher learn nothing by themselves. After each step they move a little towards the online
-# network. The momentum says how little. It grows during training, so that the target comes to rest. With $\theta$ a
-# parameter of the online network, $\xi$ the same parameter of the target, and $t \in [0, 1]$ the progress,
+# network. The higher the momentum, the smaller is this move. The momentum grows during training, so that the target
+# comes to rest. With $\theta$ a parameter of the online network, $\xi$ the same parameter of the target, and
+# $t \in [0, 1]$ the progress,
 #
 # $$\mu(t) = 1 - (1 - \mu_0)\,\frac{\cos(\pi t) + 1}{2}, \qquad \xi \leftarrow \mu(t)\,\xi + (1 - \mu(t))\,\theta.$$
 #
@@ -280,9 +281,9 @@ assert check(byol_loss).solved
 #
 # *The lecture, section 3.*
 #
-# SimSiam is BYOL without the slow copy: the target is the same network, with the same weights. One `detach` is all that
-# keeps it from always giving the same output. If you leave it out, or put it on the other side, the value of the loss
-# is as before, but the training is ruined. So this check looks at the gradient.
+# SimSiam is BYOL without the slow copy: the target is the same network, with the same weights. The predictor and the
+# `detach` on the target keep it from always giving the same output. If you leave the `detach` out, or put it on the
+# other side, the value of the loss is as before, but the training is ruined. So this check looks at the gradient.
 #
 # With the encoder $f$, the predictor $h$, and $z^{(v)} = f(x^{(v)})$, $p^{(v)} = h(z^{(v)})$ for the views $v = 1, 2$,
 #
@@ -558,7 +559,8 @@ assert check(multicrop_loss).solved
 # The mean is that of the outputs *as they came*, not of the centred ones. The new centre is for the next batch, not for
 # this one. Neither result carries a gradient.
 #
-# A student handed in this program. It runs without an error, but **it has five faults.**
+# A student handed in this program. On the outputs of a network it runs without an error, but **it has five faults.**
+# (One fault can have two effects.)
 #
 # ```python
 # def centre_and_sharpen(outputs, centre, temperature, momentum):
@@ -837,9 +839,9 @@ def collapses(steps):
 collapses(steps=10 if budget() == "smoke" else 120)
 
 # %% [markdown]
-# **A matrix becomes the identity.** Now take 256 other points of the plane, drawn from a normal distribution, and your
-# `barlow_twins`. A small network makes five features from two noisy views. A point contains only two numbers. How
-# different can all five features become?
+# **A matrix becomes the identity.** Now take 256 other points of the plane, drawn from a normal distribution, and
+# your `barlow_twins`. A small network makes five features from two noisy views. A point contains only two numbers.
+# Can five features of it become uncorrelated?
 
 
 # %%

@@ -2,6 +2,7 @@
 
 Made by `make exercises` from solutions/."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -17,7 +18,53 @@ from course_lib.grading.drive import (
 )
 
 
-def drive_rotation_batch(answer, a: Arrays) -> Arrays:
+def precise(drive: Callable, *names: str) -> Callable:
+    """Returns the driver with one more output, `float64 for float64 input`: whether the
+    outputs `names` have this dtype if the arrays of the case have it."""
+
+    def driver(answer, a: Arrays) -> Arrays:
+        outputs = drive(answer, a)
+        wanted = any(array.dtype == torch.float64 for array in a.values() if array.ndim)
+        kinds = [getattr(outputs[name], "dtype", torch.float64) for name in names]
+        kept = not wanted or all(kind == torch.float64 for kind in kinds)
+        return outputs | {"float64 for float64 input": kept}
+
+    return driver
+
+
+def watched(drive: Callable) -> Callable:
+    """Returns the driver with one more output, `leaving requires_grad as it was`: False
+    if an argument that came without requires_grad has it after the call."""
+
+    def driver(answer, a: Arrays) -> Arrays:
+        left = []
+
+        def watching(*given):
+            plain = [x for x in given if isinstance(x, Tensor) and not x.requires_grad]
+            returned = answer(*given)
+            left.extend(x for x in plain if x.requires_grad)
+            return returned
+
+        outputs = drive(watching, a)
+        return outputs | {"leaving requires_grad as it was": not left}
+
+    return driver
+
+
+def exact(drive: Callable, *names: str) -> Callable:
+    """Returns the driver with one more output, `float64 for float64 input`: whether the
+    outputs `names` consist of numbers of x, without rounding."""
+
+    def driver(answer, a: Arrays) -> Arrays:
+        outputs = drive(answer, a)
+        found = [outputs[name] for name in names if isinstance(outputs[name], Tensor)]
+        kept = all(torch.isin(part.double(), a["x"].double()).all() for part in found)
+        return outputs | {"float64 for float64 input": kept}
+
+    return driver
+
+
+def drive_eight_views(answer, a: Arrays) -> Arrays:
     """x: square pictures. `views`, `labels`; `int64`: whether the labels are such
     numbers, as cross_entropy wants."""
     views, labels = parts(answer(a["x"]), ("views", "labels"))
@@ -25,25 +72,45 @@ def drive_rotation_batch(answer, a: Arrays) -> Arrays:
     return {"views": views, "labels": labels, "int64": is_int64}
 
 
-drive_cut_patches = partial(
-    on_case,
-    tensors=("x", "corner", "which", "jitter"),
-    settings=("patch", "gap"),
-    names=("centre", "neighbour"),
+drive_eight_views = exact(drive_eight_views, "views")
+drive_cut_patches = exact(
+    partial(
+        on_case,
+        tensors=("x", "corner", "which", "jitter"),
+        settings=("patch", "gap"),
+        names=("centre", "neighbour"),
+    ),
+    "centre",
+    "neighbour",
 )
-drive_permutation_set = partial(on_case, tensors=("candidates",), settings=("count",))
-drive_shuffle_tiles = partial(
-    on_case, tensors=("x", "permutations", "labels"), settings=("side",)
+drive_maximin_set = partial(on_case, tensors=("candidates",), settings=("count",))
+drive_shuffle_tiles = exact(
+    partial(on_case, tensors=("x", "permutations", "labels"), settings=("side",)),
+    "value",
 )
-drive_masked_loss = partial(
-    on_case, tensors=("prediction", "target", "mask"), flows=("prediction",)
+drive_masked_loss = precise(
+    watched(
+        partial(
+            on_case, tensors=("prediction", "target", "mask"), flows=("prediction",)
+        )
+    ),
+    "value",
 )
-drive_soft_bins = partial(
-    on_case, tensors=("ab", "bins"), settings=("neighbours", "sigma")
+drive_soft_bins = precise(
+    partial(on_case, tensors=("ab", "bins"), settings=("neighbours", "sigma")), "value"
 )
-drive_rebalancing_weights = partial(on_case, tensors=("prior",), settings=("mix",))
-drive_annealed_mean = partial(
-    on_case, tensors=("logits", "bins"), settings=("temperature",)
+drive_rebalancing_weights = precise(
+    partial(on_case, tensors=("prior", "bins"), settings=("mix", "sigma")), "value"
+)
+drive_annealed_mean = precise(
+    partial(
+        on_case,
+        tensors=("logits", "bins"),
+        settings=("temperature",),
+        names=("colour", "spread"),
+    ),
+    "colour",
+    "spread",
 )
 
 
@@ -51,20 +118,29 @@ def drive_CrossChannel(answer, a: Arrays) -> Arrays:
     """Builds the method of four tiny networks. A case with `lab` asks for a loss, one
     with `unseen` for `encode`.
 
-    `value`: the loss; `gradient ...`: of each of the networks' eight parameters;
-    `parameters`: how many numbers the method would give the optimiser, -1 where it is
-    no torch module; `represent`: what encode returns.
+    `value`: the loss; `unchanged`: whether it leaves `lab` alone; `gradient ...`: of
+    each of the networks' eight parameters; `parameters`: how many numbers of these four
+    networks the method would give the optimiser, -1 where it is no torch module;
+    `represent`: what encode returns; `leaving ...`: whether the networks are in
+    training mode as before.
     """
     halves, heads = ("from_l", "from_ab"), ("to_ab", "to_l")
     networks = {name: nn.Sequential(_one_by_one(a, name), nn.Tanh()) for name in halves}
     networks |= {name: _one_by_one(a, name) for name in heads}
     method = answer(*networks.values(), _loss_ab, _loss_l)
     if "unseen" in a:
-        return {"represent": method.encode(a["unseen"])}
-    value = method.loss(a["lab"], torch.arange(len(a["lab"])))
+        represent = method.encode(a["unseen"])
+        mode = all(net.training for net in networks.values())
+        return {"represent": represent, "leaving the networks in training mode": mode}
+    given = a["lab"].clone()
+    value = method.loss(given, torch.arange(len(given)))
+    unchanged = torch.equal(given, a["lab"]) and not given.requires_grad
     known = method.parameters() if isinstance(method, nn.Module) else None
-    outputs = {"value": value}
-    outputs["parameters"] = -1 if known is None else sum(p.numel() for p in known)
+    own = {id(p) for net in networks.values() for p in net.parameters()}
+    outputs = {"value": value, "unchanged": unchanged}
+    outputs["parameters"] = (
+        -1 if known is None else sum(p.numel() for p in known if id(p) in own)
+    )
     return outputs | gradients(value, named_parameters(**networks))
 
 

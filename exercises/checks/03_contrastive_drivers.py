@@ -9,10 +9,51 @@ from torch import Tensor, nn
 
 from course_lib.grading.drive import Arrays, gradients, layer, named_parameters, on_case
 
-drive_cosine_similarity_matrix = partial(on_case, tensors=("a", "b"), flows=("a", "b"))
-drive_info_nce = partial(on_case, tensors=("scores",), flows=("scores",))
+
+def call(
+    answer,
+    a: Arrays,
+    tensors: tuple[str, ...],
+    settings: tuple[str, ...] = (),
+    flows: tuple[str, ...] = (),
+) -> Arrays:
+    """`on_case`, and two more outputs: whether the answer leaves requires_grad of its
+    arguments as it was, and whether it returns float64 if it is given float64."""
+    same = []
+
+    def watched(*arguments):
+        given = arguments[: len(tensors)]
+        before = [tensor.requires_grad for tensor in given]
+        value = answer(*arguments)
+        same.append(before == [tensor.requires_grad for tensor in given])
+        return value
+
+    outputs = on_case(watched, a, tensors, settings, flows)
+    double = torch.float64
+    kept = getattr(outputs["value"], "dtype", None) == double
+    return outputs | {
+        "unchanged requires_grad": torch.tensor(all(same)),
+        "float64 for float64 input": kept or a[tensors[0]].dtype != double,
+    }
+
+
+def drive_cosine_similarity_matrix(answer, a: Arrays) -> Arrays:
+    """`finite ...`: whether no gradient is NaN or infinite. A case with rows of zeros
+    has `pull` as its cotangent: there the cosine jumps, so it has no slope."""
+    jumps = "pull" in a
+    if jumps:
+        a = a | {"cotangent": a["pull"]}
+    outputs = call(answer, a, ("a", "b"), flows=("a", "b"))
+    if jumps:
+        outputs.pop("slope", None)
+    found = [value for key, value in outputs.items() if key.startswith("gradient")]
+    finite = all(value.isfinite().all() for value in found)
+    return outputs | {"finite in its gradient at each row": finite}
+
+
+drive_info_nce = partial(call, tensors=("scores",), flows=("scores",))
 drive_nt_xent = partial(
-    on_case, tensors=("z1", "z2"), settings=("temperature",), flows=("z1", "z2")
+    call, tensors=("z1", "z2"), settings=("temperature",), flows=("z1", "z2")
 )
 
 
@@ -33,12 +74,12 @@ def drive_update_bank(answer, a: Arrays) -> Arrays:
 
 
 drive_knn_vote = partial(
-    on_case,
+    call,
     tensors=("train", "train_labels", "test"),
     settings=("k", "classes", "temperature"),
 )
 drive_mi_bound = partial(
-    on_case, tensors=("losses",), settings=("negatives",), flows=("losses",)
+    call, tensors=("losses",), settings=("negatives",), flows=("losses",)
 )
 
 
@@ -46,9 +87,11 @@ def drive_TwoViews(answer, a: Arrays) -> Arrays:
     """Builds the method around two tiny networks. A case with `x` asks for a loss, one
     with `unseen` for `encode`.
 
-    `value`: the loss; `gradient ...`: of each of the networks' four parameters;
-    `parameters`: how many numbers the method would give the optimiser, -1 where it is
-    no torch module; `represent`: what encode returns.
+    `value`: the loss; `part of a graph`: whether it requires grad; `gradient ...`: of
+    each of the networks' four parameters; `parameters`: how many numbers the method
+    would give the optimiser, -1 where it is no torch module, and how many of them belong
+    to the given networks and not to copies. `represent`: what encode returns, and
+    whether picture and networks are as before.
     """
     f, g = (
         layer(nn.Linear, a[f"{name} weight"], a[f"{name} bias"])
@@ -60,12 +103,36 @@ def drive_TwoViews(answer, a: Arrays) -> Arrays:
     views = _Views(a["scale"], a["shift"], len(x))
     method = answer(encoder, projector, views, _contrast)
     if "unseen" in a:
-        return {"represent": method.encode(x)}
+        before = x.clone()
+        outputs = {"represent": method.encode(x)}
+        same = torch.equal(x, before) and not x.requires_grad
+        outputs["in training mode afterwards"] = encoder.training and projector.training
+        return outputs | {"unchanged": torch.tensor(same)}
     value = method.loss(x, torch.arange(len(x)))
-    known = method.parameters() if isinstance(method, nn.Module) else None
-    outputs = {"value": value}
-    outputs["parameters"] = -1 if known is None else sum(p.numel() for p in known)
+    outputs = {
+        "value": value,
+        "part of a graph": getattr(value, "requires_grad", False),
+    }
+    known = list(method.parameters()) if isinstance(method, nn.Module) else None
+    given = {id(p) for p in (*f.parameters(), *g.parameters())}
+    for name, counted in (
+        ("parameters", known),
+        (
+            "parameters of the given networks",
+            known and [p for p in known if id(p) in given],
+        ),
+    ):
+        outputs[name] = -1 if counted is None else sum(p.numel() for p in counted)
     return outputs | gradients(value, named_parameters(encoder=f, projector=g))
+
+
+drive_uniformity = partial(call, tensors=("z",), settings=("t",), flows=("z",))
+drive_hardest_triplet = partial(
+    call, tensors=("z1", "z2"), settings=("margin",), flows=("z1", "z2")
+)
+drive_multi_view_nt_xent = partial(
+    call, tensors=("z",), settings=("temperature",), flows=("z",)
+)
 
 
 class _Views:

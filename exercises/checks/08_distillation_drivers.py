@@ -4,6 +4,9 @@ Made by `make exercises` from solutions/."""
 
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from course_lib.grading.drive import (
     Arrays,
     by_number,
@@ -13,11 +16,40 @@ from course_lib.grading.drive import (
     same_bits,
 )
 
-drive_soft_targets = partial(
-    on_case, tensors=("logits",), settings=("temperature",), flows=("logits",)
+
+def careful(drive, answer, a: Arrays) -> Arrays:
+    """Drives the answer and adds two outputs. `unchanged wish ...`: whether no argument
+    is asked to require a gradient, or not to. `float64 ...`: for arguments in float64,
+    whether all tensors that come back are float64."""
+    kept, kinds = [], []
+
+    def watched(*given):
+        tensors = [x for x in given if isinstance(x, Tensor)]
+        before = [x.requires_grad for x in tensors]
+        came = answer(*given)
+        kept.append([x.requires_grad for x in tensors] == before)
+        several = came if isinstance(came, (tuple, list)) else [came]
+        kinds.extend(x.dtype for x in several if isinstance(x, Tensor))
+        return came
+
+    outputs = drive(watched, a)
+    outputs["unchanged wish for a gradient"] = all(kept)
+    if torch.float64 in {x.dtype for x in a.values() if x.ndim}:
+        outputs["float64 for float64 input"] = set(kinds) <= {torch.float64}
+    return outputs
+
+
+def on_case_with(**names):
+    def drive(answer, a: Arrays) -> Arrays:
+        return careful(lambda watched, a: on_case(watched, a, **names), answer, a)
+
+    return drive
+
+
+drive_soft_targets = on_case_with(
+    tensors=("logits",), settings=("temperature",), flows=("logits",)
 )
-drive_distillation_loss = partial(
-    on_case,
+drive_distillation_loss = on_case_with(
     tensors=("student", "teacher", "labels"),
     settings=("temperature", "soft"),
     flows=("student",),
@@ -28,8 +60,8 @@ drive_distillation_loss = partial(
 def drive_ema_update(answer, a: Arrays) -> Arrays:
     """`target 0`, `target 1`, ... and `online 0`, ..., which want a gradient; start,
     progress. `value I`: the new ones; `unchanged ...`: whether the lists hold the
-    tensors they held, and these are as they were; `detached`: whether all that comes
-    back is without gradient."""
+    tensors they held, and these are as they were; `without gradient`: whether all that
+    comes back is without gradient; `float64 ...`: as in `careful`."""
     n = sum(name.startswith("target ") for name in a)
     target, online = (
         [a[f"{word} {i}"] for i in range(n)] for word in ("target", "online")
@@ -43,26 +75,36 @@ def drive_ema_update(answer, a: Arrays) -> Arrays:
         raise TypeError(f"expected a list of {n} tensors, got {came}")
     same = list(map(same_bits, tensors, before))
     wanting = all(tensor.requires_grad for tensor in online)
-    return {f"value {i}": part for i, part in enumerate(new)} | {
+    not_wanting = not any(tensor.requires_grad for tensor in target)
+    outputs = {f"value {i}": part for i, part in enumerate(new)} | {
         "unchanged lists": [*map(id, given[0] + given[1])] == [*map(id, tensors)],
-        "unchanged target": all(same[:n]),
+        "unchanged target": all(same[:n]) and not_wanting,
         "unchanged online": all(same[n:]) and wanting,
-        "detached": _detached(new),
+        "without gradient": not any(map(_wants, new)),
     }
+    if target[0].dtype == torch.float64:
+        kinds = {part.dtype for part in new if isinstance(part, Tensor)}
+        outputs["float64 for float64 input"] = kinds <= {torch.float64}
+    return outputs
 
 
-def _detached(tensors) -> bool:
-    return not any(getattr(tensor, "requires_grad", False) for tensor in tensors)
+def _wants(tensor) -> bool:
+    return getattr(tensor, "requires_grad", False)
 
 
-drive_byol_loss = partial(
-    on_case, tensors=("p1", "p2", "z1", "z2"), flows=("p1", "p2"), stops=("z1", "z2")
-)
+def drive_byol_loss(answer, a: Arrays) -> Arrays:
+    """As for `on_case`, without a `slope` for predictions that are shorter than the
+    step of its finite difference."""
+    drive = on_case_with(tensors=("p", "z"), flows=("p",), stops=("z",))
+    outputs = drive(answer, a)
+    if a["p"].norm(dim=-1).min() < 0.1:
+        outputs.pop("slope", None)
+    return outputs
 
 
 def drive_simsiam_loss(answer, a: Arrays) -> Arrays:
-    """Builds a tiny encoder and predictor from the weights. `gradient ...`: of
-    these."""
+    """Builds a tiny encoder and predictor from the weights. `gradient ...`: of these;
+    `unchanged wish ...` and `float64 ...`: as in `careful`."""
     names = ("encoder", "encoder bias", "predictor", "predictor bias")
     weights = {name: a[name].requires_grad_() for name in names}
 
@@ -72,26 +114,63 @@ def drive_simsiam_loss(answer, a: Arrays) -> Arrays:
     def predictor(z):
         return z + (z @ weights["predictor"] + weights["predictor bias"]).sin()
 
-    value = answer(encoder, predictor, a["view1"], a["view2"])
-    return {"value": value} | gradients(value, weights)
+    views = a["view1"], a["view2"]
+    value = answer(encoder, predictor, *views)
+    outputs = {"value": value} | gradients(value, weights)
+    outputs["unchanged wish for a gradient"] = not any(map(_wants, views)) and all(
+        map(_wants, weights.values())
+    )
+    if views[0].dtype == torch.float64 and isinstance(value, Tensor):
+        outputs["float64 for float64 input"] = value.dtype == torch.float64
+    return outputs
 
 
 def drive_barlow_twins(answer, a: Arrays) -> Arrays:
-    """`matrix`: the first thing that comes back; `value`, gradients: of the second."""
+    """`matrix`: the first thing that comes back; `value`, gradients: of the second.
+    `finite ...`: whether the gradient of the second is finite, in cases of dead
+    features."""
     matrices = []
 
-    def loss(z1, z2, off_diagonal):
-        came = parts(answer(z1, z2, off_diagonal), ("matrix", "loss"))
+    def loss(z1, z2, weights, off_diagonal):
+        came = parts(answer(z1, z2, weights, off_diagonal), ("matrix", "loss"))
         matrices.append(came[0])
         return came[1]
 
-    outputs = on_case(loss, a, ("z1", "z2"), ("off_diagonal",), flows=("z1", "z2"))
-    return {"matrix": matrices[0]} | outputs
+    def drive(loss, a):
+        tensors, flows = ("z1", "z2", "weights"), ("z1", "z2")
+        outputs = on_case(loss, a, tensors, ("off_diagonal",), flows=flows)
+        return {"matrix": matrices[0]} | outputs
+
+    outputs = careful(drive, loss, a)
+    if not bool(a["z1"].any(0).all() and a["z2"].any(0).all()):
+        leaves = {name: a[name].clone().requires_grad_() for name in ("z1", "z2")}
+        value = loss(*leaves.values(), a["weights"], a["off_diagonal"].item())
+        found = gradients(value, leaves).values()
+        finite = all(bool(gradient.isfinite().all()) for gradient in found)
+        outputs["finite in its gradient"] = finite
+    return outputs
 
 
-drive_multicrop_loss = partial(
-    on_case,
-    tensors=("student", "teacher"),
+def drive_vicreg_terms(answer, a: Arrays) -> Arrays:
+    """`invariance`, `variance`, `covariance`: what comes back. Gradients: of a sum of
+    the three with different weights, in cases that ask for them."""
+    names = ("invariance", "variance", "covariance")
+    found = []
+
+    def loss(z1, z2, floor):
+        came = parts(answer(z1, z2, floor), names)
+        found.append(came)
+        return 0.7 * came[0] + 1.3 * came[1] + 0.4 * came[2]
+
+    def drive(loss, a):
+        return on_case(loss, a, ("z1", "z2"), ("floor",), flows=("z1", "z2"))
+
+    outputs = careful(drive, loss, a)
+    return dict(zip(names, found[0])) | outputs
+
+
+drive_multicrop_loss = on_case_with(
+    tensors=("student", "teacher", "present"),
     settings=("tau_s", "tau_t"),
     flows=("student",),
     stops=("teacher",),
@@ -99,17 +178,28 @@ drive_multicrop_loss = partial(
 
 
 def drive_centre_and_sharpen(answer, a: Arrays) -> Arrays:
-    """`probabilities`, `centre`: what comes back; `detached`: whether both are without
-    gradient, though the outputs want one."""
+    """`probabilities`, `centre`: what comes back; `without ...`: whether each of them
+    is without gradient, though the outputs want one."""
     a["outputs"].requires_grad_()
-    tensors, settings = ("outputs", "centre"), ("temperature", "momentum")
     names = ("probabilities", "centre")
-    found = on_case(answer, a, tensors, settings, names=names)
-    return found | {"detached": _detached(found[name] for name in names)}
+
+    def drive(answer, a):
+        tensors, settings = ("outputs", "centre"), ("temperature", "momentum")
+        return on_case(answer, a, tensors, settings, names=names)
+
+    outputs = careful(drive, answer, a)
+    return outputs | {
+        f"without gradient in the {name}": not _wants(outputs[name]) for name in names
+    }
 
 
+drive_linear_network = partial(
+    by_number,
+    given=("noise", "decay", "lag"),
+    groups={"largest": "a", "alive": "b", "threshold": "c", "rate": "d"},
+)
 drive_numbers_by_heart = partial(
     by_number,
     given=("prototypes", "large", "small", "share"),
-    groups={"entropies": "ab", "losses": "cd", "pairs": "e", "cost": "f"},
+    groups={"entropies": "abcd", "losses": "ef", "pairs": "g", "cost": "h"},
 )

@@ -4,17 +4,56 @@ Made by `make exercises` from solutions/."""
 
 from functools import partial
 
-from course_lib.grading.drive import Arrays, by_number, gradients, on_case
+import torch
+
+from course_lib.grading.drive import (
+    Arrays,
+    by_number,
+    gradients,
+    keeps_float64,
+    on_case,
+    parts,
+)
 
 Q = ("mean", "log_variance")  # of the encoder's Gaussian
 
-drive_reparameterise = partial(on_case, tensors=(*Q, "eps"), flows=Q)
-drive_gaussian_kl = partial(on_case, tensors=Q, flows=Q)
-drive_bernoulli_log_likelihood = partial(
-    on_case, tensors=("logits", "x"), flows=("logits",)
+
+def precise(answer, a: Arrays, tensors, settings=(), flows=()) -> Arrays:
+    """The outputs of `on_case`, and for float64 arguments those of `keeps_float64`."""
+    outputs = on_case(answer, a, tensors, settings, flows)
+    if a[tensors[0]].dtype == torch.float64:
+        given = {name: a[name] for name in tensors}
+        outputs |= keeps_float64(answer, given, *(a[name].item() for name in settings))
+    return outputs
+
+
+def several_precise(answer, a: Arrays, tensors, names) -> Arrays:
+    """The same for an answer that returns several values, by their names."""
+    outputs = on_case(answer, a, tensors, names=names)
+    if a[tensors[0]].dtype == torch.float64:
+
+        def together(*given):
+            return torch.cat([part.flatten() for part in parts(answer(*given), names)])
+
+        outputs |= keeps_float64(together, {name: a[name] for name in tensors})
+    return outputs
+
+
+drive_logistic_draw = partial(
+    precise, tensors=("mean", "log_scale", "u"), flows=("mean", "log_scale")
 )
+drive_laplace_rate = partial(precise, tensors=Q, settings=("scale",), flows=Q)
+
+
+def drive_observed_log_likelihood(answer, a: Arrays) -> Arrays:
+    """Makes the unknown pixels NaN."""
+    x = a["x"].masked_fill(a["unknown"], float("nan"))
+    a = a | {"x": x}
+    return precise(answer, a, ("logits", "x"), flows=("logits",))
+
+
 drive_gaussian_log_likelihood = partial(
-    on_case, tensors=("mean", "x", "log_sigma"), flows=("mean", "log_sigma")
+    precise, tensors=("mean", "x", "log_sigma"), flows=("mean", "log_sigma")
 )
 
 
@@ -24,29 +63,39 @@ def drive_negative_elbo(answer, a: Arrays) -> Arrays:
     w = {name: a[name].requires_grad_() for name in names}
     shape = a["x"].shape[1:]
 
-    def encoder(x):
-        return (x.flatten(1) @ w["encoder"] + w["encoder bias"]).chunk(2, 1)
+    def loss(eps):
+        def encoder(x):
+            return (x.flatten(1) @ w["encoder"] + w["encoder bias"]).chunk(2, 1)
 
-    def decoder(z):
-        logits = (z + z.sin()) @ w["decoder"] + w["decoder bias"]
-        return logits.unflatten(1, shape)
+        def decoder(z):
+            logits = (z + z.sin()) @ w["decoder"] + w["decoder bias"]
+            return logits.unflatten(1, shape)
 
-    value = answer(encoder, decoder, a["x"], a["eps"])
-    return {"value": value} | gradients(value, w)
+        return answer(encoder, decoder, a["x"], eps)
+
+    value = loss(a["eps"])
+    outputs = {"value": value} | gradients(value, w)
+    if a["eps"].dtype == torch.float64:
+        outputs |= keeps_float64(loss, {"eps": a["eps"]})
+    return outputs
 
 
-drive_importance_weighted_bound = partial(
-    on_case, tensors=("log_likelihood", "z", *Q), flows=("log_likelihood", "z", *Q)
+drive_wider_bound = partial(
+    precise,
+    tensors=("log_likelihood", "eps", *Q),
+    settings=("width",),
+    flows=("log_likelihood", *Q),
 )
+
+
 drive_hidden_assumptions = partial(
     by_number,
     given=("pixels", "error", "share", "nats"),
     groups={"sigmas": "ab", "trade": "cd", "ignored": "e", "bits": "f"},
 )
-drive_slerp = partial(on_case, tensors=("a", "b"), settings=("t",))
-drive_kl_by_dimension = partial(
-    on_case, tensors=Q, settings=("threshold",), names=("kl", "alive")
-)
+
+drive_slerp = partial(precise, tensors=("a", "b"), settings=("t",))
+drive_free_bits = partial(precise, tensors=(*Q, "group"), settings=("free",), flows=Q)
 
 
 def drive_two_gradients(answer, a: Arrays) -> Arrays:
@@ -56,4 +105,9 @@ def drive_two_gradients(answer, a: Arrays) -> Arrays:
         return (z @ a["wave"]).sin() + z.square() @ a["bowl"]
 
     tensors, names = ("mean", "sigma", "eps"), ("score", "path")
-    return on_case(partial(answer, f), a, tensors, ("baseline",), names=names)
+    return several_precise(partial(answer, f), a, tensors, names)
+
+
+drive_information = partial(
+    several_precise, tensors=("z", *Q), names=("information", "mismatch")
+)

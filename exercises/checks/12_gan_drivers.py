@@ -18,54 +18,96 @@ from course_lib.grading.drive import (
     same_bits,
 )
 
+
+def on_floats(answer, a: Arrays, tensors: tuple[str, ...], **options) -> Arrays:
+    """`on_case`, and for float64 input `float64 ...`: whether the results are."""
+    outputs = on_case(answer, a, tensors, **options)
+    names = options.get("names") or ("value",)
+    return outputs | stays_float64(a[tensors[0]], *(outputs[n] for n in names))
+
+
+def stays_float64(given: Tensor, *results) -> Arrays:
+    if given.dtype != torch.float64:
+        return {}
+    kept = all(isinstance(r, Tensor) and r.dtype == given.dtype for r in results)
+    return {"float64 for float64 input": kept}
+
+
 drive_optimal_discriminator = partial(
-    on_case, tensors=("log_p", "log_q"), names=("best", "value")
+    on_floats,
+    tensors=("log_p", "log_q"),
+    settings=("smooth",),
+    names=("best", "value"),
 )
 drive_discriminator_loss = partial(
-    on_case, tensors=("real", "fake"), flows=("real", "fake")
+    on_floats, tensors=("real", "fake"), settings=("smooth",), flows=("real", "fake")
 )
 
 
 def drive_generator_losses(answer, a: Arrays) -> Arrays:
-    """`saturating`, `non-saturating`: what comes back. Gradient: of both, weighted by
-    the cotangent (2,)."""
-    names = ("saturating", "non-saturating")
+    """`saturating`, `non-saturating`, `KL`: what comes back. Gradient: of all, weighted
+    by the cotangent (3,)."""
+    names = ("saturating", "non-saturating", "KL")
 
     def stacked(fake):
         return torch.stack([*parts(answer(fake), names)])
 
-    outputs = on_case(stacked, a, ("fake",), flows=("fake",))
+    outputs = on_floats(stacked, a, ("fake",), flows=("fake",))
     return dict(zip(names, outputs["value"])) | outputs
 
 
-drive_wasserstein = partial(on_case, tensors=("a", "b"), flows=("a", "b"))
+drive_wasserstein = partial(on_floats, tensors=("a", "b"), flows=("a", "b"))
 
 
 def drive_clip_weights(answer, a: Arrays) -> Arrays:
-    """Builds a tiny critic with gradients and a buffer; c. `weight ...`: each of its
-    parameters after the call; `grad ...`: their gradients; `buffer`; `same`: whether
-    these parameters are the tensors they were; `learning`: whether they want a
-    gradient."""
-    critic = _network(a)
+    """Builds a tiny critic with gradients and a buffer; c. Its first layers are inside
+    another module, and one of its modules is no layer of torch's. `bound`: what comes
+    back; `weight ...`: each of its parameters after the call; `grad ...`: their
+    gradients; `buffer`; `same`: whether these parameters are the tensors they were;
+    `learning`: whether they want a gradient."""
+    first, middle, last = (
+        layer(nn.Linear, a[f"{name} weight"], a[f"{name} bias"])
+        for name in ("first", "middle", "last")
+    )
+    inner = nn.Sequential(first, Shift(a["shift"]), nn.Tanh(), middle)
+    critic = nn.Sequential(inner, nn.ReLU(), last)
     critic.register_buffer("seen", a["seen"])
     before = dict(critic.named_parameters())
     for i, parameter in enumerate(before.values(), 1):
         parameter.grad = 2 * direction(parameter.detach()) + i
-    answer(critic, a["c"].item())
+    bound = answer(critic, a["c"].item())
     after = dict(critic.named_parameters())
     grads = {f"grad {n}": p.grad for n, p in before.items() if p.grad is not None}
     same = before.keys() == after.keys() and all(after[n] is before[n] for n in before)
     learning = all(p.requires_grad for p in after.values())
     others = {"buffer": critic.seen, "same": same, "learning": learning}
-    return named_parameters(weight=critic) | grads | others
+    return named_parameters(weight=critic) | grads | others | {"bound": bound}
+
+
+class Shift(nn.Module):
+    """Adds a vector that is learnt."""
+
+    def __init__(self, shift: Tensor):
+        super().__init__()
+        self.shift = nn.Parameter(shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift
 
 
 def drive_gradient_penalty(answer, a: Arrays) -> Arrays:
-    """Builds a tiny critic from the weights; real, fake, t. `gradient ...`: of
-    these."""
+    """Builds a tiny critic from the weights; real, fake, t. `gradient ...`: of these
+    weights; `unchanged ...`: whether pictures and fakes are, and still require no
+    gradient."""
     weights = {name: a[name].requires_grad_() for name in ("first", "bias", "last")}
-    value = answer(_critic(weights), a["real"], a["fake"], a["t"])
-    return {"value": value} | gradients(value, weights)
+    given = {name: a[name].clone() for name in ("real", "fake", "t")}
+    value = answer(_critic(weights), *given.values())
+    left_alone = all(
+        same_bits(x.detach(), a[name]) and not x.requires_grad
+        for name, x in given.items()
+    )
+    outputs = {"value": value, "unchanged": left_alone}
+    return outputs | stays_float64(a["real"], value) | gradients(value, weights)
 
 
 def _critic(weights: dict[str, Tensor]):
@@ -74,36 +116,42 @@ def _critic(weights: dict[str, Tensor]):
     return lambda x: (x.flatten(1) @ first + bias).sin() @ last
 
 
-drive_conditional_batch_norm = partial(
-    on_case,
-    tensors=("x", "gain", "bias", "y"),
+drive_conditional_instance_norm = partial(
+    on_floats,
+    tensors=("x", "gain", "bias", "shares"),
     settings=("eps",),
-    flows=("x", "gain", "bias"),
+    flows=("x", "gain", "bias", "shares"),
 )
 drive_projection_logit = partial(
-    on_case, tensors=("h", "psi", "table", "y"), flows=("h", "psi", "table")
+    on_floats, tensors=("h", "psi", "table", "y"), flows=("h", "psi", "table")
 )
 
 
 def drive_grown(answer, a: Arrays) -> Arrays:
-    """`level 0`, `level 1`, ...: the pictures; progress. `unchanged ...`: whether the
-    list holds the tensors it held, and these are as they were."""
-    pictures = [a[f"level {i}"] for i in range(len(a) - 1)]
+    """`level 0`, `level 1`, ...: the pictures; progress; lengths. `unchanged ...`:
+    whether the lists hold what they held, and the pictures are as they were."""
+    pictures = [a[f"level {i}"] for i in range(len(a) - 2)]
     given, before = [*pictures], [picture.clone() for picture in pictures]
-    return {
-        "value": answer(given, a["progress"].item()),
-        "unchanged list": [*map(id, given)] == [*map(id, pictures)],
+    lengths = a["lengths"].tolist()
+    value = answer(given, a["progress"].item(), lengths)
+    held = [*map(id, given)] == [*map(id, pictures)]
+    return stays_float64(pictures[0], value) | {
+        "value": value,
+        "unchanged lists": held and lengths == a["lengths"].tolist(),
         "unchanged pictures": all(map(same_bits, pictures, before)),
     }
 
 
 def drive_Adversaries(answer, a: Arrays) -> Arrays:
     """Builds two tiny networks; real (rounds, k, N, X), noise (rounds, k + 1, N, Z),
-    lr. `start ...`: each parameter once the object is made; `discriminator ...`,
-    `generator ...`: after all rounds; `unchanged ...`: whether batches and noise are,
-    and their lists."""
+    lr, momentum. `start ...`: each parameter once the object is made; `training ...`:
+    whether these networks move at all; `discriminator ...`, `generator ...`, `average
+    ...`: after all rounds; `unchanged ...`: whether batches and noise are, and their
+    lists; `trainable ...`: whether the networks still are, in training mode."""
     generator, discriminator = _network(a, "g "), _network(a, "d ", nn.Flatten(0))
-    players = answer(generator, discriminator, _start, a["lr"].item())
+    players = answer(
+        generator, discriminator, _start, a["lr"].item(), a["momentum"].item()
+    )
     named = named_parameters(generator=generator, discriminator=discriminator)
     start = {f"start {name}": p.detach().clone() for name, p in named.items()}
     lists, data = True, True
@@ -114,15 +162,28 @@ def drive_Adversaries(answer, a: Arrays) -> Arrays:
         lists = lists and [*map(id, reals + noises)] == [*map(id, held)]
         data = data and same_bits(real, before[0]) and same_bits(noise, before[1])
     named = named_parameters(generator=generator, discriminator=discriminator)
-    return start | named | {"unchanged lists": lists, "unchanged data": data}
+    moved = any(
+        not same_bits(p.detach(), start[f"start {n}"]) for n, p in named.items()
+    )
+    trainable = all(p.requires_grad for p in named.values())
+    average = getattr(players, "average", None)
+    found = named_parameters(average=average) if average is not None else {}
+    return (
+        start
+        | {"training the given networks, not copies": moved}
+        | named
+        | found
+        | {"unchanged lists": lists, "unchanged data": data}
+        | {"trainable afterwards": trainable}
+        | {"trainable in training mode": generator.training and discriminator.training}
+    )
 
 
 def _start(network: nn.Module):
-    """Stands for a random start: keeps the signs and sets the sizes. A second call
-    changes nothing."""
+    """Stands for a random start. A second call changes the parameters again."""
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.copy_(parameter.sign() * (0.4 + 0.3 * direction(parameter)))
+            parameter.mul_(0.6).add_(0.4 * direction(parameter))
 
 
 def _network(a: Arrays, prefix: str = "", *more: nn.Module) -> nn.Sequential:

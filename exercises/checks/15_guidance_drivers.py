@@ -2,6 +2,7 @@
 
 Made by `make exercises` from solutions/."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -9,16 +10,34 @@ from torch import Tensor
 
 from course_lib.grading.drive import Arrays, by_number, on_case, same_bits
 
+
+def precise(drive: Callable, *names: str) -> Callable:
+    """Returns the driver with one more output, `float64 for float64 input`: whether the
+    outputs `names` have this dtype if an array of the case has it."""
+
+    def driver(answer, a: Arrays) -> Arrays:
+        outputs = drive(answer, a)
+        wanted = any(array.dtype == torch.float64 for array in a.values() if array.ndim)
+        kinds = [getattr(outputs[name], "dtype", torch.float64) for name in names]
+        kept = not wanted or all(kind == torch.float64 for kind in kinds)
+        return outputs | {"float64 for float64 input": kept}
+
+    return driver
+
+
 drive_label_dropout = partial(
     on_case, tensors=("y", "null", "uniform"), settings=("p",)
 )
 
 
-def drive_guided_eps(answer, a: Arrays) -> Arrays:
+def guided_eps_by(answer, a: Arrays) -> Arrays:
     """w: a number, or a tensor where each row has its own."""
     if a["w"].ndim:
         return on_case(answer, a, ("told", "untold", "w"))
     return on_case(answer, a, ("told", "untold"), ("w",))
+
+
+drive_guided_eps = precise(guided_eps_by, "value")
 
 
 def drive_classifier_gradient(answer, a: Arrays) -> Arrays:
@@ -36,20 +55,23 @@ def drive_classifier_gradient(answer, a: Arrays) -> Arrays:
         value = answer(classifier, *given.values())
     unchanged = all(same_bits(tensor, a[name]) for name, tensor in given.items())
     wants = isinstance(value, Tensor) and value.requires_grad
+    double = torch.float64
+    lowered = a["x_t"].dtype == double and getattr(value, "dtype", double) != double
     return {
         "value": value,
+        "float64 for float64 input": not lowered,
         "unchanged": unchanged and not given["x_t"].requires_grad,
         "without gradients in its weights": all(w.grad is None for w in weights),
         "without a graph behind its result": not wants,
     }
 
 
-drive_classifier_guided_eps = partial(
-    on_case, tensors=("eps", "gradient", "abar"), settings=("scale",)
+drive_classifier_guided_v = precise(
+    partial(on_case, tensors=("v", "gradient", "abar"), settings=("scale",)), "value"
 )
 
 
-def drive_guided_in_one_pass(answer, a: Arrays) -> Arrays:
+def guided_in_one_pass_by(answer, a: Arrays) -> Arrays:
     """Builds a tiny network from the weights. `calls`: of the network; `rows`: of all
     calls."""
     rows = []
@@ -64,12 +86,13 @@ def drive_guided_in_one_pass(answer, a: Arrays) -> Arrays:
     return outputs | {"calls": len(rows), "rows": sum(rows)}
 
 
-drive_caption_vector = partial(
-    on_case, tensors=("vectors", "tokens"), flows=("vectors",)
+drive_guided_in_one_pass = precise(guided_in_one_pass_by, "value")
+drive_caption_vector = precise(
+    partial(on_case, tensors=("vectors", "tokens"), flows=("vectors",)), "value"
 )
 
 
-def drive_guided_ddim_step(answer, a: Arrays) -> Arrays:
+def guided_ddim_step_by(answer, a: Arrays) -> Arrays:
     def ask(told, untold, x_t, w, *others):
         return answer(told, untold, w, x_t, *others)
 
@@ -77,10 +100,19 @@ def drive_guided_ddim_step(answer, a: Arrays) -> Arrays:
     return on_case(ask, a, ("told", "untold", "x_t"), settings)
 
 
-drive_exact_label_posterior = partial(
-    on_case, tensors=("x_t", "centres", "labels"), settings=("std", "abar")
+drive_guided_ddim_step = precise(guided_ddim_step_by, "value")
+drive_exact_label_posterior = precise(
+    partial(on_case, tensors=("x_t", "centres", "labels"), settings=("std", "abar")),
+    "value",
 )
-drive_two_variances = partial(on_case, tensors=("c", "w"), names=("samples", "tilted"))
+drive_two_variances = precise(
+    partial(on_case, tensors=("c", "s"), names=("samples", "tilted")),
+    "samples",
+    "tilted",
+)
+drive_towards_and_away = precise(
+    partial(on_case, tensors=("eps_y", "eps_n", "eps"), settings=("w", "v")), "value"
+)
 drive_choose_w = partial(on_case, tensors=("w", "accuracy"), settings=("target",))
 drive_numbers_and_choices = partial(
     by_number,

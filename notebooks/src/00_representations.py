@@ -342,15 +342,16 @@ print(
 )
 
 # %% [markdown]
-# Nine numbers tell more about the category than 3,072 pixels do, because *we put knowledge into them*: the drawing is
-# where the picture is sharp, and colour, size and outline matter. (Standardising hardly changes the k-NN accuracy here.
-# It will matter for distances in section 7.) Nothing was learnt from data, and this is the limit of the method. On
-# photographs, textures can be sharp too. Then sharpness is useless, and somebody has to think again. In the rest of the
-# course, a network finds out what matters.
+# For k-NN, these nine numbers are better than the 3,072 pixels from which they were computed, because *we put knowledge
+# into them*: the drawing is where the picture is sharp, and colour, size and outline matter. (Standardising hardly
+# changes the k-NN accuracy here. It will matter for distances in section 7.) Nothing was learnt from data, and this is
+# the limit of the method. On photographs, textures can be sharp too. Then sharpness is useless, and somebody has to
+# think again. In the rest of the course, a network finds out what matters.
 #
 # *Margin note.* REP writes hair colour as {"black": 0, "blond": 1}. With two values that is fine. With a third value,
 # {"red": 2}, the numbers say that blond lies between black and red. **A number for a category claims an order**, and it
 # claims distances that nobody measured.
+#
 # ## 3. From one-hot vectors to embedding vectors
 #
 # REP's second example, the **one-hot vector**, solves this problem. Word number $w$ of $V$ becomes $e_w \in \{0, 1\}^V$
@@ -392,11 +393,12 @@ for name in ("octopus", "squid", "rocket"):
 #
 # $$u_c^\top v_w = \log \frac{P(w, c)}{P(w)\,P_n(c)} - \log K,$$
 #
-# if there are enough dimensions (Levy and Goldberg 2014). If the random words were drawn with their own frequency,
-# $P_n(c) = P(c)$, then the logarithm would be the **pointwise mutual information** (PMI) of the two words: the fraction
-# would say how many times more often they occur together than by chance. Mikolov et al. draw them with
-# $P_n(c) \propto P(c)^{0.75}$, and so do we, so rare words are drawn more often. This adds a number that depends on $c$
-# only, $\log P(c) / P_n(c)$. In 32 dimensions skip-gram must compromise, and words with similar contexts get similar vectors.
+# for every pair that occurs, if there are enough dimensions (Levy and Goldberg 2014). If the random words were drawn
+# with their own frequency, $P_n(c) = P(c)$, then the logarithm would be the **pointwise mutual information** (PMI) of
+# the two words: the fraction would say how many times more often they occur together than by chance. Mikolov et al.
+# draw them with $P_n(c) \propto P(c)^{0.75}$, and so do we. So rare words are drawn more often than they occur. This
+# adds a number that depends on $c$ only, $\log P(c) / P_n(c)$. In 32 dimensions skip-gram must compromise, and words
+# with similar contexts get similar vectors.
 
 
 # %%
@@ -601,7 +603,7 @@ for title, layer in (
 
 # %% [markdown]
 # For the nine categories, the nine scores are as good as the features. For the subcategories, the penultimate layer is
-# better. The last layer keeps the information that its labels need, and drops the rest.
+# a little better. The last layer keeps the information that its labels need, and drops some of the rest.
 #
 # ## 5. Without labels: k-means codes
 #
@@ -616,13 +618,14 @@ for title, layer in (
 #
 # $$\sum_{i \in S} \lVert x_i - m\rVert^2 = \sum_{i \in S} \lVert x_i - \bar x\rVert^2 + |S|\,\lVert \bar x - m\rVert^2,$$
 #
-# which is smallest for $m = \bar x$, and only there. So neither half-step can raise $J$. Does the algorithm also end?
-# "Cannot raise" is not enough for that, because the codes could change for ever at the same $J$. So the rule
-# for ties must depend on the means alone, for example: the first of equally near means is taken. Now suppose that a step
-# keeps $J$. Then no mean has moved, because $\bar x$ alone is best. So the codes, which follow from the means, stay the
-# same, too. In other words, every step that changes a code lowers $J$ strictly. So no set of codes can come back. There
-# are finitely many sets ($K^N$), and so the algorithm ends.
-# At its end no single half-step lowers $J$. Which end it reaches depends on the start.
+# which is smallest for $m = \bar x$, and only there. So neither half-step can raise $J$. (A mean without points stays
+# where it is.) Does the algorithm also end? "Cannot raise" is not enough for that, because the codes could change for
+# ever at the same $J$. So the rule for ties must depend on the means alone, for example: the first of equally near
+# means is taken. One step is: first the means, then the codes. Now suppose that a step keeps $J$. Then no mean has
+# moved, because $\bar x$ alone is best. So the codes, which follow from the means, stay the same, too. In other words,
+# every step that changes a code lowers $J$ strictly. So no set of codes can come back. There are finitely many sets
+# ($K^N$), and so the algorithm ends. At its end no single half-step lowers $J$. Which end it reaches depends on the
+# start.
 
 
 # %%
@@ -677,7 +680,7 @@ def draw_kmeans(data, k, step, start):
     )
     return describe(
         figure,
-        f"400 points of {data}, {k} clusters, step {step}: inertia "
+        f"400 points of {data}, {k} clusters, step {min(step, len(states) - 1)}: inertia "
         f"{inertia(x, codes, means):.1f}",
     )
 
@@ -706,12 +709,12 @@ image_grid(
 )
 
 # %% [markdown]
-# Most means are blurs of one brightness or colour, and some clusters have only a few scenes. One mean shows an object,
-# a yellow face, because such faces look very similar. Small patches vary less, and have more in common. This is the
-# method of Coates, Lee and Ng (2011): cut out many patches of 6 x 6 pixels, make their pixels uncorrelated
-# (*whitening*), find K = 100 means, and describe a picture by *how often each kind of patch occurs* in each of its
-# quarters. (We take the square root of these counts. `PatchCodes` says why.) The method needs no gradient, no label and
-# no network.
+# Most means are blurs of one brightness or colour. In clusters of only a few scenes, one can still see drawings in
+# the mean. Of the large clusters, only one has a mean that shows an object, a yellow face, because such faces look very
+# similar. Small patches vary less, and have more in common. This is the method of Coates, Lee and Ng (2011): cut out
+# many patches of 6 x 6 pixels, make their pixels uncorrelated (*whitening*), find K means (here 100), and describe a
+# picture by *how often each kind of patch occurs* in each of its quarters. (We take the square root of these counts.
+# `PatchCodes` says why.) The method needs no gradient and no label.
 
 # %% [markdown]
 # **Axes with names.** To cut a picture into patches, one splits and reorders axes. The course writes this with
@@ -806,8 +809,8 @@ image_grid(
 #
 # $$\text{relative change} = \frac{\frac1N \sum_i \lVert h_i - h_i' \rVert^2}{\frac{1}{N (N - 1)} \sum_{i \ne j} \lVert h_i - h_j \rVert^2}.$$
 #
-# A value of 0 means that $h$ does not change. A value of 1 means that the changed picture is as far away as another
-# picture.
+# A value of 0 means that $h$ does not change. A value of 1 means that the changed picture is, on average, as far away
+# as another picture. The distances are squared, so half of that distance gives a value of 1/4.
 
 
 # %%
@@ -950,9 +953,9 @@ draw_changes("noise (sigma)", "Robustness: how far features move under Gaussian 
 # %% [markdown]
 # Under the weakest noise, the patch codes move most: a little noise is enough to change some codes. From sigma = 0.05
 # on, SimCLR is the least robust. At sigma = 0.1 its features move about as far as another picture is away. (Look at
-# such noise in the widget below.) The networks were not trained to be robust, because noise was not among their
-# augmentations. The random encoder is among the most robust, but by k-NN it is hardly better than pixels. One good
-# property alone does not make a good representation.
+# such noise in the widget below.) The two trained networks never learnt to ignore noise, because noise was not among
+# their augmentations. The random encoder is among the most robust, but by k-NN it is hardly better than pixels. One
+# good property alone does not make a good representation.
 #
 # **Abstraction and invariances.** Now we make changes that are large in pixels and small in meaning. The picture is
 # mirrored, or turned by a quarter. All hues are turned by a third of the circle. The drawing stays in its place, but on
@@ -997,12 +1000,12 @@ picture.axes[0].set_yticks(range(6), ORDER)
 picture
 
 # %% [markdown]
-# SimCLR's row matches its training, in which the views are mirrored and mildly recoloured. SimCLR is invariant to
-# mirroring and nearly invariant to hues. Its training does not ask it to ignore the texture, and yet it nearly does.
-# (Notebook 03 studies this.) The supervised network is sensitive to other hues. And the three drawings of an emoji?
-# Even the supervised network keeps them apart, although its labels put them in one category. SimCLR's features move
-# more than half as far as to another picture. This is further than pixels move, because the drawings share an outline.
-# SimCLR has never seen two drawings as a pair.
+# SimCLR's row matches its training, in which views are mirrored, mildly recoloured and sometimes made grey. SimCLR is
+# nearly invariant to mirroring, and changes little when the hues turn. In its training, no two views show one drawing
+# on two different textures. Yet it nearly ignores the texture. (Notebook 03 studies this.) The supervised network is
+# sensitive to other hues. And the three drawings of an emoji? Even the supervised network keeps them apart, although
+# its labels put them in one category. SimCLR's relative change is above one half. This is more than that of the pixels:
+# the texture is the same, and the drawings often have similar outlines. SimCLR has never seen two drawings as a pair.
 #
 # **Try it.** Every change has six strengths. The dotted line is the distance to another picture. Which representation
 # changes least under a turn? Which one changes much under a blur that you hardly see?
@@ -1074,10 +1077,10 @@ for title, wanted in (("6 or 9", (6, 9)), ("3 or 8", (3, 8))):
         f"{title}, {len(asked)} digits: k-NN on the random encoder {right[0]:.3f}, "
         f"made invariant to quarter turns {right[1]:.3f}"
     )
-turned_six = as_float(asked.x[:1])
+one_digit = as_float(asked.x[:1])
 torch.testing.assert_close(
-    four_turns(turned_six),
-    four_turns(turned_six.rot90(2, (2, 3))),
+    four_turns(one_digit),
+    four_turns(one_digit.rot90(2, (2, 3))),
     atol=1e-4,
     rtol=1e-4,
 )
@@ -1123,8 +1126,8 @@ for name in ("random encoder", "SimCLR"):
 #
 # **Information, and usable information.** Did the encoder *add* information about the category? It cannot. The features
 # are a function of the picture, so $I(h; y) \le I(x; y)$ (the data-processing inequality), and the pixels, the worst
-# features so far, have all of it. A good encoder makes information *easy to use* for a simple predictor, such as k-NN
-# or a linear probe. (Xu et al. 2020 define the information that a restricted family of predictors can use.) The
+# features so far by k-NN, have all of it. A good encoder makes information *easy to use* for a simple predictor, such
+# as k-NN or a linear probe. (Xu et al. 2020 define the information that a restricted family of predictors can use.) The
 # opposite is easy, too. We write the 8 bits of each pixel value in reverse order. This can be undone, so no information
 # is lost:
 
@@ -1144,14 +1147,14 @@ print(
 
 # %% [markdown]
 # The information is still there, but a vote of neighbours can use less of it. (A vote can also fall below "always the
-# commonest", because it follows the neighbours even where they say nothing.) So every number of this course is about
+# commonest", because it follows the neighbours even where they say nothing.) So every accuracy in this course is about
 # features *and* a predictor.
 #
 # **Compactness: input dimension much larger than output dimension.** But how many of its dimensions does a
 # representation use? Take the singular values $\sigma_k$ of the centred features (N, D), and
 # $p_k = \sigma_k / \sum_j \sigma_j$. The **effective rank** is $\exp(-\sum_k p_k \log p_k)$ (Roy and Vetterli 2007). It
-# is 1 if all features lie on a line, and D if all directions are used equally. And how many dimensions does the task
-# need? We keep only the first d principal components, and measure the k-NN accuracy.
+# is 1 if all features lie on a line, and D if all directions are used equally (for more than D pictures). And how many
+# dimensions does the task need? We keep only the first d principal components, and measure the k-NN accuracy.
 
 
 # %%
@@ -1178,12 +1181,16 @@ for name in ORDER:
 picture = curve(
     DIMS,
     compact,
-    title=f"k-NN on the first d principal components; {len(held_out):,} held-out scenes",
+    title=(
+        f"k-NN on the first d principal components; {len(held_out):,} held-out scenes; "
+        "dotted: commonest category"
+    ),
     xlabel="components d",
     ylabel="k-NN accuracy",
 )
 picture.axes[0].set_xscale("log", base=2)
 picture.axes[0].set_xticks(DIMS, [str(d) for d in DIMS])
+picture.axes[0].axhline(chance, color="#666666", linestyle=":")
 picture.axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 picture
 
@@ -1200,12 +1207,13 @@ picture
 # on tasks for which they were not made. Here are seven ways to measure this. Only fine-tuning trains the encoder.
 # Unless we say otherwise, the encoder is **frozen**.
 #
-# You know **k-NN** already: it has no training and no settings to tune. The **linear probe** (GT19: attach a shallow
-# network; AIA: *with or without finetuning*) is a logistic regression on $h$. It finds categories that a plane can
-# separate, even where they are not round clusters. Its strength of regularisation is chosen on a part of the *training*
-# emoji. **Retrieval** searches for an emoji among the drawings of the other two sets, on plain white. Its recall@1 is
-# the share of searches whose first result is right, and mAP is the mean average precision. Retrieval uses no category
-# labels. (For speed, the probe gets only 64 principal components of the pixels.)
+# You know **k-NN** already: it needs no training, and its settings (k and the temperature) stay the same in the whole
+# course. The **linear probe** (GT19: attach a shallow network; AIA: *with or without finetuning*) is a logistic
+# regression on $h$. It finds categories that a plane can separate, even where they are not round clusters. Its strength
+# of regularisation is chosen on a part of the *training* emoji. **Retrieval** searches for an emoji among the drawings
+# of the other two sets, on plain white. Its recall@1 is the share of searches whose first result is right, and mAP is
+# the mean average precision. Retrieval uses no category labels. (For speed, the probe gets only 64 principal components
+# of the pixels.)
 
 
 # %%
@@ -1254,11 +1262,12 @@ lines = {
 picture = curve(
     range(4),
     lines,
-    title=f"Linear probe by layer; bank of {len(bank):,} scenes",
+    title=f"Linear probe by layer; bank of {len(bank):,} scenes; dotted: commonest category",
     xlabel="where the probe reads",
     ylabel="accuracy on held-out emoji",
 )
 picture.axes[0].set_xticks(range(4), ["stem", "stage 1", "stage 2", "stage 3"])
+picture.axes[0].axhline(chance, color="#666666", linestyle=":")
 picture
 
 # %% [markdown]
@@ -1302,9 +1311,10 @@ picture
 
 # %% [markdown]
 # The bands show the effect of the random draw, which decides *which* emoji got a label. So we use the same draws for
-# every encoder. With one emoji of each category, all three curves begin below the dotted line. The reason is that nine
-# emoji, one of each category, do not say which category is the commonest. The mean of the random encoder never gets
-# clearly above the line. Without this line, its rising curve would look like a success.
+# every encoder. With one emoji of each category, all three curves begin below the dotted line. One reason is that
+# equally many emoji of each category are labelled. So the labels do not say which category is the commonest, and blind
+# guessing would be right only in about one ninth of the cases. The mean of the random encoder never gets clearly above
+# the line. Without this line, its rising curve would look like a success.
 #
 # **Fine-tuning.** Training continues, and it includes the encoder. Each number costs a training run, so these come from
 # `results/`, with labels for 10 % of the emoji and 600 steps. We compare with the same network trained from scratch,
@@ -1324,7 +1334,8 @@ bars_with_spread(
 # **Dense transfer.** Do the features also say *where* the emoji is? The feature maps after the second stage have 8 x 8
 # positions. From the features of each position, a linear function predicts which of its 4 x 4 pixels belong to the
 # emoji. The score is *intersection over union*: the number of pixels in both masks, divided by the number in at least
-# one. The baseline is the best single mask for all pictures. It uses only one fact, that emoji stand in the middle.
+# one. The baseline is one mask for all pictures. It uses only one fact, that emoji often cover the middle. (The other
+# masks may use this fact, too, because the linear function has a free constant for each pixel.)
 
 
 # %%
@@ -1367,12 +1378,12 @@ image_grid(
 )
 
 # %% [markdown]
-# Here SimCLR beats the supervised network, which was better at categories. To recognise a *flag*, a network does not
-# need to know where its border is. A representation that is best at one task may not be best at another. This is why
-# one evaluates on several tasks.
+# Here SimCLR beats the supervised network, which was better at categories. A possible reason: to recognise a *flag*, a
+# network does not need to know where its border is. A representation that is best at one task may not be best at
+# another. This is why one evaluates on several tasks.
 #
-# **A map.** t-SNE places the features in the plane so that near features stay near. Distances between groups and sizes
-# of groups mean nothing. Use the map to look, not to rank.
+# **A map.** t-SNE places the features in the plane so that near features stay near. The distances between groups and
+# the sizes of groups need not mean anything. Use the map to look, not to rank.
 
 # %%
 SHOWN = {"smoke": 150}.get(BUDGET, 700)
@@ -1395,8 +1406,8 @@ for name in ("raw pixels", "SimCLR"):
     )
 
 # %% [markdown]
-# In pixels the categories are mixed. SimCLR has separate groups: flags, faces. It has not separated the nine
-# categories, and was not trained to do so.
+# In pixels the categories are mixed. With SimCLR, many flags and many faces form groups. But SimCLR has not separated
+# the nine categories, and was not trained to do so.
 #
 # ## 9. How to fool oneself
 #
@@ -1458,9 +1469,9 @@ for name in ("raw pixels", "attributes", "random encoder"):
 # Neither the attributes nor the task changed. The careless split alone raises the accuracy of the attributes by eight
 # percentage points. (SimCLR is left out, because it was trained on these scenes.)
 #
-# **Choosing on the test set.** Here are up to 50 useless settings: random projections of the pixels to 20 numbers. None
-# is better than another, but their scores on a small test set differ by luck. If you try many settings and report the
-# best score, you report luck.
+# **Choosing on the test set.** Here are up to 50 useless settings: random projections of the pixels to 20 numbers. They
+# are nearly equally good, and their scores on a small test set differ mostly by luck. If you try many settings and
+# report the best score, most of the gain is luck.
 
 # %%
 settings, half = {"smoke": 5}.get(BUDGET, 50), 200
@@ -1512,11 +1523,11 @@ bars_with_spread(
 # same labels, fine-tuning wins three times of three: notebook 03, section 12. Compare in pairs where you can.)
 #
 # **One test set.** The dots of this course show seeds: how the number changes with another training. They do not show
-# how it would change with other *test emoji*. The scenes of one emoji look alike, so a network gets most of them right
-# or most of them wrong, and 2,000 scenes are not 2,000 independent questions. To see the difference, we draw the test
-# set again and again from itself (the **bootstrap**), once by scene and once by emoji with all of its scenes. With
-# $r_i = 1$ for a right answer and $\bar r$ the accuracy, the standard error by emoji is also known in closed form, nearly:
-# $\frac1N \sqrt{\sum_e \big( \sum_{i \in e} (r_i - \bar r) \big)^2}$, where the outer sum is over the emoji.
+# how it would change with other *test emoji*. The scenes of one emoji look alike, so a network often gets most of them
+# right or most of them wrong. So 2,000 scenes are not 2,000 independent questions. To see the difference, we draw the
+# test set again and again from itself (the **bootstrap**), once by scene and once by emoji with all of its scenes. With
+# $r_i = 1$ for a right answer and $\bar r$ the accuracy, there is also an approximate formula for the standard error by
+# emoji: $\frac1N \sqrt{\sum_e \big( \sum_{i \in e} (r_i - \bar r) \big)^2}$, where the outer sum is over the emoji.
 
 
 # %%
@@ -1563,7 +1574,7 @@ print(
 # **Exercises**: [`exercises/00_representations.ipynb`](../exercises/00_representations.ipynb), each checked when you
 # run the cell below it.
 #
-# Add a tenth attribute: can you beat your nine? Leave out the root in the patch codes, or give `code=triangle`
+# Add a tenth attribute: can you beat the nine? Leave out the root in the patch codes, or give `code=triangle`
 # (`course_lib.clustering.kmeans`): what happens to smoothness? Train `SkipGram` with `dim=2` and draw the words. Give
 # `draw_kmeans` rings and K = 3: why can no start be right? Make the random encoder invariant to mirroring, as
 # `four_turns` does for quarter turns: does the k-NN accuracy on scenes improve?
@@ -1580,7 +1591,7 @@ print(
 # Factorization*. Lloyd 1982, *Least Squares Quantization in PCM*. Coates, Lee, Ng 2011, *An Analysis of Single-Layer
 # Networks in Unsupervised Feature Learning*. Alain and Bengio 2016, *Understanding intermediate layers using linear
 # classifier probes* ([arXiv 1610.01644](https://arxiv.org/abs/1610.01644)). Kolesnikov, Zhai, Beyer 2019, *Revisiting
-# Self-Supervised Visual Representation Learning* ([arXiv 1901.09005](https://arxiv.org/abs/1901.09005)): how evaluation
-# goes wrong. Roy and Vetterli 2007, *The effective rank*; Garrido et al. 2022, *RankMe* ([arXiv
-# 2210.02885](https://arxiv.org/abs/2210.02885)). Xu et al. 2020, *A Theory of Usable Information Under Computational
-# Constraints* ([arXiv 2002.10689](https://arxiv.org/abs/2002.10689)).
+# Self-Supervised Visual Representation Learning* ([arXiv 1901.09005](https://arxiv.org/abs/1901.09005)): which pretext
+# task looks best depends on the network. Roy and Vetterli 2007, *The effective rank*; Garrido et al. 2022, *RankMe*
+# ([arXiv 2210.02885](https://arxiv.org/abs/2210.02885)). Xu et al. 2020, *A Theory of Usable Information Under
+# Computational Constraints* ([arXiv 2002.10689](https://arxiv.org/abs/2002.10689)).
