@@ -127,6 +127,20 @@ def test_every_mistake_loses_points_and_is_recognised(name, k, public, graded):
         assert unnoticed(exercises[k]) == []
 
 
+def test_no_question_whose_answer_is_a_number_waits_for_the_first():
+    drivers = {
+        (name, master.name): SHEETS[name].drivers[f"drive_{master.name}"]
+        for name in NAMES
+        for master in SHEETS[name].masters
+    }
+    asked = {k for k, d in drivers.items() if getattr(d, "func", d) is drive.by_number}
+    assert ("11_vae", "hidden_assumptions") in asked
+    for name in NAMES:
+        for master in SHEETS[name].masters:
+            if (name, master.name) in asked:
+                assert all(p.independent for p in master.properties), master.name
+
+
 def test_the_first_two_hidden_assumptions_do_not_block_the_others(public):
     exercise = public["11_vae"]["hidden_assumptions"]
     right = SHEETS["11_vae"].solutions["hidden_assumptions"]

@@ -51,6 +51,11 @@ def gradient(points: int, name: str = "has the right gradient") -> Property:
     return Property(name, points, "gradient", ("gradient", "slope"))
 
 
+def question(name: str, output: str, points: int = 1) -> Property:
+    """Returns the property of a question that needs no answer to another question."""
+    return Property(name, points, outputs=(output,), independent=True)
+
+
 @dataclass(frozen=True)
 class Case:
     """The arrays that the driver gets, and the kind of case that they make."""

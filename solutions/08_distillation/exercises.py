@@ -224,6 +224,7 @@ from course_lib.grading.exercise import (
     library,
     make_case,
     make_cases,
+    question,
 )
 
 
@@ -843,10 +844,10 @@ SHEET: list[Master] = [
     Master(
         "linear_network",
         (
-            Property("knows where it stays alive (b)", 1, outputs=("alive",)),
-            Property("knows the largest decay (a)", 1, outputs=("largest",)),
-            Property("knows where it collapses (c)", 1, outputs=("threshold",)),
-            Property("knows the rate (d)", 1, outputs=("rate",)),
+            question("knows where it stays alive (b)", "alive"),
+            question("knows the largest decay (a)", "largest"),
+            question("knows where it collapses (c)", "threshold"),
+            question("knows the rate (d)", "rate"),
         ),
         cases_linear_network,
         (linear_by_bisection, linear_rearranged),
@@ -854,10 +855,10 @@ SHEET: list[Master] = [
     Master(
         "numbers_by_heart",
         (
-            Property("knows the entropies (a to d)", 1, outputs=("entropies",)),
-            Property("knows the losses (e, f)", 1, outputs=("losses",)),
-            Property("counts the pairs (g)", 1, outputs=("pairs",)),
-            Property("knows the cost (h)", 1, outputs=("cost",)),
+            question("knows the entropies (a to d)", "entropies"),
+            question("knows the losses (e, f)", "losses"),
+            question("counts the pairs (g)", "pairs"),
+            question("knows the cost (h)", "cost"),
         ),
         cases_numbers_by_heart,
         (numbers_by_torch, numbers_rearranged),

@@ -144,6 +144,7 @@ from course_lib.grading.exercise import (
     library,
     make_case,
     make_cases,
+    question,
 )
 
 
@@ -615,11 +616,6 @@ def information_by_loops(z, mean, log_variance):
 
 
 # --- the sheet ------------------------------------------------------------------------
-def question(name: str, output: str) -> Property:
-    """Returns the property of a question that needs no answer to another one."""
-    return Property(name, 1, outputs=(output,), independent=True)
-
-
 SHEET: list[Master] = [
     Master(
         "logistic_draw",

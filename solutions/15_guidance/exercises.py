@@ -140,6 +140,7 @@ from course_lib.grading.exercise import (
     library,
     make_case,
     make_cases,
+    question,
     values,
 )
 
@@ -670,9 +671,9 @@ SHEET: list[Master] = [
     Master(
         "numbers_and_choices",
         (
-            Property("knows the conventions (a, b)", 1, outputs=("conventions",)),
-            Property("knows the cost (c)", 1, outputs=("cost",)),
-            Property("knows what goes wrong (d, e)", 1, outputs=("choices",)),
+            question("knows the conventions (a, b)", "conventions"),
+            question("knows the cost (c)", "cost"),
+            question("knows what goes wrong (d, e)", "choices"),
         ),
         cases_numbers_and_choices,
         (numbers_by_torch, numbers_as_list),
