@@ -80,7 +80,11 @@ class Picture(Figure):
     alt = ""
 
     def png(self) -> bytes:
-        """The figure as a PNG file."""
+        """The figure as a PNG file. Titles and labels that are too long get several
+        lines."""
+        for ax in self.axes:
+            for text in (ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label):
+                text.set_wrap(True)
         file = io.BytesIO()
         self.savefig(file, format="png")
         return file.getvalue()

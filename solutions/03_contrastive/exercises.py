@@ -91,9 +91,9 @@ def drive_TwoViews(answer, a: Arrays) -> Arrays:
 
     `value`: the loss; `part of a graph`: whether it requires grad; `gradient ...`: of
     each of the networks' four parameters; `parameters`: how many numbers the method
-    would give the optimiser, -1 where it is no torch module, and how many of them belong
-    to the given networks and not to copies. `represent`: what encode returns, and
-    whether picture and networks are as before.
+    would give the optimiser, -1 where it is no torch module, and how many of them
+    belong to the given networks and not to copies. `represent`: what encode returns,
+    and whether picture and networks are as before.
     """
     f, g = (
         layer(nn.Linear, a[f"{name} weight"], a[f"{name} bias"])
