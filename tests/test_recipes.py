@@ -812,14 +812,14 @@ def test_command_train_names_bad_arguments_before_it_trains(
 def test_command_train_keeps_the_weights_if_the_file_cannot_be_written_any_more(
     files, capsys, monkeypatch
 ):
-    from course_lib import __main__ as command
+    from course_lib import checkpoint
 
-    def full(path, content, write=command.write_whole):
+    def full(path, content, write=checkpoint.write_whole):
         if "new.pt" in str(path) and path.parent.name != "kept":
             raise OSError(28, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(command, "write_whole", full)
+    monkeypatch.setattr(checkpoint, "write_whole", full)
     monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(files / "kept"))
     small = load("scenes", "train")[:16]
     monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
@@ -831,6 +831,6 @@ def test_command_train_keeps_the_weights_if_the_file_cannot_be_written_any_more(
     )
     state = torch.load(files / "kept" / "new.pt", weights_only=True)
     build(lookup("simclr"), 0).load_state_dict(state)
-    monkeypatch.setattr(command, "write_whole", full.__defaults__[0])
+    monkeypatch.setattr(checkpoint, "write_whole", full.__defaults__[0])
     assert main(arguments.split()) == 0
     assert (files / "home" / "new.pt").is_file() and not (files / "~").exists()

@@ -1111,7 +1111,7 @@ picture = curve(
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks(PER_CLASS, [*map(str, PER_CLASS[:-1]), "all"])
 picture.axes[0].minorticks_off()
-picture.axes[0].axhline(commonest, color="#57606a", linestyle=":", lw=1)
+picture.axes[0].axhline(commonest, color="#666666", linestyle=":", lw=1)
 picture
 
 # %% [markdown]
@@ -1157,7 +1157,7 @@ picture = curve(
 picture.axes[0].set_xscale("log")
 picture.axes[0].set_xticks(PER_CLASS[:4], [str(k) for k in PER_CLASS[:4]])
 picture.axes[0].minorticks_off()
-picture.axes[0].axhline(commonest, color="#57606a", linestyle=":", lw=1)
+picture.axes[0].axhline(commonest, color="#666666", linestyle=":", lw=1)
 picture
 
 # %% [markdown]
@@ -1236,7 +1236,7 @@ picture = bars_with_spread(
     xlabel=f"share of attention on the emoji (dashed: of pixels, {emoji_share:.2f})",
     title="Attention of the second stage inside the true mask, 3 seeds",
 )
-picture.axes[0].axvline(emoji_share, color="#57606a", linestyle="--")
+picture.axes[0].axvline(emoji_share, color="#666666", linestyle="--")
 picture
 
 # %% [markdown]
