@@ -82,9 +82,11 @@ class Picture(Figure):
     def png(self) -> bytes:
         """The figure as a PNG file. Titles and labels that are too long get several
         lines."""
+        texts = [self._suptitle] if self._suptitle else []
         for ax in self.axes:
-            for text in (ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label):
-                text.set_wrap(True)
+            texts += [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label]
+        for text in texts:
+            text.set_wrap(True)
         file = io.BytesIO()
         self.savefig(file, format="png")
         return file.getvalue()

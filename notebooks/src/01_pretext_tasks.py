@@ -21,7 +21,7 @@
 # Apprentissage continu de représentations visuelles*, in French): *Two main trends*. Deck MLMI17 (*Cambridge MLMI17,
 # Advanced Computer Vision: representation learning, generative models*): *Three classes of self-supervision*.
 #
-# **Time** Reading takes an hour and a half, and computing about N minutes on two cores. Long experiments were run
+# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
 # beforehand (`make results`). Here we only plot their results.
 
 # %%
@@ -473,7 +473,7 @@ show(Rotation)
 rotnet, run = training(
     "rotation",
     measure=lambda: experiments.pretext_score(rotnet, test.x[:300]),
-    measured="turns recognised (chance: 0.25)",
+    measured="accuracy (chance 0.25)",
 )
 for step in run:
     pass
@@ -1250,8 +1250,9 @@ picture
 
 # %%
 bars_with_spread(
-    {name: [m for _, m in values] for name, values in dense.items()},
-    xlabel="intersection over union with the true mask",
+    {TASKS.get(name, name): [m for _, m in values] for name, values in dense.items()},
+    xlabel="intersection over union with the true mask "
+    f"(all pixels: {emoji_share:.2f})",
     title="Masks from frozen features, held-out emoji, 3 seeds",
 )
 

@@ -195,8 +195,9 @@ figure = curve(
         "mean over draws of the prior": naive,
         "the grid's answer": log_evidence.mean().expand(len(counts)),
     },
-    title=f"log p(x) with two latent dimensions, mean over test digits; {counts[3]:,} draws miss "
-    f"{missed[3]:.2f} nats,\n{counts[4]:,} draws {missed[4]:.2f} nats",
+    title="log p(x) with two latent dimensions, mean over test digits\n"
+    f"{counts[3]:,} draws miss {missed[3]:.2f} nats, {counts[4]:,} draws "
+    f"{missed[4]:.2f} nats",
     xlabel="draws of z",
     ylabel="nats",
 )
@@ -801,7 +802,8 @@ image_grid(
     torch.cat([painted, averages]),
     [*[""] * 10, *[f"of {int(n)}" for n in effective]],
     columns=10,
-    title=f"Above: decoder's means. Below: weighted averages of training digits, with their effective number.\n"
+    title="Above: decoder's means. Below: weighted averages of training digits\n"
+    "(their effective number). "
     f"Root mean squared difference of the two rows: {error:.2f}",
 )
 
@@ -1106,11 +1108,11 @@ left.plot([0, sums], [sums, 0], ":", color="#000000", label="equal sums")
 left.set(
     xlabel="rate, nats",
     ylabel="distortion, nats",
-    title="what a code costs and buys",
+    title="rate and distortion",
     ylim=(0, 230),
     xlim=(-3, 1.1 * max(rate[BETAS[0]])),
 )
-left.legend(fontsize=9, loc="upper right")
+left.legend(fontsize=9, ncols=2, loc="lower left")
 right.plot(BETAS, [-mean_of(elbo[b]) for b in BETAS], "o-", label="-ELBO (beta = 1)")
 right.fill_between(
     BETAS, [-max(elbo[b]) for b in BETAS], [-min(elbo[b]) for b in BETAS], alpha=0.2
