@@ -1762,7 +1762,7 @@ def with_and_without(name, painter):
         squared = painter.paint(left, mask).clamp(0, 1)
     titles = [
         text if i == 0 else ""
-        for text in ("original", "input", "adversarial", "squared error")
+        for text in ("original", "input", "GAN loss", "squared error")
         for i in range(10)
     ]
     return image_grid(
