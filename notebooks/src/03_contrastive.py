@@ -19,7 +19,7 @@
 # *Apprentissage continu de représentations visuelles* (in French): *Instance discrimination*, *SimCLR*. Deck MLMI17,
 # *Advanced Computer Vision*: *SimCLR - Architecture*.
 #
-# **Time** Reading takes an hour, and computing about six minutes on two cores. Long experiments were run beforehand
+# **Time** Reading takes an hour, and computing about seven minutes on two cores. Long experiments were run beforehand
 # (`make results`); here their results are plotted.
 
 # %%

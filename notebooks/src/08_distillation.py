@@ -20,7 +20,7 @@
 # this (clustering, distillation)*, and the slide after it, which has no title. Deck ENS, *Apprentissage continu de
 # représentations visuelles*: *Vers des méthodes sans négatifs* to *DINO: Self-Distillation with No Labels*.
 #
-# **Time** Reading takes an hour and a half, and computing about four minutes on two cores. Long experiments were run
+# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
 # beforehand (`make results`). Here their results are plotted.
 
 # %%
