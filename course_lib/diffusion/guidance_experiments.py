@@ -267,9 +267,9 @@ def newly_named(emoji: Dataset, train: Dataset) -> Tensor:
 
 # Experiments.
 
-# Training the noise-aware classifier takes about as long as 70 updates of the
-# conditional model, which needs no classifier. So the unconditional model is trained
-# with 70 fewer updates.
+# Training the noise-aware classifier takes about as long as 100 updates of the
+# conditional model, which needs no classifier. The unconditional model is trained with
+# 70 fewer updates, so this side gets a little more.
 CONDITIONAL = lookup("conditional-ddpm")
 UNCONDITIONAL = replace(
     CONDITIONAL,

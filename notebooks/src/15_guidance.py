@@ -19,7 +19,7 @@
 # **Lectures** Deck GT19 (*CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive learning*):
 # *Conditional Diffusion Models*, *Classifier-free Guided Diffusion*.
 #
-# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
+# **Time** Reading takes an hour and a half, and computing about four minutes on two cores. Long experiments were run
 # beforehand (`make results`); here their results are plotted.
 
 # %%
@@ -1163,10 +1163,10 @@ choices_figure()
 #
 # ## 8. Classifier or none?
 #
-# We compare at equal cost: 400 updates of a conditional model with label dropout, against 330 updates of an
+# We compare at about equal cost: 400 updates of a conditional model with label dropout, against 330 updates of an
 # unconditional model and 300 of a noise-aware classifier, which is the downsampling path of the same U-Net. (An update
-# of the classifier costs about a quarter of an update of the model.) In sampling, classifier-free guidance takes two
-# passes of the U-Net per step, or one where $w = 0$. Classifier guidance takes one pass, plus a forward and a backward
+# of the classifier costs a little more than a third of an update of the model, so this side even gets about a tenth more.)
+# In sampling, classifier-free guidance takes two passes of the U-Net per step, or one where $w = 0$. Classifier guidance takes one pass, plus a forward and a backward
 # pass of half the U-Net. Here it has scale $1 + w$ on the unconditional model. The cell measures the time of a step of
 # each, side by side.
 
@@ -1246,7 +1246,7 @@ def kinds_figure():
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
     )
     figure.suptitle(
-        "Digits, trained at equal cost, 250 draws for each w (3 seeds; bands from "
+        "Digits, trained at about equal cost, 250 draws for each w (3 seeds; bands from "
         "least to most; dashed: chance)",
         x=0.01,
         ha="left",
@@ -1413,8 +1413,8 @@ explore(
 # **New combinations, by numbers.** For every tenth emoji, the caption with one style was withheld from training, each
 # style in turn. (The training with captions did not use this drawing. But its initial weights had been trained on it,
 # without a caption.) The test emoji, never used in training, have names too. We take those of two words or more, all of
-# which occur in training names, but in a combination that no training name has (*blue book*, *white heart*). For each
-# such caption (style and name, no category) the model draws one picture. *Found*: is the nearest of all real drawings
+# which occur in training names, while no training name consists of exactly these words (*blue book*, *white heart*). A
+# longer training name may contain all of them: *ice cream* is new, *soft ice cream* is not. For each such caption (style and name, no category) the model draws one picture. *Found*: is the nearest of all real drawings
 # of the group a drawing of this emoji? *Style*: of this emoji's three real drawings, is the nearest one in the
 # requested style? ("Nearest" is measured with the features of a classifier.)
 
