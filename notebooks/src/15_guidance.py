@@ -122,7 +122,7 @@ image_grid(
     torch.cat(rows),
     titles,
     columns=8,
-    title="What the model is told; the same eight noises in each row",
+    title="One caption a row; the same eight noises in each row",
 )
 
 # %% [markdown]
@@ -249,7 +249,7 @@ def detail_figure():
         axes,
         (
             ("digits", "digits, shipped", "real digits"),
-            ("emoji, told the category", "emoji, shipped", "real emoji"),
+            ("emoji, by category", "emoji, shipped", "real emoji"),
         ),
     ):
         ax.plot(
