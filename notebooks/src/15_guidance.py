@@ -79,7 +79,7 @@ from course_lib.train import fit
 BUDGET = budget()
 
 # %% [markdown]
-# ## 1. What the model is told
+# ## 1. A model that gets a label or a caption
 #
 # Before any formula, here are pictures of one model: without a label, with a category, with a caption, and with a
 # caption plus a push. All pictures in a column begin with the same noise.
@@ -984,17 +984,17 @@ x_t = root.sqrt() * x_0 + (1 - root).sqrt() * torch.randn_like(x_0)
 y = CLASS_OF[island]
 with torch.no_grad():
     e = toy.eps(x_t, levels, y) - exact(x_t, levels, y)
-    e_untold = toy.eps(x_t, levels) - exact(x_t, levels)
-k = (e * e_untold).sum() / e.square().sum()
+    e_uncond = toy.eps(x_t, levels) - exact(x_t, levels)
+k = (e * e_uncond).sum() / e.square().sum()
 for w in (0.5, 1.0, 3.0):
     # the noise is linear in both predictions, so its error is, too
     error = guided(toy.eps, y, w)(x_t, levels) - guided(exact, y, w)(x_t, levels)
-    torch.testing.assert_close(error, (1 + w) * e - w * e_untold, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(error, (1 + w) * e - w * e_uncond, atol=1e-4, rtol=1e-3)
 print(
     f"k = {k:.2f}; mean squared error: conditional {e.square().mean():.5f}, "
-    f"unconditional {e_untold.square().mean():.5f}; of the guided noise "
+    f"unconditional {e_uncond.square().mean():.5f}; of the guided noise "
     + ", ".join(
-        f"{((1 + w) * e - w * e_untold).square().mean():.5f} (w = {w:g})"
+        f"{((1 + w) * e - w * e_uncond).square().mean():.5f} (w = {w:g})"
         for w in (0.5, 1.0, 3.0)
     )
 )
@@ -1063,7 +1063,7 @@ def sweep_figure():
     return describe(
         figure,
         "Accuracy, Frechet distance, precision and recall over w for digits (above) "
-        "and emoji told their category (below).",
+        "and emoji with their category (below).",
     )
 
 
