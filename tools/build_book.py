@@ -34,11 +34,11 @@ GALLERY = [
     ("01", "Six scenes; their lightness"),
     ("01", "76 bins in the plane"),
     ("03", "Eight scenes (first row)"),
-    ("03", "Nearest training scenes of four unseen ones: shipped"),
+    ("03", "Nearest training scenes of four test scenes: shipped"),
     ("08", "Scenes; where the shipped DINO"),
     ("11", "Left: a 15 by 15 grid"),
     ("11", "Six hands (rows)"),
-    ("12", "colourisation: with a judge"),
+    ("12", "colourisation: with a discriminator"),
     ("14", "100 steps there, 100 back"),
     ("15", "One emoji of each category"),
 ]
