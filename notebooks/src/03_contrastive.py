@@ -1101,8 +1101,8 @@ print(
 
 # %% [markdown]
 # A collapsed network has the loss $\log 20{,}000 = 9.90$ here. Our bank starts with the untrained network's output for
-# a view of each picture. Wu et al. start with random rows and train for 200 epochs. Our runs have only four to eight
-# epochs, and in the first one many candidates would be random rows. Section 12 compares both starts.
+# a view of each picture. Wu et al. start with random rows and train for 200 epochs. Our runs on a CPU have four to
+# eight epochs, and in the first one many candidates would be random rows. Section 12 compares both starts.
 #
 # ## 11. With labels: supervised contrastive learning
 #
