@@ -123,8 +123,13 @@ def labels_of(
         y = in_turn([tokens(category=name) for name in names], n)
     else:
         y = random_captions(recipe, data, n)
-    words = token_names()
-    return y, [", ".join(words[t] for t in row if t) for row in y.tolist()]
+    return y, [written(row) for row in y.tolist()]
+
+
+def written(row: list[int]) -> str:
+    """Returns a row of tokens as a caption: "noto, Flags, morocco flag"."""
+    style, category, *words = (token_names()[token] for token in row)
+    return ", ".join(filter(None, [style, category, " ".join(filter(None, words))]))
 
 
 def in_turn(labels: list, n: int) -> Tensor:

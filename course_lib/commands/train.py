@@ -139,7 +139,8 @@ def say_how_to_continue(args, k: int, out: Path, checkpoint: Path):
     start = invocation()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         processes = os.environ["LOCAL_WORLD_SIZE"]
-        start = f"torchrun --nproc-per-node {processes} -m course_lib"
+        torchrun = f"-m torch.distributed.run --nproc-per-node {processes}"
+        start = start.replace("-m course_lib", f"{torchrun} -m course_lib")
     line = command(start, *words)
     if args.json:
         state = {"interrupted_after": k, "checkpoint": str(checkpoint), "command": line}

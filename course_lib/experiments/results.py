@@ -24,6 +24,7 @@ from course_lib.experiments.setting import Experiment, Setting, standard
 from course_lib.families import merged
 from course_lib.files import SHIPPED, write_json
 from course_lib.recipe import Recipe, build, recipes, train
+from course_lib.spelling import did_you_mean
 
 TITLES = {
     "knn": "k-NN",
@@ -238,6 +239,7 @@ def table(name: str) -> str:
     if name not in (known := catalogue()):
         raise ValueError(
             f"argument `name`: expected one of {', '.join(known)}, got {name!r}"
+            f"{did_you_mean(name, known)}"
         )
     by_setting = _by_setting(name)
     if old := stale(name, known[name]):
