@@ -956,6 +956,7 @@ def test_gan_sample_uses_new_noise_and_the_given_labels():
     assert torch.equal(method.sample(12, y), expected)
     assert expected.shape == (12, 3, 16, 16)
     found, x = [], pictures(12).x
+    give(method, z)
     method.generate = lambda z, y: found.append(y) or x.flip(0)
     method.pretext_score(x)  # every label in turn, in any state of the generator
     assert torch.equal(found[0], y)
