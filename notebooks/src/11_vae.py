@@ -69,10 +69,11 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
-BUDGET = budget()
+BUDGET = budget("11_vae")
 
 # %% [markdown]
 # ## 1. What is a generative model?
@@ -636,7 +637,7 @@ show(VAE, after="exercises 5 and 6")
 # needed to send a binarised digit (section 11).
 
 # %%
-STEPS = {"smoke": 40, "laptop": 1500, "gpu": 1500}[BUDGET]
+STEPS = updates(smoke=40, laptop=1500, gpu=1500)
 recipe = recipes.lookup("vae-plane")
 vae = recipes.build(recipe, seed=0)
 
@@ -1154,7 +1155,7 @@ bars_with_spread(
 # from a prior that the encoder was hardly forced to match.
 
 # %%
-BETA_STEPS = {"smoke": 20, "laptop": 1000, "gpu": 1000}[BUDGET]
+BETA_STEPS = updates(smoke=20, laptop=1000, gpu=1000)
 shown = as_float(test.x[:10])
 SHOWN_BETAS = {}
 torch.manual_seed(0)
