@@ -122,9 +122,10 @@ def notebooks() -> str:
         if exists("exercises", name):
             number, minutes = sheet(name)
             solving += minutes
-            exercises = f"[{number} exercises](exercises/{name}.ipynb) "
+            exercises = f"[{number} exercises](exercises/{name}.ipynb)<br>"
             exercises += hours(minutes / 60)
-        lines.append(row(link, f"{hours(read)} + {computed}&nbsp;min", exercises))
+        time = f"read&nbsp;{hours(read)}<br>run&nbsp;{computed}&nbsp;min"
+        lines.append(row(link, time, exercises))
         reading, computing, count = reading + read, computing + computed, count + 1
     about = (
         f"The {count} notebooks that are ready take about {reading:g} hours to read, "
