@@ -18,7 +18,6 @@ from course_lib.files import ROOT, SHIPPED, write_json
 from course_lib.grading.verdict import Verdict
 from course_lib.notebook.style import INK, PAPER, RIGHT
 
-EMPTY = "#dededa"  # colour of the part of a bar that is not filled
 BEGIN = (
     "No exercise is solved yet. Open a sheet, write an answer, and run the cell "
     "check(...) below it. Then run this cell again."
@@ -179,12 +178,12 @@ def _html_row(sheet: Sheet) -> str:
     title = html.escape(sheet.title)
     if (ROOT / "exercises" / f"{sheet.name}.ipynb").exists():
         title = (
-            f'<a href="exercises/{sheet.name}.ipynb" style="color: #0b57a4">{title}</a>'
+            f'<a href="exercises/{sheet.name}.ipynb" style="color: {RIGHT}">{title}</a>'
         )
     share = 100 * sheet.solved / max(1, sheet.total)
     bar = (
-        '<div style="flex: 0 0 8em; height: 0.8em; border-radius: 0.4em; '
-        f'background: {EMPTY}; overflow: hidden" aria-hidden="true">'
+        '<div style="flex: 0 0 8em; height: 0.7em; border-radius: 0.4em; '
+        f'border: 1px solid {RIGHT}; overflow: hidden" aria-hidden="true">'
         f'<div style="width: {share:.0f}%; height: 100%; background: {RIGHT}"></div>'
         "</div>"
     )
