@@ -1,6 +1,7 @@
 """The budget of a notebook: the line that it prints, and shorter runs on a machine that
 is too slow. The probe is a fake; no test depends on the time."""
 
+import ast
 import importlib
 import json
 
@@ -149,8 +150,12 @@ def test_probe_leaves_threads_random_state_and_gradient_mode_alone():
 @pytest.mark.parametrize(
     "source", sorted((NOTEBOOKS / "src").glob("*.py")), ids=lambda source: source.stem
 )
-def test_notebook_gives_its_own_name_to_budget(source):
-    assert f'\nBUDGET = budget("{source.stem}")\n' in source.read_text(encoding="utf-8")
+def test_notebook_gives_its_own_name_to_budget_and_keeps_the_name_updates(source):
+    text = source.read_text(encoding="utf-8")
+    assert f'\nBUDGET = budget("{source.stem}")\n' in text
+    stored = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
+    stored = {node.id for node in stored if isinstance(node.ctx, ast.Store)}
+    assert not stored & {"budget", "updates", "live"}
 
 
 def test_shipped_times_are_positive_and_belong_to_notebooks():
