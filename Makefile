@@ -54,9 +54,10 @@ bench: .venv/test.ready
 	$(PY) benchmarks/sampling.py
 	$(PY) benchmarks/grading.py
 
-# Writes the tables of README.md and docs/concepts.md from syllabus/.
+# Writes the tables of README.md and docs/concepts.md, and START.ipynb, from syllabus/.
 readme: .venv/test.ready
 	$(PY) tools/build_readme.py
+	$(PY) tools/build_start.py
 
 # Keeps runs/, the checkpoints of unfinished training runs: they took hours.
 clean:

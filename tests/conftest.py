@@ -19,6 +19,8 @@ import pytest
 OFFLINE = str(pathlib.Path(__file__).parent / "offline")
 skipped = []
 
+# No test, and no notebook that a test runs, writes the user's own progress.
+os.environ["COURSE_PROGRESS"] = "off"
 # subprocesses, kernels and workers inherit it
 if OFFLINE not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(

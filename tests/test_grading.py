@@ -397,7 +397,7 @@ for entry in os.listdir("/proc"):
 reached(["/dev/mem", "/proc/kcore", "/proc/kmsg", "/dev/vda", "/dev/kvm", "/sys/fs"])
 assert os.getppid() == 1 and os.getcwd() == "/tmp" != sys.path[0]
 assert not [name for name in os.environ if name not in ('PATH HOME LANG PYTHONPATH PYTHONNOUSERSITE PWD \
-PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS MKL_NUM_THREADS CUDA_VISIBLE_DEVICES COURSE_BUDGET MPLBACKEND').split()]
+PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS MKL_NUM_THREADS CUDA_VISIBLE_DEVICES COURSE_BUDGET COURSE_PROGRESS MPLBACKEND').split()]
 """,
             before=REACH + "import sys",
         ),

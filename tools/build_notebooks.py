@@ -26,7 +26,9 @@ from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from notebook_times import cell_seconds, record_times
 
+from course_lib.notebook.budget import probe
 from course_lib.stamp import with_address
 
 try:
@@ -136,23 +138,26 @@ def execute(
     folder: pathlib.Path,
     timeout: float = 1800,
     kernel_name: str = "python3",
-) -> None:
+) -> list[float]:
     """Runs every cell in a fresh kernel and stores the outputs in `notebook`.
 
-    Raises CellExecutionError if a cell or a widget callback fails.
+    Returns the seconds of each cell. Raises CellExecutionError if a cell or a widget
+    callback fails.
     """
     client = Client(
         notebook,
         timeout=timeout,
         kernel_name=kernel_name,
-        record_timing=False,
+        record_timing=True,
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
+    seconds = cell_seconds(notebook)
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["course_lib"] = {"budget": os.environ.get("COURSE_BUDGET", "")}
     if errors := callback_errors(notebook):
         raise CellExecutionError(errors[0], "WidgetCallbackError", errors[0])
+    return seconds
 
 
 def callback_errors(notebook: NotebookNode) -> list[str]:
@@ -224,11 +229,13 @@ def build(source: pathlib.Path, built: pathlib.Path) -> None:
     Raises CellExecutionError if a cell fails, and ValueError if the result has
     problems.
     """
-    notebook = read(source)
-    execute(notebook, built.parent)
+    notebook, probed = read(source), probe()
+    seconds = execute(notebook, built.parent)
     nbformat.write(notebook, built)
     if found := problems(source, built):
         raise ValueError("\n".join(found))
+    if built.parent == NOTEBOOKS:
+        record_times(notebook, source.stem, seconds, probed)
 
 
 def main() -> int:

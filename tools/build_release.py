@@ -17,7 +17,7 @@ from course_lib.grading import sheet
 
 # The files and folders for students.
 RELEASED = (
-    *("LICENSE", "Makefile", "README.md", "constraints.txt"),
+    *("LICENSE", "Makefile", "README.md", "START.ipynb", "constraints.txt"),
     *("pyproject.toml", "setup.py", "tools/setup_env.sh"),
     *("docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md"),
     *("course_lib/", "exercises/", "notebooks/", "results/", "syllabus/"),

@@ -41,7 +41,8 @@
 # - **Run All** works without an internet connection, because pictures, words and trained weights come with the course.
 # - **`BUDGET`** says how much a notebook may compute. `laptop`: up to three minutes for each training run on two cores;
 #   `gpu`: more steps; `smoke`: only shows that all cells work. The notebook chooses `laptop` or `gpu` itself. The
-#   environment variable `COURSE_BUDGET` overrides this choice.
+#   environment variable `COURSE_BUDGET` overrides this choice. `budget` prints how long the notebook takes on your
+#   machine. On a slow machine it shortens the runs of `laptop`, and says so.
 # - **Ten lines, then the library.** We write each idea out once, in simple and slow code. An `assert` compares this
 #   code with `course_lib`, and from then on we use `course_lib`. `show(...)` displays the library's own source code.
 # - **Live and measured.** Short training runs happen while you watch. Experiments that take hours were run beforehand
@@ -135,6 +136,7 @@ from course_lib.notebook import (
     show,
     similarity_matrix,
     subplots,
+    updates,
 )
 from course_lib.notebook.style import MARKERS, PALETTE
 from course_lib.optim import adamw
@@ -148,7 +150,7 @@ from course_lib.transforms import (
 )
 
 # "smoke" shows that the notebook runs; "laptop" and "gpu" show that the methods work
-BUDGET = budget()
+BUDGET = budget("00_representations")
 
 # %% [markdown]
 # ## 1. The pictures, and their pixels
@@ -458,7 +460,7 @@ skipgram = SkipGram(pairs.y.bincount(minlength=len(words)))
 run = fit(
     skipgram,
     pairs,
-    {"smoke": 30, "laptop": 1000, "gpu": 2000}[BUDGET],
+    updates(smoke=30, laptop=1000, gpu=2000),
     batch_size=1024,
     optimizers=adamw(1e-2),
 )
@@ -558,7 +560,7 @@ explore(
 # untrained encoder, the **random encoder**.
 
 # %%
-STEPS = {"smoke": 6, "laptop": 150, "gpu": 600}[BUDGET]
+STEPS = updates(smoke=6, laptop=150, gpu=600)
 recipe = recipes.lookup("supervised")  # how the course builds and trains a method
 random_encoder = recipes.build(recipe, seed=0).eval()
 supervised = recipes.build(recipe, seed=0)

@@ -62,6 +62,7 @@ from course_lib.notebook import (
     matrices,
     show,
     subplots,
+    updates,
 )
 from course_lib.pretext.autoencoder import Autoencoder, variance_explained
 from course_lib.pretext.colourisation import Colourisation, split
@@ -86,7 +87,7 @@ from course_lib.pretext.split_brain import SplitBrain
 from course_lib.transforms import gaussian_noise
 
 # "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
-BUDGET = budget()
+BUDGET = budget("01_pretext_tasks")
 
 # %% [markdown]
 # ## 1. Supervision for nothing
@@ -145,7 +146,7 @@ image_grid(
 # `pretext_score`, which measures how well the method solves its own puzzle on held-out scenes (the test set).
 
 # %%
-STEPS = {"smoke": 6, "laptop": 100, "gpu": 500}[BUDGET]
+STEPS = updates(smoke=6, laptop=100, gpu=500)
 SMALL = 32 if BUDGET == "smoke" else None  # batch size; None: take the recipe's
 
 

@@ -61,6 +61,7 @@ from course_lib.notebook import (
     show,
     similarity_matrix,
     subplots,
+    updates,
 )
 from course_lib.notebook.style import MARKERS, PALETTE
 from course_lib.optim import adamw, cosine
@@ -69,7 +70,7 @@ from course_lib.train import fit
 from course_lib.two_views import TwoViews
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods work
-BUDGET = budget()
+BUDGET = budget("03_contrastive")
 
 # %% [markdown]
 # ## 1. The pictures
@@ -205,7 +206,7 @@ losses
 # pictures from a random other one, and then such a negative teaches nothing more.
 
 # %%
-STEPS = {"smoke": 8, "laptop": 100, "gpu": 500}[BUDGET]
+STEPS = updates(smoke=8, laptop=100, gpu=500)
 SMALL = 64 if BUDGET == "smoke" else None  # batch size; None is the recipe's
 watched = train.x[:500]  # scenes to measure during training
 

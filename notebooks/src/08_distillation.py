@@ -58,6 +58,7 @@ from course_lib.notebook import (
     show,
     similarity_matrix,
     subplots,
+    updates,
 )
 from course_lib.redundancy.barlow_twins import (
     BarlowTwins,
@@ -67,7 +68,7 @@ from course_lib.redundancy.barlow_twins import (
 from course_lib.teacher import cosine_momentum, ema
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods work
-BUDGET = budget()
+BUDGET = budget("08_distillation")
 train, test = load("scenes", "train"), load("scenes", "test")
 
 
@@ -76,11 +77,8 @@ def training(name, steps, method=None, **more):
     live. At smoke budget the training has only a few small updates."""
     recipe = recipes.lookup(name)
     method = recipes.build(recipe, seed=0) if method is None else method
-    steps, batch_size = (
-        (8, 32)
-        if BUDGET == "smoke"
-        else (steps * 8 if BUDGET == "gpu" else steps, None)
-    )
+    steps = updates(smoke=8, laptop=steps, gpu=8 * steps)
+    batch_size = 32 if BUDGET == "smoke" else None
     return method, live(
         recipes.train(
             recipe, method, train, seed=0, steps=steps, batch_size=batch_size

@@ -69,10 +69,11 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
-BUDGET = budget()
+BUDGET = budget("11_vae")
 
 # %% [markdown]
 # ## 1. What is a generative model?
@@ -636,7 +637,7 @@ show(VAE, after="exercises 5 and 6")
 # needed to send a binarised digit (section 11).
 
 # %%
-STEPS = {"smoke": 40, "laptop": 1500, "gpu": 1500}[BUDGET]
+STEPS = updates(smoke=40, laptop=1500, gpu=1500)
 recipe = recipes.lookup("vae-plane")
 vae = recipes.build(recipe, seed=0)
 
@@ -835,24 +836,24 @@ def curves(name, setting, measure):
 SHOWN = ["perceptron, 2", "perceptron, 16", "convolutions, 16"]
 figure, ax = subplots(height=3.4)
 for i, name in enumerate(SHOWN):
-    updates, values = curves("vae-training", name, "elbo")
+    measured_at, values = curves("vae-training", name, "elbo")
     _, on_train = curves("vae-training", name, "elbo_train")
     ax.plot(
-        updates[1:],
+        measured_at[1:],
         values.mean(0)[1:],
         "os^"[i] + "-",
         color=f"C{i}",
         label=f"{name}: test",
     )
     ax.plot(
-        updates[1:],
+        measured_at[1:],
         on_train.mean(0)[1:],
         ":",
         color=f"C{i}",
         label=f"{name}: training digits",
     )
     ax.fill_between(
-        updates[1:],
+        measured_at[1:],
         values.amin(0)[1:],
         values.amax(0)[1:],
         color=f"C{i}",
@@ -980,14 +981,14 @@ def exact_elbo(model, x, mean, log_variance):
     return log_likelihood @ node_weights - gaussian_kl(mean, log_variance)
 
 
-def search(model, x, updates, rate=0.05):
+def search(model, x, steps, rate=0.05):
     """The encoder's q, and the Gaussian with the best ELBO for each picture: (mean,
     log-variance) each."""
     with torch.no_grad():
         first = model.posterior(x)
     own = [part.clone().requires_grad_() for part in first]
     optimizer = torch.optim.Adam(own, lr=rate)
-    for _ in range(updates):
+    for _ in range(steps):
         gradients = torch.autograd.grad(-exact_elbo(model, x, *own).sum(), own)
         for part, gradient in zip(own, gradients):
             part.grad = gradient
@@ -1154,7 +1155,7 @@ bars_with_spread(
 # from a prior that the encoder was hardly forced to match.
 
 # %%
-BETA_STEPS = {"smoke": 20, "laptop": 1000, "gpu": 1000}[BUDGET]
+BETA_STEPS = updates(smoke=20, laptop=1000, gpu=1000)
 shown = as_float(test.x[:10])
 SHOWN_BETAS = {}
 torch.manual_seed(0)

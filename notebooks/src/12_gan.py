@@ -76,12 +76,13 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 from course_lib.optim import adamw
 from course_lib.train import fit
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" show that the methods work
-BUDGET = budget()
+BUDGET = budget("12_gan")
 
 # %% [markdown]
 # ## 1. Squared error or a classifier
@@ -300,7 +301,7 @@ show(GAN, after="exercise 10")
 
 # %%
 FRAMES = 24
-TURNS = {"smoke": 300, "laptop": 4000, "gpu": 4000}[BUDGET]  # of both players together
+TURNS = updates(smoke=300, laptop=4000, gpu=4000)  # of both players together
 SQUARE = torch.cartesian_prod(
     torch.linspace(-2.6, 2.6, 53), torch.linspace(-2.6, 2.6, 53)
 )
@@ -567,7 +568,7 @@ show(Generator, doc=False)
 show(Discriminator, doc=False)
 
 # %%
-STEPS = {"smoke": 12, "laptop": 500, "gpu": 5000}[BUDGET]
+STEPS = updates(smoke=12, laptop=500, gpu=5000)
 recipe = recipes.lookup("gan")
 dcgan = recipes.build(recipe, seed=0)
 z = torch.randn(24, 64, generator=torch.Generator().manual_seed(3))
@@ -1483,7 +1484,7 @@ show(fade_in, after="exercise 9")
 show(ProgressiveGAN, doc=False)
 
 # %%
-GROWTH_STEPS = {"smoke": 10, "laptop": 800, "gpu": 3000}[BUDGET]
+GROWTH_STEPS = updates(smoke=10, laptop=800, gpu=3000)
 growing_z = torch.randn(10, 64, generator=torch.Generator().manual_seed(1))
 grown, marks = (
     {},
@@ -1688,7 +1689,7 @@ def encoders():
 encoders()
 
 # %%
-STEPS = {"smoke": 10, "laptop": 1200, "gpu": 12_000}[BUDGET]
+STEPS = updates(smoke=10, laptop=1200, gpu=12_000)
 both_ways = recipes.build(recipes.lookup("bigan"), seed=0)
 for step in live(
     recipes.train(recipes.lookup("bigan"), both_ways, train, seed=0, steps=STEPS),
@@ -1730,7 +1731,8 @@ image_grid(
 show(AdversarialPainting)
 
 # %%
-WITH, WITHOUT = {"smoke": (2, 2), "laptop": (200, 60), "gpu": (1000, 300)}[BUDGET]
+WITH = updates(smoke=2, laptop=200, gpu=1000)
+WITHOUT = updates(smoke=2, laptop=60, gpu=300)
 
 
 def train_painter(name, painter, steps):

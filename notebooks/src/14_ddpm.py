@@ -84,12 +84,13 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 from course_lib.optim import adamw
 from course_lib.train import fit
 
 # "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
-BUDGET = budget()
+BUDGET = budget("14_ddpm")
 
 # %% [markdown]
 # ## 1. Thirty-two pictures from noise
@@ -583,7 +584,7 @@ show(UNetEncoder, doc=False)
 show(UNet, doc=False)
 
 # %%
-STEPS = {"smoke": 8, "laptop": 400, "gpu": 8000}[BUDGET]
+STEPS = updates(smoke=8, laptop=400, gpu=8000)
 recipe, train = recipes.lookup("ddpm"), load("digits")
 model = recipes.build(recipe, seed=0)
 start = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(5))
@@ -796,7 +797,7 @@ explore(
 # should learn the same vector field.
 
 # %%
-TOY_STEPS = {"smoke": 150, "laptop": 4000, "gpu": 4000}[BUDGET]
+TOY_STEPS = updates(smoke=150, laptop=4000, gpu=4000)
 torch.manual_seed(0)
 toy = DDPM(TimedMLP(2, 128), cosine_betas(100), momentum=0.99, pictures=False)
 for _ in live(

@@ -71,12 +71,13 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 from course_lib.optim import adamw
 from course_lib.train import fit
 
 # "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
-BUDGET = budget()
+BUDGET = budget("15_guidance")
 
 # %% [markdown]
 # ## 1. A model that gets a label or a caption
@@ -642,7 +643,7 @@ explore(
 # only multiplied by $\sqrt{1 - \bar\alpha_t}$.
 
 # %%
-TOY_STEPS = {"smoke": 150, "laptop": 3000, "gpu": 3000}[BUDGET]
+TOY_STEPS = updates(smoke=150, laptop=3000, gpu=3000)
 points = load("gaussians")
 classed = Dataset(points.x, CLASS_OF[points.y], ("0", "1", "2"))
 torch.manual_seed(0)
@@ -720,7 +721,7 @@ toy_samples()
 # Now we train on digits. The recipe is notebook 14's network with a table of eleven rows.
 
 # %%
-STEPS = {"smoke": 8, "laptop": 400, "gpu": 8000}[BUDGET]
+STEPS = updates(smoke=8, laptop=400, gpu=8000)
 recipe = recipes.lookup("conditional-ddpm")
 model = recipes.build(recipe, seed=0)
 for step in live(recipes.train(recipe, model, load("digits"), seed=0, steps=STEPS)):
