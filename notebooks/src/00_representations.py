@@ -156,7 +156,7 @@ BUDGET = budget()
 # The course uses 1,906 emoji from three drawing sets (three *styles*), so there are three drawings of each emoji. To
 # us, the three drawings mean the same.
 
-# %%
+# %% tags=["fold"]
 emoji, names = load("emoji"), emoji_names()
 some = [names.index(name) for name in ("octopus", "slice of pizza", "rocket")]
 rows = torch.cat([(emoji.info["emoji"] == e).nonzero().flatten() for e in some])
@@ -206,6 +206,8 @@ print(
     f"{to_other.mean():.3f}; the same drawing is nearer in "
     f"{(to_same < to_other).float().mean():.1%} of cases"
 )
+
+# %% tags=["fold"]
 image_grid(
     torch.cat([part.x[:8] for part in (anchor, same_drawing, same_place)]),
     columns=8,
@@ -310,6 +312,7 @@ def attributes(x):
     return torch.stack([*colour.T, vivid, *shape, sharp.mean((1, 2)).sqrt()], 1)
 
 
+# %% tags=["fold"]
 looked_at = held_out.x[:8]
 sharp = sharpness(as_float(looked_at)).sqrt()[:, None].expand(-1, 3, -1, -1)
 found = attributes(as_float(looked_at))
@@ -469,7 +472,7 @@ for step in live(
 ):
     pass
 
-# %%
+# %% tags=["fold"]
 anyone = torch.ones_like(no_shared_word)
 shares = {
     f"{name}, {title}": [same_kind(h, among)]
@@ -512,7 +515,7 @@ torch.testing.assert_close(skipgram.encode(one_hot[[3, 14, 15]]).detach(), looke
 # bags of words. The emoji that have exactly this word come first. After them come others at similarity 0, in no
 # meaningful order.
 
-# %%
+# %% tags=["fold"]
 emoji_vectors = {
     "embedding": F.normalize(of_emoji(), dim=1),
     "bag of words": F.normalize(bags, dim=1),
@@ -656,7 +659,7 @@ assert all(later <= earlier for earlier, later in zip(falling, falling[1:]))
 # (Here the start is K of the points, at random, so that you see bad starts. The library's `kmeans` spreads the starting
 # points, by k-means++.) Is there a K that fits the moons?
 
-# %%
+# %% tags=["fold"]
 toys = {name: load(name).x[:400] for name in ("gaussians", "moons", "rings")}
 
 
@@ -834,6 +837,7 @@ assert math.isclose(
 )
 
 
+# %% tags=["fold"]
 def moved(x, pixels=0.0, degrees=0.0):
     """Shifted to the right and turned about the middle; the border's colours fill what
     comes in."""
@@ -856,7 +860,7 @@ torch.testing.assert_close(
     moved(x, pixels=1.0)[..., 1:], x[..., :-1], atol=1e-4, rtol=0
 )
 
-# %%
+# %% tags=["fold"]
 CHANGES = {
     "shift (pixels)": (lambda s: moved(x, pixels=s), (0.125, 0.25, 0.5, 1, 2, 4)),
     "turn (degrees)": (lambda s: moved(x, degrees=s), (2, 5, 15, 45, 90, 180)),
@@ -911,7 +915,7 @@ table_of_changes = {
 # A shift by whole pixels does not.)
 
 
-# %%
+# %% tags=["fold"]
 def draw_changes(title, what):
     strengths = CHANGES[title][1]
     lines = {name: [row[name] for row in table_of_changes[title]] for name in ORDER}
@@ -973,6 +977,8 @@ same_meaning = {
     "other texture": torch.where(scenes.info["mask"], x, textures),
     "other drawing": as_float(render_scenes(other_drawing, WATCHED, seed=5).x),
 }
+
+# %% tags=["fold"]
 shown = torch.stack(
     [x[:3], *(changed[:3] for changed in same_meaning.values())], 1
 ).flatten(0, 1)
@@ -1011,7 +1017,7 @@ picture
 # changes least under a turn? Which one changes much under a blur that you hardly see?
 
 
-# %%
+# %% tags=["fold"]
 def draw_change(change, strength):
     make, strengths = CHANGES[change]
     row, value = table_of_changes[change][strength - 1], strengths[strength - 1]
@@ -1178,6 +1184,8 @@ compact = {}
 for name in ORDER:
     parts = principal(features[name], DIMS[-1])
     compact[name] = [knn_accuracy([part[:, :d] for part in parts]) for d in DIMS]
+
+# %% tags=["fold"]
 picture = curve(
     DIMS,
     compact,
@@ -1259,6 +1267,8 @@ lines = {
     name: [probe_accuracy(both(up_to(name, stages))) for stages in range(4)]
     for name in ORDER[3:]
 }
+
+# %% tags=["fold"]
 picture = curve(
     range(4),
     lines,
@@ -1295,6 +1305,8 @@ lines = {
     )
     for name in ("attributes", "random encoder", "SimCLR")
 }
+
+# %% tags=["fold"]
 picture = curve(
     PER_CLASS,
     lines,
@@ -1320,7 +1332,7 @@ picture
 # `results/`, with labels for 10 % of the emoji and 600 steps. We compare with the same network trained from scratch,
 # and with frozen features.
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("simclr-labels", "10%"),
     xlabel="accuracy on held-out emoji",
@@ -1360,6 +1372,8 @@ masks |= {
 scores = {
     name: [evaluate.intersection_over_union(mask, true)] for name, mask in masks.items()
 }
+
+# %% tags=["fold"]
 display(
     bars_with_spread(
         scores,
@@ -1385,7 +1399,7 @@ image_grid(
 # **A map.** t-SNE places the features in the plane so that near features stay near. The distances between groups and
 # the sizes of groups need not mean anything. Use the map to look, not to rank.
 
-# %%
+# %% tags=["fold"]
 SHOWN = {"smoke": 150}.get(BUDGET, 700)
 for name in ("raw pixels", "SimCLR"):
     h = (
@@ -1415,7 +1429,7 @@ for name in ("raw pixels", "SimCLR"):
 # better than that, and much better where the task is easy. Compare with *them*, and first with the random encoder. On
 # plain white, without the textures, pixels are a strong baseline:
 
-# %%
+# %% tags=["fold"]
 measured = experiments.values("simclr")
 bars = {
     "one of nine": [1 / 9],
@@ -1431,6 +1445,8 @@ display(
         title="Scenes of held-out emoji, bank of 20,000 scenes; 3 seeds",
     )
 )
+
+# %%
 plain = [
     load("emoji", split)[: {"smoke": 500}.get(BUDGET, 6000)]
     for split in ("train", "test")
@@ -1495,6 +1511,8 @@ lines = {
     "the same setting on fresh scenes": fresh[best],
     "mean of all settings on fresh scenes": fresh.mean().expand(settings),
 }
+
+# %% tags=["fold"]
 curve(
     range(1, settings + 1),
     lines,
@@ -1510,7 +1528,7 @@ curve(
 # **One seed.** The same training from another seed gives another number. Here we use labels for 1 % of the emoji, and
 # each dot is a seed:
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("simclr-labels", "1%"),
     xlabel="accuracy on held-out emoji",

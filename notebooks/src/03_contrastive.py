@@ -204,7 +204,7 @@ losses
 # triplets that are in order, margin included. These triplets give no gradient at all. The network soon separates most
 # pictures from a random other one, and then such a negative teaches nothing more.
 
-# %%
+# %% tags=["fold"]
 STEPS = {"smoke": 8, "laptop": 100, "gpu": 500}[BUDGET]
 SMALL = 64 if BUDGET == "smoke" else None  # batch size; None is the recipe's
 watched = train.x[:500]  # scenes to measure during training
@@ -220,6 +220,7 @@ def training(name, method, steps, **more):
     )
 
 
+# %%
 def in_order():
     network = torch.nn.Sequential(siamese.encoder, siamese.projector)
     z1, z2 = (
@@ -396,7 +397,7 @@ assert by_n[2] < by_n[16] < by_n[128] < by_n[1024] < toy.mutual_information + 0.
 # from some N on. So GT19's "the larger the negative sample size (N), the tighter the bound" is a statement about the
 # best score.
 
-# %%
+# %% tags=["fold"]
 CANDIDATES = [2**k for k in range(1, 11)]
 
 
@@ -561,7 +562,7 @@ torch.testing.assert_close(gradient, weights_and_gradients(s.detach(), 0.2)[1])
 # processed a few batches, so that its BatchNorm layers have estimated their statistics. Otherwise all its outputs point
 # in one direction, and all its similarities are about 1.)
 
-# %%
+# %% tags=["fold"]
 shipped = zoo.load("simclr")  # the course ships this recipe, trained for longer
 untrained = recipes.build(recipe, seed=0).train()
 torch.manual_seed(1)
@@ -714,7 +715,7 @@ for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
 # title compares them with the similarities of *other* scenes. The larger the gap between the two, the easier it is to
 # tell a view of this scene from other scenes.
 
-# %%
+# %% tags=["fold"]
 others = {
     name: F.normalize(evaluate.features(net, train.x[100:164]), dim=1)
     for name, net in networks.items()
@@ -812,7 +813,7 @@ print(
 # one (the same recipe, trained for longer). The menu also has the network that you trained; the slider moves through
 # the test set. **Try it.** Where is the encoder trained above wrong, while the shipped one is right?
 
-# %%
+# %% tags=["fold"]
 encoders = {
     "random encoder": random_encoder,
     "trained above": method,
@@ -857,7 +858,7 @@ explore(
 #
 # Here are many test scenes at once, as a t-SNE map (notebook 00, section 8, explains how to read one):
 
-# %%
+# %% tags=["fold"]
 shown = slice(0, {"smoke": 200, "laptop": 1000, "gpu": 2000}[BUDGET])
 
 
@@ -974,6 +975,7 @@ def prefers_drawing(net):
     )
 
 
+# %% tags=["fold"]
 picture = bars_with_spread(
     {name: [prefers_drawing(net)] for name, net in encoders.items()},
     xlabel="share of anchors nearer to their drawing (0.5: no preference)",
@@ -1140,7 +1142,7 @@ print(
 # measured on scenes of test emoji. First we compare the methods at an equal number of views: 300 steps of 2 x 256
 # views, or 600 steps of 256. *Calibrated* is the random encoder with the BatchNorm statistics of the training scenes.
 
-# %%
+# %% tags=["fold"]
 by_method = {"raw pixels": experiments.values("simclr")["raw pixels"]}
 by_method |= {
     key: experiments.values("simclr")[key]
@@ -1180,7 +1182,7 @@ print(
 # The bank's negatives are many and old. A batch's negatives are few and fresh. Which are better? And does it matter how
 # the bank starts, and whether its softmax is exact?
 
-# %%
+# %% tags=["fold"]
 negatives = {
     "batch: 510 views (SimCLR)": experiments.values("simclr-heads")["MLP"],
     "bank: full softmax, 20,000 rows": experiments.values("instance-discrimination")[
@@ -1210,7 +1212,7 @@ bars_with_spread(
 # features (`DebiasedSimCLR`)? The last setting uses the labels to leave out all negatives of the same category, and for
 # nothing else (`TrueNegativesSimCLR`). It shows how much there is to gain.
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     {
         "random encoder": experiments.values("simclr")["random encoder"],
@@ -1244,7 +1246,7 @@ for setting, accuracies in experiments.values("simclr-false-negatives").items():
 # On the diagonal, one augmentation is used alone. One thing differs: the paper first crops all pictures, to bring them
 # to one size. Ours already have one size, so no crop is hidden in the other rows.
 
-# %%
+# %% tags=["fold"]
 torch.manual_seed(0)
 shown = torch.cat(
     [
@@ -1261,7 +1263,7 @@ image_grid(
     title="Seven augmentations, each once",
 )
 
-# %%
+# %% tags=["fold"]
 seven = list(AUGMENTATIONS)
 pairs = experiments.values("simclr-augmentations")
 grid = torch.tensor(
@@ -1310,7 +1312,7 @@ bars_with_spread(
 # *Margin notes.* ENS writes that the projector is added "at the end". In fact, it is thrown away at the end. REP calls
 # h "the last" layer, but h is the penultimate one.
 
-# %%
+# %% tags=["fold"]
 heads = {}
 for head in ("none", "linear", "MLP"):
     heads[f"{head}: probe on h"] = experiments.values("simclr-heads", "probe")[head]
@@ -1408,7 +1410,7 @@ for head in ("none", "linear", "MLP"):
 #
 # Section 6 says what the temperature does to the gradient. Here is its effect on the features:
 
-# %%
+# %% tags=["fold"]
 taus = experiments.values("simclr-temperature")
 lines = {
     "k-NN": torch.tensor(list(taus.values())).T,
@@ -1440,7 +1442,7 @@ picture
 # compares batch sizes after equal numbers of *epochs*. There, a smaller batch makes more steps, and the gap closes as
 # training gets longer. At equal numbers of *steps*, a larger batch has also used more pictures. Here are both:
 
-# %%
+# %% tags=["fold"]
 by_size = {}
 for row in experiments.read("simclr-batch-size")["rows"]:
     by_size.setdefault((row["batch_size"], row["steps"]), []).append(row["knn"])
@@ -1494,7 +1496,7 @@ display(
 # (`evaluate.few_labels`): on random ones, or on SimCLR's after 500 steps. The other two train the whole network on the
 # labelled scenes: from scratch, or from SimCLR's weights (600 steps in both cases).
 
-# %%
+# %% tags=["fold"]
 shares = [f"{fraction:.0%}" for fraction in FRACTIONS]
 by_share = [experiments.values("simclr-labels", share) for share in shares]
 lines = {

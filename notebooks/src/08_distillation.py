@@ -104,7 +104,7 @@ def training(name, steps, method=None, **more):
 # **Try it.** At which temperature do you see which other categories the teacher considers? At which temperature are all
 # nine probabilities nearly equal?
 
-# %%
+# %% tags=["fold"]
 teacher = zoo.load("supervised")
 pictures = as_float(test.x[[0, 40, 77, 120, 203, 260]])
 with torch.no_grad():
@@ -233,7 +233,7 @@ for name, net in weights.items():
 # with hard targets overfits badly, and a network with soft targets hardly overfits.) The teacher itself was trained
 # with all labels, so its soft targets pass on information from all of them.
 
-# %%
+# %% tags=["fold"]
 labels = {
     f"{title}, {share} of the emoji": values
     for share in ("1%", "10%", "100%")
@@ -261,7 +261,7 @@ for share in ("1%", "10%", "100%"):
 # student's bias for *three* comes out too low, because none of its training pictures was a three. The paper raises this
 # one number until as many digits as possible are classified correctly, and so do we (on training digits).
 
-# %%
+# %% tags=["fold"]
 unshown = {}
 for row in experiments.read("distillation-unshown")["rows"]:
     for measure, title in (
@@ -376,6 +376,8 @@ def averaged(online, momentum):
 powers = (1 - 0.9) * 0.9 ** torch.arange(400, dtype=torch.float64)
 unrolled = (powers.flip(0) * online).sum() + 0.9**400 * online[0]
 torch.testing.assert_close(averaged(online, 0.9)[-1], unrolled)
+
+# %% tags=["fold"]
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.999)
 targets = {m: averaged(online, m) for m in MOMENTA}
 
@@ -490,7 +492,7 @@ show(SimSiam, after="exercise 5")
 # **Try it**: switch off the remedies against collapse, one at a time. Each setting was trained three times, with 100
 # updates of 128 scenes. The curves show the spread of $z$ on held-out scenes. ($z$ is the output that the loss uses.)
 
-# %%
+# %% tags=["fold"]
 LABORATORY = experiments.read("distillation-collapse")["rows"]
 NAMES = {
     ("SimSiam", "predictor"): "no predictor",
@@ -789,7 +791,7 @@ for step in run:
 # **Try it**: run the film. What comes first, the bright diagonal or the dark rest?
 
 
-# %%
+# %% tags=["fold"]
 def draw_correlations(scene):
     update, c = film[scene]
     rest = c[~torch.eye(len(c), dtype=torch.bool)]
@@ -811,7 +813,7 @@ explore(draw_correlations, scene=IntSlider(len(film) - 1, 0, len(film) - 1))
 # the same number of scenes (25,600), and for both methods the learning rate grows with the square root of the batch
 # size. SimCLR's results come from notebook 03.
 
-# %%
+# %% tags=["fold"]
 batches = {}
 for row in experiments.read("barlow-batch-size")["rows"]:
     batches.setdefault(f"Barlow Twins, {row['setting']}", []).append(row["knn"])
@@ -999,7 +1001,7 @@ explore(
 # collapse, watch these two entropies together. The next figures show both, and the KL divergence, during training:
 
 
-# %%
+# %% tags=["fold"]
 def while_it_trains(file, measure, ylabel):
     found = {}
     for row in experiments.read(file)["rows"]:
@@ -1110,7 +1112,7 @@ for step in run:
 # k-NN accuracy of both networks during training. It also shows a second run, in which the teacher has a short memory
 # (its momentum $\mu$ starts at 0.9).
 
-# %%
+# %% tags=["fold"]
 crop_rows = experiments.read("dino-crops")["rows"]
 leaders = {}
 for row in crop_rows:
@@ -1141,7 +1143,7 @@ curve(
 # And how much do the small crops help? In a run as short as this one they improve the mean accuracy by less than a
 # point, which is within the spread of the seeds:
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("dino-crops", "knn"),
     xlabel="k-NN accuracy, held-out emoji",
@@ -1191,7 +1193,7 @@ show(ViT)
 # does the class token look, head by head? (The class token is query token 0.) Then choose a token on the emoji, or a
 # token beside the emoji, and ask where *this token* looks. Tokens 1 to 64 are the places, row by row.
 
-# %%
+# %% tags=["fold"]
 looked_at = test.x[[3, 8, 20, 41, 60, 77, 120, 203]]
 ATTENTION = vit.attention_maps(as_float(looked_at))
 
@@ -1239,7 +1241,7 @@ explore(
     query=IntSlider(0, 0, 64, description="query token"),
 )
 
-# %%
+# %% tags=["fold"]
 untrained = recipes.build(recipes.lookup("dino-vit"), seed=0).teacher.net[0]
 some = looked_at[:6]
 rows = [
@@ -1266,6 +1268,8 @@ image_grid(
 
 # %%
 show(evaluate.most_of_the_mass)
+
+# %% tags=["fold"]
 attention_rows = experiments.read("dino-attention")["rows"]
 found = {"the whole picture": [row["iou_all"] for row in attention_rows[:1]]}
 for row in attention_rows:
@@ -1301,7 +1305,7 @@ bars_with_spread(
 # time. Each result is from a short run of one seed, on validation scenes. So treat a difference of two points as no
 # difference:
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("dino-vit-choices", "knn"),
     xlabel="k-NN accuracy, validation emoji, 4,000 scenes to compare with",
@@ -1320,7 +1324,7 @@ bars_with_spread(
 # All results follow the course's protocol, on held-out emoji. Each method was trained with three seeds. For each seed,
 # the trained network is compared with the untrained network of the same kind.
 
-# %%
+# %% tags=["fold"]
 METHODS = {
     "untrained network": ("simclr", "random encoder"),
     "SimCLR, 300 updates": ("simclr-temperature", "0.2"),

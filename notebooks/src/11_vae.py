@@ -93,7 +93,7 @@ BUDGET = budget()
 #
 # This is our goal. Nobody drew these digits and emoji: a network painted them from 16 (and 64) random numbers.
 
-# %%
+# %% tags=["fold"]
 train, test = load("digits", "train"), load("digits", "test")
 plane, painter, emoji_painter = (
     zoo.load("vae-plane"),
@@ -210,7 +210,7 @@ figure
 # very small part of the plane explains *this* picture. (Each window shows a 2 x 2 part of the plane.)
 
 
-# %%
+# %% tags=["fold"]
 def show_posterior(ax, i):
     """The true posterior p(z given x_i), on the grid, and the encoder's Gaussian: its
     ellipses of one and two sigma."""
@@ -357,7 +357,7 @@ for name, tried in GAPS.items():
 # Gaussian closes the gap almost completely.
 
 
-# %%
+# %% tags=["fold"]
 def draw_parts(x, m, s):
     log_p_x, elbo, gap, rate, fit = (
         float(value) for value in terms_by_quadrature(x, m, s)
@@ -666,7 +666,7 @@ vae = vae.eval().to("cpu")
 # the points of the grid at equal steps of *probability*, so there are more pictures where the prior has more mass. Here
 # it is for the shipped weights:
 
-# %%
+# %% tags=["fold"]
 SIDE = 15
 quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(SIDE) + 0.5) / SIDE)
 corners = torch.stack(
@@ -723,7 +723,7 @@ describe(
 # nearest in the plane. Does the decoder copy it? Go to a border between two kinds of digit. Then go far out, where the
 # prior has hardly any mass and the decoder was hardly trained.
 
-# %%
+# %% tags=["fold"]
 with torch.no_grad():
     train_mean, train_log_variance = plane.posterior(as_float(train.x))
 
@@ -822,7 +822,7 @@ image_grid(
 # and 16 with convolutions.
 
 
-# %%
+# %% tags=["fold"]
 def curves(name, setting, measure):
     rows = [
         row["curve"]
@@ -870,7 +870,7 @@ describe(
     "Falling curves of the negative ELBO for three models, on test and on training digits",
 )
 
-# %%
+# %% tags=["fold"]
 by_setting = {
     name: experiments.values("vae-training", name) for name in ("elbo_few", "log_p_few")
 }
@@ -1035,6 +1035,8 @@ with torch.no_grad():
         few, torch.randn(20 if BUDGET == "smoke" else 100, len(few), 16)
     )
 guided = [importance_weighted_bound(guesses[:k]).mean() for k in (1, 10, len(guesses))]
+
+# %% tags=["fold"]
 figure = curve(
     counts,
     {"draws of the prior": blind},
@@ -1066,7 +1068,7 @@ figure
 # multiply the KL by $\beta$ is, up to a factor of the whole loss, to divide the weight of the error by $\beta$. Each
 # $\beta$ gives another point of a curve (Alemi et al. 2017):
 
-# %%
+# %% tags=["fold"]
 rows = {
     beta: [
         row
@@ -1141,7 +1143,7 @@ describe(
 # real digits than at 1. So the samples are worse because the prior is not where the codes are. Above 1 the
 # reconstructions get worse, too, because the codes contain too little information.
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     {f"beta = {beta:g}": values for beta, values in points("frechet prior").items()},
     xlabel="Frechet distance of samples to test digits, lower is better",
@@ -1195,7 +1197,7 @@ explore(draw_beta, beta=SelectionSlider(options=BETAS, value=1.0))
 # but **the KL of each unit** does. Burda et al. count **active units**, those whose mean varies over pictures with a
 # variance above 0.01. The figure shows that count and a stricter one.
 
-# %%
+# %% tags=["fold"]
 figure, (left, right) = subplots(1, 2, height=3.6)
 for i, beta in enumerate((0.1, 1.0, 3.0, 10.0)):
     units = torch.tensor([row["units"] for row in rows[beta]]).mean(0)
@@ -1262,6 +1264,8 @@ describe(
 
 # %%
 show(active_units)
+
+# %% tags=["fold"]
 bars_with_spread(
     {
         name: [-value for value in values]
@@ -1305,6 +1309,8 @@ torch.testing.assert_close(
     free_bits_rate(mean, log_variance, middle), middle + middle + kl.max()
 )
 show(FreeBitsVAE, after="exercise 9")
+
+# %% tags=["fold"]
 free_units = {"0": units["64"]} | experiments.values("vae-free-bits", "units")
 free_elbo = {"0": experiments.values("vae-dimensions", "elbo")["64"]}
 free_elbo |= experiments.values("vae-free-bits", "elbo")
@@ -1363,7 +1369,7 @@ describe(
 # encoder's $\sigma$). The plots show first the bound, in bits per dimension, then what each likelihood does to the rate
 # and to the code.
 
-# %%
+# %% tags=["fold"]
 emoji = load("emoji_on_white", "test")
 print(
     f"{(emoji.x == 255).all(1).float().mean():.0%} of the test emoji's pixels are white"
@@ -1451,6 +1457,8 @@ turn = torch.tensor(0.3 * 1.1)
 rotation = torch.tensor([[turn.cos(), -turn.sin()], [turn.sin(), turn.cos()]])
 ends = torch.tensor([[1.0, 0.0], [math.cos(1.1), math.sin(1.1)]])
 torch.testing.assert_close(slerp(ends[0], ends[1], 0.3), rotation @ ends[0])
+
+# %% tags=["fold"]
 two = [int((test.y == digit).nonzero()[3]) for digit in (3, 7)]
 figure = image_grid(
     between(painter, *as_float(test.x[two])),
@@ -1472,7 +1480,7 @@ image_grid(
 # principal components of the linear VAE show, but not necessarily axes with a meaning. Locatello et al. 2019 prove that
 # no method can find the meaningful axes without supervision *and* without assumptions on model and data.)
 
-# %%
+# %% tags=["fold"]
 with torch.no_grad():
     codes, code_variance = emoji_painter.posterior(as_float(emoji.x))
     by_rate = (
@@ -1544,6 +1552,8 @@ log_q = (
     - math.log(len(part))
     - math.log(2 * math.pi)
 )
+
+# %% tags=["fold"]
 figure, axes = subplots(1, 2, height=3.6)
 for ax, density, name in (
     (axes[0], log_q.exp(), "all codes together, q(z)"),
@@ -1587,7 +1597,7 @@ describe(
 show(evaluate.frechet_distance)
 show(evaluate.precision_recall)
 
-# %%
+# %% tags=["fold"]
 for measure, title in (
     ("frechet", "Frechet distance to test pictures, lower is better"),
     ("precision", "precision"),
@@ -1673,7 +1683,7 @@ image_grid(
 # every digit?
 
 
-# %%
+# %% tags=["fold"]
 def draw_hand(unit1, unit2):
     z = torch.zeros(10, 8)
     z[:, style_by_rate[0]], z[:, style_by_rate[1]] = unit1, unit2
@@ -1692,7 +1702,7 @@ explore(
     unit2=FloatSlider(0.0, min=-3, max=3, step=0.25, description="second unit"),
 )
 
-# %%
+# %% tags=["fold"]
 labels = {
     name: [-value for value in values]
     for name, values in experiments.values("vae-labels", "elbo").items()
@@ -1737,7 +1747,7 @@ bars_with_spread(
 # than the code of notebook 01? We compare on digits, with the same perceptrons, then on scenes, with notebook 01's
 # networks:
 
-# %%
+# %% tags=["fold"]
 for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):
     values = experiments.values("vae-representation", measure)
     display(

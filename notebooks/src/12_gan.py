@@ -95,7 +95,7 @@ BUDGET = budget()
 # what the adversarial network of this notebook draws. The adversarial network had no likelihood and no encoder, only a
 # discriminator (section 2). Both figures show the first 27 draws of a seed.
 
-# %%
+# %% tags=["fold"]
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
 vae, walker = zoo.load("vae-emoji"), zoo.load("gan-emoji")
 torch.manual_seed(0)
@@ -192,7 +192,7 @@ show(jensen_shannon)
 # distributions that do not overlap.) The earth mover's distance $W$ (section 7) continues to grow. Then put the narrow
 # fakes on one of the two bumps of the data. Where is $D^*$ above $\frac12$?
 
-# %%
+# %% tags=["fold"]
 LINE = torch.linspace(-8, 8, 3201, dtype=torch.float64)
 
 
@@ -372,7 +372,7 @@ films["Wasserstein, penalty, 25 Gaussians"] = film(
     toy(WASSERSTEIN, 5, GradientPenalty(0.1)), adamw(3e-3, 0.0, (0.0, 0.9)), data="grid"
 )
 
-
+# %% tags=["fold"]
 real_points = {data: load(data, "test").x[:500] for data in ("grid", "gaussians")}
 
 
@@ -508,6 +508,8 @@ slopes = [
 torch.testing.assert_close(
     slopes, [-ahead_logits.sigmoid(), ahead_logits.sigmoid() - 1]
 )
+
+# %% tags=["fold"]
 figure, (left, right) = subplots(1, 2, height=3.2)
 D = ahead_logits.detach().sigmoid()
 left.plot(D, (1 - D).log(), color="#0072B2", label="log(1 - D)")
@@ -580,7 +582,7 @@ for step in live(run, names=("discriminator", "generator")):
             stages[step.k] = dcgan.generator(z.to(device)).cpu()
 dcgan = dcgan.eval().to("cpu")
 
-# %%
+# %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
 image_grid(
     torch.cat([fakes[:10] for fakes in stages.values()]),
@@ -594,7 +596,7 @@ image_grid(
 # Frechet distance is measured in the features of a classifier of digits (notebook 11; the distance between two sets of
 # real digits is 0.4).
 
-# %%
+# %% tags=["fold"]
 measured = experiments.values("gan-guidelines", "frechet")
 # of generators after one update
 untrained = np.mean(
@@ -635,7 +637,7 @@ figure
 # discriminator, which means a large $k$. Section 4 says that a very good discriminator gives no gradient to a generator
 # with the saturating loss. Consider the cost, too: $k = 5$ takes three times as many turns as $k = 1$.
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("gan-k", "frechet"),
     title="k turns of the discriminator (digits, 3 seeds)",
@@ -841,6 +843,8 @@ lines = {
     "clipped to 0.1": estimates(clip=0.1),
     "clipped to 0.3": estimates(clip=0.3),
 }
+
+# %% tags=["fold"]
 figure = curve(
     range(1, CRITIC_STEPS + 1),
     {**lines, "exact distance": [exact] * CRITIC_STEPS},
@@ -977,7 +981,7 @@ for gamma in (0.0, 0.3, 1.0):
         path.append(state)
     paths[gamma] = torch.stack(path)
 
-# %%
+# %% tags=["fold"]
 lines["spectral normalisation"] = estimates(spectral=True)
 figure, (left, right) = subplots(1, 2, height=3.4)
 for (gamma, path), line, colour in zip(
@@ -1023,7 +1027,7 @@ describe(
 # measure. The other discriminators have no BatchNorm. WGAN critics take five turns for one of the generator.)
 
 
-# %%
+# %% tags=["fold"]
 def losses_and_quality():
     """Draws the discriminator's loss on held-out digits, and the Frechet distance.
 
@@ -1096,7 +1100,7 @@ losses_and_quality()
 # **A collapsed run.** A collapse is easy to produce: the discriminator must be too slow. Here its learning rate is a
 # tenth of the generator's. Everything else is as in the first film of section 3.
 
-# %%
+# %% tags=["fold"]
 slow = films["non-saturating, slow discriminator"]
 moments = [round(share * (len(slow) - 1)) for share in (0.6, 0.7, 0.8, 0.9, 1.0)]
 figure, axes = subplots(1, 5, height=2.6)
@@ -1146,7 +1150,7 @@ describe(
 # setting of each GAN on each toy was run again with three other seeds. A mode counts if at least a tenth of its
 # expected share is drawn.
 
-# %%
+# %% tags=["fold"]
 chosen = experiments.values("gan-modes", "inside")
 tuning = experiments.values("gan-modes-tuning", "modes")
 for data in ("gaussians", "grid"):
@@ -1251,7 +1255,7 @@ image_grid(
 # means over the labels.
 
 
-# %%
+# %% tags=["fold"]
 def conditional_accuracies(method, classifier, test, train):
     """Measures for each label how often the classifier predicts it rightly.
 
@@ -1352,7 +1356,7 @@ by_label()
 # emoji this is higher than the mean over the labels above, because the categories have different sizes.)
 
 
-# %%
+# %% tags=["fold"]
 def truncation_figure():
     figure, axes = subplots(1, 3, height=3.0)
     rows = {
@@ -1446,7 +1450,7 @@ explore(
 # by sharpness alone. `progress`, which `fit` sets before each update, says how far the training has come. Here the
 # networks are fully grown after two fifths of the training.
 
-# %%
+# %% tags=["fold"]
 growing_recipe = recipes.lookup("progressive-gan")
 growing = recipes.build(growing_recipe, seed=0)
 
@@ -1479,6 +1483,8 @@ def phases():
 
 
 display(phases())
+
+# %%
 show(fade_in, after="exercise 9")
 show(ProgressiveGAN, doc=False)
 
@@ -1502,7 +1508,7 @@ for step in live(
             small = growing.generate(growing_z.to(device)).cpu()
         grown[step.k] = nn.functional.interpolate(small, size=32)
 
-# %%
+# %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in grown for i in range(10)]
 image_grid(
     torch.cat(list(grown.values())),
@@ -1525,7 +1531,7 @@ image_grid(
 # becomes another?
 
 
-# %%
+# %% tags=["fold"]
 def draw_way(start, end, t):
     a, b = (
         torch.randn(walker.dim, generator=torch.Generator().manual_seed(seed))
@@ -1632,7 +1638,7 @@ def arithmetic_pictures(a=2, b=6):
 
 arithmetic_pictures()
 
-# %%
+# %% tags=["fold"]
 rows = experiments.read("gan-arithmetic")["rows"]
 named = {"after": "by noise", "random": "a random step as long", "pixels": "by pixels"}
 bars_with_spread(
@@ -1665,7 +1671,7 @@ bars_with_spread(
 show(BiGAN)
 
 
-# %%
+# %% tags=["fold"]
 def encoders():
     found = experiments.values("gan-representation", "knn")
     named = {
@@ -1784,7 +1790,7 @@ display(
 )
 with_and_without("adversarial-inpainting", zoo.load("adversarial-inpainting"))
 
-# %%
+# %% tags=["fold"]
 figure, axes = subplots(1, 4, height=2.6)
 for ax, (measure, text) in zip(
     axes,
@@ -1838,7 +1844,7 @@ describe(
 # number after a model's name is that of its notebook.)
 
 
-# %%
+# %% tags=["fold"]
 def mean_of(name, setting, measure):
     return np.mean(experiments.values(name, measure)[setting])
 

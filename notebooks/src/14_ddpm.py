@@ -97,7 +97,7 @@ BUDGET = budget()
 # First the result, before any formula. Two of the course's diffusion models, one of digits and one of emoji, draw
 # sixteen pictures each. They start from noise and take fifty steps. The pictures are neither sorted nor selected.
 
-# %%
+# %% tags=["fold"]
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
 painter, emoji_painter = zoo.load("ddpm"), zoo.load("ddpm-emoji")
 torch.manual_seed(0)
@@ -199,7 +199,7 @@ curve(
 # schedule. The *linear* one hides small pictures early, and spends its last steps on pictures that are already noise.
 # So Nichol and Dhariwal introduced the *cosine* one.
 
-# %%
+# %% tags=["fold"]
 PICTURES = {
     "a seven": 2 * as_float(digits.x[:1]) - 1,
     "a four": 2 * as_float(digits.x[4:5]) - 1,
@@ -262,7 +262,7 @@ explore(
 # no last beta to set.) Which schedule has the most steps in the middle, where there is still something to decide?
 
 
-# %%
+# %% tags=["fold"]
 def draw_schedule(kind, steps, last_beta):
     betas = (
         cosine_betas(steps)
@@ -432,6 +432,8 @@ with torch.no_grad():
         said = painter.eps(q_sample(few, painter.schedule.abar[numbers], eps), numbers)
         errors.append((said - eps).square().mean().item())  # of L_simple
         worth.append(terms(painter, few, numbers, eps).mean().item())  # of the bound
+
+# %% tags=["fold"]
 figure, axes = subplots(1, 3, height=2.9)
 paper = np.array(levels) + 1  # steps as on paper
 axes[0].plot(paper[1:], weights[levels[1:]], "o-", markersize=3, color="#0072B2")
@@ -603,7 +605,7 @@ for step in live(run):
         stages[step.k] = model.denormalise(last(path)).cpu()
 model = model.eval().to("cpu")
 
-# %%
+# %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
 image_grid(
     torch.cat(list(stages.values())),
@@ -707,7 +709,7 @@ show(ancestral, after="exercise 7")
 # at that moment. When is the digit decided? When are its details decided? The early guesses are blurred, and this is
 # correct, because the guess with the smallest squared error is the mean of all pictures that are still possible.
 
-# %%
+# %% tags=["fold"]
 FILM_STEPS = {"smoke": 30, "laptop": 1000, "gpu": 1000}[BUDGET]
 FRAMES, FEW = 31, {"smoke": 30}.get(BUDGET, 60)
 torch.manual_seed(4)
@@ -833,7 +835,7 @@ show(MixtureNoise, after="exercise 10")
 # may be shortened.) Move the slider to the left and watch how the arrows begin to point to eight different places.
 # Where do the two fields differ most, and does a sampler ever go there?
 
-# %%
+# %% tags=["fold"]
 PLANE = torch.cartesian_prod(
     torch.linspace(-2.6, 2.6, 18), torch.linspace(-2.6, 2.6, 18)
 )
@@ -892,7 +894,7 @@ def draw_field(t):
 explore(draw_field, t=IntSlider(45, min=0, max=99, continuous_update=False))
 
 
-# %%
+# %% tags=["fold"]
 def toy_figure():
     rows = experiments.read("ddpm-toys")["rows"]
     figure, (left, right) = subplots(1, 2, height=3.0)
@@ -998,6 +1000,8 @@ drawn = {
         )
     ),
 }
+
+# %% tags=["fold"]
 nearest = {name: torch.cdist(x.flatten(1), rows).min(1) for name, x in drawn.items()}
 shown, titles = [], []
 for name, x in drawn.items():
@@ -1100,7 +1104,7 @@ torch.testing.assert_close(
 show(NextStep.loss)
 
 
-# %%
+# %% tags=["fold"]
 def predictions_figure():
     found = {
         measure: experiments.values("ddpm-predictions", measure)
@@ -1239,7 +1243,7 @@ print(
 show(ddim, after="exercise 8")
 
 
-# %%
+# %% tags=["fold"]
 def steps_figure():
     figure, axes = subplots(1, 4, height=3.1)
     steps = (10, 50, 250, 1000)
@@ -1407,7 +1411,7 @@ image_grid(
 # batch size of its own recipe. Each draws 250 digits, which are evaluated with the features of the same classifier.)
 
 
-# %%
+# %% tags=["fold"]
 def equal_time():
     found = {
         measure: experiments.values("ddpm-equal-time", measure)
@@ -1516,7 +1520,7 @@ shipped_table()
 # (`encode`). These features are better than those of the same network without training.
 
 
-# %%
+# %% tags=["fold"]
 def features_figure():
     found = {}
     for title, name in (("digits", "ddpm"), ("emoji", "ddpm-emoji")):

@@ -186,7 +186,7 @@ show(ConditionalDDPM, after="exercise 1")
 # **Is it blurry?** GT19's slide says about the conditional model: *Problem: very blurry generation*. Look at its
 # pictures.
 
-# %%
+# %% tags=["fold"]
 pictures = {
     f"w = {w:g}": paint(
         digit_painter,
@@ -228,7 +228,7 @@ image_grid(
 )
 
 
-# %%
+# %% tags=["fold"]
 def in_rows(name, setting, measure):
     """One measure along the curves of a setting: an array (seeds, weights)."""
     return np.array(
@@ -390,6 +390,8 @@ with torch.no_grad():
                 few.y,
             )
         )
+
+# %% tags=["fold"]
 display(
     curve(
         LEVELS,
@@ -399,6 +401,8 @@ display(
         title=f"Two classifiers of {len(few)} test digits in noise (chance: 0.1)",
     )
 )
+
+# %%
 some = few[: {"smoke": 50}.get(BUDGET, 200)]
 norms = {}
 for level in LEVELS:
@@ -414,6 +418,8 @@ print(
     "mean norm of the gradient for a digit's own label:",
     ", ".join(f"t = {level}: {norm:.2f}" for level, norm in norms.items()),
 )
+
+# %% tags=["fold"]
 seven = 2 * as_float(digits.x[digits.y == 7][:1]) - 1
 shown = []
 for wanted in (7, 9, 2):
@@ -536,7 +542,7 @@ show(guided, after="exercise 2")
 # field is the conditional one, and all three Gaussians get about equally many points. Raise $w$, then drag $t$ to 0.
 # Which of the three Gaussians has the most points, and why this one?
 
-# %%
+# %% tags=["fold"]
 PLANE = torch.cartesian_prod(
     torch.linspace(-2.6, 2.6, 15), torch.linspace(-2.6, 2.6, 15)
 )
@@ -669,7 +675,7 @@ for _ in live(
 toy = toy.eval()
 
 
-# %%
+# %% tags=["fold"]
 def toy_samples():
     y = torch.zeros(600, dtype=torch.long)
     figure, axes = subplots(2, 4, height=4.4)
@@ -744,7 +750,7 @@ image_grid(
 # **Try it** with the shipped model, which was trained for 8,000 updates. Choose a digit and a weight $w$. The eight
 # noises stay the same. At which $w$ do the eight pictures begin to look alike?
 
-# %%
+# %% tags=["fold"]
 GRID = {"smoke": (0.0, 4.0)}.get(BUDGET, (0.0, 0.5, 1.0, 2.0, 4.0, 8.0))
 asked = torch.arange(10).repeat_interleave(8)
 noise_of = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(6)).repeat(
@@ -898,7 +904,7 @@ for w in (1.0, 3.0):
 # the third pair the label means "one of the right two". What happens to the Gaussian in the middle?
 
 
-# %%
+# %% tags=["fold"]
 def draw_tilted(case, w):
     conditional, unconditional, (low, high) = CASES[case]
     line, first = (
@@ -1011,7 +1017,7 @@ print(
 # few pictures also depends on how many there are of each label.
 
 
-# %%
+# %% tags=["fold"]
 def sweep_figure():
     figure, axes = subplots(2, 4, height=4.8)
     measures = {
@@ -1095,7 +1101,7 @@ sweep_figure()
 # effect of each choice, for the shipped model of digits and $w = 1$ and $4$.
 
 
-# %%
+# %% tags=["fold"]
 def choices_figure():
     settings = {
         "DDIM, all levels": ("guidance-weights", "digits, shipped"),
@@ -1146,6 +1152,7 @@ def choices_figure():
     )
 
 
+# %%
 W_STYLES = ((1.0, "#0072B2", "o"), (4.0, "#D55E00", "s"))
 show(in_interval)
 choices_figure()
@@ -1199,6 +1206,7 @@ print(
 )
 
 
+# %% tags=["fold"]
 def kinds_figure():
     settings = {
         "classifier-free": ("#0072B2", "o-"),
@@ -1274,7 +1282,7 @@ kinds_figure()
 # extreme is a rate of 0, where the network was never trained with the null label.
 
 
-# %%
+# %% tags=["fold"]
 def dropout_figure():
     settings = {
         rate: ("guidance-kinds", "classifier-free")
@@ -1419,7 +1427,7 @@ explore(
 # requested style? ("Nearest" is measured with the features of a classifier.)
 
 
-# %%
+# %% tags=["fold"]
 def captions_figure():
     rows = experiments.read("guidance-captions")["rows"]
     figure, axes = subplots(1, 2, height=3.0)
