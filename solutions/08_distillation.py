@@ -767,8 +767,8 @@ def ready(*answers):
 
 
 def tiny_dino(steps, centring=True, tau_s=0.2, tau_t=0.05):
-    """The entropy of the teacher's probabilities for one point, and of their mean, after
-    each step; and how many of the 6 prototypes win for some point."""
+    """The entropy of the teacher's probabilities for one point, and of their mean,
+    after each step; and how many of the 6 prototypes win for some point."""
     g = torch.Generator().manual_seed(0)
     angles = torch.arange(6) * math.pi / 3
     points = (

@@ -570,8 +570,8 @@ def free_bits(mean, log_variance, group, free):
     """The rate of a VAE whose groups of latent dimensions have `free` nats each.
 
     mean, log_variance (N, D): of q for N pictures, float32 or float64. group (D,): for
-    each dimension the number of its group, int64; each of 0, 1, ..., G - 1 occurs. free:
-    a number > 0, lambda. Returns a 0-d tensor: nats. Gradient flows to mean and
+    each dimension the number of its group, int64; each of 0, 1, ..., G - 1 occurs.
+    free: a number > 0, lambda. Returns a 0-d tensor: nats. Gradient flows to mean and
     log_variance.
     """
     ### BEGIN SOLUTION
@@ -814,8 +814,8 @@ def measured(encoder, decoder):
             )
             bits = hidden_assumptions(196, 1.0, 0.5, bound)[-1]
             print(
-                f"width {width}, K = {draws:3}: log p(x) is at least {bound:6.1f} nats, "
-                f"so a pixel costs at most {bits:.3f} bits"
+                f"width {width}, K = {draws:3}: log p(x) is at least {bound:6.1f} "
+                f"nats, so a pixel costs at most {bits:.3f} bits"
             )
     z = mean + sigma * torch.randn(200, 2, generator=g)
     known, mismatch = information(z, mean, log_variance)

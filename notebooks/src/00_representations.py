@@ -370,7 +370,8 @@ words, bags = vocabulary(), bags_of_words()
 one_hot = torch.eye(len(words))
 for other in ("squid", "rocket"):
     print(
-        f"octopus to {other}: {(one_hot[words.index('octopus')] - one_hot[words.index(other)]).norm():.3f}"
+        f"octopus to {other}: "
+        f"{(one_hot[words.index('octopus')] - one_hot[words.index(other)]).norm():.3f}"
     )
 for name in ("octopus", "squid", "rocket"):
     print(
@@ -533,7 +534,8 @@ def draw_word(word, representation):
     near = [words[v] for v in others.index_fill(0, torch.tensor(w), -1).topk(6).indices]
     said = {
         "embedding": f"nearest words: {', '.join(near)}",
-        "bag of words": f"{int((similarity > 0).sum())} emoji have the word; all other words are at distance 1.414",
+        "bag of words": f"{int((similarity > 0).sum())} emoji have the word; all "
+        "other words are at distance 1.414",
     }
     captions = [f"{names[e]} {s:.2f}" for e, s in zip(best.indices, best.values)]
     return image_grid(
@@ -683,8 +685,8 @@ def draw_kmeans(data, k, step, start):
     )
     return describe(
         figure,
-        f"400 points of {data}, {k} clusters, step {min(step, len(states) - 1)}: inertia "
-        f"{inertia(x, codes, means):.1f}",
+        f"400 points of {data}, {k} clusters, step {min(step, len(states) - 1)}: "
+        f"inertia {inertia(x, codes, means):.1f}",
     )
 
 
@@ -1120,8 +1122,8 @@ for name in ("random encoder", "SimCLR"):
     )
     pooled = evaluate.relative_change(before.mean((2, 3)), after.mean((2, 3)))
     print(
-        f"{name}: relative change of the map {same_position:.3f}, compared with the map "
-        f"moved by one position {one_further:.3f}; of its mean {pooled:.3f}"
+        f"{name}: relative change of the map {same_position:.3f}, compared with the "
+        f"map moved by one position {one_further:.3f}; of its mean {pooled:.3f}"
     )
 
 # %% [markdown]
@@ -1148,7 +1150,8 @@ assert torch.equal(reverse_bits(reverse_bits(bank.x[:100])), bank.x[:100])
 reversed_pixels = [reverse_bits(part.x).flatten(1) / 255 for part in (bank, held_out)]
 print(
     f"k-NN accuracy: pixels {knn_accuracy(features['raw pixels']):.3f}, pixels with "
-    f"reversed bits {knn_accuracy(reversed_pixels):.3f}, always the commonest {chance:.3f}"
+    f"reversed bits {knn_accuracy(reversed_pixels):.3f}, always the commonest "
+    f"{chance:.3f}"
 )
 
 # %% [markdown]
@@ -1174,7 +1177,8 @@ def principal(features, d):
 
 
 print(
-    f"{'':16}{'dimension':>10}{'effective rank of ' + str(len(held_out)) + ' scenes':>34}"
+    f"{'':16}{'dimension':>10}"
+    f"{'effective rank of ' + str(len(held_out)) + ' scenes':>34}"
 )
 for name in ORDER:
     h = features[name][1]
@@ -1241,7 +1245,8 @@ for name in ORDER:
     h = evaluate.features(encoders[name], on_white)
     found = evaluate.retrieval(h, drawings.info["emoji"], drawings.info["style"])
     print(
-        f"{name:16}{knn:7.3f}{probe_accuracy(reduced):8.3f}{found['recall@1']:10.3f}{found['mAP']:7.3f}"
+        f"{name:16}{knn:7.3f}{probe_accuracy(reduced):8.3f}"
+        f"{found['recall@1']:10.3f}{found['mAP']:7.3f}"
     )
 
 # %% [markdown]
@@ -1272,7 +1277,8 @@ lines = {
 picture = curve(
     range(4),
     lines,
-    title=f"Linear probe by layer; bank of {len(bank):,} scenes; dotted: commonest category",
+    title=f"Linear probe by layer; bank of {len(bank):,} scenes; dotted: commonest "
+    "category",
     xlabel="where the probe reads",
     ylabel="accuracy on held-out emoji",
 )
@@ -1455,7 +1461,8 @@ white = [on_background(d.x) for d in plain]
 for name in ("raw pixels", "random encoder", "SimCLR"):
     h_bank, h = (evaluate.features(encoders[name], part) for part in white)
     print(
-        f"plain white, {name}: {evaluate.accuracy(evaluate.knn(h_bank, plain[0].y, h), plain[1].y):.3f}"
+        f"plain white, {name}: "
+        f"{evaluate.accuracy(evaluate.knn(h_bank, plain[0].y, h), plain[1].y):.3f}"
     )
 
 # %% [markdown]
@@ -1550,8 +1557,8 @@ bars_with_spread(
 
 # %%
 def bootstrap_error(right, group, draws=1000):
-    """Standard deviation of the accuracy over test sets that consist of groups drawn with
-    replacement. right, group (N,): 1 for a right answer; a whole number."""
+    """Standard deviation of the accuracy over test sets that consist of groups drawn
+    with replacement. right, group (N,): 1 for a right answer; a whole number."""
     number = group.unique(return_inverse=True)[1]
     size, hits = torch.bincount(number), torch.bincount(number, weights=right)
     generator = torch.Generator().manual_seed(0)

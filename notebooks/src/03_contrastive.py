@@ -415,7 +415,8 @@ def draw_bound(candidates, correlation, times):
             "mutual information I": truth,
             "ceiling log N": ceiling,
         },
-        title=f"N = {candidates}: bound {found[here]:.2f}, I = {truth[0]:.2f}, ceiling {ceiling[here]:.2f} nats",
+        title=f"N = {candidates}: bound {found[here]:.2f}, I = {truth[0]:.2f}, "
+        f"ceiling {ceiling[here]:.2f} nats",
         xlabel="candidates N",
         ylabel="nats",
     )
@@ -589,7 +590,8 @@ def draw_temperature(tau, encoder):
             "softmax weight p": p,
             "gradient of row i's loss": gradient,
         },
-        title=f"tau = {tau:.2f}, {encoder} encoder; loss {-p[range(12), torch.arange(12).roll(6)].log().mean():.2f}"
+        title=f"tau = {tau:.2f}, {encoder} encoder; loss "
+        f"{-p[range(12), torch.arange(12).roll(6)].log().mean():.2f}"
         f" (collapsed: {torch.tensor(11.0).log():.2f}); views k and k + 6: one picture",
         signed=("similarity s", "gradient of row i's loss"),
         xlabel="view k",
@@ -631,8 +633,8 @@ emoji = train.info["emoji"][rows].repeat(2)
 false = negative & (label[:, None] == label)  # of the same category
 same_emoji = negative & (emoji[:, None] == emoji)
 print(
-    f"of {negative.sum(1)[0]} negatives: {false.sum(1).double().mean():.0f} of the same "
-    f"category, {same_emoji.sum(1).double().mean():.1f} of the same emoji"
+    f"of {negative.sum(1)[0]} negatives: {false.sum(1).double().mean():.0f} of the "
+    f"same category, {same_emoji.sum(1).double().mean():.1f} of the same emoji"
 )
 shares = {}
 for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
@@ -744,7 +746,8 @@ def draw_views(picture, strength):
         shown,
         captions,
         columns=6,
-        title=f"{train.classes[train.y[picture]]}, colour strength {strength:.1f}: similarity to the scene, "
+        title=f"{train.classes[train.y[picture]]}, colour strength {strength:.1f}: "
+        "similarity to the scene, "
         f"untrained and trained\n{means}",
     )
 
@@ -777,7 +780,8 @@ def knn_accuracy(method):
 random_knn = knn_accuracy(random_encoder)
 chance = (held_out.y == bank.y.mode().values).double().mean().item()
 print(
-    f"k-NN accuracy on {len(held_out)} test scenes: always the commonest category {chance:.3f}, "
+    f"k-NN accuracy on {len(held_out)} test scenes: always the commonest category "
+    f"{chance:.3f}, "
     f"random encoder {random_knn:.3f}"
 )
 
@@ -805,7 +809,8 @@ for step in training(
 
 # %%
 print(
-    f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} steps {knn_accuracy(method):.3f}"
+    f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} steps "
+    f"{knn_accuracy(method):.3f}"
 )
 
 # %% [markdown]
@@ -979,7 +984,8 @@ def prefers_drawing(net):
 picture = bars_with_spread(
     {name: [prefers_drawing(net)] for name, net in encoders.items()},
     xlabel="share of anchors nearer to their drawing (0.5: no preference)",
-    title=f"Same drawing elsewhere, or another one in its place? {len(parts[0])} anchors",
+    title=f"Same drawing elsewhere, or another one in its place? {len(parts[0])} "
+    "anchors",
 )
 picture.axes[0].axvline(0.5, color="#666666", linewidth=1)
 picture
@@ -1098,7 +1104,8 @@ with_bank = recipes.build(recipes.lookup("instance-discrimination"), seed=0)
 for step in training("instance-discrimination", with_bank, 3 * STEPS):
     pass
 print(
-    f"k-NN accuracy: random encoder {random_knn:.3f}, memory bank after {step.k} steps {knn_accuracy(with_bank):.3f}"
+    f"k-NN accuracy: random encoder {random_knn:.3f}, memory bank after {step.k} steps "
+    f"{knn_accuracy(with_bank):.3f}"
 )
 
 # %% [markdown]
@@ -1132,7 +1139,8 @@ with_labels = recipes.build(recipes.lookup("supcon"), seed=0)
 for step in training("supcon", with_labels, STEPS):
     pass
 print(
-    f"k-NN accuracy: random encoder {random_knn:.3f}, with labels after {step.k} steps {knn_accuracy(with_labels):.3f}"
+    f"k-NN accuracy: random encoder {random_knn:.3f}, with labels after {step.k} steps "
+    f"{knn_accuracy(with_labels):.3f}"
 )
 
 # %% [markdown]
@@ -1166,7 +1174,8 @@ for name in ("siamese", "instance-discrimination", "supcon", "simclr"):
     print(f"{name}\n{experiments.table(name)}\n")
 about = zoo.manifest()["simclr"]
 print(
-    f"shipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, linear probe {about['probe']:.3f}"
+    f"shipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, linear probe "
+    f"{about['probe']:.3f}"
 )
 
 # %% [markdown]

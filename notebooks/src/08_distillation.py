@@ -128,7 +128,10 @@ def draw_soft_labels(temperature, picture):
     right.invert_yaxis()
     right.set(xlim=(0, 1), xlabel="probability", title="orange: the label")
     entropy = torch.special.entr(q).sum().item()
-    title = f"Soft targets at temperature {temperature:.2g}: entropy {entropy:.2f} of at most ln 9 = {math.log(9):.2f} nats"
+    title = (
+        f"Soft targets at temperature {temperature:.2g}: entropy {entropy:.2f} of at "
+        f"most ln 9 = {math.log(9):.2f} nats"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(
         figure,
@@ -389,7 +392,10 @@ def draw_momentum(momentum):
     axis.plot(online, color="C7", alpha=0.5, linewidth=1, label="online")
     axis.plot(wanted, "k--", label="what it should be")
     axis.plot(target, color="C0", linewidth=2.5, label="target")
-    title = f"momentum {momentum}: remembers about {1 / (1 - momentum):.0f} updates; the target's error {error:.2f}"
+    title = (
+        f"momentum {momentum}: remembers about {1 / (1 - momentum):.0f} updates; the "
+        f"target's error {error:.2f}"
+    )
     axis.set(xlabel="update", ylabel="weight", title=title)
     axis.legend(loc="lower left")
     return describe(figure, title)

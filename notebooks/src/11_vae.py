@@ -157,8 +157,10 @@ log_evidence = on_grid.logsumexp(1) + cell.log()  # (N,) the integral as a sum
 every_second = on_grid.view(BATCH, POINTS, POINTS)[:, ::2, ::2].flatten(1)
 coarse = every_second.logsumexp(1) + (4 * cell).log()
 print(
-    f"log p(x) of {BATCH} test digits, by a grid of {POINTS} x {POINTS}: {log_evidence.mean():.2f} nats on average;\n"
-    f"with every second point of each axis, the digits' values change by up to {(coarse - log_evidence).abs().max():.2f} nats, "
+    f"log p(x) of {BATCH} test digits, by a grid of {POINTS} x {POINTS}: "
+    f"{log_evidence.mean():.2f} nats on average;\n"
+    "with every second point of each axis, the digits' values change by up to "
+    f"{(coarse - log_evidence).abs().max():.2f} nats, "
     f"their average by {(coarse - log_evidence).mean().abs():.4f}"
 )
 
@@ -239,13 +241,16 @@ figure, axes = subplots(1, 4, height=2.6)
 for ax, i in zip(axes, (0, 3, 8, 14)):
     show_posterior(ax, i)
 figure.suptitle(
-    "True posterior of four test digits (bright); the encoder's guess q (orange, one and two sigma)",
+    "True posterior of four test digits (bright); the encoder's guess q (orange, one "
+    "and two sigma)",
     x=0.01,
     ha="left",
 )
 describe(
     figure,
-    "Four windows of the latent plane. The true posterior of each digit is a small bright spot, round or long; orange ellipses of q lie on it, and for the 5 far beside it.",
+    "Four windows of the latent plane. The true posterior of each digit is a small "
+    "bright spot, round or long; orange ellipses of q lie on it, and for the 5 far "
+    "beside it.",
 )
 
 # %% [markdown]
@@ -578,7 +583,8 @@ losses = torch.stack([-gaussian_log_likelihood(o, x1, s.log()) for s in tried])
 best = tried[losses.argmin()]
 assert abs(best**2 - squared_error / d) < 1e-3
 print(
-    f"best of many sigmas: {best:.4f}; root mean squared error {math.sqrt(squared_error / d):.4f}"
+    f"best of many sigmas: {best:.4f}; root mean squared error "
+    f"{math.sqrt(squared_error / d):.4f}"
 )
 logits, pixels = torch.randn(4, 784), binarise(torch.rand(4, 784))
 by_hand = torch.where(pixels == 1, logits.sigmoid(), 1 - logits.sigmoid()).log().sum(1)
@@ -715,7 +721,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: a 15 by 15 grid of drawn digits that change smoothly into each other. Right: test digits' latent means, digits of a kind together.",
+    "Left: a 15 by 15 grid of drawn digits that change smoothly into each other. "
+    "Right: test digits' latent means, digits of a kind together.",
 )
 
 # %% [markdown]
@@ -745,7 +752,10 @@ def draw_walk(z1, z2):
     axes[2].set(title="nearest training digit", xticks=[], yticks=[])
     for ax in axes[1:]:
         ax.grid(False)
-    title = f"z = ({z1:.2f}, {z2:.2f}); the nearest training digit is a {int(train.y[nearest])}"
+    title = (
+        f"z = ({z1:.2f}, {z2:.2f}); the nearest training digit is a "
+        f"{int(train.y[nearest])}"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -867,7 +877,8 @@ ax.set(
 figure.legend(loc="outside right upper")
 describe(
     figure,
-    "Falling curves of the negative ELBO for three models, on test and on training digits",
+    "Falling curves of the negative ELBO for three models, on test and on training "
+    "digits",
 )
 
 # %% tags=["fold"]
@@ -929,7 +940,8 @@ figure = curve(
         "importance-weighted bound": tighter,
         "log p(x), by the grid": evidence.expand(len(DRAWS)),
     },
-    title=f"The ELBO (K = 1) misses {evidence - tighter[0]:.2f} nats, K = {DRAWS[-1]} draws {evidence - tighter[-1]:.2f}",
+    title=f"The ELBO (K = 1) misses {evidence - tighter[0]:.2f} nats, K = {DRAWS[-1]} "
+    f"draws {evidence - tighter[-1]:.2f}",
     xlabel="draws K from q",
     ylabel="nats, mean over test digits",
 )
@@ -1010,7 +1022,8 @@ if BUDGET != "smoke":  # after 30 updates q* is not the best, and the grid is co
 assert (searched > amortised - 1e-3).all()
 for i, before, after, bound_of in zip(FOUR, amortised, searched, log_evidence[FOUR]):
     print(
-        f"a {int(test.y[i])}: gap {bound_of - before:6.2f} nats = approximation {bound_of - after:5.2f} "
+        f"a {int(test.y[i])}: gap {bound_of - before:6.2f} nats = approximation "
+        f"{bound_of - after:5.2f} "
         f"+ amortisation {after - before:6.2f}"
     )
 
@@ -1130,7 +1143,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: distortion falls as the rate rises, from beta 30 to beta 0.1. Right: -ELBO over beta, lowest near 1.",
+    "Left: distortion falls as the rate rises, from beta 30 to beta 0.1. Right: -ELBO "
+    "over beta, lowest near 1.",
 )
 
 # %% [markdown]
@@ -1181,8 +1195,10 @@ def draw_beta(beta):
     return image_grid(
         torch.cat([shown, again, samples]),
         columns=10,
-        title=f"Test digits, reconstructions, samples; beta = {beta:g}, {BETA_STEPS} updates:\n"
-        f"rate {parts['rate']:.1f} nats, distortion {parts['distortion']:.1f}, {parts['active']} of 16 units active",
+        title=f"Test digits, reconstructions, samples; beta = {beta:g}, {BETA_STEPS} "
+        "updates:\n"
+        f"rate {parts['rate']:.1f} nats, distortion {parts['distortion']:.1f}, "
+        f"{parts['active']} of 16 units active",
     )
 
 
@@ -1253,13 +1269,15 @@ right.set_yticks(DIMENSIONS, sizes)
 right.minorticks_off()
 right.legend()
 figure.suptitle(
-    "Units whose rate costs more than it saves are switched off; test digits, 1000 updates, 3 seeds",
+    "Units whose rate costs more than it saves are switched off; test digits, 1000 "
+    "updates, 3 seeds",
     x=0.01,
     ha="left",
 )
 describe(
     figure,
-    "Left: KL per unit for four betas, a step between units in use and units at zero. Right: units in use over latent dimensions, two counts.",
+    "Left: KL per unit for four betas, a step between units in use and units at zero. "
+    "Right: units in use over latent dimensions, two counts.",
 )
 
 # %%
@@ -1344,7 +1362,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: KL of each unit for four values of lambda; below lambda the units rise to about lambda. Right: -ELBO for each lambda: "
+    "Left: KL of each unit for four values of lambda; below lambda the units rise to "
+    "about lambda. Right: -ELBO for each lambda: "
     + "; ".join(
         f"{free}: {-mean_of(values):.1f}" for free, values in free_elbo.items()
     ),
@@ -1463,7 +1482,8 @@ two = [int((test.y == digit).nonzero()[3]) for digit in (3, 7)]
 figure = image_grid(
     between(painter, *as_float(test.x[two])),
     columns=10,
-    title="From a 3 to a 7: mixed pixels; straight through the latent space; along the arc",
+    title="From a 3 to a 7: mixed pixels; straight through the latent space; along "
+    "the arc",
 )
 display(figure)
 image_grid(
@@ -1507,7 +1527,8 @@ def draw_traversal(picture, first):
         painted,
         titles,
         columns=9,
-        title=f"Units {first} to {first + FEW - 1} by rate (rows), each moved from -3 to 3; the rest stays",
+        title=f"Units {first} to {first + FEW - 1} by rate (rows), each moved from -3 "
+        "to 3; the rest stays",
     )
 
 
@@ -1577,7 +1598,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: the aggregated posterior, patchy, with gaps between digits. Right: the smooth prior.",
+    "Left: the aggregated posterior, patchy, with gaps between digits. Right: the "
+    "smooth prior.",
 )
 
 # %% [markdown]
@@ -1692,7 +1714,8 @@ def draw_hand(unit1, unit2):
     return image_grid(
         1 - painted,
         columns=10,
-        title=f"First unit {unit1:.1f}, second {unit2:.1f}, the other six 0: all ten in this hand",
+        title=f"First unit {unit1:.1f}, second {unit2:.1f}, the other six 0: all ten "
+        "in this hand",
     )
 
 
@@ -1711,7 +1734,8 @@ display(
     bars_with_spread(
         labels,
         xlabel="nats per test digit, lower is better",
-        title="-ELBO without and with the label; 8 dimensions, 4500 updates unless said",
+        title="-ELBO without and with the label; 8 dimensions, 4500 updates unless "
+        "said",
     )
 )
 display(

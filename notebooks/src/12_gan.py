@@ -233,7 +233,10 @@ def draw_game(mean, width):
         )
     right.set(xlabel="nats; for W units of x", xlim=(-1.6, 6))
     right.invert_yaxis()
-    title = f"fakes at {mean:.1f}, width {width:.2f}: JSD {jsd:.3f} of at most {math.log(2):.3f}, W {w:.2f}"
+    title = (
+        f"fakes at {mean:.1f}, width {width:.2f}: JSD {jsd:.3f} of at most "
+        f"{math.log(2):.3f}, W {w:.2f}"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -412,7 +415,10 @@ def draw_frame(players, moment):
     for ax in (left, right):
         ax.grid(False)
     modes, share = evaluate.mode_coverage(points, CENTRES[data](), 3 * NOISE)
-    title = f"{players}: update {update}, {modes} of {len(CENTRES[data]())} modes, {share:.0%} of the fakes inside one"
+    title = (
+        f"{players}: update {update}, {modes} of {len(CENTRES[data]())} modes, "
+        f"{share:.0%} of the fakes inside one"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -789,8 +795,8 @@ joined = np.eye(24, dtype=bool)[partner]
 np.testing.assert_allclose((f_real[:, None] - f_fake)[joined], apart[joined], atol=1e-7)
 np.testing.assert_allclose(f_real.mean() - f_fake.mean(), apart[joined].mean())
 print(
-    f"mean |f(x) - f(G(z))| / |x - G(z)|: {steepness[joined].mean():.3f} over the pairs "
-    f"of the plan, {steepness[~joined].mean():.3f} over all other pairs"
+    f"mean |f(x) - f(G(z))| / |x - G(z)|: {steepness[joined].mean():.3f} over the "
+    f"pairs of the plan, {steepness[~joined].mean():.3f} over all other pairs"
 )
 
 # %% [markdown]
@@ -1003,15 +1009,16 @@ right.set(
 )
 right.legend(loc="lower right")
 figure.suptitle(
-    "With R1 the players come to rest. With spectral normalisation the\nestimate ends at "
-    f"{lines['spectral normalisation'][-1] / exact:.3f} of the distance",
+    "With R1 the players come to rest. With spectral normalisation the\nestimate ends "
+    f"at {lines['spectral normalisation'][-1] / exact:.3f} of the distance",
     x=0.01,
     ha="left",
 )
 describe(
     figure,
-    "Left: without R1 the players of the smallest GAN spiral slowly towards (0, 0), with "
-    "R1 they come to rest there. Right: estimates of two critics, the exact distance.",
+    "Left: without R1 the players of the smallest GAN spiral slowly towards (0, 0), "
+    "with R1 they come to rest there. Right: estimates of two critics, the exact "
+    "distance.",
 )
 
 # %% [markdown]
@@ -1055,7 +1062,8 @@ def losses_and_quality():
                 color="#D55E00",
             )
         upper.set_title(
-            f"{setting.replace('non-saturating', 'non-sat.')}\n{np.mean([-row['correlation'] for row in of_it]):.2f}",
+            f"{setting.replace('non-saturating', 'non-sat.')}\n"
+            f"{np.mean([-row['correlation'] for row in of_it]):.2f}",
             fontsize=9,
         )
         lower.set(yscale="log", ylim=(12, 1200), xlabel="update of G")
@@ -1133,8 +1141,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Five moments of a run with a slow discriminator: the fakes gather at a few places, "
-    "which change, while the data form a ring of eight clouds.",
+    "Five moments of a run with a slow discriminator: the fakes gather at a few "
+    "places, which change, while the data form a ring of eight clouds.",
 )
 
 # %% [markdown]
@@ -1321,16 +1329,18 @@ def by_label():
         lines.append(f"| {name.split(',')[0]} | {means} |")
     display(Markdown("\n".join(lines)))
     figure.suptitle(
-        "Conditional accuracy. Bars: 1,000 updates, 3 seeds; diamonds: shipped weights.\n"
-        "Accuracy of the classifier. Squares: test pictures; triangles: training pictures",
+        "Conditional accuracy. Bars: 1,000 updates, 3 seeds; diamonds: shipped "
+        "weights.\n"
+        "Accuracy of the classifier. Squares: test pictures; triangles: training "
+        "pictures",
         x=0.01,
         ha="left",
         fontsize=9,
     )
     return describe(
         figure,
-        "For each digit and emoji category the conditional accuracy of short runs and of "
-        "the shipped weights, and the classifier's accuracy on test and training "
+        "For each digit and emoji category the conditional accuracy of short runs and "
+        "of the shipped weights, and the classifier's accuracy on test and training "
         "pictures. Chance is dotted.",
     )
 
@@ -1545,7 +1555,11 @@ def draw_way(start, end, t):
         )
     names = ["start", "1/4", "1/2", "3/4", "end", f"t = {t:.2f}"]
     changes = (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
-    title = f"From noise {start} to noise {end}: of 20 steps the largest, {changes.max() / changes.mean():.1f} times the mean, is at t = {changes.argmax() / 20 + 0.025:.2f}"
+    title = (
+        f"From noise {start} to noise {end}: of 20 steps the largest, "
+        f"{changes.max() / changes.mean():.1f} times the mean, is at t = "
+        f"{changes.argmax() / 20 + 0.025:.2f}"
+    )
     return image_grid(pictures, names, columns=6, title=title)
 
 
@@ -1865,6 +1879,7 @@ def family_tree():
         return f"conditional accuracy {np.mean(found):.0%}"
 
     bound = mean_of("vae-samples", "digits", "elbo")
+    bits = evaluate.bits_per_dimension(mean_of("vae-samples", "emoji", "elbo"), 3072)
     lines = [
         "| model | density | measured here | one picture takes | Frechet distance | "
         "precision | recall |",
@@ -1876,7 +1891,9 @@ def family_tree():
         "| GAN, digits, conditional | implicit | "
         f"{conditional('digits, with label')} | one "
         f"pass | {quality('gan-samples', 'digits, with label')} |",
-        f"| VAE, emoji (11) | explicit, bounded | {evaluate.bits_per_dimension(mean_of('vae-samples', 'emoji', 'elbo'), 3072):.2f} bits per dimension at most | one pass | {quality('vae-samples', 'emoji', ' prior')} |",
+        "| VAE, emoji (11) | explicit, bounded | "
+        f"{bits:.2f} bits per dimension at most | one pass | "
+        f"{quality('vae-samples', 'emoji', ' prior')} |",
         "| GAN, emoji | implicit | no likelihood | one pass | "
         f"{quality('gan-samples', 'emoji')} |",
         "| GAN, emoji, not shifted | implicit | | one pass | "

@@ -236,7 +236,10 @@ def draw_forward(picture, schedule, t):
         )
         ax.set_title(name, size=10)
         ax.set_axis_off()
-    title = f"{picture}, {schedule} schedule, t = {t + 1} of 1000: signal to noise {abar / (1 - abar):.3g}"
+    title = (
+        f"{picture}, {schedule} schedule, t = {t + 1} of 1000: signal to noise "
+        f"{abar / (1 - abar):.3g}"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -286,7 +289,10 @@ def draw_schedule(kind, steps, last_beta):
         signal_to_noise(chosen.abar),
     )
     middle = ((snr > 0.01) & (snr < 100)).double().mean()
-    title = f"{kind}, {steps} steps: $L_T$ = {left:.3g} nats for the seven; {middle:.0%} of steps with SNR 0.01 to 100"
+    title = (
+        f"{kind}, {steps} steps: $L_T$ = {left:.3g} nats for the seven; {middle:.0%} "
+        "of steps with SNR 0.01 to 100"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -886,7 +892,10 @@ def draw_field(t):
             aspect="equal",
         )
         ax.grid(False)
-    title = f"t = {t + 1} of 100: error of the learnt score, squared: {error:.1%} at the dots, {everywhere:.1%} on the grid"
+    title = (
+        f"t = {t + 1} of 100: error of the learnt score, squared: {error:.1%} at the "
+        f"dots, {everywhere:.1%} on the grid"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -1018,10 +1027,11 @@ display(
         ),
     )
 )
+of_test = torch.cdist(as_float(digits.x[:200]).flatten(1), rows).min(1).values
 print(
     {name: round(found.values.mean().item(), 2) for name, found in nearest.items()},
     "mean distance to the nearest training digit;",
-    f"a test digit's: {torch.cdist(as_float(digits.x[:200]).flatten(1), rows).min(1).values.mean():.2f}",
+    f"a test digit's: {of_test.mean():.2f}",
 )
 
 # %% [markdown]
@@ -1302,8 +1312,8 @@ distance = {
 for steps in (250, 50, 10):
     apart = distance[f"DDIM, {steps}"] - distance["DDIM, 1000"]
     print(
-        f"DDIM from the same noise, {steps} steps instead of 1000: the Frechet distance "
-        f"changes by {', '.join(f'{value:+.2f}' for value in apart)} (3 seeds)"
+        f"DDIM from the same noise, {steps} steps instead of 1000: the Frechet "
+        f"distance changes by {', '.join(f'{value:+.2f}' for value in apart)} (3 seeds)"
     )
 
 # %% [markdown]

@@ -949,9 +949,16 @@ def draw_tilted(case, w):
     ax.legend()
     mean = 0.01 * (tilted * line[:, 0]).sum().item()
     variance = 0.01 * (tilted * (line[:, 0] - mean).square()).sum().item()
-    title = f"{case}, w = {w:g}: mean and variance of DDIM {x.mean():.2f}, {x.var():.3f}; DDPM {noisy.mean():.2f}, {noisy.var():.3f}; tilted {mean:.2f}, {variance:.3f}"
+    title = (
+        f"{case}, w = {w:g}: mean and variance of DDIM {x.mean():.2f}, {x.var():.3f}; "
+        f"DDPM {noisy.mean():.2f}, {noisy.var():.3f}; tilted {mean:.2f}, {variance:.3f}"
+    )
     if case == "two of three":
-        title += f"\nright of 0.8: DDIM {(x > 0.8).float().mean():.0%}, DDPM {(noisy > 0.8).float().mean():.0%}, tilted {0.01 * tilted[line[:, 0] > 0.8].sum():.0%}"
+        title += (
+            f"\nright of 0.8: DDIM {(x > 0.8).float().mean():.0%}, DDPM "
+            f"{(noisy > 0.8).float().mean():.0%}, tilted "
+            f"{0.01 * tilted[line[:, 0] > 0.8].sum():.0%}"
+        )
     ax.set_title(title, size=10)
     return describe(figure, title)
 
@@ -1254,8 +1261,8 @@ def kinds_figure():
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
     )
     figure.suptitle(
-        "Digits, trained at about equal cost, 250 draws for each w (3 seeds; bands from "
-        "least to most; dashed: chance)",
+        "Digits, trained at about equal cost, 250 draws for each w (3 seeds; bands "
+        "from least to most; dashed: chance)",
         x=0.01,
         ha="left",
         size=11,
