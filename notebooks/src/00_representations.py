@@ -38,7 +38,8 @@
 # Each notebook takes an hour or two to read, and some minutes to run. Start here. Notebooks 01 and 03 need only this
 # one.
 #
-# - **Run All** works without an internet connection, because pictures, words and trained weights come with the course.
+# - **Shift+Enter** runs a cell and goes to the next one. No internet connection is needed, because pictures, words and
+#   trained weights come with the course.
 # - **`BUDGET`** says how much a notebook may compute. `laptop`: up to three minutes for each training run on two cores;
 #   `gpu`: more steps; `smoke`: only shows that all cells work. The notebook chooses `laptop` or `gpu` itself. The
 #   environment variable `COURSE_BUDGET` overrides this choice.
@@ -1051,8 +1052,9 @@ explore(
 )
 
 # %% [markdown]
-# **More invariance is not better.** REP says *problem driven*, and this example shows why. Any encoder becomes exactly
-# invariant to quarter turns if we average its features over the four turns. Then it has to distinguish a 6 from a 9:
+# **More invariance is not better.** Which invariances are good depends on the problem (REP: *problem driven*).
+# This example shows why. Any encoder becomes exactly invariant to quarter turns if we average its features over the
+# four turns. Then it has to distinguish a 6 from a 9:
 
 
 # %%
@@ -1610,7 +1612,7 @@ print(
 # ## 11. What to read
 #
 # Bengio, Courville, Vincent 2013, *Representation Learning: A Review and New Perspectives* ([arXiv
-# 1206.5538](https://arxiv.org/abs/1206.5538)): section 3 has the properties of REP's slide, and more. Mikolov et al.
+# 1206.5538](https://arxiv.org/abs/1206.5538)): section 3 has the properties of our section 7, and more. Mikolov et al.
 # 2013, *Distributed Representations of Words and Phrases and their Compositionality* ([arXiv
 # 1310.4546](https://arxiv.org/abs/1310.4546)). Levy and Goldberg 2014, *Neural Word Embedding as Implicit Matrix
 # Factorization*. Lloyd 1982, *Least Squares Quantization in PCM*. Coates, Lee, Ng 2011, *An Analysis of Single-Layer

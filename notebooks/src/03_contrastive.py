@@ -286,15 +286,18 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 # GT19 states $I(f(x); f(x^+)) - \log N \ge -L$ and refers to Poole et al. 2019. Here is the whole proof. Write $x$ and
 # $y$ for the two variables and $s(x, y)$ for the score. Their mutual information is
 # $I(x; y) = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$. (With $f(x)$ and $f(x^+)$ in the place of $x$ and
-# $y$, the result is the statement of the slide. A function of $x$ contains no more information than $x$, so the bound
-# holds for $I(x; x^+)$ as well.)
+# $y$, the result is GT19's statement. A function of $x$ contains no more information than $x$, so the bound holds for
+# $I(x; x^+)$ as well.)
 #
 # **Step 1: a bound for any function.** Let $T(x, y)$ be any function with
 # $Z = \mathbb{E}_{p(x)p(y)}\, e^{T(x, y)} < \infty$. Then $q(x, y) = p(x)\,p(y)\,e^{T(x, y)} / Z$ is a density, and a
 # Kullback-Leibler divergence is never negative:
 #
-# $$0 \le \mathrm{KL}(p(x, y)\,\Vert\, q) = \mathbb{E}_{p(x, y)}\left[\log \frac{p(x, y)}{p(x)\,p(y)} - T + \log Z\right]
-# \quad\Longrightarrow\quad I(x; y) \ge \mathbb{E}_{p(x, y)}[T] - \log Z.$$
+# $$\begin{gathered}
+# 0 \le \mathrm{KL}(p(x, y)\,\Vert\, q) = \mathbb{E}_{p(x, y)}\left[\log \frac{p(x, y)}{p(x)\,p(y)} - T +
+# \log Z\right] \\
+# \Longrightarrow\quad I(x; y) \ge \mathbb{E}_{p(x, y)}[T] - \log Z.
+# \end{gathered}$$
 #
 # **Step 2: bring in the negatives.** Draw $y_1$ together with $x$, and draw $y_2, \dots, y_N$ from $p(y)$,
 # independently of the *pair* $(x, y_1)$. Then $p(x, y_1, \dots, y_N) = p(x, y_1)\, p(y_2) \cdots p(y_N)$, so the
@@ -891,7 +894,12 @@ display(draw_map("random encoder"), draw_map("shipped, trained longer"))
 # $2\tau$, plus $\log \sum_{k \neq i} \exp(-\|z_i - z_k\|^2 / 2\tau)$. Take the mean over $i$. By Jensen's inequality,
 # the mean of the logarithms is at most the logarithm of the mean:
 #
-# $$L \;\le\; \frac{1}{2\tau} \underbrace{\operatorname{mean}_i \|z_i - z_i^+\|^2}_{\text{alignment}} \;+\; \underbrace{\log \operatorname{mean}_{i \neq k} \exp\!\left(-\tfrac{1}{2\tau} \|z_i - z_k\|^2\right)}_{\text{uniformity}} \;+\; \log(2N - 1).$$
+# $$\begin{aligned}
+# L \;\le\; {} & \frac{1}{2\tau} \underbrace{\operatorname{mean}_i \|z_i - z_i^+\|^2}_{\text{alignment}} \\
+# & + \underbrace{\log \operatorname{mean}_{i \neq k}
+# \exp\!\left(-\tfrac{1}{2\tau} \|z_i - z_k\|^2\right)}_{\text{uniformity}}
+# \;+\; \log(2N - 1).
+# \end{aligned}$$
 #
 # The first term is small if partners are near each other. The second is small if all views are spread evenly over the
 # sphere (Wang and Isola 2020, who set $1 / 2\tau$ to 2 when they measure the second term). Either alone is easy to
@@ -1057,8 +1065,10 @@ assert (toy_method.bank != before).any(1).nonzero().flatten().tolist() == [1, 4]
 # $-(1 - \pi(i)) \nabla s_i$, and that of $-\log(1 - \pi(j))$ is $\pi(j) \nabla s_j$. On average over the noise, the
 # gradient of the loss is
 #
-# $$-(1 - \pi(i))\, \nabla s_i + K \sum_{j=1}^{n} \frac1n\, \pi(j)\, \nabla s_j
-# \;\longrightarrow\; -\nabla s_i + \sum_{j=1}^{n} P(j \mid v)\, \nabla s_j \qquad (K \to \infty),$$
+# $$\begin{aligned}
+# & -(1 - \pi(i))\, \nabla s_i + K \sum_{j=1}^{n} \frac1n\, \pi(j)\, \nabla s_j \\
+# & \quad \longrightarrow\; -\nabla s_i + \sum_{j=1}^{n} P(j \mid v)\, \nabla s_j \qquad (K \to \infty),
+# \end{aligned}$$
 #
 # because $\pi(j) \to 0$ and $\frac Kn \pi(j) \to P(j \mid v)$. The limit is the gradient of the softmax if Z is right
 # for this $v$. With one Z for all $v$, it only comes close. Our bank has 20,000 rows of 64 numbers. The full softmax
@@ -1336,7 +1346,7 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# Both statements of the slide hold here, on a smaller scale: a head helps, and the probe is more accurate on h than on
+# Both of GT19's statements hold here, on a smaller scale: a head helps, and the probe is more accurate on h than on
 # z. But the paper's order of the heads does not appear here: a hidden layer makes no difference that three seeds could
 # show. A possible reason is that our views are mild and the run is short, so that there is little for g to forget. In
 # the paper z is worse than h by more than ten points.
@@ -1535,9 +1545,9 @@ for share, found in zip(shares, by_share):
 # %% [markdown]
 # Training from SimCLR's weights is better than training from scratch, at every share and with every seed, though once
 # by a very small margin. With the fewest labels, a linear classifier on SimCLR's frozen features does as well as the
-# whole network trained from scratch. With more labels it falls behind. The slide's gain at 1 % is many times as large
-# as ours. There, the encoder was trained on 1.3 million pictures for 1,000 epochs. Here, it was trained on 20,000 for
-# six, and our 1 % are fifteen emoji.
+# whole network trained from scratch. With more labels it falls behind. The gain that GT19 shows for 1 % is many times
+# as large as ours. There, the encoder was trained on 1.3 million pictures for 1,000 epochs. Here, it was trained on
+# 20,000 for six, and our 1 % are fifteen emoji.
 #
 # ## 13. Pitfalls
 #

@@ -154,9 +154,11 @@ explore(
 # divergence has the same gradient as the cross-entropy, and the KL divergence is 0 where $p$ and $q$ agree. Step by
 # step:
 #
-# $$\frac{\partial}{\partial u_k}\log p_i = \frac{1}{\tau}(\mathbb{1}[i = k] - p_k)
-# \quad\Rightarrow\quad
-# \frac{\partial\,\mathrm{KL}}{\partial u_k} = -\sum_i q_i\,\frac{1}{\tau}(\mathbb{1}[i = k] - p_k) = \frac{1}{\tau}(p_k - q_k).$$
+# $$\begin{aligned}
+# \frac{\partial}{\partial u_k}\log p_i &= \frac{1}{\tau}(\mathbb{1}[i = k] - p_k) \quad\Rightarrow \\
+# \frac{\partial\,\mathrm{KL}}{\partial u_k} &= -\sum_i q_i\,\frac{1}{\tau}(\mathbb{1}[i = k] - p_k) =
+# \frac{1}{\tau}(p_k - q_k).
+# \end{aligned}$$
 #
 # Now let $\tau$ be large compared with the logits. Then $\exp(u/\tau) \approx 1 + u/\tau$. So with $C$ classes and
 # logits centred to a mean of zero, $p_k \approx \frac1C(1 + u_k/\tau)$, and $q_k$ has the same form with $v_k$. The
@@ -689,10 +691,10 @@ curve(
 # ENS names two ways to train without negatives: self-distillation, and *a special loss*. The second is Barlow Twins
 # (Zbontar et al. 2021). It asks for two things. A feature should respond in the same way to a picture and to its
 # distortion. And two features should not respond in the same way, because that is redundant. The second demand is
-# Horace Barlow's principle of 1961, which AIA quotes: neurons reduce redundancy. (The slide writes both demands above
-# Barlow's title. The first one, invariance under distortions, is from Zbontar et al.) Take the outputs of two views,
-# $z^{(1)}, z^{(2)}$, each of $N \times d$ numbers, and correlate feature $i$ of one view with feature $j$ of the other over the
-# batch:
+# Horace Barlow's principle of 1961, which AIA quotes: neurons reduce redundancy. (AIA attributes both demands to
+# Barlow. But the first one, invariance under distortions, is from Zbontar et al.) Take the outputs of two views,
+# $z^{(1)}, z^{(2)}$, each of $N \times d$ numbers, and correlate feature $i$ of one view with feature $j$ of the other
+# over the batch:
 #
 # $$C_{ij} = \frac{\sum_b \hat z^{(1)}_{b,i}\,\hat z^{(2)}_{b,j}}{\sqrt{\sum_b (\hat z^{(1)}_{b,i})^2}\sqrt{\sum_b (\hat z^{(2)}_{b,j})^2}},
 # \qquad L = \sum_i (1 - C_{ii})^2 + \lambda\sum_i\sum_{j\neq i} C_{ij}^2 ,$$
@@ -754,6 +756,7 @@ for first, second, cost in (
     torch.testing.assert_close(
         barlow_twins_loss(first, second, 0.3), torch.as_tensor(cost).double()
     )
+# a standard deviation with N - 1 in place of N makes the diagonal (N - 1) / N, not 1
 slide = ((z1 - z1.mean(0)) / z1.std(0)).T @ ((z1 - z1.mean(0)) / z1.std(0)) / 32
 torch.testing.assert_close(
     slide.diagonal(), torch.full((6,), 31 / 32, dtype=torch.float64)
@@ -847,8 +850,10 @@ bars_with_spread(
 # **VICReg: three terms instead of one matrix** (Bardes, Ponce and LeCun 2022). Barlow Twins divides by the standard
 # deviation. VICReg does not divide. It asks for a standard deviation of at least 1, and has a term for each demand:
 #
-# $$L = \lambda_{\mathrm{inv}}\,\frac1N \sum_n \lVert z^{(1)}_n - z^{(2)}_n\rVert^2 +
-# \lambda_{\mathrm{var}}\big(v(z^{(1)}) + v(z^{(2)})\big) + \lambda_{\mathrm{cov}}\big(c(z^{(1)}) + c(z^{(2)})\big).$$
+# $$\begin{aligned}
+# L = {} & \lambda_{\mathrm{inv}}\,\frac1N \sum_n \lVert z^{(1)}_n - z^{(2)}_n\rVert^2 \\
+# & + \lambda_{\mathrm{var}}\big(v(z^{(1)}) + v(z^{(2)})\big) + \lambda_{\mathrm{cov}}\big(c(z^{(1)}) + c(z^{(2)})\big).
+# \end{aligned}$$
 #
 # - *Invariance*: two views of a picture have the same output. Alone, it is lowest in the collapse.
 # - *Variance*: $v(z)$ is the mean over the features of $\max\big(0,\ 1 - \sqrt{\mathrm{Var}(z_j) + \epsilon}\big)$.
@@ -902,12 +907,14 @@ for name, network in networks.items():
 # ## 6. DINO: distillation with no labels
 #
 # DINO (Caron et al. 2021) is knowledge distillation once more. It uses the loss of section 1 with the teacher of
-# section 2. (MLMI17 shows the title page of SwAV here. The paper is *Emerging Properties in Self-Supervised Vision
-# Transformers*.) The network ends in $K$ outputs, to which no one has given a meaning. They are classes that are
-# invented during training. Student and teacher turn these outputs into probabilities,
+# section 2. (The paper is *Emerging Properties in Self-Supervised Vision Transformers*. MLMI17 shows another paper's
+# title page, that of SwAV.) The network ends in $K$ outputs, to which no one has given a meaning. They are classes that
+# are invented during training. Student and teacher turn these outputs into probabilities,
 #
-# $$P_s = \mathrm{softmax}(g_s(x)/\tau_s), \qquad P_t = \mathrm{softmax}((g_t(x) - c)/\tau_t), \qquad
-# L = H(P_t, P_s) = -\sum_k P_t^{(k)}\log P_s^{(k)},$$
+# $$\begin{gathered}
+# P_s = \mathrm{softmax}(g_s(x)/\tau_s), \qquad P_t = \mathrm{softmax}((g_t(x) - c)/\tau_t), \\
+# L = H(P_t, P_s) = -\sum_k P_t^{(k)}\log P_s^{(k)},
+# \end{gathered}$$
 #
 # and no gradient reaches the teacher. Two collapses are possible, with remedies that pull in opposite directions
 # (MLMI17):
@@ -931,7 +938,7 @@ for name, network in networks.items():
 # pull $c$ towards 0. REP says *the trained student network is used for feature extraction*. But the authors evaluate
 # the teacher, which is better than the student throughout their training. (In our short runs it is not, see below.)
 #
-# Here is the slides' Algorithm 1, without multi-crop:
+# Here is the paper's Algorithm 1, without multi-crop:
 
 
 # %%

@@ -88,8 +88,8 @@ BUDGET = budget()
 # each factor as a classification (notebook 10, planned). This is exact, but drawing a picture needs one forward pass
 # for each pixel. The other way is **a latent variable**: a few numbers $z$ that explain what the pixels have in common.
 #
-# *Margin note.* The slide writes the chain rule as $\prod_i p(x_i)\,p(x_i \mid x_1, \dots, x_{i-1})$; the first factor
-# does not belong there. And a pixel of 8 bits has 256 values, so the slide's *1 out of 255* is one too few.
+# *Margin note.* AIA writes the chain rule as $\prod_i p(x_i)\,p(x_i \mid x_1, \dots, x_{i-1})$; the first factor does
+# not belong there. And a pixel of 8 bits has 256 values, so *1 out of 255* is one too few.
 #
 # This is our goal. Nobody drew these digits and emoji: a network painted them from 16 (and 64) random numbers.
 
@@ -280,8 +280,11 @@ describe(
 # **By the identity.** Bayes' rule says $p(x) = p(x, z) / p(z \mid x)$ for *every* $z$. Take logarithms, insert $q$, and
 # average over $z \sim q$ (the left side does not depend on $z$):
 #
-# $$\log p(x) = \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] + \mathbb E_q\Big[\log \frac{q(z \mid x)}{p(z \mid x)}\Big]
-# = \mathrm{ELBO}(x) + \mathrm{KL}\big(q(z \mid x)\,\|\,p(z \mid x)\big).$$
+# $$\begin{aligned}
+# \log p(x) &= \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] + \mathbb E_q\Big[\log \frac{q(z \mid x)}{p(z
+# \mid x)}\Big] \\
+# &= \mathrm{ELBO}(x) + \mathrm{KL}\big(q(z \mid x)\,\|\,p(z \mid x)\big).
+# \end{aligned}$$
 #
 # So Jensen's step loses exactly a KL divergence. It is at least 0 (notebook 03; by Jensen again) and is 0 only for $q =
 # p(z \mid x)$. To raise the ELBO means to raise $\log p(x)$, or to make the guess better, or both. GT19 has this
@@ -438,8 +441,11 @@ explore(
 # For $q = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ and the standard normal prior the KL needs no sampling. The
 # dimensions are independent, so the KL is a sum over them. For one dimension
 #
-# $$\mathbb E_q \log q = -\tfrac12 \log 2\pi - \tfrac12 \log \sigma^2 - \tfrac12, \qquad
-# \mathbb E_q \log p = -\tfrac12 \log 2\pi - \tfrac12\, \mathbb E_q z^2 = -\tfrac12 \log 2\pi - \tfrac12 (\mu^2 + \sigma^2),$$
+# $$\begin{aligned}
+# \mathbb E_q \log q &= -\tfrac12 \log 2\pi - \tfrac12 \log \sigma^2 - \tfrac12, \\
+# \mathbb E_q \log p &= -\tfrac12 \log 2\pi - \tfrac12\, \mathbb E_q z^2 = -\tfrac12 \log 2\pi - \tfrac12 (\mu^2 +
+# \sigma^2),
+# \end{aligned}$$
 #
 # where the first holds because $\mathbb E_q (z - \mu)^2 / \sigma^2 = 1$. The difference is
 #
@@ -1447,9 +1453,12 @@ show(GaussianPerPixel)
 # is orthogonal to $a$, divided by its length $\sin\Omega$, is $b_\perp = (b - \cos\Omega\, a) / \sin\Omega$. A rotation
 # from $a$ towards $b$ by the angle $t\,\Omega$ gives
 #
-# $$\cos(t\Omega)\, a + \sin(t\Omega)\, b_\perp
-# = \frac{\cos(t\Omega) \sin\Omega - \sin(t\Omega) \cos\Omega}{\sin\Omega}\, a + \frac{\sin(t\Omega)}{\sin\Omega}\, b
-# = \frac{\sin\big((1 - t)\,\Omega\big)}{\sin\Omega}\, a + \frac{\sin(t\Omega)}{\sin\Omega}\, b .$$
+# $$\begin{aligned}
+# \cos(t\Omega)\, a + \sin(t\Omega)\, b_\perp
+# &= \frac{\cos(t\Omega) \sin\Omega - \sin(t\Omega) \cos\Omega}{\sin\Omega}\, a +
+# \frac{\sin(t\Omega)}{\sin\Omega}\, b \\
+# &= \frac{\sin\big((1 - t)\,\Omega\big)}{\sin\Omega}\, a + \frac{\sin(t\Omega)}{\sin\Omega}\, b .
+# \end{aligned}$$
 #
 # For vectors of other lengths one keeps the two weights, and $\Omega$ is the angle between $a$ and $b$. For the codes
 # of *pictures* in this figure, the difference between line and arc is hard to see.

@@ -133,7 +133,10 @@ image_grid(
 # one picture does not restrict its value at another. So we can maximise the integrand at each picture separately. With
 # $a = p_{\text{data}}(x)$, $b = p_g(x)$:
 #
-# $$\frac{\partial}{\partial D}\big[a \log D + b \log(1 - D)\big] = \frac aD - \frac b{1 - D} = 0 \quad\Rightarrow\quad D^*(x) = \frac{a}{a + b} = \frac{p_{\text{data}}(x)}{p_{\text{data}}(x) + p_g(x)},$$
+# $$\begin{gathered}
+# \frac{\partial}{\partial D}\big[a \log D + b \log(1 - D)\big] = \frac aD - \frac b{1 - D} = 0 \\
+# \Rightarrow\quad D^*(x) = \frac{a}{a + b} = \frac{p_{\text{data}}(x)}{p_{\text{data}}(x) + p_g(x)},
+# \end{gathered}$$
 #
 # and the second derivative $-a/D^2 - b/(1-D)^2$ is negative, so this is a maximum. The **logit** of $D^*$ is simpler
 # still: $\operatorname{logit} D^* = \log \frac{D^*}{1 - D^*} = \log p_{\text{data}}(x) - \log p_g(x)$. So a
@@ -143,8 +146,11 @@ image_grid(
 # **The value for the best discriminator.** Insert $D^*$ and take a factor $\tfrac12$ out of each fraction, with the
 # mixture $m = \tfrac12(p_{\text{data}} + p_g)$:
 #
-# $$V(D^*, G) = \mathbb E_{p_{\text{data}}} \log \frac{p_{\text{data}}}{2 m} + \mathbb E_{p_g} \log \frac{p_g}{2 m}
-# = -\log 4 + \mathrm{KL}(p_{\text{data}} \| m) + \mathrm{KL}(p_g \| m) = -\log 4 + 2\, \mathrm{JSD}(p_{\text{data}}, p_g).$$
+# $$\begin{aligned}
+# V(D^*, G) &= \mathbb E_{p_{\text{data}}} \log \frac{p_{\text{data}}}{2 m} + \mathbb E_{p_g} \log \frac{p_g}{2 m} \\
+# &= -\log 4 + \mathrm{KL}(p_{\text{data}} \| m) + \mathrm{KL}(p_g \| m) \\
+# &= -\log 4 + 2\, \mathrm{JSD}(p_{\text{data}}, p_g).
+# \end{aligned}$$
 #
 # The Jensen-Shannon divergence is at least 0, and is 0 only for equal distributions, because the same holds for each
 # KL. In the outer minimum each generator plays against *its own* best $D$. So this minimum is at
@@ -449,7 +455,7 @@ explore(
 # to distinguish real from generated pictures. At equilibrium the fakes are *in* distribution. The discriminator's loss
 # says nothing about pictures that are neither real nor generated.
 #
-# ## 4. The slide's two curves
+# ## 4. Two losses for the generator
 #
 # Why is the generator's loss not the $\log(1 - D(G(z)))$ of the formula? GT19 draws this loss and $-\log D(G(z))$
 # against $D(G(z))$. Differentiate both losses with respect to the discriminator's logit $l$, with $D = \sigma(l)$,
@@ -523,7 +529,7 @@ left.plot(D, -D.log(), "--", color="#D55E00", label="-log D")
 left.set(
     xlabel="D(G(z))",
     ylabel="generator's loss, nats",
-    title="the slide's two curves",
+    title="the two losses",
 )
 left.legend()
 for (name, values), line, colour in zip(

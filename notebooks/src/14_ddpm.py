@@ -128,7 +128,10 @@ for name, model, shape in (
 # The **forward process** is fixed; nothing in it is learnt. It starts from a picture $x_0$ (pixels normalised to
 # $[-1, 1]$). Each step shrinks the current picture a little and adds a little noise. MLMI17 writes:
 #
-# $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, I), \qquad\text{that is}\qquad q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1 - \beta_t}\, x_{t-1},\; \beta_t I\big) .$$
+# $$\begin{gathered}
+# x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, I), \\
+# \text{that is}\qquad q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1 - \beta_t}\, x_{t-1},\; \beta_t I\big) .
+# \end{gathered}$$
 #
 # $\beta_t$ is the **variance schedule**. Write $\alpha_t = 1 - \beta_t$ and
 # $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$. (Steps are numbered $1..T$ on paper and $0..T-1$ in code. We say
@@ -149,7 +152,7 @@ for name, model, shape in (
 # to $x_t$. Below, the chain is simulated step by step for 20,000 one-pixel pictures and compared with the jump.
 
 # %%
-betas = linear_betas(1000)  # GT19's range: 0.0001 to 0.02
+betas = linear_betas(1000)  # 0.0001 to 0.02, as in deck GT19
 schedule = Schedule(betas)
 torch.manual_seed(0)
 x = torch.full((20_000, 1), 0.7)  # 20,000 copies of one pixel
@@ -172,11 +175,13 @@ show(q_step, after="exercise 3")
 show(q_sample, after="exercise 2")
 
 # %% [markdown]
-# *Margin note, and an experiment.* GT19's slide *The Diffusion (Encoding) Process* writes the mean as
-# $(1 - \beta_t)\, x_{t-1}$, without the root. Then data of variance 1 do not keep this variance. The variance obeys
-# $v_t = (1 - \beta_t)^2 v_{t-1} + \beta_t$. At the fixed point $v\,(2\beta - \beta^2) = \beta$, so
-# $v = 1 / (2 - \beta)$, about **one half**. The network would be trained to expect a different noise from the one that
-# the sampler starts with. With the root, $v_t = (1 - \beta_t) v_{t-1} + \beta_t$, and a variance of 1 stays 1.
+# **Why the root?** Let the mean of $x_t$ be $(1 - \beta_t)\, x_{t-1}$, without the root. Then data of variance 1 do not
+# keep this variance. The variance obeys $v_t = (1 - \beta_t)^2 v_{t-1} + \beta_t$. At the fixed point
+# $v\,(2\beta - \beta^2) = \beta$, so $v = 1 / (2 - \beta)$, about **one half**. The network would be trained to expect
+# a different noise from the one that the sampler starts with. With the root, $v_t = (1 - \beta_t) v_{t-1} + \beta_t$,
+# and a variance of 1 stays 1.
+#
+# *Margin note.* GT19's slide *The Diffusion (Encoding) Process* writes the mean without the root, MLMI17 with it.
 
 # %%
 right, wrong = [1.0], [1.0]
@@ -185,7 +190,7 @@ for beta in betas.tolist():
     wrong.append((1 - beta) ** 2 * wrong[-1] + beta)
 curve(
     range(1001),
-    {"with the root (MLMI17)": right, "without (GT19's slide)": wrong},
+    {"with the root": right, "without the root": wrong},
     xlabel="step t",
     ylabel="variance of x_t",
     title=(
@@ -319,12 +324,21 @@ explore(
 # first step nothing has happened. By Bayes' rule the posterior, as a function of one pixel of $x_{t-1}$, is
 # proportional to
 #
-# $$q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0) \;\propto\; \exp\left(-\frac{(x_t - \sqrt{\alpha_t}\, x_{t-1})^2}{2 \beta_t} - \frac{(x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0)^2}{2 (1 - \bar\alpha_{t-1})}\right) ,$$
+# $$\begin{aligned}
+# & q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0) \\
+# & \quad \propto\; \exp\left(-\frac{(x_t - \sqrt{\alpha_t}\, x_{t-1})^2}{2 \beta_t}
+# - \frac{(x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0)^2}{2 (1 - \bar\alpha_{t-1})}\right) ,
+# \end{aligned}$$
 #
 # where the first factor does not depend on $x_0$ because the chain is Markov. Collect the powers of $x_{t-1}$. The
 # coefficient of $-\frac12 x_{t-1}^2$ is the posterior's precision,
 #
-# $$\frac{\alpha_t}{\beta_t} + \frac{1}{1 - \bar\alpha_{t-1}} = \frac{\alpha_t - \bar\alpha_t + \beta_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1 - \bar\alpha_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1}{\tilde\beta_t}, \qquad\qquad \boxed{\tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t}$$
+# $$\begin{gathered}
+# \frac{\alpha_t}{\beta_t} + \frac{1}{1 - \bar\alpha_{t-1}} = \frac{\alpha_t - \bar\alpha_t + \beta_t}{\beta_t (1 -
+# \bar\alpha_{t-1})}
+# = \frac{1 - \bar\alpha_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1}{\tilde\beta_t}, \\
+# \boxed{\tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t}
+# \end{gathered}$$
 #
 # and the coefficient of $x_{t-1}$ is the mean times the precision, so the mean is
 #
@@ -389,7 +403,12 @@ show(posterior_variance, after="exercise 4")
 # $\mathbb E \log \frac{p_\theta(x_{t-1} \mid x_t)}{q(x_{t-1} \mid x_t, x_0)}$ is minus a KL divergence. The outer
 # $\mathbb E_q$, over $x_t$, remains:
 #
-# $$\log p_\theta(x_0) \ge \mathbb E_q \Big[ -\underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} - \sum_{t=2}^T \underbrace{\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t)\big)}_{L_{t-1}} + \underbrace{\log p_\theta(x_0 \mid x_1)}_{-L_0} \Big] .$$
+# $$\begin{aligned}
+# \log p_\theta(x_0) \ge \mathbb E_q \Big[ & -\underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} \\
+# & - \sum_{t=2}^T \underbrace{\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1}
+# \mid x_t)\big)}_{L_{t-1}}
+# + \underbrace{\log p_\theta(x_0 \mid x_1)}_{-L_0} \Big] .
+# \end{aligned}$$
 #
 # *Margin note.* On GT19's slide with this bound (the slide has no title) the brackets do not balance. The expectation
 # is over all three terms.
@@ -408,7 +427,11 @@ show(posterior_variance, after="exercise 4")
 # unknown. So let the network predict $\epsilon$, as $\epsilon_\theta(x_t, t)$, and insert the prediction into the same
 # formula. In the difference of the means $x_t$ cancels:
 #
-# $$L_{t-1} = \mathbb E_{x_0, \epsilon}\; w_t\, \big\| \epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon,\; t) \big\|^2, \qquad w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)} .$$
+# $$\begin{aligned}
+# L_{t-1} &= \mathbb E_{x_0, \epsilon}\; w_t\, \big\| \epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\, x_0 +
+# \sqrt{1 - \bar\alpha_t}\, \epsilon,\; t) \big\|^2, \\
+# w_t &= \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)} .
+# \end{aligned}$$
 #
 # This holds for $t \ge 2$. At $t = 1$ the posterior is a point, $\tilde\beta_1 = 0$. The term is
 # $L_0 = -\log p_\theta(x_0 \mid x_1)$. For it one takes the variance $\beta_1$ and the mass of a Gaussian in each of
@@ -795,9 +818,10 @@ explore(
 # $$\nabla_{x_t} \log p_t(x_t) = \frac{\nabla p_t}{p_t} = \mathbb E\left[-\frac{\epsilon}{\sqrt{1 - \bar\alpha_t}} \,\Big|\, x_t\right] \approx -\frac{\epsilon_\theta(x_t, t)}{\sqrt{1 - \bar\alpha_t}} .$$
 #
 # The left side is the **score**: a vector that points uphill, to where noisy data are dense. Denoising *is* learning
-# the score at every noise level (Tweedie's formula, notebook 01, section 2; Vincent 2011). *Margin note.* MLMI17's
-# slide *Indirect approach* lists the *score function* among functions from pictures to numbers. But the score is the
-# gradient of such a function, and so a vector.
+# the score at every noise level (Tweedie's formula, notebook 01, section 2; Vincent 2011).
+#
+# *Margin note.* MLMI17's slide *Indirect approach* lists the *score function* among functions from pictures to numbers.
+# But the score is the gradient of such a function, and so a vector.
 #
 # On a toy everything is known. Eight Gaussians with noise added are eight wider Gaussians, and
 # $\mathbb E[\epsilon \mid x_t]$ is a formula (`MixtureNoise`). A multilayer perceptron that is trained on samples only
@@ -1187,7 +1211,11 @@ predictions_figure()
 # $(1 - \bar\alpha_s - \sigma^2) + \sigma^2 = 1 - \bar\alpha_s$. Any $\sigma^2 \le 1 - \bar\alpha_s$ is allowed. In use,
 # the network's guess replaces $x_0$:
 #
-# $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma\, \xi, \qquad \sigma = \eta \sqrt{\tilde\beta}, \quad \tilde\beta = \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\Big) .$$
+# $$\begin{gathered}
+# x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma\, \xi, \\
+# \sigma = \eta \sqrt{\tilde\beta}, \qquad
+# \tilde\beta = \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\Big) .
+# \end{gathered}$$
 #
 # $\eta = 1$ gives DDPM's posterior again. $\eta = 0$ has **no noise except the first**. Then the map from noise to
 # picture is fixed. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
@@ -1198,7 +1226,10 @@ predictions_figure()
 # the picture is $\hat x_0 = u_t - \sigma_t\, \hat\epsilon$. The step with $\eta = 0$, divided by $\sqrt{\bar\alpha_s}$,
 # becomes
 #
-# $$u_s = \hat x_0 + \sigma_s\, \hat\epsilon = u_t + (\sigma_s - \sigma_t)\, \hat\epsilon, \qquad\text{which is Euler's method for}\qquad \frac{du}{d\sigma} = \hat\epsilon .$$
+# $$\begin{gathered}
+# u_s = \hat x_0 + \sigma_s\, \hat\epsilon = u_t + (\sigma_s - \sigma_t)\, \hat\epsilon, \\
+# \text{which is Euler's method for}\qquad \frac{du}{d\sigma} = \hat\epsilon .
+# \end{gathered}$$
 #
 # So DDIM follows the paths of a differential equation from the largest $\sigma$ to 0. Euler's method walks along the
 # tangent. It can take large steps if the paths bend little. The cell below checks the formula on the toy. It also

@@ -284,11 +284,11 @@ def detail_figure():
 detail_figure()
 
 # %% [markdown]
-# *Margin note.* The detail of unguided digits ($w = 0$) is within a tenth of the test digits' detail. Drawn emoji are
-# less sharp than real ones. But this holds at every $w$, and guidance up to $w = 2$ hardly changes it. We suspect our
-# small network. (Some of the growth of "detail" with $w$ may be contrast.) The unguided pictures have another fault:
-# they are less faithful to the label. Some show an odd stroke, or a thing that cannot be named. So for our models
-# "diverse, and less faithful" is the right criticism, and "very blurry" is not.
+# The detail of unguided digits ($w = 0$) is within a tenth of the test digits' detail. Drawn emoji are less sharp than
+# real ones. But this holds at every $w$, and guidance up to $w = 2$ hardly changes it. We suspect our small network.
+# (Some of the growth of "detail" with $w$ may be contrast.) The unguided pictures have another fault: they are less
+# faithful to the label. Some show an odd stroke, or a thing that cannot be named. So for our models "diverse, and less
+# faithful" is the right criticism, and "very blurry" is not.
 #
 # ## 3. Bayes' rule, and a classifier
 #
@@ -456,13 +456,20 @@ image_grid(
 #
 # Do we need the second network? Solve Bayes' rule for the classifier's gradient:
 #
-# $$\nabla \log p_t(y \mid x_t) = \nabla \log p_t(x_t \mid y) - \nabla \log p_t(x_t) = -\frac{1}{\sqrt{1 - \bar\alpha_t}} \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) .$$
+# $$\begin{aligned}
+# \nabla \log p_t(y \mid x_t) &= \nabla \log p_t(x_t \mid y) - \nabla \log p_t(x_t) \\
+# &= -\frac{1}{\sqrt{1 - \bar\alpha_t}} \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) .
+# \end{aligned}$$
 #
 # This is GT19's first formula. With exact noise, a model that predicts with and without the label contains the gradient
 # of a classifier. (The difference of two *learnt* noises need not be the gradient of anything, as Ho and Salimans say.
 # It is used all the same.) Put this gradient into classifier guidance **of the conditional model**, with weight $w$:
 #
-# $$\tilde\epsilon = \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) = \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) .$$
+# $$\begin{aligned}
+# \tilde\epsilon &= \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) \\
+# &= \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) \\
+# &= (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) .
+# \end{aligned}$$
 #
 # This is GT19's second formula. You can also start from the unconditional model, with scale $s$:
 # $\epsilon_\theta(x_t, t) + s\, (\epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t))$. The result is the same if
