@@ -359,8 +359,9 @@ assert check(negative_elbo).solved
 # $w > 0$. The importance-weighted bound holds for draws of any density, if the weights contain this density:
 #
 # $$\begin{gathered}
-# z_k = \mu + w\,\sigma\,\epsilon_k, \qquad L_n = \log \frac1K \sum_{k=1}^{K} w_{kn}, \\
-# \log w_{kn} = \log p(x_n \mid z_{kn}) + \log p(z_{kn}) - \log r(z_{kn} \mid x_n).
+# z_k = \mu + w\,\sigma\,\epsilon_k, \\
+# \log w_{kn} = \log p(x_n \mid z_{kn}) + \log p(z_{kn}) - \log r(z_{kn} \mid x_n), \\
+# L_n = \log \frac1K \sum_{k=1}^{K} w_{kn}.
 # \end{gathered}$$
 #
 # The colleague's program reports bounds *above* the true $\log p(x)$, and sometimes infinity:
