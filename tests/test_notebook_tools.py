@@ -797,6 +797,11 @@ def test_source_html_sets_its_own_background_and_text_colour():
     )
 
 
+def test_source_html_wraps_lines_that_are_wider_than_the_window():
+    source = sys.modules["course_lib.notebook.show"].Source("x = 1  # " + 80 * "y")
+    assert "white-space: pre-wrap" in source._repr_html_()
+
+
 def test_budget_is_read_from_the_environment_or_the_device(monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     assert budget() == "smoke"

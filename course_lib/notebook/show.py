@@ -28,7 +28,7 @@ class Source(str):
     def _repr_html_(self):
         box = (
             f"background: {PAPER}; color: {INK}; padding: 0.6em; overflow-x: auto; "
-            "white-space: pre"
+            "white-space: pre-wrap"
         )
         style = HtmlFormatter(
             noclasses=True, style="xcode", nobackground=True, prestyles=box
