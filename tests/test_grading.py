@@ -918,7 +918,9 @@ def sandboxes(tmp_path_factory):
         yield first, second
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 3, 4))]
+)
 def test_grade_gives_solved_all_points_and_unsolved_none_for_any_seed(sandboxes, seed):
     for exercise in SHEET.graded(seed):
         first, second = (

@@ -12,7 +12,8 @@ import course_lib
 PACKAGE = Path(course_lib.__file__).parent
 # The files of grading/ that are copied.
 NEEDED = (
-    "__init__.py", "answers.py", "cells.py", "drive.py", "inside.py", "syscalls.py",
+    "__init__.py", "answers.py", "cells.py", "drive.py", "inside.py", "probes.py",
+    "syscalls.py",
 )  # fmt: skip
 # In the sandbox, everything that a submission imports from course_lib.notebook does
 # nothing, and its results do nothing either.
