@@ -100,13 +100,16 @@ class Picture(Figure):
     def png(self) -> bytes:
         """The figure as a PNG file. Titles and labels that are too long get several
         lines."""
-        texts = [self._suptitle] if self._suptitle else []
-        for ax in self.axes:
-            texts += [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label]
-        for text in texts:
-            text.set_wrap(True)
-        # `savefig` would draw twice: for the layout, and for the pixels
         canvas, file = _Canvas(self), io.BytesIO()
+        for ax in self.axes:
+            for text in (ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label):
+                text.set_wrap(True)
+        if self._suptitle:
+            # finding the ends of lines is slow, and needed only for a long title
+            self._suptitle.set_wrap(False)
+            box = self._suptitle.get_window_extent(canvas.get_renderer())
+            self._suptitle.set_wrap(box.x0 < 0 or box.x1 > self.bbox.width)
+        # `savefig` would draw twice: for the layout, and for the pixels
         canvas.draw()
         imsave(file, canvas.buffer_rgba(), format="png", dpi=self.dpi)
         return file.getvalue()
