@@ -53,6 +53,7 @@ bench: .venv/test.ready
 	$(PY) benchmarks/ssl_step.py $(ARGS)
 	$(PY) benchmarks/sampling.py
 	$(PY) benchmarks/grading.py
+	$(PY) benchmarks/widgets.py
 
 # Writes the tables of README.md and docs/concepts.md, and START.ipynb, from syllabus/.
 readme: .venv/test.ready
