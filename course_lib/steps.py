@@ -17,7 +17,7 @@ class Steps(Iterator):
     def __init__(self, steps: Iterator, about: str):
         self._steps, self._about = steps, about
         frame = sys._getframe(1)
-        while frame.f_back and frame.f_globals["__name__"].startswith("course_lib."):
+        while frame.f_back and _is_of_the_library(frame):
             frame = frame.f_back
         self._unused = weakref.finalize(
             self,
@@ -40,3 +40,7 @@ class Steps(Iterator):
     def __repr__(self) -> str:
         state = "nothing is trained yet: write `for step in fit(...): ...`"
         return f"<{self._about}; {state if self._unused.alive else 'started'}>"
+
+
+def _is_of_the_library(frame) -> bool:
+    return frame.f_globals.get("__name__", "").startswith("course_lib.")

@@ -275,7 +275,7 @@ def fit(
                     file.save((k, images, seconds))
                 raise
 
-    return Steps(train(), f"{type(method).__name__}, {steps} updates")
+    return Steps(train(), f"{type(method).__name__}, steps={steps}")
 
 
 def _not_finite(

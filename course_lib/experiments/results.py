@@ -114,7 +114,12 @@ def first_losses(recipe: Recipe) -> tuple[float, ...]:
     """
     data = load(recipe.data, "train")[:128]
     steps = train(
-        recipe, build(recipe, seed=0), data, steps=1000, batch_size=64, device="cpu"
+        recipe,
+        build(recipe, seed=0),
+        data,
+        steps=1000,
+        batch_size=min(64, len(data)),  # less for a small data set of one's own
+        device="cpu",
     )
     return tuple(step.loss for step in islice(steps, 3))
 
