@@ -3,10 +3,12 @@ was expected and what came."""
 
 from collections.abc import Callable
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from course_lib import distributed
 from course_lib.checks import as_seed, count, finite, picture_range, positive
@@ -97,10 +99,15 @@ def check_schedule(schedule: Callable[[float], float]) -> Callable[[float], floa
 def _check_kind(data):
     """Raises ValueError unless data are a `Dataset` or a map-style dataset."""
     kind = type(data).__name__
-    if not is_map_style(data):
+    hint = ""
+    if isinstance(data, DataLoader):
+        hint = ": give its dataset, and batch_size"
+    elif isinstance(data, (str, Path)):
+        hint = ": read a folder of pictures by course_lib.data.image_folder"
+    if hint or not is_map_style(data):
         raise ValueError(
             "argument `data`: expected a course_lib.data.Dataset, or a map-style "
-            f"dataset with len(data) and pairs data[k] = (x, y), got {kind}"
+            f"dataset with len(data) and pairs data[k] = (x, y), got {kind}{hint}"
         )
     if isinstance(data, tuple) and all(isinstance(part, Tensor) for part in data):
         raise ValueError(

@@ -1,7 +1,6 @@
-"""Names that a user types: suggestions for an unknown one, and objects of one's own,
+"""Names that a user types: the error for an unknown one, and objects of one's own,
 given by `module:NAME`."""
 
-import difflib
 import importlib
 import os
 import sys
@@ -9,13 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns the end of a message, ": did you mean simclr?", with the known names that
-    resemble the given one; an empty text if there are none."""
-    lower = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(str(name).lower(), lower, n=3)
-    return f": did you mean {' or '.join(lower[c] for c in close)}?" if close else ""
+from course_lib.spelling import did_you_mean
 
 
 def unknown(argument: str, name: str, known: Iterable[str], more: str = ""):

@@ -419,7 +419,11 @@ NO_SEEDS = [None, 0.0, True, "a", float("nan"), 2**64]
         (dict(data=(points().x, points().y)), "`data`: .*Dataset\\(x, y, classes"),
         (
             dict(data=torch.utils.data.DataLoader(points().x)),
-            "`data`: expected a .* got DataLoader",
+            "`data`: expected a .* got DataLoader: give its dataset, and batch_size",
+        ),
+        (
+            dict(data="pictures"),
+            "`data`: expected .*, got str: read a folder .*image_fo",
         ),
         (dict(data=changed(x=points().x.double())), "`data`: .*got float64: convert x"),
         (dict(data=changed(x=points().x / 0)), "`data`, `x`: expected finite numbers"),

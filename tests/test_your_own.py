@@ -66,11 +66,13 @@ def test_the_page_runs_from_top_to_bottom(here, monkeypatch, capsys):
     shown = "".join(texts.values())
     assert "vicreg.pt" in shown
     assert "held-out my_pictures:pictures" in shown
+    vicreg = lookup("vicreg_recipe:vicreg")
     table = texts["python -m course_lib evaluate vicreg_recipe:vicreg"]
     assert "trained - random encoder of the same seed" in table
     rows = json.loads((here / "results" / "vicreg_recipe.vicreg.json").read_text())
     assert len(rows["rows"]) == 9
     assert results.measured()[-1] == "vicreg_recipe:vicreg"
+    assert results.own_recipes() == {"vicreg_recipe:vicreg": vicreg}
     # a table of several methods, and of a method that has changed
     comparison = results.find("vicreg_against_simclr:comparison")
     assert comparison["SimCLR"].hash() != comparison["VICReg"].hash()
@@ -158,14 +160,17 @@ def test_lookup_takes_a_recipe_of_a_module_in_the_current_folder(here):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("simcrl", r"or module:NAME.*, got 'simcrl': did you mean simclr\?"),
-        ("SimCLR", r"got 'SimCLR': did you mean simclr"),
-        ("my_recip:mine", "no module my_recip in .*did you mean my_recipe"),
+        ("simcrl", r"or module:NAME.*, got 'simcrl' .did you mean 'simclr'"),
+        ("SimCLR", r"got 'SimCLR' .did you mean 'simclr"),
+        ("my_recip:mine", "no module my_recip in .*did you mean 'my_recipe"),
         ("my_recipe.py:mine", "no module my_recipe.py in"),
         ("./my_recipe.py:mine", "expected module:NAME, such as my_recipe:mine, got"),
         ("my_recipe:", "expected module:NAME, such as my_recipe:NAME, got"),
         (":", "expected module:NAME, such as my_recipe:NAME, got ':'"),
-        ("my_recipe:min", r"my_recipe.py\) has no min; it has mine: did you mean mine"),
+        (
+            "my_recipe:min",
+            r"my_recipe.py\) has no min; it has mine .did you mean 'mine",
+        ),
         ("my_recipe:number", "expected a Recipe, got my_recipe:number, .* a int"),
         ("my_recipe:build", "expected a Recipe, got my_recipe:build, .* a function"),
         ("broken:mine", "import of broken failed with ZeroDiv.*broken.py, line 2"),
@@ -204,7 +209,7 @@ def test_load_and_table_say_what_is_wrong_with_a_name(here):
     for name, message in (
         ("my_recipe:mine", "expected a function split -> Dataset, got .* a Recipe"),
         ("my_recipe:no_data", "returns a Dataset, got .*, which returned int"),
-        ("scene", "got 'scene': did you mean scenes"),
+        ("scene", "got 'scene' .did you mean 'scenes"),
     ):
         with pytest.raises(ValueError, match=message):
             load(name)
@@ -277,7 +282,11 @@ def test_image_folder_says_what_is_wrong_with_a_folder(here):
             ("nowhere",),
             "`root`: expected a folder of pictures, got .*nowhere, which do",
         ),
-        (("all", "trian"), "`split`: .*; all has train: did you mean train"),
+        (
+            ("al", "train"),
+            "`root`: .*al/train, which does not exist .did you mean 'all",
+        ),
+        (("all", "trian"), "`split`: .*; all has train .did you mean 'train"),
         (("mixed",), "the folder of its class, got mixed/1.png .1 such.* folders a"),
         (("hollow",), "pictures in each folder of hollow, got none in b"),
         (("empty",), "a folder for each class, such as empty/cats/1.png"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from course_lib.checks import count
 from course_lib.data.dataset import Dataset
 from course_lib.files import expanded
-from course_lib.names import did_you_mean
+from course_lib.spelling import did_you_mean
 
 # those that torchvision's ImageFolder reads
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
@@ -41,9 +41,12 @@ def image_folder(root: str | Path, split: str = "", *, size: int = 64) -> Datase
         splits = _folders(root) if root.is_dir() else []
         has = f"; {root} has {', '.join(splits)}" if splits and split else ""
         fault = "is a file" if folder.exists() else "does not exist"
+        name, known = split, splits
+        if not root.is_dir() and root.absolute().parent.is_dir():
+            name, known = root.name, _folders(root.absolute().parent)
         raise ValueError(
             f"argument `{'split' if has else 'root'}`: expected a folder of pictures, "
-            f"got {folder.absolute()}, which {fault}{has}{did_you_mean(split, splits)}"
+            f"got {folder.absolute()}, which {fault}{has}{did_you_mean(name, known)}"
         )
     splits = [root / name for name in _folders(root)] if split else [root]
     classes = sorted({name for other in splits for name in _folders(other)})

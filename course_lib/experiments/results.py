@@ -88,6 +88,21 @@ def measured() -> list[str]:
     return [*sorted(known), *sorted(":".join(stem.rsplit(".", 1)) for stem in own)]
 
 
+def own_recipes() -> dict[str, Recipe]:
+    """Returns the recipes of one's own that have results in the folder `results` of the
+    current one, by their names "module:NAME". A module that is no longer there is left
+    out."""
+    found = {}
+    for name in filter(is_own, measured()):
+        try:
+            value = imported("name", name, _is_experiment, "a Recipe")
+        except ValueError:
+            continue
+        if is_recipe(value):
+            found[name] = value
+    return found
+
+
 def short(experiment: Experiment) -> dict[str, list[float]]:
     """Returns builder -> losses of three small updates, for each function that builds
     methods of the experiment.
