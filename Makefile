@@ -44,7 +44,7 @@ grade: .venv/lab.ready
 	$(PY) -m course_lib grade $(or $(ARGS),solutions/samples/03_contrastive --exercise 03 --seed 1 --out runs/marks)
 
 results: .venv/test.ready
-	$(PY) tools/run_results.py $(ARGS)
+	$(PY) -m course_lib.experiments $(ARGS)
 
 zoo: .venv/test.ready
 	$(PY) tools/train_zoo.py $(ARGS)

@@ -20,6 +20,7 @@ RELEASED = (
     *("LICENSE", "Makefile", "README.md", "START.ipynb", "constraints.txt"),
     *("pyproject.toml", "setup.py", "tools/setup_env.sh"),
     *("docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md"),
+    "docs/your-own.md",
     *("course_lib/", "exercises/", "notebooks/", "results/", "syllabus/"),
 )
 NOTE = b"""\

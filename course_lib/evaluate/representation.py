@@ -1,12 +1,14 @@
 """Evaluates a representation by classification: frozen features, then weighted k-NN, a
 linear probe, or logistic regression on few labels."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from course_lib.checks import (
     as_seed,
@@ -19,7 +21,8 @@ from course_lib.checks import (
     picture_range,
     positive,
 )
-from course_lib.data import as_float
+from course_lib.data import Dataset, as_float
+from course_lib.data.reading import in_order, is_map_style
 from course_lib.evaluate.logistic import (
     LinearClassifier,
     _classes,
@@ -30,6 +33,33 @@ from course_lib.evaluate.logistic import (
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
+def takes_data(function):
+    """Decorator of `features`: accepts a data set or a DataLoader in place of a tensor
+    x. For a tensor it changes nothing, so the fingerprints of results leave it out."""
+
+    @functools.wraps(function)
+    def wrapper(encoder, x, batch_size: int = 1024) -> Tensor:
+        if isinstance(x, Dataset):
+            x = x.x
+        if isinstance(x, DataLoader):
+            batches = (batch[0] if _is_pair(batch) else batch for batch in x)
+        elif is_map_style(x) and not isinstance(x, (list, tuple)):
+            batches = (pair[0] for pair in in_order(x, count("batch_size", batch_size)))
+        else:
+            return function(encoder, x, batch_size)
+        found = [function(encoder, batch, batch_size) for batch in batches]
+        if not found:
+            raise ValueError("argument `x`: expected at least one row, got none")
+        return torch.cat(found)
+
+    return wrapper
+
+
+def _is_pair(batch) -> bool:
+    return isinstance(batch, (tuple, list)) and len(batch) > 0
+
+
+@takes_data
 @torch.no_grad()
 @expects(x="any ...")
 @expects_values(x=picture_range)
@@ -44,8 +74,10 @@ def features(
     submodules is in its earlier mode again. Modules that a lambda calls are not found:
     write nn.Sequential(f, g) instead of lambda x: g(f(x)), or call eval() yourself.
     x: (N, ...), uint8 (converted to float32 in [0, 1]) or floating point (used without
-    change). Raises ValueError for another dtype, for a batch_size below 1, and for an
-    encoder whose output is not (N, D).
+    change). Or a data set: a `Dataset`, a map-style dataset of pairs (x, y), which is
+    read in the order of its rows, or a DataLoader, which is read in its own order.
+    Raises ValueError for another dtype, for a batch_size below 1, and for an encoder
+    whose output is not (N, D).
     """
     count("batch_size", batch_size)
     if x.ndim == 0 or not (x.dtype == torch.uint8 or x.is_floating_point()):
