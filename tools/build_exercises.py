@@ -24,10 +24,11 @@ import tempfile
 import zipfile
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
-from build_notebooks import ROOT, read
+from build_notebooks import ROOT, finished, read
 from nbformat import NotebookNode
 from safetensors.numpy import load_file
 
@@ -60,7 +61,7 @@ def solved(found: Sheet) -> NotebookNode:
 @lru_cache
 def _read(path: Path, changed: int) -> NotebookNode:
     """Reads a master once for all samples. changed: the time of its last change."""
-    return read(path, "exercises")
+    return read(path)
 
 
 def unsolved(found: Sheet) -> NotebookNode:
@@ -79,6 +80,12 @@ def unsolved(found: Sheet) -> NotebookNode:
                 f"{found.name}: a cell has a marker without its partner:\n{cell.source}"
             )
     return notebook
+
+
+def written(found: Sheet, notebook: NotebookNode) -> bytes:
+    """Returns the file of a notebook of the sheet, with links and folded cells."""
+    source = found.folder / f"{found.name}.py"
+    return f"{nbformat.writes(finished(notebook, source, 'exercises'))}\n".encode()
 
 
 def drivers(found: Sheet) -> str:
@@ -224,8 +231,8 @@ def build(found: Sheet, to: Path, reveal: bool = False):
 
 def build_for_students(found: Sheet, to: Path, reveal: bool = False):
     """Writes the unsolved notebook and the files of its check into the folder `to`."""
-    text = nbformat.writes(unsolved(found)) + "\n"
-    write_whole(to / "exercises" / f"{found.name}.ipynb", text.encode())
+    notebook = written(found, unsolved(found))
+    write_whole(to / "exercises" / f"{found.name}.ipynb", notebook)
     checks = to / "exercises" / "checks"
     write_public(found.public(reveal), checks / found.name)
     write_whole(checks / f"{found.name}_drivers.py", drivers(found).encode())
@@ -324,7 +331,8 @@ def main() -> int:
     parser.add_argument("--nbgrader", type=Path)
     asked = parser.parse_args()
     bad = []
-    for name in asked.names or sheet.names(asked.solutions):
+    names = asked.names or sheet.names(asked.solutions)
+    for name in names:
         found = sheet.read(name, asked.solutions)
         if asked.check:
             bad += stale(found, asked.to)
@@ -334,8 +342,14 @@ def main() -> int:
                 bad += [f"{name}, {line}" for line in unnoticed(exercise)]
         if asked.nbgrader:
             folder = asked.nbgrader / "source" / found.name
-            source = nbformat.writes(solved(found)) + "\n"
-            write_whole(folder / f"{found.name}.ipynb", source.encode())
+            notebook = written(found, solved(found))
+            write_whole(folder / f"{found.name}.ipynb", notebook)
+    for name in sheet.names(asked.solutions):
+        file = asked.to / "exercises" / f"{name}.ipynb"
+        # Its links may lead to a new sheet.
+        if not asked.check and not name.startswith(tuple(names)) and file.exists():
+            other = SimpleNamespace(name=name, folder=asked.solutions)
+            write_whole(file, written(other, unsolved(other)))
     print("\n".join(bad), end="\n" if bad else "", file=sys.stderr)
     return bool(bad)
 
