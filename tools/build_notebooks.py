@@ -39,6 +39,8 @@ NOTEBOOKS = ROOT / "notebooks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REPOSITORY = repository(ROOT)
 MACHINE = re.compile(r"\S*/(home|Users|root|tmp|site-packages)/\S*")
+
+
 def read(source: pathlib.Path) -> NotebookNode:
     """Returns the notebook of a source, neither dressed nor executed.
 

@@ -55,7 +55,9 @@ def with_folded_notes(text: str) -> str:
     paragraphs = re.split(r"\n{2,}", text)
     for k, paragraph in enumerate(paragraphs):
         if note := MARGIN.fullmatch(paragraph):
-            summary = "Margin notes on slides" if note["s"] else "Margin note on a slide"
+            summary = (
+                "Margin notes on slides" if note["s"] else "Margin note on a slide"
+            )
             paragraphs[k] = (
                 f"<details><summary>{summary}{note['more']}</summary>\n\n{note['text']}"
                 "\n\n</details>"

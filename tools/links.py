@@ -99,7 +99,9 @@ def linked(text: str, source: Path, folder: str) -> str:
                 f"{' and no section '.join(missing)}"
             )
         if len(numbers) == 1:
-            return f"[{found[0]}]({there})" if (there := places[numbers[0]]) else found[0]
+            return (
+                f"[{found[0]}]({there})" if (there := places[numbers[0]]) else found[0]
+            )
         listed = sections or found["notebooks"]
         each = re.sub(
             r"\d+",
