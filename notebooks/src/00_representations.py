@@ -1585,8 +1585,8 @@ print(
 # ## 11. What to read
 #
 # Bengio, Courville, Vincent 2013, *Representation Learning: A Review and New Perspectives* ([arXiv
-# 1206.5538](https://arxiv.org/abs/1206.5538)): section 3 of the paper has the properties of REP's slide, and more.
-# Mikolov et al. 2013, *Distributed Representations of Words and Phrases and their Compositionality* ([arXiv
+# 1206.5538](https://arxiv.org/abs/1206.5538)): section 3 has the properties of REP's slide, and more. Mikolov et al.
+# 2013, *Distributed Representations of Words and Phrases and their Compositionality* ([arXiv
 # 1310.4546](https://arxiv.org/abs/1310.4546)). Levy and Goldberg 2014, *Neural Word Embedding as Implicit Matrix
 # Factorization*. Lloyd 1982, *Least Squares Quantization in PCM*. Coates, Lee, Ng 2011, *An Analysis of Single-Layer
 # Networks in Unsupervised Feature Learning*. Alain and Bengio 2016, *Understanding intermediate layers using linear
