@@ -20,7 +20,7 @@ NAVIGATION_ID = "navigation"
 HOW = (
     "**How to work** Press Shift+Enter: it runs a cell and goes to the next one. Do "
     "not use *Run All* the first time, because the view jumps to the end and hides "
-    "the training. Some code is folded: a click on its bar opens it."
+    "the training. Some code is folded: a click on the bar with three dots opens it."
 )
 MARGIN = re.compile(r"\*Margin note(?P<s>s?)(?P<more>[^*]*?)\.\*\s+(?P<text>.*)", re.S)
 

@@ -35,7 +35,7 @@ PATTERN = re.compile(
     re.VERBOSE | re.DOTALL | re.MULTILINE | re.IGNORECASE,
 )
 # The characters of a heading that a link to it keeps as they are in every viewer.
-LINKED = re.compile(r"[\w .,:;?!'()/+*=&@~-]*", re.ASCII)
+LINKED = re.compile(r"[\w .,:;?!'()/+*@~-]*", re.ASCII)
 
 
 def lecture(number: str) -> Path | None:
