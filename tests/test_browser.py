@@ -247,7 +247,8 @@ def test_links_go_to_sections_of_the_same_and_of_another_notebook(
         cells = [new_markdown_cell(text)]
         cells += [new_markdown_cell(f"{line}## 7. Far, below?\n\n{40 * line}")]
         (tmp_path / "files").mkdir(exist_ok=True)
-        nbformat.write(new_notebook(cells=cells), tmp_path / "files" / f"{name}.ipynb")
+        notebook = new_notebook(cells=cells, metadata=written("").metadata)
+        nbformat.write(notebook, tmp_path / "files" / f"{name}.ipynb")
     top = """name => {
         const panel = jupyterapp.shell.currentWidget;
         const heading = panel.node.querySelector("h2");
