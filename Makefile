@@ -32,7 +32,7 @@ book: .venv/book.ready
 	$(PY) tools/build_book.py
 
 notebooks: .venv/test.ready
-	$(PY) tools/build_notebooks.py $(NAMES)
+	$(PY) tools/build_notebooks.py $(NAMES) $(ARGS)
 
 exercises: .venv/test.ready
 	$(PY) tools/build_exercises.py $(NAMES) $(ARGS)

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from browser import CHROMIUM, Notebook, chromium, jupyterlab, move_all, poll
 from build_notebooks import NOTEBOOKS, ROOT
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_lib.grading import sheet
 
@@ -232,3 +232,34 @@ def test_check_in_a_browser_shows_wrong_and_right_answers(lab):
             / f"exercise-{'wrong' if answer is wrong.source else 'right'}.png"
         )
     notebook.close()
+
+
+@pytest.mark.slow
+def test_links_go_to_sections_of_the_same_and_of_another_notebook(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(ROOT / "tools" / "lab"))
+    line = "Words, to make it long.\n\n"
+    text = (
+        f"# 1\n\n[here](#7.-Far,-below?) [there](b.ipynb#7.-Far,-below?)\n\n{40 * line}"
+    )
+    for name in ("a", "b"):
+        cells = [new_markdown_cell(text)]
+        cells += [new_markdown_cell(f"{line}## 7. Far, below?\n\n{40 * line}")]
+        (tmp_path / "files").mkdir(exist_ok=True)
+        notebook = new_notebook(cells=cells, metadata=written("").metadata)
+        nbformat.write(notebook, tmp_path / "files" / f"{name}.ipynb")
+    top = """name => {
+        const panel = jupyterapp.shell.currentWidget;
+        const heading = panel.node.querySelector("h2");
+        const box = panel.node.querySelector(".jp-WindowedPanel-outer");
+        if (panel.title.label !== name || !heading) return false;
+        const distance = heading.getBoundingClientRect().top - box.getBoundingClientRect().top;
+        return distance > -5 && distance < 100;
+    }"""
+    with jupyterlab(tmp_path) as address, chromium() as browser:
+        page = Notebook(browser, address, "a.ipynb").page
+        assert not page.evaluate(top, "a.ipynb")
+        for words, name in (("here", "a.ipynb"), ("there", "b.ipynb")):
+            page.get_by_role("link", name=words, exact=True).first.click()
+            page.wait_for_function(top, arg=name)
