@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from course_lib.files import ROOT, write_whole
+from course_lib.trust import LIST, write_list
 
 ADDRESS = re.compile(
     r'(colab\.research\.google\.com/github/|git\+https://github\.com/|Repository = "https://github\.com/)'
@@ -53,6 +54,10 @@ def stamp(repo: str, root: Path = ROOT) -> list[Path]:
         if stamped != content:
             write_whole(path, stamped)
             changed.append(path)
+    sums = root / LIST
+    if changed and sums.is_file():
+        write_list(root)
+        changed.append(sums)
     return changed
 
 

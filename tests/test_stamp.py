@@ -19,6 +19,8 @@ import nbformat
 from build_exercises import ROOT, SOLUTIONS, sheet, unsolved
 from build_notebooks import NOTEBOOKS, problems
 
+from course_lib import trust
+
 for source in (NOTEBOOKS / "src").glob("*.py"):
     print("".join(f"{problem}\\n" for problem in problems(source, NOTEBOOKS / f"{source.stem}.ipynb")), end="")
 for found in map(sheet.read, sheet.names(SOLUTIONS)):
@@ -26,6 +28,8 @@ for found in map(sheet.read, sheet.names(SOLUTIONS)):
     for folder in ("exercises", f"solutions/samples/{found.name}/Nobody yet"):  # a sample that is the sheet as it is
         if (ROOT / folder / f"{found.name}.ipynb").read_text(encoding="utf-8") != built:
             print(folder, found.name)
+if (ROOT / trust.LIST).read_text(encoding="utf-8") != trust.listed(ROOT):
+    print(trust.LIST)
 for page in build_readme.PAGES:
     print(f"{page.name}\\n" * (build_readme.filled(page) != page.read_text(encoding="utf-8")), end="")
 """
@@ -71,6 +75,7 @@ def test_stamp_changes_the_address_everywhere_and_leaves_nothing_stale(clone):
         ".toml",
         ".md",
         ".ipynb",
+        ".txt",
         ".zip",
     } and before.keys() == after.keys()
     for folder in ("notebooks", "exercises"):
