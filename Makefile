@@ -66,7 +66,7 @@ bench: .venv/test.ready
 	$(PY) benchmarks/sampling.py
 	$(PY) benchmarks/grading.py
 
-# Writes the tables of README.md and docs/concepts.md from syllabus/, and notebooks/sha256.txt.
+# Writes the tables of README.md and docs/concepts.md from syllabus/, and tools/lab/sha256.txt.
 readme: .venv/test.ready
 	$(PY) tools/build_readme.py
 	$(PY) -m course_lib.trust

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from course_lib.files import ROOT, write_whole
 
-LIST = "notebooks/sha256.txt"
+LIST = "tools/lab/sha256.txt"
 SHIPPED = ("START.ipynb", "notebooks/*.ipynb", "exercises/*.ipynb")
 
 

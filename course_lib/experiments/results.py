@@ -93,7 +93,7 @@ def read(name: str) -> dict:
         raise FileNotFoundError(
             f"{path} does not exist: run `make results` in a clone of the course"
         )
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
@@ -147,7 +147,7 @@ def run(experiments: dict[str, Experiment]):
     for name, experiment in experiments.items():
         path, now = RESULTS / f"{name}.json", short(experiment)
         found = (
-            json.loads(path.read_text())
+            json.loads(path.read_text(encoding="utf-8"))
             if path.exists()
             else {"short": now, "rows": []}
         )
