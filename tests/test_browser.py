@@ -161,6 +161,7 @@ def before_it_runs(notebook):
     page, saved = notebook.page, notebook.page.locator(".widget-vbox")
     page.evaluate(SCROLL)
     poll(saved.count, "a saved widget")
+    saved.first.scroll_into_view_if_needed()
     assert page.get_by_text("explore(children").count() == 0
     assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
     assert page.locator(".jp-DirListing-item").count() > 0
