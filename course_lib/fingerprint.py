@@ -70,7 +70,8 @@ def weights_hash(name: str) -> str:
 def _manifest() -> dict[str, dict]:
     """The zoo's manifest. It is read here because the zoo imports recipes, which import
     this module."""
-    return json.loads((Path(__file__).parent / "zoo" / "manifest.json").read_text())
+    file = Path(__file__).parent / "zoo" / "manifest.json"
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 class _Dependencies:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib.files import ROOT, write_whole
+from course_lib.trust import LIST, write_list
 
 # Imported where it is needed, because it comes with JupyterLab, not with course_lib.
 if TYPE_CHECKING:
@@ -122,4 +123,8 @@ def stamp(repo: str, root: Path = ROOT) -> list[Path]:
         if new != old:
             write_whole(path, new.encode())
             changed.append(path)
+    sums = root / LIST
+    if changed and sums.is_file():
+        write_list(root)
+        changed.append(sums)
     return changed

@@ -1,5 +1,5 @@
 """Each notebook runs as on Colab: with Colab's versions (.venv/colab, made by
-tools/setup_env.sh) and without a clone, in a folder that holds the notebook only.
+setup_course.py) and without a clone, in a folder that holds the notebook only.
 
 Its set-up cell must install course_lib; here it does so from the wheel.
 """

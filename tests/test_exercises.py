@@ -23,6 +23,7 @@ from build_readme import SYLLABUS
 from IPython.core.interactiveshell import InteractiveShell
 from safetensors.numpy import load_file, save_file
 
+from course_lib import trust
 from course_lib.grading import drive, sheet
 from course_lib.grading.answers import defines
 from course_lib.grading.drive import run
@@ -349,6 +350,9 @@ def test_release_has_the_student_files_and_no_solution(tmp_path, monkeypatch):
     docs = {"docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md"}
     assert {name for name in names if name.startswith("docs")} == docs
     assert leaks(contents) == []
+    assert "setup_course.py" in names and any(n.startswith("tools/lab/") for n in names)
+    shipped = {n: c for n, c in contents.items() if n.endswith(".ipynb")}
+    assert contents[trust.LIST].decode() == trust.listing(shipped)
 
 
 def test_release_is_reproducible_byte_for_byte(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import sys
 import pytest
 from build_notebooks import ROOT
 
+from course_lib import trust
 from course_lib.__main__ import main
 from course_lib.stamp import PLACEHOLDER, repository, stamp
 
@@ -16,12 +17,16 @@ import build_readme
 from build_exercises import ROOT, SOLUTIONS, SimpleNamespace, sheet, unsolved, written
 from build_notebooks import NOTEBOOKS, problems
 
+from course_lib import trust
+
 for source in (NOTEBOOKS / "src").glob("*.py"):
     print("".join(f"{problem}\\n" for problem in problems(source, NOTEBOOKS / f"{source.stem}.ipynb")), end="")
 for name in sheet.names(SOLUTIONS):
     found = SimpleNamespace(name=name, folder=SOLUTIONS)
     if (ROOT / "exercises" / f"{name}.ipynb").read_bytes() != written(found, unsolved(found)):
         print(name)
+if (ROOT / trust.LIST).read_text(encoding="utf-8") != trust.listed(ROOT):
+    print(trust.LIST)
 for page in build_readme.PAGES:
     print(f"{page.name}\\n" * (build_readme.filled(page) != page.read_text(encoding="utf-8")), end="")
 """
@@ -64,7 +69,8 @@ def test_stamp_changes_the_address_everywhere_and_leaves_nothing_stale(clone):
     after = contents(clone)
     changed = {path for path in after if after[path] != before[path]}
     built = {*clone.glob("notebooks/*.ipynb"), *clone.glob("exercises/*.ipynb")}
-    assert changed == {clone / "pyproject.toml", clone / "README.md", *built}
+    pages = {clone / "pyproject.toml", clone / "README.md", clone / trust.LIST}
+    assert changed == pages | built
     assert before.keys() == after.keys()
     for folder in ("notebooks", "exercises"):
         for path in (clone / folder).glob("*.ipynb"):

@@ -155,7 +155,7 @@ def read(name: str) -> dict:
     path = file_of(name)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: run {_how_to_run(name)}")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _how_to_run(name: str) -> str:
@@ -215,7 +215,7 @@ def run(experiments: dict[str, Experiment]):
     for name, experiment in experiments.items():
         path, now = file_of(name), short(experiment)
         found = (
-            json.loads(path.read_text())
+            json.loads(path.read_text(encoding="utf-8"))
             if path.exists()
             else {"short": now, "rows": []}
         )

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 def manifest() -> dict[str, dict]:
     """Returns a dictionary: name of the weights -> hash of the recipe, sha256 of the
     file, seed, steps, seconds, device and measures."""
-    return json.loads((FOLDER / "manifest.json").read_text())
+    return json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
 
 
 def load(name: str) -> Method:
