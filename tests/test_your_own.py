@@ -13,6 +13,7 @@ import torch
 from methods import Regression, points
 from PIL import Image
 
+from course_lib import experiments
 from course_lib.__main__ import main
 from course_lib.data import Dataset, image_folder, load
 from course_lib.evaluate import features
@@ -83,7 +84,7 @@ def test_the_page_runs_from_top_to_bottom(here, monkeypatch, capsys):
     with pytest.raises(
         ValueError, match="vicreg.json is out of date.*-m course_lib.exp"
     ):
-        results.table("vicreg_recipe:vicreg")
+        experiments.table("vicreg_recipe:vicreg")
 
 
 def check_vicreg(module):
@@ -214,11 +215,11 @@ def test_load_and_table_say_what_is_wrong_with_a_name(here):
         with pytest.raises(ValueError, match=message):
             load(name)
     with pytest.raises(ValueError, match="expected a Recipe, or a dictionary of Set"):
-        results.table("my_recipe:number")
+        experiments.table("my_recipe:number")
     with pytest.raises(
         FileNotFoundError, match="-m course_lib.experiments my_recipe:m"
     ):
-        results.table("my_recipe:mine")
+        experiments.table("my_recipe:mine")
 
 
 # Pictures of one's own

@@ -6,8 +6,9 @@ name -> settings.
 """
 
 from course_lib.experiments.jobs import pretext_score
-from course_lib.experiments.results import catalogue, read, run, table, values
+from course_lib.experiments.results import catalogue, read, run, values
 from course_lib.experiments.setting import Setting
+from course_lib.experiments.tables import table
 
 __all__ = [
     "Setting",

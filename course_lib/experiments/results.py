@@ -18,7 +18,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
 
@@ -30,13 +29,6 @@ from course_lib.files import SHIPPED, write_json
 from course_lib.names import imported, is_own, unknown
 from course_lib.recipe import Recipe, build, is_recipe, recipes, train
 
-TITLES = {
-    "knn": "k-NN",
-    "probe": "linear probe",
-    "effective_rank": "rank",
-    "feature_std": "std",
-    "pretext": "own task",
-}
 RESULTS = SHIPPED / "results"
 
 
@@ -154,11 +146,12 @@ def read(name: str) -> dict:
     FileNotFoundError, which says how to make the file, if it does not exist."""
     path = file_of(name)
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: run {_how_to_run(name)}")
+        raise FileNotFoundError(f"{path} does not exist: run {how_to_run(name)}")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _how_to_run(name: str) -> str:
+def how_to_run(name: str) -> str:
+    """Returns the command that makes the results of an experiment, with its place."""
     if is_own(name):
         return f"`python -m course_lib.experiments {name}` in this folder"
     return "`make results` in a clone of the course"
@@ -167,7 +160,7 @@ def _how_to_run(name: str) -> str:
 def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
     """Returns setting -> values of the measure, one for each seed, for the settings in
     results/NAME.json that have this measure."""
-    found = _by_setting(name)
+    found = by_setting(name)
     return {
         setting: [row[measure] for row in rows]
         for setting, rows in found.items()
@@ -175,7 +168,7 @@ def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
     }
 
 
-def _by_setting(name: str) -> dict[str, list[dict]]:
+def by_setting(name: str) -> dict[str, list[dict]]:
     """Returns setting -> its rows in results/NAME.json."""
     found = {}
     for row in read(name)["rows"]:
@@ -295,64 +288,3 @@ def stale(name: str, experiment: Experiment) -> list[str]:
         for key in {**today, **found}
         if found.get(key) != today.get(key)
     ]
-
-
-def table(name: str) -> str:
-    """Returns results/NAME.json as a text table: mean and standard deviation of each
-    setting over its seeds, and the gain over the untrained network.
-
-    Raises ValueError for an unknown name, and if the file is out of date.
-    """
-    experiment = find(name)
-    by_setting = _by_setting(name)
-    if old := stale(name, experiment):
-        raise ValueError(
-            f"results/{file_of(name).name} is out of date for {'; '.join(old[:3])}: "
-            f"run {_how_to_run(name)}"
-        )
-    rows = [row for of_it in by_setting.values() for row in of_it]
-    about = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
-    # a curve is no number, so it has no column
-    numbers = (key for row in rows for key in row if isinstance(row[key], (int, float)))
-    columns = [key for key in dict.fromkeys(numbers) if key not in about]
-    first = max(map(len, by_setting)) + 2
-    cells = {c: [spread(each, c) for each in by_setting.values()] for c in columns}
-    wide = {c: max(map(len, [TITLES.get(c, c), *cells[c]])) + 2 for c in columns}
-    head = "".join(f"{TITLES.get(c, c):>{wide[c]}}" for c in columns)
-    lines = [f"{'':{first}}{head}  seeds   steps  seconds"]
-    for setting, of_it in by_setting.items():
-        found = "".join(f"{spread(of_it, c):>{wide[c]}}" for c in columns)
-        seeds = ",".join(str(row["seed"]) for row in of_it)
-        seconds = mean(row.get("seconds", 0) for row in of_it)
-        lines.append(
-            f"{setting:{first}}{found}  {seeds:7}{of_it[0]['steps']:>6}{seconds:>9.0f}"
-        )
-    for measure in ("knn", "probe"):
-        for baseline in ("random encoder", "random, calibrated"):
-            if "trained" in by_setting and baseline in by_setting:
-                random = {row["seed"]: row[measure] for row in by_setting[baseline]}
-                gains = [
-                    row[measure] - random[row["seed"]] for row in by_setting["trained"]
-                ]
-                by_seed = ", ".join(f"{gain:+.3f}" for gain in gains)
-                lines.append(
-                    f"{TITLES[measure]}: trained - {baseline} of the same seed = "
-                    f"{mean(gains):+.3f} ({by_seed})"
-                )
-    devices = sorted({row["device"] for row in rows})
-    note = f"held-out rows; mean ± standard deviation over seeds; {'; '.join(devices)}"
-    return "\n".join([*lines, note])
-
-
-def spread(rows: list[dict], measure: str) -> str:
-    """Returns the text "mean ± standard deviation" of a measure over the rows.
-
-    For a single row, and for a measure that only describes features, it returns only
-    the mean. For a measure that the rows do not have it returns an empty text.
-    """
-    if measure not in rows[0]:
-        return ""
-    found = [row[measure] for row in rows]
-    if measure.startswith(("effective_rank", "feature_std")):
-        return f"{mean(found):.3g}"
-    return f"{mean(found):.3f}" + (f" ± {stdev(found):.3f}" if len(found) > 1 else "")
