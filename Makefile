@@ -10,12 +10,22 @@ WORKERS := 2
 # tests come last, and one worker is idle.
 CHECK = COURSE_BUDGET=smoke OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m pytest tests notebooks exercises \
 	-n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --durations=10
+# Runs setup_course.py, which installs and opens JupyterLab, by the first Python that starts; it then looks for a
+# suitable one.
+define SETUP
+@set -- $(if $(PYTHON),'$(PYTHON)',python3 python3.13 python3.12 python3.11 python3.10 $(PY)); \
+for python; do \
+	"$$python" -c 'import sys; assert sys.version_info >= (3, 7)' >/dev/null 2>&1 || continue; \
+	MAKE_PYTHON='$(PYTHON)' exec "$$python" setup_course.py $(1); \
+done; \
+echo "This course needs Python 3.10, 3.11, 3.12 or 3.13 and found none: install one, or name another one:" \
+	"make $(firstword $(1)) PYTHON=/path/to/python3.12" >&2; exit 1
+endef
 
 .PHONY: lab test test-all book notebooks exercises release grade results zoo bench readme clean
 
-lab: .venv/lab.ready
-	@echo "JupyterLab opens in the browser; if it does not, open the address that it prints below. Ctrl-C twice ends it."
-	@$(PY) -m jupyterlab --ServerApp.root_dir=. --ServerApp.preferred_dir=notebooks $(LAB_ARGS)
+lab:
+	$(call SETUP,lab $(LAB_ARGS))
 
 test: .venv/test.ready
 	$(PY) -m ruff format --check .
@@ -32,10 +42,12 @@ book: .venv/book.ready
 	$(PY) tools/build_book.py
 
 notebooks: .venv/test.ready
-	$(PY) tools/build_notebooks.py $(NAMES)
+	$(PY) tools/build_notebooks.py $(NAMES) $(ARGS)
+	$(PY) -m course_lib.trust
 
 exercises: .venv/test.ready
 	$(PY) tools/build_exercises.py $(NAMES) $(ARGS)
+	$(PY) -m course_lib.trust
 
 release: .venv/test.ready
 	$(PY) tools/build_release.py $(ARGS)
@@ -44,7 +56,7 @@ grade: .venv/lab.ready
 	$(PY) -m course_lib grade $(or $(ARGS),solutions/samples/03_contrastive --exercise 03 --seed 1 --out runs/marks)
 
 results: .venv/test.ready
-	$(PY) tools/run_results.py $(ARGS)
+	$(PY) -m course_lib.experiments $(ARGS)
 
 zoo: .venv/test.ready
 	$(PY) tools/train_zoo.py $(ARGS)
@@ -53,21 +65,20 @@ bench: .venv/test.ready
 	$(PY) benchmarks/ssl_step.py $(ARGS)
 	$(PY) benchmarks/sampling.py
 	$(PY) benchmarks/grading.py
+	$(PY) benchmarks/widgets.py
 
-# Writes the tables of README.md and docs/concepts.md from syllabus/.
+# Writes the tables of README.md and docs/concepts.md, and START.ipynb, from syllabus/, and tools/lab/sha256.txt.
 readme: .venv/test.ready
 	$(PY) tools/build_readme.py
+	$(PY) tools/build_start.py
+	$(PY) -m course_lib.trust
 
 # Keeps runs/, the checkpoints of unfinished training runs: they took hours.
 clean:
 	rm -rf .venv build dist *.egg-info .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# The set-up writes .venv/*.ready last, with the path of this folder. It is repeated if it was interrupted, or if the
-# folder was moved, because an editable install refers to the old path.
-ifneq ($(shell cat .venv/*.ready 2>/dev/null | grep -vxF '$(CURDIR)'),)
+# setup_course.py does nothing if .venv is ready.
 .PHONY: .venv/lab.ready .venv/test.ready .venv/book.ready
-endif
-.venv/test.ready .venv/book.ready: tools/colab-requirements.txt tools/share_torch.py
-.venv/lab.ready .venv/test.ready .venv/book.ready: .venv/%.ready: pyproject.toml constraints.txt tools/setup_env.sh
-	@PYTHON='$(PYTHON)' sh tools/setup_env.sh $*
+.venv/lab.ready .venv/test.ready .venv/book.ready: .venv/%.ready:
+	$(call SETUP,$* --no-open)

@@ -18,8 +18,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 
 nb_execution_mode = "off"
 nb_ipywidgets_js = {"html-manager/embed.js": {}}
-nb_code_prompt_show = "Show the set-up cell"  # no other one is folded
-nb_code_prompt_hide = "Hide the set-up cell"
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
 mathjax_path = "mathjax/tex-svg.js"
@@ -45,8 +45,8 @@ python_maximum_signature_line_length = 120
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {
-    "repository_url": REPOSITORY,
-    "use_repository_button": True,
+    "repository_url": f"https://github.com/{REPOSITORY}" if REPOSITORY else "",
+    "use_repository_button": bool(REPOSITORY),
     "use_download_button": False,
     "navbar_persistent": [],
 }

@@ -14,6 +14,10 @@ from course_lib.commands.parser import UsageError, parse
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code. Errors that a user can mend are one
     sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # a pipe or file of Windows may have no ✓: print ? instead
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     try:
         args = parse(sys.argv[1:] if arguments is None else arguments)
         if args.command in ("train", "sample") and os.environ.get("RANK", "0") == "0":

@@ -3,15 +3,17 @@ was expected and what came."""
 
 from collections.abc import Callable
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, default_collate
+from torch.utils.data import DataLoader
 
 from course_lib import distributed
 from course_lib.checks import as_seed, count, finite, picture_range, positive
 from course_lib.data import Dataset
+from course_lib.data.reading import is_map_style
 
 
 def check_arguments(
@@ -97,12 +99,15 @@ def check_schedule(schedule: Callable[[float], float]) -> Callable[[float], floa
 def _check_kind(data):
     """Raises ValueError unless data are a `Dataset` or a map-style dataset."""
     kind = type(data).__name__
-    is_map = hasattr(data, "__len__") and hasattr(data, "__getitem__")
-    other = (Tensor, np.ndarray, dict, str, IterableDataset)
-    if not is_map or isinstance(data, other):
+    hint = ""
+    if isinstance(data, DataLoader):
+        hint = ": give its dataset, and batch_size"
+    elif isinstance(data, (str, Path)):
+        hint = ": read a folder of pictures by course_lib.data.image_folder"
+    if hint or not is_map_style(data):
         raise ValueError(
             "argument `data`: expected a course_lib.data.Dataset, or a map-style "
-            f"dataset with len(data) and pairs data[k] = (x, y), got {kind}"
+            f"dataset with len(data) and pairs data[k] = (x, y), got {kind}{hint}"
         )
     if isinstance(data, tuple) and all(isinstance(part, Tensor) for part in data):
         raise ValueError(
@@ -114,8 +119,9 @@ def _check_kind(data):
 def check_values(x: Tensor, y: Tensor, dtypes: set[torch.dtype]):
     """Raises ValueError for x that a method with weights of these dtypes cannot use.
 
-    Raises ValueError, too, for float pictures in 0..255 and for NaN and infinity, if
-    x and y are on the CPU. (On a GPU, the CPU would have to wait.)
+    Raises ValueError, too, for float pictures outside [0, 1], for pictures whose last
+    axis is the channels, and for NaN and infinity, if x and y are on the CPU. (On a
+    GPU, the CPU would have to wait.)
     """
     if x.dtype == torch.float64 and dtypes and torch.float64 not in dtypes:
         names = ", ".join(
@@ -126,39 +132,32 @@ def check_values(x: Tensor, y: Tensor, dtypes: set[torch.dtype]):
             "float64: convert x, for example by x.float()"
         )
     picture_range("data", x)
+    _check_pictures(x)
     for name, rows in (("x", x), ("y", y)):
         if rows.device.type == "cpu" and rows.is_floating_point():
             finite(f"data`, `{name}", rows)
 
 
-def collate(samples: list) -> tuple[Tensor, Tensor] | ValueError:
-    """Returns the batch (x, y) of the samples of a map-style dataset.
+def _check_pictures(x: Tensor):
+    """Raises ValueError for pictures (N, H, W, C), and for float pictures that were
+    normalised: augmentations clamp their results to [0, 1].
 
-    If they cannot be a batch, returns (and does not raise) a ValueError: if a worker
-    process raises an error, the DataLoader adds the whole traceback to its message.
+    A bicubic resize may go a little beyond [0, 1]; this is accepted. Tensors with more
+    than four channels are feature maps or several views, which may have any range.
     """
-    expected = "argument `data`: expected pairs data[k] = (x, y) of tensors or numbers"
-    for sample in samples:
-        if not isinstance(sample, (tuple, list)) or len(sample) != 2:
-            kind = type(sample).__name__
-            size = f" of {len(sample)}" if isinstance(sample, (tuple, list)) else ""
-            return ValueError(f"{expected}, got {kind}{size}")
-        for name, value in zip("xy", sample):
-            if not isinstance(value, (Tensor, np.ndarray, np.generic, Real)):
-                kind = f"{type(value).__module__}.{type(value).__name__}"
-                hint = (
-                    ": convert pictures, for example by "
-                    "torchvision.transforms.v2.functional.pil_to_tensor"
-                    if kind.startswith("PIL")
-                    else ""
-                )
-                kind = kind.removeprefix("builtins.")
-                return ValueError(f"{expected}, got {name} of type {kind}{hint}")
-    try:
-        x, y = default_collate(samples)
-    except (TypeError, RuntimeError) as error:
-        return ValueError(
-            f"{expected} with equal shapes, got samples that do not make a batch "
-            f"({str(error).splitlines()[0]})"
+    if x.ndim != 4 or not x.numel():
+        return
+    if x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:
+        raise ValueError(
+            "argument `data`: expected pictures (N, C, H, W), got "
+            f"{tuple(x.shape)}: move the channels, for example by x.permute(0, 3, 1, 2)"
         )
-    return x, y
+    if x.shape[1] > 4 or not x.is_floating_point() or x.device.type != "cpu":
+        return
+    low, high = (end.item() for end in x.aminmax())
+    if low < -0.1 or high > 1.1:
+        raise ValueError(
+            "argument `data`: expected float pictures in [0, 1], got values from "
+            f"{low:.3g} to {high:.3g}: remove the normalisation, such as "
+            "transforms.Normalize, since augmentations clamp pictures to [0, 1]"
+        )

@@ -53,7 +53,7 @@ class Checkpoint:
     ):
         self.path = None if path is None else file_to_write("checkpoint", path)
         self.method, self.optimizers = method, optimizers
-        self.run = _plain(
+        self.run = _without_numpy(
             run
             | {
                 "processes": distributed.world_size(),
@@ -132,7 +132,7 @@ class Checkpoint:
             return
         state = {"run": self.run, "done": totals, "method": self.method.state_dict()}
         state["optimizers"] = [
-            _plain(optimizer.state_dict()) for optimizer in self.optimizers
+            _without_numpy(optimizer.state_dict()) for optimizer in self.optimizers
         ]
         state["data"] = self.data
         torch.save(state, content := io.BytesIO())
@@ -145,13 +145,15 @@ def _describe(optimizer: torch.optim.Optimizer) -> list:
     return [type(optimizer).__name__, *groups]
 
 
-def _plain(value):
+def _without_numpy(value):
     """Returns the value with numbers of NumPy, in lists, tuples and dictionaries, too,
     replaced by numbers of Python. torch.load rejects a file with numbers of NumPy."""
     if isinstance(value, dict):
-        return {_plain(key): _plain(part) for key, part in value.items()}
+        return {
+            _without_numpy(key): _without_numpy(part) for key, part in value.items()
+        }
     if type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
+        return type(value)(map(_without_numpy, value))
     return value.item() if isinstance(value, np.generic) else value
 
 

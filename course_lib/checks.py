@@ -284,11 +284,8 @@ def number_or_rows(low: float, high: float):
 
 
 def _plain(value) -> int | float:
-    """Returns a number of Python for any real number, for example NumPy's.
-
-    A checkpoint with numbers of NumPy could not be loaded, and a seed of NumPy would
-    give other random numbers than the same int.
-    """
+    """Returns a number of Python for any real number, for example NumPy's: a seed of
+    NumPy would give other random numbers than the same int."""
     return int(value) if isinstance(value, Integral) else float(value)
 
 

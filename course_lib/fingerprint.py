@@ -3,8 +3,8 @@
 The hash of a fingerprint tells which results and trained weights are out of date. The
 fingerprint of a builder or a job contains:
 
-- its syntax, without docstrings, comments, type hints, layout and the decorator
-  `expects_values`;
+- its syntax, without docstrings, comments, type hints, layout and the decorators
+  `expects_values` and `takes_data`;
 - the syntax of every function of the library that it calls, directly or indirectly;
 - the values of the constants that they read.
 
@@ -30,8 +30,8 @@ from types import ModuleType
 WATCHED = [
     f"course_lib.{name}"
     for name in (
-        "arguments checkpoint checks data distributed families files fingerprint optim "
-        "recipe run teacher train zoo"
+        "arguments checkpoint checks data distributed families files fingerprint names "
+        "optim recipe run steps teacher train zoo"
     ).split()
 ]
 NOT_SYNTAX = ("annotation", "returns", "type_comment", "type_params", "ctx", "kind")
@@ -70,7 +70,8 @@ def weights_hash(name: str) -> str:
 def _manifest() -> dict[str, dict]:
     """The zoo's manifest. It is read here because the zoo imports recipes, which import
     this module."""
-    return json.loads((Path(__file__).parent / "zoo" / "manifest.json").read_text())
+    file = Path(__file__).parent / "zoo" / "manifest.json"
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 class _Dependencies:
@@ -167,7 +168,7 @@ def _read(value) -> tuple[str, dict, frozenset[str]]:
             part.decorator_list = [
                 decorator
                 for decorator in part.decorator_list
-                if not _checks_values(decorator)
+                if not _changes_nothing(decorator)
             ]
     references, loads = {}, set()
     own = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
@@ -222,11 +223,12 @@ def _dotted(node: ast.AST) -> list[str]:
     return []
 
 
-def _checks_values(decorator: ast.expr) -> bool:
+def _changes_nothing(decorator: ast.expr) -> bool:
     """Returns whether the decorator is `checks.expects_values(...)`, which computes
-    nothing."""
-    called = _dotted(decorator.func) if isinstance(decorator, ast.Call) else []
-    return called[-1:] == ["expects_values"]
+    nothing, or `takes_data`, which changes nothing for a tensor."""
+    if isinstance(decorator, ast.Call):
+        return _dotted(decorator.func)[-1:] == ["expects_values"]
+    return _dotted(decorator) == ["takes_data"]
 
 
 def _syntax(node) -> str:

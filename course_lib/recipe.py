@@ -16,6 +16,7 @@ from course_lib.checks import as_seed
 from course_lib.data import SHAPES, Dataset
 from course_lib.families import merged
 from course_lib.fingerprint import fingerprint, weights_hash, weights_of
+from course_lib.names import imported, is_own, unknown
 from course_lib.optim import Optimizers, adamw
 from course_lib.run import seeded, training_device
 from course_lib.train import Method, Step, fit
@@ -39,7 +40,8 @@ class Recipe:
     """
 
     build: Callable[[], Method]
-    data: str  # name of the data set, for course_lib.data.load
+    # name of the data set, for course_lib.data.load; "module:NAME" for one's own
+    data: str
     gpu: Size
     cpu: Size | None = None  # None: the training is too long for a CPU
     optimizer: Callable[..., Optimizers] = adamw
@@ -77,13 +79,20 @@ def recipes() -> dict[str, Recipe]:
 def lookup(name: str) -> Recipe:
     """Returns the recipe of this name.
 
-    Raises ValueError for an unknown name. The message lists the known ones.
+    "module:NAME" is a recipe of one's own: the Recipe NAME in a module, for example in
+    a file of the current folder. Raises ValueError for an unknown name. The message
+    lists the known ones and suggests the closest.
     """
+    if is_own(name):
+        return imported("name", name, is_recipe, "a Recipe")
     if name not in recipes():
-        raise ValueError(
-            f"argument `name`: expected one of {', '.join(recipes())}, got {name!r}"
-        )
+        raise unknown("name", name, recipes(), ", or module:NAME for one of your own")
     return recipes()[name]
+
+
+def is_recipe(value) -> bool:
+    """Returns whether the value is a Recipe."""
+    return isinstance(value, Recipe)
 
 
 def build(recipe: Recipe, seed: int) -> Method:

@@ -12,8 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from course_lib import distributed
-from course_lib.arguments import check_values, collate
+from course_lib.arguments import check_values
 from course_lib.data import Dataset, as_float
+from course_lib.data.reading import Numbered, collate
 from course_lib.optim import Optimizers
 
 CPU = torch.device("cpu")
@@ -91,7 +92,7 @@ def batches(
         )
     else:
         pairs = DataLoader(
-            data,
+            Numbered(data),
             batch_sampler=(
                 rows.tolist() for rows in _order(len(data), batch_size, seed, start)
             ),

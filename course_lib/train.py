@@ -30,6 +30,7 @@ from course_lib.run import (
     train_only,
     training_device,
 )
+from course_lib.steps import Steps
 
 
 class Method(nn.Module):
@@ -149,14 +150,15 @@ def fit(
 ) -> Iterator[Step]:
     """Trains `method` for `steps` updates and yields a `Step` after each.
 
-    The caller iterates over the steps and may plot or stop between them.
+    The caller iterates over the steps and may plot or stop between them. Without this
+    loop nothing is trained, and there is a warning.
 
     data: a `course_lib.data.Dataset`, or any map-style dataset of pairs (x, y) with
         uint8 or float x. A `Dataset` is copied to the device as a whole and stays uint8
         there. Any other dataset is read batch by batch, by a DataLoader with `workers`
-        processes. Float pictures must be in [0, 1]. Before the training (for a
-        map-style dataset: at its first batch), `fit` looks for pictures in 0..255, for
-        NaN and for infinity, unless the data are on a GPU.
+        processes. Float pictures must be in [0, 1], without normalisation. Before the
+        training (for a map-style dataset: at its first batch), `fit` looks for other
+        pictures, for NaN and for infinity, unless the data are on a GPU.
     batch_size: images per batch, summed over all processes. Each epoch uses a new
         permutation of the data and drops the incomplete last batch.
     optimizers: a function parameters -> Optimizer for all players, or a list with one
@@ -306,7 +308,7 @@ def fit(
                     file.save((k, images, seconds))
                 raise
 
-    return train()
+    return Steps(train(), f"{type(method).__name__}, steps={steps}")
 
 
 def _not_finite(

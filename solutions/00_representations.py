@@ -444,8 +444,10 @@ assert check(mean_iou).solved
 # pick the best of the *test* numbers, you report luck. So choose the setting on the validation set, by its mean over the
 # seeds. Then report the test accuracies of this setting, over all its seeds:
 #
-# $$s^* = \arg\max_s \frac1R \sum_r v_{sr}, \qquad \text{mean} = \frac1R \sum_r t_{s^* r}, \qquad
-# \text{std} = \sqrt{\frac{1}{R - 1} \sum_r \left( t_{s^* r} - \text{mean} \right)^2}.$$
+# $$\begin{gathered}
+# s^* = \arg\max_s \frac1R \sum_r v_{sr}, \qquad \text{mean} = \frac1R \sum_r t_{s^* r}, \\
+# \text{std} = \sqrt{\frac{1}{R - 1} \sum_r \left( t_{s^* r} - \text{mean} \right)^2}.
+# \end{gathered}$$
 #
 # If several settings have the same mean validation accuracy, take the first one. The standard deviation is over the seeds,
 # and it divides by $R - 1$ because the mean was estimated from the same R numbers.

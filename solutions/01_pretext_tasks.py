@@ -380,9 +380,9 @@ def soft_bins(ab, bins, neighbours, sigma):
 
     ab (M, 2): colours; bins (Q, 2): centres. Same dtype for both, float32 or float64.
     neighbours: how many bins share a colour, a whole number from 1 to Q. sigma: a
-    number > 0. Returns (M, Q), of this dtype: row i is proportional to exp(-d^2 / (2 sigma^2)) at the
-    bins nearest to colour i, where d is the Euclidean distance, and 0 elsewhere. Each
-    row sums to 1.
+    number > 0. Returns (M, Q), of this dtype: row i is proportional to
+    exp(-d^2 / (2 sigma^2)) at the bins nearest to colour i, where d is the Euclidean
+    distance, and 0 elsewhere. Each row sums to 1.
     """
     ### BEGIN SOLUTION
     squared = (ab[:, None] - bins[None]).square().sum(2)  # (M, Q)
@@ -789,7 +789,10 @@ def coloured(steps):
         some[:, 1:],
     ]
     pictures = [lab_to_rgb(torch.cat([some[:, :1], ab], 1)) for ab in colours]
-    title = f"Emoji of the test set after {steps} steps\nWhat the network sees; T = 1; T = 0.38; T = 0.05; as they are"
+    title = (
+        f"Emoji of the test set after {steps} steps\nWhat the network sees; T = 1; T = "
+        "0.38; T = 0.05; as they are"
+    )
     return image_grid(torch.cat(pictures), title=title, columns=len(some))
 
 

@@ -514,9 +514,9 @@ assert check(TwoViews).solved
 def uniformity(z, t):
     """The logarithm of the mean of exp(-t ||u_i - u_k||^2) over all pairs i != k.
 
-    z (n, D), float32 or float64, n >= 2: rows of any Euclidean norm above 0; u are these
-    rows at unit length. t: a number > 0. Returns a 0-d tensor: 0 for equal rows, less
-    for all others.
+    z (n, D), float32 or float64, n >= 2: rows of any Euclidean norm above 0; u are
+    these rows at unit length. t: a number > 0. Returns a 0-d tensor: 0 for equal rows,
+    less for all others.
     """
     ### BEGIN SOLUTION
     u = F.normalize(z, dim=1)
@@ -570,11 +570,12 @@ assert check(uniformity).solved
 def hardest_triplet(z1, z2, margin):
     """The triplet loss with the hardest negative of the batch.
 
-    z1, z2 (N, D), float32 or float64, N >= 2: projections of the first and second views,
-    row i of both from picture i, rows of any Euclidean norm above 0. margin: a number >
-    0. Returns the mean over the N first views of max(0, E(own) - E(hardest) + margin), a
-    0-d tensor: E(own) is the energy with the second view of the same picture, and
-    E(hardest) the lowest energy with a second view of another one.
+    z1, z2 (N, D), float32 or float64, N >= 2: projections of the first and second
+    views, row i of both from picture i, rows of any Euclidean norm above 0. margin: a
+    number > 0. Returns the mean over the N first views of
+    max(0, E(own) - E(hardest) + margin), a 0-d tensor: E(own) is the energy with the
+    second view of the same picture, and E(hardest) the lowest energy with a second view
+    of another one.
     """
     ### BEGIN SOLUTION
     energy = 2 - 2 * F.normalize(z1, dim=1) @ F.normalize(z2, dim=1).T  # (N, N)

@@ -417,8 +417,10 @@ assert check(barlow_twins).solved
 # $\mathrm{Cov}(z)_{ij} = \frac{1}{N - 1}\sum_n (z_{ni} - \mu_i)(z_{nj} - \mu_j)$, and $\gamma$ the standard deviation
 # that is asked for,
 #
-# $$v(z) = \frac1D \sum_{j=1}^{D} \max\Big(0,\; \gamma - \sqrt{\mathrm{Cov}(z)_{jj} + 10^{-4}}\Big), \qquad
-# c(z) = \frac1D \sum_{i=1}^{D} \sum_{j \ne i} \mathrm{Cov}(z)_{ij}^2.$$
+# $$\begin{aligned}
+# v(z) &= \frac1D \sum_{j=1}^{D} \max\Big(0,\; \gamma - \sqrt{\mathrm{Cov}(z)_{jj} + 10^{-4}}\Big), \\
+# c(z) &= \frac1D \sum_{i=1}^{D} \sum_{j \ne i} \mathrm{Cov}(z)_{ij}^2.
+# \end{aligned}$$
 #
 # Return the three terms of the loss: the invariance $\frac1N\sum_n \lVert z^{(1)}_n - z^{(2)}_n\rVert^2$, the variance
 # $v(z^{(1)}) + v(z^{(2)})$ and the covariance $c(z^{(1)}) + c(z^{(2)})$.
@@ -485,9 +487,11 @@ assert check(vicreg_terms).solved
 # always exist. The student's outputs for a missing crop are any numbers, and they must not count. With the teacher's
 # outputs $t$ and the student's $s$,
 #
-# $$P^t = \text{softmax}(t / \tau_t), \quad P^s = \text{softmax}(s / \tau_s), \qquad
+# $$\begin{gathered}
+# P^t = \text{softmax}(t / \tau_t), \qquad P^s = \text{softmax}(s / \tau_s), \\
 # L = \frac{\sum_{i=1}^{G} \sum_{j = 1,\, j \ne i}^{V} \sum_{n=1}^{N} m_{jn} \sum_{k=1}^{K} -P^t_{ink} \log P^s_{jnk}}
-#          {\sum_{i=1}^{G} \sum_{j = 1,\, j \ne i}^{V} \sum_{n=1}^{N} m_{jn}}.$$
+#          {\sum_{i=1}^{G} \sum_{j = 1,\, j \ne i}^{V} \sum_{n=1}^{N} m_{jn}}.
+# \end{gathered}$$
 #
 # So every comparison that exists has the same weight. $\tau_t$ is the lower temperature, because a teacher should be
 # surer than its student. No gradient reaches the teacher. Your function must be right for $\tau = 0.01$ too.
@@ -767,8 +771,8 @@ def ready(*answers):
 
 
 def tiny_dino(steps, centring=True, tau_s=0.2, tau_t=0.05):
-    """The entropy of the teacher's probabilities for one point, and of their mean, after
-    each step; and how many of the 6 prototypes win for some point."""
+    """The entropy of the teacher's probabilities for one point, and of their mean,
+    after each step; and how many of the 6 prototypes win for some point."""
     g = torch.Generator().manual_seed(0)
     angles = torch.arange(6) * math.pi / 3
     points = (

@@ -293,8 +293,11 @@ assert check(gaussian_log_likelihood).solved
 # same q, so the average of both log-likelihoods estimates $\mathbb E_q \log p(x \mid z)$, too. The parts of the error
 # that are odd in $\epsilon$ cancel:
 #
-# $$L = \frac1N \sum_{n=1}^{N} \Big[ -\frac{\log p(x_n \mid z_n^+) + \log p(x_n \mid z_n^-)}{2} + \mathrm{KL}\big(q(z \mid x_n) \,\|\, p(z)\big) \Big],
-# \qquad z_n^{\pm} = \mu_n \pm \sigma_n \epsilon_n.$$
+# $$\begin{gathered}
+# L = \frac1N \sum_{n=1}^{N} \Big[ -\frac{\log p(x_n \mid z_n^+) + \log p(x_n \mid z_n^-)}{2} + \mathrm{KL}\big(q(z
+# \mid x_n) \,\|\, p(z)\big) \Big], \\
+# z_n^{\pm} = \mu_n \pm \sigma_n \epsilon_n.
+# \end{gathered}$$
 #
 # The pixels are 0 or 1 (section 6), all of them known. The prior is $\mathcal N(0, I)$, so the KL is the closed form of
 # section 4. Take sums over pixels and over latent dimensions, and a mean over the pictures. Then L is an estimate of
@@ -355,9 +358,11 @@ assert check(negative_elbo).solved
 # colleague has an idea: draw from a **wider** Gaussian, $r(z \mid x) = \mathcal N(\mu, w^2 \sigma^2)$ with a width
 # $w > 0$. The importance-weighted bound holds for draws of any density, if the weights contain this density:
 #
-# $$z_k = \mu + w\,\sigma\,\epsilon_k, \qquad
-# \log w_{kn} = \log p(x_n \mid z_{kn}) + \log p(z_{kn}) - \log r(z_{kn} \mid x_n), \qquad
-# L_n = \log \frac1K \sum_{k=1}^{K} w_{kn}.$$
+# $$\begin{gathered}
+# z_k = \mu + w\,\sigma\,\epsilon_k, \\
+# \log w_{kn} = \log p(x_n \mid z_{kn}) + \log p(z_{kn}) - \log r(z_{kn} \mid x_n), \\
+# L_n = \log \frac1K \sum_{k=1}^{K} w_{kn}.
+# \end{gathered}$$
 #
 # The colleague's program reports bounds *above* the true $\log p(x)$, and sometimes infinity:
 #
@@ -570,8 +575,8 @@ def free_bits(mean, log_variance, group, free):
     """The rate of a VAE whose groups of latent dimensions have `free` nats each.
 
     mean, log_variance (N, D): of q for N pictures, float32 or float64. group (D,): for
-    each dimension the number of its group, int64; each of 0, 1, ..., G - 1 occurs. free:
-    a number > 0, lambda. Returns a 0-d tensor: nats. Gradient flows to mean and
+    each dimension the number of its group, int64; each of 0, 1, ..., G - 1 occurs.
+    free: a number > 0, lambda. Returns a 0-d tensor: nats. Gradient flows to mean and
     log_variance.
     """
     ### BEGIN SOLUTION
@@ -611,9 +616,11 @@ assert check(free_bits).solved
 # function* needs only values of f. The lecture says that a baseline helps a lot. But where does it come from, if
 # $\mathbb E f$ is unknown? From the **other draws**:
 #
-# $$g^{\text{score}} = \frac1K \sum_{k=1}^{K} \big(f(z_k) - b_k\big)\, \frac{z_k - \mu}{\sigma^2}, \qquad
-# b_k = \frac{1}{K - 1} \sum_{j \ne k} f(z_j), \qquad
-# g^{\text{path}} = \frac1K \sum_{k=1}^{K} \nabla f(z_k).$$
+# $$\begin{gathered}
+# g^{\text{score}} = \frac1K \sum_{k=1}^{K} \big(f(z_k) - b_k\big)\, \frac{z_k - \mu}{\sigma^2}, \qquad
+# b_k = \frac{1}{K - 1} \sum_{j \ne k} f(z_j), \\
+# g^{\text{path}} = \frac1K \sum_{k=1}^{K} \nabla f(z_k).
+# \end{gathered}$$
 #
 # The baseline $b_k$ does not depend on draw k. So $\mathbb E\, b_k (z_k - \mu) = \mathbb E\, b_k \cdot \mathbb E (z_k -
 # \mu) = 0$, and the estimate stays unbiased. With the mean of *all* K values this is not so: the estimate would be too
@@ -678,8 +685,10 @@ assert check(two_gradients).solved
 # $\mathrm{KL}\big(q(z)\,\|\,p(z)\big)$ of all codes together with the prior. Estimate both from one draw $z_n$ of each
 # picture's $q(z \mid x_n)$. All N pictures together have the density $q(z) = \frac1N \sum_m q(z \mid x_m)$, so
 #
-# $$I = \frac1N \sum_{n=1}^{N} \big[\log q(z_n \mid x_n) - \log q(z_n)\big], \qquad
-# M = \frac1N \sum_{n=1}^{N} \big[\log q(z_n) - \log p(z_n)\big].$$
+# $$\begin{aligned}
+# I &= \frac1N \sum_{n=1}^{N} \big[\log q(z_n \mid x_n) - \log q(z_n)\big], \\
+# M &= \frac1N \sum_{n=1}^{N} \big[\log q(z_n) - \log p(z_n)\big].
+# \end{aligned}$$
 #
 # You need the log-density of *every* draw under *every* picture's q, an N x N matrix. All densities are normalised
 # Gaussians, with $p(z) = \mathcal N(0, I)$. With many dimensions a density may be too small or too large for a floating
@@ -814,8 +823,8 @@ def measured(encoder, decoder):
             )
             bits = hidden_assumptions(196, 1.0, 0.5, bound)[-1]
             print(
-                f"width {width}, K = {draws:3}: log p(x) is at least {bound:6.1f} nats, "
-                f"so a pixel costs at most {bits:.3f} bits"
+                f"width {width}, K = {draws:3}: log p(x) is at least {bound:6.1f} "
+                f"nats, so a pixel costs at most {bits:.3f} bits"
             )
     z = mean + sigma * torch.randn(200, 2, generator=g)
     known, mismatch = information(z, mean, log_variance)

@@ -135,7 +135,10 @@ assert check(optimal_discriminator).solved
 # Now the loss for exercise 1, from samples. D maximises the game's value, but optimisers minimise. With N real pictures
 # $x_n$, M fakes and smoothing $s$ the loss is
 #
-# $$L_D = -\frac1N \sum_{n=1}^{N} \big[(1 - s) \log D(x_n) + s \log\big(1 - D(x_n)\big)\big] - \frac1M \sum_{m=1}^{M} \log\big(1 - D(G(z_m))\big).$$
+# $$\begin{aligned}
+# L_D = {} & -\frac1N \sum_{n=1}^{N} \big[(1 - s) \log D(x_n) + s \log\big(1 - D(x_n)\big)\big] \\
+# & - \frac1M \sum_{m=1}^{M} \log\big(1 - D(G(z_m))\big).
+# \end{aligned}$$
 #
 # This is a sum of two means, because there may be more fakes than real pictures. Only real pictures are smoothed. And D
 # gets very sure of itself in this game. Where it is sure and wrong, with a logit of 1000 for a fake, the loss of this
@@ -255,8 +258,11 @@ assert check(generator_losses).solved
 # lecture both samples have the same size. Here sample a has N points of mass 1/N, and sample b has M points of mass
 # 1/M. So a point may have to be cut in pieces. With the points in order, $a_{(1)} \le a_{(2)} \le \dots$, let
 #
-# $$A(u) = a_{(i)} \quad \text{for } \tfrac{i - 1}{N} < u \le \tfrac iN, \qquad B(u) = b_{(j)} \quad \text{for } \tfrac{j - 1}{M} < u \le \tfrac jM, \qquad
-# W_1 = \int_0^1 \big|A(u) - B(u)\big|\, du .$$
+# $$\begin{gathered}
+# A(u) = a_{(i)} \quad \text{for } \tfrac{i - 1}{N} < u \le \tfrac iN, \qquad
+# B(u) = b_{(j)} \quad \text{for } \tfrac{j - 1}{M} < u \le \tfrac jM, \\
+# W_1 = \int_0^1 \big|A(u) - B(u)\big|\, du .
+# \end{gathered}$$
 #
 # $A(u)$ is the place below which the share u of the mass lies. In more dimensions points cannot be sorted, so a WGAN
 # needs a critic.

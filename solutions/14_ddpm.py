@@ -160,9 +160,9 @@ assert check(q_sample).solved
 #
 # $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t.$$
 #
-# (One of the slides forgets the first root. Then the variance does not stay 1, but falls towards one half.) At the end,
-# a single noise $\epsilon$ would have led from $x_0$ to the same $x_T$ in one jump. Which noise is it? Both ways must
-# agree; this is the whole idea of exercise 2.
+# (A slide of deck GT19, *CS 4644/7643, lecture 19*, forgets the first root. Then the variance does not stay 1, but
+# falls towards one half.) At the end, a single noise $\epsilon$ would have led from $x_0$ to the same $x_T$ in one
+# jump. Which noise is it? Both ways must agree; this is the whole idea of exercise 2.
 #
 # *15 minutes, ★★.* Points: 3 every step, 1 the noise of the jump, 1 arguments left alone.
 
@@ -503,9 +503,9 @@ assert check(ddim_step).solved
 #
 # $$w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)}, \qquad t = 2, \dots, T.$$
 #
-# (The first step has a likelihood instead, so there is no $w_1$.) Another algorithm of the slides lets the network
-# predict $x_{t-1}$ itself. With squared error, this is, up to a constant, again the loss of the noise, with weights for
-# all T steps:
+# (The first step has a likelihood instead, so there is no $w_1$.) Another algorithm (1.2 of deck MLMI17, *Advanced
+# Computer Vision*; section 9 of the lecture) lets the network predict $x_{t-1}$ itself. With squared error, this is, up
+# to a constant, again the loss of the noise, with weights for all T steps:
 #
 # $$u_t = \frac{\beta_t^2}{\alpha_t\, (1 - \bar\alpha_t)}.$$
 #

@@ -39,9 +39,8 @@
 # | 12. Numbers and choices | 3 | 15 | ★★ |
 # | **together** | **54** | **185** | |
 #
-# All numbers of sections are those of the lecture. The weight w is that of Ho & Salimans and of the slides: $w = 0$
-# is the conditional model as it is, $w = -1$ the
-# unconditional one. The argument `told` is the conditional prediction $\epsilon_\theta(x_t, t, y)$, with the label. The
+# All numbers of sections are those of the lecture. The weight w is that of Ho & Salimans and of the lecture: $w = 0$
+# is the conditional model as it is, $w = -1$ the unconditional one. The argument `told` is the conditional prediction $\epsilon_\theta(x_t, t, y)$, with the label. The
 # argument `untold` is the unconditional prediction $\epsilon_\theta(x_t, t)$, without it. The first line of each check
 # must be right before the others count.
 

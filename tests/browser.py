@@ -36,12 +36,7 @@ FLAGS = [
 # seconds for anything on a loaded machine; a test that passes waits for none of them in
 # full
 PATIENCE = 180.0
-SETTINGS = {  # no pop-up that asks about news
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
-    },
-}
+SETTINGS = Path(__file__).parents[1] / "tools" / "lab"  # those of `make lab`
 CELLS = """() => jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model)
     .filter(model => model.type === "code").map(model => ({
         source: model.sharedModel.source, count: model.executionCount, outputs: model.outputs.toJSON().map(
@@ -76,16 +71,13 @@ TYPED = ("blue book", "grinning face", "dog")
 def jupyterlab(folder: Path) -> Iterator[str]:
     """The address of a JupyterLab that serves `folder` / "files" and keeps all that it
     writes in `folder`."""
-    for name, values in SETTINGS.items():
-        path = folder / "jupyter_config" / "lab" / "user-settings" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
     (folder / "files").mkdir(exist_ok=True)
     own = {
         f"{name}_DIR": str(folder / name.lower())
         for name in ("JUPYTER_CONFIG", "JUPYTER_DATA", "JUPYTER_RUNTIME")
     }
     own |= {
+        "JUPYTER_CONFIG_PATH": str(SETTINGS),
         "IPYTHONDIR": str(folder / "ipython"),
         "COURSE_BUDGET": "smoke",
         "OMP_NUM_THREADS": "1",

@@ -12,7 +12,8 @@ import nbformat
 import pytest
 from browser import CHROMIUM, Notebook, chromium, jupyterlab, move_all, poll
 from build_notebooks import NOTEBOOKS, ROOT
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.sign import NotebookNotary
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_lib.grading import sheet
 
@@ -58,6 +59,11 @@ FRAMES = """async cell => {
     }
     return [...seen];
 }"""
+SCROLL = """() => {
+    const notebook = jupyterapp.shell.currentWidget.content;
+    const saved = cell => JSON.stringify(cell.model.outputs?.toJSON() ?? []).includes("widget-view");
+    return notebook.scrollToItem(notebook.widgets.findIndex(saved), "center");
+}"""
 TOO_WIDE = """() => {
     const panel = document.querySelector(".jp-NotebookPanel .jp-WindowedPanel-outer");
     const outputs = [...document.querySelectorAll(".jp-OutputArea-output:has(img)")];
@@ -75,9 +81,13 @@ def lab(tmp_path_factory):
     PICTURES.mkdir(parents=True, exist_ok=True)
 
     def opened(name, notebook):
-        nbformat.write(notebook, folder / "files" / f"{name}.ipynb")
+        path = folder / "files" / f"{name}.ipynb"
+        nbformat.write(notebook, path)
+        notary.sign(nbformat.read(path, as_version=4))
         return Notebook(browser, address, f"{name}.ipynb")
 
+    (folder / "jupyter_data").mkdir()
+    notary = NotebookNotary(data_dir=str(folder / "jupyter_data"))
     with jupyterlab(folder) as address, chromium() as browser:
         yield opened
 
@@ -116,6 +126,8 @@ def test_notebooks_run_in_a_browser_and_every_control_changes_its_picture(
 ):
     """`again`: all cells run a second time, as those of a short notebook do below."""
     notebook = lab(name, committed(NOTEBOOKS / f"{name}.ipynb"))
+    if name == FIRST and not again:
+        before_it_runs(notebook)
     report = {"notebook": name, "run all": notebook.run_all(), "controls": []}
     for k, box in enumerate(notebook.widgets()):
         report["controls"] += [{"widget": k, **found} for found in move_all(box)]
@@ -141,6 +153,20 @@ def test_notebooks_run_in_a_browser_and_every_control_changes_its_picture(
         report["run all again"] = notebook.run_all()
         assert len(notebook.widgets()) == 1 + report["controls"][-1]["widget"]
     notebook.close()
+
+
+def before_it_runs(notebook):
+    """A trusted notebook shows its saved widgets. No pop-up covers it, and the names of
+    files are not cut."""
+    page, saved = notebook.page, notebook.page.locator(".widget-vbox")
+    page.evaluate(SCROLL)
+    poll(saved.count, "a saved widget")
+    saved.first.scroll_into_view_if_needed()
+    assert page.get_by_text("explore(children").count() == 0
+    assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
+    assert page.locator(".jp-DirListing-item").count() > 0
+    assert page.locator(".jp-DirListing-itemModified:visible").count() == 0
+    page.screenshot(path=PICTURES / "first.png")
 
 
 def narrow_and_dark(notebook, name):
@@ -232,3 +258,34 @@ def test_check_in_a_browser_shows_wrong_and_right_answers(lab):
             / f"exercise-{'wrong' if answer is wrong.source else 'right'}.png"
         )
     notebook.close()
+
+
+@pytest.mark.slow
+def test_links_go_to_sections_of_the_same_and_of_another_notebook(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(ROOT / "tools" / "lab"))
+    line = "Words, to make it long.\n\n"
+    text = (
+        f"# 1\n\n[here](#7.-Far,-below?) [there](b.ipynb#7.-Far,-below?)\n\n{40 * line}"
+    )
+    for name in ("a", "b"):
+        cells = [new_markdown_cell(text)]
+        cells += [new_markdown_cell(f"{line}## 7. Far, below?\n\n{40 * line}")]
+        (tmp_path / "files").mkdir(exist_ok=True)
+        notebook = new_notebook(cells=cells, metadata=written("").metadata)
+        nbformat.write(notebook, tmp_path / "files" / f"{name}.ipynb")
+    top = """name => {
+        const panel = jupyterapp.shell.currentWidget;
+        const heading = panel.node.querySelector("h2");
+        const box = panel.node.querySelector(".jp-WindowedPanel-outer");
+        if (panel.title.label !== name || !heading) return false;
+        const distance = heading.getBoundingClientRect().top - box.getBoundingClientRect().top;
+        return distance > -5 && distance < 100;
+    }"""
+    with jupyterlab(tmp_path) as address, chromium() as browser:
+        page = Notebook(browser, address, "a.ipynb").page
+        assert not page.evaluate(top, "a.ipynb")
+        for words, name in (("here", "a.ipynb"), ("there", "b.ipynb")):
+            page.get_by_role("link", name=words, exact=True).first.click()
+            page.wait_for_function(top, arg=name)

@@ -1,5 +1,5 @@
 """Each notebook runs as on Colab: with Colab's versions (.venv/colab, made by
-tools/setup_env.sh) and without a clone, in a folder that holds the notebook only.
+setup_course.py) and without a clone, in a folder that holds the notebook only.
 
 Its set-up cell must install course_lib; here it does so from the wheel.
 """
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from build_notebooks import REPOSITORY, ROOT, execute
+from build_notebooks import ROOT, execute
 from nbclient.exceptions import CellExecutionError
 from packaging.requirements import Requirement
+
+from course_lib.stamp import SETUP_ID, addressed
 
 COLAB = Path(sys.prefix) / "colab"
 QUICKEST = ROOT / "notebooks" / "11_vae.ipynb"
@@ -85,9 +87,10 @@ def colab(wheel, tmp_path, monkeypatch):
 
     def run(notebook, install=True):
         if install:
-            setup = notebook.cells[1]
-            assert setup.source.count(f"git+{REPOSITORY}") == 1
-            setup.source = setup.source.replace(f"git+{REPOSITORY}", str(wheel))
+            setup = addressed(notebook, "notebooks/any", "ada/course").cells[1]
+            course = "git+https://github.com/ada/course"
+            assert setup.id == SETUP_ID and setup.source.count(course) == 1
+            setup.source = setup.source.replace(course, str(wheel))
         execute(notebook, alone, kernel_name="colab")
 
     run.site = site

@@ -12,17 +12,15 @@ from course_lib import experiments
 from course_lib.data import as_float, load
 from course_lib.distillation import experiments as studies
 from course_lib.distillation import vit_experiments as vit_studies
-from course_lib.distillation.experiments import (
-    UNSHOWN,
+from course_lib.distillation.collapse_experiments import (
     byol_with,
     byol_without_average,
     collapse_metrics,
     dino_with,
-    global_crops_only,
     output_entropies,
     simsiam_with,
-    targets,
 )
+from course_lib.distillation.experiments import UNSHOWN, global_crops_only, targets
 from course_lib.distillation.recipes import dino, small_vit
 from course_lib.distillation.vit_experiments import class_attention
 from course_lib.evaluate import most_of_the_mass

@@ -1,10 +1,16 @@
 """Two gloo processes give the same loss, gradients and state as one process on the
 joint batch."""
 
+import os
+import tempfile
+from pathlib import Path
+
+import own_page
 import pytest
 import torch
 from methods import Queue, ToyGAN, fixed_view_simclr, points, two_processes, view_pairs
 
+from course_lib.__main__ import main
 from course_lib.contrastive.instance_discrimination import (
     InstanceDiscrimination,
     NCEInstanceDiscrimination,
@@ -18,8 +24,21 @@ from course_lib.distillation.simsiam import SimSiam
 from course_lib.distributed import gather, rank, world_size
 from course_lib.nets.mlp import mlp
 from course_lib.optim import sgd
+from course_lib.recipe import build, lookup
 from course_lib.redundancy.barlow_twins import BarlowTwins
 from course_lib.train import fit
+
+PICTURES = """\
+import torch
+
+from course_lib.data import Dataset
+
+
+def pictures(split):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (16, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    return Dataset(x, torch.arange(16), ())
+"""
 
 
 def first_view(x):
@@ -173,12 +192,33 @@ def gathered_gradient():
     return gradient / world_size(), gather(own.detach())
 
 
+def own_recipe():
+    """Runs torchrun's command of docs/your-own.md, on random pictures, in this process
+    of the group. Returns the weights that this process has written, if any, and those
+    before the training."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for kind, code in own_page.blocks():
+            if kind == "file":
+                own_page.write(code)
+        Path("my_pictures.py").write_text(PICTURES)
+        arguments = own_page.command("torchrun").split(" -m course_lib ")[1].split()
+        assert main(arguments) == 0
+        found = Path(arguments[-1])
+        weights = torch.load(found, weights_only=True) if found.exists() else {}
+        start = build(lookup("vicreg_recipe:vicreg"), 0).state_dict()
+        os.chdir(before)
+    return weights, start
+
+
 def work():
     results = {name: train(name) for name in METHODS}
     results["NCE"] = nce_memory()
     results["accumulated"] = train("ToyGAN", accumulate=2)
     results["accumulated DINO"] = train("DINO that freezes", accumulate=2)
     results["gathered"] = gathered_gradient()
+    results["own"] = own_recipe()
     try:
         fit(made("Queue"), points(33), 1, batch_size=15)
     except ValueError as error:
@@ -255,6 +295,14 @@ def test_gather_returns_each_process_the_gradient_of_its_rows(two):
     gradient, rows = gathered_gradient()
     close([torch.cat([per_process["gathered"][0] for per_process in two])], [gradient])
     assert all(torch.equal(per_process["gathered"][1], rows) for per_process in two)
+
+
+def test_recipe_of_ones_own_trains_in_two_processes(two):
+    """Only rank 0 writes the weights."""
+    (trained, start), (nothing, _) = two[0]["own"], two[1]["own"]
+    assert nothing == {} and trained.keys() == start.keys()
+    moved = [(trained[key] - start[key]).abs().max() for key in start]
+    assert 0 < max(moved) < torch.inf
 
 
 def test_gather_in_one_process_is_the_identity():

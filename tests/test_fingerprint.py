@@ -31,6 +31,10 @@ def own_check(name, value):
     assert value
 
 
+def takes_data(function):
+    return function
+
+
 def head(width):
     return mlp(2, width, 1)
 
@@ -101,9 +105,10 @@ def same(a, b) -> bool:
         ('class Reader:\n', 'class Reader:\n    """Reads."""\n\n'),
         ("def quoted", "def another(recipe, seed):\n    pass\n\n\ndef quoted"),
         ("def head(width)", "@expects_values(width=own_check)\ndef head(width)"),
+        ("def head(width)", "@takes_data\ndef head(width)"),
     ],
     ids=["docstring", "comment and layout", "type hints", "a class's docstring", "what nobody calls",
-         "a check of values"],
+         "a check of values", "a decorator for data sets"],
 )  # fmt: skip
 def test_fingerprint_ignores_comments_docstrings_layout_and_type_hints(toy, changes):
     assert same(toy(), toy(*changes))

@@ -397,7 +397,7 @@ for entry in os.listdir("/proc"):
 reached(["/dev/mem", "/proc/kcore", "/proc/kmsg", "/dev/vda", "/dev/kvm", "/sys/fs"])
 assert os.getppid() == 1 and os.getcwd() == "/tmp" != sys.path[0]
 assert not [name for name in os.environ if name not in ('PATH HOME LANG PYTHONPATH PYTHONNOUSERSITE PWD \
-PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS MKL_NUM_THREADS CUDA_VISIBLE_DEVICES COURSE_BUDGET MPLBACKEND').split()]
+PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS MKL_NUM_THREADS CUDA_VISIBLE_DEVICES COURSE_BUDGET COURSE_PROGRESS MPLBACKEND').split()]
 """,
             before=REACH + "import sys",
         ),
@@ -918,7 +918,9 @@ def sandboxes(tmp_path_factory):
         yield first, second
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 3, 4))]
+)
 def test_grade_gives_solved_all_points_and_unsolved_none_for_any_seed(sandboxes, seed):
     for exercise in SHEET.graded(seed):
         first, second = (

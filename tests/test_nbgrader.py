@@ -12,6 +12,7 @@ import build_exercises
 import nbformat
 import pytest
 from build_exercises import SOLUTIONS, solved, unsolved
+from build_notebooks import finished
 
 from course_lib.grading import sheet
 
@@ -47,7 +48,7 @@ def course(tmp_path_factory) -> Path:
 
 def test_nbgrader_generate_assignment_gives_our_student_notebook(course):
     released = nbformat.read(course / "release" / NAME / f"{NAME}.ipynb", 4)
-    ours = unsolved(SHEET)
+    ours = finished(unsolved(SHEET), SOURCE, "exercises")
     assert [(c.cell_type, c.source) for c in released.cells] == [
         (c.cell_type, c.source) for c in ours.cells
     ]

@@ -73,14 +73,22 @@ def test_mlp_has_the_expected_layers():
         mlp(4)
 
 
-def test_torchvision_resnet_has_stride_1_for_small_and_2_for_large_images():
-    small, large = (
-        torchvision_resnet(resnet18),
-        torchvision_resnet(resnet18, small_images=False),
-    )
-    x = torch.rand(2, 3, 32, 32)
-    assert small(x).shape == large(x).shape == (2, small.dim) == (2, 512)
-    assert small.conv1.stride == (1, 1) and large.conv1.stride == (2, 2)
+@pytest.mark.parametrize(
+    ("size", "stem", "side"), [(32, 32, 4), (64, 32, 4), (65, 17, 3), (224, 56, 7)]
+)
+def test_torchvision_resnet_has_the_stem_for_the_size_of_the_pictures(size, stem, side):
+    """stem: the side of the feature map after it; side: that of the last one."""
+    net, seen = torchvision_resnet(resnet18, size), []
+    for layer in (net.maxpool, net.layer4):
+        layer.register_forward_hook(lambda _, x, out: seen.append(out.shape[2:]))
+    x = torch.rand(1, 3, size, size)
+    assert net.eval()(x).shape == (1, net.dim) == (1, 512)
+    assert seen == [(stem, stem), (side, side)]
+
+
+def test_torchvision_resnet_asks_for_the_size_of_the_pictures():
+    with pytest.raises(TypeError, match="size"):
+        torchvision_resnet(resnet18)
 
 
 def test_resnet_names_the_bad_argument():

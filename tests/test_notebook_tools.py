@@ -3,6 +3,7 @@ stopping of training, `show`, and the budget."""
 
 import ast
 import base64
+import gc
 import io
 import itertools
 import json
@@ -23,6 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from methods import Regression, ToyGAN, points
+from PIL import Image
 
 import course_lib
 from course_lib.notebook import (
@@ -740,6 +742,39 @@ def test_explore_redraws_with_real_values_and_shows_errors():
         explore(draw, k=IntSlider(3), sign=IntSlider(1))
 
 
+def test_explore_collects_no_garbage_before_the_picture_is_there():
+    enabled = []
+
+    def draw(k):
+        enabled.append(gc.isenabled())
+        if k == 2:
+            raise RuntimeError("two")
+        return curve([0, 1], {"line": [0, k]}, title="t", xlabel="x", ylabel="y")
+
+    panel = explore(draw, k=IntSlider(1, 0, 9))
+    with pytest.raises(RuntimeError, match="two"):
+        panel.move(k=2)
+    assert enabled == [False, False] and gc.isenabled()
+
+
+def test_a_picture_has_the_pixels_that_savefig_draws_in_two_passes():
+    def drawn(words):
+        figure, ax = subplots(height=2)
+        ax.plot([0, 1], [0, 1e5])
+        ax.set(title="$x_t$", xlabel="x")
+        figure.suptitle("word " * words, x=0.01, ha="left", wrap=True)
+        return figure
+
+    for words in (3, 40):  # a title of one line, and one of several
+        file = io.BytesIO()
+        drawn(words).savefig(file, format="png")
+        pixels, other = (
+            np.asarray(Image.open(io.BytesIO(data)))
+            for data in (drawn(words).png(), file.getvalue())
+        )
+        assert np.array_equal(pixels, other)
+
+
 # Show, budget
 
 
@@ -795,6 +830,11 @@ def test_source_html_sets_its_own_background_and_text_colour():
         and "lerp_" in html
         and "<style" not in html
     )
+
+
+def test_source_html_wraps_lines_that_are_wider_than_the_window():
+    source = sys.modules["course_lib.notebook.show"].Source("x = 1  # " + 80 * "y")
+    assert "white-space: pre-wrap" in source._repr_html_()
 
 
 def test_budget_is_read_from_the_environment_or_the_device(monkeypatch):

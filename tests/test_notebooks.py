@@ -11,16 +11,19 @@ import nbformat
 import pytest
 from build_notebooks import (
     NOTEBOOKS,
-    REPOSITORY,
-    SETUP,
     build,
     callback_errors,
+    dress,
     execute,
+    finished,
     problems,
     read,
 )
+from dress import HOW, NAVIGATION_ID
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient.exceptions import CellExecutionError
+
+from course_lib.stamp import FOLDED, SETUP, SETUP_ID, addressed
 
 SOURCES = sorted((NOTEBOOKS / "src").glob("*.py"))
 TINY = """\
@@ -92,20 +95,20 @@ def tiny(tmp_path_factory):
     return source, built
 
 
-def test_build_adds_outputs_badge_and_setup_cell_without_machine_data(tiny):
+def test_build_adds_outputs_top_and_end_without_machine_data(tiny):
     source, built = tiny
     assert problems(source, built) == []
     notebook = nbformat.read(built, as_version=4)
-    first, setup, _, widget, network = notebook.cells
-    assert first.source.startswith("# 99. Tiny\n\n[![Open in Colab](")
-    assert first.source.endswith("/notebooks/99_tiny.ipynb)\n\nWords.")
-    assert setup.source == SETUP and REPOSITORY in SETUP
-    assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2, 3, 4]
+    first, _, widget, network, last = addressed(notebook, "x", None).cells
+    line = "[Contents](../START.ipynb)"
+    assert first.source == f"# 99. Tiny\n\n{line}\n\n{HOW}\n\nWords."
+    assert (last.id, last.source) == (NAVIGATION_ID, line)
+    assert [cell.execution_count for cell in notebook.cells[1:4]] == [1, 2, 3]
     assert [dict(cell.metadata) for cell in notebook.cells] == [
         {},
-        {},
-        {},
+        FOLDED,
         {"tags": ["kept"]},
+        {},
         {},
     ]
     assert "tests run without a network" in network.outputs[0].text
@@ -127,55 +130,76 @@ def test_read_changes_only_the_id_of_an_edited_cell(tiny, tmp_path):
     )
     after = read(copy)
     same = [a.id == b.id for a, b in zip(before.cells, after.cells, strict=False)]
-    assert same == [True, True, False, True, True]
-    assert len({cell.id for cell in after.cells}) == 7
-    assert [cell.id for cell in nbformat.read(tiny[1], as_version=4).cells] == [
-        cell.id for cell in before.cells
-    ]
+    assert same == [True, False, True, True]
+    assert len({cell.id for cell in after.cells}) == 6
+    built = [cell.id for cell in nbformat.read(tiny[1], as_version=4).cells]
+    ids = [id for id in built if id not in (SETUP_ID, NAVIGATION_ID)]
+    assert ids == [cell.id for cell in before.cells]
 
 
-def test_read_gives_cell_ids_independent_of_the_repository_address(tiny, monkeypatch):
-    before = read(tiny[0])
-    monkeypatch.setattr(build_notebooks, "REPOSITORY", "https://github.com/ada/course")
-    monkeypatch.setattr(
-        build_notebooks,
-        "SETUP",
-        SETUP.replace(REPOSITORY, "https://github.com/ada/course"),
-    )
-    after = read(tiny[0])
-    assert [a.source == b.source for a, b in zip(before.cells, after.cells)] == [
-        False,
-        False,
-        True,
-        True,
-        True,
-    ]
-    assert [cell.id for cell in before.cells] == [cell.id for cell in after.cells]
+def test_address_adds_badge_and_setup_cell_and_none_takes_them_away(tiny):
+    plain = addressed(finished(read(tiny[0]), tiny[0], "notebooks"), "x", None)
+    text = nbformat.writes(plain)
+    for repo in ("ada/course", "bob/notes"):
+        given = addressed(nbformat.reads(text, 4), "notebooks/99_tiny", repo)
+        first, setup, *others = given.cells
+        link = f"github/{repo}/blob/main/notebooks/99_tiny.ipynb"
+        assert first.source.startswith("# 99. Tiny\n\n[![Open in Colab](")
+        assert first.source.count(link) == 1 and setup.id == SETUP_ID
+        assert setup.source.endswith(f"git+https://github.com/{repo}")
+        assert others == plain.cells[1:] and nbformat.validate(given) is None
+        assert nbformat.writes(addressed(given, "x", None)) == text
+
+
+def test_dress_renews_text_and_keeps_outputs_but_rejects_edited_code(tiny, tmp_path):
+    source, built = tmp_path / "99_tiny.py", tmp_path / "99_tiny.ipynb"
+    before = tiny[1].read_bytes()
+    built.write_bytes(before)
+    source.write_text(TINY)
+    dress(source, built)
+    assert built.read_bytes() == before
+    source.write_text(TINY.replace("Words.", "Other words.").replace("kept", "fold"))
+    dress(source, built)
+    old, new = nbformat.reads(before.decode(), 4), nbformat.read(built, 4)
+    assert new.cells[0].source.endswith("Other words.")
+    assert problems(source, built) == [] and new.cells[-3].metadata.jupyter
+    assert new.metadata == old.metadata and [
+        (cell.outputs, cell.execution_count) for cell in new.cells[-4:-1]
+    ] == [(cell.outputs, cell.execution_count) for cell in old.cells[-4:-1]]
+    source.write_text(TINY.replace("import socket\n", "import socket  # edited\n"))
+    before = built.read_bytes()
+    with pytest.raises(ValueError, match="code changed, first in code cell 0"):
+        dress(source, built)
+    assert built.read_bytes() == before
 
 
 def unexecuted(notebook):
-    notebook.cells[2].execution_count = None
+    notebook.cells[-4].execution_count = None
 
 
 def shows_an_error(notebook):
-    notebook.cells[2].outputs = [
+    notebook.cells[-4].outputs = [
         nbformat.v4.new_output("error", ename="KeyError", evalue="", traceback=[])
     ]
 
 
 def shows_a_path(notebook):
     text = f"{os.sep}home{os.sep}somebody{os.sep}file.py:3: UserWarning"
-    notebook.cells[2].outputs = [
+    notebook.cells[-4].outputs = [
         nbformat.v4.new_output("stream", name="stderr", text=text)
     ]
 
 
 def other_source(notebook):
-    notebook.cells[2].source += "\n"
+    notebook.cells[-4].source += "\n"
 
 
 def other_tags(notebook):
-    notebook.cells[3].metadata["tags"] = []
+    notebook.cells[-3].metadata["tags"] = []
+
+
+def unfolded(notebook):
+    del notebook.cells[-4].metadata["jupyter"]
 
 
 def one_more_cell(notebook):
@@ -186,24 +210,27 @@ def smoke(notebook):
     notebook.metadata["course_lib"]["budget"] = "smoke"
 
 
+# {1}: the number of the first code cell of the source, and so on
 @pytest.mark.parametrize(
     "spoil, said",
     [
-        (unexecuted, "cell 2 was never executed"),
-        (shows_an_error, "cell 2 shows an error: KeyError"),
-        (shows_a_path, "cell 2 shows a path of the machine"),
-        (other_source, "differs from its source, first in cell 2"),
-        (other_tags, "differs from its source, first in cell 3"),
-        (one_more_cell, "differs from its source, first in cell 5"),
+        (unexecuted, "cell {1} was never executed"),
+        (shows_an_error, "cell {1} shows an error: KeyError"),
+        (shows_a_path, "cell {1} shows a path of the machine"),
+        (other_source, "differs from its source, first in cell {1}"),
+        (unfolded, "differs from its source, first in cell {1}"),
+        (other_tags, "differs from its source, first in cell {2}"),
+        (one_more_cell, "differs from its source, first in cell {5}"),
         (smoke, "budget `smoke`"),
     ],
 )
 def test_problems_reports_each_defect_of_a_notebook(tiny, tmp_path, spoil, said):
     notebook = nbformat.read(tiny[1], as_version=4)
+    more = len(notebook.cells) - 5  # the set-up cell, if there is one
     spoil(notebook)
     nbformat.write(notebook, tmp_path / "99_tiny.ipynb")
     found = problems(tiny[0], tmp_path / "99_tiny.ipynb")
-    assert len(found) == 1 and said in found[0]
+    assert len(found) == 1 and said.format(*range(more, more + 6)) in found[0]
 
 
 def test_build_notebooks_check_reports_edited_source_and_missing_notebook(
@@ -220,7 +247,7 @@ def test_build_notebooks_check_reports_edited_source_and_missing_notebook(
     (tmp_path / "99_tiny.ipynb").write_bytes(tiny[1].read_bytes())
     assert (
         build_notebooks.main()
-        and "differs from its source, first in cell 4" in capsys.readouterr().err
+        and "differs from its source, first in cell " in capsys.readouterr().err
     )
     source.write_text(TINY)
     assert not build_notebooks.main() and "fine" in capsys.readouterr().out
@@ -297,7 +324,8 @@ def run_setup_cell(missing: set[str], monkeypatch) -> list[str]:
             commands.append(f"{name} {line}".replace("{kept}", scope["kept"]))
 
     scope = {"get_ipython": Shell}
-    exec(TransformerManager().transform_cell(SETUP), scope)
+    source = SETUP.replace("REPOSITORY", "ada/course")
+    exec(TransformerManager().transform_cell(source), scope)
     return commands
 
 
@@ -307,7 +335,7 @@ def test_setup_cell_installs_missing_packages_only_and_keeps_torch(monkeypatch):
         f"{n}=={importlib.metadata.version(n)}"
         for n in ("torch", "torchvision", "numpy")
     )
-    course = f"git+{REPOSITORY}"
+    course = "git+https://github.com/ada/course"
     everything = run_setup_cell({"course_lib"}, monkeypatch)
     assert everything == [f"pip install --quiet {torch} {torchvision} {numpy} {course}"]
     only_numpy = run_setup_cell({"course_lib", "torch", "torchvision"}, monkeypatch)

@@ -36,15 +36,20 @@ EXPERIMENTS = experiments.catalogue()
 # Updates and batch sizes. The first four recipes need more than the others' 40 updates
 # of 32 pictures to learn a little: a code that is empty at first, small parts of
 # pictures, a network that loses most of its features before it finds better ones. The
-# last three are expensive and learn from less.
+# others are expensive and learn from less.
 SIZES = {
     "vae-plane": (200, 64),
     "jigsaw": (40, 64),
     "patch-location": (40, 64),
     "supervised-vit": (40, 64),
-    "text-ddpm": (40, 16),
-    "ddpm-emoji": (40, 16),
-    "ddpm": (40, 16),
+    "conditional-ddpm": (10, 32),
+    "text-ddpm": (10, 16),
+    "ddpm-emoji": (10, 16),
+    "ddpm": (10, 16),
+    "wgan": (20, 32),
+    "wgan-gp": (20, 32),
+    "adversarial-inpainting": (20, 32),
+    "adversarial-colourisation": (20, 32),
 }
 
 

@@ -1,13 +1,18 @@
-"""`make lab` and `make test` on machines that lack something; tests have no network.
+"""`make lab`, `make test` and setup_course.py on machines that lack something; tests
+have no network.
 
-Shell scripts take the place of Python.
+Shell scripts take the place of Python. They run setup_course.py by the real one, which
+then finds only the scripts.
 """
 
+import ast
 import importlib.metadata
 import importlib.util
+import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -18,12 +23,16 @@ from build_notebooks import PROJECT, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from course_lib import trust
+
 # A Python interpreter, as far as the set-up uses one. The files in its folder say what it
 # lacks. It writes its calls to the file `calls`.
 STUB = """\
 #!/bin/sh
 here=@HERE@
 case "$*" in
+    "setup_course.py lab --here"*) echo "$*" >> "$here/calls" ;;
+    setup_course.py*) exec @REAL@ -I -S -c @RUN@ "$0" "$@" ;;
     *sys.version_info*) echo @VERSION@ ;;
     *ensurepip*) [ ! -e "$here/no-venv" ] ;;
     "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
@@ -46,8 +55,16 @@ case "$*" in
         case "$*" in tools/share_torch.py) [ ! -e "$here/no-torch" ] || { echo "no torch"; exit 1; } ;; esac ;;
 esac
 """
-LAB = "-m jupyterlab --ServerApp.root_dir=. --ServerApp.preferred_dir=notebooks"
-TOOLS = ("make", "sh", "cat", "chmod", "cp", "grep", "mkdir", "mv", "rm", "tail")
+# Runs a file as if the Python sys.argv[1] did.
+RUN = """\
+import runpy, sys
+_, sys.executable, *sys.argv = sys.argv
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+STUB = STUB.replace("@REAL@", shlex.quote(sys.executable))
+STUB = STUB.replace("@RUN@", shlex.quote(RUN))
+LAB = "setup_course.py lab --here"
+TOOLS = ("make", "sh", "cp", "mkdir")
 
 
 class Machine:
@@ -65,7 +82,7 @@ class Machine:
             "Makefile",
             "pyproject.toml",
             "constraints.txt",
-            "tools/setup_env.sh",
+            "setup_course.py",
             "tools/colab-requirements.txt",
             "tools/share_torch.py",
         ):
@@ -79,10 +96,14 @@ class Machine:
     def python(self, name: str, version: str) -> None:
         self.add(name, STUB.replace("@VERSION@", version))
 
-    def make(self, *arguments: str) -> subprocess.CompletedProcess:
+    def run(self, *command: str) -> subprocess.CompletedProcess:
         environment = {"PATH": str(self.bin)}
-        command, captured = ["make", *arguments], {"capture_output": True, "text": True}
+        captured = {"capture_output": True, "text": True}
+        command = (str(self.bin / command[0]), *command[1:])
         return subprocess.run(command, cwd=self.clone, env=environment, **captured)
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess:
+        return self.run("make", *arguments)
 
     def calls(self) -> list[str]:
         """Returns the calls of interpreters since the last call of this method."""
@@ -277,6 +298,123 @@ def test_make_lab_reinstalls_for_changed_requirements_or_a_moved_folder(machine)
     machine.clone = machine.clone.rename(machine.clone.parent / "moved")
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 3
     assert machine.make("lab").returncode == 0 and len(machine.calls()) == 1
+
+
+def run_setup(*arguments, before=""):
+    """Runs setup_course.py with the real Python, after the statement `before`."""
+    file = str(ROOT / "setup_course.py")
+    code = f"{before}\nimport runpy; runpy.run_path({file!r}, run_name='__main__')"
+    command = [sys.executable, "-I", "-S", "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_setup_course_starts_on_a_python_that_is_too_old_for_the_course():
+    text = (ROOT / "setup_course.py").read_text(encoding="utf-8")
+    ast.parse(text, feature_version=(3, 6))
+    old = "import sys; sys.version_info = (3, 6); sys.version = '3.6.9 (default)'"
+    done = run_setup("lab", before=old)
+    said = "This course needs Python 3.10, 3.11, 3.12 or 3.13 and found 3.6.9\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_setup_course_without_make_says_how_to_name_another_python(machine):
+    machine.python("python3", "3.14")
+    done = machine.run("python3", "setup_course.py", "lab")
+    assert done.returncode == 1 and done.stderr == (
+        "This course needs Python 3.10, 3.11, 3.12 or 3.13 and found 3.14 (python3): "
+        "install one, or run this file with another one: /path/to/python3.12 "
+        "setup_course.py lab\n"
+    )
+    machine.python("python3.13", "3.13")
+    done = machine.run("python3", "setup_course.py", "lab", "--no-open")
+    assert done.returncode == 0 and "Python 3.13 (python3.13)" in done.stdout
+    assert machine.calls()[-1] == f"{LAB} --no-open"
+
+
+@pytest.fixture(scope="module")
+def setup_course():
+    found = importlib.util.spec_from_file_location("_setup", ROOT / "setup_course.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_setup_course_looks_for_python_on_windows_by_its_launcher(
+    setup_course, monkeypatch
+):
+    assert setup_course.python_of(".venv", "nt").endswith("python.exe")
+    assert "Scripts" in setup_course.python_of(".venv", "nt")
+    own, launched = r"C:\Python\python.exe", ["3.13", "3.12", "3.11", "3.10"]
+    expected = [f"py -{number}" for number in launched]
+    assert setup_course.names(own, "nt") == [own, *expected]
+    assert setup_course.names(setup_course.VENV, "nt") == expected
+    monkeypatch.setenv("MAKE_PYTHON", "mine")
+    assert setup_course.names(own, "nt") == ["mine"]
+
+
+@pytest.mark.parametrize("arguments", [["test", "--no-browser"], ["course"], []])
+def test_setup_course_rejects_unknown_arguments(arguments):
+    done = run_setup(*arguments)
+    assert done.returncode == 2 and "usage:" in done.stderr
+
+
+@pytest.fixture
+def become(setup_course, monkeypatch):
+    """The command that takes the place of setup_course.py."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "mine")
+    command = []
+    monkeypatch.setattr(setup_course, "become", lambda *words: command.extend(words))
+    return command
+
+
+def test_lab_here_opens_the_start_page_with_the_courses_settings(
+    setup_course, become, monkeypatch
+):
+    trusted = []
+    monkeypatch.setattr(trust, "trust", trusted.append)
+    setup_course.lab_here(True, [])
+    assert trusted == [ROOT] and not become
+    setup_course.lab_here(False, ["--no-browser"])
+    assert become == [
+        *(sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir=."),
+        *("--LabApp.default_url=/lab/tree/START.ipynb", "--no-browser"),
+    ]
+    first, second = os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    assert pathlib.Path(first) == ROOT / "tools" / "lab" and second == "mine"
+
+
+def test_lab_here_says_what_is_not_installed(setup_course, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        SystemExit, match=r'course_lib is .* install -e "\.\[lab\]" first'
+    ):
+        setup_course.lab_here(True, [])
+
+
+def test_lab_here_opens_jupyterlab_if_nothing_can_be_signed(
+    setup_course, become, monkeypatch, capsys
+):
+    def full(root):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(trust, "trust", full)
+    setup_course.lab_here(False, [])
+    assert "could not be marked as trusted (disk full)" in capsys.readouterr().out
+    assert become[1:3] == ["-m", "jupyterlab"]
+
+
+def test_settings_of_jupyterlab_exist():
+    """JupyterLab ignores a setting that it does not know."""
+    file = ROOT / "tools" / "lab" / "labconfig" / "default_setting_overrides.json"
+    schemas = pathlib.Path(sys.prefix, "share", "jupyter", "lab", "schemas")
+    overrides = json.loads(file.read_text(encoding="utf-8"))
+    for plugin, settings in overrides.items():
+        path = schemas.joinpath(*plugin.split(":")).with_suffix(".json")
+        known = json.loads(path.read_text(encoding="utf-8"))["properties"]
+        for name, value in settings.items():
+            kind = {"boolean": bool, "string": str, "object": dict}[known[name]["type"]]
+            assert isinstance(value, kind) and value != known[name]["default"], name
 
 
 def pins(file: str) -> dict[str, list[Requirement]]:

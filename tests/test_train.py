@@ -419,7 +419,11 @@ NO_SEEDS = [None, 0.0, True, "a", float("nan"), 2**64]
         (dict(data=(points().x, points().y)), "`data`: .*Dataset\\(x, y, classes"),
         (
             dict(data=torch.utils.data.DataLoader(points().x)),
-            "`data`: expected a .* got DataLoader",
+            "`data`: expected a .* got DataLoader: give its dataset, and batch_size",
+        ),
+        (
+            dict(data="pictures"),
+            "`data`: expected .*, got str: read a folder .*image_fo",
         ),
         (dict(data=changed(x=points().x.double())), "`data`: .*got float64: convert x"),
         (dict(data=changed(x=points().x / 0)), "`data`, `x`: expected finite numbers"),
@@ -713,10 +717,16 @@ def picture(row):
         (picture, "expected pairs data.k. = .x, y. of tensors or numbers, got dict"),
         (lambda row: (torch.zeros(4), 0, 0), "got tuple of 3"),
         (lambda row: torch.zeros(4), "got Tensor"),
-        (lambda row: (Image.new("RGB", (4, 4)), 0), "got x of type PIL.*pil_to_tensor"),
+        (
+            lambda row: (Image.new("RGB", (4, 4)), 0),
+            "got x of type PIL.* for k = .*PILToTensor",
+        ),
         (lambda row: (torch.zeros(4), None), "got y of type NoneType"),
         (lambda row: (torch.zeros(4), "cat"), "got y of type str"),
-        (lambda row: (torch.zeros(4 + row), 0), "with equal shapes, got .*stack"),
+        (
+            lambda row: (torch.zeros(4 + row), 0),
+            "equal shapes, got x of shape .* for k = . and of",
+        ),
         (lambda row: (np.zeros(4), np.zeros(2)), "got float64: convert x"),
         (lambda row: (torch.full((3, 2, 2), 9.0), 0), "expected float pictures in"),
         (lambda row: (torch.full((4,), torch.nan), 0), "`x`: expected finite"),
@@ -730,7 +740,7 @@ def test_fit_names_samples_of_a_map_style_dataset_that_make_no_batch(make, messa
 
 def test_fit_names_a_bad_sample_without_the_traceback_of_a_worker():
     steps = fit(made(Regression), Streamed(picture), 2, batch_size=4, workers=1)
-    with pytest.raises(ValueError, match="got dict$"):
+    with pytest.raises(ValueError, match="got dict for k = .$"):
         next(steps)
 
 
@@ -812,7 +822,9 @@ def test_fit_tries_to_write_the_checkpoint_before_the_training(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="`checkpoint`: cannot write to .*run.pt"):
         run(made(Regression), points(), 1, checkpoint=tmp_path / "file" / "run.pt")
-    fit(made(Regression), points(), 1, batch_size=16, checkpoint=tmp_path / "a" / "b")
+    fit(
+        made(Regression), points(), 1, batch_size=16, checkpoint=tmp_path / "a" / "b"
+    ).close()
     assert {path.name for path in tmp_path.rglob("*")} == {"a", "file"}
 
 

@@ -12,7 +12,6 @@ from course_lib.grading.drive import (
     NotATensor,
     function,
     gradients,
-    keeps_float64,
     plain,
     run,
     several,
@@ -25,6 +24,7 @@ from course_lib.grading.exercise import (
     Property,
     WrongAnswer,
 )
+from course_lib.grading.probes import careful, keeps_float64, precise, watched
 from course_lib.grading.public_files import read_public, write_public
 from course_lib.grading.verdict import judge, same
 
@@ -161,6 +161,49 @@ def test_keeps_float64_finds_float32_anywhere_in_an_answer(answer, keeps):
     out = keeps_float64(answer, {"x": X})
     assert out.keys() == {"float64 for float64 input"}
     assert out["float64 for float64 input"] == keeps
+
+
+@pytest.mark.parametrize("probe", [lambda drive: precise(drive, "value"), careful])
+def test_precise_and_careful_look_at_the_dtype_for_float64_alone(probe):
+    drive = probe(lambda answer, a: {"value": answer(a["x"])})
+    key = "float64 for float64 input"
+    for answer, keeps in (
+        (torch.exp, True),
+        (lambda x: x.float(), False),
+        (lambda x: x.sum().item(), True),
+    ):
+        assert drive(answer, {"x": X})[key] is keeps
+        # no float64 array: a number without dimensions is a setting
+        assert key not in drive(answer, {"x": X.float(), "rate": X[0]})
+
+
+def test_watched_and_careful_report_a_changed_requires_grad():
+    def wants(x, y):
+        return [x.requires_grad_(), y]
+
+    def wants_no_more(x, y):
+        return [x, y.detach_()]
+
+    def right(x, y):
+        return [x.clone().requires_grad_(), y.detach()]
+
+    for probe in (watched, careful):
+        for answer, keeps in ((wants, False), (wants_no_more, False), (right, True)):
+
+            def call(answer, a):
+                leaf = torch.ones(2, requires_grad=True)
+                return {"value": answer(a["x"], 2 * leaf)[0]}
+
+            out = probe(call)(answer, {"x": X.clone()})
+            assert out["unchanged wish for a gradient"] is keeps
+
+
+def test_judge_says_that_requires_grad_changed():
+    key = "unchanged wish for a gradient"
+    alone = Property("leaves its arguments alone", 1, outputs=("unchanged",))
+    came = RIGHT | {key: np.array(False)}
+    v = verdict(came, RIGHT | {key: np.array(True)}, properties=(VALUE, alone))
+    assert v.results[1].why == "it changes requires_grad of its argument"
 
 
 def test_run_returns_a_value_of_wrong_shape_unchanged():

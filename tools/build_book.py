@@ -16,6 +16,7 @@ import tarfile
 import nbformat
 from build_notebooks import NOTEBOOKS, ROOT
 from build_readme import SYLLABUS, decks, lectures, systems
+from dress import HOW, NAVIGATION_ID
 
 BUILD = ROOT / "build"
 FETCHED = BUILD / "book_static"
@@ -87,10 +88,13 @@ def fetch() -> None:
 def page(path: pathlib.Path) -> str:
     """Returns the text of a notebook (JSON) for the book.
 
-    A text link replaces the picture of the badge, and the set-up cell is folded.
+    A text link replaces the picture of the badge. Cells that are folded in JupyterLab
+    are folded here, too. The lines for work in JupyterLab (how to work, previous and
+    next notebook) are left out. Links to sections get the book's anchors.
     """
     notebook = nbformat.read(path, as_version=4)
-    title, set_up = notebook.cells[:2]
+    notebook.cells = [cell for cell in notebook.cells if cell.id != NAVIGATION_ID]
+    title = notebook.cells[0]
     why = (
         "to run this notebook and to move its controls"
         if path.parent == NOTEBOOKS
@@ -99,7 +103,21 @@ def page(path: pathlib.Path) -> str:
     title.source = re.sub(
         r"\[!\[Open in Colab\]\(.*?\)\]", f"[Open in Colab {why}]", title.source
     )
-    set_up.metadata["tags"] = ["hide-cell"]
+    paragraphs = title.source.split("\n\n")
+    title.source = "\n\n".join(
+        part
+        for part in paragraphs
+        if not part.startswith(HOW[:15]) and "](../START.ipynb)" not in part
+    )
+    for cell in notebook.cells:
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "hide-input"]
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(
+                r"(?<=\]\()([\w./]*)#((?:[^()\s]|\([^()\s]*\))+)(?=\))",
+                lambda link: f"{link[1]}#{slug(link[2])}",
+                cell.source,
+            )
     return nbformat.writes(notebook)
 
 

@@ -17,26 +17,25 @@ import argparse
 import ast
 import copy
 import io
-import json
 import re
 import sys
 import tempfile
 import zipfile
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
-import numpy as np
-from build_notebooks import ROOT, read
+from build_notebooks import ROOT, finished, read
+from compare import same_content
 from nbformat import NotebookNode
-from safetensors.numpy import load_file
 
 from course_lib.files import write_whole
 from course_lib.grading import sheet
 from course_lib.grading.exercise import Exercise
 from course_lib.grading.public_files import write_public
 from course_lib.grading.sheet import Sheet
-from course_lib.grading.verdict import judge, same
+from course_lib.grading.verdict import judge
 
 SOLUTIONS = ROOT / "solutions"
 SOLUTION = re.compile(
@@ -60,7 +59,7 @@ def solved(found: Sheet) -> NotebookNode:
 @lru_cache
 def _read(path: Path, changed: int) -> NotebookNode:
     """Reads a master once for all samples. changed: the time of its last change."""
-    return read(path, "exercises")
+    return read(path)
 
 
 def unsolved(found: Sheet) -> NotebookNode:
@@ -79,6 +78,12 @@ def unsolved(found: Sheet) -> NotebookNode:
                 f"{found.name}: a cell has a marker without its partner:\n{cell.source}"
             )
     return notebook
+
+
+def written(found: Sheet, notebook: NotebookNode) -> bytes:
+    """Returns the file of a notebook of the sheet, with links and folded cells."""
+    source = found.folder / f"{found.name}.py"
+    return f"{nbformat.writes(finished(notebook, source, 'exercises'))}\n".encode()
 
 
 def drivers(found: Sheet) -> str:
@@ -224,8 +229,8 @@ def build(found: Sheet, to: Path, reveal: bool = False):
 
 def build_for_students(found: Sheet, to: Path, reveal: bool = False):
     """Writes the unsolved notebook and the files of its check into the folder `to`."""
-    text = nbformat.writes(unsolved(found)) + "\n"
-    write_whole(to / "exercises" / f"{found.name}.ipynb", text.encode())
+    notebook = written(found, unsolved(found))
+    write_whole(to / "exercises" / f"{found.name}.ipynb", notebook)
     checks = to / "exercises" / "checks"
     write_public(found.public(reveal), checks / found.name)
     write_whole(checks / f"{found.name}_drivers.py", drivers(found).encode())
@@ -251,38 +256,9 @@ def stale(found: Sheet, root: Path = ROOT) -> list[str]:
             new, old = Path(folder) / path, root / path
             if not old.exists():
                 bad.append(f"{path}: missing")
-            elif not _same_content(new, old):
+            elif not same_content(new, old):
                 bad.append(f"{path}: stale")
     return [f"{problem} (make exercises)" for problem in bad]
-
-
-def _same_content(new: Path, old: Path) -> bool:
-    if new.suffix == ".safetensors":
-        a, b = load_file(new), load_file(old)
-        return a.keys() == b.keys() and all(
-            a[key].dtype == b[key].dtype and _same(key, a[key], b[key]) for key in a
-        )
-    if new.suffix == ".json" and new.parent.name == "checks":
-        a, b = (json.loads(path.read_text(encoding="utf-8")) for path in (new, old))
-        for text in (*a.values(), *b.values()):
-            text["solution"] = ""  # the option --reveal of a release includes it
-        return a == b
-    if new.suffix == ".zip":
-        return _entries(new) == _entries(old)
-    return new.read_bytes() == old.read_bytes()
-
-
-def _same(key: str, a: np.ndarray, b: np.ndarray) -> bool:
-    if same(a, b) or "/mistake" not in key or a.shape != b.shape:
-        return same(a, b)
-    a, b = np.sort(a.astype(float), None), np.sort(b.astype(float), None)
-    return bool(np.allclose(a, b, rtol=0.01, atol=1e-6, equal_nan=True))
-
-
-def _entries(path: Path) -> list[bytes]:
-    """Returns the contents of the files in the folders of a zip."""
-    folders = zipfile.Path(path).iterdir()
-    return [entry.read_bytes() for folder in folders for entry in folder.iterdir()]
 
 
 def unnoticed(exercise: Exercise) -> list[str]:
@@ -324,7 +300,8 @@ def main() -> int:
     parser.add_argument("--nbgrader", type=Path)
     asked = parser.parse_args()
     bad = []
-    for name in asked.names or sheet.names(asked.solutions):
+    names = asked.names or sheet.names(asked.solutions)
+    for name in names:
         found = sheet.read(name, asked.solutions)
         if asked.check:
             bad += stale(found, asked.to)
@@ -334,8 +311,14 @@ def main() -> int:
                 bad += [f"{name}, {line}" for line in unnoticed(exercise)]
         if asked.nbgrader:
             folder = asked.nbgrader / "source" / found.name
-            source = nbformat.writes(solved(found)) + "\n"
-            write_whole(folder / f"{found.name}.ipynb", source.encode())
+            notebook = written(found, solved(found))
+            write_whole(folder / f"{found.name}.ipynb", notebook)
+    for name in sheet.names(asked.solutions):
+        file = asked.to / "exercises" / f"{name}.ipynb"
+        # Its links may lead to a new sheet.
+        if not asked.check and not name.startswith(tuple(names)) and file.exists():
+            other = SimpleNamespace(name=name, folder=asked.solutions)
+            write_whole(file, written(other, unsolved(other)))
     print("\n".join(bad), end="\n" if bad else "", file=sys.stderr)
     return bool(bad)
 

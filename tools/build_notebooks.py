@@ -7,6 +7,10 @@ notebooks/NN_topic.ipynb from it, executed, to be committed.
         builds and executes the notebooks whose names begin with NAME, by default all
     python tools/build_notebooks.py --check
         names the notebooks that differ from their sources; executes nothing
+    python tools/build_notebooks.py --dress [NAME ...]
+        renews text, links and folding; executes nothing, and keeps all outputs
+
+A build also dresses the other notebooks: their links may lead to the new one.
 """
 
 import argparse
@@ -22,50 +26,28 @@ from queue import Empty
 
 import jupytext
 import nbformat
+from dress import dressed, tomllib
 from jupyter_core.utils import run_sync
+from links import ROOT
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from notebook_times import cell_seconds, record_times
 
-from course_lib.stamp import with_address
+from course_lib.notebook.budget import probe
+from course_lib.stamp import SETUP_ID, addressed, repository
 
-try:
-    import tomllib
-# On Python 3.10. There pytest, jupytext and JupyterLab install tomli.
-except ModuleNotFoundError:
-    import tomli as tomllib
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-REPOSITORY = PROJECT["urls"]["Repository"]
+REPOSITORY = repository(ROOT)
 MACHINE = re.compile(r"\S*/(home|Users|root|tmp|site-packages)/\S*")
-SETUP = """\
-# Does nothing where course_lib is installed (`make lab`). Elsewhere, as on Colab, it installs it and keeps its torch.
-import importlib.metadata
-import importlib.util
-
-if importlib.util.find_spec("course_lib") is None:
-    kept = [name for name in ("torch", "torchvision", "numpy") if importlib.util.find_spec(name)]
-    kept = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in kept)
-    %pip install --quiet {kept} git+REPOSITORY
-""".strip().replace("REPOSITORY", REPOSITORY)  # noqa: E501
 
 
-def colab(name: str, folder: str = "notebooks") -> str:
-    """Returns the address at which Colab opens a notebook."""
-    repository = REPOSITORY.split("/", 3)[3]
-    file = f"{repository}/blob/main/{folder}/{name}.ipynb"
-    return f"https://colab.research.google.com/github/{file}"
+def read(source: pathlib.Path) -> NotebookNode:
+    """Returns the notebook of a source, neither dressed nor executed.
 
-
-def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
-    """Returns the notebook of a source, not executed.
-
-    It has a badge under its title and a set-up cell after its first cell. folder: the
-    notebook's folder, for the badge. A cell keeps two kinds of metadata: its tags and
-    nbgrader's. A cell's id is a hash of its type and source, so an unedited cell keeps
-    its id. The id does not depend on the repository's address. Raises ValueError if the
+    A cell keeps two kinds of metadata: its tags and nbgrader's. A cell's id is a hash
+    of its type and source, so an unedited cell keeps its id. Raises ValueError if the
     first cell is not markdown with a title, or if a cell pins a version with pip.
     """
     notebook = jupytext.read(source, fmt="py:percent")
@@ -80,14 +62,9 @@ def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
             f"{source.name}: pins a version with pip; ranges stand in pyproject.toml, "
             "and only there"
         )
-    title, _, rest = first.source.partition("\n")
-    image = "https://colab.research.google.com/assets/colab-badge.svg"
-    badge = f"[![Open in Colab]({image})]({colab(source.stem, folder)})"
-    first.source = f"{title}\n\n{badge}\n\n{rest.strip()}".strip()
-    notebook.cells.insert(1, nbformat.v4.new_code_cell(SETUP))
     seen = Counter()
     for cell in notebook.cells:
-        key = cell.cell_type, with_address(cell.source, "OWNER/REPO")
+        key = cell.cell_type, cell.source
         seen[key] += 1
         cell.id = hashlib.sha256(repr((*key, seen[key])).encode()).hexdigest()[:12]
         kept = [key for key in ("tags", "nbgrader") if cell.metadata.get(key)]
@@ -102,6 +79,13 @@ def read(source: pathlib.Path, folder: str = "notebooks") -> NotebookNode:
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def finished(notebook: NotebookNode, source: pathlib.Path, folder: str) -> NotebookNode:
+    """Returns the notebook of a source as it is written to `folder`: dressed, and with
+    badge and set-up cell if the repository has an address."""
+    notebook = dressed(notebook, source, folder)
+    return addressed(notebook, f"{folder}/{source.stem}", REPOSITORY)
 
 
 class Client(NotebookClient):
@@ -136,23 +120,26 @@ def execute(
     folder: pathlib.Path,
     timeout: float = 1800,
     kernel_name: str = "python3",
-) -> None:
+) -> list[float]:
     """Runs every cell in a fresh kernel and stores the outputs in `notebook`.
 
-    Raises CellExecutionError if a cell or a widget callback fails.
+    Returns the seconds of each cell. Raises CellExecutionError if a cell or a widget
+    callback fails.
     """
     client = Client(
         notebook,
         timeout=timeout,
         kernel_name=kernel_name,
-        record_timing=False,
+        record_timing=True,
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
+    seconds = cell_seconds(notebook)
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["course_lib"] = {"budget": os.environ.get("COURSE_BUDGET", "")}
     if errors := callback_errors(notebook):
         raise CellExecutionError(errors[0], "WidgetCallbackError", errors[0])
+    return seconds
 
 
 def callback_errors(notebook: NotebookNode) -> list[str]:
@@ -188,19 +175,22 @@ def problems(source: pathlib.Path, built: pathlib.Path) -> list[str]:
     notebook = nbformat.read(built, as_version=4)
 
     def content(cell: NotebookNode) -> tuple:
-        return cell.cell_type, cell.source, cell.metadata.get("tags", [])
+        meta = cell.metadata
+        return cell.cell_type, cell.source, meta.get("tags"), meta.get("jupyter")
 
-    wanted, has = (list(map(content, n.cells)) for n in (read(source), notebook))
+    made = finished(read(source), source, "notebooks")
+    wanted, has = (list(map(content, n.cells)) for n in (made, notebook))
     found = []
     if wanted != has:
         where = next(k for k, (a, b) in enumerate(zip_longest(wanted, has)) if a != b)
         found.append(
             f"differs from its source, first in cell {where}: make notebooks "
-            f"NAMES={source.stem}"
+            f"NAMES={source.stem}, or ARGS=--dress if only text differs"
         )
     for k, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
-            if cell.source.strip() and cell.execution_count is None:
+            is_run = cell.execution_count is not None or cell.id == SETUP_ID
+            if cell.source.strip() and not is_run:
                 found.append(f"cell {k} was never executed")
             errors = [o for o in cell.outputs if o.output_type == "error"]
             found += [f"cell {k} shows an error: {o.ename}" for o in errors]
@@ -224,11 +214,36 @@ def build(source: pathlib.Path, built: pathlib.Path) -> None:
     Raises CellExecutionError if a cell fails, and ValueError if the result has
     problems.
     """
-    notebook = read(source)
-    execute(notebook, built.parent)
-    nbformat.write(notebook, built)
+    notebook, probed = read(source), probe()
+    seconds = execute(notebook, built.parent)
+    if built.parent == NOTEBOOKS:
+        record_times(notebook, source.stem, seconds, probed)
+    nbformat.write(finished(notebook, source, "notebooks"), built)
     if found := problems(source, built):
         raise ValueError("\n".join(found))
+
+
+def dress(source: pathlib.Path, built: pathlib.Path) -> None:
+    """Writes a built notebook anew with its outputs. Executes nothing.
+
+    Raises ValueError if code changed since the notebook was executed.
+    """
+    notebook, old = read(source), nbformat.read(built, as_version=4)
+    code, ran = (
+        [c for c in n.cells if c.cell_type == "code" and c.id != SETUP_ID]
+        for n in (notebook, old)
+    )
+    for k, (new, cell) in enumerate(zip_longest(code, ran)):
+        if None in (new, cell) or new.id != cell.id:
+            raise ValueError(
+                f"{built.name}: the code changed, first in code cell {k}, so it must "
+                f"be executed: make notebooks NAMES={source.stem}"
+            )
+        new.outputs, new.execution_count = cell.outputs, cell.execution_count
+    notebook.metadata = old.metadata
+    notebook = finished(notebook, source, "notebooks")
+    if notebook != old:
+        nbformat.write(notebook, built)
 
 
 def main() -> int:
@@ -237,6 +252,7 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--dress", action="store_true")
     asked = parser.parse_args()
     sources = sorted((NOTEBOOKS / "src").glob("*.py"))
     known = [source.stem for source in sources]
@@ -247,20 +263,26 @@ def main() -> int:
     os.environ.setdefault("COURSE_BUDGET", "laptop")
     failed = False
     for source in sources:
-        if asked.names and not source.stem.startswith(tuple(asked.names)):
-            continue
         built, start = NOTEBOOKS / f"{source.stem}.ipynb", time.monotonic()
+        is_named = not asked.names or source.stem.startswith(tuple(asked.names))
+        if not is_named and (asked.check or asked.dress or not built.exists()):
+            continue
         try:
-            if not asked.check:
+            if asked.check:
+                if found := problems(source, built):
+                    raise ValueError("\n".join(found))
+                done = "fine"
+            elif asked.dress or not is_named:
+                dress(source, built)
+                done = "dressed"
+            else:
                 build(source, built)
-            elif found := problems(source, built):
-                raise ValueError("\n".join(found))
+                done = f"built in {time.monotonic() - start:.0f} s"
         except (CellExecutionError, ValueError) as error:
             print(f"{source.stem}: {error}", file=sys.stderr)
             failed = True
         else:
-            built_in = f"built in {time.monotonic() - start:.0f} s"
-            print(f"{source.stem}: {'fine' if asked.check else built_in}")
+            print(f"{source.stem}: {done}")
     return failed
 
 

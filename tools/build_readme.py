@@ -15,9 +15,10 @@ NN_topic.toml with its title, its topics, its lecture decks, and a row for each 
 import re
 from pathlib import Path
 
-from build_notebooks import ROOT, colab, tomllib
+from build_notebooks import REPOSITORY, ROOT, tomllib
 
 from course_lib.grading.library import definition
+from course_lib.stamp import with_colab_column
 
 README = ROOT / "README.md"
 CONCEPTS = ROOT / "docs" / "concepts.md"
@@ -74,11 +75,10 @@ def links(name: str) -> str:
 
 def notebooks() -> str:
     """Returns README's table: one short row for each notebook."""
-    lines = [row("no.", "notebook", "what it teaches", "Colab"), row(*4 * ["---"])]
+    lines = [row("no.", "notebook", "what it teaches"), row(*3 * ["---"])]
     for name, notebook in SYLLABUS["notebooks"].items():
-        opened = f"[open]({colab(name)})" if exists("notebooks", name) else ""
-        lines.append(row(name[:2], links(name), notebook["topics"], opened))
-    return "\n".join(lines)
+        lines.append(row(name[:2], links(name), notebook["topics"]))
+    return with_colab_column("\n".join(lines), REPOSITORY)
 
 
 def lectures() -> str:

@@ -14,18 +14,21 @@ from build_exercises import SOLUTIONS, build_for_students
 from build_notebooks import PROJECT, ROOT
 
 from course_lib.grading import sheet
+from course_lib.trust import LIST, listing
 
 # The files and folders for students.
 RELEASED = (
-    *("LICENSE", "Makefile", "README.md", "constraints.txt"),
-    *("pyproject.toml", "setup.py", "tools/setup_env.sh"),
+    *("LICENSE", "Makefile", "README.md", "START.ipynb", "constraints.txt"),
+    *("pyproject.toml", "setup.py", "setup_course.py", "tools/lab/"),
     *("docs/concepts.md", "docs/course.png", "docs/reference.md", "docs/start.md"),
+    "docs/your-own.md",
     *("course_lib/", "exercises/", "notebooks/", "results/", "syllabus/"),
 )
 NOTE = b"""\
 > This is the students' copy of the course. It has the notebooks, the exercises, the
-> library and the data. Run `make lab` to set up everything. The instructor's repository
-> has the tests, tools, solutions, grading, and pages for instructors and authors.
+> library and the data. Run `make lab` or `python setup_course.py lab` to set up
+> everything. The instructor's repository has the tests, tools, solutions, grading, and
+> pages for instructors and authors.
 
 """
 
@@ -62,11 +65,13 @@ def release(path: Path, reveal: bool = False):
         for file in (Path(folder) / "exercises").rglob("*"):
             if file.is_file():
                 contents[file.relative_to(folder).as_posix()] = file.read_bytes()
+    notebooks = {n: c for n, c in contents.items() if n.endswith(".ipynb")}
+    contents[LIST] = listing(notebooks).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(contents.items()):
             about = zipfile.ZipInfo(f"{path.stem}/{name}")
-            about.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
+            about.external_attr = 0o644 << 16
             archive.writestr(about, content, zipfile.ZIP_DEFLATED)
 
 

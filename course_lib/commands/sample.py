@@ -86,6 +86,8 @@ def weights_of(args, recipe: Recipe) -> Method:
     if args.weights:
         method = build(recipe, 0)
         load_weights(method, args.weights)
+        if method.data_shape is None:  # data of one's own
+            method.data_shape = load(recipe.data, "train")[:1].x.shape[1:]
         return method
     if args.name not in zoo.manifest():
         raise ValueError(

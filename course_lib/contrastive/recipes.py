@@ -33,7 +33,7 @@ def simclr_cifar10() -> SimCLR:
     momentum; the paper uses LARS."""
     from torchvision.models import resnet50
 
-    encoder = torchvision_resnet(resnet50)
+    encoder = torchvision_resnet(resnet50, 32)
     return SimCLR(
         encoder,
         mlp(encoder.dim, encoder.dim, 128),

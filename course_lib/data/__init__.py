@@ -14,10 +14,12 @@ from course_lib.data.emoji import (
     load_emoji_on_white,
     on_background,
 )
+from course_lib.data.folders import image_folder
 from course_lib.data.scenes import load_scenes, render_scenes, shortcut_triplets
 from course_lib.data.torchvision_sets import TORCHVISION, load_torchvision
 from course_lib.data.toys import TOYS, load_toy, load_toys
 from course_lib.data.words import bags_of_words, skip_gram_pairs, vocabulary, word_lists
+from course_lib.names import imported, is_own, unknown
 
 __all__ = [
     "Dataset",
@@ -26,6 +28,7 @@ __all__ = [
     "by_row",
     "emoji_names",
     "emoji_subcategories",
+    "image_folder",
     "labelled_subset",
     "load",
     "names",
@@ -72,15 +75,23 @@ def load(name: str, split: str = "train", *, root: str | Path | None = None) -> 
                     the complete data sets of torchvision. The first call downloads them
                     into `root`, and every call verifies them. Default of `root`: the
                     environment variable COURSE_LIB_DATA, else ~/.cache/course_lib.
+    module:NAME     data of one's own: a function NAME(split) -> Dataset in a module,
+                    for example with `image_folder` (docs/your-own.md)
 
     Raises ValueError for an unknown name or split (the message lists the known ones).
     Raises OSError when a file is missing, truncated or altered (the message names the
     file) and when a download fails (the message says what to do).
     """
+    if is_own(name):
+        found = imported("name", name, callable, "a function split -> Dataset")(split)
+        if not isinstance(found, Dataset):
+            raise ValueError(
+                f"argument `name`: expected a function that returns a Dataset, got "
+                f"{name}, which returned {type(found).__name__}"
+            )
+        return found
     if name not in names():
-        raise ValueError(
-            f"argument `name`: expected one of {', '.join(names())}, got {name!r}"
-        )
+        raise unknown("name", name, names())
     splits = SHIPPED[name][0] if name in SHIPPED else TORCHVISION[name][1]
     if split not in splits:
         raise ValueError(

@@ -23,7 +23,8 @@ def read(name: str, folder: Path = FOLDER) -> dict[str, np.ndarray]:
     """The arrays of the file `folder / name`. Raises OSError with the name of the file
     when it is missing, truncated or altered."""
     path = Path(folder) / name
-    expected = json.loads((Path(folder) / "manifest.json").read_text())["files"][name]
+    manifest = (Path(folder) / "manifest.json").read_text(encoding="utf-8")
+    expected = json.loads(manifest)["files"][name]
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in expected}

@@ -14,12 +14,9 @@ from torch import Tensor, nn
 
 from course_lib import evaluate
 from course_lib.data import as_float, load
+from course_lib.distillation.collapse_experiments import quick_knn, with_head
 from course_lib.distillation.dino import DINO, Prototypes
-from course_lib.distillation.experiments import (
-    global_crops_only,
-    quick_knn,
-    with_head,
-)
+from course_lib.distillation.experiments import global_crops_only
 from course_lib.distillation.recipes import dino_vit
 from course_lib.experiments.jobs import measures, train_to_the_end
 from course_lib.experiments.setting import Setting

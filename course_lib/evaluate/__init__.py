@@ -39,15 +39,14 @@ from course_lib.evaluate.geometry import (
     retrieval,
     uniformity,
 )
+from course_lib.evaluate.logistic import LinearClassifier, logistic_regression
 from course_lib.evaluate.representation import (
     INVERSE_PENALTIES,
-    LinearClassifier,
     accuracy,
     features,
     few_labels,
     knn,
     linear_probe,
-    logistic_regression,
 )
 
 __all__ = [

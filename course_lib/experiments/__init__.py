@@ -6,6 +6,16 @@ name -> settings.
 """
 
 from course_lib.experiments.jobs import pretext_score
-from course_lib.experiments.results import catalogue, read, table, values
+from course_lib.experiments.results import catalogue, read, run, values
+from course_lib.experiments.setting import Setting
+from course_lib.experiments.tables import table
 
-__all__ = ["catalogue", "pretext_score", "read", "table", "values"]
+__all__ = [
+    "Setting",
+    "catalogue",
+    "pretext_score",
+    "read",
+    "run",
+    "table",
+    "values",
+]

@@ -15,12 +15,13 @@ from torch import Tensor
 from course_lib import evaluate
 from course_lib.checks import count
 from course_lib.data import Dataset, as_float, labelled_subset, load
-from course_lib.files import ROOT
+from course_lib.files import ROOT, SHIPPED
 from course_lib.recipe import Recipe, build, train
 from course_lib.run import seeded
 from course_lib.train import Method
 
-RUNS = ROOT / "runs"
+# the checkpoints: in the clone; if the course is installed, in the current folder
+RUNS = ROOT / "runs" if SHIPPED == ROOT else Path("runs")
 LOOKS = 10  # number of measurements during a run of `watched`
 
 

@@ -1,10 +1,13 @@
 """Measured results: each (setting, seed) of an experiment is a resumable job, and each
 row says how it was measured.
 
-`results/NAME.json` holds {"short": ..., "rows": [...]}. A row is {setting, seed, recipe
-(a hash), device, steps, batch_size, seconds, measures...}. `run` runs the jobs whose
-rows are missing or have the hash of another recipe than today's. It runs all jobs of an
-experiment again if the losses of a short run (see `short`) have changed.
+`results/NAME.json`, in the clone of the course, has the results of an experiment. For a
+recipe or an experiment of one's own, `module:NAME`, the file is
+results/module.NAME.json in the current folder. A file holds {"short": ..., "rows":
+[...]}. A row is {setting, seed, recipe (a hash), device, steps, batch_size, seconds,
+measures...}. `run` runs the jobs whose rows are missing or have the hash of another
+recipe than today's. It runs all jobs of an experiment again if the losses of a short
+run (see `short`) have changed.
 """
 
 import functools
@@ -14,7 +17,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from multiprocessing import get_context
-from statistics import mean, stdev
+from pathlib import Path
 
 import torch
 
@@ -23,16 +26,9 @@ from course_lib.experiments import jobs
 from course_lib.experiments.setting import Experiment, Setting, standard
 from course_lib.families import merged
 from course_lib.files import SHIPPED, write_json
-from course_lib.recipe import Recipe, build, recipes, train
-from course_lib.spelling import did_you_mean
+from course_lib.names import imported, is_own, unknown
+from course_lib.recipe import Recipe, build, is_recipe, recipes, train
 
-TITLES = {
-    "knn": "k-NN",
-    "probe": "linear probe",
-    "effective_rank": "rank",
-    "feature_std": "std",
-    "pretext": "own task",
-}
 RESULTS = SHIPPED / "results"
 
 
@@ -43,6 +39,60 @@ def catalogue() -> dict[str, Experiment]:
         name: standard(recipe) for name, recipe in recipes().items() if recipe.cpu
     }
     return methods | merged("experiments")  # may replace the experiment of a recipe
+
+
+def find(name: str) -> Experiment:
+    """Returns the experiment of this name.
+
+    "module:NAME" is one of one's own: NAME is a Recipe or a dictionary title -> Setting
+    in a module, for example in a file of the current folder. Raises ValueError for an
+    unknown name. The message lists the known ones and suggests the closest.
+    """
+    if is_own(name):
+        expected = "a Recipe, or a dictionary of Settings"
+        found = imported("name", name, _is_experiment, expected)
+        return standard(found) if is_recipe(found) else found
+    if name not in (known := catalogue()):
+        raise unknown("name", name, known, ", or module:NAME for one of your own")
+    return known[name]
+
+
+def _is_experiment(value) -> bool:
+    """Returns whether the value is a Recipe or a dictionary of Settings."""
+    settings = value.values() if isinstance(value, dict) else ()
+    is_table = bool(settings) and all(isinstance(each, Setting) for each in settings)
+    return is_recipe(value) or is_table
+
+
+def file_of(name: str) -> Path:
+    """Returns the path of an experiment's results: in the course's folder of results,
+    or in the folder `results` of the current one for a name "module:NAME"."""
+    if is_own(name):
+        return Path.cwd() / "results" / f"{name.replace(':', '.')}.json"
+    return RESULTS / f"{name}.json"
+
+
+def measured() -> list[str]:
+    """Returns the names of all experiments with results: those of the course, then
+    those of one's own, "module:NAME", in the folder `results` of the current one."""
+    own = [path.stem for path in (Path.cwd() / "results").glob("*.*.json")]
+    known = [path.stem for path in RESULTS.glob("*.json") if "." not in path.stem]
+    return [*sorted(known), *sorted(":".join(stem.rsplit(".", 1)) for stem in own)]
+
+
+def own_recipes() -> dict[str, Recipe]:
+    """Returns the recipes of one's own that have results in the folder `results` of the
+    current one, by their names "module:NAME". A module that is no longer there is left
+    out."""
+    found = {}
+    for name in filter(is_own, measured()):
+        try:
+            value = imported("name", name, _is_experiment, "a Recipe")
+        except ValueError:
+            continue
+        if is_recipe(value):
+            found[name] = value
+    return found
 
 
 def short(experiment: Experiment) -> dict[str, list[float]]:
@@ -71,7 +121,12 @@ def first_losses(recipe: Recipe) -> tuple[float, ...]:
     """
     data = load(recipe.data, "train")[:128]
     steps = train(
-        recipe, build(recipe, seed=0), data, steps=1000, batch_size=64, device="cpu"
+        recipe,
+        build(recipe, seed=0),
+        data,
+        steps=1000,
+        batch_size=min(64, len(data)),  # less for a small data set of one's own
+        device="cpu",
     )
     return tuple(step.loss for step in islice(steps, 3))
 
@@ -87,20 +142,25 @@ def same(losses: dict[str, list[float]], others: dict[str, list[float]]) -> bool
 
 
 def read(name: str) -> dict:
-    """Returns the contents of results/NAME.json. Raises FileNotFoundError, which says
-    how to make the file, if it does not exist."""
-    path = RESULTS / f"{name}.json"
+    """Returns the contents of the file of results (`file_of`). Raises
+    FileNotFoundError, which says how to make the file, if it does not exist."""
+    path = file_of(name)
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path} does not exist: run `make results` in a clone of the course"
-        )
-    return json.loads(path.read_text())
+        raise FileNotFoundError(f"{path} does not exist: run {how_to_run(name)}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def how_to_run(name: str) -> str:
+    """Returns the command that makes the results of an experiment, with its place."""
+    if is_own(name):
+        return f"`python -m course_lib.experiments {name}` in this folder"
+    return "`make results` in a clone of the course"
 
 
 def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
     """Returns setting -> values of the measure, one for each seed, for the settings in
     results/NAME.json that have this measure."""
-    found = _by_setting(name)
+    found = by_setting(name)
     return {
         setting: [row[measure] for row in rows]
         for setting, rows in found.items()
@@ -108,7 +168,7 @@ def values(name: str, measure: str = "knn") -> dict[str, list[float]]:
     }
 
 
-def _by_setting(name: str) -> dict[str, list[dict]]:
+def by_setting(name: str) -> dict[str, list[dict]]:
     """Returns setting -> its rows in results/NAME.json."""
     found = {}
     for row in read(name)["rows"]:
@@ -146,9 +206,9 @@ def run(experiments: dict[str, Experiment]):
     one process for each core and one thread for each process."""
     jobs, files = [], {}
     for name, experiment in experiments.items():
-        path, now = RESULTS / f"{name}.json", short(experiment)
+        path, now = file_of(name), short(experiment)
         found = (
-            json.loads(path.read_text())
+            json.loads(path.read_text(encoding="utf-8"))
             if path.exists()
             else {"short": now, "rows": []}
         )
@@ -220,7 +280,7 @@ def _forget(recipes: set[str]):
 def stale(name: str, experiment: Experiment) -> list[str]:
     """Returns the rows of results/NAME.json that are missing, that belong to another
     recipe than today's, or that are too many, as "setting, seed k"."""
-    rows = read(name)["rows"] if (RESULTS / f"{name}.json").exists() else []
+    rows = read(name)["rows"] if file_of(name).exists() else []
     found = {(row["setting"], row["seed"]): row["recipe"] for row in rows}
     today = _todays_hashes(experiment)
     return [
@@ -228,68 +288,3 @@ def stale(name: str, experiment: Experiment) -> list[str]:
         for key in {**today, **found}
         if found.get(key) != today.get(key)
     ]
-
-
-def table(name: str) -> str:
-    """Returns results/NAME.json as a text table: mean and standard deviation of each
-    setting over its seeds, and the gain over the untrained network.
-
-    Raises ValueError for an unknown name, and if the file is out of date.
-    """
-    if name not in (known := catalogue()):
-        raise ValueError(
-            f"argument `name`: expected one of {', '.join(known)}, got {name!r}"
-            f"{did_you_mean(name, known)}"
-        )
-    by_setting = _by_setting(name)
-    if old := stale(name, known[name]):
-        raise ValueError(
-            f"results/{name}.json is out of date for {'; '.join(old[:3])}: run `make "
-            "results`"
-        )
-    rows = [row for of_it in by_setting.values() for row in of_it]
-    about = ("setting", "seed", "recipe", "device", "steps", "batch_size", "seconds")
-    # a curve is no number, so it has no column
-    numbers = (key for row in rows for key in row if isinstance(row[key], (int, float)))
-    columns = [key for key in dict.fromkeys(numbers) if key not in about]
-    first = max(map(len, by_setting)) + 2
-    cells = {c: [spread(each, c) for each in by_setting.values()] for c in columns}
-    wide = {c: max(map(len, [TITLES.get(c, c), *cells[c]])) + 2 for c in columns}
-    head = "".join(f"{TITLES.get(c, c):>{wide[c]}}" for c in columns)
-    lines = [f"{'':{first}}{head}  seeds   steps  seconds"]
-    for setting, of_it in by_setting.items():
-        found = "".join(f"{spread(of_it, c):>{wide[c]}}" for c in columns)
-        seeds = ",".join(str(row["seed"]) for row in of_it)
-        seconds = mean(row.get("seconds", 0) for row in of_it)
-        lines.append(
-            f"{setting:{first}}{found}  {seeds:7}{of_it[0]['steps']:>6}{seconds:>9.0f}"
-        )
-    for measure in ("knn", "probe"):
-        for baseline in ("random encoder", "random, calibrated"):
-            if "trained" in by_setting and baseline in by_setting:
-                random = {row["seed"]: row[measure] for row in by_setting[baseline]}
-                gains = [
-                    row[measure] - random[row["seed"]] for row in by_setting["trained"]
-                ]
-                by_seed = ", ".join(f"{gain:+.3f}" for gain in gains)
-                lines.append(
-                    f"{TITLES[measure]}: trained - {baseline} of the same seed = "
-                    f"{mean(gains):+.3f} ({by_seed})"
-                )
-    devices = sorted({row["device"] for row in rows})
-    note = f"held-out rows; mean ± standard deviation over seeds; {'; '.join(devices)}"
-    return "\n".join([*lines, note])
-
-
-def spread(rows: list[dict], measure: str) -> str:
-    """Returns the text "mean ± standard deviation" of a measure over the rows.
-
-    For a single row, and for a measure that only describes features, it returns only
-    the mean. For a measure that the rows do not have it returns an empty text.
-    """
-    if measure not in rows[0]:
-        return ""
-    found = [row[measure] for row in rows]
-    if measure.startswith(("effective_rank", "feature_std")):
-        return f"{mean(found):.3g}"
-    return f"{mean(found):.3f}" + (f" ± {stdev(found):.3f}" if len(found) > 1 else "")

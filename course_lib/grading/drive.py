@@ -3,7 +3,7 @@ plain arrays.
 
 A driver is a function `drive(answer, arrays) -> arrays`. Drivers are public, and the
 student's check and the grader use the same ones. Nothing here contains an expected
-value.
+value. Drivers that look at more than the outputs are in `probes`.
 """
 
 import importlib.util
@@ -264,29 +264,6 @@ def changes(given: Arrays, before: Arrays) -> Arrays:
         if tensor.numel() <= LARGEST
     }
     return {"unchanged": torch.tensor(not modified and not wants)} | contents
-
-
-def keeps_float64(answer: Callable, tensors: Arrays, *parameters) -> Arrays:
-    """Calls answer(*tensors, *parameters), where all floating point tensors are
-    float64. Returns the output `float64 for float64 input`: True if the value has this
-    dtype and the answer computes in it from beginning to end.
-
-    The second difference of a smooth function is tiny for a tiny step. Rounding to
-    float32 anywhere in the answer makes it much larger than that.
-    """
-    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
-
-    def value(step: float) -> Tensor:
-        moved = {key: tensor.clone() for key, tensor in tensors.items()}
-        moved[name] += step * direction(moved[name])
-        return answer(*moved.values(), *parameters)
-
-    middle = value(0.0)
-    right = isinstance(middle, Tensor) and middle.dtype == torch.float64
-    for step in (1e-6, 1.7e-6, 2.9e-6) if right else ():
-        bend = (value(step) - 2 * middle + value(-step)).abs()
-        right = right and bool((bend <= 1e-9 * (1 + middle.abs())).all())
-    return {"float64 for float64 input": torch.tensor(right)}
 
 
 def by_number(

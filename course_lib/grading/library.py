@@ -12,7 +12,8 @@ import course_lib
 PACKAGE = Path(course_lib.__file__).parent
 # The files of grading/ that are copied.
 NEEDED = (
-    "__init__.py", "answers.py", "cells.py", "drive.py", "inside.py", "syscalls.py",
+    "__init__.py", "answers.py", "cells.py", "drive.py", "inside.py", "probes.py",
+    "syscalls.py",
 )  # fmt: skip
 # In the sandbox, everything that a submission imports from course_lib.notebook does
 # nothing, and its results do nothing either.
@@ -74,7 +75,9 @@ def copy(to: Path, hides: Iterable[str]):
     shutil.copytree(
         PACKAGE,
         package,
-        ignore=shutil.ignore_patterns("__pycache__", "notebook", "shipped", "zoo"),
+        ignore=shutil.ignore_patterns(
+            "__pycache__", "commands", "notebook", "shipped", "zoo"
+        ),
     )
     for path in (package / "grading").iterdir():
         if path.name not in NEEDED:

@@ -10,9 +10,9 @@ import torch
 from safetensors.numpy import load, save
 
 from course_lib.files import write_json, write_whole
+from course_lib.grading.compare import exception_key
 from course_lib.grading.drive import Failure, load_module
 from course_lib.grading.exercise import Case, Exercise, Mistake, Outputs, Property
-from course_lib.grading.verdict import exception_key
 
 
 def write_public(exercises: list[Exercise], stem: Path):

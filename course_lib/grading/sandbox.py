@@ -241,6 +241,7 @@ def _environment(library: Path) -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "COURSE_BUDGET": "smoke",
+        "COURSE_PROGRESS": "off",
         "MPLBACKEND": "agg",
     }
 

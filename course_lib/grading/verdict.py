@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from course_lib.grading.compare import close, outputs_of, same
+from course_lib.grading.diagnosis import known_mistakes
 from course_lib.grading.drive import Failure
 from course_lib.grading.exercise import Exercise, Mistake, Outputs, Property
 
-# Another order of summation stays within these tolerances, another formula does not.
-RELATIVE, ABSOLUTE = 1e-4, 1e-5
 WAITS = "counts once the first line is right"
 FAULTS = {  # by the type of a Failure
     "NotATensor": "what it returns is not a tensor of real numbers",
@@ -24,9 +24,6 @@ FAULTS = {  # by the type of a Failure
     "Unsolved": "your answer calls `{}`, which you have not solved yet",
 }
 MOST_HINTS = 3
-# The bits of evidence that make one known mistake likely and others unlikely: see
-# `_evidence`.
-ENOUGH = 10
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,13 @@ def judge(exercise: Exercise, outcomes: list[Outputs | Failure]) -> Verdict:
             fault = _first_fault(exercise, outcomes, p)
             results.append(Result(p, not fault, *fault))
     failed = [r.property for r in results if not r.passed and r.why != WAITS]
-    found, likely = _mistakes(exercise, outcomes, failed) if failed else ([], False)
+    found, likely = [], False
+    if failed:
+
+        def passes_first(mistake: Mistake) -> bool:
+            return not _first_fault(exercise, mistake.outputs, exercise.properties[0])
+
+        found, likely = known_mistakes(exercise, outcomes, failed, passes_first)
     return Verdict(exercise.name, results, found[:MOST_HINTS], likely)
 
 
@@ -143,13 +146,6 @@ def _first_fault(
     return ()
 
 
-def _outputs(all_of: Outputs, p: Property) -> Outputs:
-    """Returns the outputs that the property compares."""
-    return {
-        key: value for key, value in all_of.items() if key.split(" ")[0] in p.outputs
-    }
-
-
 def _fault(
     outcome: Outputs | Failure, expected: Outputs, p: Property
 ) -> tuple[str, tuple[str, ...]] | None:
@@ -157,7 +153,7 @@ def _fault(
     are right."""
     if isinstance(outcome, Failure):
         return _why_it_failed(outcome)
-    for key, value in _outputs(expected, p).items():
+    for key, value in outputs_of(expected, p).items():
         if key not in outcome:
             word, _, about = key.partition(" ")
             if word == "gradient":
@@ -165,7 +161,7 @@ def _fault(
             return f"no {key}", ()
         if fault := _fault_of_array(key, outcome[key], value):
             return fault
-    for key, other in _outputs(outcome, p).items():
+    for key, other in outputs_of(outcome, p).items():
         if key.startswith("gradient ") and key not in expected and other.any():
             argument = key.partition(" ")[2]
             return f"a gradient reaches {argument}, but none should", ()
@@ -195,6 +191,11 @@ def _fault_of_array(
     both_or_neither_float = (other.dtype.kind == "f") == (value.dtype.kind == "f")
     if other.dtype.kind not in "fiub" or not both_or_neither_float:
         return f"{key}: wrong dtype", (f"expected {_kind(value)}, got {other.dtype}",)
+    if key == "unchanged wish for a gradient" and not other.all():
+        return (
+            "it changes requires_grad of its argument",
+            ("work on a copy: x.detach().clone(), and change requires_grad of that",),
+        )
     if key.split(" ")[0] == "unchanged" and not other.all():
         return (
             "it modifies its argument",
@@ -208,135 +209,6 @@ def _fault_of_array(
     return f"{key}: {'wrong' if finite else 'not finite'}", _difference(value, other)
 
 
-def same(array: np.ndarray, expected: np.ndarray) -> bool:
-    """Tests whether the shapes are equal and the numbers are equal up to rounding. Two
-    arrays without floating point numbers have to be equal exactly. NaN is equal to
-    NaN."""
-    if array.shape != expected.shape or array.dtype.kind not in "fiub":
-        return False
-    if "f" not in (array.dtype.kind, expected.dtype.kind):
-        return np.array_equal(array, expected)
-    return bool(_close(array, expected).all())
-
-
-def _close(array: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    first, second = array.astype(float), expected.astype(float)
-    return np.isclose(first, second, RELATIVE, ABSOLUTE, equal_nan=True)
-
-
-def _mistakes(
-    exercise: Exercise, outcomes: list, failed: list[Property]
-) -> tuple[list[Mistake], bool]:
-    """Returns the known mistakes that explain the answer, and whether they are likely.
-
-    Best are mistakes with the same outputs in all cases, also in those that no failed
-    property compares. They are likely if these outputs are evidence enough. Otherwise,
-    for the first property for which there are any: the mistakes that fail it with the
-    same outputs, and these have to be evidence enough.
-    """
-    pairs = [
-        (mistake, bits)
-        for mistake in exercise.mistakes
-        if (bits := _agreement(exercise, outcomes, mistake))
-    ]
-    if pairs:
-        # without .item(): the same numbers in another dtype are another mistake
-        exact = [p for p in pairs if _same_dtypes(outcomes, p[0].outputs)]
-        found = [mistake for mistake, _ in exact or pairs]
-        return found, max(bits for _, bits in pairs) >= ENOUGH
-    first = exercise.properties[0]
-    for p in failed:
-        found = [
-            mistake
-            for mistake in exercise.mistakes
-            if _agreement(exercise, outcomes, mistake, p) >= ENOUGH
-            and (
-                p == first
-                or p.independent
-                or not _first_fault(exercise, mistake.outputs, first)
-            )
-        ]
-        if found:
-            return found, True
-    return [], False
-
-
-def _agreement(
-    exercise: Exercise, outcomes: list, mistake: Mistake, p: Property | None = None
-) -> int:
-    """Returns 0 if the answer's outputs (or its exceptions) are not equal to those of
-    the mistake, else the bits of evidence that the answer makes this mistake.
-
-    p: compares only the outputs and cases of this property.
-    """
-    bits = 0
-    for case, outcome, wrong, expected in zip(
-        exercise.cases, outcomes, mistake.outputs, exercise.expected
-    ):
-        if p and case.kind != p.kind:
-            continue
-        if isinstance(outcome, Failure) or isinstance(wrong, Failure):
-            both = isinstance(outcome, Failure) and isinstance(wrong, Failure)
-            if not both or exception_key(outcome) != exception_key(wrong):
-                return 0
-            bits = max(bits, 1)
-            continue
-        if p:
-            outcome, wrong = _outputs(outcome, p), _outputs(wrong, p)
-            expected = _outputs(expected, p)
-        if not _equal(outcome, wrong):
-            return 0
-        if not _equal(wrong, expected):
-            bits = max(bits, 1) + _evidence(wrong, expected)
-    return bits
-
-
-def _evidence(wrong: Outputs, expected: Outputs) -> int:
-    """Returns how many bits of evidence for one mistake the numbers in these outputs of
-    it are.
-
-    A number such as 0.7312 hardly comes from two different mistakes. NaN, a 0, False
-    instead of True, or a missing gradient come from many: they are no evidence.
-    """
-    bits = 0
-    for key, values in wrong.items():
-        right = expected.get(key)
-        if right is not None and right.shape == values.shape:
-            values = values[~_close(values, right)]
-        if values.dtype.kind == "f":
-            # 12 x is whole for simple numbers: 0, 1, -2, 1/2, 1/3
-            twelve = 12 * values[np.isfinite(values)].astype(float)
-            simple = (np.abs(twelve - twelve.round()) < 1e-3) & (np.abs(twelve) < 100)
-            bits += 12 * len({f"{number:.3g}" for number in twelve[~simple][:100]})
-        elif values.size and (values != values.flat[0]).any():
-            bits += values.size * (1 if values.dtype == bool else 2)
-    return bits
-
-
-def _same_dtypes(outcomes: list, others: list) -> bool:
-    """Tests whether the outputs, which are equal as numbers, have the same dtypes."""
-    return all(
-        one[key].dtype == other[key].dtype
-        for one, other in zip(outcomes, others)
-        if isinstance(one, dict)
-        for key in one
-    )
-
-
-def _equal(first: Outputs, second: Outputs) -> bool:
-    return first.keys() == second.keys() and all(
-        same(first[key], second[key]) for key in first
-    )
-
-
-def exception_key(failure: Failure) -> tuple[str, str]:
-    """Returns an exception's type and the first 80 characters of its message. The
-    message distinguishes, for example, two TypeErrors. The key of a key is the same
-    key."""
-    printable = "".join(c if c.isprintable() else " " for c in failure.message)
-    return failure.type, " ".join(printable.split())[:80].rstrip()
-
-
 def _kind(value: np.ndarray) -> str:
     words = {"f": "a floating point number", "b": "true or false"}
     return words.get(value.dtype.kind, "whole numbers")
@@ -346,10 +218,10 @@ def _difference(value: np.ndarray, other: np.ndarray) -> tuple[str, ...]:
     """Returns the expected and the actual numbers: all of a small array, else the first
     element that differs."""
     if value.size > 12:
-        close = _close(other, value)
+        right = close(other, value)
         where = (0,) * value.ndim
-        if not close.all():
-            where = tuple(map(int, np.argwhere(~close)[0]))
+        if not right.all():
+            where = tuple(map(int, np.argwhere(~right)[0]))
         return (
             f"first difference at {list(where)}: expected {value[where]:.5g}, "
             f"got {other[where]:.5g}",

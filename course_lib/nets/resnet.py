@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from course_lib.checks import expects
+from course_lib.checks import count, expects
 
 Norm = Callable[[int], nn.Module]  # channels -> layer
 
@@ -89,18 +89,23 @@ class ResNet(nn.Module):
         return self.feature_map(x).mean((2, 3))
 
 
-def torchvision_resnet(
-    build: Callable[..., nn.Module], small_images: bool = True
-) -> nn.Module:
+def torchvision_resnet(build: Callable[..., nn.Module], size: int) -> nn.Module:
     """Returns one of torchvision's residual networks, for example
     `torchvision.models.resnet50`, untrained and without its classifier.
 
-    small_images: a 3 x 3 stem of stride 1 and no max-pooling, as in SimCLR for CIFAR
-    (arXiv 2002.05709, appendix B.9). The network maps images (N, 3, H, W) to (N, dim).
+    size: the side of the pictures in pixels, which decides on the stem. Up to 32, it is
+    a 3 x 3 convolution of stride 1 without max-pooling, as in SimCLR for CIFAR (arXiv
+    2002.05709, appendix B.9). Up to 64, it is this convolution with torchvision's
+    max-pooling of stride 2. Above 64, it is torchvision's stem: a 7 x 7 convolution of
+    stride 2 and the max-pooling. So pictures of 32, 64 and 224 pixels have last feature
+    maps of 4 x 4, 4 x 4 and 7 x 7. The network maps images (N, 3, H, W) to (N, dim).
     Its attribute `dim` is 512 for resnet18 and 2048 for resnet50.
     """
+    count("size", size)
     net = build(weights=None)
     net.dim, net.fc = net.fc.in_features, nn.Identity()
-    if small_images:
-        net.conv1, net.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    if size <= 64:
+        net.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    if size <= 32:
+        net.maxpool = nn.Identity()
     return net

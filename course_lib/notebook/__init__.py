@@ -1,9 +1,11 @@
 """The tools of the notebooks: plots, live plots of training, figures with sliders, the
-display of source code, the compute budget, and the checks of exercises.
+display of source code, the compute budget, the checks of exercises, and the progress
+with them.
 
 Importing this package sets matplotlib's defaults to the course's style (`style`).
 """
 
+from course_lib.notebook.budget import budget, updates
 from course_lib.notebook.check import checks
 from course_lib.notebook.images import image_grid, neighbours
 from course_lib.notebook.live import explore, live
@@ -14,7 +16,8 @@ from course_lib.notebook.plots import (
     scatter_map,
     similarity_matrix,
 )
-from course_lib.notebook.show import budget, show
+from course_lib.notebook.progress import progress
+from course_lib.notebook.show import show
 from course_lib.notebook.style import describe, subplots
 
 __all__ = [
@@ -28,8 +31,10 @@ __all__ = [
     "live",
     "matrices",
     "neighbours",
+    "progress",
     "scatter_map",
     "show",
     "similarity_matrix",
     "subplots",
+    "updates",
 ]

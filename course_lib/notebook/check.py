@@ -21,6 +21,7 @@ from course_lib.grading.exercise import Case
 from course_lib.grading.public_files import read_public
 from course_lib.grading.verdict import FAULTS, WAITS, Verdict, judge
 from course_lib.notebook.attempt import Attempt, FileAttempt, clip
+from course_lib.notebook.progress import record
 from course_lib.notebook.show import Source
 from course_lib.notebook.style import INK, PAPER, RIGHT, WRONG
 
@@ -140,6 +141,7 @@ class checks:
     """
 
     def __init__(self, sheet: str, *, limit: float = LIMIT, folder: Path | None = None):
+        self._is_own = folder is None
         folder = Path(folder or SHIPPED / "exercises" / "checks")
         names = sorted(path.stem for path in folder.glob("*.json"))
         found = [name for name in names if sheet in (name, name.partition("_")[0])]
@@ -149,7 +151,7 @@ class checks:
                 f"{', '.join(names) or f'those in {folder} (none)'}, "
                 f"got {sheet!r}"
             )
-        self.exercises = read_public(folder / found[0])
+        self.sheet, self.exercises = found[0], read_public(folder / found[0])
         self.limit = positive("limit", limit)
         self._attempted: set[str] = set()
 
@@ -166,6 +168,8 @@ class checks:
             boxes = [("box", text) for text in (advice, *_time_notes(attempt))]
             return Panel([("title", "Nothing to check"), *boxes])
         verdict, lines = _verdict(attempt)
+        if self._is_own:
+            record(self.sheet, verdict)
         if not verdict.todo:
             self._attempted.add(verdict.exercise)
         attempted = verdict.exercise in self._attempted

@@ -1,6 +1,8 @@
 """Figures that are updated in place: `live` plots a training run, `explore` adds
 sliders to a figure."""
 
+import contextlib
+import gc
 import html
 import signal
 import threading
@@ -231,6 +233,19 @@ def _clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.0f} s"
 
 
+@contextlib.contextmanager
+def _no_collection():
+    """Puts off Python's garbage collection until the end of the block. A collection
+    looks at all objects of the notebook. This takes up to half a second."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 # CSS of text that is invisible, but read by screen readers
 SCREEN_READER_ONLY = "position: absolute; width: 1px; height: 1px; overflow: hidden"
 
@@ -270,6 +285,7 @@ class explore(widgets.VBox):
             control.style.description_width = f"{longest + 1}ch"
         self._redraw()
 
+    @_no_collection()
     def _redraw(self, _=None):
         try:
             picture = self._draw(

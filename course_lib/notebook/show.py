@@ -1,23 +1,18 @@
-"""`show` displays source code of the library; `budget` says how much a notebook may
-compute."""
+"""`show` displays source code of the library."""
 
 import ast
 import html
 import inspect
-import os
 import sys
 import textwrap
 from pathlib import Path
 
-import torch
 from IPython.display import display
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from course_lib.notebook.style import INK, PAPER
-
-BUDGETS = ("smoke", "laptop", "gpu")
 
 
 class Source(str):
@@ -33,7 +28,7 @@ class Source(str):
     def _repr_html_(self):
         box = (
             f"background: {PAPER}; color: {INK}; padding: 0.6em; overflow-x: auto; "
-            "white-space: pre"
+            "white-space: pre-wrap"
         )
         style = HtmlFormatter(
             noclasses=True, style="xcode", nobackground=True, prestyles=box
@@ -90,22 +85,3 @@ def _without_docstrings(source: str) -> str:
             end += not (lines[end] or "").strip()  # and the blank line after it
             lines[first:end] = [None] * (end - first)
     return "\n".join(line for line in lines if line is not None)
-
-
-def budget() -> str:
-    """How much a notebook may compute: "smoke" (half a minute for the whole notebook),
-    "laptop" (minutes for each training run, on two cores) or "gpu".
-
-    Returns the value of the environment variable COURSE_BUDGET. If it is not set,
-    returns "gpu" where PyTorch finds a GPU, else "laptop". Raises ValueError for any
-    other value of COURSE_BUDGET.
-    """
-    chosen = os.environ.get("COURSE_BUDGET") or (
-        "gpu" if torch.cuda.is_available() else "laptop"
-    )
-    if chosen not in BUDGETS:
-        raise ValueError(
-            "environment variable COURSE_BUDGET: expected one of "
-            f"{', '.join(BUDGETS)}, got {chosen!r}"
-        )
-    return chosen

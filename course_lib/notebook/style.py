@@ -6,11 +6,15 @@ notebook have the same style.
 """
 
 import base64
+import functools
 import io
+import threading
 
 import matplotlib
 from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 # The eight colours of Okabe & Ito, Color Universal Design (2008),
 # https://jfly.uni-koeln.de/color/, and a grey. Colours that are dark enough for a thin
@@ -68,6 +72,20 @@ matplotlib.rcParams.update(
 )
 
 
+@functools.lru_cache(maxsize=32)
+def _renderer(thread: int, *size: float) -> RendererAgg:
+    return RendererAgg(*size)
+
+
+class _Canvas(FigureCanvasAgg):
+    """Draws all figures of one size by the same renderer (one for each thread).
+    matplotlib remembers, for each renderer, how large a text is."""
+
+    def get_renderer(self):
+        size = *self.get_width_height(), self.figure.dpi
+        return _renderer(threading.get_ident(), *size)
+
+
 class Picture(Figure):
     """A matplotlib figure with alternative text. It is independent of pyplot: there is
     no global state, it need not be closed, and it is displayed once only.
@@ -82,13 +100,18 @@ class Picture(Figure):
     def png(self) -> bytes:
         """The figure as a PNG file. Titles and labels that are too long get several
         lines."""
-        texts = [self._suptitle] if self._suptitle else []
+        canvas, file = _Canvas(self), io.BytesIO()
         for ax in self.axes:
-            texts += [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label]
-        for text in texts:
-            text.set_wrap(True)
-        file = io.BytesIO()
-        self.savefig(file, format="png")
+            for text in (ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label):
+                text.set_wrap(True)
+        if self._suptitle:
+            # finding the ends of lines is slow, and needed only for a long title
+            self._suptitle.set_wrap(False)
+            box = self._suptitle.get_window_extent(canvas.get_renderer())
+            self._suptitle.set_wrap(box.x0 < 0 or box.x1 > self.bbox.width)
+        # `savefig` would draw twice: for the layout, and for the pixels
+        canvas.draw()
+        imsave(file, canvas.buffer_rgba(), format="png", dpi=self.dpi)
         return file.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):

@@ -11,6 +11,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from course_lib.files import write_json, write_whole
+from course_lib.names import unknown
 from course_lib.recipe import build, lookup
 from course_lib.train import Method
 
@@ -20,7 +21,7 @@ FOLDER = Path(__file__).parent
 def manifest() -> dict[str, dict]:
     """Returns a dictionary: name of the weights -> hash of the recipe, sha256 of the
     file, seed, steps, seconds, device and measures."""
-    return json.loads((FOLDER / "manifest.json").read_text())
+    return json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
 
 
 def load(name: str) -> Method:
@@ -31,9 +32,7 @@ def load(name: str) -> Method:
     """
     known = manifest()
     if name not in known:
-        raise ValueError(
-            f"argument `name`: expected one of {', '.join(known)}, got {name!r}"
-        )
+        raise unknown("name", name, known)
     if known[name]["recipe"] != lookup(name).hash():
         raise ValueError(
             f"the recipe of {name!r} has changed since its weights in the zoo were "

@@ -38,10 +38,12 @@
 # Each notebook takes an hour or two to read, and some minutes to run. Start here. Notebooks 01 and 03 need only this
 # one.
 #
-# - **Run All** works without an internet connection, because pictures, words and trained weights come with the course.
+# - **Shift+Enter** runs a cell and goes to the next one. No internet connection is needed, because pictures, words and
+#   trained weights come with the course.
 # - **`BUDGET`** says how much a notebook may compute. `laptop`: up to three minutes for each training run on two cores;
 #   `gpu`: more steps; `smoke`: only shows that all cells work. The notebook chooses `laptop` or `gpu` itself. The
-#   environment variable `COURSE_BUDGET` overrides this choice.
+#   environment variable `COURSE_BUDGET` overrides this choice. `budget` prints how long the notebook takes on your
+#   machine. On a slow machine it shortens the runs of `laptop`, and says so.
 # - **Ten lines, then the library.** We write each idea out once, in simple and slow code. An `assert` compares this
 #   code with `course_lib`, and from then on we use `course_lib`. `show(...)` displays the library's own source code.
 # - **Live and measured.** Short training runs happen while you watch. Experiments that take hours were run beforehand
@@ -135,6 +137,7 @@ from course_lib.notebook import (
     show,
     similarity_matrix,
     subplots,
+    updates,
 )
 from course_lib.notebook.style import MARKERS, PALETTE
 from course_lib.optim import adamw
@@ -148,7 +151,7 @@ from course_lib.transforms import (
 )
 
 # "smoke" shows that the notebook runs; "laptop" and "gpu" show that the methods work
-BUDGET = budget()
+BUDGET = budget("00_representations")
 
 # %% [markdown]
 # ## 1. The pictures, and their pixels
@@ -156,7 +159,7 @@ BUDGET = budget()
 # The course uses 1,906 emoji from three drawing sets (three *styles*), so there are three drawings of each emoji. To
 # us, the three drawings mean the same.
 
-# %%
+# %% tags=["fold"]
 emoji, names = load("emoji"), emoji_names()
 some = [names.index(name) for name in ("octopus", "slice of pizza", "rocket")]
 rows = torch.cat([(emoji.info["emoji"] == e).nonzero().flatten() for e in some])
@@ -206,6 +209,8 @@ print(
     f"{to_other.mean():.3f}; the same drawing is nearer in "
     f"{(to_same < to_other).float().mean():.1%} of cases"
 )
+
+# %% tags=["fold"]
 image_grid(
     torch.cat([part.x[:8] for part in (anchor, same_drawing, same_place)]),
     columns=8,
@@ -310,6 +315,7 @@ def attributes(x):
     return torch.stack([*colour.T, vivid, *shape, sharp.mean((1, 2)).sqrt()], 1)
 
 
+# %% tags=["fold"]
 looked_at = held_out.x[:8]
 sharp = sharpness(as_float(looked_at)).sqrt()[:, None].expand(-1, 3, -1, -1)
 found = attributes(as_float(looked_at))
@@ -367,7 +373,8 @@ words, bags = vocabulary(), bags_of_words()
 one_hot = torch.eye(len(words))
 for other in ("squid", "rocket"):
     print(
-        f"octopus to {other}: {(one_hot[words.index('octopus')] - one_hot[words.index(other)]).norm():.3f}"
+        f"octopus to {other}: "
+        f"{(one_hot[words.index('octopus')] - one_hot[words.index(other)]).norm():.3f}"
     )
 for name in ("octopus", "squid", "rocket"):
     print(
@@ -458,7 +465,7 @@ skipgram = SkipGram(pairs.y.bincount(minlength=len(words)))
 run = fit(
     skipgram,
     pairs,
-    {"smoke": 30, "laptop": 1000, "gpu": 2000}[BUDGET],
+    updates(smoke=30, laptop=1000, gpu=2000),
     batch_size=1024,
     optimizers=adamw(1e-2),
 )
@@ -469,7 +476,7 @@ for step in live(
 ):
     pass
 
-# %%
+# %% tags=["fold"]
 anyone = torch.ones_like(no_shared_word)
 shares = {
     f"{name}, {title}": [same_kind(h, among)]
@@ -512,7 +519,7 @@ torch.testing.assert_close(skipgram.encode(one_hot[[3, 14, 15]]).detach(), looke
 # bags of words. The emoji that have exactly this word come first. After them come others at similarity 0, in no
 # meaningful order.
 
-# %%
+# %% tags=["fold"]
 emoji_vectors = {
     "embedding": F.normalize(of_emoji(), dim=1),
     "bag of words": F.normalize(bags, dim=1),
@@ -530,7 +537,8 @@ def draw_word(word, representation):
     near = [words[v] for v in others.index_fill(0, torch.tensor(w), -1).topk(6).indices]
     said = {
         "embedding": f"nearest words: {', '.join(near)}",
-        "bag of words": f"{int((similarity > 0).sum())} emoji have the word; all other words are at distance 1.414",
+        "bag of words": f"{int((similarity > 0).sum())} emoji have the word; all "
+        "other words are at distance 1.414",
     }
     captions = [f"{names[e]} {s:.2f}" for e, s in zip(best.indices, best.values)]
     return image_grid(
@@ -558,7 +566,7 @@ explore(
 # untrained encoder, the **random encoder**.
 
 # %%
-STEPS = {"smoke": 6, "laptop": 150, "gpu": 600}[BUDGET]
+STEPS = updates(smoke=6, laptop=150, gpu=600)
 recipe = recipes.lookup("supervised")  # how the course builds and trains a method
 random_encoder = recipes.build(recipe, seed=0).eval()
 supervised = recipes.build(recipe, seed=0)
@@ -656,7 +664,7 @@ assert all(later <= earlier for earlier, later in zip(falling, falling[1:]))
 # (Here the start is K of the points, at random, so that you see bad starts. The library's `kmeans` spreads the starting
 # points, by k-means++.) Is there a K that fits the moons?
 
-# %%
+# %% tags=["fold"]
 toys = {name: load(name).x[:400] for name in ("gaussians", "moons", "rings")}
 
 
@@ -680,8 +688,8 @@ def draw_kmeans(data, k, step, start):
     )
     return describe(
         figure,
-        f"400 points of {data}, {k} clusters, step {min(step, len(states) - 1)}: inertia "
-        f"{inertia(x, codes, means):.1f}",
+        f"400 points of {data}, {k} clusters, step {min(step, len(states) - 1)}: "
+        f"inertia {inertia(x, codes, means):.1f}",
     )
 
 
@@ -856,7 +864,7 @@ torch.testing.assert_close(
     moved(x, pixels=1.0)[..., 1:], x[..., :-1], atol=1e-4, rtol=0
 )
 
-# %%
+# %% tags=["fold"]
 CHANGES = {
     "shift (pixels)": (lambda s: moved(x, pixels=s), (0.125, 0.25, 0.5, 1, 2, 4)),
     "turn (degrees)": (lambda s: moved(x, degrees=s), (2, 5, 15, 45, 90, 180)),
@@ -911,7 +919,7 @@ table_of_changes = {
 # A shift by whole pixels does not.)
 
 
-# %%
+# %% tags=["fold"]
 def draw_changes(title, what):
     strengths = CHANGES[title][1]
     lines = {name: [row[name] for row in table_of_changes[title]] for name in ORDER}
@@ -973,6 +981,8 @@ same_meaning = {
     "other texture": torch.where(scenes.info["mask"], x, textures),
     "other drawing": as_float(render_scenes(other_drawing, WATCHED, seed=5).x),
 }
+
+# %% tags=["fold"]
 shown = torch.stack(
     [x[:3], *(changed[:3] for changed in same_meaning.values())], 1
 ).flatten(0, 1)
@@ -1011,7 +1021,7 @@ picture
 # changes least under a turn? Which one changes much under a blur that you hardly see?
 
 
-# %%
+# %% tags=["fold"]
 def draw_change(change, strength):
     make, strengths = CHANGES[change]
     row, value = table_of_changes[change][strength - 1], strengths[strength - 1]
@@ -1043,8 +1053,9 @@ explore(
 )
 
 # %% [markdown]
-# **More invariance is not better.** REP says *problem driven*, and this example shows why. Any encoder becomes exactly
-# invariant to quarter turns if we average its features over the four turns. Then it has to distinguish a 6 from a 9:
+# **More invariance is not better.** Which invariances are good depends on the problem (REP: *problem driven*).
+# This example shows why. Any encoder becomes exactly invariant to quarter turns if we average its features over the
+# four turns. Then it has to distinguish a 6 from a 9:
 
 
 # %%
@@ -1114,8 +1125,8 @@ for name in ("random encoder", "SimCLR"):
     )
     pooled = evaluate.relative_change(before.mean((2, 3)), after.mean((2, 3)))
     print(
-        f"{name}: relative change of the map {same_position:.3f}, compared with the map "
-        f"moved by one position {one_further:.3f}; of its mean {pooled:.3f}"
+        f"{name}: relative change of the map {same_position:.3f}, compared with the "
+        f"map moved by one position {one_further:.3f}; of its mean {pooled:.3f}"
     )
 
 # %% [markdown]
@@ -1142,7 +1153,8 @@ assert torch.equal(reverse_bits(reverse_bits(bank.x[:100])), bank.x[:100])
 reversed_pixels = [reverse_bits(part.x).flatten(1) / 255 for part in (bank, held_out)]
 print(
     f"k-NN accuracy: pixels {knn_accuracy(features['raw pixels']):.3f}, pixels with "
-    f"reversed bits {knn_accuracy(reversed_pixels):.3f}, always the commonest {chance:.3f}"
+    f"reversed bits {knn_accuracy(reversed_pixels):.3f}, always the commonest "
+    f"{chance:.3f}"
 )
 
 # %% [markdown]
@@ -1168,7 +1180,8 @@ def principal(features, d):
 
 
 print(
-    f"{'':16}{'dimension':>10}{'effective rank of ' + str(len(held_out)) + ' scenes':>34}"
+    f"{'':16}{'dimension':>10}"
+    f"{'effective rank of ' + str(len(held_out)) + ' scenes':>34}"
 )
 for name in ORDER:
     h = features[name][1]
@@ -1178,6 +1191,8 @@ compact = {}
 for name in ORDER:
     parts = principal(features[name], DIMS[-1])
     compact[name] = [knn_accuracy([part[:, :d] for part in parts]) for d in DIMS]
+
+# %% tags=["fold"]
 picture = curve(
     DIMS,
     compact,
@@ -1233,7 +1248,8 @@ for name in ORDER:
     h = evaluate.features(encoders[name], on_white)
     found = evaluate.retrieval(h, drawings.info["emoji"], drawings.info["style"])
     print(
-        f"{name:16}{knn:7.3f}{probe_accuracy(reduced):8.3f}{found['recall@1']:10.3f}{found['mAP']:7.3f}"
+        f"{name:16}{knn:7.3f}{probe_accuracy(reduced):8.3f}"
+        f"{found['recall@1']:10.3f}{found['mAP']:7.3f}"
     )
 
 # %% [markdown]
@@ -1259,10 +1275,13 @@ lines = {
     name: [probe_accuracy(both(up_to(name, stages))) for stages in range(4)]
     for name in ORDER[3:]
 }
+
+# %% tags=["fold"]
 picture = curve(
     range(4),
     lines,
-    title=f"Linear probe by layer; bank of {len(bank):,} scenes; dotted: commonest category",
+    title=f"Linear probe by layer; bank of {len(bank):,} scenes; dotted: commonest "
+    "category",
     xlabel="where the probe reads",
     ylabel="accuracy on held-out emoji",
 )
@@ -1295,6 +1314,8 @@ lines = {
     )
     for name in ("attributes", "random encoder", "SimCLR")
 }
+
+# %% tags=["fold"]
 picture = curve(
     PER_CLASS,
     lines,
@@ -1320,7 +1341,7 @@ picture
 # `results/`, with labels for 10 % of the emoji and 600 steps. We compare with the same network trained from scratch,
 # and with frozen features.
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("simclr-labels", "10%"),
     xlabel="accuracy on held-out emoji",
@@ -1360,6 +1381,8 @@ masks |= {
 scores = {
     name: [evaluate.intersection_over_union(mask, true)] for name, mask in masks.items()
 }
+
+# %% tags=["fold"]
 display(
     bars_with_spread(
         scores,
@@ -1385,7 +1408,7 @@ image_grid(
 # **A map.** t-SNE places the features in the plane so that near features stay near. The distances between groups and
 # the sizes of groups need not mean anything. Use the map to look, not to rank.
 
-# %%
+# %% tags=["fold"]
 SHOWN = {"smoke": 150}.get(BUDGET, 700)
 for name in ("raw pixels", "SimCLR"):
     h = (
@@ -1415,7 +1438,7 @@ for name in ("raw pixels", "SimCLR"):
 # better than that, and much better where the task is easy. Compare with *them*, and first with the random encoder. On
 # plain white, without the textures, pixels are a strong baseline:
 
-# %%
+# %% tags=["fold"]
 measured = experiments.values("simclr")
 bars = {
     "one of nine": [1 / 9],
@@ -1431,6 +1454,8 @@ display(
         title="Scenes of held-out emoji, bank of 20,000 scenes; 3 seeds",
     )
 )
+
+# %%
 plain = [
     load("emoji", split)[: {"smoke": 500}.get(BUDGET, 6000)]
     for split in ("train", "test")
@@ -1439,7 +1464,8 @@ white = [on_background(d.x) for d in plain]
 for name in ("raw pixels", "random encoder", "SimCLR"):
     h_bank, h = (evaluate.features(encoders[name], part) for part in white)
     print(
-        f"plain white, {name}: {evaluate.accuracy(evaluate.knn(h_bank, plain[0].y, h), plain[1].y):.3f}"
+        f"plain white, {name}: "
+        f"{evaluate.accuracy(evaluate.knn(h_bank, plain[0].y, h), plain[1].y):.3f}"
     )
 
 # %% [markdown]
@@ -1495,6 +1521,8 @@ lines = {
     "the same setting on fresh scenes": fresh[best],
     "mean of all settings on fresh scenes": fresh.mean().expand(settings),
 }
+
+# %% tags=["fold"]
 curve(
     range(1, settings + 1),
     lines,
@@ -1510,7 +1538,7 @@ curve(
 # **One seed.** The same training from another seed gives another number. Here we use labels for 1 % of the emoji, and
 # each dot is a seed:
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("simclr-labels", "1%"),
     xlabel="accuracy on held-out emoji",
@@ -1532,8 +1560,8 @@ bars_with_spread(
 
 # %%
 def bootstrap_error(right, group, draws=1000):
-    """Standard deviation of the accuracy over test sets that consist of groups drawn with
-    replacement. right, group (N,): 1 for a right answer; a whole number."""
+    """Standard deviation of the accuracy over test sets that consist of groups drawn
+    with replacement. right, group (N,): 1 for a right answer; a whole number."""
     number = group.unique(return_inverse=True)[1]
     size, hits = torch.bincount(number), torch.bincount(number, weights=right)
     generator = torch.Generator().manual_seed(0)
@@ -1585,8 +1613,8 @@ print(
 # ## 11. What to read
 #
 # Bengio, Courville, Vincent 2013, *Representation Learning: A Review and New Perspectives* ([arXiv
-# 1206.5538](https://arxiv.org/abs/1206.5538)): section 3 has the properties of REP's slide, and more. Mikolov et al.
-# 2013, *Distributed Representations of Words and Phrases and their Compositionality* ([arXiv
+# 1206.5538](https://arxiv.org/abs/1206.5538)): section 3 of the paper has the properties of our section 7, and
+# more. Mikolov et al. 2013, *Distributed Representations of Words and Phrases and their Compositionality* ([arXiv
 # 1310.4546](https://arxiv.org/abs/1310.4546)). Levy and Goldberg 2014, *Neural Word Embedding as Implicit Matrix
 # Factorization*. Lloyd 1982, *Least Squares Quantization in PCM*. Coates, Lee, Ng 2011, *An Analysis of Single-Layer
 # Networks in Unsupervised Feature Learning*. Alain and Bengio 2016, *Understanding intermediate layers using linear

@@ -62,6 +62,7 @@ from course_lib.notebook import (
     matrices,
     show,
     subplots,
+    updates,
 )
 from course_lib.pretext.autoencoder import Autoencoder, variance_explained
 from course_lib.pretext.colourisation import Colourisation, split
@@ -86,7 +87,7 @@ from course_lib.pretext.split_brain import SplitBrain
 from course_lib.transforms import gaussian_noise
 
 # "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
-BUDGET = budget()
+BUDGET = budget("01_pretext_tasks")
 
 # %% [markdown]
 # ## 1. Supervision for nothing
@@ -98,7 +99,7 @@ BUDGET = budget()
 #
 # Here is one scene, and five puzzles made from it. The picture itself contains all the answers.
 
-# %%
+# %% tags=["fold"]
 train, test = load("scenes", "train"), load("scenes", "test")
 torch.manual_seed(3)
 scene = as_float(test.x[8:9])
@@ -144,8 +145,8 @@ image_grid(
 # encoder has one input channel, and split-brain has two encoders of half the width. Each method has a function
 # `pretext_score`, which measures how well the method solves its own puzzle on held-out scenes (the test set).
 
-# %%
-STEPS = {"smoke": 6, "laptop": 100, "gpu": 500}[BUDGET]
+# %% tags=["fold"]
+STEPS = updates(smoke=6, laptop=100, gpu=500)
 SMALL = 32 if BUDGET == "smoke" else None  # batch size; None: take the recipe's
 
 
@@ -328,7 +329,7 @@ for step in run:
 # it loses even without noise: the fine details of the drawing. With 96 numbers, a mean squared error and a short
 # training, the network reproduces mostly blobs.
 
-# %%
+# %% tags=["fold"]
 torch.manual_seed(0)
 fixed_noise = torch.randn(6, 3, 32, 32)
 denoiser.eval().to("cpu")
@@ -395,7 +396,7 @@ show(ContextEncoder)
 # emoji, and away from it. Colours continue from the border of the hole for a few pixels inwards. The middle of a large
 # hole is a blurry guess, and it is blurrier over the emoji than beside it.
 
-# %%
+# %% tags=["fold"]
 painter = zoo.load("context-encoder")
 
 
@@ -484,7 +485,7 @@ for step in run:
 # turns. Corners that are empty after a turn are filled with colours from the edge.) And which emoji does the network
 # get wrong? Look for those that have no upright position, such as balls.
 
-# %%
+# %% tags=["fold"]
 turner = zoo.load("rotation")
 
 
@@ -583,7 +584,7 @@ show(PatchLocation)
 # replaces two of the three channels by noise. Our scenes have no lens, so we simulate one. It enlarges the red channel,
 # with fringes of one pixel at the border:
 
-# %%
+# %% tags=["fold"]
 fringed = chromatic_aberration(as_float(test.x[40:46]), 1.0)
 difference = 0.5 + (fringed - as_float(test.x[40:46]))
 image_grid(
@@ -593,7 +594,7 @@ image_grid(
 )
 
 
-# %%
+# %% tags=["fold"]
 def shortcut_scores(measure):
     return experiments.values("pretext-shortcuts", measure)
 
@@ -710,7 +711,7 @@ show(Jigsaw, after="exercise 4")
 # network's answers in the middle row: the tiles in the order that the network predicts. The last row is the truth. (The
 # network only has to recognise which of its 64 permutations it is. You have to find one of 362,880.)
 
-# %%
+# %% tags=["fold"]
 solver = zoo.load("jigsaw")
 
 
@@ -850,6 +851,7 @@ prior = counts / counts.sum()
 weights = rebalancing_weights(prior)
 torch.testing.assert_close((prior * weights).sum(), torch.tensor(1.0))
 
+# %% tags=["fold"]
 figure, axes = subplots(1, 2, height=3.6)
 shown = lab_to_rgb(
     torch.cat([torch.full((len(bins), 1, 1, 1), 65.0), bins[:, :, None, None]], 1)
@@ -906,7 +908,7 @@ for step in run:
 # it to the left, towards the mode. (Above 1, all bins become more equal, and the colours even paler.) Then move the
 # pixel (the cross) and read its distribution. Where are two colours likely at the same time?
 
-# %%
+# %% tags=["fold"]
 painter_of_colours = zoo.load("colourisation")
 
 
@@ -1005,7 +1007,7 @@ assert (brain.encode(grey)[:, 48:] - h_ab).abs().max() > 0.05
 # *Margin note.* Below the table for RotNet, GT19's slide says "Finetune on labeled data from Pascal VOC 2007". In the
 # first column only the last layers (fc6-8) are trained, and the segmentation column is Pascal VOC 2012.
 
-# %%
+# %% tags=["fold"]
 TASKS = {
     "autoencoder": "autoencoder",
     "denoising-autoencoder": "denoising",
@@ -1032,7 +1034,7 @@ for measure, xlabel in (("knn", "k-NN accuracy"), ("probe", "linear probe accura
         )
     )
 
-# %%
+# %% tags=["fold"]
 print(
     f"{'':16}{'updates':>9}{'puzzle':>8}   {'probe':>15}   "
     "gain over the same untrained network, by seed"
@@ -1090,7 +1092,7 @@ print(
 # scratch on the same pictures. We count labelled *emoji* per category, with all of their scenes. Each run has 200
 # updates.
 
-# %%
+# %% tags=["fold"]
 labels = {
     name: torch.tensor(
         [
@@ -1147,6 +1149,8 @@ for name, net in (
         ],
         dim=1,
     )
+
+# %% tags=["fold"]
 picture = curve(
     PER_CLASS[:4],
     frozen,
@@ -1166,7 +1170,7 @@ picture
 # The last layer is there to solve the puzzle. So features that help other tasks may be found in earlier layers. The
 # figure shows a linear probe on each stage (its feature map averaged over positions):
 
-# %%
+# %% tags=["fold"]
 STAGES = ("stage 1", "stage 2", "stage 3")
 by_layer = {}
 for row in experiments.read("pretext-layers")["rows"]:
@@ -1226,7 +1230,7 @@ image_grid(
     ),
 )
 
-# %%
+# %% tags=["fold"]
 emoji_share = test.info["mask"].float().mean().item()  # of an even attention
 dense = {}
 for row in experiments.read("pretext-layers")["rows"]:
@@ -1248,7 +1252,7 @@ picture
 # **A dense task**: a linear map predicts the emoji's mask, pixel by pixel, from the frozen features of the second
 # stage. (GT19's table has a segmentation column, too. There all layers are fine-tuned.)
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     {TASKS.get(name, name): [m for _, m in values] for name, values in dense.items()},
     xlabel="intersection over union with the true mask "
@@ -1276,6 +1280,8 @@ bars_with_spread(
 
 # %%
 show(exemplar)
+
+# %% tags=["fold"]
 bars_with_spread(
     {
         "random encoder": experiments.values("rotation", "probe")["random encoder"],

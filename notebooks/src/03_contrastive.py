@@ -61,6 +61,7 @@ from course_lib.notebook import (
     show,
     similarity_matrix,
     subplots,
+    updates,
 )
 from course_lib.notebook.style import MARKERS, PALETTE
 from course_lib.optim import adamw, cosine
@@ -69,7 +70,7 @@ from course_lib.train import fit
 from course_lib.two_views import TwoViews
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods work
-BUDGET = budget()
+BUDGET = budget("03_contrastive")
 
 # %% [markdown]
 # ## 1. The pictures
@@ -204,8 +205,8 @@ losses
 # triplets that are in order, margin included. These triplets give no gradient at all. The network soon separates most
 # pictures from a random other one, and then such a negative teaches nothing more.
 
-# %%
-STEPS = {"smoke": 8, "laptop": 100, "gpu": 500}[BUDGET]
+# %% tags=["fold"]
+STEPS = updates(smoke=8, laptop=100, gpu=500)
 SMALL = 64 if BUDGET == "smoke" else None  # batch size; None is the recipe's
 watched = train.x[:500]  # scenes to measure during training
 
@@ -220,6 +221,7 @@ def training(name, method, steps, **more):
     )
 
 
+# %%
 def in_order():
     network = torch.nn.Sequential(siamese.encoder, siamese.projector)
     z1, z2 = (
@@ -285,15 +287,18 @@ torch.testing.assert_close(info_nce(torch.zeros(6, 6)), torch.tensor(6.0).log())
 # GT19 states $I(f(x); f(x^+)) - \log N \ge -L$ and refers to Poole et al. 2019. Here is the whole proof. Write $x$ and
 # $y$ for the two variables and $s(x, y)$ for the score. Their mutual information is
 # $I(x; y) = \mathbb{E}_{p(x, y)} \log \frac{p(x, y)}{p(x)\,p(y)}$. (With $f(x)$ and $f(x^+)$ in the place of $x$ and
-# $y$, the result is the statement of the slide. A function of $x$ contains no more information than $x$, so the bound
-# holds for $I(x; x^+)$ as well.)
+# $y$, the result is GT19's statement. A function of $x$ contains no more information than $x$, so the bound holds for
+# $I(x; x^+)$ as well.)
 #
 # **Step 1: a bound for any function.** Let $T(x, y)$ be any function with
 # $Z = \mathbb{E}_{p(x)p(y)}\, e^{T(x, y)} < \infty$. Then $q(x, y) = p(x)\,p(y)\,e^{T(x, y)} / Z$ is a density, and a
 # Kullback-Leibler divergence is never negative:
 #
-# $$0 \le \mathrm{KL}(p(x, y)\,\Vert\, q) = \mathbb{E}_{p(x, y)}\left[\log \frac{p(x, y)}{p(x)\,p(y)} - T + \log Z\right]
-# \quad\Longrightarrow\quad I(x; y) \ge \mathbb{E}_{p(x, y)}[T] - \log Z.$$
+# $$\begin{gathered}
+# 0 \le \mathrm{KL}(p(x, y)\,\Vert\, q) = \mathbb{E}_{p(x, y)}\left[\log \frac{p(x, y)}{p(x)\,p(y)} - T +
+# \log Z\right] \\
+# \Longrightarrow\quad I(x; y) \ge \mathbb{E}_{p(x, y)}[T] - \log Z.
+# \end{gathered}$$
 #
 # **Step 2: bring in the negatives.** Draw $y_1$ together with $x$, and draw $y_2, \dots, y_N$ from $p(y)$,
 # independently of the *pair* $(x, y_1)$. Then $p(x, y_1, \dots, y_N) = p(x, y_1)\, p(y_2) \cdots p(y_N)$, so the
@@ -396,7 +401,7 @@ assert by_n[2] < by_n[16] < by_n[128] < by_n[1024] < toy.mutual_information + 0.
 # from some N on. So GT19's "the larger the negative sample size (N), the tighter the bound" is a statement about the
 # best score.
 
-# %%
+# %% tags=["fold"]
 CANDIDATES = [2**k for k in range(1, 11)]
 
 
@@ -414,7 +419,8 @@ def draw_bound(candidates, correlation, times):
             "mutual information I": truth,
             "ceiling log N": ceiling,
         },
-        title=f"N = {candidates}: bound {found[here]:.2f}, I = {truth[0]:.2f}, ceiling {ceiling[here]:.2f} nats",
+        title=f"N = {candidates}: bound {found[here]:.2f}, I = {truth[0]:.2f}, "
+        f"ceiling {ceiling[here]:.2f} nats",
         xlabel="candidates N",
         ylabel="nats",
     )
@@ -561,7 +567,7 @@ torch.testing.assert_close(gradient, weights_and_gradients(s.detach(), 0.2)[1])
 # processed a few batches, so that its BatchNorm layers have estimated their statistics. Otherwise all its outputs point
 # in one direction, and all its similarities are about 1.)
 
-# %%
+# %% tags=["fold"]
 shipped = zoo.load("simclr")  # the course ships this recipe, trained for longer
 untrained = recipes.build(recipe, seed=0).train()
 torch.manual_seed(1)
@@ -588,7 +594,8 @@ def draw_temperature(tau, encoder):
             "softmax weight p": p,
             "gradient of row i's loss": gradient,
         },
-        title=f"tau = {tau:.2f}, {encoder} encoder; loss {-p[range(12), torch.arange(12).roll(6)].log().mean():.2f}"
+        title=f"tau = {tau:.2f}, {encoder} encoder; loss "
+        f"{-p[range(12), torch.arange(12).roll(6)].log().mean():.2f}"
         f" (collapsed: {torch.tensor(11.0).log():.2f}); views k and k + 6: one picture",
         signed=("similarity s", "gradient of row i's loss"),
         xlabel="view k",
@@ -630,8 +637,8 @@ emoji = train.info["emoji"][rows].repeat(2)
 false = negative & (label[:, None] == label)  # of the same category
 same_emoji = negative & (emoji[:, None] == emoji)
 print(
-    f"of {negative.sum(1)[0]} negatives: {false.sum(1).double().mean():.0f} of the same "
-    f"category, {same_emoji.sum(1).double().mean():.1f} of the same emoji"
+    f"of {negative.sum(1)[0]} negatives: {false.sum(1).double().mean():.0f} of the "
+    f"same category, {same_emoji.sum(1).double().mean():.1f} of the same emoji"
 )
 shares = {}
 for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
@@ -714,7 +721,7 @@ for tau in (0.05, 0.1, 0.2, 0.5, 1.0):
 # title compares them with the similarities of *other* scenes. The larger the gap between the two, the easier it is to
 # tell a view of this scene from other scenes.
 
-# %%
+# %% tags=["fold"]
 others = {
     name: F.normalize(evaluate.features(net, train.x[100:164]), dim=1)
     for name, net in networks.items()
@@ -743,7 +750,8 @@ def draw_views(picture, strength):
         shown,
         captions,
         columns=6,
-        title=f"{train.classes[train.y[picture]]}, colour strength {strength:.1f}: similarity to the scene, "
+        title=f"{train.classes[train.y[picture]]}, colour strength {strength:.1f}: "
+        "similarity to the scene, "
         f"untrained and trained\n{means}",
     )
 
@@ -776,7 +784,8 @@ def knn_accuracy(method):
 random_knn = knn_accuracy(random_encoder)
 chance = (held_out.y == bank.y.mode().values).double().mean().item()
 print(
-    f"k-NN accuracy on {len(held_out)} test scenes: always the commonest category {chance:.3f}, "
+    f"k-NN accuracy on {len(held_out)} test scenes: always the commonest category "
+    f"{chance:.3f}, "
     f"random encoder {random_knn:.3f}"
 )
 
@@ -804,7 +813,8 @@ for step in training(
 
 # %%
 print(
-    f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} steps {knn_accuracy(method):.3f}"
+    f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} steps "
+    f"{knn_accuracy(method):.3f}"
 )
 
 # %% [markdown]
@@ -812,7 +822,7 @@ print(
 # one (the same recipe, trained for longer). The menu also has the network that you trained; the slider moves through
 # the test set. **Try it.** Where is the encoder trained above wrong, while the shipped one is right?
 
-# %%
+# %% tags=["fold"]
 encoders = {
     "random encoder": random_encoder,
     "trained above": method,
@@ -857,7 +867,7 @@ explore(
 #
 # Here are many test scenes at once, as a t-SNE map (notebook 00, section 8, explains how to read one):
 
-# %%
+# %% tags=["fold"]
 shown = slice(0, {"smoke": 200, "laptop": 1000, "gpu": 2000}[BUDGET])
 
 
@@ -885,7 +895,12 @@ display(draw_map("random encoder"), draw_map("shipped, trained longer"))
 # $2\tau$, plus $\log \sum_{k \neq i} \exp(-\|z_i - z_k\|^2 / 2\tau)$. Take the mean over $i$. By Jensen's inequality,
 # the mean of the logarithms is at most the logarithm of the mean:
 #
-# $$L \;\le\; \frac{1}{2\tau} \underbrace{\operatorname{mean}_i \|z_i - z_i^+\|^2}_{\text{alignment}} \;+\; \underbrace{\log \operatorname{mean}_{i \neq k} \exp\!\left(-\tfrac{1}{2\tau} \|z_i - z_k\|^2\right)}_{\text{uniformity}} \;+\; \log(2N - 1).$$
+# $$\begin{aligned}
+# L \;\le\; {} & \frac{1}{2\tau} \underbrace{\operatorname{mean}_i \|z_i - z_i^+\|^2}_{\text{alignment}} \\
+# & + \underbrace{\log \operatorname{mean}_{i \neq k}
+# \exp\!\left(-\tfrac{1}{2\tau} \|z_i - z_k\|^2\right)}_{\text{uniformity}}
+# \;+\; \log(2N - 1).
+# \end{aligned}$$
 #
 # The first term is small if partners are near each other. The second is small if all views are spread evenly over the
 # sphere (Wang and Isola 2020, who set $1 / 2\tau$ to 2 when they measure the second term). Either alone is easy to
@@ -974,10 +989,12 @@ def prefers_drawing(net):
     )
 
 
+# %% tags=["fold"]
 picture = bars_with_spread(
     {name: [prefers_drawing(net)] for name, net in encoders.items()},
     xlabel="share of anchors nearer to their drawing (0.5: no preference)",
-    title=f"Same drawing elsewhere, or another one in its place? {len(parts[0])} anchors",
+    title=f"Same drawing elsewhere, or another one in its place? {len(parts[0])} "
+    "anchors",
 )
 picture.axes[0].axvline(0.5, color="#666666", linewidth=1)
 picture
@@ -1049,8 +1066,10 @@ assert (toy_method.bank != before).any(1).nonzero().flatten().tolist() == [1, 4]
 # $-(1 - \pi(i)) \nabla s_i$, and that of $-\log(1 - \pi(j))$ is $\pi(j) \nabla s_j$. On average over the noise, the
 # gradient of the loss is
 #
-# $$-(1 - \pi(i))\, \nabla s_i + K \sum_{j=1}^{n} \frac1n\, \pi(j)\, \nabla s_j
-# \;\longrightarrow\; -\nabla s_i + \sum_{j=1}^{n} P(j \mid v)\, \nabla s_j \qquad (K \to \infty),$$
+# $$\begin{aligned}
+# & -(1 - \pi(i))\, \nabla s_i + K \sum_{j=1}^{n} \frac1n\, \pi(j)\, \nabla s_j \\
+# & \quad \longrightarrow\; -\nabla s_i + \sum_{j=1}^{n} P(j \mid v)\, \nabla s_j \qquad (K \to \infty),
+# \end{aligned}$$
 #
 # because $\pi(j) \to 0$ and $\frac Kn \pi(j) \to P(j \mid v)$. The limit is the gradient of the softmax if Z is right
 # for this $v$. With one Z for all $v$, it only comes close. Our bank has 20,000 rows of 64 numbers. The full softmax
@@ -1096,7 +1115,8 @@ with_bank = recipes.build(recipes.lookup("instance-discrimination"), seed=0)
 for step in training("instance-discrimination", with_bank, 3 * STEPS):
     pass
 print(
-    f"k-NN accuracy: random encoder {random_knn:.3f}, memory bank after {step.k} steps {knn_accuracy(with_bank):.3f}"
+    f"k-NN accuracy: random encoder {random_knn:.3f}, memory bank after {step.k} steps "
+    f"{knn_accuracy(with_bank):.3f}"
 )
 
 # %% [markdown]
@@ -1130,7 +1150,8 @@ with_labels = recipes.build(recipes.lookup("supcon"), seed=0)
 for step in training("supcon", with_labels, STEPS):
     pass
 print(
-    f"k-NN accuracy: random encoder {random_knn:.3f}, with labels after {step.k} steps {knn_accuracy(with_labels):.3f}"
+    f"k-NN accuracy: random encoder {random_knn:.3f}, with labels after {step.k} steps "
+    f"{knn_accuracy(with_labels):.3f}"
 )
 
 # %% [markdown]
@@ -1140,7 +1161,7 @@ print(
 # measured on scenes of test emoji. First we compare the methods at an equal number of views: 300 steps of 2 x 256
 # views, or 600 steps of 256. *Calibrated* is the random encoder with the BatchNorm statistics of the training scenes.
 
-# %%
+# %% tags=["fold"]
 by_method = {"raw pixels": experiments.values("simclr")["raw pixels"]}
 by_method |= {
     key: experiments.values("simclr")[key]
@@ -1164,7 +1185,8 @@ for name in ("siamese", "instance-discrimination", "supcon", "simclr"):
     print(f"{name}\n{experiments.table(name)}\n")
 about = zoo.manifest()["simclr"]
 print(
-    f"shipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, linear probe {about['probe']:.3f}"
+    f"shipped weights: {about['steps']} steps, k-NN {about['knn']:.3f}, linear probe "
+    f"{about['probe']:.3f}"
 )
 
 # %% [markdown]
@@ -1180,7 +1202,7 @@ print(
 # The bank's negatives are many and old. A batch's negatives are few and fresh. Which are better? And does it matter how
 # the bank starts, and whether its softmax is exact?
 
-# %%
+# %% tags=["fold"]
 negatives = {
     "batch: 510 views (SimCLR)": experiments.values("simclr-heads")["MLP"],
     "bank: full softmax, 20,000 rows": experiments.values("instance-discrimination")[
@@ -1210,7 +1232,7 @@ bars_with_spread(
 # features (`DebiasedSimCLR`)? The last setting uses the labels to leave out all negatives of the same category, and for
 # nothing else (`TrueNegativesSimCLR`). It shows how much there is to gain.
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     {
         "random encoder": experiments.values("simclr")["random encoder"],
@@ -1244,7 +1266,7 @@ for setting, accuracies in experiments.values("simclr-false-negatives").items():
 # On the diagonal, one augmentation is used alone. One thing differs: the paper first crops all pictures, to bring them
 # to one size. Ours already have one size, so no crop is hidden in the other rows.
 
-# %%
+# %% tags=["fold"]
 torch.manual_seed(0)
 shown = torch.cat(
     [
@@ -1261,7 +1283,7 @@ image_grid(
     title="Seven augmentations, each once",
 )
 
-# %%
+# %% tags=["fold"]
 seven = list(AUGMENTATIONS)
 pairs = experiments.values("simclr-augmentations")
 grid = torch.tensor(
@@ -1310,7 +1332,7 @@ bars_with_spread(
 # *Margin notes.* ENS writes that the projector is added "at the end". In fact, it is thrown away at the end. REP calls
 # h "the last" layer, but h is the penultimate one.
 
-# %%
+# %% tags=["fold"]
 heads = {}
 for head in ("none", "linear", "MLP"):
     heads[f"{head}: probe on h"] = experiments.values("simclr-heads", "probe")[head]
@@ -1325,7 +1347,7 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# Both statements of the slide hold here, on a smaller scale: a head helps, and the probe is more accurate on h than on
+# Both of GT19's statements hold here, on a smaller scale: a head helps, and the probe is more accurate on h than on
 # z. But the paper's order of the heads does not appear here: a hidden layer makes no difference that three seeds could
 # show. A possible reason is that our views are mild and the run is short, so that there is little for g to forget. In
 # the paper z is worse than h by more than ten points.
@@ -1408,7 +1430,7 @@ for head in ("none", "linear", "MLP"):
 #
 # Section 6 says what the temperature does to the gradient. Here is its effect on the features:
 
-# %%
+# %% tags=["fold"]
 taus = experiments.values("simclr-temperature")
 lines = {
     "k-NN": torch.tensor(list(taus.values())).T,
@@ -1440,7 +1462,7 @@ picture
 # compares batch sizes after equal numbers of *epochs*. There, a smaller batch makes more steps, and the gap closes as
 # training gets longer. At equal numbers of *steps*, a larger batch has also used more pictures. Here are both:
 
-# %%
+# %% tags=["fold"]
 by_size = {}
 for row in experiments.read("simclr-batch-size")["rows"]:
     by_size.setdefault((row["batch_size"], row["steps"]), []).append(row["knn"])
@@ -1494,7 +1516,7 @@ display(
 # (`evaluate.few_labels`): on random ones, or on SimCLR's after 500 steps. The other two train the whole network on the
 # labelled scenes: from scratch, or from SimCLR's weights (600 steps in both cases).
 
-# %%
+# %% tags=["fold"]
 shares = [f"{fraction:.0%}" for fraction in FRACTIONS]
 by_share = [experiments.values("simclr-labels", share) for share in shares]
 lines = {
@@ -1524,9 +1546,9 @@ for share, found in zip(shares, by_share):
 # %% [markdown]
 # Training from SimCLR's weights is better than training from scratch, at every share and with every seed, though once
 # by a very small margin. With the fewest labels, a linear classifier on SimCLR's frozen features does as well as the
-# whole network trained from scratch. With more labels it falls behind. The slide's gain at 1 % is many times as large
-# as ours. There, the encoder was trained on 1.3 million pictures for 1,000 epochs. Here, it was trained on 20,000 for
-# six, and our 1 % are fifteen emoji.
+# whole network trained from scratch. With more labels it falls behind. The gain that GT19 shows for 1 % is many times
+# as large as ours. There, the encoder was trained on 1.3 million pictures for 1,000 epochs. Here, it was trained on
+# 20,000 for six, and our 1 % are fifteen emoji.
 #
 # ## 13. Pitfalls
 #

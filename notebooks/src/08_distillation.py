@@ -58,6 +58,7 @@ from course_lib.notebook import (
     show,
     similarity_matrix,
     subplots,
+    updates,
 )
 from course_lib.redundancy.barlow_twins import (
     BarlowTwins,
@@ -67,7 +68,7 @@ from course_lib.redundancy.barlow_twins import (
 from course_lib.teacher import cosine_momentum, ema
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods work
-BUDGET = budget()
+BUDGET = budget("08_distillation")
 train, test = load("scenes", "train"), load("scenes", "test")
 
 
@@ -76,11 +77,8 @@ def training(name, steps, method=None, **more):
     live. At smoke budget the training has only a few small updates."""
     recipe = recipes.lookup(name)
     method = recipes.build(recipe, seed=0) if method is None else method
-    steps, batch_size = (
-        (8, 32)
-        if BUDGET == "smoke"
-        else (steps * 8 if BUDGET == "gpu" else steps, None)
-    )
+    steps = updates(smoke=8, laptop=steps, gpu=8 * steps)
+    batch_size = 32 if BUDGET == "smoke" else None
     return method, live(
         recipes.train(
             recipe, method, train, seed=0, steps=steps, batch_size=batch_size
@@ -104,7 +102,7 @@ def training(name, steps, method=None, **more):
 # **Try it.** At which temperature do you see which other categories the teacher considers? At which temperature are all
 # nine probabilities nearly equal?
 
-# %%
+# %% tags=["fold"]
 teacher = zoo.load("supervised")
 pictures = as_float(test.x[[0, 40, 77, 120, 203, 260]])
 with torch.no_grad():
@@ -128,7 +126,10 @@ def draw_soft_labels(temperature, picture):
     right.invert_yaxis()
     right.set(xlim=(0, 1), xlabel="probability", title="orange: the label")
     entropy = torch.special.entr(q).sum().item()
-    title = f"Soft targets at temperature {temperature:.2g}: entropy {entropy:.2f} of at most ln 9 = {math.log(9):.2f} nats"
+    title = (
+        f"Soft targets at temperature {temperature:.2g}: entropy {entropy:.2f} of at "
+        f"most ln 9 = {math.log(9):.2f} nats"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(
         figure,
@@ -151,9 +152,11 @@ explore(
 # divergence has the same gradient as the cross-entropy, and the KL divergence is 0 where $p$ and $q$ agree. Step by
 # step:
 #
-# $$\frac{\partial}{\partial u_k}\log p_i = \frac{1}{\tau}(\mathbb{1}[i = k] - p_k)
-# \quad\Rightarrow\quad
-# \frac{\partial\,\mathrm{KL}}{\partial u_k} = -\sum_i q_i\,\frac{1}{\tau}(\mathbb{1}[i = k] - p_k) = \frac{1}{\tau}(p_k - q_k).$$
+# $$\begin{aligned}
+# \frac{\partial}{\partial u_k}\log p_i &= \frac{1}{\tau}(\mathbb{1}[i = k] - p_k) \quad\Rightarrow \\
+# \frac{\partial\,\mathrm{KL}}{\partial u_k} &= -\sum_i q_i\,\frac{1}{\tau}(\mathbb{1}[i = k] - p_k) =
+# \frac{1}{\tau}(p_k - q_k).
+# \end{aligned}$$
 #
 # Now let $\tau$ be large compared with the logits. Then $\exp(u/\tau) \approx 1 + u/\tau$. So with $C$ classes and
 # logits centred to a mean of zero, $p_k \approx \frac1C(1 + u_k/\tau)$, and $q_k$ has the same form with $v_k$. The
@@ -233,7 +236,7 @@ for name, net in weights.items():
 # with hard targets overfits badly, and a network with soft targets hardly overfits.) The teacher itself was trained
 # with all labels, so its soft targets pass on information from all of them.
 
-# %%
+# %% tags=["fold"]
 labels = {
     f"{title}, {share} of the emoji": values
     for share in ("1%", "10%", "100%")
@@ -261,7 +264,7 @@ for share in ("1%", "10%", "100%"):
 # student's bias for *three* comes out too low, because none of its training pictures was a three. The paper raises this
 # one number until as many digits as possible are classified correctly, and so do we (on training digits).
 
-# %%
+# %% tags=["fold"]
 unshown = {}
 for row in experiments.read("distillation-unshown")["rows"]:
     for measure, title in (
@@ -376,6 +379,8 @@ def averaged(online, momentum):
 powers = (1 - 0.9) * 0.9 ** torch.arange(400, dtype=torch.float64)
 unrolled = (powers.flip(0) * online).sum() + 0.9**400 * online[0]
 torch.testing.assert_close(averaged(online, 0.9)[-1], unrolled)
+
+# %% tags=["fold"]
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.999)
 targets = {m: averaged(online, m) for m in MOMENTA}
 
@@ -387,7 +392,10 @@ def draw_momentum(momentum):
     axis.plot(online, color="C7", alpha=0.5, linewidth=1, label="online")
     axis.plot(wanted, "k--", label="what it should be")
     axis.plot(target, color="C0", linewidth=2.5, label="target")
-    title = f"momentum {momentum}: remembers about {1 / (1 - momentum):.0f} updates; the target's error {error:.2f}"
+    title = (
+        f"momentum {momentum}: remembers about {1 / (1 - momentum):.0f} updates; the "
+        f"target's error {error:.2f}"
+    )
     axis.set(xlabel="update", ylabel="weight", title=title)
     axis.legend(loc="lower left")
     return describe(figure, title)
@@ -490,7 +498,7 @@ show(SimSiam, after="exercise 5")
 # **Try it**: switch off the remedies against collapse, one at a time. Each setting was trained three times, with 100
 # updates of 128 scenes. The curves show the spread of $z$ on held-out scenes. ($z$ is the output that the loss uses.)
 
-# %%
+# %% tags=["fold"]
 LABORATORY = experiments.read("distillation-collapse")["rows"]
 NAMES = {
     ("SimSiam", "predictor"): "no predictor",
@@ -681,10 +689,10 @@ curve(
 # ENS names two ways to train without negatives: self-distillation, and *a special loss*. The second is Barlow Twins
 # (Zbontar et al. 2021). It asks for two things. A feature should respond in the same way to a picture and to its
 # distortion. And two features should not respond in the same way, because that is redundant. The second demand is
-# Horace Barlow's principle of 1961, which AIA quotes: neurons reduce redundancy. (The slide writes both demands above
-# Barlow's title. The first one, invariance under distortions, is from Zbontar et al.) Take the outputs of two views,
-# $z^{(1)}, z^{(2)}$, each of $N \times d$ numbers, and correlate feature $i$ of one view with feature $j$ of the other over the
-# batch:
+# Horace Barlow's principle of 1961, which AIA quotes: neurons reduce redundancy. (AIA attributes both demands to
+# Barlow. But the first one, invariance under distortions, is from Zbontar et al.) Take the outputs of two views,
+# $z^{(1)}, z^{(2)}$, each of $N \times d$ numbers, and correlate feature $i$ of one view with feature $j$ of the other
+# over the batch:
 #
 # $$C_{ij} = \frac{\sum_b \hat z^{(1)}_{b,i}\,\hat z^{(2)}_{b,j}}{\sqrt{\sum_b (\hat z^{(1)}_{b,i})^2}\sqrt{\sum_b (\hat z^{(2)}_{b,j})^2}},
 # \qquad L = \sum_i (1 - C_{ii})^2 + \lambda\sum_i\sum_{j\neq i} C_{ij}^2 ,$$
@@ -746,6 +754,7 @@ for first, second, cost in (
     torch.testing.assert_close(
         barlow_twins_loss(first, second, 0.3), torch.as_tensor(cost).double()
     )
+# a standard deviation with N - 1 in place of N makes the diagonal (N - 1) / N, not 1
 slide = ((z1 - z1.mean(0)) / z1.std(0)).T @ ((z1 - z1.mean(0)) / z1.std(0)) / 32
 torch.testing.assert_close(
     slide.diagonal(), torch.full((6,), 31 / 32, dtype=torch.float64)
@@ -789,7 +798,7 @@ for step in run:
 # **Try it**: run the film. What comes first, the bright diagonal or the dark rest?
 
 
-# %%
+# %% tags=["fold"]
 def draw_correlations(scene):
     update, c = film[scene]
     rest = c[~torch.eye(len(c), dtype=torch.bool)]
@@ -811,7 +820,7 @@ explore(draw_correlations, scene=IntSlider(len(film) - 1, 0, len(film) - 1))
 # the same number of scenes (25,600), and for both methods the learning rate grows with the square root of the batch
 # size. SimCLR's results come from notebook 03.
 
-# %%
+# %% tags=["fold"]
 batches = {}
 for row in experiments.read("barlow-batch-size")["rows"]:
     batches.setdefault(f"Barlow Twins, {row['setting']}", []).append(row["knn"])
@@ -839,8 +848,10 @@ bars_with_spread(
 # **VICReg: three terms instead of one matrix** (Bardes, Ponce and LeCun 2022). Barlow Twins divides by the standard
 # deviation. VICReg does not divide. It asks for a standard deviation of at least 1, and has a term for each demand:
 #
-# $$L = \lambda_{\mathrm{inv}}\,\frac1N \sum_n \lVert z^{(1)}_n - z^{(2)}_n\rVert^2 +
-# \lambda_{\mathrm{var}}\big(v(z^{(1)}) + v(z^{(2)})\big) + \lambda_{\mathrm{cov}}\big(c(z^{(1)}) + c(z^{(2)})\big).$$
+# $$\begin{aligned}
+# L = {} & \lambda_{\mathrm{inv}}\,\frac1N \sum_n \lVert z^{(1)}_n - z^{(2)}_n\rVert^2 \\
+# & + \lambda_{\mathrm{var}}\big(v(z^{(1)}) + v(z^{(2)})\big) + \lambda_{\mathrm{cov}}\big(c(z^{(1)}) + c(z^{(2)})\big).
+# \end{aligned}$$
 #
 # - *Invariance*: two views of a picture have the same output. Alone, it is lowest in the collapse.
 # - *Variance*: $v(z)$ is the mean over the features of $\max\big(0,\ 1 - \sqrt{\mathrm{Var}(z_j) + \epsilon}\big)$.
@@ -894,12 +905,14 @@ for name, network in networks.items():
 # ## 6. DINO: distillation with no labels
 #
 # DINO (Caron et al. 2021) is knowledge distillation once more. It uses the loss of section 1 with the teacher of
-# section 2. (MLMI17 shows the title page of SwAV here. The paper is *Emerging Properties in Self-Supervised Vision
-# Transformers*.) The network ends in $K$ outputs, to which no one has given a meaning. They are classes that are
-# invented during training. Student and teacher turn these outputs into probabilities,
+# section 2. (The paper is *Emerging Properties in Self-Supervised Vision Transformers*. MLMI17 shows another paper's
+# title page, that of SwAV.) The network ends in $K$ outputs, to which no one has given a meaning. They are classes that
+# are invented during training. Student and teacher turn these outputs into probabilities,
 #
-# $$P_s = \mathrm{softmax}(g_s(x)/\tau_s), \qquad P_t = \mathrm{softmax}((g_t(x) - c)/\tau_t), \qquad
-# L = H(P_t, P_s) = -\sum_k P_t^{(k)}\log P_s^{(k)},$$
+# $$\begin{gathered}
+# P_s = \mathrm{softmax}(g_s(x)/\tau_s), \qquad P_t = \mathrm{softmax}((g_t(x) - c)/\tau_t), \\
+# L = H(P_t, P_s) = -\sum_k P_t^{(k)}\log P_s^{(k)},
+# \end{gathered}$$
 #
 # and no gradient reaches the teacher. Two collapses are possible, with remedies that pull in opposite directions
 # (MLMI17):
@@ -923,7 +936,7 @@ for name, network in networks.items():
 # pull $c$ towards 0. REP says *the trained student network is used for feature extraction*. But the authors evaluate
 # the teacher, which is better than the student throughout their training. (In our short runs it is not, see below.)
 #
-# Here is the slides' Algorithm 1, without multi-crop:
+# Here is the paper's Algorithm 1, without multi-crop:
 
 
 # %%
@@ -999,7 +1012,7 @@ explore(
 # collapse, watch these two entropies together. The next figures show both, and the KL divergence, during training:
 
 
-# %%
+# %% tags=["fold"]
 def while_it_trains(file, measure, ylabel):
     found = {}
     for row in experiments.read(file)["rows"]:
@@ -1110,7 +1123,7 @@ for step in run:
 # k-NN accuracy of both networks during training. It also shows a second run, in which the teacher has a short memory
 # (its momentum $\mu$ starts at 0.9).
 
-# %%
+# %% tags=["fold"]
 crop_rows = experiments.read("dino-crops")["rows"]
 leaders = {}
 for row in crop_rows:
@@ -1141,7 +1154,7 @@ curve(
 # And how much do the small crops help? In a run as short as this one they improve the mean accuracy by less than a
 # point, which is within the spread of the seeds:
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("dino-crops", "knn"),
     xlabel="k-NN accuracy, held-out emoji",
@@ -1191,7 +1204,7 @@ show(ViT)
 # does the class token look, head by head? (The class token is query token 0.) Then choose a token on the emoji, or a
 # token beside the emoji, and ask where *this token* looks. Tokens 1 to 64 are the places, row by row.
 
-# %%
+# %% tags=["fold"]
 looked_at = test.x[[3, 8, 20, 41, 60, 77, 120, 203]]
 ATTENTION = vit.attention_maps(as_float(looked_at))
 
@@ -1239,7 +1252,7 @@ explore(
     query=IntSlider(0, 0, 64, description="query token"),
 )
 
-# %%
+# %% tags=["fold"]
 untrained = recipes.build(recipes.lookup("dino-vit"), seed=0).teacher.net[0]
 some = looked_at[:6]
 rows = [
@@ -1266,6 +1279,8 @@ image_grid(
 
 # %%
 show(evaluate.most_of_the_mass)
+
+# %% tags=["fold"]
 attention_rows = experiments.read("dino-attention")["rows"]
 found = {"the whole picture": [row["iou_all"] for row in attention_rows[:1]]}
 for row in attention_rows:
@@ -1301,7 +1316,7 @@ bars_with_spread(
 # time. Each result is from a short run of one seed, on validation scenes. So treat a difference of two points as no
 # difference:
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("dino-vit-choices", "knn"),
     xlabel="k-NN accuracy, validation emoji, 4,000 scenes to compare with",
@@ -1320,7 +1335,7 @@ bars_with_spread(
 # All results follow the course's protocol, on held-out emoji. Each method was trained with three seeds. For each seed,
 # the trained network is compared with the untrained network of the same kind.
 
-# %%
+# %% tags=["fold"]
 METHODS = {
     "untrained network": ("simclr", "random encoder"),
     "SimCLR, 300 updates": ("simclr-temperature", "0.2"),

@@ -69,10 +69,11 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" that the methods do
-BUDGET = budget()
+BUDGET = budget("11_vae")
 
 # %% [markdown]
 # ## 1. What is a generative model?
@@ -88,12 +89,12 @@ BUDGET = budget()
 # each factor as a classification (notebook 10, planned). This is exact, but drawing a picture needs one forward pass
 # for each pixel. The other way is **a latent variable**: a few numbers $z$ that explain what the pixels have in common.
 #
-# *Margin note.* The slide writes the chain rule as $\prod_i p(x_i)\,p(x_i \mid x_1, \dots, x_{i-1})$; the first factor
-# does not belong there. And a pixel of 8 bits has 256 values, so the slide's *1 out of 255* is one too few.
+# *Margin note.* AIA writes the chain rule as $\prod_i p(x_i)\,p(x_i \mid x_1, \dots, x_{i-1})$; the first factor does
+# not belong there. And a pixel of 8 bits has 256 values, so *1 out of 255* is one too few.
 #
 # This is our goal. Nobody drew these digits and emoji: a network painted them from 16 (and 64) random numbers.
 
-# %%
+# %% tags=["fold"]
 train, test = load("digits", "train"), load("digits", "test")
 plane, painter, emoji_painter = (
     zoo.load("vae-plane"),
@@ -157,8 +158,10 @@ log_evidence = on_grid.logsumexp(1) + cell.log()  # (N,) the integral as a sum
 every_second = on_grid.view(BATCH, POINTS, POINTS)[:, ::2, ::2].flatten(1)
 coarse = every_second.logsumexp(1) + (4 * cell).log()
 print(
-    f"log p(x) of {BATCH} test digits, by a grid of {POINTS} x {POINTS}: {log_evidence.mean():.2f} nats on average;\n"
-    f"with every second point of each axis, the digits' values change by up to {(coarse - log_evidence).abs().max():.2f} nats, "
+    f"log p(x) of {BATCH} test digits, by a grid of {POINTS} x {POINTS}: "
+    f"{log_evidence.mean():.2f} nats on average;\n"
+    "with every second point of each axis, the digits' values change by up to "
+    f"{(coarse - log_evidence).abs().max():.2f} nats, "
     f"their average by {(coarse - log_evidence).mean().abs():.4f}"
 )
 
@@ -210,7 +213,7 @@ figure
 # very small part of the plane explains *this* picture. (Each window shows a 2 x 2 part of the plane.)
 
 
-# %%
+# %% tags=["fold"]
 def show_posterior(ax, i):
     """The true posterior p(z given x_i), on the grid, and the encoder's Gaussian: its
     ellipses of one and two sigma."""
@@ -239,13 +242,16 @@ figure, axes = subplots(1, 4, height=2.6)
 for ax, i in zip(axes, (0, 3, 8, 14)):
     show_posterior(ax, i)
 figure.suptitle(
-    "True posterior of four test digits (bright); the encoder's guess q (orange, one and two sigma)",
+    "True posterior of four test digits (bright); the encoder's guess q (orange, one "
+    "and two sigma)",
     x=0.01,
     ha="left",
 )
 describe(
     figure,
-    "Four windows of the latent plane. The true posterior of each digit is a small bright spot, round or long; orange ellipses of q lie on it, and for the 5 far beside it.",
+    "Four windows of the latent plane. The true posterior of each digit is a small "
+    "bright spot, round or long; orange ellipses of q lie on it, and for the 5 far "
+    "beside it.",
 )
 
 # %% [markdown]
@@ -275,8 +281,11 @@ describe(
 # **By the identity.** Bayes' rule says $p(x) = p(x, z) / p(z \mid x)$ for *every* $z$. Take logarithms, insert $q$, and
 # average over $z \sim q$ (the left side does not depend on $z$):
 #
-# $$\log p(x) = \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] + \mathbb E_q\Big[\log \frac{q(z \mid x)}{p(z \mid x)}\Big]
-# = \mathrm{ELBO}(x) + \mathrm{KL}\big(q(z \mid x)\,\|\,p(z \mid x)\big).$$
+# $$\begin{aligned}
+# \log p(x) &= \mathbb E_q\Big[\log \frac{p(x, z)}{q(z \mid x)}\Big] + \mathbb E_q\Big[\log \frac{q(z \mid x)}{p(z
+# \mid x)}\Big] \\
+# &= \mathrm{ELBO}(x) + \mathrm{KL}\big(q(z \mid x)\,\|\,p(z \mid x)\big).
+# \end{aligned}$$
 #
 # So Jensen's step loses exactly a KL divergence. It is at least 0 (notebook 03; by Jensen again) and is 0 only for $q =
 # p(z \mid x)$. To raise the ELBO means to raise $\log p(x)$, or to make the guess better, or both. GT19 has this
@@ -357,7 +366,7 @@ for name, tried in GAPS.items():
 # Gaussian closes the gap almost completely.
 
 
-# %%
+# %% tags=["fold"]
 def draw_parts(x, m, s):
     log_p_x, elbo, gap, rate, fit = (
         float(value) for value in terms_by_quadrature(x, m, s)
@@ -433,8 +442,11 @@ explore(
 # For $q = \mathcal N(\mu, \operatorname{diag} \sigma^2)$ and the standard normal prior the KL needs no sampling. The
 # dimensions are independent, so the KL is a sum over them. For one dimension
 #
-# $$\mathbb E_q \log q = -\tfrac12 \log 2\pi - \tfrac12 \log \sigma^2 - \tfrac12, \qquad
-# \mathbb E_q \log p = -\tfrac12 \log 2\pi - \tfrac12\, \mathbb E_q z^2 = -\tfrac12 \log 2\pi - \tfrac12 (\mu^2 + \sigma^2),$$
+# $$\begin{aligned}
+# \mathbb E_q \log q &= -\tfrac12 \log 2\pi - \tfrac12 \log \sigma^2 - \tfrac12, \\
+# \mathbb E_q \log p &= -\tfrac12 \log 2\pi - \tfrac12\, \mathbb E_q z^2 = -\tfrac12 \log 2\pi - \tfrac12 (\mu^2 +
+# \sigma^2),
+# \end{aligned}$$
 #
 # where the first holds because $\mathbb E_q (z - \mu)^2 / \sigma^2 = 1$. The difference is
 #
@@ -578,7 +590,8 @@ losses = torch.stack([-gaussian_log_likelihood(o, x1, s.log()) for s in tried])
 best = tried[losses.argmin()]
 assert abs(best**2 - squared_error / d) < 1e-3
 print(
-    f"best of many sigmas: {best:.4f}; root mean squared error {math.sqrt(squared_error / d):.4f}"
+    f"best of many sigmas: {best:.4f}; root mean squared error "
+    f"{math.sqrt(squared_error / d):.4f}"
 )
 logits, pixels = torch.randn(4, 784), binarise(torch.rand(4, 784))
 by_hand = torch.where(pixels == 1, logits.sigmoid(), 1 - logits.sigmoid()).log().sum(1)
@@ -636,7 +649,7 @@ show(VAE, after="exercises 5 and 6")
 # needed to send a binarised digit (section 11).
 
 # %%
-STEPS = {"smoke": 40, "laptop": 1500, "gpu": 1500}[BUDGET]
+STEPS = updates(smoke=40, laptop=1500, gpu=1500)
 recipe = recipes.lookup("vae-plane")
 vae = recipes.build(recipe, seed=0)
 
@@ -666,7 +679,7 @@ vae = vae.eval().to("cpu")
 # the points of the grid at equal steps of *probability*, so there are more pictures where the prior has more mass. Here
 # it is for the shipped weights:
 
-# %%
+# %% tags=["fold"]
 SIDE = 15
 quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(SIDE) + 0.5) / SIDE)
 corners = torch.stack(
@@ -715,7 +728,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: a 15 by 15 grid of drawn digits that change smoothly into each other. Right: test digits' latent means, digits of a kind together.",
+    "Left: a 15 by 15 grid of drawn digits that change smoothly into each other. "
+    "Right: test digits' latent means, digits of a kind together.",
 )
 
 # %% [markdown]
@@ -723,7 +737,7 @@ describe(
 # nearest in the plane. Does the decoder copy it? Go to a border between two kinds of digit. Then go far out, where the
 # prior has hardly any mass and the decoder was hardly trained.
 
-# %%
+# %% tags=["fold"]
 with torch.no_grad():
     train_mean, train_log_variance = plane.posterior(as_float(train.x))
 
@@ -745,7 +759,10 @@ def draw_walk(z1, z2):
     axes[2].set(title="nearest training digit", xticks=[], yticks=[])
     for ax in axes[1:]:
         ax.grid(False)
-    title = f"z = ({z1:.2f}, {z2:.2f}); the nearest training digit is a {int(train.y[nearest])}"
+    title = (
+        f"z = ({z1:.2f}, {z2:.2f}); the nearest training digit is a "
+        f"{int(train.y[nearest])}"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -822,7 +839,7 @@ image_grid(
 # and 16 with convolutions.
 
 
-# %%
+# %% tags=["fold"]
 def curves(name, setting, measure):
     rows = [
         row["curve"]
@@ -835,24 +852,24 @@ def curves(name, setting, measure):
 SHOWN = ["perceptron, 2", "perceptron, 16", "convolutions, 16"]
 figure, ax = subplots(height=3.4)
 for i, name in enumerate(SHOWN):
-    updates, values = curves("vae-training", name, "elbo")
+    measured_at, values = curves("vae-training", name, "elbo")
     _, on_train = curves("vae-training", name, "elbo_train")
     ax.plot(
-        updates[1:],
+        measured_at[1:],
         values.mean(0)[1:],
         "os^"[i] + "-",
         color=f"C{i}",
         label=f"{name}: test",
     )
     ax.plot(
-        updates[1:],
+        measured_at[1:],
         on_train.mean(0)[1:],
         ":",
         color=f"C{i}",
         label=f"{name}: training digits",
     )
     ax.fill_between(
-        updates[1:],
+        measured_at[1:],
         values.amin(0)[1:],
         values.amax(0)[1:],
         color=f"C{i}",
@@ -867,10 +884,11 @@ ax.set(
 figure.legend(loc="outside right upper")
 describe(
     figure,
-    "Falling curves of the negative ELBO for three models, on test and on training digits",
+    "Falling curves of the negative ELBO for three models, on test and on training "
+    "digits",
 )
 
-# %%
+# %% tags=["fold"]
 by_setting = {
     name: experiments.values("vae-training", name) for name in ("elbo_few", "log_p_few")
 }
@@ -929,7 +947,8 @@ figure = curve(
         "importance-weighted bound": tighter,
         "log p(x), by the grid": evidence.expand(len(DRAWS)),
     },
-    title=f"The ELBO (K = 1) misses {evidence - tighter[0]:.2f} nats, K = {DRAWS[-1]} draws {evidence - tighter[-1]:.2f}",
+    title=f"The ELBO (K = 1) misses {evidence - tighter[0]:.2f} nats, K = {DRAWS[-1]} "
+    f"draws {evidence - tighter[-1]:.2f}",
     xlabel="draws K from q",
     ylabel="nats, mean over test digits",
 )
@@ -980,14 +999,14 @@ def exact_elbo(model, x, mean, log_variance):
     return log_likelihood @ node_weights - gaussian_kl(mean, log_variance)
 
 
-def search(model, x, updates, rate=0.05):
+def search(model, x, steps, rate=0.05):
     """The encoder's q, and the Gaussian with the best ELBO for each picture: (mean,
     log-variance) each."""
     with torch.no_grad():
         first = model.posterior(x)
     own = [part.clone().requires_grad_() for part in first]
     optimizer = torch.optim.Adam(own, lr=rate)
-    for _ in range(updates):
+    for _ in range(steps):
         gradients = torch.autograd.grad(-exact_elbo(model, x, *own).sum(), own)
         for part, gradient in zip(own, gradients):
             part.grad = gradient
@@ -1010,7 +1029,8 @@ if BUDGET != "smoke":  # after 30 updates q* is not the best, and the grid is co
 assert (searched > amortised - 1e-3).all()
 for i, before, after, bound_of in zip(FOUR, amortised, searched, log_evidence[FOUR]):
     print(
-        f"a {int(test.y[i])}: gap {bound_of - before:6.2f} nats = approximation {bound_of - after:5.2f} "
+        f"a {int(test.y[i])}: gap {bound_of - before:6.2f} nats = approximation "
+        f"{bound_of - after:5.2f} "
         f"+ amortisation {after - before:6.2f}"
     )
 
@@ -1035,6 +1055,8 @@ with torch.no_grad():
         few, torch.randn(20 if BUDGET == "smoke" else 100, len(few), 16)
     )
 guided = [importance_weighted_bound(guesses[:k]).mean() for k in (1, 10, len(guesses))]
+
+# %% tags=["fold"]
 figure = curve(
     counts,
     {"draws of the prior": blind},
@@ -1066,7 +1088,7 @@ figure
 # multiply the KL by $\beta$ is, up to a factor of the whole loss, to divide the weight of the error by $\beta$. Each
 # $\beta$ gives another point of a curve (Alemi et al. 2017):
 
-# %%
+# %% tags=["fold"]
 rows = {
     beta: [
         row
@@ -1128,7 +1150,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: distortion falls as the rate rises, from beta 30 to beta 0.1. Right: -ELBO over beta, lowest near 1.",
+    "Left: distortion falls as the rate rises, from beta 30 to beta 0.1. Right: -ELBO "
+    "over beta, lowest near 1.",
 )
 
 # %% [markdown]
@@ -1141,7 +1164,7 @@ describe(
 # real digits than at 1. So the samples are worse because the prior is not where the codes are. Above 1 the
 # reconstructions get worse, too, because the codes contain too little information.
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     {f"beta = {beta:g}": values for beta, values in points("frechet prior").items()},
     xlabel="Frechet distance of samples to test digits, lower is better",
@@ -1154,7 +1177,7 @@ bars_with_spread(
 # from a prior that the encoder was hardly forced to match.
 
 # %%
-BETA_STEPS = {"smoke": 20, "laptop": 1000, "gpu": 1000}[BUDGET]
+BETA_STEPS = updates(smoke=20, laptop=1000, gpu=1000)
 shown = as_float(test.x[:10])
 SHOWN_BETAS = {}
 torch.manual_seed(0)
@@ -1179,8 +1202,10 @@ def draw_beta(beta):
     return image_grid(
         torch.cat([shown, again, samples]),
         columns=10,
-        title=f"Test digits, reconstructions, samples; beta = {beta:g}, {BETA_STEPS} updates:\n"
-        f"rate {parts['rate']:.1f} nats, distortion {parts['distortion']:.1f}, {parts['active']} of 16 units active",
+        title=f"Test digits, reconstructions, samples; beta = {beta:g}, {BETA_STEPS} "
+        "updates:\n"
+        f"rate {parts['rate']:.1f} nats, distortion {parts['distortion']:.1f}, "
+        f"{parts['active']} of 16 units active",
     )
 
 
@@ -1195,7 +1220,7 @@ explore(draw_beta, beta=SelectionSlider(options=BETAS, value=1.0))
 # but **the KL of each unit** does. Burda et al. count **active units**, those whose mean varies over pictures with a
 # variance above 0.01. The figure shows that count and a stricter one.
 
-# %%
+# %% tags=["fold"]
 figure, (left, right) = subplots(1, 2, height=3.6)
 for i, beta in enumerate((0.1, 1.0, 3.0, 10.0)):
     units = torch.tensor([row["units"] for row in rows[beta]]).mean(0)
@@ -1251,17 +1276,21 @@ right.set_yticks(DIMENSIONS, sizes)
 right.minorticks_off()
 right.legend()
 figure.suptitle(
-    "Units whose rate costs more than it saves are switched off; test digits, 1000 updates, 3 seeds",
+    "Units whose rate costs more than it saves are switched off; test digits, 1000 "
+    "updates, 3 seeds",
     x=0.01,
     ha="left",
 )
 describe(
     figure,
-    "Left: KL per unit for four betas, a step between units in use and units at zero. Right: units in use over latent dimensions, two counts.",
+    "Left: KL per unit for four betas, a step between units in use and units at zero. "
+    "Right: units in use over latent dimensions, two counts.",
 )
 
 # %%
 show(active_units)
+
+# %% tags=["fold"]
 bars_with_spread(
     {
         name: [-value for value in values]
@@ -1305,6 +1334,8 @@ torch.testing.assert_close(
     free_bits_rate(mean, log_variance, middle), middle + middle + kl.max()
 )
 show(FreeBitsVAE, after="exercise 9")
+
+# %% tags=["fold"]
 free_units = {"0": units["64"]} | experiments.values("vae-free-bits", "units")
 free_elbo = {"0": experiments.values("vae-dimensions", "elbo")["64"]}
 free_elbo |= experiments.values("vae-free-bits", "elbo")
@@ -1338,7 +1369,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: KL of each unit for four values of lambda; below lambda the units rise to about lambda. Right: -ELBO for each lambda: "
+    "Left: KL of each unit for four values of lambda; below lambda the units rise to "
+    "about lambda. Right: -ELBO for each lambda: "
     + "; ".join(
         f"{free}: {-mean_of(values):.1f}" for free, values in free_elbo.items()
     ),
@@ -1363,7 +1395,7 @@ describe(
 # encoder's $\sigma$). The plots show first the bound, in bits per dimension, then what each likelihood does to the rate
 # and to the code.
 
-# %%
+# %% tags=["fold"]
 emoji = load("emoji_on_white", "test")
 print(
     f"{(emoji.x == 255).all(1).float().mean():.0%} of the test emoji's pixels are white"
@@ -1422,9 +1454,12 @@ show(GaussianPerPixel)
 # is orthogonal to $a$, divided by its length $\sin\Omega$, is $b_\perp = (b - \cos\Omega\, a) / \sin\Omega$. A rotation
 # from $a$ towards $b$ by the angle $t\,\Omega$ gives
 #
-# $$\cos(t\Omega)\, a + \sin(t\Omega)\, b_\perp
-# = \frac{\cos(t\Omega) \sin\Omega - \sin(t\Omega) \cos\Omega}{\sin\Omega}\, a + \frac{\sin(t\Omega)}{\sin\Omega}\, b
-# = \frac{\sin\big((1 - t)\,\Omega\big)}{\sin\Omega}\, a + \frac{\sin(t\Omega)}{\sin\Omega}\, b .$$
+# $$\begin{aligned}
+# \cos(t\Omega)\, a + \sin(t\Omega)\, b_\perp
+# &= \frac{\cos(t\Omega) \sin\Omega - \sin(t\Omega) \cos\Omega}{\sin\Omega}\, a +
+# \frac{\sin(t\Omega)}{\sin\Omega}\, b \\
+# &= \frac{\sin\big((1 - t)\,\Omega\big)}{\sin\Omega}\, a + \frac{\sin(t\Omega)}{\sin\Omega}\, b .
+# \end{aligned}$$
 #
 # For vectors of other lengths one keeps the two weights, and $\Omega$ is the angle between $a$ and $b$. For the codes
 # of *pictures* in this figure, the difference between line and arc is hard to see.
@@ -1451,11 +1486,14 @@ turn = torch.tensor(0.3 * 1.1)
 rotation = torch.tensor([[turn.cos(), -turn.sin()], [turn.sin(), turn.cos()]])
 ends = torch.tensor([[1.0, 0.0], [math.cos(1.1), math.sin(1.1)]])
 torch.testing.assert_close(slerp(ends[0], ends[1], 0.3), rotation @ ends[0])
+
+# %% tags=["fold"]
 two = [int((test.y == digit).nonzero()[3]) for digit in (3, 7)]
 figure = image_grid(
     between(painter, *as_float(test.x[two])),
     columns=10,
-    title="From a 3 to a 7: mixed pixels; straight through the latent space; along the arc",
+    title="From a 3 to a 7: mixed pixels; straight through the latent space; along "
+    "the arc",
 )
 display(figure)
 image_grid(
@@ -1472,7 +1510,7 @@ image_grid(
 # principal components of the linear VAE show, but not necessarily axes with a meaning. Locatello et al. 2019 prove that
 # no method can find the meaningful axes without supervision *and* without assumptions on model and data.)
 
-# %%
+# %% tags=["fold"]
 with torch.no_grad():
     codes, code_variance = emoji_painter.posterior(as_float(emoji.x))
     by_rate = (
@@ -1499,7 +1537,8 @@ def draw_traversal(picture, first):
         painted,
         titles,
         columns=9,
-        title=f"Units {first} to {first + FEW - 1} by rate (rows), each moved from -3 to 3; the rest stays",
+        title=f"Units {first} to {first + FEW - 1} by rate (rows), each moved from -3 "
+        "to 3; the rest stays",
     )
 
 
@@ -1544,6 +1583,8 @@ log_q = (
     - math.log(len(part))
     - math.log(2 * math.pi)
 )
+
+# %% tags=["fold"]
 figure, axes = subplots(1, 2, height=3.6)
 for ax, density, name in (
     (axes[0], log_q.exp(), "all codes together, q(z)"),
@@ -1567,7 +1608,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Left: the aggregated posterior, patchy, with gaps between digits. Right: the smooth prior.",
+    "Left: the aggregated posterior, patchy, with gaps between digits. Right: the "
+    "smooth prior.",
 )
 
 # %% [markdown]
@@ -1587,7 +1629,7 @@ describe(
 show(evaluate.frechet_distance)
 show(evaluate.precision_recall)
 
-# %%
+# %% tags=["fold"]
 for measure, title in (
     ("frechet", "Frechet distance to test pictures, lower is better"),
     ("precision", "precision"),
@@ -1673,7 +1715,7 @@ image_grid(
 # every digit?
 
 
-# %%
+# %% tags=["fold"]
 def draw_hand(unit1, unit2):
     z = torch.zeros(10, 8)
     z[:, style_by_rate[0]], z[:, style_by_rate[1]] = unit1, unit2
@@ -1682,7 +1724,8 @@ def draw_hand(unit1, unit2):
     return image_grid(
         1 - painted,
         columns=10,
-        title=f"First unit {unit1:.1f}, second {unit2:.1f}, the other six 0: all ten in this hand",
+        title=f"First unit {unit1:.1f}, second {unit2:.1f}, the other six 0: all ten "
+        "in this hand",
     )
 
 
@@ -1692,7 +1735,7 @@ explore(
     unit2=FloatSlider(0.0, min=-3, max=3, step=0.25, description="second unit"),
 )
 
-# %%
+# %% tags=["fold"]
 labels = {
     name: [-value for value in values]
     for name, values in experiments.values("vae-labels", "elbo").items()
@@ -1701,7 +1744,8 @@ display(
     bars_with_spread(
         labels,
         xlabel="nats per test digit, lower is better",
-        title="-ELBO without and with the label; 8 dimensions, 4500 updates unless said",
+        title="-ELBO without and with the label; 8 dimensions, 4500 updates unless "
+        "said",
     )
 )
 display(
@@ -1737,7 +1781,7 @@ bars_with_spread(
 # than the code of notebook 01? We compare on digits, with the same perceptrons, then on scenes, with notebook 01's
 # networks:
 
-# %%
+# %% tags=["fold"]
 for measure, title in (("knn", "k-NN accuracy"), ("probe", "linear probe accuracy")):
     values = experiments.values("vae-representation", measure)
     display(

@@ -76,12 +76,13 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 from course_lib.optim import adamw
 from course_lib.train import fit
 
 # "smoke" shows that the notebook runs, "laptop" and "gpu" show that the methods work
-BUDGET = budget()
+BUDGET = budget("12_gan")
 
 # %% [markdown]
 # ## 1. Squared error or a classifier
@@ -95,7 +96,7 @@ BUDGET = budget()
 # what the adversarial network of this notebook draws. The adversarial network had no likelihood and no encoder, only a
 # discriminator (section 2). Both figures show the first 27 draws of a seed.
 
-# %%
+# %% tags=["fold"]
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
 vae, walker = zoo.load("vae-emoji"), zoo.load("gan-emoji")
 torch.manual_seed(0)
@@ -133,7 +134,10 @@ image_grid(
 # one picture does not restrict its value at another. So we can maximise the integrand at each picture separately. With
 # $a = p_{\text{data}}(x)$, $b = p_g(x)$:
 #
-# $$\frac{\partial}{\partial D}\big[a \log D + b \log(1 - D)\big] = \frac aD - \frac b{1 - D} = 0 \quad\Rightarrow\quad D^*(x) = \frac{a}{a + b} = \frac{p_{\text{data}}(x)}{p_{\text{data}}(x) + p_g(x)},$$
+# $$\begin{gathered}
+# \frac{\partial}{\partial D}\big[a \log D + b \log(1 - D)\big] = \frac aD - \frac b{1 - D} = 0 \\
+# \Rightarrow\quad D^*(x) = \frac{a}{a + b} = \frac{p_{\text{data}}(x)}{p_{\text{data}}(x) + p_g(x)},
+# \end{gathered}$$
 #
 # and the second derivative $-a/D^2 - b/(1-D)^2$ is negative, so this is a maximum. The **logit** of $D^*$ is simpler
 # still: $\operatorname{logit} D^* = \log \frac{D^*}{1 - D^*} = \log p_{\text{data}}(x) - \log p_g(x)$. So a
@@ -143,8 +147,11 @@ image_grid(
 # **The value for the best discriminator.** Insert $D^*$ and take a factor $\tfrac12$ out of each fraction, with the
 # mixture $m = \tfrac12(p_{\text{data}} + p_g)$:
 #
-# $$V(D^*, G) = \mathbb E_{p_{\text{data}}} \log \frac{p_{\text{data}}}{2 m} + \mathbb E_{p_g} \log \frac{p_g}{2 m}
-# = -\log 4 + \mathrm{KL}(p_{\text{data}} \| m) + \mathrm{KL}(p_g \| m) = -\log 4 + 2\, \mathrm{JSD}(p_{\text{data}}, p_g).$$
+# $$\begin{aligned}
+# V(D^*, G) &= \mathbb E_{p_{\text{data}}} \log \frac{p_{\text{data}}}{2 m} + \mathbb E_{p_g} \log \frac{p_g}{2 m} \\
+# &= -\log 4 + \mathrm{KL}(p_{\text{data}} \| m) + \mathrm{KL}(p_g \| m) \\
+# &= -\log 4 + 2\, \mathrm{JSD}(p_{\text{data}}, p_g).
+# \end{aligned}$$
 #
 # The Jensen-Shannon divergence is at least 0, and is 0 only for equal distributions, because the same holds for each
 # KL. In the outer minimum each generator plays against *its own* best $D$. So this minimum is at
@@ -192,7 +199,7 @@ show(jensen_shannon)
 # distributions that do not overlap.) The earth mover's distance $W$ (section 7) continues to grow. Then put the narrow
 # fakes on one of the two bumps of the data. Where is $D^*$ above $\frac12$?
 
-# %%
+# %% tags=["fold"]
 LINE = torch.linspace(-8, 8, 3201, dtype=torch.float64)
 
 
@@ -233,7 +240,10 @@ def draw_game(mean, width):
         )
     right.set(xlabel="nats; for W units of x", xlim=(-1.6, 6))
     right.invert_yaxis()
-    title = f"fakes at {mean:.1f}, width {width:.2f}: JSD {jsd:.3f} of at most {math.log(2):.3f}, W {w:.2f}"
+    title = (
+        f"fakes at {mean:.1f}, width {width:.2f}: JSD {jsd:.3f} of at most "
+        f"{math.log(2):.3f}, W {w:.2f}"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -300,7 +310,7 @@ show(GAN, after="exercise 10")
 
 # %%
 FRAMES = 24
-TURNS = {"smoke": 300, "laptop": 4000, "gpu": 4000}[BUDGET]  # of both players together
+TURNS = updates(smoke=300, laptop=4000, gpu=4000)  # of both players together
 SQUARE = torch.cartesian_prod(
     torch.linspace(-2.6, 2.6, 53), torch.linspace(-2.6, 2.6, 53)
 )
@@ -372,7 +382,7 @@ films["Wasserstein, penalty, 25 Gaussians"] = film(
     toy(WASSERSTEIN, 5, GradientPenalty(0.1)), adamw(3e-3, 0.0, (0.0, 0.9)), data="grid"
 )
 
-
+# %% tags=["fold"]
 real_points = {data: load(data, "test").x[:500] for data in ("grid", "gaussians")}
 
 
@@ -412,7 +422,10 @@ def draw_frame(players, moment):
     for ax in (left, right):
         ax.grid(False)
     modes, share = evaluate.mode_coverage(points, CENTRES[data](), 3 * NOISE)
-    title = f"{players}: update {update}, {modes} of {len(CENTRES[data]())} modes, {share:.0%} of the fakes inside one"
+    title = (
+        f"{players}: update {update}, {modes} of {len(CENTRES[data]())} modes, "
+        f"{share:.0%} of the fakes inside one"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -443,7 +456,7 @@ explore(
 # to distinguish real from generated pictures. At equilibrium the fakes are *in* distribution. The discriminator's loss
 # says nothing about pictures that are neither real nor generated.
 #
-# ## 4. The slide's two curves
+# ## 4. Two losses for the generator
 #
 # Why is the generator's loss not the $\log(1 - D(G(z)))$ of the formula? GT19 draws this loss and $-\log D(G(z))$
 # against $D(G(z))$. Differentiate both losses with respect to the discriminator's logit $l$, with $D = \sigma(l)$,
@@ -508,6 +521,8 @@ slopes = [
 torch.testing.assert_close(
     slopes, [-ahead_logits.sigmoid(), ahead_logits.sigmoid() - 1]
 )
+
+# %% tags=["fold"]
 figure, (left, right) = subplots(1, 2, height=3.2)
 D = ahead_logits.detach().sigmoid()
 left.plot(D, (1 - D).log(), color="#0072B2", label="log(1 - D)")
@@ -515,7 +530,7 @@ left.plot(D, -D.log(), "--", color="#D55E00", label="-log D")
 left.set(
     xlabel="D(G(z))",
     ylabel="generator's loss, nats",
-    title="the slide's two curves",
+    title="the two losses",
 )
 left.legend()
 for (name, values), line, colour in zip(
@@ -567,7 +582,7 @@ show(Generator, doc=False)
 show(Discriminator, doc=False)
 
 # %%
-STEPS = {"smoke": 12, "laptop": 500, "gpu": 5000}[BUDGET]
+STEPS = updates(smoke=12, laptop=500, gpu=5000)
 recipe = recipes.lookup("gan")
 dcgan = recipes.build(recipe, seed=0)
 z = torch.randn(24, 64, generator=torch.Generator().manual_seed(3))
@@ -580,7 +595,7 @@ for step in live(run, names=("discriminator", "generator")):
             stages[step.k] = dcgan.generator(z.to(device)).cpu()
 dcgan = dcgan.eval().to("cpu")
 
-# %%
+# %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
 image_grid(
     torch.cat([fakes[:10] for fakes in stages.values()]),
@@ -594,7 +609,7 @@ image_grid(
 # Frechet distance is measured in the features of a classifier of digits (notebook 11; the distance between two sets of
 # real digits is 0.4).
 
-# %%
+# %% tags=["fold"]
 measured = experiments.values("gan-guidelines", "frechet")
 # of generators after one update
 untrained = np.mean(
@@ -635,7 +650,7 @@ figure
 # discriminator, which means a large $k$. Section 4 says that a very good discriminator gives no gradient to a generator
 # with the saturating loss. Consider the cost, too: $k = 5$ takes three times as many turns as $k = 1$.
 
-# %%
+# %% tags=["fold"]
 bars_with_spread(
     experiments.values("gan-k", "frechet"),
     title="k turns of the discriminator (digits, 3 seeds)",
@@ -787,8 +802,8 @@ joined = np.eye(24, dtype=bool)[partner]
 np.testing.assert_allclose((f_real[:, None] - f_fake)[joined], apart[joined], atol=1e-7)
 np.testing.assert_allclose(f_real.mean() - f_fake.mean(), apart[joined].mean())
 print(
-    f"mean |f(x) - f(G(z))| / |x - G(z)|: {steepness[joined].mean():.3f} over the pairs "
-    f"of the plan, {steepness[~joined].mean():.3f} over all other pairs"
+    f"mean |f(x) - f(G(z))| / |x - G(z)|: {steepness[joined].mean():.3f} over the "
+    f"pairs of the plan, {steepness[~joined].mean():.3f} over all other pairs"
 )
 
 # %% [markdown]
@@ -841,6 +856,8 @@ lines = {
     "clipped to 0.1": estimates(clip=0.1),
     "clipped to 0.3": estimates(clip=0.3),
 }
+
+# %% tags=["fold"]
 figure = curve(
     range(1, CRITIC_STEPS + 1),
     {**lines, "exact distance": [exact] * CRITIC_STEPS},
@@ -977,7 +994,7 @@ for gamma in (0.0, 0.3, 1.0):
         path.append(state)
     paths[gamma] = torch.stack(path)
 
-# %%
+# %% tags=["fold"]
 lines["spectral normalisation"] = estimates(spectral=True)
 figure, (left, right) = subplots(1, 2, height=3.4)
 for (gamma, path), line, colour in zip(
@@ -999,15 +1016,16 @@ right.set(
 )
 right.legend(loc="lower right")
 figure.suptitle(
-    "With R1 the players come to rest. With spectral normalisation the\nestimate ends at "
-    f"{lines['spectral normalisation'][-1] / exact:.3f} of the distance",
+    "With R1 the players come to rest. With spectral normalisation the\nestimate ends "
+    f"at {lines['spectral normalisation'][-1] / exact:.3f} of the distance",
     x=0.01,
     ha="left",
 )
 describe(
     figure,
-    "Left: without R1 the players of the smallest GAN spiral slowly towards (0, 0), with "
-    "R1 they come to rest there. Right: estimates of two critics, the exact distance.",
+    "Left: without R1 the players of the smallest GAN spiral slowly towards (0, 0), "
+    "with R1 they come to rest there. Right: estimates of two critics, the exact "
+    "distance.",
 )
 
 # %% [markdown]
@@ -1023,7 +1041,7 @@ describe(
 # measure. The other discriminators have no BatchNorm. WGAN critics take five turns for one of the generator.)
 
 
-# %%
+# %% tags=["fold"]
 def losses_and_quality():
     """Draws the discriminator's loss on held-out digits, and the Frechet distance.
 
@@ -1051,7 +1069,8 @@ def losses_and_quality():
                 color="#D55E00",
             )
         upper.set_title(
-            f"{setting.replace('non-saturating', 'non-sat.')}\n{np.mean([-row['correlation'] for row in of_it]):.2f}",
+            f"{setting.replace('non-saturating', 'non-sat.')}\n"
+            f"{np.mean([-row['correlation'] for row in of_it]):.2f}",
             fontsize=9,
         )
         lower.set(yscale="log", ylim=(12, 1200), xlabel="update of G")
@@ -1096,7 +1115,7 @@ losses_and_quality()
 # **A collapsed run.** A collapse is easy to produce: the discriminator must be too slow. Here its learning rate is a
 # tenth of the generator's. Everything else is as in the first film of section 3.
 
-# %%
+# %% tags=["fold"]
 slow = films["non-saturating, slow discriminator"]
 moments = [round(share * (len(slow) - 1)) for share in (0.6, 0.7, 0.8, 0.9, 1.0)]
 figure, axes = subplots(1, 5, height=2.6)
@@ -1129,8 +1148,8 @@ figure.suptitle(
 )
 describe(
     figure,
-    "Five moments of a run with a slow discriminator: the fakes gather at a few places, "
-    "which change, while the data form a ring of eight clouds.",
+    "Five moments of a run with a slow discriminator: the fakes gather at a few "
+    "places, which change, while the data form a ring of eight clouds.",
 )
 
 # %% [markdown]
@@ -1146,7 +1165,7 @@ describe(
 # setting of each GAN on each toy was run again with three other seeds. A mode counts if at least a tenth of its
 # expected share is drawn.
 
-# %%
+# %% tags=["fold"]
 chosen = experiments.values("gan-modes", "inside")
 tuning = experiments.values("gan-modes-tuning", "modes")
 for data in ("gaussians", "grid"):
@@ -1251,7 +1270,7 @@ image_grid(
 # means over the labels.
 
 
-# %%
+# %% tags=["fold"]
 def conditional_accuracies(method, classifier, test, train):
     """Measures for each label how often the classifier predicts it rightly.
 
@@ -1317,16 +1336,18 @@ def by_label():
         lines.append(f"| {name.split(',')[0]} | {means} |")
     display(Markdown("\n".join(lines)))
     figure.suptitle(
-        "Conditional accuracy. Bars: 1,000 updates, 3 seeds; diamonds: shipped weights.\n"
-        "Accuracy of the classifier. Squares: test pictures; triangles: training pictures",
+        "Conditional accuracy. Bars: 1,000 updates, 3 seeds; diamonds: shipped "
+        "weights.\n"
+        "Accuracy of the classifier. Squares: test pictures; triangles: training "
+        "pictures",
         x=0.01,
         ha="left",
         fontsize=9,
     )
     return describe(
         figure,
-        "For each digit and emoji category the conditional accuracy of short runs and of "
-        "the shipped weights, and the classifier's accuracy on test and training "
+        "For each digit and emoji category the conditional accuracy of short runs and "
+        "of the shipped weights, and the classifier's accuracy on test and training "
         "pictures. Chance is dotted.",
     )
 
@@ -1352,7 +1373,7 @@ by_label()
 # emoji this is higher than the mean over the labels above, because the categories have different sizes.)
 
 
-# %%
+# %% tags=["fold"]
 def truncation_figure():
     figure, axes = subplots(1, 3, height=3.0)
     rows = {
@@ -1446,7 +1467,7 @@ explore(
 # by sharpness alone. `progress`, which `fit` sets before each update, says how far the training has come. Here the
 # networks are fully grown after two fifths of the training.
 
-# %%
+# %% tags=["fold"]
 growing_recipe = recipes.lookup("progressive-gan")
 growing = recipes.build(growing_recipe, seed=0)
 
@@ -1479,11 +1500,13 @@ def phases():
 
 
 display(phases())
+
+# %%
 show(fade_in, after="exercise 9")
 show(ProgressiveGAN, doc=False)
 
 # %%
-GROWTH_STEPS = {"smoke": 10, "laptop": 800, "gpu": 3000}[BUDGET]
+GROWTH_STEPS = updates(smoke=10, laptop=800, gpu=3000)
 growing_z = torch.randn(10, 64, generator=torch.Generator().manual_seed(1))
 grown, marks = (
     {},
@@ -1502,7 +1525,7 @@ for step in live(
             small = growing.generate(growing_z.to(device)).cpu()
         grown[step.k] = nn.functional.interpolate(small, size=32)
 
-# %%
+# %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in grown for i in range(10)]
 image_grid(
     torch.cat(list(grown.values())),
@@ -1525,7 +1548,7 @@ image_grid(
 # becomes another?
 
 
-# %%
+# %% tags=["fold"]
 def draw_way(start, end, t):
     a, b = (
         torch.randn(walker.dim, generator=torch.Generator().manual_seed(seed))
@@ -1539,7 +1562,11 @@ def draw_way(start, end, t):
         )
     names = ["start", "1/4", "1/2", "3/4", "end", f"t = {t:.2f}"]
     changes = (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
-    title = f"From noise {start} to noise {end}: of 20 steps the largest, {changes.max() / changes.mean():.1f} times the mean, is at t = {changes.argmax() / 20 + 0.025:.2f}"
+    title = (
+        f"From noise {start} to noise {end}: of 20 steps the largest, "
+        f"{changes.max() / changes.mean():.1f} times the mean, is at t = "
+        f"{changes.argmax() / 20 + 0.025:.2f}"
+    )
     return image_grid(pictures, names, columns=6, title=title)
 
 
@@ -1632,7 +1659,7 @@ def arithmetic_pictures(a=2, b=6):
 
 arithmetic_pictures()
 
-# %%
+# %% tags=["fold"]
 rows = experiments.read("gan-arithmetic")["rows"]
 named = {"after": "by noise", "random": "a random step as long", "pixels": "by pixels"}
 bars_with_spread(
@@ -1665,7 +1692,7 @@ bars_with_spread(
 show(BiGAN)
 
 
-# %%
+# %% tags=["fold"]
 def encoders():
     found = experiments.values("gan-representation", "knn")
     named = {
@@ -1688,7 +1715,7 @@ def encoders():
 encoders()
 
 # %%
-STEPS = {"smoke": 10, "laptop": 1200, "gpu": 12_000}[BUDGET]
+STEPS = updates(smoke=10, laptop=1200, gpu=12_000)
 both_ways = recipes.build(recipes.lookup("bigan"), seed=0)
 for step in live(
     recipes.train(recipes.lookup("bigan"), both_ways, train, seed=0, steps=STEPS),
@@ -1730,7 +1757,8 @@ image_grid(
 show(AdversarialPainting)
 
 # %%
-WITH, WITHOUT = {"smoke": (2, 2), "laptop": (200, 60), "gpu": (1000, 300)}[BUDGET]
+WITH = updates(smoke=2, laptop=200, gpu=1000)
+WITHOUT = updates(smoke=2, laptop=60, gpu=300)
 
 
 def train_painter(name, painter, steps):
@@ -1784,7 +1812,7 @@ display(
 )
 with_and_without("adversarial-inpainting", zoo.load("adversarial-inpainting"))
 
-# %%
+# %% tags=["fold"]
 figure, axes = subplots(1, 4, height=2.6)
 for ax, (measure, text) in zip(
     axes,
@@ -1838,7 +1866,7 @@ describe(
 # number after a model's name is that of its notebook.)
 
 
-# %%
+# %% tags=["fold"]
 def mean_of(name, setting, measure):
     return np.mean(experiments.values(name, measure)[setting])
 
@@ -1859,6 +1887,7 @@ def family_tree():
         return f"conditional accuracy {np.mean(found):.0%}"
 
     bound = mean_of("vae-samples", "digits", "elbo")
+    bits = evaluate.bits_per_dimension(mean_of("vae-samples", "emoji", "elbo"), 3072)
     lines = [
         "| model | density | measured here | one picture takes | Frechet distance | "
         "precision | recall |",
@@ -1870,7 +1899,9 @@ def family_tree():
         "| GAN, digits, conditional | implicit | "
         f"{conditional('digits, with label')} | one "
         f"pass | {quality('gan-samples', 'digits, with label')} |",
-        f"| VAE, emoji (11) | explicit, bounded | {evaluate.bits_per_dimension(mean_of('vae-samples', 'emoji', 'elbo'), 3072):.2f} bits per dimension at most | one pass | {quality('vae-samples', 'emoji', ' prior')} |",
+        "| VAE, emoji (11) | explicit, bounded | "
+        f"{bits:.2f} bits per dimension at most | one pass | "
+        f"{quality('vae-samples', 'emoji', ' prior')} |",
         "| GAN, emoji | implicit | no likelihood | one pass | "
         f"{quality('gan-samples', 'emoji')} |",
         "| GAN, emoji, not shifted | implicit | | one pass | "

@@ -84,12 +84,13 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 from course_lib.optim import adamw
 from course_lib.train import fit
 
 # "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
-BUDGET = budget()
+BUDGET = budget("14_ddpm")
 
 # %% [markdown]
 # ## 1. Thirty-two pictures from noise
@@ -97,7 +98,7 @@ BUDGET = budget()
 # First the result, before any formula. Two of the course's diffusion models, one of digits and one of emoji, draw
 # sixteen pictures each. They start from noise and take fifty steps. The pictures are neither sorted nor selected.
 
-# %%
+# %% tags=["fold"]
 digits, emoji = load("digits", "test"), load("emoji_on_white", "test")
 painter, emoji_painter = zoo.load("ddpm"), zoo.load("ddpm-emoji")
 torch.manual_seed(0)
@@ -128,7 +129,10 @@ for name, model, shape in (
 # The **forward process** is fixed; nothing in it is learnt. It starts from a picture $x_0$ (pixels normalised to
 # $[-1, 1]$). Each step shrinks the current picture a little and adds a little noise. MLMI17 writes:
 #
-# $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, I), \qquad\text{that is}\qquad q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1 - \beta_t}\, x_{t-1},\; \beta_t I\big) .$$
+# $$\begin{gathered}
+# x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; \epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, I), \\
+# \text{that is}\qquad q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1 - \beta_t}\, x_{t-1},\; \beta_t I\big) .
+# \end{gathered}$$
 #
 # $\beta_t$ is the **variance schedule**. Write $\alpha_t = 1 - \beta_t$ and
 # $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$. (Steps are numbered $1..T$ on paper and $0..T-1$ in code. We say
@@ -149,7 +153,7 @@ for name, model, shape in (
 # to $x_t$. Below, the chain is simulated step by step for 20,000 one-pixel pictures and compared with the jump.
 
 # %%
-betas = linear_betas(1000)  # GT19's range: 0.0001 to 0.02
+betas = linear_betas(1000)  # 0.0001 to 0.02, as in deck GT19
 schedule = Schedule(betas)
 torch.manual_seed(0)
 x = torch.full((20_000, 1), 0.7)  # 20,000 copies of one pixel
@@ -172,11 +176,13 @@ show(q_step, after="exercise 3")
 show(q_sample, after="exercise 2")
 
 # %% [markdown]
-# *Margin note, and an experiment.* GT19's slide *The Diffusion (Encoding) Process* writes the mean as
-# $(1 - \beta_t)\, x_{t-1}$, without the root. Then data of variance 1 do not keep this variance. The variance obeys
-# $v_t = (1 - \beta_t)^2 v_{t-1} + \beta_t$. At the fixed point $v\,(2\beta - \beta^2) = \beta$, so
-# $v = 1 / (2 - \beta)$, about **one half**. The network would be trained to expect a different noise from the one that
-# the sampler starts with. With the root, $v_t = (1 - \beta_t) v_{t-1} + \beta_t$, and a variance of 1 stays 1.
+# **Why the root?** Let the mean of $x_t$ be $(1 - \beta_t)\, x_{t-1}$, without the root. Then data of variance 1 do not
+# keep this variance. The variance obeys $v_t = (1 - \beta_t)^2 v_{t-1} + \beta_t$. At the fixed point
+# $v\,(2\beta - \beta^2) = \beta$, so $v = 1 / (2 - \beta)$, about **one half**. The network would be trained to expect
+# a different noise from the one that the sampler starts with. With the root, $v_t = (1 - \beta_t) v_{t-1} + \beta_t$,
+# and a variance of 1 stays 1.
+#
+# *Margin note.* GT19's slide *The Diffusion (Encoding) Process* writes the mean without the root, MLMI17 with it.
 
 # %%
 right, wrong = [1.0], [1.0]
@@ -185,7 +191,7 @@ for beta in betas.tolist():
     wrong.append((1 - beta) ** 2 * wrong[-1] + beta)
 curve(
     range(1001),
-    {"with the root (MLMI17)": right, "without (GT19's slide)": wrong},
+    {"with the root": right, "without the root": wrong},
     xlabel="step t",
     ylabel="variance of x_t",
     title=(
@@ -199,7 +205,7 @@ curve(
 # schedule. The *linear* one hides small pictures early, and spends its last steps on pictures that are already noise.
 # So Nichol and Dhariwal introduced the *cosine* one.
 
-# %%
+# %% tags=["fold"]
 PICTURES = {
     "a seven": 2 * as_float(digits.x[:1]) - 1,
     "a four": 2 * as_float(digits.x[4:5]) - 1,
@@ -236,7 +242,10 @@ def draw_forward(picture, schedule, t):
         )
         ax.set_title(name, size=10)
         ax.set_axis_off()
-    title = f"{picture}, {schedule} schedule, t = {t + 1} of 1000: signal to noise {abar / (1 - abar):.3g}"
+    title = (
+        f"{picture}, {schedule} schedule, t = {t + 1} of 1000: signal to noise "
+        f"{abar / (1 - abar):.3g}"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -262,7 +271,7 @@ explore(
 # no last beta to set.) Which schedule has the most steps in the middle, where there is still something to decide?
 
 
-# %%
+# %% tags=["fold"]
 def draw_schedule(kind, steps, last_beta):
     betas = (
         cosine_betas(steps)
@@ -286,7 +295,10 @@ def draw_schedule(kind, steps, last_beta):
         signal_to_noise(chosen.abar),
     )
     middle = ((snr > 0.01) & (snr < 100)).double().mean()
-    title = f"{kind}, {steps} steps: $L_T$ = {left:.3g} nats for the seven; {middle:.0%} of steps with SNR 0.01 to 100"
+    title = (
+        f"{kind}, {steps} steps: $L_T$ = {left:.3g} nats for the seven; {middle:.0%} "
+        "of steps with SNR 0.01 to 100"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -313,12 +325,21 @@ explore(
 # first step nothing has happened. By Bayes' rule the posterior, as a function of one pixel of $x_{t-1}$, is
 # proportional to
 #
-# $$q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0) \;\propto\; \exp\left(-\frac{(x_t - \sqrt{\alpha_t}\, x_{t-1})^2}{2 \beta_t} - \frac{(x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0)^2}{2 (1 - \bar\alpha_{t-1})}\right) ,$$
+# $$\begin{aligned}
+# & q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0) \\
+# & \quad \propto\; \exp\left(-\frac{(x_t - \sqrt{\alpha_t}\, x_{t-1})^2}{2 \beta_t}
+# - \frac{(x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0)^2}{2 (1 - \bar\alpha_{t-1})}\right) ,
+# \end{aligned}$$
 #
 # where the first factor does not depend on $x_0$ because the chain is Markov. Collect the powers of $x_{t-1}$. The
 # coefficient of $-\frac12 x_{t-1}^2$ is the posterior's precision,
 #
-# $$\frac{\alpha_t}{\beta_t} + \frac{1}{1 - \bar\alpha_{t-1}} = \frac{\alpha_t - \bar\alpha_t + \beta_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1 - \bar\alpha_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1}{\tilde\beta_t}, \qquad\qquad \boxed{\tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t}$$
+# $$\begin{gathered}
+# \frac{\alpha_t}{\beta_t} + \frac{1}{1 - \bar\alpha_{t-1}} = \frac{\alpha_t - \bar\alpha_t + \beta_t}{\beta_t (1 -
+# \bar\alpha_{t-1})}
+# = \frac{1 - \bar\alpha_t}{\beta_t (1 - \bar\alpha_{t-1})} = \frac{1}{\tilde\beta_t}, \\
+# \boxed{\tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t}
+# \end{gathered}$$
 #
 # and the coefficient of $x_{t-1}$ is the mean times the precision, so the mean is
 #
@@ -383,7 +404,12 @@ show(posterior_variance, after="exercise 4")
 # $\mathbb E \log \frac{p_\theta(x_{t-1} \mid x_t)}{q(x_{t-1} \mid x_t, x_0)}$ is minus a KL divergence. The outer
 # $\mathbb E_q$, over $x_t$, remains:
 #
-# $$\log p_\theta(x_0) \ge \mathbb E_q \Big[ -\underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} - \sum_{t=2}^T \underbrace{\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t)\big)}_{L_{t-1}} + \underbrace{\log p_\theta(x_0 \mid x_1)}_{-L_0} \Big] .$$
+# $$\begin{aligned}
+# \log p_\theta(x_0) \ge \mathbb E_q \Big[ & -\underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} \\
+# & - \sum_{t=2}^T \underbrace{\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1}
+# \mid x_t)\big)}_{L_{t-1}}
+# + \underbrace{\log p_\theta(x_0 \mid x_1)}_{-L_0} \Big] .
+# \end{aligned}$$
 #
 # *Margin note.* On GT19's slide with this bound (the slide has no title) the brackets do not balance. The expectation
 # is over all three terms.
@@ -402,7 +428,11 @@ show(posterior_variance, after="exercise 4")
 # unknown. So let the network predict $\epsilon$, as $\epsilon_\theta(x_t, t)$, and insert the prediction into the same
 # formula. In the difference of the means $x_t$ cancels:
 #
-# $$L_{t-1} = \mathbb E_{x_0, \epsilon}\; w_t\, \big\| \epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon,\; t) \big\|^2, \qquad w_t = \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)} .$$
+# $$\begin{aligned}
+# L_{t-1} &= \mathbb E_{x_0, \epsilon}\; w_t\, \big\| \epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\, x_0 +
+# \sqrt{1 - \bar\alpha_t}\, \epsilon,\; t) \big\|^2, \\
+# w_t &= \frac{\beta_t^2}{2\, \tilde\beta_t\, \alpha_t\, (1 - \bar\alpha_t)} .
+# \end{aligned}$$
 #
 # This holds for $t \ge 2$. At $t = 1$ the posterior is a point, $\tilde\beta_1 = 0$. The term is
 # $L_0 = -\log p_\theta(x_0 \mid x_1)$. For it one takes the variance $\beta_1$ and the mass of a Gaussian in each of
@@ -432,6 +462,8 @@ with torch.no_grad():
         said = painter.eps(q_sample(few, painter.schedule.abar[numbers], eps), numbers)
         errors.append((said - eps).square().mean().item())  # of L_simple
         worth.append(terms(painter, few, numbers, eps).mean().item())  # of the bound
+
+# %% tags=["fold"]
 figure, axes = subplots(1, 3, height=2.9)
 paper = np.array(levels) + 1  # steps as on paper
 axes[0].plot(paper[1:], weights[levels[1:]], "o-", markersize=3, color="#0072B2")
@@ -583,7 +615,7 @@ show(UNetEncoder, doc=False)
 show(UNet, doc=False)
 
 # %%
-STEPS = {"smoke": 8, "laptop": 400, "gpu": 8000}[BUDGET]
+STEPS = updates(smoke=8, laptop=400, gpu=8000)
 recipe, train = recipes.lookup("ddpm"), load("digits")
 model = recipes.build(recipe, seed=0)
 start = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(5))
@@ -603,7 +635,7 @@ for step in live(run):
         stages[step.k] = model.denormalise(last(path)).cpu()
 model = model.eval().to("cpu")
 
-# %%
+# %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
 image_grid(
     torch.cat(list(stages.values())),
@@ -707,7 +739,7 @@ show(ancestral, after="exercise 7")
 # at that moment. When is the digit decided? When are its details decided? The early guesses are blurred, and this is
 # correct, because the guess with the smallest squared error is the mean of all pictures that are still possible.
 
-# %%
+# %% tags=["fold"]
 FILM_STEPS = {"smoke": 30, "laptop": 1000, "gpu": 1000}[BUDGET]
 FRAMES, FEW = 31, {"smoke": 30}.get(BUDGET, 60)
 torch.manual_seed(4)
@@ -787,16 +819,17 @@ explore(
 # $$\nabla_{x_t} \log p_t(x_t) = \frac{\nabla p_t}{p_t} = \mathbb E\left[-\frac{\epsilon}{\sqrt{1 - \bar\alpha_t}} \,\Big|\, x_t\right] \approx -\frac{\epsilon_\theta(x_t, t)}{\sqrt{1 - \bar\alpha_t}} .$$
 #
 # The left side is the **score**: a vector that points uphill, to where noisy data are dense. Denoising *is* learning
-# the score at every noise level (Tweedie's formula, notebook 01, section 2; Vincent 2011). *Margin note.* MLMI17's
-# slide *Indirect approach* lists the *score function* among functions from pictures to numbers. But the score is the
-# gradient of such a function, and so a vector.
+# the score at every noise level (Tweedie's formula, notebook 01, section 2; Vincent 2011).
+#
+# *Margin note.* MLMI17's slide *Indirect approach* lists the *score function* among functions from pictures to numbers.
+# But the score is the gradient of such a function, and so a vector.
 #
 # On a toy everything is known. Eight Gaussians with noise added are eight wider Gaussians, and
 # $\mathbb E[\epsilon \mid x_t]$ is a formula (`MixtureNoise`). A multilayer perceptron that is trained on samples only
 # should learn the same vector field.
 
 # %%
-TOY_STEPS = {"smoke": 150, "laptop": 4000, "gpu": 4000}[BUDGET]
+TOY_STEPS = updates(smoke=150, laptop=4000, gpu=4000)
 torch.manual_seed(0)
 toy = DDPM(TimedMLP(2, 128), cosine_betas(100), momentum=0.99, pictures=False)
 for _ in live(
@@ -833,7 +866,7 @@ show(MixtureNoise, after="exercise 10")
 # may be shortened.) Move the slider to the left and watch how the arrows begin to point to eight different places.
 # Where do the two fields differ most, and does a sampler ever go there?
 
-# %%
+# %% tags=["fold"]
 PLANE = torch.cartesian_prod(
     torch.linspace(-2.6, 2.6, 18), torch.linspace(-2.6, 2.6, 18)
 )
@@ -884,7 +917,10 @@ def draw_field(t):
             aspect="equal",
         )
         ax.grid(False)
-    title = f"t = {t + 1} of 100: error of the learnt score, squared: {error:.1%} at the dots, {everywhere:.1%} on the grid"
+    title = (
+        f"t = {t + 1} of 100: error of the learnt score, squared: {error:.1%} at the "
+        f"dots, {everywhere:.1%} on the grid"
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return describe(figure, title)
 
@@ -892,7 +928,7 @@ def draw_field(t):
 explore(draw_field, t=IntSlider(45, min=0, max=99, continuous_update=False))
 
 
-# %%
+# %% tags=["fold"]
 def toy_figure():
     rows = experiments.read("ddpm-toys")["rows"]
     figure, (left, right) = subplots(1, 2, height=3.0)
@@ -998,6 +1034,8 @@ drawn = {
         )
     ),
 }
+
+# %% tags=["fold"]
 nearest = {name: torch.cdist(x.flatten(1), rows).min(1) for name, x in drawn.items()}
 shown, titles = [], []
 for name, x in drawn.items():
@@ -1014,10 +1052,11 @@ display(
         ),
     )
 )
+of_test = torch.cdist(as_float(digits.x[:200]).flatten(1), rows).min(1).values
 print(
     {name: round(found.values.mean().item(), 2) for name, found in nearest.items()},
     "mean distance to the nearest training digit;",
-    f"a test digit's: {torch.cdist(as_float(digits.x[:200]).flatten(1), rows).min(1).values.mean():.2f}",
+    f"a test digit's: {of_test.mean():.2f}",
 )
 
 # %% [markdown]
@@ -1100,7 +1139,7 @@ torch.testing.assert_close(
 show(NextStep.loss)
 
 
-# %%
+# %% tags=["fold"]
 def predictions_figure():
     found = {
         measure: experiments.values("ddpm-predictions", measure)
@@ -1173,7 +1212,11 @@ predictions_figure()
 # $(1 - \bar\alpha_s - \sigma^2) + \sigma^2 = 1 - \bar\alpha_s$. Any $\sigma^2 \le 1 - \bar\alpha_s$ is allowed. In use,
 # the network's guess replaces $x_0$:
 #
-# $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma\, \xi, \qquad \sigma = \eta \sqrt{\tilde\beta}, \quad \tilde\beta = \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\Big) .$$
+# $$\begin{gathered}
+# x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma\, \xi, \\
+# \sigma = \eta \sqrt{\tilde\beta}, \qquad
+# \tilde\beta = \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \Big(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\Big) .
+# \end{gathered}$$
 #
 # $\eta = 1$ gives DDPM's posterior again. $\eta = 0$ has **no noise except the first**. Then the map from noise to
 # picture is fixed. In the library `ddim` is the loop of section 7 with this $q_\sigma$ in place of the posterior.
@@ -1184,7 +1227,10 @@ predictions_figure()
 # the picture is $\hat x_0 = u_t - \sigma_t\, \hat\epsilon$. The step with $\eta = 0$, divided by $\sqrt{\bar\alpha_s}$,
 # becomes
 #
-# $$u_s = \hat x_0 + \sigma_s\, \hat\epsilon = u_t + (\sigma_s - \sigma_t)\, \hat\epsilon, \qquad\text{which is Euler's method for}\qquad \frac{du}{d\sigma} = \hat\epsilon .$$
+# $$\begin{gathered}
+# u_s = \hat x_0 + \sigma_s\, \hat\epsilon = u_t + (\sigma_s - \sigma_t)\, \hat\epsilon, \\
+# \text{which is Euler's method for}\qquad \frac{du}{d\sigma} = \hat\epsilon .
+# \end{gathered}$$
 #
 # So DDIM follows the paths of a differential equation from the largest $\sigma$ to 0. Euler's method walks along the
 # tangent. It can take large steps if the paths bend little. The cell below checks the formula on the toy. It also
@@ -1239,7 +1285,7 @@ print(
 show(ddim, after="exercise 8")
 
 
-# %%
+# %% tags=["fold"]
 def steps_figure():
     figure, axes = subplots(1, 4, height=3.1)
     steps = (10, 50, 250, 1000)
@@ -1298,8 +1344,8 @@ distance = {
 for steps in (250, 50, 10):
     apart = distance[f"DDIM, {steps}"] - distance["DDIM, 1000"]
     print(
-        f"DDIM from the same noise, {steps} steps instead of 1000: the Frechet distance "
-        f"changes by {', '.join(f'{value:+.2f}' for value in apart)} (3 seeds)"
+        f"DDIM from the same noise, {steps} steps instead of 1000: the Frechet "
+        f"distance changes by {', '.join(f'{value:+.2f}' for value in apart)} (3 seeds)"
     )
 
 # %% [markdown]
@@ -1407,7 +1453,7 @@ image_grid(
 # batch size of its own recipe. Each draws 250 digits, which are evaluated with the features of the same classifier.)
 
 
-# %%
+# %% tags=["fold"]
 def equal_time():
     found = {
         measure: experiments.values("ddpm-equal-time", measure)
@@ -1516,7 +1562,7 @@ shipped_table()
 # (`encode`). These features are better than those of the same network without training.
 
 
-# %%
+# %% tags=["fold"]
 def features_figure():
     found = {}
     for title, name in (("digits", "ddpm"), ("emoji", "ddpm-emoji")):

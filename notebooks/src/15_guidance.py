@@ -71,12 +71,13 @@ from course_lib.notebook import (
     live,
     show,
     subplots,
+    updates,
 )
 from course_lib.optim import adamw
 from course_lib.train import fit
 
 # "smoke" only shows that the notebook runs; "laptop" and "gpu" show that methods work
-BUDGET = budget()
+BUDGET = budget("15_guidance")
 
 # %% [markdown]
 # ## 1. A model that gets a label or a caption
@@ -186,7 +187,7 @@ show(ConditionalDDPM, after="exercise 1")
 # **Is it blurry?** GT19's slide says about the conditional model: *Problem: very blurry generation*. Look at its
 # pictures.
 
-# %%
+# %% tags=["fold"]
 pictures = {
     f"w = {w:g}": paint(
         digit_painter,
@@ -228,7 +229,7 @@ image_grid(
 )
 
 
-# %%
+# %% tags=["fold"]
 def in_rows(name, setting, measure):
     """One measure along the curves of a setting: an array (seeds, weights)."""
     return np.array(
@@ -284,11 +285,11 @@ def detail_figure():
 detail_figure()
 
 # %% [markdown]
-# *Margin note.* The detail of unguided digits ($w = 0$) is within a tenth of the test digits' detail. Drawn emoji are
-# less sharp than real ones. But this holds at every $w$, and guidance up to $w = 2$ hardly changes it. We suspect our
-# small network. (Some of the growth of "detail" with $w$ may be contrast.) The unguided pictures have another fault:
-# they are less faithful to the label. Some show an odd stroke, or a thing that cannot be named. So for our models
-# "diverse, and less faithful" is the right criticism, and "very blurry" is not.
+# The detail of unguided digits ($w = 0$) is within a tenth of the test digits' detail. Drawn emoji are less sharp than
+# real ones. But this holds at every $w$, and guidance up to $w = 2$ hardly changes it. We suspect our small network.
+# (Some of the growth of "detail" with $w$ may be contrast.) The unguided pictures have another fault: they are less
+# faithful to the label. Some show an odd stroke, or a thing that cannot be named. So for our models "diverse, and less
+# faithful" is the right criticism, and "very blurry" is not.
 #
 # ## 3. Bayes' rule, and a classifier
 #
@@ -390,6 +391,8 @@ with torch.no_grad():
                 few.y,
             )
         )
+
+# %% tags=["fold"]
 display(
     curve(
         LEVELS,
@@ -399,6 +402,8 @@ display(
         title=f"Two classifiers of {len(few)} test digits in noise (chance: 0.1)",
     )
 )
+
+# %%
 some = few[: {"smoke": 50}.get(BUDGET, 200)]
 norms = {}
 for level in LEVELS:
@@ -414,6 +419,8 @@ print(
     "mean norm of the gradient for a digit's own label:",
     ", ".join(f"t = {level}: {norm:.2f}" for level, norm in norms.items()),
 )
+
+# %% tags=["fold"]
 seven = 2 * as_float(digits.x[digits.y == 7][:1]) - 1
 shown = []
 for wanted in (7, 9, 2):
@@ -450,13 +457,20 @@ image_grid(
 #
 # Do we need the second network? Solve Bayes' rule for the classifier's gradient:
 #
-# $$\nabla \log p_t(y \mid x_t) = \nabla \log p_t(x_t \mid y) - \nabla \log p_t(x_t) = -\frac{1}{\sqrt{1 - \bar\alpha_t}} \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) .$$
+# $$\begin{aligned}
+# \nabla \log p_t(y \mid x_t) &= \nabla \log p_t(x_t \mid y) - \nabla \log p_t(x_t) \\
+# &= -\frac{1}{\sqrt{1 - \bar\alpha_t}} \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) .
+# \end{aligned}$$
 #
 # This is GT19's first formula. With exact noise, a model that predicts with and without the label contains the gradient
 # of a classifier. (The difference of two *learnt* noises need not be the gradient of anything, as Ho and Salimans say.
 # It is used all the same.) Put this gradient into classifier guidance **of the conditional model**, with weight $w$:
 #
-# $$\tilde\epsilon = \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) = \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) = (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) .$$
+# $$\begin{aligned}
+# \tilde\epsilon &= \epsilon_\theta(x_t, t, y) - w \sqrt{1 - \bar\alpha_t}\; \nabla \log p(y \mid x_t) \\
+# &= \epsilon_\theta(x_t, t, y) + w \big( \epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t) \big) \\
+# &= (1 + w)\, \epsilon_\theta(x_t, t, y) - w\, \epsilon_\theta(x_t, t) .
+# \end{aligned}$$
 #
 # This is GT19's second formula. You can also start from the unconditional model, with scale $s$:
 # $\epsilon_\theta(x_t, t) + s\, (\epsilon_\theta(x_t, t, y) - \epsilon_\theta(x_t, t))$. The result is the same if
@@ -536,7 +550,7 @@ show(guided, after="exercise 2")
 # field is the conditional one, and all three Gaussians get about equally many points. Raise $w$, then drag $t$ to 0.
 # Which of the three Gaussians has the most points, and why this one?
 
-# %%
+# %% tags=["fold"]
 PLANE = torch.cartesian_prod(
     torch.linspace(-2.6, 2.6, 15), torch.linspace(-2.6, 2.6, 15)
 )
@@ -642,7 +656,7 @@ explore(
 # only multiplied by $\sqrt{1 - \bar\alpha_t}$.
 
 # %%
-TOY_STEPS = {"smoke": 150, "laptop": 3000, "gpu": 3000}[BUDGET]
+TOY_STEPS = updates(smoke=150, laptop=3000, gpu=3000)
 points = load("gaussians")
 classed = Dataset(points.x, CLASS_OF[points.y], ("0", "1", "2"))
 torch.manual_seed(0)
@@ -669,7 +683,7 @@ for _ in live(
 toy = toy.eval()
 
 
-# %%
+# %% tags=["fold"]
 def toy_samples():
     y = torch.zeros(600, dtype=torch.long)
     figure, axes = subplots(2, 4, height=4.4)
@@ -720,7 +734,7 @@ toy_samples()
 # Now we train on digits. The recipe is notebook 14's network with a table of eleven rows.
 
 # %%
-STEPS = {"smoke": 8, "laptop": 400, "gpu": 8000}[BUDGET]
+STEPS = updates(smoke=8, laptop=400, gpu=8000)
 recipe = recipes.lookup("conditional-ddpm")
 model = recipes.build(recipe, seed=0)
 for step in live(recipes.train(recipe, model, load("digits"), seed=0, steps=STEPS)):
@@ -744,7 +758,7 @@ image_grid(
 # **Try it** with the shipped model, which was trained for 8,000 updates. Choose a digit and a weight $w$. The eight
 # noises stay the same. At which $w$ do the eight pictures begin to look alike?
 
-# %%
+# %% tags=["fold"]
 GRID = {"smoke": (0.0, 4.0)}.get(BUDGET, (0.0, 0.5, 1.0, 2.0, 4.0, 8.0))
 asked = torch.arange(10).repeat_interleave(8)
 noise_of = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(6)).repeat(
@@ -898,7 +912,7 @@ for w in (1.0, 3.0):
 # the third pair the label means "one of the right two". What happens to the Gaussian in the middle?
 
 
-# %%
+# %% tags=["fold"]
 def draw_tilted(case, w):
     conditional, unconditional, (low, high) = CASES[case]
     line, first = (
@@ -943,9 +957,16 @@ def draw_tilted(case, w):
     ax.legend()
     mean = 0.01 * (tilted * line[:, 0]).sum().item()
     variance = 0.01 * (tilted * (line[:, 0] - mean).square()).sum().item()
-    title = f"{case}, w = {w:g}: mean and variance of DDIM {x.mean():.2f}, {x.var():.3f}; DDPM {noisy.mean():.2f}, {noisy.var():.3f}; tilted {mean:.2f}, {variance:.3f}"
+    title = (
+        f"{case}, w = {w:g}: mean and variance of DDIM {x.mean():.2f}, {x.var():.3f}; "
+        f"DDPM {noisy.mean():.2f}, {noisy.var():.3f}; tilted {mean:.2f}, {variance:.3f}"
+    )
     if case == "two of three":
-        title += f"\nright of 0.8: DDIM {(x > 0.8).float().mean():.0%}, DDPM {(noisy > 0.8).float().mean():.0%}, tilted {0.01 * tilted[line[:, 0] > 0.8].sum():.0%}"
+        title += (
+            f"\nright of 0.8: DDIM {(x > 0.8).float().mean():.0%}, DDPM "
+            f"{(noisy > 0.8).float().mean():.0%}, tilted "
+            f"{0.01 * tilted[line[:, 0] > 0.8].sum():.0%}"
+        )
     ax.set_title(title, size=10)
     return describe(figure, title)
 
@@ -1011,7 +1032,7 @@ print(
 # few pictures also depends on how many there are of each label.
 
 
-# %%
+# %% tags=["fold"]
 def sweep_figure():
     figure, axes = subplots(2, 4, height=4.8)
     measures = {
@@ -1095,7 +1116,7 @@ sweep_figure()
 # effect of each choice, for the shipped model of digits and $w = 1$ and $4$.
 
 
-# %%
+# %% tags=["fold"]
 def choices_figure():
     settings = {
         "DDIM, all levels": ("guidance-weights", "digits, shipped"),
@@ -1146,6 +1167,7 @@ def choices_figure():
     )
 
 
+# %%
 W_STYLES = ((1.0, "#0072B2", "o"), (4.0, "#D55E00", "s"))
 show(in_interval)
 choices_figure()
@@ -1199,6 +1221,7 @@ print(
 )
 
 
+# %% tags=["fold"]
 def kinds_figure():
     settings = {
         "classifier-free": ("#0072B2", "o-"),
@@ -1246,8 +1269,8 @@ def kinds_figure():
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
     )
     figure.suptitle(
-        "Digits, trained at about equal cost, 250 draws for each w (3 seeds; bands from "
-        "least to most; dashed: chance)",
+        "Digits, trained at about equal cost, 250 draws for each w (3 seeds; bands "
+        "from least to most; dashed: chance)",
         x=0.01,
         ha="left",
         size=11,
@@ -1274,7 +1297,7 @@ kinds_figure()
 # extreme is a rate of 0, where the network was never trained with the null label.
 
 
-# %%
+# %% tags=["fold"]
 def dropout_figure():
     settings = {
         rate: ("guidance-kinds", "classifier-free")
@@ -1419,7 +1442,7 @@ explore(
 # requested style? ("Nearest" is measured with the features of a classifier.)
 
 
-# %%
+# %% tags=["fold"]
 def captions_figure():
     rows = experiments.read("guidance-captions")["rows"]
     figure, axes = subplots(1, 2, height=3.0)
