@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from course_lib.checks import as_seed
-from course_lib.data import Dataset
+from course_lib.data import SHAPES, Dataset
 from course_lib.families import merged
 from course_lib.fingerprint import fingerprint, weights_hash, weights_of
 from course_lib.names import imported, is_own, unknown
@@ -102,7 +102,9 @@ def build(recipe: Recipe, seed: int) -> Method:
     whole number.
     """
     with seeded(as_seed("seed", seed)):
-        return recipe.build()
+        method = recipe.build()
+    method.data_shape = SHAPES.get(recipe.data)
+    return method
 
 
 def train(
@@ -115,6 +117,7 @@ def train(
     steps: int | None = None,
     batch_size: int | None = None,
     checkpoint: str | Path | None = None,
+    save_every: int = 200,
     bf16: bool | None = None,
 ) -> Iterator[Step]:
     """Trains the method by `fit`, with the recipe's size for this device.
@@ -145,5 +148,6 @@ def train(
         device=device,
         optimizers=recipe.optimizer(size.lr, recipe.weight_decay),
         checkpoint=checkpoint,
+        save_every=save_every,
         bf16=bf16,
     )

@@ -134,13 +134,24 @@ def training_device(device: torch.device | str | None) -> torch.device:
         device = gpu if torch.cuda.is_available() else "cpu"
     expected = f"argument `device`: expected cpu, cuda or cuda:N, got {str(device)!r}"
     try:
-        if torch.device(device).type not in ("cpu", "cuda"):
-            raise ValueError(expected)
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{expected} ({_first_line(error)})") from None
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(expected)
+    try:
         # the device of a tensor has an index: "cuda" becomes, for example, "cuda:0"
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        why = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{expected} ({why})") from None
+    except (RuntimeError, AssertionError) as error:
+        gpus = torch.cuda.device_count()
+        raise ValueError(
+            f"argument `device`: torch finds {gpus or 'no'} GPU{'s' * (gpus != 1)} on "
+            f"this machine, got {str(device)!r} ({_first_line(error)})"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 def computes_in_bf16(device: torch.device) -> bool:

@@ -40,10 +40,12 @@ class Method(nn.Module):
     momentum use it. `step_outputs` is a list for values that `after_step` needs, such
     as keys for a queue or outputs for a centre. `loss` appends one entry for each
     micro-batch, and `after_step` reads them. Everything that must be saved in a
-    checkpoint has to be a parameter or a buffer.
+    checkpoint has to be a parameter or a buffer. `data_shape` is the shape of one row
+    of the data, such as (1, 28, 28); `fit` and `course_lib.recipe.build` set it.
     """
 
     progress = 0.0
+    data_shape: tuple[int, ...] | None = None
 
     def __init__(self):
         super().__init__()
@@ -78,6 +80,35 @@ class Method(nn.Module):
         """Returns the representation (N, D) of images x (N, C, H, W) in [0, 1].
         Evaluation of representations uses only this function of a method."""
         raise NotImplementedError(f"{type(self).__name__} must define encode(x)")
+
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Returns n generated pictures, float (n, C, H, W) in [0, 1]; a generator of
+        points returns (n, D). Every generator has this function.
+
+        It generates in eval mode and without gradient, with the moving average of the
+        weights if the method has one, on the device of the weights. All random numbers
+        come from torch's global generator.
+
+        y: the labels of a conditional generator: int (n,), or (n, L) for captions of L
+        tokens. None: random labels, all equally likely; a generator that gets captions
+        then works without. Diffusion models have two more arguments, by keyword only:
+        steps, the number of the sampler's steps, and w, the guidance weight (only
+        conditional ones).
+
+        Raises ValueError for labels of another number, shape or range, and for labels
+        that an unconditional generator gets. `course_lib.generator.sampling` does all
+        this for a new generator.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define sample(n, y)")
+
+    def sample_labels(self, n: int, y: Tensor | None = None) -> Tensor | None:
+        """Returns the labels of n samples; None, as here, for an unconditional
+        generator. A conditional one returns y, or random labels if y is None."""
+        if y is not None:
+            raise ValueError(
+                f"argument `y`: expected None, because {type(self).__name__} is "
+                "unconditional, got labels"
+            )
 
 
 @dataclass(frozen=True)
@@ -196,6 +227,7 @@ def fit(
     dtypes = {p.dtype for p in method.parameters() if p.is_floating_point()}
     if isinstance(data, Dataset):
         check_values(data.x, data.y, dtypes)
+        method.data_shape = tuple(data.x.shape[1:])
     place(method, device)
     turns, by_player = players(method, optimizers)
     run["rows"] = len(data)
@@ -227,6 +259,7 @@ def fit(
             with train_only(params, method):
                 for micro in range(accumulate):
                     x, y = next(stream)
+                    method.data_shape = tuple(x.shape[1:])
                     # several processes average their gradients after the last batch
                     wait = micro < accumulate - 1 and distributed.world_size() > 1
                     with loss_of.no_sync() if wait else nullcontext():

@@ -940,7 +940,7 @@ def test_gan_augments_real_and_fake_for_discriminator_and_generator_loss():
     )
 
 
-def test_gan_sample_uses_new_noise_and_every_label_in_turn():
+def test_gan_sample_uses_new_noise_and_the_given_labels():
     method = gan()
     torch.manual_seed(3)
     found, again = method.sample(5), method.sample(5)
@@ -951,13 +951,15 @@ def test_gan_sample_uses_new_noise_and_every_label_in_turn():
     method = conditional().eval()
     give(method, z := normal(12, 3, dtype=torch.float32))
     nn.init.normal_(method.average.net.stages[0].norm.gain.weight)
-    expected = method.average(z, torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]))
-    assert torch.equal(method.sample(12), expected) and expected.shape == (
-        12,
-        3,
-        16,
-        16,
-    )
+    y = torch.arange(12) % 5
+    expected = method.average(z, y)
+    assert torch.equal(method.sample(12, y), expected)
+    assert expected.shape == (12, 3, 16, 16)
+    found, x = [], pictures(12).x
+    give(method, z)
+    method.generate = lambda z, y: found.append(y) or x.flip(0)
+    method.pretext_score(x)  # every label in turn, in any state of the generator
+    assert torch.equal(found[0], y)
 
 
 def test_gan_pretext_score_is_minus_the_kernel_distance():

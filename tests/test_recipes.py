@@ -695,7 +695,7 @@ def test_command_train_resumes_and_evaluate_reads_its_weights(
     tmp_path, capsys, monkeypatch
 ):
     small = load("scenes", "train")[:512]
-    monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
+    monkeypatch.setattr("course_lib.commands.train.load", lambda *_: small)
     monkeypatch.setattr(jobs, "load", lambda *_: small)
     arguments = [
         "train",
@@ -795,7 +795,7 @@ def test_command_train_names_bad_arguments_before_it_trains(
         raise AssertionError("the training has begun")
 
     small = load("scenes", "train")[:64]
-    monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
+    monkeypatch.setattr("course_lib.commands.train.load", lambda *_: small)
     monkeypatch.setattr("course_lib.contrastive.simclr.SimCLR.loss", trains)
     command = [
         "train",
@@ -827,7 +827,7 @@ def test_command_train_keeps_the_weights_if_the_file_cannot_be_written_any_more(
     monkeypatch.setattr(checkpoint, "write_whole", full)
     monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(files / "kept"))
     small = load("scenes", "train")[:16]
-    monkeypatch.setattr("course_lib.__main__.load", lambda *_: small)
+    monkeypatch.setattr("course_lib.commands.train.load", lambda *_: small)
     arguments = "train simclr --steps 1 --batch-size 8 --device cpu --out=~/new.pt"
     assert main(arguments.split()) == 0
     shown = capsys.readouterr()

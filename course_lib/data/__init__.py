@@ -48,6 +48,17 @@ SHIPPED = {  # name: (splits, loader)
     "toys": (SPLITS, load_toys),
     **{toy: (SPLITS, partial(load_toy, toy)) for toy in TOYS},
 }
+# the shape of a row of x
+SHAPES = {
+    "emoji": (4, 32, 32),
+    "emoji_on_white": (3, 32, 32),
+    "scenes": (3, 32, 32),
+    "digits": (1, 28, 28),
+    **dict.fromkeys(["toys", *TOYS], (2,)),
+    **dict.fromkeys(["cifar10", "svhn"], (3, 32, 32)),
+    **dict.fromkeys(["mnist", "fashion_mnist"], (1, 28, 28)),
+    "stl10": (3, 96, 96),
+}
 
 
 def load(name: str, split: str = "train", *, root: str | Path | None = None) -> Dataset:

@@ -18,6 +18,7 @@ from course_lib.checks import expects, expects_values, number_in
 from course_lib.data.dataset import Dataset
 from course_lib.data.emoji import STYLES, load_emoji
 from course_lib.data.words import vocabulary, word_lists, words_of
+from course_lib.spelling import did_you_mean
 
 PLACES = 9  # positions for words: the longest name has nine
 LENGTH = 2 + PLACES
@@ -55,6 +56,7 @@ def tokens(caption: str = "", style: str = "", category: str = "") -> Tensor:
         raise ValueError(
             "argument `caption`: expected words of the training emoji's names, got "
             f"{', '.join(strange)}"
+            f"{did_you_mean(strange[0], token_names()[FIRST_WORD:])}"
         )
     if len(words) > PLACES:
         raise ValueError(

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from course_lib.checks import expects, number
 from course_lib.diffusion.ddpm import DDPM, EPS, Prediction
+from course_lib.diffusion.guidance import guided
+from course_lib.generator import class_labels, sampling
 
 
 @expects(dropped="bool N")
@@ -60,3 +62,29 @@ class ConditionalDDPM(DDPM):
             dropped = torch.rand(len(y), device=y.device) < self.dropout
             y = with_dropout(self.reword(y), self.null, dropped)
         return self.errors(x0, t, torch.randn_like(x0), y).mean()
+
+    @sampling
+    def sample(
+        self,
+        n: int,
+        y: Tensor | None = None,
+        *,
+        steps: int | None = None,
+        w: float = 0.0,
+    ) -> Tensor:
+        """Returns n samples, drawn with DDIM and classifier-free guidance. w: the
+        guidance weight; 0 gives the conditional model, -1 the unconditional one."""
+        return self.by_ddim(guided(self.eps, y, w), n, steps)
+
+    def sample_labels(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Returns y, or random classes if y is None; without y, a model of captions
+        gets the null label."""
+        if not self.null.ndim:
+            return class_labels(n, self.null.item(), y)
+        y = self.null.expand(n, -1) if y is None else y
+        if y.shape != (n, *self.null.shape):
+            raise ValueError(
+                f"argument `y`: expected {n} captions of {len(self.null)} tokens, got "
+                f"{tuple(y.shape)}"
+            )
+        return y

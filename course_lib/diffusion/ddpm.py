@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from course_lib.checks import number
 from course_lib.diffusion.gaussians import eps_from_v, eps_from_x0, q_sample, v_from
+from course_lib.diffusion.samplers import EpsFn, ddim, last
 from course_lib.diffusion.schedules import Schedule
+from course_lib.generator import sampling, zeros_like_data
 from course_lib.losses import full_precision
 from course_lib.teacher import ema, frozen_copy
 from course_lib.train import Method
@@ -90,6 +92,21 @@ class DDPM(Method):
         """Returns the noise eps_theta(x_t, t, y), whichever quantity the network
         predicts. Samplers call this function."""
         return self.prediction.eps(x_t, self.predict(x_t, t, y), self.schedule.abar[t])
+
+    @sampling
+    def sample(
+        self, n: int, y: Tensor | None = None, *, steps: int | None = None
+    ) -> Tensor:
+        """Returns n samples, drawn with DDIM. steps: by default 50, or all if the
+        schedule has fewer."""
+        return self.by_ddim(self.eps, n, steps)
+
+    def by_ddim(self, eps_fn: EpsFn, n: int, steps: int | None) -> Tensor:
+        """Returns n samples that DDIM draws with the noise predictions of eps_fn."""
+        x = torch.randn_like(zeros_like_data(self, n))
+        steps = min(50, len(self.schedule)) if steps is None else steps
+        path = ddim(eps_fn, x, self.schedule, steps, clip_denoised=self.clip_denoised)
+        return self.denormalise(last(path))
 
     def errors(
         self, x0: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from course_lib.checks import expects, label_for_each, positive
 from course_lib.gan.gan import GAN
+from course_lib.generator import class_labels
 from course_lib.nets.dcgan import Discriminator, normal_weights
 
 
@@ -70,13 +71,19 @@ class ConditionalGAN(GAN):
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
         return self.active_generator(z, y)
 
-    def sample(self, n: int) -> Tensor:
-        """Returns n generated pictures, with the labels in turn."""
-        z, classes = self.noise(n), self.discriminator.classes.out_features
-        return self.generate(z, torch.arange(n, device=z.device) % classes)
+    @property
+    def classes(self) -> int:
+        return self.discriminator.classes.out_features
+
+    def sample_labels(self, n: int, y: Tensor | None = None) -> Tensor:
+        return class_labels(n, self.classes, y)
 
     def score(self, x: Tensor, y: Tensor) -> Tensor:
         return self.discriminator(x, y)
+
+    def pretext_score(self, x: Tensor) -> float:
+        """Returns the score of a `GAN`. The fakes have the labels in turn."""
+        return super().pretext_score(x, torch.arange(len(x)) % self.classes)
 
 
 @expects(z="float N D")

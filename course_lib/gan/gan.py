@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from course_lib.checks import count, number
 from course_lib.evaluate import kernel_distance
 from course_lib.gan.games import NON_SATURATING, Game
+from course_lib.generator import sampling
 from course_lib.teacher import ema, frozen_copy
 from course_lib.train import Method
 
@@ -70,9 +71,10 @@ class GAN(Method):
         """Returns the fakes that are generated from noise z (N, dim)."""
         return self.active_generator(z)
 
-    def sample(self, n: int) -> Tensor:
+    @sampling
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Returns n fakes."""
-        return self.generate(self.noise(n))
+        return self.generate(self.noise(n), y)
 
     def score(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Returns the discriminator's logits of pictures or fakes, (N,)."""
@@ -105,8 +107,8 @@ class GAN(Method):
         in order to distinguish real data from fakes."""
         return self.discriminator.features(x)
 
-    def pretext_score(self, x: Tensor) -> float:
+    def pretext_score(self, x: Tensor, y: Tensor | None = None) -> float:
         """Returns minus the kernel distance between x and fakes, with as many fakes as
         rows of x. The distance is computed on the data themselves (for digits, on the
         pixels), not on features."""
-        return -kernel_distance(x.flatten(1), self.sample(len(x)).flatten(1))
+        return -kernel_distance(x.flatten(1), self.sample(len(x), y).flatten(1))

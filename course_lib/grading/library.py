@@ -75,7 +75,9 @@ def copy(to: Path, hides: Iterable[str]):
     shutil.copytree(
         PACKAGE,
         package,
-        ignore=shutil.ignore_patterns("__pycache__", "notebook", "shipped", "zoo"),
+        ignore=shutil.ignore_patterns(
+            "__pycache__", "commands", "notebook", "shipped", "zoo"
+        ),
     )
     for path in (package / "grading").iterdir():
         if path.name not in NEEDED:

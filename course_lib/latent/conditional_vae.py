@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.checks import label_for_each
+from course_lib.generator import class_labels
 from course_lib.latent.vae import VAE, importance_weighted_bound
 from course_lib.train import Method
 
@@ -46,6 +47,9 @@ class ConditionalVAE(VAE):
 
     def decode(self, z: Tensor, y: Tensor) -> Tensor:
         return self.decoder(self.with_label(z, y))
+
+    def sample_labels(self, n: int, y: Tensor | None = None) -> Tensor:
+        return class_labels(n, self.classes, y)
 
     def encode(self, x: Tensor) -> Tensor:
         """Raises NotImplementedError, as in Method, because there is no good

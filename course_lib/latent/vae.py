@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.checks import count, expects, number
+from course_lib.generator import sampling, zeros_like_data
 from course_lib.losses import full_precision
 from course_lib.train import Method
 
@@ -87,6 +88,12 @@ class VAE(Method):
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Returns the parameters of the likelihood, z (N, D) -> (N, C, H, W)."""
         return self.decoder(z)
+
+    @sampling
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Returns the means of the likelihood for n latents z drawn from the prior."""
+        mean, _ = self.posterior(zeros_like_data(self, n), y)
+        return self.likelihood.mean(self.decode(torch.randn_like(mean), y)).clamp(0, 1)
 
     def terms(
         self, x: Tensor, y: Tensor | None = None, eps: Tensor | None = None

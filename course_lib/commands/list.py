@@ -1,0 +1,60 @@
+"""`list`: recipes, trained weights, data sets."""
+
+from dataclasses import asdict
+
+from course_lib import zoo
+from course_lib.commands.as_json import as_json
+from course_lib.data import names
+from course_lib.experiments import results
+from course_lib.recipe import Recipe, Size, recipes
+from course_lib.train import Method
+
+
+def kind_of(recipe: Recipe) -> type:
+    """Returns the class of a recipe's method, as its builder declares it. For a builder
+    that declares nothing, this is `Method`."""
+    build = getattr(recipe.build, "func", recipe.build)
+    kind = getattr(build, "__annotations__", {}).get("return", Method)
+    return kind if isinstance(kind, type) else Method
+
+
+def run(args):
+    rows = [about(name, recipe) for name, recipe in recipes().items()]
+    if args.json:
+        print(as_json({"recipes": rows, "data_sets": names()}))
+        return
+    cells = "{:26}{:15}{:>17}{:>18}  {:4}{:9}{}"
+    sizes = ("cpu: steps, batch", "gpu: steps, batch")
+    print(cells.format("recipe", "data", *sizes, "zoo", "measured", "code"))
+    for row in rows:
+        sizes = (size(row["cpu"]), size(row["gpu"]))
+        marks = ("yes" if row[key] else "-" for key in ("zoo", "measured"))
+        print(cells.format(row["name"], row["data"], *sizes, *marks, row["code"]))
+        if row["published"]:
+            print(f"{'':26}published: {row['published']}")
+    print(f"data sets: {', '.join(names())}")
+
+
+def about(name: str, recipe: Recipe) -> dict:
+    """Returns the row of a recipe. `code` names the class of its method, as in
+    docs/concepts.md."""
+    kind = kind_of(recipe)
+    return {
+        "name": name,
+        "data": recipe.data,
+        "cpu": numbers(recipe.cpu),
+        "gpu": numbers(recipe.gpu),
+        "zoo": name in zoo.manifest(),
+        "measured": (results.RESULTS / f"{name}.json").exists(),
+        "generates": kind.sample is not Method.sample,
+        "code": f"{kind.__module__.removeprefix('course_lib.')}.{kind.__name__}",
+        "published": recipe.published,
+    }
+
+
+def numbers(size: Size | None) -> dict | None:
+    return asdict(size) if size else None
+
+
+def size(numbers: dict | None) -> str:
+    return f"{numbers['steps']:>6} x {numbers['batch_size']}" if numbers else "-"
