@@ -913,8 +913,35 @@ for w in (1.0, 3.0):
 
 
 # %% tags=["fold"]
+# guided samples of each pair, for all weights w at once
+TILTS, MANY = torch.arange(5.0), len(cloud) // 2
+# every second point of the sorted cloud: mean and variance stay
+begin = cloud.sort(0).values[::2].repeat(len(TILTS), 1)
+first = torch.zeros(len(begin), dtype=torch.long)
+samples = {}  # DDIM and DDPM, each (5, 2000)
+torch.manual_seed(0)
+for case, (conditional, unconditional, _) in CASES.items():
+    eps_fn = guided(
+        pair(conditional, unconditional), first, TILTS.repeat_interleave(MANY)
+    )
+    samples[case] = [
+        last(
+            ddim(
+                eps_fn,
+                begin,
+                fine,
+                200,
+                eta=eta,
+                noise=lambda _: torch.randn(MANY, 1).repeat(len(TILTS), 1),
+            )
+        ).view(len(TILTS), MANY)
+        for eta in (0.0, 1.0)
+    ]
+
+
 def draw_tilted(case, w):
     conditional, unconditional, (low, high) = CASES[case]
+    x, noisy = (drawn[w] for drawn in samples[case])
     line, first = (
         torch.linspace(-8, 16, 2400)[:, None],
         torch.zeros(2400, dtype=torch.long),
@@ -925,13 +952,9 @@ def draw_tilted(case, w):
     )
     tilted = ((1 + w) * log_conditional - w * log_unconditional).exp()
     tilted = tilted / (0.01 * tilted.sum())
-    eps_fn = guided(pair(conditional, unconditional), nobody, w)
-    x = last(ddim(eps_fn, cloud, fine, 250))
-    torch.manual_seed(0)
-    noisy = last(ddim(eps_fn, cloud, fine, 250, eta=1.0))
     figure, ax = subplots(height=3.0)
     ax.hist(
-        noisy[:, 0].numpy(),
+        noisy.numpy(),
         bins=100,
         range=(low, high),
         density=True,
@@ -940,10 +963,11 @@ def draw_tilted(case, w):
         label="guided DDPM",
     )
     ax.hist(
-        x[:, 0].numpy(),
+        x.numpy(),
         bins=100,
         range=(low, high),
         density=True,
+        histtype="stepfilled",
         color="#56B4E9",
         label="guided DDIM",
     )
@@ -974,7 +998,7 @@ def draw_tilted(case, w):
 explore(
     draw_tilted,
     case=Dropdown(options=list(CASES)),
-    w=FloatSlider(value=1.0, min=0.0, max=4.0, step=0.5, continuous_update=False),
+    w=IntSlider(1, min=0, max=int(TILTS[-1])),
 )
 
 # %% [markdown]
@@ -1404,7 +1428,7 @@ show(TextTransformer, after="exercise 6")
 #
 # **Try it.** Type a caption (in English, with the words of emoji names; unknown words are left out and listed). Choose
 # a style and a weight $w$. Ideas: *blue apple*, *red book*, *grinning face*, *japan flag*, *man walking*; *dog*, a word
-# of four training names; *zebroid*, which occurs in none.
+# of four training names; *zebroid*, which occurs in none. To answer quickly, the widget takes only six steps of DDIM.
 
 
 # %%
@@ -1419,7 +1443,7 @@ def draw_caption(caption, style, w):
         guided(emoji_painter.eps, y.expand(4, -1), w),
         (4, 3, 32, 32),
         seed=7,
-        steps=min(DRAW_STEPS, 20),
+        steps=6,
     )
     note = f"; not known: {', '.join(strange)}" if strange else ""
     return image_grid(found, columns=4, title=f'"{known}", {style}, w = {w:g}{note}')
