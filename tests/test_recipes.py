@@ -231,7 +231,7 @@ def test_build_is_repeatable_by_seed_and_keeps_the_callers_random_state():
 def test_lookup_of_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(
         ValueError,
-        match="`name`: expected one of .*simclr, .*supervised-digits, got 'simclir'",
+        match="`name`: expected one of .*simclr, .*supervised-digits, .*got 'simclir'",
     ):
         lookup("simclir")
 

@@ -74,6 +74,9 @@ def test_the_page_runs_from_top_to_bottom(here, monkeypatch, capsys):
     assert len(rows["rows"]) == 9
     assert results.measured()[-1] == "vicreg_recipe:vicreg"
     assert results.own_recipes() == {"vicreg_recipe:vicreg": vicreg}
+    capsys.readouterr()
+    assert main(["list"]) == 0
+    assert "\nvicreg_recipe:vicreg " in capsys.readouterr().out
     # a table of several methods, and of a method that has changed
     comparison = results.find("vicreg_against_simclr:comparison")
     assert comparison["SimCLR"].hash() != comparison["VICReg"].hash()

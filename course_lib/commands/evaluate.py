@@ -12,9 +12,8 @@ def run(args):
         raise ValueError("give --zoo or --weights, not both")
     if args.zoo or args.weights:
         return measure(args)
-    measured = sorted(path.stem for path in results.RESULTS.glob("*.json"))
     # if nothing is measured, the table of any recipe raises an error with a hint
-    measured = measured or list(recipes())[:1]
+    measured = results.measured() or list(recipes())[:1]
     names = [args.name] if args.name else measured
     tables = {name: experiments.table(name) for name in names}
     if args.json:

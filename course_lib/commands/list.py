@@ -19,7 +19,8 @@ def kind_of(recipe: Recipe) -> type:
 
 
 def run(args):
-    rows = [about(name, recipe) for name, recipe in recipes().items()]
+    known = {**recipes(), **results.own_recipes()}
+    rows = [about(name, recipe) for name, recipe in known.items()]
     if args.json:
         print(as_json({"recipes": rows, "data_sets": names()}))
         return
@@ -45,7 +46,7 @@ def about(name: str, recipe: Recipe) -> dict:
         "cpu": numbers(recipe.cpu),
         "gpu": numbers(recipe.gpu),
         "zoo": name in zoo.manifest(),
-        "measured": (results.RESULTS / f"{name}.json").exists(),
+        "measured": results.file_of(name).exists(),
         "generates": kind.sample is not Method.sample,
         "code": f"{kind.__module__.removeprefix('course_lib.')}.{kind.__name__}",
         "published": recipe.published,
