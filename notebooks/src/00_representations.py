@@ -26,17 +26,8 @@
 #
 # ## How this course works
 #
-# | no. | notebook | |
-# |---|---|---|
-# | 00, 01, 02 | representations; pretext tasks; pretext tasks on video | 00 and 01 are available |
-# | 03, 04, 05, 06 | contrastive learning; momentum contrast; predictive coding; CLIP | 03 is available |
-# | 07, 08, 09 | clustering; distillation; masked autoencoders | 08 is available |
-# | 10, 11, 12, 13 | autoregressive models; VAE; GAN; energies and scores | 11 and 12 are available |
-# | 14, 15, 16 | denoising diffusion; guidance; latent diffusion and unCLIP | 14 and 15 are available |
-# | 17 | the leaderboard: everything side by side | planned |
-#
-# Each notebook takes an hour or two to read, and some minutes to run. Start here. Notebooks 01 and 03 need only this
-# one.
+# The page *Contents* (the link above) lists all notebooks with their hours and shows your progress. Each notebook takes
+# an hour or two to read, and some minutes to run. Start here. Notebooks 01 and 03 need only this one.
 #
 # - **Shift+Enter** runs a cell and goes to the next one. No internet connection is needed, because pictures, words and
 #   trained weights come with the course.
