@@ -791,7 +791,7 @@ barlow, run = training(
     measure=lambda: correlations().diagonal().mean(),
 )
 for step in run:
-    if step.k % (step.steps // 4 if BUDGET == "smoke" else step.steps // 12) == 0:
+    if step.k % max(1, step.steps // (4 if BUDGET == "smoke" else 12)) == 0:
         film.append((step.k, correlations()))
 
 # %% [markdown]
