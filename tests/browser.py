@@ -67,6 +67,14 @@ KEYS = [
 TYPED = ("blue book", "grinning face", "dog")
 
 
+def _server_info(runtime: Path) -> dict | None:
+    """Returns what the server says about itself, None until its file is complete."""
+    for path in runtime.glob("jpserver-*.json"):
+        with contextlib.suppress(ValueError):
+            return json.loads(path.read_text())
+    return None
+
+
 @contextlib.contextmanager
 def jupyterlab(folder: Path) -> Iterator[str]:
     """The address of a JupyterLab that serves `folder` / "files" and keeps all that it
@@ -109,12 +117,10 @@ def jupyterlab(folder: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        runtime = folder / "jupyter_runtime"
-        (info,) = poll(
-            lambda: list(runtime.glob("jpserver-*.json")),
+        info = poll(
+            lambda: _server_info(folder / "jupyter_runtime"),
             "the server's start, see its server.log",
         )
-        info = json.loads(info.read_text())
         yield f"{info['url']}lab/tree/NOTEBOOK?reset&token={info['token']}"
     finally:
         server.stdin.close()
