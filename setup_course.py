@@ -31,8 +31,7 @@ SOURCES = ["pyproject.toml", "constraints.txt", "setup_course.py"]
 SOURCES_OF_TESTS = ["tools/colab-requirements.txt", "tools/share_torch.py"]
 LOG = os.path.join(".venv", "setup.log")
 NETWORK = (
-    "connection|name resolution|getaddrinfo|timed out|unreachable|proxy|SSL|"
-    "max retries|versions: none"
+    "connection|name resolution|getaddrinfo|timed out|unreachable|proxy|SSL|max retries"
 )
 ROOT = os.path.dirname(os.path.realpath(__file__))
 
@@ -44,10 +43,6 @@ def python_of(folder, system=os.name):
 
 
 VENV = python_of(os.path.join(ROOT, ".venv"))
-
-
-def stop(sentence):
-    sys.exit(sentence)
 
 
 def run(*command):
@@ -110,8 +105,10 @@ def suitable_python(what):
                 return name, has, command
             bare = bare or has
     if not bare:
-        stop(f"{NEEDS} and found {', '.join(found) or 'none'}: install one, {other}")
-    stop(
+        sys.exit(
+            f"{NEEDS} and found {', '.join(found) or 'none'}: install one, {other}"
+        )
+    sys.exit(
         f"Python {bare} has no venv module: install it (Debian, Ubuntu: "
         f"python{bare}-venv), {other}"
     )
@@ -125,12 +122,12 @@ def pip(*arguments):
     with open(LOG, encoding="utf-8", errors="replace") as log:
         text = log.read()
     if re.search(NETWORK, text, re.IGNORECASE):
-        stop(
+        sys.exit(
             "The packages cannot be downloaded: look at the network (or its proxy), "
             f"then run the same command again. What pip said is in {LOG}."
         )
     errors = [line for line in text.splitlines() if "ERROR" in line]
-    stop(
+    sys.exit(
         f"pip could not install the packages: {errors[-1] if errors else ''} (the rest "
         f"is in {LOG})"
     )
@@ -164,7 +161,7 @@ def install(what):
         shutil.rmtree(".venv", ignore_errors=True)
         works, line = run(*command, "-m", "venv", ".venv")
         if not works:
-            stop(f"{name} could not make .venv: {line}")
+            sys.exit(f"{name} could not make .venv: {line}")
     for name in EXTRAS:
         if os.path.exists(marker(name)):
             os.remove(marker(name))
@@ -188,12 +185,12 @@ def add_colab():
     colab = os.path.join(".venv", "colab")
     works, line = run(VENV, "-m", "venv", "--without-pip", colab)
     if not works:
-        stop(f"python could not make {colab}: {line}")
+        sys.exit(f"python could not make {colab}: {line}")
     wanted = ["install", "--quiet", "-r", "tools/colab-requirements.txt"]
     pip("--python", python_of(colab), *wanted)
     works, line = run(VENV, "tools/share_torch.py")
     if not works:
-        stop(f"torch could not be linked into {colab}: {line}")
+        sys.exit(f"torch could not be linked into {colab}: {line}")
 
 
 def lab_here(no_open, arguments):
@@ -204,7 +201,7 @@ def lab_here(no_open, arguments):
     for name in ("course_lib", "jupyterlab"):
         if importlib.util.find_spec(name) is None:
             install_it = 'python -m pip install -e ".[lab]"'
-            stop(f"{name} is not installed in {sys.prefix}: run {install_it} first")
+            sys.exit(f"{name} is not installed in {sys.prefix}: run {install_it} first")
     from course_lib.trust import trust
 
     try:

@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        return _failed("the GPU's memory is full: try a smaller number at once", 1)
+        return _failed(
+            "the GPU's memory is full: give a smaller --batch-size, or --device cpu", 1
+        )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -45,11 +45,12 @@ def imported(
             f"argument `{argument}`: expected module:NAME, such as {hint}, got {name!r}"
         )
     found = _module(argument, module)
+    file = getattr(found, "__file__", None) or "no file"
     if not hasattr(found, attribute):
         names = [key for key, value in vars(found).items() if accepts(value)]
         has = f"it has {', '.join(names)}" if names else f"expected {expected}"
         raise ValueError(
-            f"argument `{argument}`: {module} ({found.__file__}) has no {attribute}; "
+            f"argument `{argument}`: {module} ({file}) has no {attribute}; "
             f"{has}{did_you_mean(attribute, names)}"
         )
     value = getattr(found, attribute)

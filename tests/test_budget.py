@@ -123,8 +123,8 @@ def test_budget_without_a_name_prints_nothing_and_ends_the_shortening(machine, c
 
 
 def test_share_of_a_long_run_takes_at_most_three_minutes_in_tenths():
-    shares = [share_of(s) for s in (10.0, 180.0, 181.0, 300.0, 360.0, 1e6)]
-    assert shares == [1.0, 1.0, 0.9, 0.6, 0.5, 0.1]
+    shares = [share_of(s) for s in (10.0, 180.0, 216.0, 217.0, 300.0, 360.0, 1e6)]
+    assert shares == [1.0, 1.0, 1.0, 0.8, 0.6, 0.5, 0.1]
 
 
 def test_updates_and_budget_reject_wrong_arguments():

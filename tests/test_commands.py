@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,12 @@ from course_lib.commands import progress
 from course_lib.commands.as_json import as_json
 from course_lib.commands.interrupt import Interrupt
 from course_lib.commands.list import kind_of
+from course_lib.commands.parser import invocation
 from course_lib.commands.sample import class_number, generators, read_caption, written
 from course_lib.data import SHAPES, load, names
 from course_lib.data.captions import tokens
 from course_lib.diffusion.conditional import ConditionalDDPM
+from course_lib.experiments import results
 from course_lib.nets.unet import LabelEmbedding, UNet
 from course_lib.recipe import build, lookup, recipes
 from course_lib.train import Method, Step
@@ -124,6 +127,25 @@ def test_mistake_is_one_sentence_on_stderr(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error
     assert error.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_evaluate_shows_the_other_tables_if_one_cannot_be_shown(capsys, monkeypatch):
+    monkeypatch.setattr(results, "measured", lambda: ["vae-plane", "no_module:mine"])
+    assert main(["evaluate"]) == 1
+    printed, error = capsys.readouterr()
+    assert printed.startswith("vae-plane\n") and "trained" in printed
+    assert error.startswith("error: ") and "no module no_module" in error
+
+
+def test_kind_of_a_builder_that_declares_nothing_is_the_class_that_it_builds():
+    vae = lookup("vae")
+    assert kind_of(replace(vae, build=lambda: vae.build())) is kind_of(vae)
+
+
+def test_commands_to_continue_quote_a_python_in_a_folder_with_a_space(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["__main__.py"])
+    monkeypatch.setattr(sys, "executable", "/my courses/bin/python")
+    assert invocation() == "'/my courses/bin/python' -m course_lib"
 
 
 # JSON.

@@ -203,7 +203,11 @@ def own_recipe():
             if kind == "file":
                 own_page.write(code)
         Path("my_pictures.py").write_text(PICTURES)
-        arguments = own_page.command("torchrun").split(" -m course_lib ")[1].split()
+        arguments = (
+            own_page.command("python -m torch.distributed.run")
+            .split(" -m course_lib ")[1]
+            .split()
+        )
         assert main(arguments) == 0
         found = Path(arguments[-1])
         weights = torch.load(found, weights_only=True) if found.exists() else {}

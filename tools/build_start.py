@@ -46,7 +46,7 @@ progress()"""
 
 
 def head(name: str) -> str:
-    """Returns the first cell of a notebook's source as one line of text."""
+    """Returns the text of the first cell of a notebook's source."""
     text = (NOTEBOOKS / "src" / f"{name}.py").read_text(encoding="utf-8")
     first = text.partition("# %% [markdown]\n")[2].partition("\n# %%")[0]
     lines = [line.removeprefix("#").strip() for line in first.split("\n")]

@@ -1,5 +1,7 @@
 """`evaluate`: prints measured results, or measures weights now."""
 
+import sys
+
 from course_lib import distributed, experiments, zoo
 from course_lib.checkpoint import load_weights
 from course_lib.commands.as_json import as_json
@@ -7,20 +9,30 @@ from course_lib.experiments import jobs, results
 from course_lib.recipe import build, lookup, recipes
 
 
-def run(args):
+def run(args) -> int:
     if args.zoo and args.weights:
         raise ValueError("give --zoo or --weights, not both")
     if args.zoo or args.weights:
-        return measure(args)
+        measure(args)
+        return 0
     # if nothing is measured, the table of any recipe raises an error with a hint
     measured = results.measured() or list(recipes())[:1]
     names = [args.name] if args.name else measured
-    tables = {name: experiments.table(name) for name in names}
+    tables, faults = {}, {}
+    for name in names:
+        try:
+            tables[name] = experiments.table(name)
+        # one file that is out of date does not hide the others
+        except (ValueError, OSError) as error:
+            faults[name] = error
     if args.json:
         print(as_json({name: results.read(name)["rows"] for name in tables}))
     else:
         for name, table in tables.items():
             print(f"{name}\n{table}\n")
+    for error in faults.values():
+        print(f"error: {error}", file=sys.stderr)
+    return 1 if faults else 0
 
 
 def measure(args):

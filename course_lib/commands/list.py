@@ -6,16 +6,16 @@ from course_lib import zoo
 from course_lib.commands.as_json import as_json
 from course_lib.data import names
 from course_lib.experiments import results
-from course_lib.recipe import Recipe, Size, recipes
+from course_lib.recipe import Recipe, Size, build, recipes
 from course_lib.train import Method
 
 
 def kind_of(recipe: Recipe) -> type:
-    """Returns the class of a recipe's method, as its builder declares it. For a builder
-    that declares nothing, this is `Method`."""
-    build = getattr(recipe.build, "func", recipe.build)
-    kind = getattr(build, "__annotations__", {}).get("return", Method)
-    return kind if isinstance(kind, type) else Method
+    """Returns the class of a recipe's method, as its builder declares it. A builder of
+    one's own that declares nothing is called."""
+    builder = getattr(recipe.build, "func", recipe.build)
+    kind = getattr(builder, "__annotations__", {}).get("return")
+    return kind if isinstance(kind, type) else type(build(recipe, seed=0))
 
 
 def run(args):
@@ -24,7 +24,9 @@ def run(args):
     if args.json:
         print(as_json({"recipes": rows, "data_sets": names()}))
         return
-    cells = "{:26}{:15}{:>17}{:>18}  {:4}{:9}{}"
+    first = max(len(row["name"]) for row in rows) + 2
+    second = max(len(row["data"]) for row in rows) + 1
+    cells = f"{{:{first}}}{{:{second}}}{{:>17}}{{:>18}}  {{:4}}{{:9}}{{}}"
     sizes = ("cpu: steps, batch", "gpu: steps, batch")
     print(cells.format("recipe", "data", *sizes, "zoo", "measured", "code"))
     for row in rows:
@@ -32,7 +34,7 @@ def run(args):
         marks = ("yes" if row[key] else "-" for key in ("zoo", "measured"))
         print(cells.format(row["name"], row["data"], *sizes, *marks, row["code"]))
         if row["published"]:
-            print(f"{'':26}published: {row['published']}")
+            print(f"{'':{first}}published: {row['published']}")
     print(f"data sets: {', '.join(names())}")
 
 

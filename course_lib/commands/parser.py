@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -57,7 +59,13 @@ def invocation() -> str:
         path = name
     elif path.startswith(os.getcwd() + os.sep):
         path = os.path.relpath(path)
-    return path if script else f"{path} -m course_lib"
+    return quoted(path) if script else f"{quoted(path)} -m course_lib"
+
+
+def quoted(*words) -> str:
+    """Returns words for the shell, those with spaces or special signs in quotes."""
+    words = [str(word) for word in words]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -1,8 +1,6 @@
 """`train`: trains a recipe, shows the progress, and keeps the result."""
 
 import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -15,7 +13,7 @@ from course_lib.checkpoint import load_weights, save_weights
 from course_lib.checks import count
 from course_lib.commands.as_json import as_json
 from course_lib.commands.interrupt import Interrupt
-from course_lib.commands.parser import invocation
+from course_lib.commands.parser import invocation, quoted
 from course_lib.commands.progress import Progress
 from course_lib.data import load
 from course_lib.files import file_to_write
@@ -139,8 +137,9 @@ def say_how_to_continue(args, k: int, out: Path, checkpoint: Path):
     start = invocation()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         processes = os.environ["LOCAL_WORLD_SIZE"]
+        python = start.removesuffix("-m course_lib") if "-m course_lib" in start else ""
         torchrun = f"-m torch.distributed.run --nproc-per-node {processes}"
-        start = start.replace("-m course_lib", f"{torchrun} -m course_lib")
+        start = f"{python or quoted(sys.executable)} {torchrun} -m course_lib"
     line = command(start, *words)
     if args.json:
         state = {"interrupted_after": k, "checkpoint": str(checkpoint), "command": line}
@@ -153,8 +152,6 @@ def say_how_to_continue(args, k: int, out: Path, checkpoint: Path):
 
 
 def command(start: str, *words) -> str:
-    """Returns a line for the shell: the start as it is, the words quoted where
+    """Returns a line for the shell: the start as it is, then the words in quotes where
     necessary."""
-    words = [str(word) for word in words]
-    quoted = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
-    return f"{start} {quoted}"
+    return f"{start} {quoted(*words)}"

@@ -80,7 +80,7 @@ def image_folder(root: str | Path, split: str = "", *, size: int = 64) -> Datase
             f"{'; '.join(faults[:3])}{more}: remove or replace them"
         )
     labels = torch.tensor(y) if y else torch.zeros(len(files), dtype=torch.int64)
-    return Dataset(torch.stack(read), labels, tuple(classes))
+    return Dataset(torch.stack(read), labels, () if alone else tuple(classes))
 
 
 def _folders(path: Path) -> list[str]:

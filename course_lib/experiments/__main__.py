@@ -33,9 +33,12 @@ def main(arguments: list[str]) -> int:
         results.run(chosen)
         for name in chosen:
             print(f"{name}\n{experiments.table(name)}\n")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues", file=sys.stderr)
+        return 130
     return 0
 
 

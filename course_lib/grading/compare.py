@@ -41,7 +41,7 @@ def outputs_of(all_of: Outputs, p: Property) -> Outputs:
 
 def exception_key(failure: Failure) -> tuple[str, str]:
     """Returns an exception's type and the first 80 characters of its message. The
-    message distinguishes, for example, two TypeErrors. The key of a key is the same
-    key."""
+    message distinguishes, for example, two TypeErrors. Applied to a key,
+    it returns the same key."""
     printable = "".join(c if c.isprintable() else " " for c in failure.message)
     return failure.type, " ".join(printable.split())[:80].rstrip()

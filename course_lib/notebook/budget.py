@@ -125,8 +125,12 @@ def read_times(path: Path = TIMES) -> dict[str, Times]:
 
 def share_of(longest: float) -> float:
     """Returns the share of a run's updates that takes at most LONGEST seconds, if all
-    of them take `longest` seconds: tenths, at least LEAST."""
-    if longest <= LONGEST:
+    of them take `longest` seconds: tenths, at least LEAST.
+
+    A run that would take up to a fifth longer is left whole: the estimate is not more
+    exact than this.
+    """
+    if longest <= 1.2 * LONGEST:
         return 1.0
     return max(LEAST, math.floor(10 * LONGEST / longest) / 10)
 

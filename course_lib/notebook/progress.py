@@ -23,7 +23,7 @@ BEGIN = (
     "check(...) below it. Then run this cell again."
 )
 FORGOTTEN = (
-    "nothing is recorded here, because the environment variable COURSE_PROGRESS is off"
+    "Nothing is recorded here, because COURSE_PROGRESS is off or nbgrader runs this."
 )
 
 
@@ -155,7 +155,7 @@ def progress() -> Progress:
             )
         )
     if path is None:
-        shown.note = f"{BEGIN} (But {FORGOTTEN}.)"
+        shown.note = FORGOTTEN
     elif not any(sheet.solved for sheet in shown):
         shown.note = BEGIN
     return shown

@@ -26,6 +26,10 @@ function goesToSections(panel) {
   get: async () => () => ({
     id: "course_links:plugin",
     autoStart: true,
-    activate: app => { app.docRegistry.addWidgetExtension("Notebook", { createNew: goesToSections }); },
+    activate: app => {
+      app.docRegistry.addWidgetExtension("Notebook", { createNew: goesToSections });
+      // beside the list of files a narrow window has no room for formulas
+      app.restored.then(() => { if (window.innerWidth < 1000) app.shell.collapseLeft(); });
+    },
   }),
 };
