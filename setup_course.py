@@ -248,8 +248,11 @@ def main():
     )
     parser.add_argument(
         "what",
+        nargs="?",
+        default="lab",
         choices=list(EXTRAS),
-        help="open the course; test, book: only install what `make` needs for these",
+        help="lab (the default) opens the course; test, book: only install what `make` "
+        "needs for these",
     )
     parser.add_argument("--no-open", action="store_true", help="do not open JupyterLab")
     parser.add_argument("--here", action="store_true", help="use the running Python")

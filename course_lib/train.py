@@ -227,7 +227,6 @@ def fit(
     dtypes = {p.dtype for p in method.parameters() if p.is_floating_point()}
     if isinstance(data, Dataset):
         check_values(data.x, data.y, dtypes)
-        method.data_shape = tuple(data.x.shape[1:])
     place(method, device)
     turns, by_player = players(method, optimizers)
     run["rows"] = len(data)
