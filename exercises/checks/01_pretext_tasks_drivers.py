@@ -16,39 +16,7 @@ from course_lib.grading.drive import (
     on_case,
     parts,
 )
-
-
-def precise(drive: Callable, *names: str) -> Callable:
-    """Returns the driver with one more output, `float64 for float64 input`: whether the
-    outputs `names` have this dtype if the arrays of the case have it."""
-
-    def driver(answer, a: Arrays) -> Arrays:
-        outputs = drive(answer, a)
-        wanted = any(array.dtype == torch.float64 for array in a.values() if array.ndim)
-        kinds = [getattr(outputs[name], "dtype", torch.float64) for name in names]
-        kept = not wanted or all(kind == torch.float64 for kind in kinds)
-        return outputs | {"float64 for float64 input": kept}
-
-    return driver
-
-
-def watched(drive: Callable) -> Callable:
-    """Returns the driver with one more output, `leaving requires_grad as it was`: False
-    if an argument that came without requires_grad has it after the call."""
-
-    def driver(answer, a: Arrays) -> Arrays:
-        left = []
-
-        def watching(*given):
-            plain = [x for x in given if isinstance(x, Tensor) and not x.requires_grad]
-            returned = answer(*given)
-            left.extend(x for x in plain if x.requires_grad)
-            return returned
-
-        outputs = drive(watching, a)
-        return outputs | {"leaving requires_grad as it was": not left}
-
-    return driver
+from course_lib.grading.probes import precise, watched
 
 
 def exact(drive: Callable, *names: str) -> Callable:

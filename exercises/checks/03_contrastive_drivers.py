@@ -8,33 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.grading.drive import Arrays, gradients, layer, named_parameters, on_case
+from course_lib.grading.probes import careful
 
 
-def call(
-    answer,
-    a: Arrays,
-    tensors: tuple[str, ...],
-    settings: tuple[str, ...] = (),
-    flows: tuple[str, ...] = (),
-) -> Arrays:
-    """`on_case`, and two more outputs: whether the answer leaves requires_grad of its
-    arguments as it was, and whether it returns float64 if it is given float64."""
-    same = []
-
-    def watched(*arguments):
-        given = arguments[: len(tensors)]
-        before = [tensor.requires_grad for tensor in given]
-        value = answer(*arguments)
-        same.append(before == [tensor.requires_grad for tensor in given])
-        return value
-
-    outputs = on_case(watched, a, tensors, settings, flows)
-    double = torch.float64
-    kept = getattr(outputs["value"], "dtype", None) == double
-    return outputs | {
-        "unchanged requires_grad": torch.tensor(all(same)),
-        "float64 for float64 input": kept or a[tensors[0]].dtype != double,
-    }
+def on_arrays(*tensors: str, settings=(), flows=()):
+    return careful(partial(on_case, tensors=tensors, settings=settings, flows=flows))
 
 
 def drive_cosine_similarity_matrix(answer, a: Arrays) -> Arrays:
@@ -43,7 +21,7 @@ def drive_cosine_similarity_matrix(answer, a: Arrays) -> Arrays:
     jumps = "pull" in a
     if jumps:
         a = a | {"cotangent": a["pull"]}
-    outputs = call(answer, a, ("a", "b"), flows=("a", "b"))
+    outputs = on_arrays("a", "b", flows=("a", "b"))(answer, a)
     if jumps:
         outputs.pop("slope", None)
     found = [value for key, value in outputs.items() if key.startswith("gradient")]
@@ -51,10 +29,8 @@ def drive_cosine_similarity_matrix(answer, a: Arrays) -> Arrays:
     return outputs | {"finite in its gradient at each row": finite}
 
 
-drive_info_nce = partial(call, tensors=("scores",), flows=("scores",))
-drive_nt_xent = partial(
-    call, tensors=("z1", "z2"), settings=("temperature",), flows=("z1", "z2")
-)
+drive_info_nce = on_arrays("scores", flows=("scores",))
+drive_nt_xent = on_arrays("z1", "z2", settings=("temperature",), flows=("z1", "z2"))
 
 
 def drive_update_bank(answer, a: Arrays) -> Arrays:
@@ -73,14 +49,10 @@ def drive_update_bank(answer, a: Arrays) -> Arrays:
     return outputs | {"unchanged v": all(wants), "detached": detached}
 
 
-drive_knn_vote = partial(
-    call,
-    tensors=("train", "train_labels", "test"),
-    settings=("k", "classes", "temperature"),
+drive_knn_vote = on_arrays(
+    "train", "train_labels", "test", settings=("k", "classes", "temperature")
 )
-drive_mi_bound = partial(
-    call, tensors=("losses",), settings=("negatives",), flows=("losses",)
-)
+drive_mi_bound = on_arrays("losses", settings=("negatives",), flows=("losses",))
 
 
 def drive_TwoViews(answer, a: Arrays) -> Arrays:
@@ -126,13 +98,9 @@ def drive_TwoViews(answer, a: Arrays) -> Arrays:
     return outputs | gradients(value, named_parameters(encoder=f, projector=g))
 
 
-drive_uniformity = partial(call, tensors=("z",), settings=("t",), flows=("z",))
-drive_hardest_triplet = partial(
-    call, tensors=("z1", "z2"), settings=("margin",), flows=("z1", "z2")
-)
-drive_multi_view_nt_xent = partial(
-    call, tensors=("z",), settings=("temperature",), flows=("z",)
-)
+drive_uniformity = on_arrays("z", settings=("t",), flows=("z",))
+drive_hardest_triplet = on_arrays("z1", "z2", settings=("margin",), flows=("z1", "z2"))
+drive_multi_view_nt_xent = on_arrays("z", settings=("temperature",), flows=("z",))
 
 
 class _Views:

@@ -5,7 +5,6 @@ Made by `make exercises` from solutions/."""
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from course_lib.grading.drive import (
     Arrays,
@@ -15,41 +14,17 @@ from course_lib.grading.drive import (
     parts,
     same_bits,
 )
+from course_lib.grading.probes import careful, stays_float64
 
 
-def careful(drive, answer, a: Arrays) -> Arrays:
-    """Drives the answer and adds two outputs. `unchanged wish ...`: whether no argument
-    is asked to require a gradient, or not to. `float64 ...`: for arguments in float64,
-    whether all tensors that come back are float64."""
-    kept, kinds = [], []
-
-    def watched(*given):
-        tensors = [x for x in given if isinstance(x, Tensor)]
-        before = [x.requires_grad for x in tensors]
-        came = answer(*given)
-        kept.append([x.requires_grad for x in tensors] == before)
-        several = came if isinstance(came, (tuple, list)) else [came]
-        kinds.extend(x.dtype for x in several if isinstance(x, Tensor))
-        return came
-
-    outputs = drive(watched, a)
-    outputs["unchanged wish for a gradient"] = all(kept)
-    if torch.float64 in {x.dtype for x in a.values() if x.ndim}:
-        outputs["float64 for float64 input"] = set(kinds) <= {torch.float64}
-    return outputs
+def on_arrays(**names):
+    return careful(partial(on_case, **names))
 
 
-def on_case_with(**names):
-    def drive(answer, a: Arrays) -> Arrays:
-        return careful(lambda watched, a: on_case(watched, a, **names), answer, a)
-
-    return drive
-
-
-drive_soft_targets = on_case_with(
+drive_soft_targets = on_arrays(
     tensors=("logits",), settings=("temperature",), flows=("logits",)
 )
-drive_distillation_loss = on_case_with(
+drive_distillation_loss = on_arrays(
     tensors=("student", "teacher", "labels"),
     settings=("temperature", "soft"),
     flows=("student",),
@@ -61,7 +36,7 @@ def drive_ema_update(answer, a: Arrays) -> Arrays:
     """`target 0`, `target 1`, ... and `online 0`, ..., which want a gradient; start,
     progress. `value I`: the new ones; `unchanged ...`: whether the lists hold the
     tensors they held, and these are as they were; `without gradient`: whether all that
-    comes back is without gradient; `float64 ...`: as in `careful`."""
+    comes back is without gradient; `float64 ...`: as in `stays_float64`."""
     n = sum(name.startswith("target ") for name in a)
     target, online = (
         [a[f"{word} {i}"] for i in range(n)] for word in ("target", "online")
@@ -82,10 +57,7 @@ def drive_ema_update(answer, a: Arrays) -> Arrays:
         "unchanged online": all(same[n:]) and wanting,
         "without gradient": not any(map(_wants, new)),
     }
-    if target[0].dtype == torch.float64:
-        kinds = {part.dtype for part in new if isinstance(part, Tensor)}
-        outputs["float64 for float64 input"] = kinds <= {torch.float64}
-    return outputs
+    return outputs | stays_float64(a, *new)
 
 
 def _wants(tensor) -> bool:
@@ -95,7 +67,7 @@ def _wants(tensor) -> bool:
 def drive_byol_loss(answer, a: Arrays) -> Arrays:
     """As for `on_case`, without a `slope` for predictions that are shorter than the
     step of its finite difference."""
-    drive = on_case_with(tensors=("p", "z"), flows=("p",), stops=("z",))
+    drive = on_arrays(tensors=("p", "z"), flows=("p",), stops=("z",))
     outputs = drive(answer, a)
     if a["p"].norm(dim=-1).min() < 0.1:
         outputs.pop("slope", None)
@@ -120,9 +92,7 @@ def drive_simsiam_loss(answer, a: Arrays) -> Arrays:
     outputs["unchanged wish for a gradient"] = not any(map(_wants, views)) and all(
         map(_wants, weights.values())
     )
-    if views[0].dtype == torch.float64 and isinstance(value, Tensor):
-        outputs["float64 for float64 input"] = value.dtype == torch.float64
-    return outputs
+    return outputs | stays_float64(a, value)
 
 
 def drive_barlow_twins(answer, a: Arrays) -> Arrays:
@@ -141,7 +111,7 @@ def drive_barlow_twins(answer, a: Arrays) -> Arrays:
         outputs = on_case(loss, a, tensors, ("off_diagonal",), flows=flows)
         return {"matrix": matrices[0]} | outputs
 
-    outputs = careful(drive, loss, a)
+    outputs = careful(drive)(loss, a)
     if not bool(a["z1"].any(0).all() and a["z2"].any(0).all()):
         leaves = {name: a[name].clone().requires_grad_() for name in ("z1", "z2")}
         value = loss(*leaves.values(), a["weights"], a["off_diagonal"].item())
@@ -165,11 +135,11 @@ def drive_vicreg_terms(answer, a: Arrays) -> Arrays:
     def drive(loss, a):
         return on_case(loss, a, ("z1", "z2"), ("floor",), flows=("z1", "z2"))
 
-    outputs = careful(drive, loss, a)
+    outputs = careful(drive)(loss, a)
     return dict(zip(names, found[0])) | outputs
 
 
-drive_multicrop_loss = on_case_with(
+drive_multicrop_loss = on_arrays(
     tensors=("student", "teacher", "present"),
     settings=("tau_s", "tau_t"),
     flows=("student",),
@@ -187,7 +157,7 @@ def drive_centre_and_sharpen(answer, a: Arrays) -> Arrays:
         tensors, settings = ("outputs", "centre"), ("temperature", "momentum")
         return on_case(answer, a, tensors, settings, names=names)
 
-    outputs = careful(drive, answer, a)
+    outputs = careful(drive)(answer, a)
     return outputs | {
         f"without gradient in the {name}": not _wants(outputs[name]) for name in names
     }

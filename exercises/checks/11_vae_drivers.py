@@ -6,54 +6,29 @@ from functools import partial
 
 import torch
 
-from course_lib.grading.drive import (
-    Arrays,
-    by_number,
-    gradients,
-    keeps_float64,
-    on_case,
-    parts,
-)
+from course_lib.grading.drive import Arrays, by_number, gradients
+from course_lib.grading.probes import keeps_float64, on_case_in_float64
 
 Q = ("mean", "log_variance")  # of the encoder's Gaussian
 
 
-def precise(answer, a: Arrays, tensors, settings=(), flows=()) -> Arrays:
-    """The outputs of `on_case`, and for float64 arguments those of `keeps_float64`."""
-    outputs = on_case(answer, a, tensors, settings, flows)
-    if a[tensors[0]].dtype == torch.float64:
-        given = {name: a[name] for name in tensors}
-        outputs |= keeps_float64(answer, given, *(a[name].item() for name in settings))
-    return outputs
-
-
-def several_precise(answer, a: Arrays, tensors, names) -> Arrays:
-    """The same for an answer that returns several values, by their names."""
-    outputs = on_case(answer, a, tensors, names=names)
-    if a[tensors[0]].dtype == torch.float64:
-
-        def together(*given):
-            return torch.cat([part.flatten() for part in parts(answer(*given), names)])
-
-        outputs |= keeps_float64(together, {name: a[name] for name in tensors})
-    return outputs
-
-
 drive_logistic_draw = partial(
-    precise, tensors=("mean", "log_scale", "u"), flows=("mean", "log_scale")
+    on_case_in_float64, tensors=("mean", "log_scale", "u"), flows=("mean", "log_scale")
 )
-drive_laplace_rate = partial(precise, tensors=Q, settings=("scale",), flows=Q)
+drive_laplace_rate = partial(
+    on_case_in_float64, tensors=Q, settings=("scale",), flows=Q
+)
 
 
 def drive_observed_log_likelihood(answer, a: Arrays) -> Arrays:
     """Makes the unknown pixels NaN."""
     x = a["x"].masked_fill(a["unknown"], float("nan"))
     a = a | {"x": x}
-    return precise(answer, a, ("logits", "x"), flows=("logits",))
+    return on_case_in_float64(answer, a, ("logits", "x"), flows=("logits",))
 
 
 drive_gaussian_log_likelihood = partial(
-    precise, tensors=("mean", "x", "log_sigma"), flows=("mean", "log_sigma")
+    on_case_in_float64, tensors=("mean", "x", "log_sigma"), flows=("mean", "log_sigma")
 )
 
 
@@ -81,7 +56,7 @@ def drive_negative_elbo(answer, a: Arrays) -> Arrays:
 
 
 drive_wider_bound = partial(
-    precise,
+    on_case_in_float64,
     tensors=("log_likelihood", "eps", *Q),
     settings=("width",),
     flows=("log_likelihood", *Q),
@@ -94,8 +69,10 @@ drive_hidden_assumptions = partial(
     groups={"sigmas": "ab", "trade": "cd", "ignored": "e", "bits": "f"},
 )
 
-drive_slerp = partial(precise, tensors=("a", "b"), settings=("t",))
-drive_free_bits = partial(precise, tensors=(*Q, "group"), settings=("free",), flows=Q)
+drive_slerp = partial(on_case_in_float64, tensors=("a", "b"), settings=("t",))
+drive_free_bits = partial(
+    on_case_in_float64, tensors=(*Q, "group"), settings=("free",), flows=Q
+)
 
 
 def drive_two_gradients(answer, a: Arrays) -> Arrays:
@@ -105,9 +82,9 @@ def drive_two_gradients(answer, a: Arrays) -> Arrays:
         return (z @ a["wave"]).sin() + z.square() @ a["bowl"]
 
     tensors, names = ("mean", "sigma", "eps"), ("score", "path")
-    return several_precise(partial(answer, f), a, tensors, names)
+    return on_case_in_float64(partial(answer, f), a, tensors, names=names)
 
 
 drive_information = partial(
-    several_precise, tensors=("z", *Q), names=("information", "mismatch")
+    on_case_in_float64, tensors=("z", *Q), names=("information", "mismatch")
 )

@@ -17,30 +17,23 @@ from course_lib.grading.drive import (
     parts,
     same_bits,
 )
+from course_lib.grading.probes import precise, stays_float64
 
-
-def on_floats(answer, a: Arrays, tensors: tuple[str, ...], **options) -> Arrays:
-    """`on_case`, and for float64 input `float64 ...`: whether the results are."""
-    outputs = on_case(answer, a, tensors, **options)
-    names = options.get("names") or ("value",)
-    return outputs | stays_float64(a[tensors[0]], *(outputs[n] for n in names))
-
-
-def stays_float64(given: Tensor, *results) -> Arrays:
-    if given.dtype != torch.float64:
-        return {}
-    kept = all(isinstance(r, Tensor) and r.dtype == given.dtype for r in results)
-    return {"float64 for float64 input": kept}
-
-
-drive_optimal_discriminator = partial(
-    on_floats,
-    tensors=("log_p", "log_q"),
-    settings=("smooth",),
-    names=("best", "value"),
+drive_optimal_discriminator = precise(
+    partial(
+        on_case,
+        tensors=("log_p", "log_q"),
+        settings=("smooth",),
+        names=("best", "value"),
+    ),
+    "best",
+    "value",
 )
-drive_discriminator_loss = partial(
-    on_floats, tensors=("real", "fake"), settings=("smooth",), flows=("real", "fake")
+drive_discriminator_loss = precise(
+    partial(
+        on_case, tensors=("real", "fake"), settings=("smooth",), flows=("real", "fake")
+    ),
+    "value",
 )
 
 
@@ -52,11 +45,14 @@ def drive_generator_losses(answer, a: Arrays) -> Arrays:
     def stacked(fake):
         return torch.stack([*parts(answer(fake), names)])
 
-    outputs = on_floats(stacked, a, ("fake",), flows=("fake",))
-    return dict(zip(names, outputs["value"])) | outputs
+    outputs = on_case(stacked, a, ("fake",), flows=("fake",))
+    kept = stays_float64(a, outputs["value"])
+    return dict(zip(names, outputs["value"])) | outputs | kept
 
 
-drive_wasserstein = partial(on_floats, tensors=("a", "b"), flows=("a", "b"))
+drive_wasserstein = precise(
+    partial(on_case, tensors=("a", "b"), flows=("a", "b")), "value"
+)
 
 
 def drive_clip_weights(answer, a: Arrays) -> Arrays:
@@ -107,7 +103,7 @@ def drive_gradient_penalty(answer, a: Arrays) -> Arrays:
         for name, x in given.items()
     )
     outputs = {"value": value, "unchanged": left_alone}
-    return outputs | stays_float64(a["real"], value) | gradients(value, weights)
+    return outputs | stays_float64(a, value) | gradients(value, weights)
 
 
 def _critic(weights: dict[str, Tensor]):
@@ -116,14 +112,18 @@ def _critic(weights: dict[str, Tensor]):
     return lambda x: (x.flatten(1) @ first + bias).sin() @ last
 
 
-drive_conditional_instance_norm = partial(
-    on_floats,
-    tensors=("x", "gain", "bias", "shares"),
-    settings=("eps",),
-    flows=("x", "gain", "bias", "shares"),
+drive_conditional_instance_norm = precise(
+    partial(
+        on_case,
+        tensors=("x", "gain", "bias", "shares"),
+        settings=("eps",),
+        flows=("x", "gain", "bias", "shares"),
+    ),
+    "value",
 )
-drive_projection_logit = partial(
-    on_floats, tensors=("h", "psi", "table", "y"), flows=("h", "psi", "table")
+drive_projection_logit = precise(
+    partial(on_case, tensors=("h", "psi", "table", "y"), flows=("h", "psi", "table")),
+    "value",
 )
 
 
@@ -135,7 +135,7 @@ def drive_grown(answer, a: Arrays) -> Arrays:
     lengths = a["lengths"].tolist()
     value = answer(given, a["progress"].item(), lengths)
     held = [*map(id, given)] == [*map(id, pictures)]
-    return stays_float64(pictures[0], value) | {
+    return stays_float64(a, value) | {
         "value": value,
         "unchanged lists": held and lengths == a["lengths"].tolist(),
         "unchanged pictures": all(map(same_bits, pictures, before)),

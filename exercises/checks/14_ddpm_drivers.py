@@ -4,36 +4,12 @@ Made by `make exercises` from solutions/."""
 
 from functools import partial
 
-import torch
-
 from course_lib.grading.drive import Arrays, function, gradients, on_case
-
-
-def careful(drive, answer, a: Arrays) -> Arrays:
-    """Adds two outputs to those of drive(answer, a). `float64 ...`: for arguments in
-    float64, whether all tensors that come back are float64. `unchanged wish ...`:
-    whether no argument is told to require a gradient."""
-    given, kinds = [], set()
-
-    def recorded(*arguments):
-        returned = answer(*arguments)
-        given.extend(x for x in arguments if isinstance(x, torch.Tensor))
-        parts = returned if isinstance(returned, (tuple, list)) else [returned]
-        kinds.update(x.dtype for x in parts if isinstance(x, torch.Tensor))
-        return returned
-
-    outputs = drive(recorded, a)
-    double = torch.float64 in {x.dtype for x in a.values() if x.ndim}
-    kept = not double or kinds <= {torch.float64}
-    outputs["float64 for float64 input"] = torch.tensor(kept)
-    wish = any(x.requires_grad for x in given)
-    outputs["unchanged wish for a gradient"] = torch.tensor(not wish)
-    return outputs
+from course_lib.grading.probes import careful
 
 
 def on_arrays(*tensors: str, settings=(), names=()):
-    drive = partial(on_case, tensors=tensors, settings=settings, names=names)
-    return partial(careful, drive)
+    return careful(partial(on_case, tensors=tensors, settings=settings, names=names))
 
 
 drive_schedule = on_arrays("betas", names=("alpha", "abar", "btilde"))
@@ -48,7 +24,7 @@ def guess_of(answer, a: Arrays) -> Arrays:
     return function(answer, given, a["limit"].item() if "limit" in a else None)
 
 
-drive_guess_x0 = partial(careful, guess_of)
+drive_guess_x0 = careful(guess_of)
 
 
 def loss_of(answer, a: Arrays) -> Arrays:
@@ -63,7 +39,7 @@ def loss_of(answer, a: Arrays) -> Arrays:
     return {"value": value} | gradients(value, weights)
 
 
-drive_capped_loss = partial(careful, loss_of)
+drive_capped_loss = careful(loss_of)
 drive_ancestral_step = on_arrays(
     "x_t", "eps_hat", "step_noise", "betas", settings=("t", "lam")
 )

@@ -2,28 +2,13 @@
 
 Made by `make exercises` from solutions/."""
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from course_lib.grading.drive import Arrays, by_number, on_case, same_bits
-
-
-def precise(drive: Callable, *names: str) -> Callable:
-    """Returns the driver with one more output, `float64 for float64 input`: whether the
-    outputs `names` have this dtype if an array of the case has it."""
-
-    def driver(answer, a: Arrays) -> Arrays:
-        outputs = drive(answer, a)
-        wanted = any(array.dtype == torch.float64 for array in a.values() if array.ndim)
-        kinds = [getattr(outputs[name], "dtype", torch.float64) for name in names]
-        kept = not wanted or all(kind == torch.float64 for kind in kinds)
-        return outputs | {"float64 for float64 input": kept}
-
-    return driver
-
+from course_lib.grading.probes import precise, stays_float64
 
 drive_label_dropout = partial(
     on_case, tensors=("y", "null", "uniform"), settings=("p",)
@@ -55,11 +40,8 @@ def drive_classifier_gradient(answer, a: Arrays) -> Arrays:
         value = answer(classifier, *given.values())
     unchanged = all(same_bits(tensor, a[name]) for name, tensor in given.items())
     wants = isinstance(value, Tensor) and value.requires_grad
-    double = torch.float64
-    lowered = a["x_t"].dtype == double and getattr(value, "dtype", double) != double
-    return {
+    return stays_float64(a, value) | {
         "value": value,
-        "float64 for float64 input": not lowered,
         "unchanged": unchanged and not given["x_t"].requires_grad,
         "without gradients in its weights": all(w.grad is None for w in weights),
         "without a graph behind its result": not wants,
