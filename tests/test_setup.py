@@ -352,7 +352,7 @@ def test_setup_course_looks_for_python_on_windows_by_its_launcher(
     assert setup_course.names(own, "nt") == ["mine"]
 
 
-@pytest.mark.parametrize("arguments", [["test", "--no-browser"], ["course"], []])
+@pytest.mark.parametrize("arguments", [["test", "--no-browser"], ["course"]])
 def test_setup_course_rejects_unknown_arguments(arguments):
     done = run_setup(*arguments)
     assert done.returncode == 2 and "usage:" in done.stderr
