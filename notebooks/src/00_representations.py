@@ -21,7 +21,7 @@
 # is representation learning?*, *Three classes of self-supervision*. Deck ENS, *ENSIMAG, Apprentissage continu de
 # représentations visuelles* (in French): *Two main trends*, *Deuxième "classification" des méthodes SSL*.
 #
-# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
+# **Time** Reading takes an hour and a half, and computing about two minutes on two cores. Long experiments were run
 # beforehand (`make results`). Here we only plot their results.
 #
 # ## How this course works

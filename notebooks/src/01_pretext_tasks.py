@@ -21,7 +21,7 @@
 # Apprentissage continu de représentations visuelles*, in French): *Two main trends*. Deck MLMI17 (*Cambridge MLMI17,
 # Advanced Computer Vision: representation learning, generative models*): *Three classes of self-supervision*.
 #
-# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
+# **Time** Reading takes an hour and a half, and computing about two minutes on two cores. Long experiments were run
 # beforehand (`make results`). Here we only plot their results.
 
 # %%

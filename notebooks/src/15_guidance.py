@@ -19,7 +19,7 @@
 # **Lectures** Deck GT19 (*CS 4644/7643, lecture 19: diffusion, GANs, pretext tasks, contrastive learning*):
 # *Conditional Diffusion Models*, *Classifier-free Guided Diffusion*.
 #
-# **Time** Reading takes an hour and a half, and computing about four minutes on two cores. Long experiments were run
+# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
 # beforehand (`make results`); here their results are plotted.
 
 # %%
