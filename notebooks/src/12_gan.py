@@ -23,7 +23,7 @@
 # titles, and *Taxonomy of generative methods*. Deck MLMI17 (*Cambridge MLMI17, Advanced Computer Vision: representation
 # learning, generative models*): *State of the art (once upon a time)*.
 #
-# **Time** The reading takes an hour and a half, and the computing takes about seven minutes on two cores. Long
+# **Time** The reading takes an hour and a half, and the computing takes about five minutes on two cores. Long
 # experiments were run beforehand (`make results`). Here they are plotted.
 
 # %%
