@@ -55,6 +55,19 @@ def test_plots_are_folded_and_ideas_are_not(path, cells):
         assert ideas == [], cell.source
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
+def test_text_follows_each_training_so_that_its_live_figure_stays_in_view(path, cells):
+    found = cells(path)
+    trainings = 0
+    for cell, after in zip(found, found[1:]):
+        if cell.cell_type == "code" and re.search(
+            "^for step in (?!range)", cell.source, re.M
+        ):
+            trainings += 1
+            assert after.cell_type == "markdown", cell.source
+    assert trainings
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS + SHEETS, ids=named)
 def test_margin_notes_are_paragraphs_of_their_own(path, cells):
     for cell in cells(path):

@@ -18,10 +18,13 @@ except ModuleNotFoundError:
 
 NAVIGATION_ID = "navigation"
 HOW = (
-    "**How to work** Press Shift+Enter: it runs a cell and goes to the next one. Do "
-    "not use *Run All* the first time, because the view jumps to the end and hides "
-    "the training. Some code is folded: a click on the bar with three dots opens it."
+    "**How to work** Press Shift+Enter: it runs a cell and goes to the next one. The "
+    "first cell takes some seconds, because it loads PyTorch. Do not use *Run All* the "
+    "first time, because the view jumps to the end and hides the training. Some code "
+    "is folded: a click on the three dots opens it. A red icon beside a control says "
+    "that the cells were not run yet."
 )
+LECTURES_OF = re.compile(r"\*\*Lectures\*\*\s+(.*)", re.S)
 MARGIN = re.compile(r"\*Margin note(?P<s>s?)(?P<more>[^*]*?)\.\*\s+(?P<text>.*)", re.S)
 
 
@@ -50,18 +53,22 @@ def navigation(source: Path, folder: str) -> str:
     return " · ".join(links)
 
 
+def folded(summary: str, text: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+
+
 def with_folded_notes(text: str) -> str:
-    """Returns a markdown text whose margin notes are folded."""
+    """Returns a markdown text whose margin notes are folded, and the list of slides in
+    a notebook's head: not everybody has the slides."""
     paragraphs = re.split(r"\n{2,}", text)
     for k, paragraph in enumerate(paragraphs):
-        if note := MARGIN.fullmatch(paragraph):
+        if slides := LECTURES_OF.fullmatch(paragraph):
+            paragraphs[k] = folded("Slides that this notebook explains", slides[1])
+        elif note := MARGIN.fullmatch(paragraph):
             summary = (
                 "Margin notes on slides" if note["s"] else "Margin note on a slide"
             )
-            paragraphs[k] = (
-                f"<details><summary>{summary}{note['more']}</summary>\n\n{note['text']}"
-                "\n\n</details>"
-            )
+            paragraphs[k] = folded(summary + note["more"], note["text"])
     return "\n\n".join(paragraphs)
 
 

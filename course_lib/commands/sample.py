@@ -21,7 +21,7 @@ from course_lib.run import seeded, training_device
 from course_lib.spelling import did_you_mean
 from course_lib.train import Method
 
-AT_ONCE = 16  # pictures between two lines of progress
+AT_ONCE = 8  # pictures between two lines of progress
 
 
 def run(args):

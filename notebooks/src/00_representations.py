@@ -467,6 +467,10 @@ for step in live(
 ):
     pass
 
+# %% [markdown]
+# When the training has ended, the next cell compares the vectors of the words with two simpler representations. (Until
+# you run that cell, its figure shows an earlier run.)
+
 # %% tags=["fold"]
 anyone = torch.ones_like(no_shared_word)
 shares = {

@@ -811,6 +811,9 @@ for step in training(
 ):
     trained_steps = step.k
 
+# %% [markdown]
+# The loss falls, and the features do not collapse. Are they useful? Ask k-NN:
+
 # %%
 print(
     f"k-NN accuracy: random encoder {random_knn:.3f}, after {trained_steps} steps "

@@ -595,6 +595,9 @@ for step in live(run, names=("discriminator", "generator")):
             stages[step.k] = dcgan.generator(z.to(device)).cpu()
 dcgan = dcgan.eval().to("cpu")
 
+# %% [markdown]
+# The two curves do not say how good the fakes are. Look at them:
+
 # %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
 image_grid(
@@ -1525,6 +1528,9 @@ for step in live(
             small = growing.generate(growing_z.to(device)).cpu()
         grown[step.k] = nn.functional.interpolate(small, size=32)
 
+# %% [markdown]
+# What did the generator draw on the way? Small pictures are shown enlarged.
+
 # %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in grown for i in range(10)]
 image_grid(
@@ -1723,6 +1729,9 @@ for step in live(
 ):
     pass
 both_ways = both_ways.eval().to("cpu")
+
+# %% [markdown]
+# Does the encoder find codes from which the generator draws the same digit?
 
 # %%
 with torch.no_grad():

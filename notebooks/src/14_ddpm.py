@@ -635,6 +635,9 @@ for step in live(run):
         stages[step.k] = model.denormalise(last(path)).cpu()
 model = model.eval().to("cpu")
 
+# %% [markdown]
+# What did the network draw on the way?
+
 # %% tags=["fold"]
 titles = [str(k) if i == 0 else "" for k in stages for i in range(10)]
 image_grid(
