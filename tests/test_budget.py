@@ -37,7 +37,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(MODULE, "probe", lambda: probe_of(probed))
 
     yield fake
-    MODULE._Share.value = 1.0
+    MODULE._share = 1.0
 
 
 @pytest.mark.parametrize(

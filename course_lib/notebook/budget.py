@@ -26,6 +26,8 @@ TIMES = Path(__file__).with_name("times.json")
 LONGEST = 180.0  # seconds that a training run may take with the budget `laptop`
 PROBE = 1.0  # seconds that a probe takes
 LEAST = 0.1  # a run is not shortened further; a tenth of it hardly learns anything
+# The share of the laptop budget's updates that `updates` gives; `budget` sets it.
+_share = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,6 @@ class Times:
     training: float
     longest: float
     probe: float
-
-
-class _Share:
-    """The share of the laptop budget's updates that the last call of `budget` left to
-    the notebook of this kernel."""
-
-    value = 1.0
 
 
 def budget(name: str = "") -> str:
@@ -65,10 +60,11 @@ def budget(name: str = "") -> str:
             "argument `name`: expected the name of a notebook, such as "
             f'"08_distillation", got {name!r}'
         )
-    chosen = _chosen()
-    _Share.value = 1.0
+    global _share
+    chosen, _share = _chosen(), 1.0
     if name:
-        print(_line(name, chosen))
+        line, _share = _line_and_share(name, chosen)
+        print(line)
     return chosen
 
 
@@ -83,7 +79,7 @@ def updates(*, smoke: int, laptop: int, gpu: int) -> int:
     numbers = {name: count(name, number) for name, number in numbers.items()}
     chosen = _chosen()
     if chosen == "laptop":
-        return min(laptop, max(smoke, round(_Share.value * laptop)))
+        return min(laptop, max(smoke, round(_share * laptop)))
     return numbers[chosen]
 
 
@@ -155,30 +151,32 @@ def _chosen() -> str:
     return chosen
 
 
-def _line(name: str, chosen: str) -> str:
-    """Returns the line that `budget` prints, and sets the share of the updates."""
+def _line_and_share(name: str, chosen: str) -> tuple[str, float]:
+    """Returns the line that `budget` prints, and the share of the updates."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     if chosen == "smoke":
-        return "Budget smoke: a few updates per run, to check that the notebook works."
+        line = "Budget smoke: a few updates per run, to check that the notebook works."
+        return line, 1.0
     if chosen == "gpu" and not gpu:
-        return "Budget gpu, but PyTorch finds no GPU: this will take very long."
+        return "Budget gpu, but PyTorch finds no GPU: this will take very long.", 1.0
     if gpu:
-        return f"Budget {chosen}: the training runs use the GPU, {gpu}."
+        return f"Budget {chosen}: the training runs use the GPU, {gpu}.", 1.0
     built = read_times().get(name)
     if built is None:
-        return "Budget laptop: up to about three minutes a training run, on two cores."
+        line = "Budget laptop: up to about three minutes a training run, on two cores."
+        return line, 1.0
     slower = probe() / built.probe
-    if not os.environ.get("COURSE_BUDGET"):
-        _Share.value = share_of(slower * built.longest)
-    left = built.whole - (1 - _Share.value) * built.training
+    fixed = os.environ.get("COURSE_BUDGET")
+    share = 1.0 if fixed else share_of(slower * built.longest)
+    left = built.whole - (1 - share) * built.training
     threads = torch.get_num_threads()
     line = (
         f"Budget laptop: {minutes(slower * left)} of computing on this machine "
         f"(an estimate; {threads} thread{'s' * (threads != 1)})."
     )
-    if _Share.value < 1:
+    if share < 1:
         line += (
-            f" The machine is slow: runs are shortened to {100 * _Share.value:.0f} %. "
+            f" The machine is slow: runs are shortened to {100 * share:.0f} %. "
             "COURSE_BUDGET=laptop turns this off."
         )
-    return line
+    return line, share
