@@ -116,12 +116,15 @@ def _check_kind(data):
         )
 
 
-def check_values(x: Tensor, y: Tensor, dtypes: set[torch.dtype]):
+def check_values(
+    x: Tensor, y: Tensor, dtypes: set[torch.dtype], augmented: bool = False
+):
     """Raises ValueError for x that a method with weights of these dtypes cannot use.
 
-    Raises ValueError, too, for float pictures outside [0, 1], for pictures whose last
-    axis is the channels, and for NaN and infinity, if x and y are on the CPU. (On a
-    GPU, the CPU would have to wait.)
+    Raises ValueError, too, for pictures whose last axis is the channels, for NaN and
+    infinity, and, if the method is `augmented`, for float pictures outside [0, 1]. The
+    values are read only if x and y are on the CPU. (On a GPU, the CPU would have to
+    wait.)
     """
     if x.dtype == torch.float64 and dtypes and torch.float64 not in dtypes:
         names = ", ".join(
@@ -132,15 +135,17 @@ def check_values(x: Tensor, y: Tensor, dtypes: set[torch.dtype]):
             "float64: convert x, for example by x.float()"
         )
     picture_range("data", x)
-    _check_pictures(x)
+    _check_pictures(x, augmented)
     for name, rows in (("x", x), ("y", y)):
         if rows.device.type == "cpu" and rows.is_floating_point():
             finite(f"data`, `{name}", rows)
 
 
-def _check_pictures(x: Tensor):
+def _check_pictures(x: Tensor, augmented: bool):
     """Raises ValueError for pictures (N, H, W, C), and for float pictures that were
-    normalised: augmentations clamp their results to [0, 1].
+    normalised, if the method augments them: augmentations clamp their results to
+    [0, 1]. A method without augmentation may use any range, such as that of Lab
+    colours.
 
     A bicubic resize may go a little beyond [0, 1]; this is accepted. Tensors with more
     than four channels are feature maps or several views, which may have any range.
@@ -152,7 +157,8 @@ def _check_pictures(x: Tensor):
             "argument `data`: expected pictures (N, C, H, W), got "
             f"{tuple(x.shape)}: move the channels, for example by x.permute(0, 3, 1, 2)"
         )
-    if x.shape[1] > 4 or not x.is_floating_point() or x.device.type != "cpu":
+    readable = x.is_floating_point() and x.device.type == "cpu"
+    if not augmented or not readable or x.shape[1] > 4:
         return
     low, high = (end.item() for end in x.aminmax())
     if low < -0.1 or high > 1.1:

@@ -78,12 +78,14 @@ def batches(
     device: torch.device,
     workers: int,
     dtypes: set[torch.dtype] = frozenset(),
+    augmented: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields batches (x, y) on the device without end, beginning with batch number
     `start`. x is float; uint8 is scaled to [0, 1].
 
-    dtypes: of the method's weights. Raises ValueError if a map-style dataset does not
-    give pairs of tensors or numbers, and if its first batch fails `check_values`.
+    dtypes: of the method's weights; augmented: whether it augments pictures. Raises
+    ValueError if a map-style dataset does not give pairs of tensors or numbers, and if
+    its first batch fails `check_values`.
     """
     if isinstance(data, Dataset):
         pairs = (
@@ -109,7 +111,7 @@ def batches(
             raise pair
         x, y = pair
         if streamed and not checked:
-            check_values(x, y, dtypes)
+            check_values(x, y, dtypes, augmented)
             checked = True
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
         x = as_float(x) if x.dtype == torch.uint8 else x

@@ -225,8 +225,10 @@ def fit(
     bf16 = computes_in_bf16(device) if bf16 is None else settings["bf16"]
     check_every = settings["check_every"] or (1 if device.type == "cpu" else 20)
     dtypes = {p.dtype for p in method.parameters() if p.is_floating_point()}
+    plain = type(None), nn.Identity
+    augmented = not isinstance(getattr(method, "augment", None), plain)
     if isinstance(data, Dataset):
-        check_values(data.x, data.y, dtypes)
+        check_values(data.x, data.y, dtypes, augmented)
     place(method, device)
     turns, by_player = players(method, optimizers)
     run["rows"] = len(data)
@@ -243,7 +245,8 @@ def fit(
         stored = data.to(device) if isinstance(data, Dataset) else data
         per_update, per_epoch = len(turns) * accumulate, len(data) // batch_size
         start = done * per_update
-        stream = batches(stored, batch_size, seed, start, device, workers, dtypes)
+        given = (batch_size, seed, start, device, workers, dtypes, augmented)
+        stream = batches(stored, *given)
         not_finite = torch.zeros((), dtype=torch.bool, device=device)
         # an interrupted run may have left gradients and outputs
         method.zero_grad(set_to_none=True)

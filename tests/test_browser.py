@@ -170,10 +170,10 @@ def before_it_runs(notebook):
 
 
 def narrow_and_dark(notebook, name):
-    """In a window of 600 pixels, then in the dark: nothing sticks out to the right; to
+    """In a window of 800 pixels, then in the dark: nothing sticks out to the right; to
     be looked at."""
     notebook.page.keyboard.press("Control+B")  # hides the list of files
-    notebook.page.set_viewport_size({"width": 600, "height": 1300})
+    notebook.page.set_viewport_size({"width": 800, "height": 1300})
     assert notebook.page.evaluate(TOO_WIDE) == []
     for look in ("narrow", "dark"):
         if look == "dark":

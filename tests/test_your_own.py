@@ -331,6 +331,11 @@ def test_fit_names_the_file_that_cannot_be_read():
         next(run)
 
 
+class Augmented(Regression):
+    def augment(self, x):
+        return x
+
+
 def test_fit_rejects_normalised_pictures_and_those_with_channels_last():
     x = torch.rand(8, 3, 6, 6)
     mean, std = 0.45, 0.225  # as for ImageNet
@@ -346,13 +351,16 @@ def test_fit_rejects_normalised_pictures_and_those_with_channels_last():
         ),
     ):
         with pytest.raises(ValueError, match=message):
-            fit(Regression(), Dataset(wrong, torch.zeros(8), ()), 1, batch_size=8)
+            fit(Augmented(), Dataset(wrong, torch.zeros(8), ()), 1, batch_size=8)
         pairs = Pairs(lambda k, wrong=wrong: (wrong[k], 0))
         with pytest.raises(ValueError, match=message):
-            next(fit(Regression(), pairs, 1, batch_size=8, workers=0))
+            next(fit(Augmented(), pairs, 1, batch_size=8, workers=0))
+    # without augmentation any range is right
+    lab = Dataset((x - mean) / std, torch.zeros(8), ())
+    fit(Regression(), lab, 1, batch_size=8).close()
     # a bicubic resize goes a little beyond
     near = Dataset(1.08 * x - 0.04, torch.zeros(8), ())
-    fit(Regression(), near, 1, batch_size=8).close()
+    fit(Augmented(), near, 1, batch_size=8).close()
 
 
 def test_features_accepts_data_sets_and_loaders():

@@ -28,6 +28,9 @@ function goesToSections(panel) {
     autoStart: true,
     activate: app => {
       app.docRegistry.addWidgetExtension("Notebook", { createNew: goesToSections });
+      // the first line of a folded cell may be longer than the window is wide
+      document.head.appendChild(document.createElement("style")).textContent =
+        ".jp-Placeholder-content { min-width: 0; } .jp-Placeholder-contentContainer { min-width: 0; overflow: hidden; }";
       // beside the list of files a narrow window has no room for formulas
       app.restored.then(() => { if (window.innerWidth < 1000) app.shell.collapseLeft(); });
     },
