@@ -4,8 +4,6 @@ Made by `make exercises` from solutions/."""
 
 from functools import partial
 
-import torch
-
 from course_lib.grading.drive import (
     Arrays,
     by_number,

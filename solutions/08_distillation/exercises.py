@@ -6,8 +6,6 @@ that brings a `cotangent` asks for the gradient too.
 
 from functools import partial
 
-import torch
-
 from course_lib.grading.drive import (
     Arrays,
     by_number,
@@ -181,6 +179,7 @@ drive_numbers_by_heart = partial(
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Generator
 
