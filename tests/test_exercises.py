@@ -391,7 +391,7 @@ def test_leaks_reports_solutions_and_markers():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unsolved_notebook_has_stubs_checks_points_and_hints(name):
-    notebook = unsolved(SHEETS[name])
+    notebook = unsolved(SHEETS[name].source)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     words = "\n".join(
         cell.source for cell in notebook.cells if cell.cell_type == "markdown"
@@ -437,7 +437,7 @@ def run_here(notebook):
 def test_solved_notebook_runs_and_asserts_every_check(name, monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     # hidden tests assert it, where they stand
-    sources = [source for source, _ in run_here(solved(SHEETS[name]))]
+    sources = [source for source, _ in run_here(solved(SHEETS[name].source))]
     assert sum("assert check(" in source for source in sources) == len(
         SHEETS[name].masters
     )
@@ -448,7 +448,7 @@ def test_unsolved_notebook_runs_and_its_checks_report_to_do(name, monkeypatch):
     monkeypatch.setenv("COURSE_BUDGET", "smoke")
     shown = [
         repr(value)
-        for source, value in run_here(unsolved(SHEETS[name]))
+        for source, value in run_here(unsolved(SHEETS[name].source))
         if source.startswith("check(")
     ]
     assert len(shown) == len(SHEETS[name].masters) and all(
@@ -462,7 +462,7 @@ def test_unsolved_rejects_a_marker_without_its_partner(monkeypatch):
     )
     monkeypatch.setattr(build_exercises, "solved", lambda found: notebook)
     with pytest.raises(ValueError, match="marker without its partner"):
-        unsolved(SHEETS["03_contrastive"])
+        unsolved(SHEETS["03_contrastive"].source)
 
 
 def test_build_with_reveal_puts_solutions_into_the_public_files(tmp_path):

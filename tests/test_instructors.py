@@ -104,7 +104,7 @@ def test_example_sheet_builds_a_student_version_with_working_checks(
 def test_example_sheet_is_graded_from_the_command_line(solutions, found, tmp_path):
     (by_rows,) = [wrong for wrong in found.wrong[ANSWER] if wrong.name == "rows"]
     handed_in = {
-        "right": build_exercises.solved(found), "none": build_exercises.unsolved(found),
+        "right": build_exercises.solved(found.source), "none": build_exercises.unsolved(found.source),
         "wrong": build_exercises.with_answers(found, {ANSWER: by_rows.source}),
     }  # fmt: skip
     for student, notebook in handed_in.items():

@@ -48,7 +48,7 @@ def course(tmp_path_factory) -> Path:
 
 def test_nbgrader_generate_assignment_gives_our_student_notebook(course):
     released = nbformat.read(course / "release" / NAME / f"{NAME}.ipynb", 4)
-    ours = finished(unsolved(SHEET), SOURCE, "exercises")
+    ours = finished(unsolved(SHEET.source), SOURCE, "exercises")
     assert [(c.cell_type, c.source) for c in released.cells] == [
         (c.cell_type, c.source) for c in ours.cells
     ]
@@ -79,8 +79,8 @@ def test_nbgrader_autograde_gives_solved_all_points_and_unsolved_none(
     course,
 ):
     for student, notebook in {
-        "solved": solved(SHEET),
-        "unsolved": unsolved(SHEET),
+        "solved": solved(SHEET.source),
+        "unsolved": unsolved(SHEET.source),
     }.items():
         # trains, unmarked
         notebook.cells = [

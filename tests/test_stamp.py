@@ -14,7 +14,7 @@ from course_lib.stamp import PLACEHOLDER, repository, stamp
 
 STALE = """\
 import build_readme
-from build_exercises import ROOT, SOLUTIONS, SimpleNamespace, sheet, unsolved, written
+from build_exercises import ROOT, SOLUTIONS, sheet, unsolved, written
 from build_notebooks import NOTEBOOKS, problems
 
 from course_lib import trust
@@ -22,8 +22,8 @@ from course_lib import trust
 for source in (NOTEBOOKS / "src").glob("*.py"):
     print("".join(f"{problem}\\n" for problem in problems(source, NOTEBOOKS / f"{source.stem}.ipynb")), end="")
 for name in sheet.names(SOLUTIONS):
-    found = SimpleNamespace(name=name, folder=SOLUTIONS)
-    if (ROOT / "exercises" / f"{name}.ipynb").read_bytes() != written(found, unsolved(found)):
+    source = SOLUTIONS / f"{name}.py"
+    if (ROOT / "exercises" / f"{name}.ipynb").read_bytes() != written(source, unsolved(source)):
         print(name)
 if (ROOT / trust.LIST).read_text(encoding="utf-8") != trust.listed(ROOT):
     print(trust.LIST)

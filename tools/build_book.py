@@ -105,9 +105,7 @@ def page(path: pathlib.Path) -> str:
     )
     paragraphs = title.source.split("\n\n")
     title.source = "\n\n".join(
-        part
-        for part in paragraphs
-        if not part.startswith(HOW[:15]) and "](../START.ipynb)" not in part
+        part for part in paragraphs if part != HOW and "](../START.ipynb)" not in part
     )
     for cell in notebook.cells:
         if cell.metadata.get("jupyter", {}).get("source_hidden"):

@@ -23,7 +23,6 @@ import tempfile
 import zipfile
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 from build_notebooks import ROOT, finished, read
@@ -50,10 +49,9 @@ GENERATED = (
 )
 
 
-def solved(found: Sheet) -> NotebookNode:
+def solved(source: Path) -> NotebookNode:
     """Returns the notebook with its solutions, in the form of nbgrader's `source`."""
-    path = found.folder / f"{found.name}.py"
-    return copy.deepcopy(_read(path, path.stat().st_mtime_ns))
+    return copy.deepcopy(_read(source, source.stat().st_mtime_ns))
 
 
 @lru_cache
@@ -62,12 +60,12 @@ def _read(path: Path, changed: int) -> NotebookNode:
     return read(path)
 
 
-def unsolved(found: Sheet) -> NotebookNode:
+def unsolved(source: Path) -> NotebookNode:
     """Returns the students' notebook, as `nbgrader generate_assignment` would make it.
 
     Raises ValueError if a BEGIN or END marker has no partner.
     """
-    notebook = solved(found)
+    notebook = solved(source)
     for cell in notebook.cells:
         cell.source = SOLUTION.sub(
             r"\1# YOUR CODE HERE\n\1raise NotImplementedError()", cell.source
@@ -75,14 +73,14 @@ def unsolved(found: Sheet) -> NotebookNode:
         cell.source = HIDDEN.sub("", cell.source).rstrip("\n")
         if re.search("### (BEGIN|END)", cell.source):
             raise ValueError(
-                f"{found.name}: a cell has a marker without its partner:\n{cell.source}"
+                f"{source.stem}: a cell has a marker without its partner:\n"
+                f"{cell.source}"
             )
     return notebook
 
 
-def written(found: Sheet, notebook: NotebookNode) -> bytes:
+def written(source: Path, notebook: NotebookNode) -> bytes:
     """Returns the file of a notebook of the sheet, with links and folded cells."""
-    source = found.folder / f"{found.name}.py"
     return f"{nbformat.writes(finished(notebook, source, 'exercises'))}\n".encode()
 
 
@@ -123,7 +121,7 @@ def answer(found: Sheet, function, name: str) -> str:
 
 def with_answers(found: Sheet, answers: dict[str, str]) -> NotebookNode:
     """Returns the solved notebook; `answers`, grade_id -> source, replaces cells."""
-    notebook = solved(found)
+    notebook = solved(found.source)
     for cell in notebook.cells:
         about = cell.metadata.get("nbgrader", {})
         if about.get("solution") and about["grade_id"] in answers:
@@ -174,7 +172,7 @@ def samples(found: Sheet) -> dict[str, bytes]:
         return buffer.getvalue()
 
     done = {m.name for m in masters[: len(masters) // 2]}
-    half = unsolved(found)
+    half = unsolved(found.source)
     for cell, right in zip(half.cells, with_answers(found, {}).cells):
         if right.metadata.get("nbgrader", {}).get("grade_id") in done:
             cell.source = right.source
@@ -182,7 +180,7 @@ def samples(found: Sheet) -> dict[str, bytes]:
     renamed.cells.append(nbformat.v4.new_code_cell("def unfinished(:", id="0" * 12))
     # The unsolved cells, copied to the end: students do this by mistake.
     copied = with_answers(found, {})
-    for cell in unsolved(found).cells:
+    for cell in unsolved(found.source).cells:
         if cell.metadata.get("nbgrader", {}).get("solution"):
             copied.cells.append(cell)
     for k, cell in enumerate(copied.cells):
@@ -210,7 +208,7 @@ def samples(found: Sheet) -> dict[str, bytes]:
         f"Kurt G/{name}.ipynb": file(mistaken(1)),
         f"Évariste Galois/{name}.ipynb": file(half),
         f"Henri P/{name}.ipynb": file(renamed),
-        f"Nobody yet/{name}.ipynb": file(unsolved(found)),
+        f"Nobody yet/{name}.ipynb": file(unsolved(found.source)),
         f"Mallory/{name}.ipynb": file(breaks_limits),
         f"=SUM(1+1) &lt;b&gt;/{name}.ipynb": file(spies),
         f"Oscar/{name}.ipynb": b"{ this is not a notebook",
@@ -229,7 +227,7 @@ def build(found: Sheet, to: Path, reveal: bool = False):
 
 def build_for_students(found: Sheet, to: Path, reveal: bool = False):
     """Writes the unsolved notebook and the files of its check into the folder `to`."""
-    notebook = written(found, unsolved(found))
+    notebook = written(found.source, unsolved(found.source))
     write_whole(to / "exercises" / f"{found.name}.ipynb", notebook)
     checks = to / "exercises" / "checks"
     write_public(found.public(reveal), checks / found.name)
@@ -311,14 +309,14 @@ def main() -> int:
                 bad += [f"{name}, {line}" for line in unnoticed(exercise)]
         if asked.nbgrader:
             folder = asked.nbgrader / "source" / found.name
-            notebook = written(found, solved(found))
+            notebook = written(found.source, solved(found.source))
             write_whole(folder / f"{found.name}.ipynb", notebook)
     for name in sheet.names(asked.solutions):
         file = asked.to / "exercises" / f"{name}.ipynb"
         # Its links may lead to a new sheet.
         if not asked.check and not name.startswith(tuple(names)) and file.exists():
-            other = SimpleNamespace(name=name, folder=asked.solutions)
-            write_whole(file, written(other, unsolved(other)))
+            source = asked.solutions / f"{name}.py"
+            write_whole(file, written(source, unsolved(source)))
     print("\n".join(bad), end="\n" if bad else "", file=sys.stderr)
     return bool(bad)
 

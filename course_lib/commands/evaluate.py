@@ -18,19 +18,19 @@ def run(args) -> int:
     # if nothing is measured, the table of any recipe raises an error with a hint
     measured = results.measured() or list(recipes())[:1]
     names = [args.name] if args.name else measured
-    tables, faults = {}, {}
+    tables, faults = {}, []
     for name in names:
         try:
             tables[name] = experiments.table(name)
         # one file that is out of date does not hide the others
         except (ValueError, OSError) as error:
-            faults[name] = error
+            faults.append(error)
     if args.json:
         print(as_json({name: results.read(name)["rows"] for name in tables}))
     else:
         for name, table in tables.items():
             print(f"{name}\n{table}\n")
-    for error in faults.values():
+    for error in faults:
         print(f"error: {error}", file=sys.stderr)
     return 1 if faults else 0
 

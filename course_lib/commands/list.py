@@ -26,13 +26,19 @@ def run(args):
         return
     first = max(len(row["name"]) for row in rows) + 2
     second = max(len(row["data"]) for row in rows) + 1
-    cells = f"{{:{first}}}{{:{second}}}{{:>17}}{{:>18}}  {{:4}}{{:9}}{{}}"
+
+    def show(name, data, cpu, gpu, zoo, measured, code):
+        print(
+            f"{name:{first}}{data:{second}}{cpu:>17}{gpu:>18}  "
+            f"{zoo:4}{measured:9}{code}"
+        )
+
     sizes = ("cpu: steps, batch", "gpu: steps, batch")
-    print(cells.format("recipe", "data", *sizes, "zoo", "measured", "code"))
+    show("recipe", "data", *sizes, "zoo", "measured", "code")
     for row in rows:
         sizes = (size(row["cpu"]), size(row["gpu"]))
         marks = ("yes" if row[key] else "-" for key in ("zoo", "measured"))
-        print(cells.format(row["name"], row["data"], *sizes, *marks, row["code"]))
+        show(row["name"], row["data"], *sizes, *marks, row["code"])
         if row["published"]:
             print(f"{'':{first}}published: {row['published']}")
     print(f"data sets: {', '.join(names())}")

@@ -102,18 +102,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def of_list(command: Parser):
-    as_json(command, "one document")
+    json_output(command, "one document")
 
 
 def of_train(command: Parser):
     name(command)
-    command.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="seed of weights, data order and training",
-    )
+    seed(command, "weights, data order and training")
     command.add_argument(
         "--steps",
         type=int,
@@ -138,9 +132,7 @@ def of_train(command: Parser):
         metavar="N",
         help="updates between two writes of the checkpoint",
     )
-    command.add_argument(
-        "--weights", type=Path, metavar="FILE", help="start from these weights"
-    )
+    weights(command, "start from these weights")
     command.add_argument(
         "--out",
         type=Path,
@@ -155,7 +147,9 @@ def of_train(command: Parser):
         metavar="N",
         help="updates between two lines of output, if it is not a terminal",
     )
-    as_json(command, "a document on each line of the output, the last one the result")
+    json_output(
+        command, "a document on each line of the output, the last one the result"
+    )
 
 
 def of_sample(command: Parser):
@@ -196,19 +190,8 @@ def of_sample(command: Parser):
         metavar="W",
         help="guidance weight of a conditional diffusion model; by default 0",
     )
-    command.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="seed of the noise and of random labels",
-    )
-    command.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="weights written by train; by default those of the course",
-    )
+    seed(command, "the noise and of random labels")
+    weights(command, "weights written by train; by default those of the course")
     device(command)
 
 
@@ -221,20 +204,9 @@ def of_evaluate(command: Parser):
         action="store_true",
         help="measure the weights that are part of the course",
     )
-    command.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="measure these weights, written by train",
-    )
-    command.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="seed of the random encoder to compare with",
-    )
-    as_json(command, "one document")
+    weights(command, "measure these weights, written by train")
+    seed(command, "the random encoder to compare with")
+    json_output(command, "one document")
 
 
 def of_check(command: Parser):
@@ -243,7 +215,7 @@ def of_check(command: Parser):
         "--exercise",
         help="number of the sheet, for example 03; by default that in the file's name",
     )
-    as_json(command, "one document")
+    json_output(command, "one document")
 
 
 def of_grade(command: Parser):
@@ -310,13 +282,23 @@ def name(command: Parser):
     command.add_argument("name", help="a recipe; the command `list` shows all")
 
 
+def seed(command: Parser, what: str):
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="N", help=f"seed of {what}"
+    )
+
+
+def weights(command: Parser, what: str):
+    command.add_argument("--weights", type=Path, metavar="FILE", help=what)
+
+
 def device(command: Parser):
     command.add_argument(
         "--device", help="cpu, cuda, cuda:1; by default a GPU if there is one"
     )
 
 
-def as_json(command: Parser, what: str):
+def json_output(command: Parser, what: str):
     command.add_argument("--json", action="store_true", help=f"print JSON: {what}")
 
 

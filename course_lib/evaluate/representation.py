@@ -42,7 +42,7 @@ def takes_data(function):
         if isinstance(x, Dataset):
             x = x.x
         if isinstance(x, DataLoader):
-            batches = (batch[0] if _is_pair(batch) else batch for batch in x)
+            batches = (b[0] if isinstance(b, (tuple, list)) and b else b for b in x)
         elif is_map_style(x) and not isinstance(x, (list, tuple)):
             batches = (pair[0] for pair in in_order(x, count("batch_size", batch_size)))
         else:
@@ -53,10 +53,6 @@ def takes_data(function):
         return torch.cat(found)
 
     return wrapper
-
-
-def _is_pair(batch) -> bool:
-    return isinstance(batch, (tuple, list)) and len(batch) > 0
 
 
 @takes_data

@@ -44,6 +44,11 @@ class Sheet:
     public_drivers: str
     hash: str
 
+    @property
+    def source(self) -> Path:
+        """The solved notebook, in the format py:percent."""
+        return self.folder / f"{self.name}.py"
+
     def exercise(self, master: Master, seed: int = 0, hidden: bool = False) -> Exercise:
         """Returns one exercise of the sheet, with its public or its hidden cases."""
         name = master.name

@@ -8,6 +8,7 @@ An exercise that was solved once stays solved. The points are those of the last 
 Where they are fewer than all although the exercise was solved, a note says so.
 """
 
+import contextlib
 import html
 import json
 import os
@@ -70,9 +71,10 @@ def _is_row(row) -> bool:
 
 
 def record(sheet: str, verdict: Verdict):
-    """Records the result of a check, if the exercise was attempted. Raises nothing: a
-    check must not fail because the disk is full or read-only."""
-    try:
+    """Records the result of a check, if the exercise was attempted. A check must not
+    fail because the record cannot be written: the disk is full or read-only."""
+    # RuntimeError: the home folder is unknown
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         path = record_path()
         if path is None or verdict.todo:
             return
@@ -81,8 +83,6 @@ def record(sheet: str, verdict: Verdict):
         solved = verdict.solved or rows.get(verdict.exercise, {}).get("solved", False)
         rows[verdict.exercise] = {"solved": solved, "points": verdict.points}
         write_json(path, sheets)
-    except Exception:
-        pass
 
 
 @dataclass(frozen=True)
