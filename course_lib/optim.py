@@ -57,3 +57,16 @@ def cosine(warmup: float = 0.05) -> Callable[[float], float]:
         return 0.5 * (1 + math.cos(math.pi * (p - warmup) / (1 - warmup)))
 
     return factor
+
+
+def step_decay(p: float) -> float:
+    """Returns the factor of the learning rate at progress p in [0, 1]: a linear warm-up
+    from 0 to 1 up to p = 0.05, then 1, from 0.6 on 0.1, and from 0.8 on 0.01.
+
+    MoCo v1 divides the learning rate by 10 after 120 and after 160 of 200 epochs (He et
+    al. 2019, arXiv 1911.05722, section 4), without a warm-up.
+    """
+    number("p", p, 0, 1)
+    if p < 0.05:
+        return p / 0.05
+    return 1.0 if p < 0.6 else 0.1 if p < 0.8 else 0.01

@@ -17,7 +17,7 @@ from course_lib.data import SHAPES, Dataset
 from course_lib.families import merged
 from course_lib.fingerprint import fingerprint, weights_hash, weights_of
 from course_lib.names import imported, is_own, unknown
-from course_lib.optim import Optimizers, adamw
+from course_lib.optim import Optimizers, adamw, cosine
 from course_lib.run import seeded, training_device
 from course_lib.train import Method, Step, fit
 
@@ -46,6 +46,8 @@ class Recipe:
     cpu: Size | None = None  # None: the training is too long for a CPU
     optimizer: Callable[..., Optimizers] = adamw
     weight_decay: float = 1e-4
+    # progress in (0, 1) -> the factor of the learning rate, as for `fit`
+    schedule: Callable[[float], float] | None = None  # None: cosine()
     # the number that the paper reports, for a recipe that repeats a paper's experiment
     published: str = ""
     # changes the data set first; for example, it replaces the labels y by other targets
@@ -67,6 +69,7 @@ class Recipe:
         teachers = sorted(map(weights_hash, weights_of(self.build)))
         row = [code, self.data, self.cpu, self.gpu, self.weight_decay, teachers]
         row += [] if self.has_representation else ["no representation"]
+        row += [fingerprint(self.schedule)] if self.schedule else []
         return hashlib.sha256(repr(row).encode()).hexdigest()[:12]
 
 
@@ -147,6 +150,7 @@ def train(
         seed=seed,
         device=device,
         optimizers=recipe.optimizer(size.lr, recipe.weight_decay),
+        schedule=recipe.schedule or cosine(),
         checkpoint=checkpoint,
         save_every=save_every,
         bf16=bf16,

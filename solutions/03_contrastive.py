@@ -106,8 +106,8 @@ assert check(cosine_similarity_matrix).solved
 # *Section 3 of the lecture.*
 #
 # Here are N candidates. Which of them is the positive? InfoNCE is the cross-entropy of that question, and it is the
-# loss of notebook 03 and of the planned notebooks 04 to 06. Let `scores[i, j]` $= s_{ij}$ be the score of reference i
-# with candidate j, with the positives on the diagonal. Then
+# loss of notebooks 03 and 04, and of the planned notebooks 05 and 06. Let `scores[i, j]` $= s_{ij}$ be the score of
+# reference i with candidate j, with the positives on the diagonal. Then
 #
 # $$L = -\frac1N \sum_{i=1}^{N} \log \frac{\exp s_{ii}}{\sum_{j=1}^{N} \exp s_{ij}}.$$
 #
@@ -753,4 +753,4 @@ trained(steps=10 if budget() == "smoke" else 100)
 # network stays.) Or give it another `contrast`: your `info_nce` on the cosines of z1 with z2, divided by a temperature,
 # has N candidates instead of 2N - 1. Does the loss start where you expect it? Your `mi_bound` is meant for such an
 # InfoNCE run. What is the bound with `negatives=63`, before and after training, and how far is it below its ceiling log
-# 64? The planned exercises 04 replace the memory bank by a queue of the outputs of a momentum encoder.
+# 64? The exercises 04 replace the memory bank by a queue of the outputs of a momentum encoder.

@@ -1,8 +1,8 @@
 """Measures for a representation and for a generator.
 
 A representation is evaluated on frozen features: k-NN, linear probe, few labels,
-retrieval, collapse, masks. A generator is evaluated by distances between features of
-real and of generated pictures.
+retrieval, collapse, masks, boxes. A generator is evaluated by distances between
+features of real and of generated pictures.
 
     train, test = features(method, train_set.x), features(method, test_set.x)
     accuracy(knn(train, train_set.y, test), test_set.y)
@@ -16,6 +16,7 @@ of one emoji look alike. If some are in the training part and others in the vali
 part, then the validation accuracy measures memory.
 """
 
+from course_lib.evaluate.boxes import BoxProbe, box_iou, box_probe
 from course_lib.evaluate.dense import (
     PENALTIES,
     THRESHOLDS,
@@ -53,11 +54,14 @@ __all__ = [
     "INVERSE_PENALTIES",
     "PENALTIES",
     "THRESHOLDS",
+    "BoxProbe",
     "LinearClassifier",
     "MaskProbe",
     "accuracy",
     "alignment",
     "bits_per_dimension",
+    "box_iou",
+    "box_probe",
     "effective_rank",
     "feature_std",
     "features",

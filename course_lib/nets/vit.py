@@ -148,3 +148,11 @@ class ViT(nn.Module):
         """
         last = self.blocks[-1]
         return last.attention.maps(last.norm1(self.blocks[:-1](self.embed(x))))
+
+
+class PooledViT(ViT):
+    """A vision transformer whose output is the mean of the patch tokens after the last
+    block, (N, dim)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tokens(x)[:, 1:].mean(1)

@@ -1353,8 +1353,8 @@ for classes in (2_000, 20_000):
 #
 # GT19's summary names two problems: *coming up with individual pretext tasks is tedious*, and *the learned
 # representations may not be general*. Notebook 03 answers with a single task, which is to tell pictures apart, as in
-# section 12. Two notebooks are planned: 04 makes a representation *invariant* to what a pretext task would predict
-# (PIRL), and 09 fills holes again, with a transformer and three quarters of each picture hidden.
+# section 12. Notebook 04, section 10, makes a representation *invariant* to what a pretext task would predict (PIRL).
+# Notebook 09 is planned: it fills holes again, with a transformer and three quarters of each picture hidden.
 #
 # ## 15. What to read
 #

@@ -1012,7 +1012,7 @@ picture
 #
 # AIA says: *good negative samples are very important*. There are three ways to have many of them: a huge batch (SimCLR;
 # it costs memory, because all 2N views get a gradient), a memory bank (this section; its rows are out of date), and a
-# queue of the latest outputs of a momentum encoder (MoCo; notebook 04 is planned).
+# queue of the latest outputs of a momentum encoder (MoCo, notebook 04).
 #
 # Two years before SimCLR, Wu et al. had many negatives with a small batch. They make **every picture a class of its
 # own**. A classifier with 20,000 classes would need a weight vector for each class, learnt from one picture. Instead,
@@ -1583,8 +1583,8 @@ for share, found in zip(shares, by_share):
 # proof fails? Give the bank a momentum of 0.9. In supervised contrastive
 # learning, replace the labels by `(y + 1) % 9`, then by random labels. Which of the two does harm, and why?
 #
-# Notebook 08 continues with methods that use no negatives at all. Planned: MoCo, harder negatives and PIRL in 04, CPC
-# in 05, text as the other view (CLIP) in 06.
+# Notebook 04 continues with more and harder negatives: MoCo, MoCHi and PIRL. Notebook 08 has methods that use no
+# negatives at all. Planned: CPC in 05, text as the other view (CLIP) in 06.
 #
 # ## 15. What to read
 #

@@ -1441,8 +1441,8 @@ bars_with_spread(
 # projector. Give Barlow Twins 16 features, then 1,024. Distil the shipped DINO into a smaller network with
 # `distillation_loss` on its prototypes, without any label.
 #
-# Three more notebooks are planned. Notebook 07 forms its classes by clustering (SwAV, where multi-crop comes from).
-# Notebook 04 has the moving average and keeps the negatives. Notebook 09 trains the same transformer by filling in
+# Notebook 04 has the moving average and keeps the negatives. Two more notebooks are planned. Notebook 07 forms its
+# classes by clustering (SwAV, where multi-crop comes from). Notebook 09 trains the same transformer by filling in
 # missing parts.
 #
 # ## 11. What to read
