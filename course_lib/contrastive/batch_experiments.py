@@ -1,7 +1,7 @@
 """Experiments of notebook 04 on small batches: shuffled BatchNorm, memory and time of a
 queue and of a large batch.
 
-He et al. 2019 (arXiv 1911.05722): figure 6 (shuffling). Chen et al. 2020 (arXiv
+He et al. 2019 (arXiv 1911.05722): figure A.1 (shuffling). Chen et al. 2020 (arXiv
 2003.04297): tables 2 and 3.
 """
 

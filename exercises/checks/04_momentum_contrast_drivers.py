@@ -131,8 +131,8 @@ def drive_MoCo(answer, a: Arrays) -> Arrays:
     new method with the state of this one makes the same next update.
 
     A case with `unseen` asks for `encode`, in eval mode, with other weights than those
-    at the start. `left ...`: whether `encode` leaves the mode of each network as it is, in
-    eval mode and in train mode.
+    at the start. `left ...`: whether `encode` leaves the mode of each network as it is,
+    in eval mode and in train mode.
     """
     queue = a["queue"].clone()
     method, networks = _moco(answer, a, queue)

@@ -20,7 +20,7 @@
 # Deck GT19, *CS 4644/7643, lecture 19*: *Momentum Contrastive Learning (MoCo)*, *Improved Baselines with Momentum
 # Contrastive Learning*, *MoCo vs. SimCLR vs. MoCo V2*.
 #
-# **Time** Reading takes an hour and a half, and computing about five minutes on two cores. Long experiments were run
+# **Time** Reading takes an hour and a half, and computing about three minutes on two cores. Long experiments were run
 # beforehand (`make results`); here their results are plotted.
 
 # %%
@@ -209,7 +209,8 @@ draw_sizes()
 # method is better by k-NN with each seed, by more than one point, and it has few negatives. By the probe it is better
 # on average, but not with each seed. Two reasons are possible. Its gradient flows through *both* views, so an update
 # learns from twice as many views. And its keys are never out of date, while in runs as short as ours a slow encoder
-# still contains a part of its random start. Why then MoCo? Because an update costs less. Section 6 compares at equal
+# still contains a part of its random start. (The bank starts with vectors of the untrained network. Our runs last 1.3
+# epochs, so most rows are replaced only once.) Why then MoCo? Because an update costs less. Section 6 compares at equal
 # time.
 #
 # *How this differs from the paper.* In figure 3 of the MoCo paper, the end-to-end line changes the *batch* with K, and
@@ -487,8 +488,8 @@ draw_staleness()
 # The order is that of the model: the larger the momentum, the longer keys stay valid. The sizes are not. The model says
 # 0.85 for a momentum of 0.99 and an age of 100 updates, and less than 0.5 was measured. Real updates are not
 # independent: many of them go in the same direction, and an average of such steps is not smaller than the steps. So at
-# 0.99 the key encoder is more consistent than the query encoder only up to an age of about 30 updates. (This is as long
-# as a key stays in our queue.) At 0.999 and above it is more consistent at every age.
+# 0.99 the key encoder is more consistent than the query encoder only up to an age of 30 to 50 updates, depending on the
+# seed. (A key stays in our queue for 32 updates.) At 0.999 and above it is more consistent at every age.
 #
 # With 0 and 0.9 something else happens. The cosine falls to about 0 within 40 to 60 updates. Then it *rises* again (0),
 # or it becomes clearly *negative* (0.9). Random steps do not do that. The encodings seem to go round in a circle.
@@ -720,8 +721,8 @@ draw_momentum_losses()
 # With $m = 0$ all three seeds are worse than every run with another momentum, by k-NN. So one part of the paper's table
 # appears here, too: $m = 0$ is the worst. But "fails" would be too strong: the network still beats the random encoder.
 # The loss shows why it is worse. In the first updates it is the lowest of all: this is the short cut of section 4. Then
-# it rises, falls once more between updates 90 and 140, and ends as the highest of all. With 0.9 the short cut comes
-# later, near update 50, and the loss rises afterwards, too.
+# it rises, falls once more at a different time with each seed (between updates 80 and 140), and ends as the highest of
+# all. With 0.9 the short cut comes later, near update 50, and the loss rises afterwards, too.
 #
 # From 0.9 to 0.9999 our accuracies do not differ by more than the seeds do. With a momentum of 0.9999, the weights of
 # the key encoder still contain 98 % of their random start after 200 updates, $0.9999^{200}$. It is surprising that this
@@ -770,15 +771,17 @@ bars_with_spread(
 # Compare the two lines with groups. Without shuffling, queries find their own keys more often, with every seed and at
 # every time, on average 1.6 to 1.9 times as often. The pictures, the networks and the size of the groups are the same,
 # so the additional matches come from the trace of the group. The representation does not gain: k-NN is the same. In our
-# short run, it does not suffer either; the probe is even a little higher without shuffling. (In the paper's figure 6,
-# k-NN without shuffling falls behind in the course of training.) The third line shows what replaces shuffling on one
-# device: one large batch, whose statistics are less noisy. It is the best by k-NN with every seed.
+# short run, it does not suffer either; the probe is even higher without shuffling, by 0.1 to 1.9 points. (In the
+# paper's figure A.1, the pretext accuracy without shuffling soon exceeds 99.9 %, and the k-NN accuracy drops.) The line
+# *one batch* shows what replaces shuffling on one device: one large batch, whose statistics are less noisy. This
+# setting is the best by k-NN with every seed.
 #
 # ## 6. From v1 to v2
 #
 # MoCo v2 takes two ideas from SimCLR: an MLP as projector, and blur as an additional augmentation. A third change is
 # the learning rate, which falls along a cosine instead of in steps. GT19 shows the paper's table 1, the linear probe on
-# ImageNet and the detection of objects on PASCAL VOC (AP, average precision):
+# ImageNet and the detection of objects on PASCAL VOC (AP, average precision; AP50 and AP75 count a box as right if it
+# overlaps the true one by an IoU of 0.5 or 0.75, explained below):
 #
 # | | MLP | aug+ | cos | epochs | ImageNet | AP50 | AP | AP75 |
 # |---|---|---|---|---|---|---|---|---|
@@ -855,7 +858,7 @@ for measure, label in (
         bars_with_spread(
             experiments.values("moco-v1-to-v2", measure),
             xlabel=label,
-            title="From v1 to v2, 3 seeds",
+            title="From v1 to v2, 3 seeds (the last two settings: one)",
         )
     )
 
@@ -930,10 +933,11 @@ bars_with_spread(
 #
 # What does this buy? The last figure gives three methods about equal time. SimCLR with a batch of 512 makes only 48
 # updates in it, MoCo with 64 pictures makes 600, and MoCo is better with each seed. This is GT19's message (table 2:
-# MoCo v2 67.5 % with 256 pictures; SimCLR 61.9 % with 256 and 66.6 % with 8,192). But SimCLR with a *small* batch is
-# better than both here, also with each seed. So the slides' reason for MoCo, that a contrastive method needs thousands
-# of negatives, does not hold at our scale (notebook 03, section 12, came to the same result for the batch size). What
-# remains is its price.
+# MoCo v2 67.5 % with 256 pictures; SimCLR 61.9 % with 256 and 66.6 % with 8,192). (MoCo even had eight seconds more;
+# the times are in the title.) But by k-NN, SimCLR with a *small* batch is better than both, also with each seed. (By
+# the probe, MoCo with 64 pictures is slightly better with one of the three.) So the slides' reason for MoCo, that a
+# contrastive method needs thousands of negatives, does not hold at our scale (notebook 03, section 12, came to the same
+# result for the batch size). What remains is its price.
 #
 # *Margin note.* GT19 writes that MoCo's queues "allow training on a large number of negative samples (no TPU
 # required!)", and in a summary that MoCo "allows large batch training without TPU". Only the first is right: many
@@ -1197,17 +1201,17 @@ bars_with_spread(
 )
 
 # %% [markdown]
-# First look at MoCo alone. At the start, the 64 hardest negatives have 7 % of the gradient, which is their share of the
-# 976. After 361 updates they have nearly half of it. ENS's observation holds here: as training goes on, few negatives
-# remain hard. MoCHi does what it should: with each seed, its last share is lower than MoCo's, by two or three points,
-# and the validation queries find their own keys somewhat more often. But the representation does not gain. k-NN is the
-# same, and the probe is not higher. MoCHi pushes hardest where section 7 found the most false negatives. (In the paper,
-# too, the linear probe on ImageNet gains little; the authors stress the gains for boxes. They train for 200 epochs or
-# more; our 400 updates are less than three.)
+# First look at MoCo alone. At the start, the 64 hardest negatives have 7 % of the gradient, which is their share of all
+# 976 negatives. After 361 updates they have nearly half of it. ENS's observation holds here: as training goes on, few
+# negatives remain hard. MoCHi does what it should: with each seed, its last share is lower than MoCo's, by two to two
+# and a half points, and the validation queries find their own keys somewhat more often. But the representation does not
+# gain. k-NN is nearly the same, and the probe is lower on average, though not with each seed. MoCHi pushes hardest
+# where section 7 found the most false negatives. (In the paper, too, the linear probe on ImageNet gains little; the
+# authors stress the gains for boxes. They train for a hundred epochs or more; our 400 updates are less than three.)
 #
 # ## 9. False negatives and labels
 #
-# Section 7 showed that among the hardest negatives, more than by chance show the category of the query. They are
+# Section 7 showed that among the hardest negatives, the category of the query is more frequent than by chance. They are
 # **false negatives**: the loss pushes them away, although they are similar for a good reason. Hard and false go
 # together. So a method that looks for harder negatives also finds more false ones.
 #
@@ -1298,10 +1302,12 @@ bars_with_spread(
 # %% [markdown]
 # With labels for 1 % or 10 % of the emoji, the representation is the same as without labels. A batch of 128 pictures
 # then has about one or thirteen labelled ones, so there are hardly any additional positives. With half of the labels,
-# k-NN and probe are higher with each seed. But look at the first figure: the network that uses *only* the labelled
-# pictures is better at every share. It is trained three times as long, and its loss asks for the classes directly. So
-# in runs as short as ours, the mixture is no bargain. In notebook 03, section 12, SimCLR's longer run on all pictures,
-# with the labels used only afterwards, reached as much as training on 1 % of the labels alone.
+# k-NN and probe are higher with each seed. With all labels the probe is higher with each seed, and k-NN with two of
+# three. But look at the first figure: the network that uses *only* the labelled pictures is better at each share where
+# we have both. It is trained three times as long, and its loss asks for the classes directly. So in runs as short as
+# ours, the mixture is no bargain. In notebook 03, section 12, a longer run of SimCLR on all pictures used the labels
+# only afterwards. With 1 % of them, a linear classifier on its frozen features was as good as training on the labels
+# alone. Fine-tuned, it was better at every share and with every seed.
 #
 # ## 10. PIRL: invariant, not covariant
 #
@@ -1388,7 +1394,7 @@ def draw_permutations():
                 counts, seeds.amin(1), seeds.amax(1), color=colour, alpha=0.2, lw=0
             )
         baseline = max(experiments.values("pirl", measure)["random encoder"])
-        ax.axhline(baseline, color="grey", ls=":", label="random encoder")
+        ax.axhline(baseline, color="grey", ls=":", label="random encoder (best seed)")
         ax.set_xscale("log")
         ax.set(xlabel="number of permutations", ylabel=ylabel)
     axes[0].legend(fontsize=8)
@@ -1407,7 +1413,7 @@ for measure, what in (("shuffled", "shuffled tiles"), ("rotated", "a quarter tur
         bars_with_spread(
             ratio,
             xlabel="distance, divided by that of two different scenes",
-            title=f"The same scene with {what}, 3 seeds",
+            title=f"The same scene with {what}, 3 seeds (RotNet, Jigsaw: one)",
         )
     )
 
@@ -1416,12 +1422,13 @@ for measure, what in (("shuffled", "shuffled tiles"), ("rotated", "a quarter tur
 # solved. PIRL is better than Jigsaw in both cases, by both measures and with each seed, and the number of permutations
 # makes no difference to it.
 #
-# *Distances.* RotNet must know the rotation. Its features of a rotated scene are nearly as far away as another scene
-# (one run, the shipped weights). PIRL with rotations brings them to about a quarter of this distance. A surprise: PIRL
-# with *jigsaw* is also more invariant to rotation than RotNet and than the random encoder, although it never saw a
-# rotated picture. And PIRL with rotations is the most invariant to shuffled tiles. One reason is that the denominator
-# is larger: contrastive training moves *different* scenes far apart. Jigsaw, on the other hand, is not invariant to
-# shuffled tiles at all.
+# *Distances.* RotNet must know the rotation. Its features of a rotated scene are at 82 % of the distance of another
+# scene (one run, the shipped weights). PIRL with rotations brings them to a fifth or a quarter of the distance of
+# another scene. A surprise: PIRL with *jigsaw* is also more invariant to rotation than RotNet and than the random
+# encoder, although it never saw a rotated picture. And PIRL with rotations is the most invariant to shuffled tiles. One
+# reason is that the denominator is larger: contrastive training moves *different* scenes far apart. Jigsaw, on the
+# other hand, is not invariant to shuffled tiles at all (also one run; RotNet and Jigsaw were trained for 1,400 and
+# 1,100 updates, PIRL for 400).
 #
 # ## 11. How different should two views be?
 #
@@ -1526,20 +1533,22 @@ display(draw_infomin("infomin-crops", "distance of the crops in pixels"))
 display(draw_infomin("infomin-colour", "strength of the colour jitter"))
 
 # %% [markdown]
-# **Crops: an inverted U.** Two equal crops share the most. What is learnt from them is a little better than the random
-# encoder by k-NN, and no better by the probe. The linear probe is best at a distance of 8 pixels, where a quarter of
-# each crop is common to both: with every seed it is higher there than at any other distance. At 12 and 16 pixels it is
-# 1.4 to 3.3 points lower. By k-NN, the distances from 4 to 16 do not differ clearly: each seed has another best one. At
-# 16 pixels the crops only touch at a corner, and the bound is nearly 0. Still the features are clearly better than
-# random ones: a little shared information is enough to learn from. (The bound is a lower bound, measured on test emoji.
-# And at larger distances there are fewer places for the crops; at 16 they always lie in the corners.)
+# **Crops: an inverted U, clearest by the probe.** Two equal crops share the most. What is learnt from them is a little
+# better than the random encoder by k-NN, and on average a little worse by the probe. The linear probe is best at a
+# distance of 8 pixels, where a quarter of each crop is common to both: with every seed it is higher there than at any
+# other distance. At 12 and 16 pixels it is 1.4 to 3.3 points lower. By k-NN, the distances from 4 to 16 do not differ
+# clearly: each seed has another best one. At 16 pixels the crops only touch at a corner, and the bound is nearly 0.
+# Still the features are clearly better than random ones: a little shared information is enough to learn from. (The
+# bound is a lower bound, measured on test emoji. And at larger distances there are fewer places for the crops; at 16
+# they always lie in the corners.)
 #
 # **Colours: no U.** From no jitter to 0.3, and from 0.3 to 1.0, both measures fall with each seed. From 1.0 to 3.0
-# there is no clear change: the features are then about as good as random ones. (At 3.0 the bound is below 0.
-# Information cannot be negative, but a lower bound of it can.) A possible reason: the categories of our emoji have
-# typical colours, so the jitter removes what the task needs, while crop and flip alone already make the views different
-# enough. The rule is the same in both figures: good views keep what the task needs. But which task? The strength of an
-# augmentation is a statement about what will be asked of the features later.
+# there is no clear change: the features are then on average only one or two points better than random ones, and not
+# with each seed by both measures. (At 3.0 the bound is below 0. Information cannot be negative, but a lower bound of it
+# can.) A possible reason: the categories of our emoji have typical colours, so the jitter removes what the task needs,
+# while crop and flip alone already make the views different enough. The rule is the same in both figures: good views
+# keep what the task needs. But which task? The strength of an augmentation is a statement about what will be asked of
+# the features later.
 #
 # ## 12. MoCo v3: without a queue, with a transformer
 #
@@ -1608,8 +1617,8 @@ for step in training("moco-v3", v3, SHORT):
 #   Here it is in train mode, and BatchNorm uses the statistics of the batch of keys.
 # - **Comparing losses.** A loss with another K, another temperature or mixed negatives has another scale.
 # - **Momentum by habit.** 0.999 fits a million updates. In a run of 200 updates it keeps most of the random start. Here
-#   this did not lower the accuracy, but such keys cannot improve.
-# - **One measure.** Section 6 ranks the same networks in different ways by classes and by boxes.
+#   this did not lower the accuracy, but such keys hardly improve.
+# - **One measure.** In section 6 the boxes show a difference that the classes do not show.
 #
 # ## 14. What to try next
 #
@@ -1617,8 +1626,9 @@ for step in training("moco-v3", v3, SHORT):
 # you run the cell below it.
 #
 # Let the queue of the film hold 1,024 keys, and the film run for 100 updates. Which momentum do its oldest keys need?
-# Use the model of section 4 first. Give MoCHi mixtures of the *easiest* negatives. Replace the negatives of section 7
-# by the keys with ranks 11 to 4,096, so that the ten hardest are left out: does it help against false negatives?
+# Use the model of section 4 first. Give MoCHi mixtures of the *easiest* negatives. Train MoCo with only the keys of its
+# queue that have ranks 11 to 4,096 for each query, so that the ten hardest are left out. Does it help against false
+# negatives?
 #
 # Notebook 08 goes further and leaves out the negatives. Planned: CPC in 05, text as the other view (CLIP) in 06.
 #
