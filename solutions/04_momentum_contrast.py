@@ -151,9 +151,9 @@ def masked_moco_loss(q, k, queue, rows, queue_rows, temperature):
     q, k (N, D), queue (K, D), float32 or float64, all of one dtype: queries, their
     positive keys, and old keys; vectors of any Euclidean norm above 0. rows (N,), all
     different, and queue_rows (K,): whole numbers, the indices of the pictures of the
-    queries and of the old keys; -1 in queue_rows is a random key without a picture, a negative for all
-    queries. temperature: a number > 0. Returns the mean over the queries of the loss
-    above: a 0-d tensor, in nats. Gradient reaches q only.
+    queries and of the old keys; -1 in queue_rows is a random key without a picture, a
+    negative for all queries. temperature: a number > 0. Returns the mean over the
+    queries of the loss above: a 0-d tensor, in nats. Gradient reaches q only.
     """
     ### BEGIN SOLUTION
     k, queue = F.normalize(k.detach(), dim=1), F.normalize(queue.detach(), dim=1)

@@ -11,8 +11,7 @@
 # random encoder; say which negatives carry the gradient, and what false negatives do; measure by boxes, not only by
 # classes; decide how different two views should be.
 #
-# **You need** notebook 03: InfoNCE, the temperature, SimCLR and the memory bank. Notebook 08 uses slow copies of a
-# network, too, but you need not know it.
+# **You need** notebook 03: InfoNCE, the temperature, SimCLR and the memory bank.
 #
 # **Lectures** Deck REP, *Representation Learning*: *Contrastive Learning Approaches*, *MoCo*. Deck AIA, *Automatic
 # Image Analysis, lecture 13*: *Good negative samples are very important*. Deck ENS, *Apprentissage continu de
@@ -39,7 +38,11 @@ from course_lib import recipe as recipes
 from course_lib.contrastive.mochi import MoCHi, hardest, mix
 from course_lib.contrastive.moco import MoCo, Queue, moco_loss
 from course_lib.contrastive.moco_v3 import MoCoV3, moco_v3_loss
-from course_lib.contrastive.partly_labelled import UNLABELLED, own_classes
+from course_lib.contrastive.partly_labelled import (
+    UNLABELLED,
+    PartlyLabelled,
+    own_classes,
+)
 from course_lib.contrastive.pirl import PIRL, pirl_nce
 from course_lib.contrastive.supcon import supervised_contrastive
 from course_lib.contrastive.view_experiments import crops_at, shuffled
@@ -190,7 +193,9 @@ def draw_sizes():
                 sizes, seeds.amin(1), seeds.amax(1), color=colour, alpha=0.2, lw=0
             )
         baseline = max(experiments.values("moco-v2", measure)["random encoder"])
-        ax.axhline(baseline, color="grey", ls=":", label="random encoder (best seed)")
+        ax.axhline(
+            baseline, color="#666666", ls=":", label="random encoder (best seed)"
+        )
         ax.set_xscale("log", base=2)
         ax.set(
             xlabel="number of negatives K",
@@ -410,7 +415,8 @@ explore(
 
 # %%
 def stale_distance(age, momentum):
-    """D_k(age) / sigma^2: the key encoder's mean squared distance after `age` updates."""
+    """D_k(age) / sigma^2: the mean squared distance of the key encoder from where it
+    was `age` updates ago."""
     age = torch.as_tensor(age, dtype=torch.float64)
     if momentum == 0:
         return age
@@ -472,7 +478,7 @@ def draw_staleness():
             ages, cosine.amin(0), cosine.amax(0), color=colour, alpha=0.2, lw=0
         )
     ages, cosine = measured_cosine("0.99", "query_cosine")
-    ax.plot(ages, cosine.mean(0), ":", color="grey", label="query encoder, m = 0.99")
+    ax.plot(ages, cosine.mean(0), ":", color="#666666", label="query encoder, m = 0.99")
     ax.set(
         title="How well does an old key fit? 3 seeds",
         xlabel="age of the key in updates",
@@ -518,7 +524,9 @@ def draw_model(momentum, queue, batch):
     ax.plot(age, model, color=PALETTE[0], label="model")
     ages, cosine = measured_cosine(momentum)
     ax.plot(ages, cosine.mean(0), "o", ms=4, color=PALETTE[1], label="measured")
-    ax.axvspan(0, min(oldest, 100), color="grey", alpha=0.2, label="ages in the queue")
+    ax.axvspan(
+        0, min(oldest, 100), color="#666666", alpha=0.2, label="ages in the queue"
+    )
     inside = [c for a, c in zip(ages, cosine.mean(0).tolist()) if a <= oldest]
     mean = f"{sum(inside) / len(inside):.2f}" if inside else "not measured below 5"
     ax.set(
@@ -1060,10 +1068,10 @@ def draw_groups():
         ax.set(xlabel="rank of the negative", ylabel=ylabel)
         ax.set_ylim(bottom=0)
     share = (train.y.bincount().double() / len(train)).square().sum().item()
-    axes[0].axhline(share, color="grey", ls=":", label="two random scenes")
+    axes[0].axhline(share, color="#666666", ls=":", label="two random scenes")
     # sizes of the four groups of ranks
     sizes = torch.tensor([10, 90, 900, 7192]) / 8192
-    axes[1].plot(GROUPS, sizes, "x", color="grey", label="share of the negatives")
+    axes[1].plot(GROUPS, sizes, "x", color="#666666", label="share of the negatives")
     for ax in axes:
         ax.legend(fontsize=8)
     figure.suptitle("Negatives by rank, 1,024 queries, 3 seeds")
@@ -1266,6 +1274,9 @@ torch.testing.assert_close(
     by_hand, supervised_contrastive(z1, z2, own_classes(labels), 0.1)
 )
 
+# %%
+show(PartlyLabelled.loss)
+
 # %% [markdown]
 # An unlabelled picture may still show the class of a labelled one. Then it is a false negative, as before. The next
 # figure labels a share of the emoji, with all their scenes, and trains on all pictures. A linear classifier on the
@@ -1287,7 +1298,7 @@ display(
     bars_with_spread(
         bars,
         xlabel="accuracy on test scenes",
-        title="Share of labelled emoji. Contrastive: 200 updates of 128. Alone: 600 updates",
+        title="Share of labelled emoji. All pictures: 200 updates; labelled: 600",
     )
 )
 bars_with_spread(
@@ -1394,7 +1405,9 @@ def draw_permutations():
                 counts, seeds.amin(1), seeds.amax(1), color=colour, alpha=0.2, lw=0
             )
         baseline = max(experiments.values("pirl", measure)["random encoder"])
-        ax.axhline(baseline, color="grey", ls=":", label="random encoder (best seed)")
+        ax.axhline(
+            baseline, color="#666666", ls=":", label="random encoder (best seed)"
+        )
         ax.set_xscale("log")
         ax.set(xlabel="number of permutations", ylabel=ylabel)
     axes[0].legend(fontsize=8)
