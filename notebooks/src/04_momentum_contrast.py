@@ -342,7 +342,9 @@ def draw_queue(update, momentum):
     )
     axes[0].grid(False)
     axes[0].set(
-        title="the queue, row by row (white: still random)",
+        title="the queue, row by row\n(white: still random)",
+        xticks=range(0, side, 5),
+        yticks=range(0, side, 5),
         xlabel="column",
         ylabel="row of 16 keys",
     )
@@ -354,8 +356,7 @@ def draw_queue(update, momentum):
         ylim=(-0.3, 1.05),
         xlabel="age of the key in updates",
         ylabel="cosine with today's encoding",
-        title=f"mean cosine {today[known].mean():.2f}; {common:.0%} of the movement\n"
-        "is common to all keys",
+        title=f"mean cosine {today[known].mean():.2f}\nmovement in common {common:.0%}",
     )
     figure.suptitle(f"Momentum {momentum}, after {update} updates")
     return describe(
@@ -367,7 +368,8 @@ def draw_queue(update, momentum):
 
 # %% [markdown]
 # **Try it.** How does the front of new keys move through the table? At which momentum do the oldest keys still fit? And
-# do the keys move independently of each other, or all in the same direction?
+# do the keys move independently of each other, or all in the same direction? (The title says
+# which part of the mean squared movement of the keys is common to all of them.)
 
 # %%
 explore(
@@ -504,8 +506,8 @@ draw_staleness()
 # there is a short cut: move *all* outputs into one common direction. The positive comes along, because it was just made
 # by (nearly) the same network. The negatives stay behind, because they are old. So the loss falls, and nothing about
 # pictures was learnt. When the queue has filled up with the moved keys, the encoder has to move on. The widget above
-# shows this: its title says which part of the movement of all keys is common to them. A slow key encoder closes the
-# short cut, because then the positive stays behind, too.
+# shows this by the movement in common. A slow key encoder closes the short cut, because then the positive stays behind,
+# too.
 #
 # **Try it.** Which momentum does a queue of K keys need? The lines are the model and the measurement; the shaded part
 # is the age that keys in the queue have. The title gives the mean over the queue.
@@ -1018,7 +1020,7 @@ def draw_hardest(query, encoder, tau):
         captions,
         columns=6,
         title=f"{encoder}: the ten hardest of {POOL} negatives carry "
-        f"{force[order].sum():.0%} of the force; {int(same.sum())} of them show the "
+        f"{force[order].sum():.0%} of the force;\n{int(same.sum())} of them show the "
         "query's category",
     )
 
