@@ -20,7 +20,9 @@ def merged(kind: str) -> dict:
         if not package.ispkg:
             continue
         folder = importlib.import_module(package.name).__path__
-        for module in pkgutil.iter_modules(folder, f"{package.name}."):
+        modules = pkgutil.iter_modules(folder, f"{package.name}.")
+        # FAMILY.recipes comes before FAMILY.NAME_recipes; otherwise in alphabetic order
+        for module in sorted(modules, key=lambda m: m.name != f"{package.name}.{kind}"):
             if not module.name.endswith(kind):
                 continue
             table = getattr(importlib.import_module(module.name), kind.upper())

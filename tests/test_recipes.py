@@ -735,10 +735,10 @@ def test_command_train_resumes_and_evaluate_reads_its_weights(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "nothing"], "argument `name`: expected one of "),
+        (["train", "nothing"], "argument `name`: expected one of simclr, "),
         (["train", "simclr", "--steps", "0"], "argument `steps`"),
         (["evaluate", "--zoo"], "need the recipe's name"),
-        (["evaluate", "simclr-cifar10"], "argument `name`: expected one of "),
+        (["evaluate", "simclr-cifar10"], "argument `name`: expected one of simclr, "),
         (["evaluate", "simclr", "--weights", "missing.pt"], "missing.pt"),
     ],
 )

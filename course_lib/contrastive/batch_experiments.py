@@ -7,14 +7,19 @@ He et al. 2019 (arXiv 1911.05722): figure A.1 (shuffling). Chen et al. 2020 (arX
 
 import time
 from collections.abc import Callable
-from statistics import mean, median
+from statistics import median
 
 import torch
 from torch import Tensor, nn
 
 from course_lib.contrastive.moco import MoCo, key_scores
-from course_lib.contrastive.moco_experiments import end_to_end, variant
-from course_lib.contrastive.moco_recipes import moco_v2, views_v2
+from course_lib.contrastive.moco_experiments import (
+    about,
+    end_to_end,
+    means_of_ten,
+    variant,
+)
+from course_lib.contrastive.moco_recipes import like_moco_v2, moco_v2, views_v2
 from course_lib.contrastive.recipes import simclr
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.data import as_float, load
@@ -35,12 +40,9 @@ class GroupedMoCo(MoCo):
 
     def loss(self, x: Tensor, y=None) -> Tensor:
         view1, view2 = self.views(x)
-        order = torch.arange(len(x), device=x.device)
-        order = (
-            order[torch.randperm(len(x), device=x.device)] if self.shuffle else order
-        )
-        online = nn.Sequential(self.encoder, self.projector)
-        q = torch.cat([self.embed(online, v) for v in view1.split(self.group)])
+        ordered = torch.randperm if self.shuffle else torch.arange
+        order = ordered(len(x), device=x.device)
+        q = torch.cat([self.embed(self.online, v) for v in view1.split(self.group)])
         shuffled = [self.embed(self.key, v) for v in view2[order].split(self.group)]
         k = torch.cat(shuffled)[order.argsort()]
         self.step_outputs.append(k)
@@ -50,12 +52,9 @@ class GroupedMoCo(MoCo):
 
 
 def grouped(group: int, shuffle: bool) -> GroupedMoCo:
-    method = moco_v2()
-    changed = GroupedMoCo(
-        method.encoder, method.projector, method.augment, 4096, 64, 0.2, 0.99
-    )
-    changed.group, changed.shuffle = group, shuffle
-    return changed
+    method = like_moco_v2(GroupedMoCo)
+    method.group, method.shuffle = group, shuffle
+    return method
 
 
 def pretext_accuracy(recipe: Recipe, seed: int) -> dict:
@@ -68,12 +67,10 @@ def pretext_accuracy(recipe: Recipe, seed: int) -> dict:
         correct.append(method.pretext_accuracy.item())
         losses.append(step.loss)
     return {
-        "steps": step.steps,
-        "batch_size": step.images // step.steps,
-        "seconds": round(step.seconds, 1),
+        **about(step),
         **measures(method.eval(), recipe.data),
-        "pretext": [mean(correct[i : i + 10]) for i in range(0, len(correct), 10)],
-        "losses": [mean(losses[i : i + 10]) for i in range(0, len(losses), 10)],
+        "pretext": means_of_ten(correct),
+        "losses": means_of_ten(losses),
     }
 
 

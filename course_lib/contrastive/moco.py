@@ -107,6 +107,11 @@ class MoCo(Method):
         self.temperature = positive("temperature", temperature)
         self.momentum = number("momentum", momentum, 0, 1)
 
+    @property
+    def online(self) -> nn.Sequential:
+        """The network that encodes queries: encoder and projector."""
+        return nn.Sequential(self.encoder, self.projector)
+
     def views(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns two random views of each picture: for the queries, and for the
         keys."""
@@ -119,7 +124,7 @@ class MoCo(Method):
 
     def loss(self, x: Tensor, y=None) -> Tensor:
         view1, view2 = self.views(x)
-        q = self.embed(lambda view: self.projector(self.encoder(view)), view1)
+        q = self.embed(self.online, view1)
         k = self.embed(self.key, view2)  # without gradient
         self.step_outputs.append(k)
         return self.compare(q, k)
@@ -128,7 +133,7 @@ class MoCo(Method):
         return moco_loss(q, k, self.queue.keys, self.temperature)
 
     def after_step(self):
-        ema(self.key, nn.Sequential(self.encoder, self.projector), self.momentum)
+        ema(self.key, self.online, self.momentum)
         for k in self.step_outputs:
             self.queue.push(k)
 

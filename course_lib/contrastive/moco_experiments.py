@@ -18,7 +18,12 @@ from course_lib import evaluate
 from course_lib.augment import Compose
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination
 from course_lib.contrastive.moco import MoCo, moco_loss
-from course_lib.contrastive.moco_recipes import moco_v2, views_v1, views_v2
+from course_lib.contrastive.moco_recipes import (
+    like_moco_v2,
+    moco_v2,
+    views_v1,
+    views_v2,
+)
 from course_lib.contrastive.simclr import SimCLR
 from course_lib.data import as_float, by_row, load
 from course_lib.experiments.jobs import measures, train_to_the_end
@@ -30,6 +35,7 @@ from course_lib.recipe import Recipe, Size, build, lookup, train
 from course_lib.run import seeded
 from course_lib.supervised.recipes import supervised
 from course_lib.teacher import frozen_copy
+from course_lib.train import Step
 
 # many settings, so fewer updates than in the recipe
 BASE = replace(lookup("moco-v2"), cpu=Size(200, 128, 3.5e-3))
@@ -46,9 +52,7 @@ def variant(change: Callable, *arguments, **others) -> Recipe:
 
 
 def queue_of(size: int) -> MoCo:
-    method = moco_v2()
-    networks = method.encoder, method.projector, method.augment
-    return MoCo(*networks, size, 64, method.temperature, method.momentum)
+    return like_moco_v2(MoCo, size)
 
 
 class SampledBank(InstanceDiscrimination):
@@ -113,7 +117,7 @@ def staleness(recipe: Recipe, seed: int) -> dict:
     method, data = build(recipe, seed), load(recipe.data, "train")
     with seeded(1):
         view = method.augment(as_float(data.x[:256]))
-    twin = frozen_copy(nn.Sequential(method.encoder, method.projector), training=True)
+    twin = frozen_copy(method.online, training=True)
     keys, queries, losses = [], [], []
     for step in train(recipe, method, data, seed=seed, device="cpu"):
         losses.append(step.loss)
@@ -122,19 +126,31 @@ def staleness(recipe: Recipe, seed: int) -> dict:
             # copies, so that the running statistics of BatchNorm do not change
             for network, kept in (
                 (method.key.net, keys),
-                (nn.Sequential(method.encoder, method.projector), queries),
+                (method.online, queries),
             ):
                 twin.net.load_state_dict(network.state_dict())
                 kept.append(F.normalize(twin(view), dim=1))
     return {
-        "steps": step.steps,
-        "batch_size": step.images // step.steps,
-        "seconds": round(step.seconds, 1),
+        **about(step),
         **measures(method.eval(), recipe.data),
-        "losses": [mean(losses[i : i + 10]) for i in range(0, len(losses), 10)],
+        "losses": means_of_ten(losses),
         "key_cosine": cosine_by_age(keys),
         "query_cosine": cosine_by_age(queries),
     }
+
+
+def about(step: Step) -> dict:
+    """Returns what a row says of the run that ended with this step."""
+    return {
+        "steps": step.steps,
+        "batch_size": step.images // step.steps,
+        "seconds": round(step.seconds, 1),
+    }
+
+
+def means_of_ten(values: list[float]) -> list[float]:
+    """Returns the mean of every 10 values; the last mean may be of fewer."""
+    return [mean(values[i : i + 10]) for i in range(0, len(values), 10)]
 
 
 def cosine_by_age(kept: list[Tensor]) -> dict[str, float]:
@@ -175,7 +191,12 @@ def box_measures(method: nn.Module) -> dict[str, float]:
     maps = nn.Sequential(method.encoder.stem, method.encoder.stages, nn.Flatten())
     h, h_test = evaluate.features(maps, data.x), evaluate.features(maps, test.x)
     probe = evaluate.box_probe(h, data.info["box"], groups=data.info["emoji"])
-    iou = evaluate.box_iou(probe(h_test), test.info["box"])
+    return overlap(probe(h_test), test.info["box"])
+
+
+def overlap(predicted: Tensor, true: Tensor) -> dict[str, float]:
+    """Returns box_iou and box_75 of boxes (N, 4)."""
+    iou = evaluate.box_iou(predicted, true)
     return {"box_iou": iou.mean().item(), "box_75": (iou > 0.75).double().mean().item()}
 
 
@@ -194,12 +215,7 @@ def mean_box(recipe: Recipe, seed: int) -> dict:
     """Evaluates the prediction that is the same for each picture: the mean box."""
     data, test = load(recipe.data, "train"), load(recipe.data, "test")
     box = data.info["box"].double().mean(0).expand(len(test), 4)
-    iou = evaluate.box_iou(box, test.info["box"])
-    return {
-        "steps": 0,
-        "box_iou": iou.mean().item(),
-        "box_75": (iou > 0.75).double().mean().item(),
-    }
+    return {"steps": 0, **overlap(box, test.info["box"])}
 
 
 EXPERIMENTS = {

@@ -76,22 +76,18 @@ def moco_v2() -> MoCo:
     )
 
 
+def like_moco_v2(kind: type[MoCo], queue_size: int = 4096, **more) -> MoCo:
+    """Returns a method of this kind with the networks, the views and the settings of
+    MoCo v2. more: further arguments of `kind`."""
+    method = moco_v2()
+    networks = method.encoder, method.projector, method.augment
+    return kind(*networks, queue_size, 64, method.temperature, method.momentum, **more)
+
+
 def mochi() -> MoCHi:
     """Returns MoCHi: MoCo v2 with 128 mixtures of keys and 128 of a key and the query,
     made from the 512 hardest of 4,096 keys."""
-    plain = moco_v2()
-    return MoCHi(
-        plain.encoder,
-        plain.projector,
-        plain.augment,
-        queue_size=4096,
-        dim=64,
-        temperature=0.2,
-        momentum=0.99,
-        hard=512,
-        pairs=128,
-        with_query=128,
-    )
+    return like_moco_v2(MoCHi, hard=512, pairs=128, with_query=128)
 
 
 def head(*widths: int) -> nn.Sequential:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from course_lib.checks import count, expects, expects_values, number, positive, rows_of
 from course_lib.contrastive.instance_discrimination import InstanceDiscrimination
 from course_lib.losses import full_precision
-from course_lib.pretext.jigsaw import cut_tiles
+from course_lib.pretext.jigsaw import shuffled_tiles
 from course_lib.transforms import rot90
 
 
@@ -68,15 +68,9 @@ class ShuffledTiles(nn.Module):
         self.tile = count("tile", tile)
 
     def forward(self, encoder: nn.Module, x: Tensor) -> Tensor:
-        x, t = self.augment(x), self.permutations.shape[1]
-        cell = x.shape[-1] // round(t**0.5)
-        free = cell - count("tile", self.tile, cell)
-        jitter = torch.randint(free + 1, (len(x), t, 2), device=x.device)
-        which = torch.randint(len(self.permutations), (len(x),), device=x.device)
-        rows = torch.arange(len(x), device=x.device)[:, None]
-        tiles = cut_tiles(x, jitter, self.tile)[rows, self.permutations[which]]
+        tiles, _ = shuffled_tiles(self.augment(x), self.permutations, self.tile)
         h = self.tile_head(encoder(tiles.flatten(0, 1)))  # (N T, d)
-        return self.head(rearrange(h, "(n t) d -> n (t d)", t=t))
+        return self.head(rearrange(h, "(n t) d -> n (t d)", n=len(x)))
 
 
 class Rotated(nn.Module):

@@ -26,9 +26,10 @@ from course_lib.augment import (
 from course_lib.contrastive.mochi import MoCHi
 from course_lib.contrastive.moco import MoCo, key_scores, moco_loss
 from course_lib.contrastive.moco_experiments import BASE, variant
-from course_lib.contrastive.moco_recipes import moco_v2, pirl
+from course_lib.contrastive.moco_recipes import like_moco_v2, moco_v2, pirl
 from course_lib.contrastive.partly_labelled import hide_labels
 from course_lib.data import as_float, labelled_subset, load
+from course_lib.distillation.collapse_experiments import quick_knn
 from course_lib.experiments.jobs import measures, train_to_the_end, watched
 from course_lib.experiments.setting import Setting
 from course_lib.losses import mutual_information_bound
@@ -55,9 +56,11 @@ def queries_and_keys(method: MoCo, split: str = "train") -> tuple[Tensor, ...]:
         (first, positive), (_, other) = (
             method.views(part) for part in (x[:QUERIES], x[QUERIES:])
         )
-    q = nn.Sequential(method.encoder, method.projector)(first)
-    k, negatives = method.key(positive), method.key(other)
-    return tuple(F.normalize(each, dim=1) for each in (q, k, negatives))
+    return (
+        method.embed(method.online, first),
+        method.embed(method.key, positive),
+        method.embed(method.key, other),
+    )
 
 
 def hardness(method: MoCo) -> dict:
@@ -105,24 +108,20 @@ def trained_hardness(recipe: Recipe, seed: int) -> dict:
 
 
 def mochi_of(pairs: int, with_query: int) -> MoCHi:
-    method = moco_v2()
-    networks = method.encoder, method.projector, method.augment
-    return MoCHi(*networks, 4096, 64, 0.2, 0.99, 512, pairs, with_query)
+    return like_moco_v2(MoCHi, hard=512, pairs=pairs, with_query=with_query)
 
 
 def progress_of(method: MoCo) -> dict[str, float]:
     """Returns measures of a run on the validation scenes.
 
-    knn: accuracy of a quick k-NN. pretext: the share of queries whose positive is more
+    knn: `quick_knn`. pretext: the share of queries whose positive is more
     similar than all negatives. top_64: the share of the 64 hardest negatives in the
     gradient of all negatives.
     """
-    bank, val = load("scenes", "train")[:4000], load("scenes", "val")
-    h_bank, h = evaluate.features(method, bank.x), evaluate.features(method, val.x)
     scores = key_scores(*queries_and_keys(method, "val"))
     p = (scores / method.temperature).softmax(1)[:, 1:]
     return {
-        "knn": evaluate.accuracy(evaluate.knn(h_bank, bank.y, h), val.y),
+        "knn": quick_knn(method),
         "pretext": (scores.argmax(1) == 0).double().mean().item(),
         "top_64": (p.topk(64, 1).values.sum(1) / p.sum(1)).mean().item(),
     }
@@ -220,12 +219,9 @@ class CropPairMoCo(MoCo):
 
 
 def crops_at(offset: int) -> CropPairMoCo:
-    method = moco_v2()
-    changed = CropPairMoCo(
-        method.encoder, method.projector, method.augment, 4096, 64, 0.2, 0.99
-    )
-    changed.offset = offset
-    return changed
+    method = like_moco_v2(CropPairMoCo)
+    method.offset = offset
+    return method
 
 
 def colours_of(strength: float) -> MoCo:

@@ -13,9 +13,8 @@ from course_lib.checks import (
     expects_values,
     finite,
     not_empty,
-    positive,
 )
-from course_lib.evaluate.dense import PENALTIES
+from course_lib.evaluate.dense import PENALTIES, _check_penalties, _ridge_weights
 from course_lib.evaluate.representation import _chunks, _finite, _held_out
 
 
@@ -97,12 +96,7 @@ def box_probe(
     are not finite, for penalties that are missing or not positive, and if one side of
     the split would be empty.
     """
-    if not len(penalties):
-        raise ValueError(
-            "argument `penalties`: expected at least one positive number, got none"
-        )
-    for penalty in penalties:
-        positive("penalties", penalty)
+    _check_penalties(penalties)
     _finite("features", features)
     rows = torch.arange(len(features), device=features.device)
     held = _held_out(rows if groups is None else groups, validation, seed)
@@ -125,12 +119,7 @@ def _ridge(
         x = features[rows].double() - mean
         gram.addmm_(x.T, x, alpha=1 / n)
         cross.addmm_(x.T, boxes[rows].double() - middle, alpha=1 / n)
-    std = gram.diagonal().sqrt()
-    # a constant column gets the weight 0
-    scale = std.masked_fill(std <= 1e-6 * mean.abs(), torch.inf)
-    gram, cross = gram / scale / scale[:, None], cross / scale[:, None]
-    probes, identity = [], torch.eye(d).to(gram)
-    for penalty in penalties:
-        weight = torch.linalg.solve(gram + penalty * identity, cross) / scale[:, None]
-        probes.append(BoxProbe(penalty, weight, middle - mean @ weight))
-    return probes
+    return [
+        BoxProbe(penalty, weight, middle - mean @ weight)
+        for penalty, weight in _ridge_weights(gram, cross, mean.abs(), penalties)
+    ]

@@ -2,7 +2,7 @@
 masks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -126,12 +126,7 @@ def mask_probe(
             f"argument `masks`: expected r times the {h} x {w} of `maps`, got "
             f"{height} x {width}"
         )
-    if not len(penalties):
-        raise ValueError(
-            "argument `penalties`: expected at least one positive number, got none"
-        )
-    for penalty in penalties:
-        positive("penalties", penalty)
+    _check_penalties(penalties)
     _finite("maps", maps)
     rows = torch.arange(len(maps), device=maps.device)
     held = _held_out(rows if groups is None else groups, validation, seed)
@@ -145,6 +140,34 @@ def mask_probe(
     _, penalty, threshold = max(choices, key=lambda choice: choice[0])
     (probe,) = _ridge(maps, masks, rows, [penalty])
     return replace(probe, bias=probe.bias - threshold)
+
+
+def _check_penalties(penalties: Sequence[float]):
+    if not len(penalties):
+        raise ValueError(
+            "argument `penalties`: expected at least one positive number, got none"
+        )
+    for penalty in penalties:
+        positive("penalties", penalty)
+
+
+def _ridge_weights(
+    gram: Tensor, cross: Tensor, size: Tensor, penalties: Sequence[float]
+) -> Iterator[tuple[float, Tensor]]:
+    """Returns pairs of each penalty and the weights (D, K) that solve the ridge
+    regression on standardised features, for features that are not standardised.
+
+    gram (D, D): covariance of the features; cross (D, K): their covariance with the
+    targets. size (D,): the size of each feature's mean, which decides whether it counts
+    as constant, as in logistic_regression. A constant feature has the weights 0.
+    """
+    std = gram.diagonal().sqrt()
+    scale = std.masked_fill(std <= 1e-6 * size, torch.inf)
+    gram, cross = gram / scale / scale[:, None], cross / scale[:, None]
+    identity = torch.eye(len(gram)).to(gram)
+    for penalty in penalties:
+        weights = torch.linalg.solve(gram + penalty * identity, cross)
+        yield penalty, weights / scale[:, None]
 
 
 def _ridge(
@@ -168,13 +191,8 @@ def _ridge(
         )
         gram.addmm_(x.T, x, alpha=1 / cells)
         cross.addmm_(x.T, y, alpha=1 / cells)
-    std = gram.diagonal().sqrt()
-    # which channels count as constant: as in logistic_regression
-    scale = std.masked_fill(std <= 1e-6 * mean.abs().amax((1, 2)), torch.inf)
-    gram, cross = gram / scale / scale[:, None], cross / scale[:, None]
-    probes, identity = [], torch.eye(c).to(gram)
-    for penalty in penalties:
-        weight = torch.linalg.solve(gram + penalty * identity, cross) / scale[:, None]
+    probes, size = [], mean.abs().amax((1, 2))
+    for penalty, weight in _ridge_weights(gram, cross, size, penalties):
         at_mean = MaskProbe(penalty, weight, torch.zeros_like(prior))(mean[None])[0]
         probes.append(MaskProbe(penalty, weight, 2 * prior - 1 - at_mean))
     return probes

@@ -97,6 +97,23 @@ def cut_tiles(x: Tensor, jitter: Tensor, tile: int) -> Tensor:
     return rearrange(tiles, "(n t) c h w -> n t c h w", n=len(x))
 
 
+@expects(x="float N C S S", permutations="int P T")
+def shuffled_tiles(x: Tensor, permutations: Tensor, tile: int) -> tuple[Tensor, Tensor]:
+    """Cuts square pictures into tiles, at random places of their cells, and puts them
+    in the order of a random permutation. Returns the tiles (N, T, C, tile, tile), and
+    the index of each picture's permutation (N,).
+
+    Raises ValueError for a tile that is larger than a cell.
+    """
+    pieces = permutations.shape[1]
+    cell = x.shape[-1] // round(pieces**0.5)
+    free = cell - count("tile", tile, cell)
+    jitter = torch.randint(free + 1, (len(x), pieces, 2), device=x.device)
+    which = torch.randint(len(permutations), (len(x),), device=x.device)
+    rows = torch.arange(len(x), device=x.device)[:, None]
+    return cut_tiles(x, jitter, tile)[rows, permutations[which]], which
+
+
 @expects(x="float ... C H W")
 def standardise(x: Tensor) -> Tensor:
     """Returns each picture or tile with mean 0 and standard deviation 1, so that
@@ -125,13 +142,7 @@ class Jigsaw(Method):
     def puzzles(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the shuffled tiles (N, T, C, tile, tile) of pictures (N, C, S, S),
         and the index of each picture's permutation (N,)."""
-        pieces = self.permutations.shape[1]
-        cell = x.shape[-1] // round(pieces**0.5)
-        free = cell - count("tile", self.tile, cell)
-        jitter = torch.randint(free + 1, (len(x), pieces, 2), device=x.device)
-        which = torch.randint(len(self.permutations), (len(x),), device=x.device)
-        rows = torch.arange(len(x), device=x.device)[:, None]
-        return cut_tiles(x, jitter, self.tile)[rows, self.permutations[which]], which
+        return shuffled_tiles(x, self.permutations, self.tile)
 
     def solve(self, tiles: Tensor) -> Tensor:
         """Returns the logits (N, P) for tiles (N, T, C, tile, tile)."""

@@ -78,6 +78,15 @@ def training(name, method, steps, **more):
     )
 
 
+def line_with_range(ax, x, seeds, k, label, **more):
+    """Plots seeds (seeds, len(x)): the mean as a line, and the range as a band. k
+    chooses the colour and the marker."""
+    look = {"color": PALETTE[k], "marker": MARKERS[k]} | more
+    ax.plot(x, seeds.mean(0), label=label, **look)
+    low, high = seeds.amin(0), seeds.amax(0)
+    ax.fill_between(x, low, high, color=PALETTE[k], alpha=0.2, lw=0)
+
+
 # %% [markdown]
 # ## 1. The dictionary
 #
@@ -119,15 +128,10 @@ def unit(network, x):
     return F.normalize(network(x), dim=1)
 
 
-def online(method):
-    """The network that encodes queries: encoder and projector."""
-    return nn.Sequential(method.encoder, method.projector)
-
-
 def draw_look_up(method, name):
     with seeded(1):
         view1, view2 = method.views(held_out)
-    q, k = unit(online(method), view1), unit(method.key, view2)
+    q, k = unit(method.online, view1), unit(method.key, view2)
     top = (q[:4] @ k.T).topk(6).indices  # (4, 6)
     shown = torch.stack(
         [torch.cat([view1[i : i + 1], view2[top[i]]]) for i in range(4)]
@@ -177,7 +181,6 @@ display(draw_look_up(shipped, "MoCo v2, shipped weights"))
 
 # %% tags=["fold"]
 print(f"a bank for ImageNet: {1_281_167 * 128 * 4 / 1e9:.2f} GB")
-negatives = experiments.values("moco-negatives")
 SIZES = {"queue": (32, 1024, 8192), "bank": (32, 1024, 8192)}
 SIZES["end-to-end"] = (32, 127)
 
@@ -186,12 +189,9 @@ def draw_sizes():
     figure, axes = subplots(columns=2, height=3.6)
     for ax, measure in zip(axes, ("knn", "probe")):
         by_setting = experiments.values("moco-negatives", measure)
-        for (name, sizes), colour, marker in zip(SIZES.items(), PALETTE, MARKERS):
-            seeds = torch.tensor([by_setting[f"{name}, K = {k}"] for k in sizes])
-            ax.plot(sizes, seeds.mean(1), marker=marker, color=colour, label=name)
-            ax.fill_between(
-                sizes, seeds.amin(1), seeds.amax(1), color=colour, alpha=0.2, lw=0
-            )
+        for line, (name, sizes) in enumerate(SIZES.items()):
+            seeds = torch.tensor([by_setting[f"{name}, K = {k}"] for k in sizes]).T
+            line_with_range(ax, sizes, seeds, line, name)
         baseline = max(experiments.values("moco-v2", measure)["random encoder"])
         ax.axhline(
             baseline, color="#666666", ls=":", label="random encoder (best seed)"
@@ -465,20 +465,9 @@ def measured_cosine(momentum, measure="key_cosine"):
 
 def draw_staleness():
     figure, ax = subplots(height=3.8)
-    for momentum, colour, marker, line in zip(MOMENTA, PALETTE, MARKERS, LINES):
-        ages, cosine = measured_cosine(momentum)
-        ax.plot(
-            ages,
-            cosine.mean(0),
-            marker=marker,
-            ls=line,
-            color=colour,
-            markevery=4,
-            label=f"key encoder, m = {momentum}",
-        )
-        ax.fill_between(
-            ages, cosine.amin(0), cosine.amax(0), color=colour, alpha=0.2, lw=0
-        )
+    for k, momentum in enumerate(MOMENTA):
+        label, more = f"key encoder, m = {momentum}", {"ls": LINES[k], "markevery": 4}
+        line_with_range(ax, *measured_cosine(momentum), k, label, **more)
     ages, cosine = measured_cosine("0.99", "query_cosine")
     ax.plot(ages, cosine.mean(0), ":", color="#666666", label="query encoder, m = 0.99")
     ax.set(
@@ -615,7 +604,7 @@ show(MoCo, after="exercise 7")
 def pretext_accuracy():
     with seeded(1):
         view1, view2 = moco.views(held_out.to(moco.queue.keys.device))
-    q, k = unit(online(moco), view1), unit(moco.key, view2)
+    q, k = unit(moco.online, view1), unit(moco.key, view2)
     return ((q @ k.T).argmax(1) == torch.arange(len(q), device=q.device)).float().mean()
 
 
@@ -998,7 +987,7 @@ POOL = 300 if BUDGET == "smoke" else 2048
 def pool_of(method):
     with seeded(0):
         view1, view2 = method.views(as_float(train.x[: POOL + 60]))
-    return unit(online(method), view1[:60]), unit(method.key, view2), view1, view2
+    return unit(method.online, view1[:60]), unit(method.key, view2), view1, view2
 
 
 pools = {"random encoder": pool_of(random_moco), "MoCo v2, shipped": pool_of(shipped)}
@@ -1188,16 +1177,10 @@ def draw_course():
         ("knn", "pretext", "top_64"),
         ("k-NN accuracy", "own key found", "share of the 64 hardest"),
     ):
-        for setting, colour, marker in zip(
-            dict.fromkeys(row["setting"] for row in course), PALETTE, MARKERS
-        ):
+        for k, setting in enumerate(dict.fromkeys(row["setting"] for row in course)):
             of_it = [row["curve"] for row in course if row["setting"] == setting]
             seeds = torch.tensor([found[measure] for found in of_it])
-            at = of_it[0]["update"]
-            ax.plot(at, seeds.mean(0), marker=marker, ms=4, color=colour, label=setting)
-            ax.fill_between(
-                at, seeds.amin(0), seeds.amax(0), color=colour, alpha=0.2, lw=0
-            )
+            line_with_range(ax, of_it[0]["update"], seeds, k, setting, ms=4)
         ax.set(xlabel="update", title=title)
     axes[0].legend(fontsize=7)
     return describe(figure, "Three measures during the training of MoCo and MoCHi.")
@@ -1400,12 +1383,9 @@ def draw_permutations():
         axes, ("knn", "probe"), ("k-NN accuracy", "linear probe accuracy")
     ):
         found = experiments.values("pirl-permutations", measure)
-        for name, colour, marker in zip(("Jigsaw", "PIRL"), PALETTE, MARKERS):
-            seeds = torch.tensor([found[f"{name}, {n}"] for n in counts])
-            ax.plot(counts, seeds.mean(1), marker=marker, color=colour, label=name)
-            ax.fill_between(
-                counts, seeds.amin(1), seeds.amax(1), color=colour, alpha=0.2, lw=0
-            )
+        for k, name in enumerate(("Jigsaw", "PIRL")):
+            seeds = torch.tensor([found[f"{name}, {n}"] for n in counts]).T
+            line_with_range(ax, counts, seeds, k, name)
         baseline = max(experiments.values("pirl", measure)["random encoder"])
         ax.axhline(
             baseline, color="#666666", ls=":", label="random encoder (best seed)"
