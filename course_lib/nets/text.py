@@ -1,10 +1,27 @@
-"""A small text transformer, which encodes a caption as one vector."""
+"""Text encoders, which encode a caption as one vector: a bag of words and a small
+transformer."""
 
 import torch
 from torch import Tensor, nn
 
 from course_lib.checks import below, expects
 from course_lib.nets.vit import Block
+
+
+class BagOfWords(nn.Module):
+    """Maps tokens (N, L) in 0..words-1 to the mean of the words' vectors, (N, dim), as
+    CBOW does (Mikolov et al. 2013, arXiv 1301.3781). Token 0 is padding. The order of
+    the words has no influence. An empty caption gives zeros."""
+
+    def __init__(self, words: int, dim: int):
+        super().__init__()
+        self.dim, self.words = dim, nn.Embedding(words, dim, padding_idx=0)
+
+    @expects(tokens="int N L")
+    def forward(self, tokens: Tensor) -> Tensor:
+        below("tokens", tokens, self.words.num_embeddings)
+        number = (tokens > 0).sum(1, keepdim=True)
+        return self.words(tokens).sum(1) / number.clamp(min=1)
 
 
 class TextTransformer(nn.Module):

@@ -1,0 +1,1 @@
+"""Methods that learn from pictures and their captions."""
