@@ -122,7 +122,7 @@ def _b_modes(method, networks: dict[str, nn.Module], a: Arrays) -> Arrays:
         mode = "train" if training else "eval"
         returned.append((method.train() if training else method.eval()) is method)
         with torch.no_grad():
-            outputs[f"represent in {mode} mode"] = method.encode(a["unseen"])
+            outputs[f"features in {mode} mode"] = method.encode(a["unseen"])
             outputs[f"loss in {mode} mode"] = method.loss(a["unseen"], a["y"])
     buffers = [b.flatten() for b in networks["text_encoder"].buffers()]
     outputs["text statistics"] = torch.cat(buffers)

@@ -124,7 +124,7 @@ def _b_modes(method, networks: dict[str, nn.Module], a: Arrays) -> Arrays:
         mode = "train" if training else "eval"
         returned.append((method.train() if training else method.eval()) is method)
         with torch.no_grad():
-            outputs[f"represent in {mode} mode"] = method.encode(a["unseen"])
+            outputs[f"features in {mode} mode"] = method.encode(a["unseen"])
             outputs[f"loss in {mode} mode"] = method.loss(a["unseen"], a["y"])
     buffers = [b.flatten() for b in networks["text_encoder"].buffers()]
     outputs["text statistics"] = torch.cat(buffers)
@@ -589,7 +589,7 @@ def cases_match_prior(g: Generator, hidden: bool) -> list[Case]:
             case("ordinary", 3, 2, 1),
             case("ordinary", 4, 3, 3),
             case("ordinary", 2, 3, 2, F64),
-            case("ordinary", 2, 2, 0),
+            case("ordinary", 2, 2, 0, F64),
             case("extreme", 3, 3, 2, hopeless=200.0),
             case("extreme", 4, 2, 2, levels=(100.0, -100.0)),
             case("extreme", 3, 3, 2, F64, levels=(1e6,)),
@@ -1122,7 +1122,7 @@ SHEET: list[Master] = [
                 "keeps to the modes, and encodes a picture",
                 1,
                 "modes",
-                ("represent", "loss", "text", "returned", "encoder"),
+                ("features", "loss", "text", "returned", "encoder"),
             ),
             Property(
                 "starts the scale right and bounds it", 1, "bound", ("log_scale",)
