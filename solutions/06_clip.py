@@ -723,7 +723,7 @@ def with_examples(h, text_scores, keys, labels, alpha, beta):
     """Zero-shot scores plus a memory of labelled pictures.
 
     h (N, D), text_scores (N, C), keys (K, D), K >= 0: float32 or float64, all of one
-    dtype; rows of h and keys have any Euclidean norm above 0.001. labels (K,): int64, the
+    dtype; rows of h and keys have a Euclidean norm above 0.001. labels (K,): int64, the
     classes of the keys, 0 to C - 1; a class may have no key. alpha, beta: numbers > 0.
     Returns (N, C), of the same dtype: text_scores plus alpha times the sum of exp(-beta
     (1 - cos)) over the keys of the class. Gradient reaches h, text_scores and keys.
