@@ -209,6 +209,16 @@ def called_at(function, *arguments, seed=0):
         return function(*arguments)
 
 
+def dot(u, v):
+    """The scalar product of two lists of numbers, by a plain loop."""
+    return sum(a * b for a, b in zip(u, v, strict=True))
+
+
+def unit(u):
+    """A list of numbers divided by its Euclidean norm."""
+    return [a / math.sqrt(dot(u, u)) for a in u]
+
+
 def normal(*shape, seed=0, dtype=torch.float64):
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64).to(dtype)
 

@@ -12,7 +12,17 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from methods import close, normal, same, seeded, state_of, two_processes, within
+from methods import (
+    close,
+    dot,
+    normal,
+    same,
+    seeded,
+    state_of,
+    two_processes,
+    unit,
+    within,
+)
 from torch import nn
 
 from course_lib.data import Dataset, as_float, emoji_names, emoji_subcategories, load
@@ -45,14 +55,6 @@ from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.nets.text import BagOfWords, TextTransformer
 from course_lib.optim import adamw, sgd
 from course_lib.train import fit
-
-
-def dot(u, v):
-    return sum(a * b for a, b in zip(u, v, strict=True))
-
-
-def unit(u):
-    return [a / math.sqrt(dot(u, u)) for a in u]
 
 
 def unit_rows(*shape, seed=0, dtype=torch.float64):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from methods import close, normal, same, seeded, state_of, within
+from methods import close, dot, normal, same, seeded, state_of, unit, within
 from torch import nn
 
 from course_lib.data import Dataset, as_float, emoji_names, emoji_subcategories, load
@@ -62,14 +62,6 @@ from course_lib.multimodal.word_prediction import WordPrediction
 from course_lib.nets.text import BagOfWords, TextTransformer
 from course_lib.recipe import lookup
 from course_lib.supervised.recipes import supervised
-
-
-def dot(u, v):
-    return sum(a * b for a, b in zip(u, v, strict=True))
-
-
-def unit(u):
-    return [a / math.sqrt(dot(u, u)) for a in u]
 
 
 def surprise(scores, k):

@@ -11,7 +11,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from methods import TwoViews, seeded
+from methods import TwoViews, dot, seeded, unit
 from torch import nn
 
 from course_lib.contrastive.false_negatives import (
@@ -40,14 +40,6 @@ from course_lib.optim import adamw
 from course_lib.redundancy.barlow_twins import BarlowTwins
 from course_lib.supervised import Supervised, cross_entropy
 from course_lib.train import fit
-
-
-def dot(u, v):
-    return sum(a * b for a, b in zip(u, v, strict=True))
-
-
-def unit(u):
-    return [a / math.sqrt(dot(u, u)) for a in u]
 
 
 def unit_rows(*shape, seed=0, dtype=torch.float32):

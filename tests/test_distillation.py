@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightly.loss import BarlowTwinsLoss, DINOLoss, NegativeCosineSimilarity
-from methods import TwoViews, normal, seeded, view_pairs
+from methods import TwoViews, dot, normal, seeded, view_pairs
 from torch import nn
 
 from course_lib.data import Dataset, as_float
@@ -33,10 +33,6 @@ from course_lib.redundancy.barlow_twins import (
     cross_correlation,
 )
 from course_lib.train import fit
-
-
-def dot(u, v):
-    return sum(a * b for a, b in zip(u, v, strict=True))
 
 
 def cosine_of(u, v):

@@ -16,12 +16,14 @@ from methods import (
     Regression,
     TwoViews,
     close,
+    dot,
     normal,
     points,
     same,
     seeded,
     state_of,
     two_processes,
+    unit,
     view_pairs,
     within,
 )
@@ -53,14 +55,6 @@ from course_lib.nets.resnet import ResNet, group_norm
 from course_lib.optim import cosine, sgd, step_decay
 from course_lib.recipe import Recipe, Size, build, lookup, train
 from course_lib.train import fit
-
-
-def dot(u, v):
-    return sum(a * b for a, b in zip(u, v, strict=True))
-
-
-def unit(u):
-    return [a / math.sqrt(dot(u, u)) for a in u]
 
 
 def unit_rows(*shape, seed=0, dtype=torch.float64):

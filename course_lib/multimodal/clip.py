@@ -105,7 +105,11 @@ class CLIP(Method):
 
     def image_embedding(self, x: Tensor) -> Tensor:
         """Returns unit vectors (N, d) of images (N, C, H, W)."""
-        return F.normalize(self.projector(self.encoder(x)), dim=1)
+        return self.joint(self.encoder(x))
+
+    def joint(self, h: Tensor) -> Tensor:
+        """Returns unit vectors (N, d) of pictures by their features h (N, D)."""
+        return F.normalize(self.projector(h), dim=1)
 
     def text_embedding(self, tokens: Tensor) -> Tensor:
         """Returns unit vectors (N, d) of captions (N, L)."""
@@ -133,5 +137,4 @@ class CLIP(Method):
     def compare(self, h: Tensor, tokens: Tensor) -> Tensor:
         """Returns the cosine of each picture, by its features h (N, D), with each of
         the captions (T, L): (N, T)."""
-        image = F.normalize(self.projector(h), dim=1)
-        return image @ self.text_embedding(tokens).T
+        return self.joint(h) @ self.text_embedding(tokens).T

@@ -40,7 +40,7 @@ def image_embeddings(method: CLIP, x: Tensor) -> Tensor:
     by batch in eval mode."""
     h = evaluate.features(method, x)
     with torch.no_grad():
-        return F.normalize(method.projector(h), dim=1)
+        return method.joint(h)
 
 
 @expects(scores="float N M", relevant="bool N M")
